@@ -1,0 +1,1 @@
+"""Microcrystals read out of scanning electron micrographs of rock."""

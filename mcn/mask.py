@@ -1,0 +1,100 @@
+"""The pixels of one crystal, and their COCO run-length code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+
+class RLE(TypedDict):
+    """COCO compressed run-length code: `size` is [height, width] of the image."""
+
+    size: list[int]
+    counts: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mask:
+    """The pixels of one crystal, kept as the tight box around them.
+
+    Parameters
+    ----------
+    x, y : int
+        Left column and top row of the box in the image, in pixels.
+    pixels : (h, w) bool array
+        True on the crystal; every border row and column holds at least one True.
+    predicted_iou : float
+        The segmenter's own estimate of the mask's intersection over union, 0 to 1.
+    stability : float
+        Intersection over union of the masks at a raised and a lowered threshold, 0 to 1.
+    """
+
+    x: int
+    y: int
+    pixels: NDArray[np.bool_]
+    predicted_iou: float = 1.0
+    stability: float = 1.0
+
+
+def masks_from_labels(labels: NDArray[np.integer]) -> list[Mask]:
+    """Masks of an instance-label image, in order of label.
+
+    Parameters
+    ----------
+    labels : (H, W) integer array
+        0 is the background, any other value one crystal.
+    """
+    from scipy import ndimage
+
+    masks = []
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is not None:
+            masks.append(Mask(box[1].start, box[0].start, labels[box] == label))
+    return masks
+
+
+def encode_rle(masks: Sequence[Mask], height: int, width: int) -> list[RLE]:
+    """COCO compressed run-length codes of masks within an image of (height, width).
+
+    Only the boxes are visited, so the cost follows the crystals, not the image.
+    """
+    codes = [_uncompressed(mask, height, width) for mask in masks]
+    if not codes:
+        return []
+    return [
+        {"size": [height, width], "counts": code["counts"].decode("ascii")}
+        for code in coco.frPyObjects(codes, height, width)
+    ]
+
+
+def decode_rle(rle: RLE) -> Mask:
+    """The mask of a COCO compressed run-length code; an empty code gives a 0×0 mask."""
+    full = coco.decode({"size": rle["size"], "counts": rle["counts"].encode("ascii")}).astype(bool)
+    rows = np.flatnonzero(full.any(axis=1))
+    columns = np.flatnonzero(full.any(axis=0))
+    if rows.size == 0:
+        return Mask(0, 0, np.zeros((0, 0), dtype=bool))
+    y, x = int(rows[0]), int(columns[0])
+    return Mask(x, y, np.ascontiguousarray(full[y : rows[-1] + 1, x : columns[-1] + 1]))
+
+
+def _uncompressed(mask: Mask, height: int, width: int) -> dict[str, list[int]]:
+    """Column-major run lengths in the whole image, from the box alone."""
+    h, w = mask.pixels.shape
+    padded = np.zeros((w, h + 2), dtype=np.int8)
+    padded[:, 1:-1] = mask.pixels.T
+    steps = np.diff(padded, axis=1)
+    columns, starts = np.nonzero(steps == 1)
+    _, ends = np.nonzero(steps == -1)
+    offset = (mask.x + columns) * height + mask.y
+    edges = np.column_stack([offset + starts, offset + ends]).ravel()
+    # A run that ends at the bottom of one column may go on at the top of the next.
+    joined = np.flatnonzero(edges[1:-1:2] == edges[2::2])
+    edges = np.delete(edges, np.concatenate([2 * joined + 1, 2 * joined + 2]))
+    counts = np.diff(np.concatenate([[0], edges, [height * width]])).tolist()
+    return {"size": [height, width], "counts": counts if counts[-1] else counts[:-1]}
