@@ -1,0 +1,1 @@
+"""Ray Data jobs: the scan and catalogue maintenance."""

@@ -1,0 +1,1 @@
+"""Masks from an image: Segment Anything, compact and full size."""

@@ -1,0 +1,1 @@
+"""Rendered cores with exact truth."""
