@@ -1,0 +1,263 @@
+"""Micrographs of heaped crystals, with the exact truth of every pixel.
+
+Crystals are dropped one by one onto a heap and come to rest on what lies below; a
+height buffer then tells which crystal each pixel of a view from above shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcn.errors import McnError
+from mcn.synthetic.crystals import Relief, grow, periodic_noise
+from mcn.synthetic.detector import emission, expose
+from mcn.taxonomy import SHAPES
+
+Field = NDArray[np.float32]
+
+
+class RenderError(McnError):
+    """Settings from which no tile can be rendered."""
+
+
+@dataclass(frozen=True)
+class TileSettings:
+    """What lies under the beam, and how large the picture of it is.
+
+    Parameters
+    ----------
+    height, width : int
+        Size of the picture in pixels, data bar included.
+    pixel_size_um : float
+        Side of a pixel in micrometres.
+    diameter_um : float
+        Median diameter of the crystals in micrometres.
+    size_spread : float
+        Standard deviation of the logarithm of the diameter.
+    shape_mix : tuple of 4 floats
+        Share of each shape among the crystals dropped, in the order of `SHAPES`.
+    porosity : float
+        Share of the picture that is kept open as pores, 0 to 0.7.
+    matrix : float
+        Share of fine ground mass below the crystals: 0 a deep dark floor, 1 a rough,
+        shallow one.
+    severity : float
+        Strength of the microscope's faults (noise, blur, charging); 0 leaves them out.
+    data_bar : bool
+        Whether a data bar is drawn over the lowest rows.
+    min_area_px, min_visible : int, float
+        A crystal of which fewer pixels, or a lesser share of its silhouette, can be
+        seen is left out of the labels.
+    """
+
+    height: int = 768
+    width: int = 1024
+    pixel_size_um: float = 0.05
+    diameter_um: float = 3.0
+    size_spread: float = 0.3
+    shape_mix: tuple[float, float, float, float] = (0.25, 0.25, 0.25, 0.25)
+    porosity: float = 0.12
+    matrix: float = 0.3
+    severity: float = 1.0
+    data_bar: bool = False
+    min_area_px: int = 40
+    min_visible: float = 0.15
+
+    @property
+    def diameter_px(self) -> float:
+        """Median diameter of the crystals in pixels."""
+        return self.diameter_um / self.pixel_size_um
+
+
+@dataclass(frozen=True, eq=False)
+class RenderedTile:
+    """A picture and its truth.
+
+    Parameters
+    ----------
+    image : (H, W) uint8 array
+    labels : (H, W) uint16 array
+        The crystal each pixel shows: 0 none, n the n-th crystal. Of a crystal that is
+        seen in several pieces the largest is the instance, and the others are 0.
+    shapes : tuple of str
+        Shape of crystals 1 to n.
+    visible_fraction : (n,) float32 array
+        Instance area over the area of the whole silhouette inside the picture.
+    pixel_size_um : float
+    data_bar_y : int or None
+        First row of the data bar; None without one.
+    """
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint16]
+    shapes: tuple[str, ...]
+    visible_fraction: NDArray[np.float32]
+    pixel_size_um: float
+    data_bar_y: int | None = None
+
+
+def render_tile(seed: int, settings: TileSettings = TileSettings()) -> RenderedTile:
+    """Render one tile; the same seed and settings give the same arrays.
+
+    Raises
+    ------
+    RenderError
+        The settings are out of range.
+    """
+    _check(settings)
+    rng = np.random.Generator(np.random.PCG64(seed))
+    heap = _pile(settings, rng)
+    labels, kept, visible = _instances(heap, settings)
+    brightness = np.exp(rng.normal(0.0, 0.07, size=len(heap.shapes) + 1)).astype(np.float32)
+    brightness[0] *= rng.uniform(0.55, 0.9)
+    image = expose(emission(heap.heights, brightness[heap.owner], rng), settings.severity, rng)
+    return RenderedTile(
+        image=image,
+        labels=labels,
+        shapes=tuple(heap.shapes[i] for i in kept),
+        visible_fraction=visible,
+        pixel_size_um=settings.pixel_size_um,
+    )
+
+
+def random_settings(rng: np.random.Generator, height: int = 768, width: int = 1024) -> TileSettings:
+    """Settings for training: every mix, size, porosity and fault the renderer knows."""
+    reach = np.sqrt(height * width)
+    smallest, largest = max(12.0, 0.03 * reach), min(250.0, 0.35 * reach)
+    diameter_px = np.exp(rng.uniform(np.log(smallest), np.log(largest)))
+    pixel_size_um = float(np.exp(rng.uniform(np.log(0.008), np.log(0.12))))
+    mix = rng.dirichlet([0.45] * 4)
+    return TileSettings(
+        height=height,
+        width=width,
+        pixel_size_um=pixel_size_um,
+        diameter_um=float(diameter_px * pixel_size_um),
+        size_spread=float(rng.uniform(0.1, 0.5)),
+        shape_mix=(float(mix[0]), float(mix[1]), float(mix[2]), float(mix[3])),
+        porosity=float(rng.beta(1.3, 3.5) * 0.7),
+        matrix=float(rng.uniform(0.0, 1.0)),
+        severity=float(rng.uniform(0.3, 1.6)),
+    )
+
+
+@dataclass(eq=False)
+class _Heap:
+    heights: Field
+    owner: NDArray[np.int32]
+    shapes: list[str]
+    silhouettes: list[int]
+
+
+def _pile(settings: TileSettings, rng: np.random.Generator) -> _Heap:
+    """Drop crystals where the heap is lowest, pores aside, until it is deep enough."""
+    height, width, diameter = settings.height, settings.width, settings.diameter_px
+    floor, avoided = _floor(settings, rng)
+    heap = _Heap(floor, np.zeros((height, width), dtype=np.int32), [], [])
+    spread = settings.size_spread
+    mean_area = np.pi / 4 * diameter**2 * np.exp(2 * spread**2)
+    margin = 0.4 * diameter
+    field = (height + 2 * margin) * (width + 2 * margin) * (1.0 - settings.porosity)
+    count = int(np.ceil(2.4 * field / mean_area)) + 1
+    mix = np.asarray(settings.shape_mix) / sum(settings.shape_mix)
+    shapes = rng.choice(len(SHAPES), size=count, p=mix)
+    diameters = diameter * np.exp(np.clip(rng.normal(0.0, spread, size=count), -1.2, 1.0))
+    places = rng.uniform(-margin, [height + margin, width + margin], size=(count, 16, 2))
+    rests = rng.uniform(0.25, 0.6, size=count)
+    for i in range(count):
+        y, x = places[i].astype(np.intp).T
+        seen = (np.clip(y, 0, height - 1), np.clip(x, 0, width - 1))
+        best = np.argmin(heap.heights[seen] + avoided[seen])
+        shape = SHAPES[shapes[i]]
+        rest = 0.3 * rests[i] if shape == "amorphous" else rests[i]
+        _drop(heap, grow(shape, float(diameters[i]), rng), int(y[best]), int(x[best]), rest, shape)
+    return heap
+
+
+def _floor(settings: TileSettings, rng: np.random.Generator) -> tuple[Field, Field]:
+    """Height of the floor, and by how much each place is shunned because it is a pore."""
+    height, width, diameter = settings.height, settings.width, settings.diameter_px
+    pattern = periodic_noise(height, width, rng.uniform(1.2, 3.0) * diameter, rng)
+    edge = np.quantile(pattern[::4, ::4], 1.0 - settings.porosity)
+    pore = np.clip((pattern - edge) / 0.25 + 0.5, 0.0, 1.0).astype(np.float32)
+    rough = periodic_noise(height, width, max(0.15 * diameter, 3.0), rng)
+    rough = np.float32(0.05 * diameter) * rough + np.float32(0.4) * periodic_noise(
+        height, width, 3.0, rng
+    )
+    depth = np.float32((1.4 - settings.matrix) * diameter)
+    floor = rough * np.float32(0.3 + settings.matrix) - depth * pore
+    return floor, pore * np.float32(20.0 * diameter)
+
+
+def _drop(heap: _Heap, relief: Relief, y: int, x: int, rest: float, shape: str) -> None:
+    """Set a crystal down with its centre at (y, x).
+
+    It comes to rest between the mean (`rest` 0) and the highest (1) of the points where
+    it would touch, so that neighbours grow into each other a little.
+    """
+    h, w = relief.top.shape
+    top, left = y - h // 2, x - w // 2
+    rows = slice(max(top, 0), min(top + h, heap.heights.shape[0]))
+    columns = slice(max(left, 0), min(left + w, heap.heights.shape[1]))
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        return
+    box = (
+        slice(rows.start - top, rows.stop - top),
+        slice(columns.start - left, columns.stop - left),
+    )
+    inside = relief.silhouette[box]
+    area = int(np.count_nonzero(inside))
+    if area == 0:
+        return
+    below = heap.heights[rows, columns]
+    contact = (below - relief.bottom[box])[inside]
+    z = (1.0 - rest) * contact.mean() + rest * contact.max()
+    surface = relief.top[box] + np.float32(z)
+    seen = inside & (surface > below)
+    heap.shapes.append(shape)
+    heap.silhouettes.append(area)
+    np.copyto(below, surface, where=seen)
+    np.copyto(heap.owner[rows, columns], len(heap.shapes), where=seen)
+
+
+def _instances(
+    heap: _Heap, settings: TileSettings
+) -> tuple[NDArray[np.uint16], list[int], NDArray[np.float32]]:
+    """Labels of the crystals seen well enough, their places in the heap, visible shares."""
+    from skimage import measure
+
+    pieces: NDArray[np.integer] = measure.label(  # type: ignore[no-untyped-call]
+        heap.owner, background=0, connectivity=1
+    )
+    areas = np.bincount(pieces.ravel())
+    areas[0] = 0
+    first = np.zeros(len(areas), dtype=np.int64)
+    first[pieces.ravel()] = heap.owner.ravel()
+    order = np.argsort(areas, kind="stable")
+    largest = np.zeros(len(heap.shapes) + 1, dtype=np.int64)
+    largest[first[order]] = order
+    silhouettes = np.asarray([0, *heap.silhouettes])
+    share = areas[largest] / np.maximum(silhouettes, 1)
+    good = (areas[largest] >= settings.min_area_px) & (share >= settings.min_visible)
+    good[0] = False
+    kept = np.flatnonzero(good)
+    names = np.zeros(len(areas), dtype=np.uint16)
+    names[largest[kept]] = np.arange(1, len(kept) + 1)
+    return names[pieces], [int(i) - 1 for i in kept], share[kept].astype(np.float32)
+
+
+def _check(settings: TileSettings) -> None:
+    mix = settings.shape_mix
+    wrong = {
+        "height and width (16 or more)": min(settings.height, settings.width) < 16,
+        "pixel_size_um (above 0)": not settings.pixel_size_um > 0,
+        "diameter_um (8 pixels or more)": not settings.diameter_px >= 8,
+        "size_spread (0 to 1)": not 0 <= settings.size_spread <= 1,
+        "shape_mix (4 shares of 0 or more)": len(mix) != 4 or min(mix) < 0 or not sum(mix) > 0,
+        "porosity (0 to 0.7)": not 0 <= settings.porosity <= 0.7,
+    }
+    for name, is_wrong in wrong.items():
+        if is_wrong:
+            raise RenderError(f"cannot render a tile: {name} is out of range in {settings}")
