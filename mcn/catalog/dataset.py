@@ -1,0 +1,67 @@
+"""The data files of one snapshot of a table, as an Arrow dataset that leaves out what it can."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+from deltalake import DeltaTable
+
+from mcn.catalog.storage import data_files
+
+Depths = tuple[float | None, float | None]
+"""Lowest and highest measured depth in metres, both included; None is open."""
+
+
+def files(table: DeltaTable, wells: Sequence[str] = (), depth: Depths | None = None) -> pa.Table:
+    """The snapshot's data files that may hold rows of these wells and depths.
+
+    Returns
+    -------
+    pa.Table
+        A row a file, from the log alone: `path`, `size_bytes`, `num_records`,
+        `partition.well`, `min.depth_m`, `max.depth_m` and more.
+    """
+    found = pa.table(table.get_add_actions(flatten=True))
+    if wells:
+        found = found.filter(pc.is_in(found["partition.well"], pa.array(wells, pa.string())))
+    low, high = depth or (None, None)
+    if low is not None:
+        found = found.filter(pc.fill_null(pc.greater_equal(found["max.depth_m"], low), True))
+    if high is not None:
+        found = found.filter(pc.fill_null(pc.less_equal(found["min.depth_m"], high), True))
+    return found
+
+
+def dataset(uri: str, schema: pa.Schema, found: pa.Table) -> pads.FileSystemDataset:
+    """Data files of `files` as a dataset with the partition columns in their places.
+
+    Arrow's own file systems are used: those that call back into Python end the process
+    with an abort when a read-ahead thread outlives the interpreter.
+
+    Parameters
+    ----------
+    uri : str
+        The table's folder.
+    schema : pa.Schema
+        `CRYSTALS` or `TILES`.
+    found : pa.Table
+        Files to read, as `files` gives them.
+    """
+    file_system, root = data_files(uri)
+    parquet = pads.ParquetFileFormat()
+    partitions = [name for name in found.column_names if name.startswith("partition.")]
+    fragments = []
+    for row in found.select(["path", *partitions]).to_pylist():
+        holds = pc.scalar(True)
+        for name in partitions:
+            holds &= pc.field(name.removeprefix("partition.")) == row[name]
+        fragments.append(
+            parquet.make_fragment(
+                f"{root}/{unquote(row['path'])}", file_system, partition_expression=holds
+            )
+        )
+    return pads.FileSystemDataset(fragments, schema, parquet, file_system)

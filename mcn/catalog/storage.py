@@ -1,0 +1,122 @@
+"""Where a catalogue lies: its address made sure of, and the ways to reach it.
+
+The log is read and written by `deltalake`, the data files are read by Arrow, folders are
+listed through fsspec. All three get the same endpoint, region and keys.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import pyarrow.fs as pafs
+
+from mcn.errors import McnError
+
+_UNSAFE: Final = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|\\\x00-\x1f\x7f]")
+"""Characters that deltalake's URL parser turns into another folder or stops at."""
+
+
+class CatalogError(McnError):
+    """A catalogue that cannot be opened, read or written; names it and the cure."""
+
+
+def normalise(uri: str | os.PathLike[str]) -> str:
+    """The catalogue's address as it is used and shown: an absolute path or `s3://…`.
+
+    Raises
+    ------
+    CatalogError
+        For other schemes and for names that object stores and URLs disagree about.
+    """
+    text = os.fspath(uri)
+    scheme = text.partition("://")[0] if "://" in text else "file"
+    if scheme not in ("file", "s3"):
+        raise CatalogError(
+            f"{text}: a catalogue cannot be kept at {scheme}://; give a local folder or s3://…"
+        )
+    if scheme == "file":
+        path = unquote(urlsplit(text).path) if "://" in text else os.path.expanduser(text)
+        text = os.path.abspath(path)
+    elif not text[len("s3://") :].strip("/"):
+        raise CatalogError(f"{text}: no bucket is named; give s3://BUCKET/FOLDER")
+    else:
+        text = text.rstrip("/")
+    if unsafe := _UNSAFE.search(text):
+        raise CatalogError(
+            f"{text}: a catalogue's address cannot hold {unsafe.group()!r}; choose another name"
+        )
+    return text
+
+
+def log_options(uri: str) -> dict[str, str]:
+    """Storage options of `deltalake` for an address; empty for local folders.
+
+    Endpoint, region and keys are those that s3fs would use. Commits rely on the store's
+    conditional put (`If-None-Match`), so several writers need no lock service.
+    """
+    if not uri.startswith("s3://"):
+        return {}
+    known = _s3_settings()
+    options = {
+        "aws_conditional_put": "etag",
+        "aws_region": known.get("region", "us-east-1"),
+        "max_retries": "8",
+        "retry_timeout": "60s",
+    }
+    if endpoint := known.get("endpoint"):
+        options["aws_endpoint_url"] = endpoint
+        options["aws_allow_http"] = str(endpoint.startswith("http://")).lower()
+    if "key" in known:
+        options["aws_access_key_id"] = known["key"]
+        options["aws_secret_access_key"] = known["secret"]
+    if "token" in known:
+        options["aws_session_token"] = known["token"]
+    return options
+
+
+def data_files(uri: str) -> tuple[pafs.FileSystem, str]:
+    """Arrow's file system for an address, and the address's path within it."""
+    if not uri.startswith("s3://"):
+        return pafs.LocalFileSystem(), uri
+    known = _s3_settings()
+    options: dict[str, Any] = {"region": known.get("region", "us-east-1")}
+    if endpoint := known.get("endpoint"):
+        scheme, _, host = endpoint.partition("://")
+        options |= {"scheme": scheme, "endpoint_override": host.rstrip("/")}
+    if "key" in known:
+        options |= {"access_key": known["key"], "secret_key": known["secret"]}
+        options |= {"session_token": known["token"]} if "token" in known else {}
+    return pafs.S3FileSystem(**options), uri.removeprefix("s3://")
+
+
+def _s3_settings() -> dict[str, str]:
+    """Endpoint, region and keys: fsspec's own settings before the environment's.
+
+    Keys that neither gives are left to each library's own chain (instance roles).
+    """
+    from fsspec.config import conf
+
+    fsspec_s3 = conf.get("s3", {})
+    client = fsspec_s3.get("client_kwargs", {})
+    environment = os.environ
+    found = {
+        "endpoint": fsspec_s3.get("endpoint_url")
+        or client.get("endpoint_url")
+        or environment.get("AWS_ENDPOINT_URL_S3")
+        or environment.get("AWS_ENDPOINT_URL"),
+        "region": client.get("region_name")
+        or environment.get("AWS_REGION")
+        or environment.get("AWS_DEFAULT_REGION"),
+    }
+    if fsspec_s3.get("key"):
+        found |= {name: fsspec_s3.get(name) for name in ("key", "secret", "token")}
+    elif environment.get("AWS_ACCESS_KEY_ID"):
+        found |= {
+            "key": environment["AWS_ACCESS_KEY_ID"],
+            "secret": environment.get("AWS_SECRET_ACCESS_KEY", ""),
+            "token": environment.get("AWS_SESSION_TOKEN"),
+        }
+    return {name: value for name, value in found.items() if value}

@@ -1,0 +1,301 @@
+"""A catalogue in a folder or in object storage: opening it, and committing to it.
+
+Two Delta Lake tables under one address, `crystals` and `tiles`. The log makes each commit
+atomic and each reading a snapshot; the data files are plain Parquet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from mcn.catalog.dataset import dataset, files
+from mcn.catalog.schema import CRYSTALS, OK, TILES, RowError, depth_bin
+from mcn.catalog.storage import CatalogError, log_options, normalise
+
+__all__ = ["FORMAT", "Catalog", "CatalogError"]
+
+FORMAT: Final = 1
+"""Version of the catalogue's layout; a catalogue of a newer one is not opened."""
+
+_SCHEMAS: Final = {"crystals": CRYSTALS, "tiles": TILES}
+_PARTITIONS: Final = {"crystals": ["well", "depth_bin"], "tiles": ["well"]}
+_STATISTICS: Final = {
+    "crystals": "depth_m,equivalent_diameter_um,scanned_at",
+    "tiles": "depth_m,scanned_at",
+}
+_KEY: Final = ["tile_id", "segmenter", "classifier"]
+_KEEP_NULLS: Final = pc.ScalarAggregateOptions(skip_nulls=False)
+_WRITER: Final = WriterProperties(compression="ZSTD", max_row_group_size=128 * 1024)
+_COMMIT: Final = CommitProperties(max_commit_retries=100)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """An existing catalogue; `create`, `open` or `open_or_create` gives one.
+
+    It holds an address and no connection: cheap to hand to other processes.
+
+    Parameters
+    ----------
+    uri : str
+        Absolute path or `s3://bucket/folder`.
+    depth_bin_m : float
+        Width of the depth bins of `crystals` in metres, fixed at creation.
+    """
+
+    uri: str
+    depth_bin_m: float
+
+    @classmethod
+    def create(cls, uri: str | os.PathLike[str], depth_bin_m: float = 100.0) -> Catalog:
+        """Make an empty catalogue in a folder that is empty or not there yet.
+
+        Raises
+        ------
+        CatalogError
+            Where the folder holds anything already, or cannot be written.
+        """
+        uri = normalise(uri)
+        if not (np.isfinite(depth_bin_m) and depth_bin_m > 0):
+            raise CatalogError(f"{uri}: depth bins of {depth_bin_m} m; give a width above 0")
+        with _explained(uri):
+            if _is_table(uri, "crystals") and _is_table(uri, "tiles"):
+                raise CatalogError(
+                    f"{uri}: a catalogue is there already; open it, or choose another folder"
+                )
+            _refuse_other_content(uri)
+            for name, schema in _SCHEMAS.items():
+                DeltaTable.create(
+                    f"{uri}/{name}",
+                    schema,
+                    mode="ignore",
+                    partition_by=_PARTITIONS[name],
+                    configuration={
+                        "mcn.format": str(FORMAT),
+                        "mcn.depth_bin_m": repr(float(depth_bin_m)),
+                        "delta.dataSkippingStatsColumns": _STATISTICS[name],
+                    },
+                    storage_options=log_options(uri),
+                    raise_if_key_not_exists=False,
+                )
+        return cls.open(uri)
+
+    @classmethod
+    def open(cls, uri: str | os.PathLike[str]) -> Catalog:
+        """Open an existing catalogue.
+
+        Raises
+        ------
+        CatalogError
+            Where nothing is there, or something else, or what a newer version wrote.
+        """
+        uri = normalise(uri)
+        catalog = cls(uri, 0.0)
+        tiles = catalog.tiles(without_files=True)
+        crystals = catalog.crystals(without_files=True)
+        for table, schema in ((tiles, TILES), (crystals, CRYSTALS)):
+            settings = table.metadata().configuration
+            columns = {field.name for field in table.schema().fields}
+            if "mcn.format" not in settings or not columns.issuperset(schema.names):
+                raise CatalogError(
+                    f"{uri}: the Delta tables there are no crystal catalogue; choose another folder"
+                )
+            if int(settings["mcn.format"]) > FORMAT:
+                raise CatalogError(
+                    f"{uri}: written by a newer mcn (catalogue format "
+                    f"{settings['mcn.format']}, this one reads {FORMAT}); upgrade mcn"
+                )
+        return cls(uri, float(crystals.metadata().configuration["mcn.depth_bin_m"]))
+
+    @classmethod
+    def open_or_create(
+        cls, uri: str | os.PathLike[str], depth_bin_m: float | None = None
+    ) -> Catalog:
+        """Open a catalogue, or make one where there is nothing.
+
+        Parameters
+        ----------
+        uri : str or path
+        depth_bin_m : float, optional
+            Width of the depth bins in metres; None takes an existing catalogue's, or 100.
+
+        Raises
+        ------
+        CatalogError
+            As `create` and `open` do, and where the existing bins have another width.
+        """
+        uri = normalise(uri)
+        with _explained(uri):
+            there = _is_table(uri, "crystals") and _is_table(uri, "tiles")
+        catalog = cls.open(uri) if there else cls.create(uri, depth_bin_m or 100.0)
+        if depth_bin_m is not None and depth_bin_m != catalog.depth_bin_m:
+            raise CatalogError(
+                f"{uri}: its depth bins are {catalog.depth_bin_m:g} m wide, not {depth_bin_m:g} m; "
+                "leave the width out or make another catalogue"
+            )
+        return catalog
+
+    def crystals(self, *, without_files: bool = False) -> DeltaTable:
+        """The present snapshot of the table `crystals`.
+
+        A reader of both tables takes `tiles` first: every tile row then seen has its
+        crystals in the later snapshot of `crystals`.
+        """
+        return self._table("crystals", without_files)
+
+    def tiles(self, *, without_files: bool = False) -> DeltaTable:
+        """The present snapshot of the table `tiles`."""
+        return self._table("tiles", without_files)
+
+    def scanned(self, segmenter: str, classifier: str) -> pa.Table:
+        """Tiles that these models have seen, each with its latest outcome.
+
+        Returns
+        -------
+        pa.Table
+            `tile_id`, `etag` and `status` (`"ok"` or `"failed"`), a row a tile, unordered.
+        """
+        table = self.tiles()
+        rows = dataset(f"{self.uri}/tiles", TILES, files(table)).to_table(
+            columns=["tile_id", "etag", "status", "scanned_at"],
+            filter=(pc.field("segmenter") == segmenter) & (pc.field("classifier") == classifier),
+        )
+        latest = (
+            rows.sort_by([("scanned_at", "descending")])
+            .group_by("tile_id", use_threads=False)
+            .aggregate([(name, "first", _KEEP_NULLS) for name in ("etag", "status")])
+        )
+        return latest.rename_columns(["tile_id", "etag", "status"])
+
+    def commit(self, crystals: pa.Table, tiles: pa.Table) -> datetime:
+        """Add scanned tiles with all their crystals; readers see a tile whole or not at all.
+
+        The crystals go first and the tile rows second, and a crystal counts only beside a
+        tile row of the same `tile_id`, models and `scanned_at`. `scanned_at` of both tables
+        is set here, so what an interrupted commit leaves behind never joins a later one,
+        and committing the same rows again shows each tile once.
+
+        Parameters
+        ----------
+        crystals : pa.Table of schema `CRYSTALS`
+        tiles : pa.Table of schema `TILES`
+            One row a tile, failed tiles included.
+
+        Returns
+        -------
+        datetime
+            The `scanned_at` of these rows.
+
+        Raises
+        ------
+        RowError
+            Where the two tables do not belong together. Nothing is written.
+        CatalogError
+            Where the storage fails; nothing of it is visible, and it may be tried again.
+        """
+        crystals, tiles = crystals.cast(CRYSTALS), tiles.cast(TILES)
+        self._check(crystals, tiles)
+        now = datetime.now(UTC)
+        if crystals.num_rows:
+            self._append("crystals", crystals, now)
+        if tiles.num_rows:
+            self._append("tiles", tiles, now)
+        return now
+
+    def _append(self, name: str, rows: pa.Table, scanned_at: datetime) -> None:
+        column = rows.schema.get_field_index("scanned_at")
+        field = rows.schema.field(column)
+        stamped = rows.set_column(
+            column, field, pa.repeat(pa.scalar(scanned_at, field.type), rows.num_rows)
+        )
+        with _explained(self.uri):
+            write_deltalake(
+                f"{self.uri}/{name}",
+                stamped,
+                mode="append",
+                partition_by=_PARTITIONS[name],
+                writer_properties=_WRITER,
+                commit_properties=_COMMIT,
+                storage_options=log_options(self.uri),
+            )
+
+    def _check(self, crystals: pa.Table, tiles: pa.Table) -> None:
+        for rows in (crystals, tiles):
+            for field in rows.schema:
+                if not field.nullable and rows[field.name].null_count:
+                    raise RowError(f"{self.uri}: a row without {field.name}; every row needs one")
+            if pc.any(pc.equal(rows["well"], "")).as_py():
+                raise RowError(f"{self.uri}: a row without well; every row needs one")
+        bins = depth_bin(crystals["depth_m"].to_numpy(), self.depth_bin_m)
+        if not np.array_equal(bins, crystals["depth_bin"].to_numpy()):
+            raise RowError(f"{self.uri}: depth_bin is not that of bins of {self.depth_bin_m:g} m")
+        per_tile = crystals.group_by(_KEY).aggregate([([], "count_all")])
+        both = tiles.select([*_KEY, "n_crystals", "status"]).join(
+            per_tile, _KEY, join_type="full outer"
+        )
+        found = pc.fill_null(both["count_all"], 0)
+        if both.num_rows != tiles.num_rows or both["n_crystals"].null_count:
+            raise RowError(f"{self.uri}: crystals of a tile that is not committed with them")
+        if not pc.all(pc.equal(found, pc.cast(both["n_crystals"], pa.int64()))).as_py():
+            raise RowError(f"{self.uri}: n_crystals of a tile is not the number of its crystals")
+        if pc.any(pc.and_(pc.not_equal(both["status"], OK), pc.greater(found, 0))).as_py():
+            raise RowError(f"{self.uri}: a failed tile with crystals")
+        if tiles.select(_KEY).group_by(_KEY).aggregate([]).num_rows != tiles.num_rows:
+            raise RowError(f"{self.uri}: a tile twice in one commit")
+
+    def _table(self, name: str, without_files: bool) -> DeltaTable:
+        with _explained(self.uri):
+            try:
+                return DeltaTable(
+                    f"{self.uri}/{name}",
+                    storage_options=log_options(self.uri),
+                    without_files=without_files,
+                )
+            except TableNotFoundError:
+                raise CatalogError(
+                    f"{self.uri}: no crystal catalogue is there; check the address, "
+                    "or make one with `mcn scan TILES CATALOG`"
+                ) from None
+
+
+def _is_table(uri: str, name: str) -> bool:
+    return DeltaTable.is_deltatable(f"{uri}/{name}", log_options(uri))
+
+
+def _refuse_other_content(uri: str) -> None:
+    file_system, path = fsspec.url_to_fs(uri)
+    if file_system.isfile(path):
+        raise CatalogError(f"{uri}: that is a file; a catalogue needs a folder of its own")
+    try:
+        there = {os.path.basename(name.rstrip("/")) for name in file_system.ls(path, detail=False)}
+    except FileNotFoundError:
+        return
+    # A creation that was cut short leaves one of the two tables: it is finished here.
+    if others := sorted(there - set(_SCHEMAS)):
+        raise CatalogError(
+            f"{uri}: the folder holds something else ({others[0]}); choose an empty or new folder"
+        )
+
+
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """Storage and log errors as one line that names the catalogue."""
+    try:
+        yield
+    except CatalogError:
+        raise
+    except (DeltaError, OSError, ValueError) as error:
+        lines = [line.strip(" ↳\t") for line in str(error).splitlines() if line.strip()]
+        raise CatalogError(f"{uri}: {lines[0] if lines else type(error).__name__}") from error
