@@ -123,7 +123,7 @@ def _grow_spherical(diameter: float, rng: np.random.Generator) -> Relief:
     turn = rng.uniform(0.0, np.pi)
     u = (np.cos(turn) * x + np.sin(turn) * y) / axes[0]
     v = (np.cos(turn) * y - np.sin(turn) * x) / axes[1]
-    swell = 1.0 + 0.02 * _ripples(u, v, 1.6, 4, rng)
+    swell = 1.0 + 0.02 * _ripples(x, y, 0.8 * diameter, 4, rng)
     squared = 1.0 - (u * u + v * v) / (swell * swell)
     silhouette = squared > 0.0
     top = np.sqrt(np.maximum(squared, 0.0)) * (0.5 * diameter)
@@ -135,23 +135,20 @@ def _grow_amorphous(diameter: float, rng: np.random.Generator) -> Relief:
     """A lump of fused, warped ellipsoids that has neither facets nor symmetry."""
     half = int(np.ceil(0.85 * diameter)) + 1
     x, y = _axes(half, half)
-    u, v = np.broadcast_arrays(x / (0.5 * diameter), y / (0.5 * diameter))
-    u, v = (
-        u + 0.07 * _ripples(u, v, 1.3, 5, rng) + 0.012 * _ripples(u, v, 0.4, 4, rng),
-        v + 0.07 * _ripples(u, v, 1.3, 5, rng) + 0.012 * _ripples(u, v, 0.4, 4, rng),
-    )
-    lobes = rng.integers(2, 6)
+    x, y = x / np.float32(0.5 * diameter), y / np.float32(0.5 * diameter)
+    u = x + 0.085 * _ripples(x, y, 1.2, 5, rng) + 0.015 * _ripples(x, y, 0.4, 4, rng)
+    v = y + 0.085 * _ripples(x, y, 1.2, 5, rng) + 0.015 * _ripples(x, y, 0.4, 4, rng)
     top = np.full(u.shape, -np.inf, dtype=np.float32)
     silhouette = np.zeros(u.shape, dtype=bool)
-    for _ in range(lobes):
+    for _ in range(rng.integers(3, 6)):
         cx, cy = rng.uniform(-0.45, 0.45, size=2)
         rx, ry, rz = rng.uniform([0.5, 0.5, 0.4], [0.85, 0.85, 0.75])
         squared = 1.0 - ((u - cx) / rx) ** 2 - ((v - cy) / ry) ** 2
         inside = squared > 0.0
-        lobe = np.where(inside, rz * np.maximum(squared, 0.0) ** 0.4, -np.inf)
+        lobe = np.where(inside, rz * np.sqrt(np.maximum(squared, 0.0)), -np.inf)
         top = np.maximum(top, lobe + rng.uniform(-0.12, 0.12))
         silhouette |= inside
-    top = np.where(silhouette, top, 0.0) + 0.035 * _ripples(u, v, 0.7, 6, rng)
+    top = np.where(silhouette, top, 0.0) + 0.035 * _ripples(x, y, 0.7, 6, rng)
     top = (top * (0.5 * diameter)).astype(np.float32)
     return _roughen(Relief(top, -top, silhouette), diameter, 1.0, rng)
 
@@ -228,39 +225,34 @@ def _roughen(
 ) -> Relief:
     """Fine grains, pits and undulation on the upper surface."""
     h, w = relief.top.shape
-    fine, middle, grains = _textures()
+    fine, middle, cells = _textures()
     dy, dx = rng.integers(0, _GRAIN, size=2)
     window = np.ix_((np.arange(h) + dy) % _GRAIN, (np.arange(w) + dx) % _GRAIN)
     size = np.sqrt(diameter / 50.0)
     top = relief.top + np.float32(strength * rng.uniform(0.05, 0.35) * size) * fine[window]
     top += np.float32(strength * rng.uniform(0.1, 0.6) * size) * middle[window]
     if granular:
-        top += np.float32(strength * rng.uniform(0.3, 1.2) * size) * grains[window]
+        top += np.float32(strength * rng.uniform(0.3, 1.2) * size) * cells[window]
     elif rng.random() < 0.3:
         pits = np.minimum(middle[window] + np.float32(1.6), 0.0)
         top += np.float32(rng.uniform(1.0, 2.5)) * pits
     return Relief(top, relief.bottom, relief.silhouette)
 
 
-def _ripples(
-    u: NDArray[np.floating],
-    v: NDArray[np.floating],
-    wavelength: float,
-    waves: int,
-    rng: np.random.Generator,
-) -> Field:
-    """A smooth random field of unit variance: a few plane waves of about one wavelength."""
-    field = np.zeros(np.broadcast_shapes(u.shape, v.shape), dtype=np.float32)
+def _ripples(x: Field, y: Field, wavelength: float, waves: int, rng: np.random.Generator) -> Field:
+    """A smooth random field (h, w) over x (1, w) and y (h, 1): a few plane waves.
+
+    The sine of a sum is a sum of products, so the field is one small matrix product.
+    """
     directions = rng.uniform(0.0, 2 * np.pi, size=waves)
     numbers = 2 * np.pi / (wavelength * rng.uniform(0.7, 1.4, size=waves))
     phases = rng.uniform(0.0, 2 * np.pi, size=waves)
-    for k, direction, phase in zip(numbers, directions, phases, strict=True):
-        field += np.sin(
-            np.float32(k * np.cos(direction)) * u
-            + np.float32(k * np.sin(direction)) * v
-            + np.float32(phase)
-        )
-    return field * np.float32(np.sqrt(2.0 / waves))
+    along = (numbers * np.cos(directions))[:, None] * x + phases[:, None]
+    down = y * (numbers * np.sin(directions))
+    rows = np.concatenate([np.cos(down), np.sin(down)], axis=1)
+    columns = np.concatenate([np.sin(along), np.cos(along)], axis=0)
+    field: Field = (rows @ columns * np.sqrt(2.0 / waves)).astype(np.float32)
+    return field
 
 
 @lru_cache(maxsize=1)
@@ -286,6 +278,18 @@ def periodic_noise(height: int, width: int, wavelength: float, rng: np.random.Ge
     k2 = np.fft.fftfreq(height)[:, None] ** 2 + np.fft.rfftfreq(width)[None, :] ** 2
     smooth = np.fft.irfft2(spectrum * np.exp(-0.5 * k2 * (wavelength * 1.5) ** 2), (height, width))
     return _standardise(smooth)
+
+
+def grains(height: int, width: int, size_px: float, rng: np.random.Generator) -> Field:
+    """A field (height, width) of rounded grains of about a size, of unit variance."""
+    from scipy import ndimage
+
+    zoom = max(size_px / 7.0, 0.5)
+    cells = _textures()[2]
+    rows = (np.arange(np.ceil(height / zoom) + 2) + rng.integers(_GRAIN)).astype(int) % _GRAIN
+    columns = (np.arange(np.ceil(width / zoom) + 2) + rng.integers(_GRAIN)).astype(int) % _GRAIN
+    field: Field = ndimage.zoom(cells[np.ix_(rows, columns)], zoom, order=1)[:height, :width]
+    return field
 
 
 def _standardise(field: NDArray[np.floating]) -> Field:

@@ -26,7 +26,7 @@ def emission(heights: Field, albedo: Field, rng: np.random.Generator) -> Field:
     Returns
     -------
     (H, W) float32 array
-        Signal; a flat, open surface gives about 0.4.
+        The signal; a flat, open surface gives about 0.4.
 
     References
     ----------
@@ -75,12 +75,12 @@ def expose(signal: Field, severity: float, rng: np.random.Generator) -> NDArray[
     sigma = 0.45 + severity * rng.exponential(0.45)
     signal = ndimage.gaussian_filter(signal, min(sigma, 2.2), truncate=3.0)
     if severity > 0.0:
-        signal = _jitter(signal, 0.25 * severity * rng.exponential(1.0), rng)
+        signal = _jitter(signal, 0.12 * severity * rng.exponential(1.0), rng)
 
     low, high = np.quantile(signal[::4, ::4], [rng.uniform(0.0, 0.02), rng.uniform(0.985, 0.999)])
     black, white = rng.uniform(0.0, 0.12), rng.uniform(0.78, 1.08)
     level = (signal - low) / max(float(high - low), 1e-6) * (white - black) + black
-    level = np.clip(level, 0.0, 1.2) ** np.float32(rng.uniform(0.75, 1.25))
+    level = np.clip(level, 0.0, 1.2) ** np.float32(rng.uniform(0.6, 1.25))
     if severity > 0.0:
         counts = 10 ** rng.uniform(1.6, 3.2) / severity
         shot = np.sqrt(np.maximum(level, 0.02) / counts)

@@ -6,17 +6,22 @@ height buffer then tells which crystal each pixel of a view from above shows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcn.errors import McnError
-from mcn.synthetic.crystals import Relief, grow, periodic_noise
+from mcn.synthetic.crystals import Relief, grains, grow, periodic_noise
+from mcn.synthetic.databar import bar_height, draw_data_bar
 from mcn.synthetic.detector import emission, expose
 from mcn.taxonomy import SHAPES
 
 Field = NDArray[np.float32]
+
+_COARSE: Final = 4
+"""Step of the grid on which pores are planned, in pixels."""
 
 
 class RenderError(McnError):
@@ -40,14 +45,15 @@ class TileSettings:
     shape_mix : tuple of 4 floats
         Share of each shape among the crystals dropped, in the order of `SHAPES`.
     porosity : float
-        Share of the picture that is kept open as pores, 0 to 0.7.
+        Share of the picture that is kept open as pores, 0 to 0.7; crystals are dropped
+        until no more than that is left open.
     matrix : float
         Share of fine ground mass below the crystals: 0 a deep dark floor, 1 a rough,
         shallow one.
     severity : float
         Strength of the microscope's faults (noise, blur, charging); 0 leaves them out.
     data_bar : bool
-        Whether a data bar is drawn over the lowest rows.
+        Whether the lowest rows hold a data bar instead of crystals.
     min_area_px, min_visible : int, float
         A crystal of which fewer pixels, or a lesser share of its silhouette, can be
         seen is left out of the labels.
@@ -86,6 +92,8 @@ class RenderedTile:
         Shape of crystals 1 to n.
     visible_fraction : (n,) float32 array
         Instance area over the area of the whole silhouette inside the picture.
+    porosity : float
+        Share of the pixels above the data bar that show the floor, not a crystal.
     pixel_size_um : float
     data_bar_y : int or None
         First row of the data bar; None without one.
@@ -95,6 +103,7 @@ class RenderedTile:
     labels: NDArray[np.uint16]
     shapes: tuple[str, ...]
     visible_fraction: NDArray[np.float32]
+    porosity: float
     pixel_size_um: float
     data_bar_y: int | None = None
 
@@ -109,17 +118,25 @@ def render_tile(seed: int, settings: TileSettings = TileSettings()) -> RenderedT
     """
     _check(settings)
     rng = np.random.Generator(np.random.PCG64(seed))
-    heap = _pile(settings, rng)
+    bar = bar_height(settings.height) if settings.data_bar else 0
+    heap = _pile(replace(settings, height=settings.height - bar), rng)
     labels, kept, visible = _instances(heap, settings)
     brightness = np.exp(rng.normal(0.0, 0.07, size=len(heap.shapes) + 1)).astype(np.float32)
     brightness[0] *= rng.uniform(0.55, 0.9)
-    image = expose(emission(heap.heights, brightness[heap.owner], rng), settings.severity, rng)
+    signal = emission(heap.heights + _dust(heap.heights.shape, rng), brightness[heap.owner], rng)
+    image = expose(signal, settings.severity, rng)
+    if bar:
+        strip = draw_data_bar(bar, settings.width, settings.pixel_size_um, rng)
+        image = np.vstack([image, strip])
+        labels = np.vstack([labels, np.zeros_like(strip, dtype=np.uint16)])
     return RenderedTile(
         image=image,
         labels=labels,
         shapes=tuple(heap.shapes[i] for i in kept),
         visible_fraction=visible,
+        porosity=float(np.mean(heap.owner == 0)),
         pixel_size_um=settings.pixel_size_um,
+        data_bar_y=settings.height - bar if bar else None,
     )
 
 
@@ -152,57 +169,77 @@ class _Heap:
 
 
 def _pile(settings: TileSettings, rng: np.random.Generator) -> _Heap:
-    """Drop crystals where the heap is lowest, pores aside, until it is deep enough."""
+    """Drop crystals where the heap is lowest, pores aside, until it is dense enough."""
     height, width, diameter = settings.height, settings.width, settings.diameter_px
-    floor, avoided = _floor(settings, rng)
+    floor, shunned = _floor(settings, rng)
     heap = _Heap(floor, np.zeros((height, width), dtype=np.int32), [], [])
     spread = settings.size_spread
     mean_area = np.pi / 4 * diameter**2 * np.exp(2 * spread**2)
     margin = 0.4 * diameter
-    field = (height + 2 * margin) * (width + 2 * margin) * (1.0 - settings.porosity)
-    count = int(np.ceil(2.4 * field / mean_area)) + 1
+    layer = (height + 2 * margin) * (width + 2 * margin) * (1.0 - settings.porosity) / mean_area
+    most, least = int(np.ceil(3.0 * layer)) + 1, 1.6 * layer
     mix = np.asarray(settings.shape_mix) / sum(settings.shape_mix)
-    shapes = rng.choice(len(SHAPES), size=count, p=mix)
-    diameters = diameter * np.exp(np.clip(rng.normal(0.0, spread, size=count), -1.2, 1.0))
-    places = rng.uniform(-margin, [height + margin, width + margin], size=(count, 16, 2))
-    rests = rng.uniform(0.25, 0.6, size=count)
-    for i in range(count):
+    shapes = rng.choice(len(SHAPES), size=most, p=mix)
+    diameters = diameter * np.exp(np.clip(rng.normal(0.0, spread, size=most), -1.2, 1.0))
+    places = rng.uniform(-margin, [height + margin, width + margin], size=(most, 16, 2))
+    rests = rng.uniform(0.3, 0.7, size=most)
+    open_px = height * width
+    for i in range(most):
         y, x = places[i].astype(np.intp).T
-        seen = (np.clip(y, 0, height - 1), np.clip(x, 0, width - 1))
-        best = np.argmin(heap.heights[seen] + avoided[seen])
+        row, column = np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)
+        best = np.argmin(heap.heights[row, column] + shunned[row // _COARSE, column // _COARSE])
         shape = SHAPES[shapes[i]]
-        rest = 0.3 * rests[i] if shape == "amorphous" else rests[i]
-        _drop(heap, grow(shape, float(diameters[i]), rng), int(y[best]), int(x[best]), rest, shape)
+        rest = rests[i] - 0.6 if shape == "amorphous" else rests[i]
+        relief = grow(shape, float(diameters[i]), rng)
+        open_px -= _drop(heap, relief, int(y[best]), int(x[best]), rest, shape)
+        if i >= least and open_px <= settings.porosity * height * width:
+            break
     return heap
 
 
 def _floor(settings: TileSettings, rng: np.random.Generator) -> tuple[Field, Field]:
-    """Height of the floor, and by how much each place is shunned because it is a pore."""
+    """Height of the floor (H, W), and by how much places near a pore are shunned (coarse)."""
+    from scipy import ndimage
+
     height, width, diameter = settings.height, settings.width, settings.diameter_px
-    pattern = periodic_noise(height, width, rng.uniform(1.2, 3.0) * diameter, rng)
-    edge = np.quantile(pattern[::4, ::4], 1.0 - settings.porosity)
-    pore = np.clip((pattern - edge) / 0.25 + 0.5, 0.0, 1.0).astype(np.float32)
-    rough = periodic_noise(height, width, max(0.15 * diameter, 3.0), rng)
-    rough = np.float32(0.05 * diameter) * rough + np.float32(0.4) * periodic_noise(
-        height, width, 3.0, rng
-    )
-    depth = np.float32((1.4 - settings.matrix) * diameter)
-    floor = rough * np.float32(0.3 + settings.matrix) - depth * pore
-    return floor, pore * np.float32(20.0 * diameter)
+    pattern = periodic_noise(height, width, rng.uniform(1.5, 4.0) * diameter, rng)
+    edge = np.quantile(pattern[::_COARSE, ::_COARSE], 1.0 - 0.8 * settings.porosity)
+    pore = np.tanh(np.maximum(pattern - edge + 0.6, 0.0) ** 2)
+    far = ndimage.distance_transform_edt(pattern[::_COARSE, ::_COARSE] < edge) * _COARSE
+    shunned = 2.5 * diameter * np.clip(1.0 - far / (0.45 * diameter), 0.0, 1.0)
+
+    grainy = grains(height, width, rng.uniform(0.06, 0.2) * diameter, rng)
+    uneven = periodic_noise(height, width, 0.5 * diameter, rng)
+    relief = (0.04 * diameter * grainy + 0.06 * diameter * uneven) * (0.4 + settings.matrix)
+    floor = relief - (1.5 - settings.matrix) * diameter * pore
+    return floor.astype(np.float32), shunned.astype(np.float32)
 
 
-def _drop(heap: _Heap, relief: Relief, y: int, x: int, rest: float, shape: str) -> None:
+def _dust(shape: tuple[int, ...], rng: np.random.Generator) -> Field:
+    """Height of debris of a few pixels that lies on the crystals and is none of them."""
+    from scipy import ndimage
+
+    dust = np.zeros(shape, dtype=np.float32)
+    count = int(max(rng.normal(-1e-4, 4e-4), 0.0) * dust.size)
+    sigma = rng.uniform(0.8, 1.8)
+    places = rng.integers(0, shape, size=(count, 2))
+    dust[places[:, 0], places[:, 1]] = rng.uniform(3.0, 14.0, size=count) * sigma
+    return dust if count == 0 else np.asarray(ndimage.gaussian_filter(dust, sigma), np.float32)
+
+
+def _drop(heap: _Heap, relief: Relief, y: int, x: int, rest: float, shape: str) -> int:
     """Set a crystal down with its centre at (y, x).
 
     It comes to rest between the mean (`rest` 0) and the highest (1) of the points where
-    it would touch, so that neighbours grow into each other a little.
+    it would touch, or deeper (below 0), so that neighbours grow into each other. Returns
+    by how many pixels less of the floor can be seen.
     """
     h, w = relief.top.shape
     top, left = y - h // 2, x - w // 2
     rows = slice(max(top, 0), min(top + h, heap.heights.shape[0]))
     columns = slice(max(left, 0), min(left + w, heap.heights.shape[1]))
     if rows.start >= rows.stop or columns.start >= columns.stop:
-        return
+        return 0
     box = (
         slice(rows.start - top, rows.stop - top),
         slice(columns.start - left, columns.stop - left),
@@ -210,7 +247,7 @@ def _drop(heap: _Heap, relief: Relief, y: int, x: int, rest: float, shape: str) 
     inside = relief.silhouette[box]
     area = int(np.count_nonzero(inside))
     if area == 0:
-        return
+        return 0
     below = heap.heights[rows, columns]
     contact = (below - relief.bottom[box])[inside]
     z = (1.0 - rest) * contact.mean() + rest * contact.max()
@@ -218,8 +255,11 @@ def _drop(heap: _Heap, relief: Relief, y: int, x: int, rest: float, shape: str) 
     seen = inside & (surface > below)
     heap.shapes.append(shape)
     heap.silhouettes.append(area)
+    owner = heap.owner[rows, columns]
+    covered = int(np.count_nonzero(seen & (owner == 0)))
     np.copyto(below, surface, where=seen)
-    np.copyto(heap.owner[rows, columns], len(heap.shapes), where=seen)
+    np.copyto(owner, len(heap.shapes), where=seen)
+    return covered
 
 
 def _instances(
