@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
-_DISPLAY_UM = 127_000.0
+PRINT_UM = 127_000.0
 """Width of the print that a magnification refers to, in micrometres (a 5-inch Polaroid)."""
 
 _STYLES = ((0, 255), (0, 255), (255, 0), (40, 230), (228, 20))
 """Grey levels of the ground and of the text."""
+
+_FONTS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSansMono.ttf")
 
 
 def bar_height(height: int) -> int:
@@ -35,6 +39,7 @@ def draw_data_bar(
     -------
     (height, width) uint8 array
     """
+    import matplotlib
     from PIL import Image, ImageDraw, ImageFont
 
     ground, ink = _STYLES[rng.integers(len(_STYLES))]
@@ -46,12 +51,14 @@ def draw_data_bar(
     label = f"{length_um:g} µm" if length_um >= 1 else f"{length_um * 1000:g} nm"
     items = [
         f"HV {rng.choice([5, 10, 15, 20]):.2f} kV",
-        f"mag {f'{_DISPLAY_UM / field_um:,.0f}'.replace(',', ' ')}x",
+        f"mag {f'{PRINT_UM / field_um:,.0f}'.replace(',', ' ')}x",
         f"WD {rng.uniform(4.0, 12.0):.1f} mm",
         f"HFW {field_um:.1f} µm",
         f"det {rng.choice(['ETD', 'SE2', 'TLD', 'InLens'])}",
     ]
-    font = ImageFont.load_default(size=0.42 * height)
+    # Pillow's own font has no µ.
+    face = Path(matplotlib.get_data_path(), "fonts", "ttf", str(rng.choice(_FONTS)))
+    font = ImageFont.truetype(face, size=0.38 * height)
     gap = 0.6 * height
     right = width - 0.5 * height
     left = right - length_px
