@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcn.synthetic.databar import PRINT_UM
-from mcn.synthetic.renderer import RenderedTile, RenderError, TileSettings, render_tile
+from mcn.synthetic.heap import RenderError
+from mcn.synthetic.renderer import RenderedTile, TileSettings, render_tile
 from mcn.synthetic.wells import Rock, Well, generator, plan_wells, rock_at
 from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
 

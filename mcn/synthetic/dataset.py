@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcn.synthetic.core import map_jobs
-from mcn.synthetic.renderer import RenderError, random_settings, render_tile
+from mcn.synthetic.heap import RenderError
+from mcn.synthetic.renderer import random_settings, render_tile
 from mcn.synthetic.wells import generator
 
 

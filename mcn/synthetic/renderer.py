@@ -1,7 +1,7 @@
 """Micrographs of heaped crystals, with the exact truth of every pixel.
 
-Crystals are dropped one by one onto a heap and come to rest on what lies below; a
-height buffer then tells which crystal each pixel of a view from above shows.
+Crystals are dropped one by one onto a heap, which is then pictured as a scanning
+electron microscope would.
 """
 
 from __future__ import annotations
@@ -12,20 +12,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mcn.errors import McnError
-from mcn.synthetic.crystals import Relief, grains, grow, periodic_noise
+from mcn.synthetic.crystals import grains, grow, periodic_noise
 from mcn.synthetic.databar import bar_height, draw_data_bar
 from mcn.synthetic.detector import emission, expose
+from mcn.synthetic.heap import Heap, RenderError
 from mcn.taxonomy import SHAPES
 
 Field = NDArray[np.float32]
 
 _COARSE: Final = 4
 """Step of the grid on which pores are planned, in pixels."""
-
-
-class RenderError(McnError):
-    """Settings from which no tile can be rendered."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +116,8 @@ def render_tile(seed: int, settings: TileSettings = TileSettings()) -> RenderedT
     rng = np.random.Generator(np.random.PCG64(seed))
     bar = bar_height(settings.height) if settings.data_bar else 0
     heap = _pile(replace(settings, height=settings.height - bar), rng)
-    labels, kept, visible = _instances(heap, settings)
-    brightness = np.exp(rng.normal(0.0, 0.07, size=len(heap.shapes) + 1)).astype(np.float32)
+    labels, shapes, visible = heap.instances(settings.min_area_px, settings.min_visible)
+    brightness = np.exp(rng.normal(0.0, 0.07, size=len(heap) + 1)).astype(np.float32)
     brightness[0] *= rng.uniform(0.55, 0.9)
     signal = emission(heap.heights + _dust(heap.heights.shape, rng), brightness[heap.owner], rng)
     image = expose(signal, settings.severity, rng)
@@ -132,7 +128,7 @@ def render_tile(seed: int, settings: TileSettings = TileSettings()) -> RenderedT
     return RenderedTile(
         image=image,
         labels=labels,
-        shapes=tuple(heap.shapes[i] for i in kept),
+        shapes=shapes,
         visible_fraction=visible,
         porosity=float(np.mean(heap.owner == 0)),
         pixel_size_um=settings.pixel_size_um,
@@ -160,19 +156,11 @@ def random_settings(rng: np.random.Generator, height: int = 768, width: int = 10
     )
 
 
-@dataclass(eq=False)
-class _Heap:
-    heights: Field
-    owner: NDArray[np.int32]
-    shapes: list[str]
-    silhouettes: list[int]
-
-
-def _pile(settings: TileSettings, rng: np.random.Generator) -> _Heap:
+def _pile(settings: TileSettings, rng: np.random.Generator) -> Heap:
     """Drop crystals where the heap is lowest, pores aside, until it is dense enough."""
     height, width, diameter = settings.height, settings.width, settings.diameter_px
     floor, shunned = _floor(settings, rng)
-    heap = _Heap(floor, np.zeros((height, width), dtype=np.int32), [], [])
+    heap = Heap(floor)
     spread = settings.size_spread
     mean_area = np.pi / 4 * diameter**2 * np.exp(2 * spread**2)
     margin = 0.4 * diameter
@@ -189,9 +177,9 @@ def _pile(settings: TileSettings, rng: np.random.Generator) -> _Heap:
         row, column = np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)
         best = np.argmin(heap.heights[row, column] + shunned[row // _COARSE, column // _COARSE])
         shape = SHAPES[shapes[i]]
-        rest = rests[i] - 0.6 if shape == "amorphous" else rests[i]
+        rest = float(rests[i]) - 0.6 if shape == "amorphous" else float(rests[i])
         relief = grow(shape, float(diameters[i]), rng)
-        open_px -= _drop(heap, relief, int(y[best]), int(x[best]), rest, shape)
+        open_px -= heap.drop(shape, relief, int(y[best]), int(x[best]), rest)
         if i >= least and open_px <= settings.porosity * height * width:
             break
     return heap
@@ -227,71 +215,11 @@ def _dust(shape: tuple[int, ...], rng: np.random.Generator) -> Field:
     return dust if count == 0 else np.asarray(ndimage.gaussian_filter(dust, sigma), np.float32)
 
 
-def _drop(heap: _Heap, relief: Relief, y: int, x: int, rest: float, shape: str) -> int:
-    """Set a crystal down with its centre at (y, x).
-
-    It comes to rest between the mean (`rest` 0) and the highest (1) of the points where
-    it would touch, or deeper (below 0), so that neighbours grow into each other. Returns
-    by how many pixels less of the floor can be seen.
-    """
-    h, w = relief.top.shape
-    top, left = y - h // 2, x - w // 2
-    rows = slice(max(top, 0), min(top + h, heap.heights.shape[0]))
-    columns = slice(max(left, 0), min(left + w, heap.heights.shape[1]))
-    if rows.start >= rows.stop or columns.start >= columns.stop:
-        return 0
-    box = (
-        slice(rows.start - top, rows.stop - top),
-        slice(columns.start - left, columns.stop - left),
-    )
-    inside = relief.silhouette[box]
-    area = int(np.count_nonzero(inside))
-    if area == 0:
-        return 0
-    below = heap.heights[rows, columns]
-    contact = (below - relief.bottom[box])[inside]
-    z = (1.0 - rest) * contact.mean() + rest * contact.max()
-    surface = relief.top[box] + np.float32(z)
-    seen = inside & (surface > below)
-    heap.shapes.append(shape)
-    heap.silhouettes.append(area)
-    owner = heap.owner[rows, columns]
-    covered = int(np.count_nonzero(seen & (owner == 0)))
-    np.copyto(below, surface, where=seen)
-    np.copyto(owner, len(heap.shapes), where=seen)
-    return covered
-
-
-def _instances(
-    heap: _Heap, settings: TileSettings
-) -> tuple[NDArray[np.uint16], list[int], NDArray[np.float32]]:
-    """Labels of the crystals seen well enough, their places in the heap, visible shares."""
-    from skimage import measure
-
-    pieces: NDArray[np.integer] = measure.label(  # type: ignore[no-untyped-call]
-        heap.owner, background=0, connectivity=1
-    )
-    areas = np.bincount(pieces.ravel())
-    areas[0] = 0
-    first = np.zeros(len(areas), dtype=np.int64)
-    first[pieces.ravel()] = heap.owner.ravel()
-    order = np.argsort(areas, kind="stable")
-    largest = np.zeros(len(heap.shapes) + 1, dtype=np.int64)
-    largest[first[order]] = order
-    silhouettes = np.asarray([0, *heap.silhouettes])
-    share = areas[largest] / np.maximum(silhouettes, 1)
-    good = (areas[largest] >= settings.min_area_px) & (share >= settings.min_visible)
-    good[0] = False
-    kept = np.flatnonzero(good)
-    names = np.zeros(len(areas), dtype=np.uint16)
-    names[largest[kept]] = np.arange(1, len(kept) + 1)
-    return names[pieces], [int(i) - 1 for i in kept], share[kept].astype(np.float32)
-
-
 def _check(settings: TileSettings) -> None:
     mix = settings.shape_mix
+    rows = settings.height - (bar_height(settings.height) if settings.data_bar else 0)
     wrong = {
-        "height and width (16 or more)": min(settings.height, settings.width) < 16,
+        "height and width (16 or more, data bar aside)": min(rows, settings.width) < 16,
         "pixel_size_um (above 0)": not settings.pixel_size_um > 0,
         "diameter_um (8 pixels or more)": not settings.diameter_px >= 8,
         "size_spread (0 to 1)": not 0 <= settings.size_spread <= 1,

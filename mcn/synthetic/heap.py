@@ -1,0 +1,137 @@
+"""A heap of crystals as seen from above: which of them each pixel shows, and how high."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcn.errors import McnError
+from mcn.synthetic.crystals import Relief
+
+
+class RenderError(McnError):
+    """Settings from which nothing can be rendered."""
+
+
+class Heap:
+    """Crystals dropped one by one onto a floor.
+
+    Parameters
+    ----------
+    floor : (H, W) float32 array
+        Height of the floor in pixels; becomes the heap's own.
+
+    Attributes
+    ----------
+    heights : (H, W) float32 array
+        Height of the surface that is seen, in pixels.
+    owner : (H, W) int32 array
+        The crystal that is seen: 0 the floor, n the n-th crystal dropped.
+    """
+
+    def __init__(self, floor: NDArray[np.float32]) -> None:
+        self.heights = floor
+        self.owner = np.zeros(floor.shape, dtype=np.int32)
+        self._shapes: list[str] = []
+        self._silhouettes: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def drop(self, shape: str, relief: Relief, y: int, x: int, rest: float) -> int:
+        """Set a crystal down with its centre at row `y`, column `x`.
+
+        Parameters
+        ----------
+        shape : str
+            One of `mcn.taxonomy.SHAPES`.
+        relief : Relief
+        y, x : int
+            May lie outside the picture.
+        rest : float
+            Where it comes to rest between the mean (0) and the highest (1) of the points
+            where it would touch what lies below; less than 1 lets neighbours grow into
+            each other, less than 0 interlock.
+
+        Returns
+        -------
+        int
+            Pixels of the floor that it hides and that were seen before.
+        """
+        h, w = relief.top.shape
+        top, left = y - h // 2, x - w // 2
+        rows = slice(max(top, 0), min(top + h, self.heights.shape[0]))
+        columns = slice(max(left, 0), min(left + w, self.heights.shape[1]))
+        if rows.start >= rows.stop or columns.start >= columns.stop:
+            return 0
+        box = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        inside = relief.silhouette[box]
+        area = int(np.count_nonzero(inside))
+        if area == 0:
+            return 0
+        below, owner = self.heights[rows, columns], self.owner[rows, columns]
+        contact = (below - relief.bottom[box])[inside]
+        surface = relief.top[box] + ((1.0 - rest) * contact.mean() + rest * contact.max())
+        seen = inside & (surface > below)
+        covered = int(np.count_nonzero(seen & (owner == 0)))
+        self._shapes.append(shape)
+        self._silhouettes.append(area)
+        np.copyto(below, surface, where=seen)
+        np.copyto(owner, len(self._shapes), where=seen)
+        return covered
+
+    def instances(
+        self, min_area_px: int, min_visible: float
+    ) -> tuple[NDArray[np.uint16], tuple[str, ...], NDArray[np.float32]]:
+        """The crystals that are seen well enough to count.
+
+        Of a crystal that others divide into pieces, the largest piece (4-connected) is
+        the instance.
+
+        Parameters
+        ----------
+        min_area_px : int
+            Least area of an instance.
+        min_visible : float
+            Least share of the silhouette that it must be.
+
+        Returns
+        -------
+        labels : (H, W) uint16 array
+            0 for none, n for the n-th instance.
+        shapes : tuple of str
+            Shape of each instance.
+        visible_fraction : (n,) float32 array
+            Area of each instance over that of its silhouette inside the picture.
+
+        Raises
+        ------
+        RenderError
+            There are more than 65 535.
+        """
+        from skimage import measure
+
+        pieces: NDArray[np.integer] = measure.label(  # type: ignore[no-untyped-call]
+            self.owner, background=0, connectivity=1
+        )
+        areas = np.bincount(pieces.ravel())
+        areas[0] = 0
+        crystal = np.zeros(len(areas), dtype=np.int64)
+        crystal[pieces.ravel()] = self.owner.ravel()
+        # Written in order of area, so that the largest piece of a crystal stays.
+        order = np.argsort(areas, kind="stable")
+        largest = np.zeros(len(self) + 1, dtype=np.int64)
+        largest[crystal[order]] = order
+        share = areas[largest] / np.array([1, *self._silhouettes])
+        good = (areas[largest] >= min_area_px) & (areas[largest] > 0) & (share >= min_visible)
+        good[0] = False
+        kept = np.flatnonzero(good)
+        if len(kept) > np.iinfo(np.uint16).max:
+            raise RenderError(
+                f"cannot label {len(kept)} crystals in 16 bits: "
+                "render a smaller tile, or larger crystals"
+            )
+        names = np.zeros(len(areas), dtype=np.uint16)
+        names[largest[kept]] = np.arange(1, len(kept) + 1)
+        shapes = tuple(self._shapes[i - 1] for i in kept)
+        return names[pieces], shapes, share[kept].astype(np.float32)
