@@ -29,15 +29,15 @@ def files(table: DeltaTable, wells: Sequence[str] = (), depth: Depths | None = N
     if wells:
         found = found.filter(pc.is_in(found["partition.well"], pa.array(wells, pa.string())))
     low, high = depth or (None, None)
-    if low is not None:
+    if low is not None and found.num_rows:
         found = found.filter(pc.fill_null(pc.greater_equal(found["max.depth_m"], low), True))
-    if high is not None:
+    if high is not None and found.num_rows:
         found = found.filter(pc.fill_null(pc.less_equal(found["min.depth_m"], high), True))
     return found
 
 
 def dataset(uri: str, schema: pa.Schema, found: pa.Table) -> pads.FileSystemDataset:
-    """Data files of `files` as a dataset with the partition columns in their places.
+    """Data files as a dataset with the partition columns in their places.
 
     Arrow's own file systems are used: those that call back into Python end the process
     with an abort when a read-ahead thread outlives the interpreter.
@@ -54,14 +54,26 @@ def dataset(uri: str, schema: pa.Schema, found: pa.Table) -> pads.FileSystemData
     file_system, root = data_files(uri)
     parquet = pads.ParquetFileFormat()
     partitions = [name for name in found.column_names if name.startswith("partition.")]
-    fragments = []
-    for row in found.select(["path", *partitions]).to_pylist():
-        holds = pc.scalar(True)
-        for name in partitions:
-            holds &= pc.field(name.removeprefix("partition.")) == row[name]
-        fragments.append(
-            parquet.make_fragment(
-                f"{root}/{unquote(row['path'])}", file_system, partition_expression=holds
-            )
-        )
+    guarantees = _guarantees(found, partitions) if found.num_rows else {}
+    columns = [found[name].to_pylist() for name in ("path", *partitions)]
+    fragments = [
+        parquet.make_fragment(f"{root}/{unquote(path)}", file_system, guarantees[tuple(values)])
+        for path, *values in zip(*columns, strict=True)
+    ]
     return pads.FileSystemDataset(fragments, schema, parquet, file_system)
+
+
+def _guarantees(
+    found: pa.Table, partitions: Sequence[str]
+) -> dict[tuple[str | float, ...], pc.Expression]:
+    """What holds for every row of a partition, so that Arrow need not open its files."""
+    ranges = found.group_by(partitions).aggregate([("min.depth_m", "min"), ("max.depth_m", "max")])
+    guarantees = {}
+    for row in ranges.to_pylist():
+        values = tuple(row[name] for name in partitions)
+        holds = pc.field("depth_m") >= row["min.depth_m_min"]
+        holds &= pc.field("depth_m") <= row["max.depth_m_max"]
+        for name, value in zip(partitions, values, strict=True):
+            holds &= pc.field(name.removeprefix("partition.")) == value
+        guarantees[values] = holds
+    return guarantees

@@ -1,0 +1,213 @@
+"""Answers written out: as a table to read, as CSV, JSON or Parquet."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, BinaryIO, Final, Literal, TextIO, get_args
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mcn.catalog.storage import CatalogError
+
+Format = Literal["table", "csv", "json", "parquet"]
+
+_SHOWN: Final = {
+    "crystal_id": "crystal",
+    "well": "well",
+    "depth_m": "depth m",
+    "shape": "shape",
+    "confidence": "conf.",
+    "equivalent_diameter_um": "diameter µm",
+    "aspect_ratio": "aspect",
+}
+"""Columns of a crystal that fit a terminal, with their headings there."""
+
+_LINES: Final = 200
+"""Most rows that a table to read shows."""
+
+_UNFOLDED: Final = 10_000
+"""Width of a table that goes to a file or another program: a row stays a line."""
+
+
+def write_table(
+    answer: pa.Table | Iterable[pa.Table], form: str, file: BinaryIO, name: str = "output"
+) -> int:
+    """Write an answer, whole or piece by piece.
+
+    Parameters
+    ----------
+    answer : pa.Table or iterable of pa.Table
+        At least one piece, all of one schema; they are written as they come.
+    form : {"table", "csv", "json", "parquet"}
+        JSON is a list of row objects: `mask_rle` an object, times as ISO 8601 in UTC, null
+        for what is unknown or no number. The table shows some columns and the first rows.
+    file : binary file
+        Such as `sys.stdout.buffer`; it stays open.
+    name : str
+        What to call the file in messages.
+
+    Returns
+    -------
+    int
+        Rows written.
+
+    Raises
+    ------
+    CatalogError
+        For an unknown form, and for Parquet into a terminal.
+    """
+    if form not in get_args(Format):
+        raise CatalogError(f"no format {form!r}; there are {', '.join(get_args(Format))}")
+    pieces = iter([answer] if isinstance(answer, pa.Table) else answer)
+    if form == "parquet" and file.isatty():
+        raise CatalogError(f"{name}: Parquet is not for a terminal; send it to a file with >")
+    try:
+        if form == "parquet":
+            return _write_parquet(pieces, file)
+        if form == "csv":
+            return _write_csv(pieces, file)
+        with _text(file) as text:
+            return (_write_json if form == "json" else _write_terminal)(pieces, text)
+    except pa.ArrowNotImplementedError as error:
+        raise CatalogError(
+            f"{name}: {form} cannot hold the answer ({error}); cast the column in SQL"
+        ) from None
+
+
+def row_objects(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows as JSON values (see `write_table`): numbers, strings, lists, objects, None."""
+    columns = [_json_values(name, table[name]) for name in table.column_names]
+    names = table.column_names
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _write_parquet(pieces: Iterator[pa.Table], file: BinaryIO) -> int:
+    import pyarrow.parquet as pq
+
+    first = next(pieces)
+    rows = 0
+    with pq.ParquetWriter(file, first.schema, compression="zstd") as writer:
+        for piece in itertools.chain([first], pieces):
+            writer.write_table(piece)
+            rows += piece.num_rows
+    return rows
+
+
+def _write_csv(pieces: Iterable[pa.Table], file: BinaryIO) -> int:
+    from pyarrow import csv
+
+    rows = 0
+    for index, piece in enumerate(pieces):
+        flat = {name: _csv_values(piece[name]) for name in piece.column_names}
+        csv.write_csv(pa.table(flat), file, csv.WriteOptions(include_header=index == 0))
+        rows += piece.num_rows
+    return rows
+
+
+def _write_json(pieces: Iterable[pa.Table], text: TextIO) -> int:
+    rows = 0
+    for piece in pieces:
+        for row in row_objects(piece):
+            text.write(",\n " if rows else "[")
+            text.write(json.dumps(row, ensure_ascii=False))
+            rows += 1
+    text.write("]\n" if rows else "[]\n")
+    return rows
+
+
+def _write_terminal(pieces: Iterable[pa.Table], text: TextIO) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = 0
+    names: list[str] = []
+    shown: list[dict[str, Any]] = []
+    for piece in pieces:
+        is_crystals = set(_SHOWN) <= set(piece.column_names)
+        names = list(_SHOWN) if is_crystals else piece.column_names
+        shown += row_objects(piece.select(names).slice(0, _LINES - len(shown)))
+        rows += piece.num_rows
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in names:
+        is_number = any(isinstance(row[name], int | float) for row in shown)
+        table.add_column(
+            _SHOWN.get(name, name), justify="right" if is_number else "left", overflow="fold"
+        )
+    for row in shown:
+        table.add_row(*(_readable(row[name]) for name in names))
+    console = Console(file=text, width=None if text.isatty() else _UNFOLDED, markup=False)
+    console.print(table)
+    more = f", the first {len(shown)} shown" if rows > len(shown) else ""
+    console.print(f"{rows} row{'' if rows == 1 else 's'}{more}", highlight=False)
+    return rows
+
+
+def _json_values(name: str, column: pa.ChunkedArray) -> list[Any]:
+    kind = column.type
+    if pa.types.is_floating(kind):
+        # By way of text a 32-bit 0.1 stays 0.1 instead of 0.10000000149011612.
+        exact = column if kind == pa.float64() else pc.cast(pc.cast(column, pa.string()), "double")
+        exact = pc.if_else(pc.is_finite(exact), exact, None)
+        return list(exact.to_pylist())
+    if name == "mask_rle" and pa.types.is_string(kind):
+        return [None if text is None else json.loads(text) for text in column.to_pylist()]
+    values: list[Any] = column.to_pylist()
+    if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_boolean(kind):
+        return values
+    return [_json_value(value) for value in values]
+
+
+def _json_value(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case datetime():
+            return value.isoformat().replace("+00:00", "Z")
+        case dict():
+            return {str(key): _json_value(one) for key, one in value.items()}
+        case list() | tuple():
+            return [_json_value(one) for one in value]
+        case _:
+            return str(value)
+
+
+def _csv_values(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    if pa.types.is_nested(column.type) or pa.types.is_interval(column.type):
+        values = map(_json_value, column.to_pylist())
+        return pa.array([None if value is None else json.dumps(value) for value in values])
+    return column
+
+
+def _readable(value: Any) -> str:
+    match value:
+        case None:
+            return "–"
+        case float():
+            return f"{value:.4g}" if abs(value) < 100 else f"{value:.2f}".rstrip("0").rstrip(".")
+        case dict() | list():
+            return json.dumps(value, ensure_ascii=False)
+        case _:
+            return str(value)
+
+
+@contextmanager
+def _text(file: BinaryIO) -> Iterator[TextIO]:
+    """UTF-8 text into a binary file that stays open."""
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="\n", write_through=True)
+    try:
+        yield text
+        text.flush()
+    finally:
+        text.detach()
