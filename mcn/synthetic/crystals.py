@@ -133,9 +133,9 @@ def _grow_spherical(diameter: float, rng: np.random.Generator) -> Relief:
 
 def _grow_amorphous(diameter: float, rng: np.random.Generator) -> Relief:
     """A lump of fused, warped ellipsoids that has neither facets nor symmetry."""
-    half = int(np.ceil(0.85 * diameter)) + 1
+    half = int(np.ceil(0.92 * diameter)) + 1
     x, y = _axes(half, half)
-    x, y = x / np.float32(0.5 * diameter), y / np.float32(0.5 * diameter)
+    x, y = x / np.float32(0.54 * diameter), y / np.float32(0.54 * diameter)
     u = x + 0.085 * _ripples(x, y, 1.2, 5, rng) + 0.015 * _ripples(x, y, 0.4, 4, rng)
     v = y + 0.085 * _ripples(x, y, 1.2, 5, rng) + 0.015 * _ripples(x, y, 0.4, 4, rng)
     top = np.full(u.shape, -np.inf, dtype=np.float32)
@@ -149,7 +149,7 @@ def _grow_amorphous(diameter: float, rng: np.random.Generator) -> Relief:
         top = np.maximum(top, lobe + rng.uniform(-0.12, 0.12))
         silhouette |= inside
     top = np.where(silhouette, top, 0.0) + 0.035 * _ripples(x, y, 0.7, 6, rng)
-    top = (top * (0.5 * diameter)).astype(np.float32)
+    top = (top * (0.54 * diameter)).astype(np.float32)
     return _roughen(Relief(top, -top, silhouette), diameter, 1.0, rng)
 
 

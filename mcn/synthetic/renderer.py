@@ -53,6 +53,9 @@ class TileSettings:
     min_area_px, min_visible : int, float
         A crystal of which fewer pixels, or a lesser share of its silhouette, can be
         seen is left out of the labels.
+    min_light : float
+        A crystal so deep in shadow that its signal is less than this share of the
+        median crystal's is left out too: nobody would outline it.
     """
 
     height: int = 768
@@ -67,6 +70,7 @@ class TileSettings:
     data_bar: bool = False
     min_area_px: int = 40
     min_visible: float = 0.15
+    min_light: float = 0.35
 
     @property
     def diameter_px(self) -> float:
@@ -116,11 +120,13 @@ def render_tile(seed: int, settings: TileSettings = TileSettings()) -> RenderedT
     rng = np.random.Generator(np.random.PCG64(seed))
     bar = bar_height(settings.height) if settings.data_bar else 0
     heap = _pile(replace(settings, height=settings.height - bar), rng)
-    labels, shapes, visible = heap.instances(settings.min_area_px, settings.min_visible)
     brightness = np.exp(rng.normal(0.0, 0.07, size=len(heap) + 1)).astype(np.float32)
     brightness[0] *= rng.uniform(0.55, 0.9)
     signal = emission(heap.heights + _dust(heap.heights.shape, rng), brightness[heap.owner], rng)
     image = expose(signal, settings.severity, rng)
+    labels, shapes, visible = heap.instances(settings.min_area_px, settings.min_visible)
+    lit = _lit(labels, len(shapes), signal, settings.min_light)
+    labels = np.where(lit, np.cumsum(lit), 0).astype(np.uint16)[labels]
     if bar:
         strip = draw_data_bar(bar, settings.width, settings.pixel_size_um, rng)
         image = np.vstack([image, strip])
@@ -128,8 +134,8 @@ def render_tile(seed: int, settings: TileSettings = TileSettings()) -> RenderedT
     return RenderedTile(
         image=image,
         labels=labels,
-        shapes=shapes,
-        visible_fraction=visible,
+        shapes=tuple(shape for shape, is_lit in zip(shapes, lit[1:], strict=True) if is_lit),
+        visible_fraction=visible[lit[1:]],
         porosity=float(np.mean(heap.owner == 0)),
         pixel_size_um=settings.pixel_size_um,
         data_bar_y=settings.height - bar if bar else None,
@@ -203,6 +209,17 @@ def _floor(settings: TileSettings, rng: np.random.Generator) -> tuple[Field, Fie
     return floor.astype(np.float32), shunned.astype(np.float32)
 
 
+def _lit(
+    labels: NDArray[np.uint16], count: int, signal: Field, min_light: float
+) -> NDArray[np.bool_]:
+    """Whether each label, 0 among them as False, is bright enough to be made out."""
+    sums = np.bincount(labels.ravel(), signal.ravel(), minlength=count + 1)
+    light = sums / np.maximum(np.bincount(labels.ravel(), minlength=count + 1), 1)
+    lit: NDArray[np.bool_] = light >= min_light * np.median(light[1:] if count else light)
+    lit[0] = False
+    return lit
+
+
 def _dust(shape: tuple[int, ...], rng: np.random.Generator) -> Field:
     """Height of debris of a few pixels that lies on the crystals and is none of them."""
     from scipy import ndimage
@@ -221,7 +238,7 @@ def _check(settings: TileSettings) -> None:
     wrong = {
         "height and width (16 or more, data bar aside)": min(rows, settings.width) < 16,
         "pixel_size_um (above 0)": not settings.pixel_size_um > 0,
-        "diameter_um (8 pixels or more)": not settings.diameter_px >= 8,
+        "diameter_um (8 pixels or more)": not settings.diameter_um >= 8 * settings.pixel_size_um,
         "size_spread (0 to 1)": not 0 <= settings.size_spread <= 1,
         "shape_mix (4 shares of 0 or more)": len(mix) != 4 or min(mix) < 0 or not sum(mix) > 0,
         "porosity (0 to 0.7)": not 0 <= settings.porosity <= 0.7,
