@@ -1,0 +1,102 @@
+"""A crop shows the crystal, its own pixels and nothing else, wherever and however large."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mcn.classify.crops import CROP_SIZE, MARGIN, CropError, cut_crops
+from mcn.mask import Mask, masks_from_labels
+
+
+def disc(radius: int) -> NDArray[np.bool_]:
+    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    return x * x + y * y <= radius * radius
+
+
+def shaded(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(1, 256, (height, width), dtype=np.uint8)
+
+
+def test_no_masks_give_no_crops() -> None:
+    crops = cut_crops(shaded(20, 30), [])
+    assert crops.shape == (0, CROP_SIZE, CROP_SIZE)
+    assert crops.dtype == np.uint8
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(1, 90),
+    st.integers(1, 90),
+    st.integers(0, 50),
+    st.integers(0, 50),
+    st.integers(0, 2**32 - 1),
+)
+def test_where_a_crystal_lies_does_not_matter(h: int, w: int, y: int, x: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = rng.random((h, w)) < 0.8
+    pixels[0, 0] = True
+    crystal = shaded(h, w, seed)
+    image = shaded(160, 160, seed + 1)
+    image[y : y + h, x : x + w] = crystal
+    (here,) = cut_crops(image, [Mask(x, y, pixels)])
+    (alone,) = cut_crops(crystal, [Mask(0, 0, pixels)])
+    assert np.array_equal(here, alone)
+
+
+def test_what_lies_around_a_crystal_does_not_matter() -> None:
+    pixels = disc(20)
+    image = shaded(60, 60)
+    other = np.where(np.pad(pixels, ((5, 14), (5, 14))), image, 255 - image)
+    mask = Mask(5, 5, pixels)
+    assert np.array_equal(cut_crops(image, [mask]), cut_crops(other, [mask]))
+
+
+@pytest.mark.parametrize("radius", [4, 15, 31, 120])
+def test_crystals_of_any_size_fill_the_crop_alike(radius: int) -> None:
+    pixels = disc(radius)
+    side = 2 * radius + 1
+    (crop,) = cut_crops(np.full((side, side), 200, np.uint8), [Mask(0, 0, pixels)])
+    assert not crop[:MARGIN].any()
+    assert not crop[-MARGIN:].any()
+    assert crop[CROP_SIZE // 2, CROP_SIZE // 2] == 200
+    share = crop.astype(float).sum() / 200 / (CROP_SIZE - 2 * MARGIN) ** 2
+    assert share == pytest.approx(pixels.mean(), abs=0.02)
+
+
+def test_the_aspect_ratio_is_kept() -> None:
+    image = np.full((60, 60), 255, np.uint8)
+    (crop,) = cut_crops(image, [Mask(3, 4, np.ones((10, 40), bool))])
+    rows, columns = crop.any(axis=1).sum(), crop.any(axis=0).sum()
+    assert columns == CROP_SIZE - 2 * MARGIN
+    assert rows / columns == pytest.approx(10 / 40)
+
+
+def test_shrinking_averages_fine_patterns() -> None:
+    checks = (np.indices((480, 480)).sum(axis=0) % 2 * 200).astype(np.uint8)
+    (crop,) = cut_crops(checks, [Mask(0, 0, np.ones(checks.shape, bool))])
+    inner = crop[MARGIN + 1 : -MARGIN - 1, MARGIN + 1 : -MARGIN - 1]
+    assert abs(inner.astype(int) - 100).max() <= 3
+
+
+def test_crops_come_in_the_order_of_the_masks() -> None:
+    labels = np.zeros((40, 40), np.uint8)
+    labels[2:12, 2:12], labels[20:30, 20:30] = 1, 2
+    crops = cut_crops(labels * np.uint8(100), masks_from_labels(labels))
+    assert crops.max(axis=(1, 2)).tolist() == [100, 200]
+
+
+@pytest.mark.parametrize(
+    ("mask", "reason"),
+    [
+        (Mask(0, 0, np.zeros((0, 0), bool)), "mask 1 is empty"),
+        (Mask(0, 0, np.zeros((3, 3), bool)), "mask 1 is empty"),
+        (Mask(18, 0, np.ones((3, 3), bool)), "mask 1 .* outside the 20×20 image"),
+        (Mask(0, -1, np.ones((3, 3), bool)), "mask 1 .* outside"),
+    ],
+)
+def test_masks_that_cannot_be_cut_are_named(mask: Mask, reason: str) -> None:
+    good = Mask(0, 0, np.ones((5, 5), bool))
+    with pytest.raises(CropError, match=reason):
+        cut_crops(shaded(20, 20), [good, mask])
