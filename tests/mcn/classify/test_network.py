@@ -1,0 +1,84 @@
+"""The block normalises, reduces and selects; the network sees crystals, not the operator."""
+
+import pytest
+import torch
+
+from mcn.classify.network import (
+    MicroCrystalNet,
+    NetworkSettings,
+    NormalizedSparseReduction,
+    standardise,
+)
+
+
+def crystals(count: int = 4) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    crops = torch.zeros(count, 1, 64, 64)
+    crops[:, :, 10:50, 5:60] = torch.randint(
+        40, 120, (count, 1, 40, 55), generator=generator
+    ).float()
+    return crops
+
+
+def test_the_block_reduces_feature_maps() -> None:
+    block = NormalizedSparseReduction(12, 5)
+    assert block(torch.rand(3, 12, 9, 7)).shape == (3, 5, 9, 7)
+
+
+def test_the_block_forgets_scale_and_offset_of_its_input() -> None:
+    block = NormalizedSparseReduction(6, 4)
+    features = torch.randn(8, 6, 10, 10)
+    assert torch.allclose(block(features), block(features * 50 + 7), atol=1e-3)
+
+
+def test_a_closed_gate_switches_its_map_off_and_counts_as_sparse() -> None:
+    block = NormalizedSparseReduction(6, 4)
+    with torch.no_grad():
+        block.gates.copy_(torch.tensor([0.0, 1.0, 0.5, 0.0]))
+    selected = block(torch.randn(2, 6, 5, 5))
+    assert (selected.abs().amax(dim=(0, 2, 3)) > 0).tolist() == [False, True, True, False]
+    assert block.sparsity == 0.5
+
+
+def test_the_penalty_closes_gates_of_no_use_and_keeps_useful_ones() -> None:
+    torch.manual_seed(0)
+    block = NormalizedSparseReduction(4, 4)
+    with torch.no_grad():
+        block.reduce.weight.copy_(torch.eye(4)[:, :, None, None])
+    block.reduce.requires_grad_(False)
+    optimizer = torch.optim.Adam([block.gates], lr=0.05)
+    for _ in range(100):
+        features = torch.randn(64, 4, 2, 2)
+        wanted = features[:, 0]
+        loss = (block(features).sum(dim=1) - wanted).square().mean() + 0.05 * block.gates.sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        block.project()
+    assert block.gates[0] > 0.8
+    assert (block.gates[1:] == 0).all()
+
+
+def test_the_network_is_small_and_gives_a_logit_a_class() -> None:
+    network = MicroCrystalNet()
+    assert sum(weights.numel() for weights in network.parameters()) <= 300_000
+    assert network(crystals(3)).shape == (3, 4)
+    assert MicroCrystalNet(NetworkSettings(classes=("a", "b")))(crystals(3)).shape == (3, 2)
+
+
+def test_settings_survive_json() -> None:
+    settings = NetworkSettings(stem=8, widths=(8, 9, 10), classes=("cubic", "platy"))
+    assert NetworkSettings.from_json(settings.to_json()) == settings
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(2.0, 0.0), (0.5, 30.0), (1.0, 100.0)])
+def test_brightness_and_contrast_do_not_matter(gain: float, offset: float) -> None:
+    crops = crystals()
+    relit = torch.where(crops > 0, crops * gain + offset, 0.0)
+    assert torch.allclose(standardise(crops), standardise(relit), atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, 255.0])
+def test_flat_and_empty_crops_stay_finite(value: float) -> None:
+    logits = MicroCrystalNet().eval()(torch.full((2, 1, 64, 64), value))
+    assert torch.isfinite(logits).all()
