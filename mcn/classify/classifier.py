@@ -1,0 +1,170 @@
+"""A trained MicroCrystalNet, ready to name crystals, and the file it lives in."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import nullcontext
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from mcn.classify.crops import CROP_SIZE, CropError
+from mcn.classify.network import MicroCrystalNet, NetworkSettings
+from mcn.errors import McnError
+
+FORMAT = "mcn-classifier-1"
+_BATCH = 128
+
+
+class ClassifierError(McnError):
+    """A classifier that is not there, or a file that does not hold one."""
+
+
+class Classifier:
+    """Names crystals.
+
+    Parameters
+    ----------
+    network : MicroCrystalNet
+        Trained network; it is put into evaluation mode.
+    name : str
+        `name@first-12-of-sha256`, written into every row the classifier makes.
+    temperature : float
+        Logits are divided by it, so that probabilities mean what they say [1]_.
+
+    References
+    ----------
+    .. [1] Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+    """
+
+    def __init__(self, network: MicroCrystalNet, name: str, temperature: float = 1.0) -> None:
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.network = network.eval().to(self.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.name = name
+        self.temperature = temperature
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the probability columns, in their order."""
+        return self.network.settings.classes
+
+    def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Class probabilities of crystals.
+
+        Parameters
+        ----------
+        crops : (N, 64, 64) uint8 array
+            As `cut_crops` makes them.
+
+        Returns
+        -------
+        (N, classes) float32 array
+            Rows sum to 1; each depends on its own crop only.
+
+        Raises
+        ------
+        CropError
+            If the crops have another size or type.
+        """
+        if crops.dtype != np.uint8 or crops.shape[1:] != (CROP_SIZE, CROP_SIZE):
+            raise CropError(
+                f"crops are {crops.dtype} {crops.shape}, not uint8 (N, {CROP_SIZE}, "
+                f"{CROP_SIZE}); make them with mcn.classify.crops.cut_crops"
+            )
+        probabilities = np.zeros((len(crops), len(self.classes)), dtype=np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(crops), _BATCH):
+                batch = torch.tensor(crops[start : start + _BATCH], device=self.device)
+                logits = self.network(batch[:, None].float()) / self.temperature
+                probabilities[start : start + _BATCH] = logits.softmax(dim=1).cpu().numpy()
+        return probabilities
+
+
+def load_classifier(model: str = "nsr") -> Classifier:
+    """Load a classifier by the name of embedded weights, or from a file.
+
+    Parameters
+    ----------
+    model : str
+        "nsr", or the path of a `.safetensors` file that `mcn train classifier` wrote.
+
+    Raises
+    ------
+    ClassifierError
+        If there is no such model, or the file is not a classifier of this project.
+    """
+    embedded = resources.files("mcn") / "weights" / f"{model}.safetensors"
+    is_path = model.endswith(".safetensors") or "/" in model
+    if not is_path and not embedded.is_file():
+        raise ClassifierError(
+            f"no classifier is called {model!r}; use 'nsr' or the path of a .safetensors file"
+        )
+    if is_path and not Path(model).is_file():
+        raise ClassifierError(f"{model}: no such file; train one with 'mcn train classifier'")
+    place = nullcontext(Path(model)) if is_path else resources.as_file(embedded)
+    with place as path:
+        return _read(path)
+
+
+def save_classifier(
+    path: Path, network: MicroCrystalNet, temperature: float = 1.0, notes: str = ""
+) -> str:
+    """Write a classifier as safetensors and return its name.
+
+    Parameters
+    ----------
+    path : Path
+        File to write; its stem becomes the model's name.
+    network : MicroCrystalNet
+        Trained network.
+    temperature : float
+        Calibrated temperature, kept in the file's metadata beside the network's sizes.
+    notes : str
+        How it was trained, kept in the metadata for whoever finds the file.
+    """
+    metadata = {
+        "format": FORMAT,
+        "network": network.settings.to_json(),
+        "temperature": repr(temperature),
+        "notes": notes,
+    }
+    weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(weights, path, metadata)
+    return _name(path)
+
+
+def _name(path: Path) -> str:
+    return f"{path.stem}@{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+
+
+def _read(path: Path) -> Classifier:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ClassifierError(
+            f"{path}: not a safetensors file ({error}); fetch or train it again"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise ClassifierError(
+            f"{path}: holds {metadata.get('format', 'something else')}, not {FORMAT}; "
+            "name a file that 'mcn train classifier' wrote"
+        )
+    try:
+        network = MicroCrystalNet(NetworkSettings.from_json(metadata["network"]))
+        network.load_state_dict(weights)
+        temperature = float(metadata["temperature"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ClassifierError(
+            f"{path}: its weights do not fit the network ({reason}); train it again"
+        ) from error
+    return Classifier(network, _name(path), temperature)

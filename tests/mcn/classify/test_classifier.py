@@ -1,0 +1,148 @@
+"""A classifier file gives back the same probabilities, or says why it cannot."""
+
+import hashlib
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from mcn.classify.classifier import (
+    Classifier,
+    ClassifierError,
+    load_classifier,
+    save_classifier,
+)
+from mcn.classify.crops import CropError
+from mcn.classify.network import MicroCrystalNet, NetworkSettings
+from mcn.taxonomy import SHAPES
+
+SMALL = NetworkSettings(stem=4, widths=(8, 8, 8), reduced=(4, 4, 4))
+
+
+@pytest.fixture
+def crops() -> NDArray[np.uint8]:
+    crops = np.random.default_rng(0).integers(0, 256, (300, 64, 64), dtype=np.uint8)
+    crops[:, :8] = 0
+    return crops
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    torch.manual_seed(3)
+    path = tmp_path / "tiny.safetensors"
+    save_classifier(path, MicroCrystalNet(SMALL), temperature=1.7)
+    return path
+
+
+def test_probabilities_are_probabilities(file: Path, crops: NDArray[np.uint8]) -> None:
+    probabilities = load_classifier(str(file)).classify(crops)
+    assert probabilities.shape == (300, len(SHAPES))
+    assert probabilities.dtype == np.float32
+    assert (probabilities >= 0).all()
+    assert probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_file_gives_the_same_answers_every_time(file: Path, crops: NDArray[np.uint8]) -> None:
+    first = load_classifier(str(file)).classify(crops)
+    again = load_classifier(str(file))
+    assert np.array_equal(first, again.classify(crops))
+    assert np.array_equal(first, again.classify(crops))
+
+
+def test_a_crop_is_judged_alone(file: Path, crops: NDArray[np.uint8]) -> None:
+    classifier = load_classifier(str(file))
+    together = classifier.classify(crops)
+    order = np.random.default_rng(1).permutation(len(crops))
+    assert classifier.classify(crops[order]) == pytest.approx(together[order], abs=1e-5)
+    assert classifier.classify(crops[137:138]) == pytest.approx(together[137:138], abs=1e-5)
+
+
+def test_no_crops_give_no_rows(file: Path) -> None:
+    empty = load_classifier(str(file)).classify(np.zeros((0, 64, 64), np.uint8))
+    assert empty.shape == (0, len(SHAPES))
+
+
+def test_the_name_tells_the_weights(file: Path) -> None:
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert load_classifier(str(file)).name == f"tiny@{digest[:12]}"
+
+
+def test_temperature_and_classes_are_kept(tmp_path: Path) -> None:
+    settings = NetworkSettings(stem=4, widths=(8, 8, 8), reduced=(4, 4, 4), classes=("a", "b"))
+    path = tmp_path / "other.safetensors"
+    name = save_classifier(path, MicroCrystalNet(settings), temperature=0.8)
+    classifier = load_classifier(str(path))
+    assert (classifier.name, classifier.classes, classifier.temperature) == (name, ("a", "b"), 0.8)
+
+
+def test_a_higher_temperature_is_less_sure(crops: NDArray[np.uint8]) -> None:
+    torch.manual_seed(3)
+    network = MicroCrystalNet(SMALL)
+    with torch.no_grad():
+        network.head.weight.mul_(20)
+    sure = Classifier(network, "a", 1.0).classify(crops).max(axis=1)
+    unsure = Classifier(network, "a", 4.0).classify(crops).max(axis=1)
+    assert (unsure < sure).all()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((2, 32, 32), np.uint8),
+        np.zeros((2, 64, 64), np.float32),
+        np.zeros((64, 64), np.uint8),
+    ],
+)
+def test_crops_of_the_wrong_kind_are_refused(file: Path, wrong: NDArray[np.uint8]) -> None:
+    with pytest.raises(CropError, match="uint8"):
+        load_classifier(str(file)).classify(wrong)
+
+
+def test_unknown_models_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ClassifierError, match="no classifier is called 'nsrr'"):
+        load_classifier("nsrr")
+    with pytest.raises(ClassifierError, match="no such file"):
+        load_classifier(str(tmp_path / "gone.safetensors"))
+
+
+def test_files_that_hold_no_classifier_are_refused(tmp_path: Path, file: Path) -> None:
+    text = tmp_path / "text.safetensors"
+    text.write_text("these are not weights")
+    with pytest.raises(ClassifierError, match=r"text\.safetensors: not a safetensors file"):
+        load_classifier(str(text))
+
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ClassifierError, match="not a safetensors file"):
+        load_classifier(str(cut))
+
+    other = tmp_path / "other.safetensors"
+    save_file({"x": torch.zeros(3)}, other)
+    with pytest.raises(ClassifierError, match="holds something else"):
+        load_classifier(str(other))
+
+    weights = load_file(file)
+    del weights["head.weight"]
+    metadata = {
+        "format": "mcn-classifier-1",
+        "network": SMALL.to_json(),
+        "temperature": "1",
+    }
+    save_file(weights, other, metadata)
+    with pytest.raises(ClassifierError, match="do not fit"):
+        load_classifier(str(other))
+    save_file(load_file(file), other, metadata | {"network": "[]"})
+    with pytest.raises(ClassifierError, match="do not fit"):
+        load_classifier(str(other))
+
+
+def test_the_embedded_weights_load_by_name() -> None:
+    classifier = load_classifier()
+    embedded = resources.files("mcn") / "weights" / "nsr.safetensors"
+    assert classifier.name == f"nsr@{hashlib.sha256(embedded.read_bytes()).hexdigest()[:12]}"
+    assert classifier.classes == SHAPES
+    assert len(embedded.read_bytes()) < 2_000_000
