@@ -1,0 +1,401 @@
+"""Training samples of a segmenter: augmented crops, their prompts and their targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mcn.errors import McnError
+
+Float = NDArray[np.float32]
+PROPOSAL_STRIDE = 4
+_IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+_MASK_SUFFIXES = (".png", ".tif", ".tiff")
+
+
+class DataError(McnError):
+    """A training or evaluation folder that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its instance masks, as files.
+
+    Parameters
+    ----------
+    image, masks : Path
+        Picture, and instance labels of the same height and width.
+    """
+
+    image: Path
+    masks: Path
+
+    @property
+    def name(self) -> str:
+        """The picture's file name without its ending."""
+        return self.image.stem
+
+    def read(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        """Pixels (H, W) uint8 and labels (H, W) int32.
+
+        Raises
+        ------
+        DataError
+            Where the two differ in size, or the masks are no label image.
+        """
+        from mcn.micrograph import read_micrograph
+
+        pixels = read_micrograph(self.image).pixels
+        labels = read_labels(self.masks)
+        if labels.shape != pixels.shape:
+            raise DataError(
+                f"{self.masks}: masks are {labels.shape}, the image is {pixels.shape}; "
+                "masks must be label images of the image's own size"
+            )
+        return pixels, labels
+
+
+def read_labels(path: Path) -> NDArray[np.int32]:
+    """Instance labels (H, W) of a 8-, 16- or 32-bit label image, 0 the background."""
+    from skimage.io import imread
+
+    try:
+        labels = np.asarray(imread(path))
+    except Exception as error:
+        raise DataError(f"{path}: cannot be read as a label image ({error})") from error
+    if labels.ndim != 2 or labels.dtype.kind not in "ui":
+        raise DataError(f"{path}: masks must be one channel of whole numbers, not {labels.shape}")
+    return labels.astype(np.int32)
+
+
+def list_pairs(folder: Path) -> list[Pair]:
+    """Image and mask pairs of a folder with `images/` and `masks/`, in order of name.
+
+    Raises
+    ------
+    DataError
+        Where the folder is missing or an image has no masks.
+    """
+    if not (folder / "images").is_dir() or not (folder / "masks").is_dir():
+        raise DataError(f"{folder}: needs the folders images/ and masks/ with files of equal names")
+    masks = {
+        path.stem: path
+        for path in sorted((folder / "masks").iterdir())
+        if path.suffix.lower() in _MASK_SUFFIXES
+    }
+    pairs = []
+    for image in sorted((folder / "images").iterdir()):
+        if image.suffix.lower() not in _IMAGE_SUFFIXES:
+            continue
+        if image.stem not in masks:
+            raise DataError(f"{image}: no masks/{image.stem}.png or .tif beside it")
+        pairs.append(Pair(image, masks[image.stem]))
+    if not pairs:
+        raise DataError(f"{folder}: images/ holds no png, tif or jpg file")
+    return pairs
+
+
+def split_pairs(pairs: Sequence[Pair], held_out: int = 5) -> tuple[list[Pair], list[Pair]]:
+    """Split by image: every `held_out`-th pair in order of name is held out."""
+    train = [pair for i, pair in enumerate(pairs) if i % held_out]
+    return train, list(pairs[::held_out])
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """How crops and prompts are drawn.
+
+    Parameters
+    ----------
+    size : int
+        Side of a crop, pixels; a multiple of 32.
+    prompts : int
+        Prompts a crop.
+    negatives : float
+        Share of prompts on background, whose answer is an empty mask.
+    zoom : (float, float)
+        Least and greatest magnification.
+    """
+
+    size: int = 320
+    prompts: int = 24
+    negatives: float = 0.1
+    zoom: tuple[float, float] = (0.5, 2.5)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One crop of S×S pixels with K prompts.
+
+    Parameters
+    ----------
+    image : (S, S) float32 array
+        Standardised grey.
+    labels : (S, S) int32 array
+        Instance labels.
+    heat, regress : (S/4, S/4) and (4, S/4, S/4) float32 arrays
+        Centre heat; logarithms of distances to the crystal's box, NaN where not taught.
+    windows, points, boxes : (K, 4), (K, 1, 2), (K, 4) float32 arrays
+        Prompts in pixels; points or boxes NaN where a prompt has none.
+    targets : (K,) int32 array
+        Label each prompt asks for; 0 for background.
+    """
+
+    image: Float
+    labels: NDArray[np.int32]
+    heat: Float
+    regress: Float
+    windows: Float
+    points: Float
+    boxes: Float
+    targets: NDArray[np.int32]
+
+
+def samples(
+    sources: Sequence[Sequence[tuple[NDArray[np.uint8], NDArray[np.int32]]]],
+    settings: SampleSettings,
+    seed: int,
+) -> Iterator[Sample]:
+    """Endless samples, drawn from each source equally often."""
+    rng = np.random.default_rng(seed)
+    while True:
+        source = sources[int(rng.integers(len(sources)))]
+        pixels, labels = source[int(rng.integers(len(source)))]
+        yield make_sample(pixels, labels, settings, rng)
+
+
+def make_sample(
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int32],
+    settings: SampleSettings,
+    rng: np.random.Generator,
+) -> Sample:
+    """One augmented crop of an image (H, W) and its labels, with prompts and targets."""
+    image, labels = _crop(pixels, labels, settings, rng)
+    image = standardise(_degrade(image, rng))
+    objects = describe(labels)
+    heat, regress = proposal_targets(labels, objects)
+    windows, points, boxes, targets = _prompts(labels, objects, settings, rng)
+    return Sample(image, labels, heat, regress, windows, points, boxes, targets)
+
+
+def standardise(image: NDArray[np.generic]) -> Float:
+    """Grey values (H, W) with zero mean and unit deviation; a constant image gives zeros."""
+    grey = image.astype(np.float32)
+    grey -= grey.mean()
+    grey /= max(float(grey.std()), 1e-3)
+    return grey
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The n crystals of a label image.
+
+    Parameters
+    ----------
+    ids : (n,) int array
+        Labels.
+    boxes : (n, 4) float32 array
+        Left, top, right, bottom, pixels.
+    centres : (n, 2) float32 array
+        x, y of a pixel well inside, near the centroid.
+    """
+
+    ids: NDArray[np.int64]
+    boxes: Float
+    centres: Float
+
+
+def describe(labels: NDArray[np.int32], min_area: int = 12) -> Objects:
+    """Boxes and inner centres of the crystals of a label image (H, W)."""
+    area = np.bincount(labels.ravel())
+    area[0] = 0
+    ids = np.flatnonzero(area >= min_area)
+    if not len(ids):
+        return Objects(ids, np.zeros((0, 4), np.float32), np.zeros((0, 2), np.float32))
+    found = ndimage.find_objects(labels)
+    boxes = np.array(
+        [
+            [
+                found[i - 1][1].start,
+                found[i - 1][0].start,
+                found[i - 1][1].stop,
+                found[i - 1][0].stop,
+            ]
+            for i in ids
+        ],
+        dtype=np.float32,
+    )
+    padded = np.pad(labels, 1)
+    border = (
+        (labels != padded[:-2, 1:-1])
+        | (labels != padded[2:, 1:-1])
+        | (labels != padded[1:-1, :-2])
+        | (labels != padded[1:-1, 2:])
+    )
+    depth = ndimage.distance_transform_edt(~border)
+    rows, columns = np.indices(labels.shape, dtype=np.float32)
+    count = np.maximum(area, 1)
+    flat = labels.ravel()
+    cx = np.bincount(flat, columns.ravel()) / count
+    cy = np.bincount(flat, rows.ravel()) / count
+    radius = np.sqrt(count / np.pi)
+    deepest = np.zeros(len(area))
+    deepest[ids] = ndimage.maximum(depth, labels, ids)
+    away = np.hypot(columns - cx[labels], rows - cy[labels]) / radius[labels]
+    score = depth / np.maximum(deepest, 1)[labels] - 0.5 * away
+    best = ndimage.maximum_position(score, labels, ids)
+    centres = np.array([[x + 0.5, y + 0.5] for y, x in best], dtype=np.float32)
+    return Objects(ids, boxes, centres)
+
+
+def proposal_targets(labels: NDArray[np.int32], objects: Objects) -> tuple[Float, Float]:
+    """Centre heat (S/4, S/4) and box distances (4, S/4, S/4) at stride 4."""
+    height, width = (n // PROPOSAL_STRIDE for n in labels.shape)
+    heat = np.zeros((height, width), np.float32)
+    regress = np.full((4, height, width), np.nan, np.float32)
+    half = PROPOSAL_STRIDE // 2
+    cells = labels[half::PROPOSAL_STRIDE, half::PROPOSAL_STRIDE][:height, :width]
+    sizes = (objects.boxes[:, 2:] - objects.boxes[:, :2]).min(axis=1, initial=1e9)
+    for i in np.argsort(-sizes):  # small crystals last: they keep their cells
+        x, y = objects.centres[i] / PROPOSAL_STRIDE
+        sigma = max(0.7, 0.09 * float(sizes[i]) / PROPOSAL_STRIDE)
+        reach = int(3 * sigma) + 1
+        cx, cy = min(int(x), width - 1), min(int(y), height - 1)
+        ys = slice(max(cy - reach, 0), cy + reach + 1)
+        xs = slice(max(cx - reach, 0), cx + reach + 1)
+        gy, gx = np.mgrid[ys.start : min(ys.stop, height), xs.start : min(xs.stop, width)]
+        bump = np.exp(-((gx - cx) ** 2 + (gy - cy) ** 2) / (2 * sigma**2)).astype(np.float32)
+        heat[ys, xs] = np.maximum(heat[ys, xs], bump)
+        taught = (bump > 0.3) & ((cells[ys, xs] == objects.ids[i]) | (bump == 1))
+        left, top, right, bottom = objects.boxes[i] / PROPOSAL_STRIDE
+        px, py = gx + 0.5, gy + 0.5
+        reaches = np.stack([px - left, py - top, right - px, bottom - py])
+        regress[:, ys, xs] = np.where(taught, np.log(np.maximum(reaches, 0.1)), regress[:, ys, xs])
+    return heat, regress
+
+
+def _crop(
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int32],
+    settings: SampleSettings,
+    rng: np.random.Generator,
+) -> tuple[Float, NDArray[np.int32]]:
+    """A crop at random place and magnification, flipped and turned."""
+    low, high = settings.zoom
+    low = max(low, settings.size / min(pixels.shape))
+    area = np.bincount(labels.ravel())[1:]
+    if area.any():  # no more magnification than keeps a whole crystal in sight
+        high = min(high, 0.6 * settings.size / float(np.sqrt(area[area > 0].mean())))
+    zoom = float(np.exp(rng.uniform(np.log(low), np.log(max(high, low)))))
+    side = min(round(settings.size / zoom), *pixels.shape)
+    y = rng.integers(pixels.shape[0] - side + 1)
+    x = rng.integers(pixels.shape[1] - side + 1)
+    steps = (np.arange(settings.size) + 0.5) * side / settings.size
+    nearest = np.minimum(steps.astype(int), side - 1)
+    cut = pixels[y : y + side, x : x + side].astype(np.float32)
+    if side > settings.size:  # averaged before it is thinned out
+        cut = ndimage.gaussian_filter(cut, 0.4 * side / settings.size)
+    image = ndimage.map_coordinates(
+        cut, np.meshgrid(steps - 0.5, steps - 0.5, indexing="ij"), order=1, mode="nearest"
+    )
+    found = labels[y : y + side, x : x + side][np.ix_(nearest, nearest)]
+    turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+    image, found = np.rot90(image, turns), np.rot90(found, turns)
+    if flip:
+        image, found = image[:, ::-1], found[:, ::-1]
+    return image.astype(np.float32), np.ascontiguousarray(found)
+
+
+def _degrade(image: Float, rng: np.random.Generator) -> Float:
+    """Another detector's picture of the same scene: polarity, gamma, shading, blur, noise."""
+    low, high = float(image.min()), float(image.max())
+    grey = (image - low) / max(high - low, 1.0)
+    if rng.random() < 0.08:
+        grey = 1 - grey
+    grey = grey ** float(np.exp(rng.normal(0, 0.3)))
+    size = grey.shape[0]
+    if rng.random() < 0.3:
+        slope = rng.normal(0, 0.25, 2)
+        line = np.linspace(-0.5, 0.5, size, dtype=np.float32)
+        grey = grey + slope[0] * line[:, None] + slope[1] * line[None]
+    if rng.random() < 0.3:
+        grey = ndimage.gaussian_filter(grey, rng.uniform(0.3, 1.8))
+    if rng.random() < 0.15:  # charging: bright streaks along the scan lines
+        rows = ndimage.gaussian_filter1d(rng.normal(0, 1, size), 2)
+        grey = grey + 0.15 * rows[:, None].astype(np.float32)
+    if rng.random() < 0.5:
+        grey = grey + rng.normal(0, rng.uniform(0.01, 0.12), grey.shape)
+    if rng.random() < 0.1:  # a data bar: letters and lines are no crystals
+        grey = grey.copy()
+        tall = int(rng.integers(12, 40))
+        bar = np.full((tall, size), rng.choice([0.0, 1.0, 0.2]), np.float32)
+        ink = rng.random((tall // 4, size // 4)) < 0.35
+        glyphs = np.kron(ink, np.ones((2, 2)))[: tall // 2, : size // 2]
+        top = tall // 4
+        bar[top : top + glyphs.shape[0], size // 8 : size // 8 + glyphs.shape[1]][glyphs > 0] = (
+            1 - bar[0, 0]
+        )
+        where = int(rng.integers(0, 2)) * (size - tall)
+        keep = grey[where : where + tall].copy()
+        grey[where : where + tall] = bar if where else keep
+    return grey.astype(np.float32)
+
+
+def _prompts(
+    labels: NDArray[np.int32],
+    objects: Objects,
+    settings: SampleSettings,
+    rng: np.random.Generator,
+) -> tuple[Float, Float, Float, NDArray[np.int32]]:
+    """K prompts: a point, a box or both, on crystals and some on background."""
+    k, size = settings.prompts, labels.shape[0]
+    n = len(objects.ids)
+    chosen = np.concatenate([rng.permutation(n) for _ in range(k // n + 1)])[:k] if n else None
+    background = np.argwhere(labels == 0)
+    on_crystal = np.ones(k, bool) if chosen is not None else np.zeros(k, bool)
+    if len(background):
+        on_crystal &= rng.random(k) >= settings.negatives
+    elif chosen is None:
+        on_crystal[:] = True
+    boxes = np.zeros((k, 4), np.float32)
+    points = np.zeros((k, 1, 2), np.float32)
+    targets = np.zeros(k, np.int32)
+    sides = (objects.boxes[:, 2:] - objects.boxes[:, :2]) if n else np.full((1, 2), size / 8)
+    for i in range(k):
+        if on_crystal[i] and chosen is not None:
+            j = chosen[i]
+            boxes[i] = objects.boxes[j]
+            targets[i] = objects.ids[j]
+            points[i, 0] = (
+                objects.centres[j]
+                if rng.random() < 0.5
+                else _pixel_of(labels, objects.ids[j], objects.boxes[j], rng)
+            )
+        else:
+            y, x = background[rng.integers(len(background))] if len(background) else (0, 0)
+            half = sides[rng.integers(len(sides))] / 2
+            centre = np.array([x + 0.5, y + 0.5], np.float32)
+            points[i, 0] = centre
+            boxes[i] = np.concatenate([centre - half, centre + half])
+    width = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)
+    noisy = boxes + width * rng.normal(0, 0.06, boxes.shape).astype(np.float32)
+    centre = (noisy[:, :2] + noisy[:, 2:]) / 2 + width * rng.normal(0, 0.05, (k, 2))
+    side = np.maximum(width, 8) * np.exp(rng.uniform(np.log(1.2), np.log(2.2), (k, 1)))
+    windows = np.concatenate([centre - side / 2, centre + side / 2], axis=1)
+    kind = rng.random(k)
+    noisy[kind < 0.3] = np.nan
+    points[kind > 0.85] = np.nan
+    return windows.astype(np.float32), points, noisy.astype(np.float32), targets
+
+
+def _pixel_of(labels: NDArray[np.int32], label: int, box: Float, rng: np.random.Generator) -> Float:
+    left, top, right, bottom = box.astype(int)
+    rows, columns = np.nonzero(labels[top:bottom, left:right] == label)
+    pick = rng.integers(len(rows))
+    return np.array([left + columns[pick] + 0.5, top + rows[pick] + 0.5], np.float32)

@@ -1,0 +1,111 @@
+"""Segmenters by name: loading weights, naming them, finding crystals with them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from mcn.errors import McnError
+from mcn.mask import Mask
+from mcn.segment.generator import GeneratorSettings, generate
+from mcn.segment.sam import CompactSam, build_compact, channels_last
+
+
+class SegmenterError(McnError):
+    """A segmenter that cannot be found or loaded."""
+
+
+class CompactSegmenter:
+    """A compact SAM that proposes its own prompts.
+
+    Parameters
+    ----------
+    model : CompactSam
+        On the device it is to run on.
+    name : str
+        As catalogue rows show it.
+    settings : GeneratorSettings
+        What counts as a crystal.
+    """
+
+    def __init__(
+        self, model: CompactSam, name: str, settings: GeneratorSettings = GeneratorSettings()
+    ) -> None:
+        self.model = model.eval()
+        self.name = name
+        self.settings = settings
+
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
+        """Disjoint masks of the crystals in each (H, W) image."""
+        return generate(self.model, images, self.settings)
+
+
+def save_weights(model: CompactSam, path: Path, metadata: dict[str, str]) -> None:
+    """Write weights in half precision as safetensors, whole or not at all."""
+    half = {name: t.detach().half().contiguous().cpu() for name, t in model.state_dict().items()}
+    partial = path.with_suffix(".part")
+    save_file(half, partial, metadata)
+    partial.replace(path)
+
+
+def load_compact(path: Path) -> CompactSam:
+    """The compact SAM of a safetensors file, in single precision.
+
+    Raises
+    ------
+    SegmenterError
+        Where the file is missing or holds something else.
+    """
+    model = build_compact()
+    try:
+        state = load_file(path)
+        model.load_state_dict({name: t.float() for name, t in state.items()})
+    except FileNotFoundError as error:
+        raise SegmenterError(f"{path}: no such weights file") from error
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise SegmenterError(
+            f"{path}: not weights of a compact segmenter; make some with 'mcn train segmenter'"
+        ) from error
+    return model
+
+
+def weights_path(model: str) -> Path:
+    """The weights file of a segmenter named `compact` or by path."""
+    if model == "compact":
+        return Path(str(resources.files("mcn") / "weights" / "compact.safetensors"))
+    path = Path(model)
+    if not path.is_file():
+        raise SegmenterError(
+            f"{model}: no such segmenter; use compact or the path of a weights file"
+        )
+    return path
+
+
+def segmenter_name(model: str = "compact") -> str:
+    """`name@first-12-of-sha256` of a segmenter, without loading it."""
+    path = weights_path(model)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return f"{path.stem}@{digest[:12]}"
+
+
+def load_segmenter(model: str = "compact", device: str | None = None) -> CompactSegmenter:
+    """Load a segmenter.
+
+    Parameters
+    ----------
+    model : str
+        `compact`, or the path of weights made by `mcn train segmenter`.
+    device : str, optional
+        Torch device; a GPU where there is one otherwise.
+    """
+    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    loaded = channels_last(load_compact(weights_path(model)).to(where))
+    return CompactSegmenter(loaded, segmenter_name(model))
