@@ -6,7 +6,7 @@ import contextlib
 import io
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,7 @@ from pycocotools.cocoeval import COCOeval
 
 from mcn.mask import Mask, encode_rle, masks_from_labels
 from mcn.segment.samples import Pair
-
-
-class Segmenter(Protocol):
-    """Anything that finds crystals."""
-
-    @property
-    def name(self) -> str:
-        """Model and first 12 digits of its weights' sha256."""
-
-    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
-        """Masks of each (H, W) image."""
+from mcn.segment.segmenter import Segmenter
 
 
 def evaluate_segmenter(

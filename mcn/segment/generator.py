@@ -125,7 +125,7 @@ def decode_proposals(
     """Decode what the encoder proposes and drop what is unsure, all at low resolution."""
     proposals = propose(features.proposal, sizes, settings.centre_threshold, settings.max_prompts)
     windows = square_windows(proposals.boxes, settings.margin)
-    kept: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    kept: list[tuple[Tensor, ...]] = []
     for start in range(0, len(windows), settings.prompts_per_batch):
         part = slice(start, start + settings.prompts_per_batch)
         prompts = Prompts(
@@ -136,13 +136,8 @@ def decode_proposals(
             boxes=proposals.boxes[part],
         )
         logits, iou = model.decode(features, prompts)
-        single, quality = logits[:, 0].float(), iou[:, 0].float().clamp(0, 1)
-        offset = settings.stability_offset
-        inner = (single > offset).sum(dim=(1, 2)).float()
-        stability = inner / (single > -offset).sum(dim=(1, 2)).clamp(min=1)
-        good = (quality >= settings.min_predicted_iou) & (stability >= settings.min_stability)
-        chosen = torch.nonzero(good)[:, 0]
-        kept.append((single[chosen], quality[chosen], stability[chosen], chosen + start))
+        *answers, chosen = steady(logits[:, 0], iou[:, 0], settings)
+        kept.append((*answers, chosen + start))
     if not kept:
         empty = windows.new_zeros(0)
         none = empty.long()
@@ -158,6 +153,33 @@ def decode_proposals(
         scores=quality * proposals.scores[index].sqrt(),
         image_index=proposals.image_index[index],
     )
+
+
+def steady(
+    logits: Tensor, iou: Tensor, settings: GeneratorSettings
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Keep the masks whose estimated IoU and stability are good enough.
+
+    Parameters
+    ----------
+    logits : (N, T, T) tensor
+        Mask logits.
+    iou : (N,) tensor
+        Estimated IoU.
+
+    Returns
+    -------
+    logits, iou, stability : (n, T, T), (n,), (n,) float tensors
+        Of the masks kept. Stability is the IoU of the masks at a raised and a lowered threshold.
+    index : (n,) int64 tensor
+        Which they were.
+    """
+    logits, quality = logits.float(), iou.float().clamp(0, 1)
+    inner = (logits > settings.stability_offset).sum(dim=(1, 2)).float()
+    stability = inner / (logits > -settings.stability_offset).sum(dim=(1, 2)).clamp(min=1)
+    good = (quality >= settings.min_predicted_iou) & (stability >= settings.min_stability)
+    index = torch.nonzero(good)[:, 0]
+    return logits[index], quality[index], stability[index], index
 
 
 def resolve(

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,10 +18,22 @@ from mcn.errors import McnError
 from mcn.mask import Mask
 from mcn.segment.generator import GeneratorSettings, generate
 from mcn.segment.sam import CompactSam, build_compact, channels_last
+from mcn.segment.vit import CHECKPOINTS, GridSegmenter, fetch_checkpoint, load_sam
 
 
 class SegmenterError(McnError):
     """A segmenter that cannot be found or loaded."""
+
+
+class Segmenter(Protocol):
+    """Anything that finds crystals."""
+
+    @property
+    def name(self) -> str:
+        """Model and first 12 digits of its weights' sha256."""
+
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
+        """Disjoint masks of the crystals in each (H, W) image."""
 
 
 class CompactSegmenter:
@@ -78,13 +91,22 @@ def load_compact(path: Path) -> CompactSam:
 
 
 def weights_path(model: str) -> Path:
-    """The weights file of a segmenter named `compact` or by path."""
+    """The weights file of a segmenter, named or by path; Meta's are fetched when first asked for.
+
+    Raises
+    ------
+    SegmenterError, CheckpointError
+        Where there is no such segmenter, or its weights cannot be had.
+    """
     if model == "compact":
         return Path(str(resources.files("mcn") / "weights" / "compact.safetensors"))
+    if model in CHECKPOINTS:
+        return fetch_checkpoint(model)
     path = Path(model)
     if not path.is_file():
+        named = ", ".join(("compact", *CHECKPOINTS))
         raise SegmenterError(
-            f"{model}: no such segmenter; use compact or the path of a weights file"
+            f"{model}: no such segmenter; use one of {named}, or the path of a weights file"
         )
     return path
 
@@ -92,20 +114,24 @@ def weights_path(model: str) -> Path:
 def segmenter_name(model: str = "compact") -> str:
     """`name@first-12-of-sha256` of a segmenter, without loading it."""
     path = weights_path(model)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return f"{path.stem}@{digest[:12]}"
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return f"{model if model in CHECKPOINTS else path.stem}@{digest[:12]}"
 
 
-def load_segmenter(model: str = "compact", device: str | None = None) -> CompactSegmenter:
+def load_segmenter(model: str = "compact", device: str | None = None) -> Segmenter:
     """Load a segmenter.
 
     Parameters
     ----------
     model : str
-        `compact`, or the path of weights made by `mcn train segmenter`.
+        `compact`; `vit_b`, `vit_l` or `vit_h`; or the path of weights, either made by
+        `mcn train segmenter` (`.safetensors`) or in Meta's layout (`.pth`).
     device : str, optional
         Torch device; a GPU where there is one otherwise.
     """
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    loaded = channels_last(load_compact(weights_path(model)).to(where))
-    return CompactSegmenter(loaded, segmenter_name(model))
+    path, name = weights_path(model), segmenter_name(model)
+    if path.suffix == ".safetensors":
+        return CompactSegmenter(channels_last(load_compact(path).to(where)), name)
+    return GridSegmenter(load_sam(path).to(where), name)
