@@ -26,6 +26,7 @@ from mcn.taxonomy import SHAPES
 
 if TYPE_CHECKING:
     import duckdb
+    from deltalake import DeltaTable
 
     from mcn.catalog.store import Catalog
 
@@ -113,10 +114,7 @@ def pieces_of(
     if unknown := [shape for shape in selection.shapes if shape not in SHAPES]:
         raise CatalogError(_unknown("shape", unknown[0], SHAPES))
     tiles, crystals = catalog.tiles(), catalog.crystals()
-    tile_files = files(tiles, selection.wells)
-    if unknown := sorted({*selection.wells} - {*tile_files["partition.well"].to_pylist()}):
-        existing = sorted({*files(tiles)["partition.well"].to_pylist()})
-        raise CatalogError(f"{catalog.uri}: {_unknown('well', unknown[0], existing)}")
+    tile_files = known_wells(catalog, tiles, selection.wells)
     crystal_files = files(crystals, selection.wells, selection.depth)
     left = limit
     yield CRYSTALS.empty_table()
@@ -125,7 +123,7 @@ def pieces_of(
             return
         wells = pc.unique(part["partition.well"])
         its_tiles = tile_files.filter(pc.is_in(tile_files["partition.well"], wells))
-        with _connection(catalog, its_tiles, part) as connection:
+        with question(catalog, its_tiles, part) as connection:
             piece = _select(connection, selection, left)
         if left is not None:
             left -= piece.num_rows
@@ -146,7 +144,7 @@ def sql(catalog: Catalog, text: str) -> pa.Table:
     import duckdb
 
     tiles, crystals = catalog.tiles(), catalog.crystals()
-    with _connection(catalog, files(tiles), files(crystals)) as connection:
+    with question(catalog, files(tiles), files(crystals)) as connection:
         try:
             kinds = [statement.type.name for statement in connection.extract_statements(text)]
             if len(kinds) != 1 or kinds[0] not in _READING_STATEMENTS:
@@ -165,9 +163,19 @@ def sql(catalog: Catalog, text: str) -> pa.Table:
     return answer.rename_columns(_distinct(answer.column_names))
 
 
-def wells(catalog: Catalog) -> list[str]:
-    """Names of the wells that have tiles, in order."""
-    return sorted({*files(catalog.tiles())["partition.well"].to_pylist()})
+def known_wells(catalog: Catalog, tiles: DeltaTable, wells: Sequence[str]) -> pa.Table:
+    """Data files of these wells' tiles; of all tiles where no well is named.
+
+    Raises
+    ------
+    CatalogError
+        For a well that has no tile, naming those that have.
+    """
+    found = files(tiles, wells)
+    if unknown := sorted({*wells} - {*found["partition.well"].to_pylist()}):
+        existing = sorted({*files(tiles)["partition.well"].to_pylist()})
+        raise CatalogError(f"{catalog.uri}: {_unknown('well', unknown[0], existing)}")
+    return found
 
 
 def parse_depth(text: str) -> Depths:
@@ -209,7 +217,7 @@ def _database() -> duckdb.DuckDBPyConnection:
     return database
 
 
-def _connection(
+def question(
     catalog: Catalog, tile_files: pa.Table, crystal_files: pa.Table
 ) -> duckdb.DuckDBPyConnection:
     """DuckDB with the views `crystals` and `tiles`, and nothing else within its reach."""

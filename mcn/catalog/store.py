@@ -37,7 +37,7 @@ _STATISTICS: Final = {
 }
 _KEY: Final = ["tile_id", "segmenter", "classifier"]
 _KEEP_NULLS: Final = pc.ScalarAggregateOptions(skip_nulls=False)
-_WRITER: Final = WriterProperties(compression="ZSTD", max_row_group_size=128 * 1024)
+WRITER: Final = WriterProperties(compression="ZSTD", max_row_group_size=128 * 1024)
 _COMMIT: Final = CommitProperties(max_commit_retries=100)
 
 
@@ -70,7 +70,7 @@ class Catalog:
         uri = normalise(uri)
         if not (np.isfinite(depth_bin_m) and depth_bin_m > 0):
             raise CatalogError(f"{uri}: depth bins of {depth_bin_m} m; give a width above 0")
-        with _explained(uri):
+        with explained(uri):
             if _is_table(uri, "crystals") and _is_table(uri, "tiles"):
                 raise CatalogError(
                     f"{uri}: a catalogue is there already; open it, or choose another folder"
@@ -137,7 +137,7 @@ class Catalog:
             As `create` and `open` do, and where the existing bins have another width.
         """
         uri = normalise(uri)
-        with _explained(uri):
+        with explained(uri):
             there = _is_table(uri, "crystals") and _is_table(uri, "tiles")
         catalog = cls.open(uri) if there else cls.create(uri, depth_bin_m or 100.0)
         if depth_bin_m is not None and depth_bin_m != catalog.depth_bin_m:
@@ -220,13 +220,13 @@ class Catalog:
         stamped = rows.set_column(
             column, field, pa.repeat(pa.scalar(scanned_at, field.type), rows.num_rows)
         )
-        with _explained(self.uri):
+        with explained(self.uri):
             write_deltalake(
                 f"{self.uri}/{name}",
                 stamped,
                 mode="append",
                 partition_by=_PARTITIONS[name],
-                writer_properties=_WRITER,
+                writer_properties=WRITER,
                 commit_properties=_COMMIT,
                 storage_options=log_options(self.uri),
             )
@@ -256,7 +256,7 @@ class Catalog:
             raise RowError(f"{self.uri}: a tile twice in one commit")
 
     def _table(self, name: str, without_files: bool) -> DeltaTable:
-        with _explained(self.uri):
+        with explained(self.uri):
             try:
                 return DeltaTable(
                     f"{self.uri}/{name}",
@@ -290,7 +290,7 @@ def _refuse_other_content(uri: str) -> None:
 
 
 @contextmanager
-def _explained(uri: str) -> Iterator[None]:
+def explained(uri: str) -> Iterator[None]:
     """Storage and log errors as one line that names the catalogue."""
     try:
         yield

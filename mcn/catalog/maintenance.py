@@ -1,0 +1,234 @@
+"""Looking after a catalogue: what it holds, whether it is whole, fewer and larger files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mcn.catalog.dataset import files
+from mcn.catalog.query import question
+from mcn.catalog.schema import CRYSTALS, TILES
+from mcn.catalog.storage import data_files
+from mcn.catalog.store import FORMAT, WRITER, Catalog, explained
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+_COUNTS = """
+    SELECT
+        CASE GROUPING(well, segmenter)
+            WHEN 3 THEN '' WHEN 1 THEN 'well' ELSE 'segmenter/classifier'
+        END AS level,
+        well, segmenter, classifier,
+        count(*) AS tiles,
+        count(*) FILTER (status = 'ok') AS tiles_ok,
+        count(*) FILTER (status = 'failed') AS tiles_failed,
+        coalesce(sum(n_crystals), 0)::BIGINT AS crystals,
+        min(depth_m) AS depth_min_m,
+        max(depth_m) AS depth_max_m
+    FROM tiles
+    GROUP BY GROUPING SETS ((), (well), (segmenter, classifier))
+    ORDER BY well, segmenter, classifier
+"""
+_ORPHANS = """
+    SELECT count(*) FROM crystal_rows
+    ANTI JOIN tile_rows USING (tile_id, segmenter, classifier, scanned_at)
+"""
+_REPEATED_TILES = """
+    SELECT coalesce(sum(times - 1), 0)::BIGINT FROM (
+        SELECT count(*) AS times FROM tile_rows
+        GROUP BY tile_id, segmenter, classifier, scanned_at
+    )
+"""
+_MOVED_TILES = """
+    SELECT count(*) FROM (
+        SELECT tile_id FROM tiles GROUP BY tile_id HAVING count(DISTINCT well) > 1
+    )
+"""
+_INCOMPLETE_TILES = """
+    SELECT count(*) FROM tiles
+    LEFT JOIN (
+        SELECT tile_id, segmenter, classifier, scanned_at, count(*) AS found
+        FROM crystal_rows GROUP BY ALL
+    ) USING (tile_id, segmenter, classifier, scanned_at)
+    WHERE coalesce(found, 0) <> n_crystals
+"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `verify` found. `problems` are faults; the other counts are no danger.
+
+    Parameters
+    ----------
+    files, rows : int
+        Data files opened, and rows counted in them.
+    orphan_crystals : int
+        Crystals without a tile row: left by a commit that was cut short, and never seen.
+    problems : list of str
+        One line a fault: unreadable files, counts that differ, tiles twice or incomplete.
+    """
+
+    files: int
+    rows: int
+    orphan_crystals: int
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no fault."""
+        return not self.problems
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+def info(catalog: Catalog) -> dict[str, Any]:
+    """What a catalogue holds, as JSON values: counts, wells, depths, models, files, bytes."""
+    tiles, crystals = catalog.tiles(), catalog.crystals()
+    tile_files, crystal_files = files(tiles), files(crystals)
+    with question(catalog, tile_files, crystal_files) as connection:
+        counts = connection.sql(_COUNTS).to_arrow_table().to_pylist()
+
+    def those_by(*names: str) -> list[dict[str, Any]]:
+        absent = {"well", "segmenter", "classifier"} - {*names}
+        chosen = [row for row in counts if row["level"] == "/".join(names)]
+        return [
+            {name: row[name] for name in row if name not in absent | {"level"}} for row in chosen
+        ]
+
+    return {
+        "catalog": catalog.uri,
+        "format": FORMAT,
+        "depth_bin_m": catalog.depth_bin_m,
+        **those_by()[0],
+        "wells": those_by("well"),
+        "models": those_by("segmenter", "classifier"),
+        "versions": {"tiles": tiles.version(), "crystals": crystals.version()},
+        "files": tile_files.num_rows + crystal_files.num_rows,
+        "bytes": sum(sum(one["size_bytes"].to_pylist()) for one in (tile_files, crystal_files)),
+    }
+
+
+def verify(catalog: Catalog) -> Report:
+    """Open every data file with two independent Parquet readers, and check the guarantees.
+
+    Each file of the log is read by pyarrow and by fastparquet; its rows, depths and columns
+    must be those of the log and the schema. Then every tile must be there once, with as many
+    crystals as its row says.
+    """
+    tiles, crystals = catalog.tiles(), catalog.crystals()
+    problems: list[str] = []
+    rows = 0
+    tables = (("tiles", TILES, tiles), ("crystals", CRYSTALS, crystals))
+    found = {name: files(table) for name, _, table in tables}
+    for name, schema, _ in tables:
+        file_system, root = data_files(f"{catalog.uri}/{name}")
+        for entry in found[name].to_pylist():
+            path = f"{root}/{unquote(entry['path'])}"
+            rows += entry["num_records"] or 0
+            if fault := _file_fault(file_system, path, entry, schema):
+                problems.append(f"{name}/{unquote(entry['path'])}: {fault}")
+    orphans = 0
+    if not problems:
+        with question(catalog, found["tiles"], found["crystals"]) as connection:
+
+            def count(text: str) -> int:
+                return int(connection.sql(text).fetchall()[0][0])
+
+            orphans = count(_ORPHANS)
+            for text, fault in (
+                (_REPEATED_TILES, "tile rows are there twice"),
+                (_MOVED_TILES, "tiles are in more than one well"),
+                (_INCOMPLETE_TILES, "tiles have other crystals than their row counts"),
+            ):
+                if number := count(text):
+                    problems.append(f"{number} {fault}")
+    return Report(sum(one.num_rows for one in found.values()), rows, orphans, problems)
+
+
+def compact(catalog: Catalog, target_bytes: int = 128 * 2**20) -> dict[str, int]:
+    """Rewrite small data files as fewer large ones; readers and writers may go on.
+
+    Returns
+    -------
+    dict
+        `files_before`, `files_after`, `bytes_before`, `bytes_after` of both tables. The old
+        files stay for readers of older snapshots until `vacuum`.
+    """
+    before, after = [], []
+    for name in ("tiles", "crystals"):
+        table: DeltaTable = getattr(catalog, name)()
+        before.append(files(table))
+        with explained(catalog.uri):
+            table.optimize.compact(target_size=target_bytes, writer_properties=WRITER)
+            table.create_checkpoint()
+        after.append(files(table))
+    return {
+        "files_before": sum(one.num_rows for one in before),
+        "files_after": sum(one.num_rows for one in after),
+        "bytes_before": sum(sum(one["size_bytes"].to_pylist()) for one in before),
+        "bytes_after": sum(sum(one["size_bytes"].to_pylist()) for one in after),
+    }
+
+
+def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) -> list[str]:
+    """Delete data files that no snapshot of the last hours needs.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    keep_hours : int
+        Files younger than this stay. Below a scan's longest commit and a reader's longest
+        query it takes files away from under them.
+    dry_run : bool
+        Only say which files would go.
+
+    Returns
+    -------
+    list of str
+        The files, relative to the catalogue.
+    """
+    gone = []
+    for name in ("tiles", "crystals"):
+        with explained(catalog.uri):
+            paths = getattr(catalog, name)().vacuum(
+                retention_hours=keep_hours,
+                dry_run=dry_run,
+                enforce_retention_duration=False,
+                full=True,
+            )
+        gone += [f"{name}/{unquote(path)}" for path in paths]
+    return gone
+
+
+def _file_fault(
+    file_system: Any, path: str, entry: dict[str, Any], schema: pa.Schema
+) -> str | None:
+    import fastparquet
+
+    try:
+        with file_system.open_input_file(path) as file:
+            table = pq.ParquetFile(file).read()
+        with file_system.open_input_file(path) as file:
+            frame = fastparquet.ParquetFile(file).to_pandas(columns=["tile_id", "depth_m"])
+    # Two readers and their codecs raise whatever they like on a damaged file.
+    except Exception as error:
+        return f"cannot be read ({str(error).splitlines()[0] if str(error) else error!r})"
+    stored = {name for name in schema.names if f"partition.{name}" not in entry}
+    if missing := stored - {*table.column_names}:
+        return f"has no column {', '.join(sorted(missing))}"
+    if not table.num_rows == len(frame) == entry["num_records"]:
+        return (
+            f"holds {table.num_rows} rows by pyarrow and {len(frame)} by fastparquet, "
+            f"the log says {entry['num_records']}"
+        )
+    depths = frame["depth_m"]
+    if depths.min() < entry["min.depth_m"] or depths.max() > entry["max.depth_m"]:
+        return "holds depths outside those of the log"
+    return None

@@ -1,0 +1,203 @@
+"""Pictures: crystals outlined on their micrograph, and depth logs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from mcn.crystal import Crystal
+from mcn.mask import decode_rle
+from mcn.taxonomy import SHAPES
+
+SHAPE_COLOURS: Final = {
+    "rhombic": "#E69F00",
+    "polyhedral": "#56B4E9",
+    "amorphous": "#D55E9B",
+    "spherical": "#2FBF71",
+}
+"""One colour a shape, told apart by colour-blind readers and on grey micrographs.
+
+After Okabe & Ito (2008), https://jfly.uni-koeln.de/color, the last two brightened for grey.
+"""
+
+_INK: Final = "#30343b"
+
+
+def overlay_figure(
+    pixels: NDArray[np.uint8],
+    crystals: Sequence[Crystal],
+    pixel_size_um: float | None = None,
+    title: str = "",
+) -> Figure:
+    """Outlines of crystals on their micrograph, coloured by shape, with a scale bar.
+
+    Parameters
+    ----------
+    pixels : (H, W) uint8 array
+        The whole micrograph.
+    crystals : sequence of Crystal
+        Their masks are those of an image of (H, W).
+    pixel_size_um : float or None
+        Micrometres a pixel; the scale bar counts pixels where it is None.
+    title : str
+
+    Returns
+    -------
+    Figure
+        `figure.savefig(path)` writes it, about a pixel of picture for a pixel of micrograph.
+    """
+    height, width = pixels.shape
+    inches = np.clip(np.array([width, height]) / 100, 4, 24)
+    figure = Figure(figsize=(inches[0], inches[0] * height / width + 0.7), dpi=100)
+    axes = figure.add_axes((0, 0, 1, inches[0] * height / width / figure.get_figheight()))
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
+    axes.set_axis_off()
+    thin = max(0.6, min(1.6, inches[0] / 8))
+    handles = []
+    for shape in SHAPES:
+        chosen = [crystal for crystal in crystals if crystal.shape == shape]
+        outlines = [line for crystal in chosen for line in _outlines(crystal)]
+        colour = SHAPE_COLOURS[shape]
+        axes.add_collection(LineCollection(outlines, colors=colour, linewidths=thin))
+        handles.append(Line2D([], [], color=colour, linewidth=3, label=f"{shape} ({len(chosen)})"))
+    _scale_bar(axes, width, height, pixel_size_um)
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
+    figure.suptitle(title, x=0.01, y=0.995, ha="left", va="top", fontsize=10, color=_INK)
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0.0, 1 - 0.25 / figure.get_figheight()),
+        ncols=len(SHAPES),
+        frameon=False,
+        fontsize=9,
+        labelcolor=_INK,
+    )
+    return figure
+
+
+def depth_log_figure(log: pa.Table, well: str) -> Figure:
+    """A depth log as well logs are drawn: depth downwards, tracks side by side.
+
+    Parameters
+    ----------
+    log : pa.Table of schema `mcn.catalog.depthlog.DEPTH_LOG`
+    well : str
+        Name for the title.
+    """
+    columns = {
+        name: log[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        for name in log.column_names
+    }
+    top, base = columns["depth_top"], columns["depth_base"]
+    figure = Figure(figsize=(9, 10), dpi=120, layout="constrained")
+    figure.suptitle(f"Well {well}", fontsize=14, color=_INK)
+    tracks = figure.subplots(1, 4, sharey=True, width_ratios=[3, 2.4, 1.6, 1.2])
+    shapes, size, area, count = tracks
+
+    left = np.zeros(len(top))
+    for shape in SHAPES:
+        share = np.nan_to_num(columns[f"fraction_{shape}"])
+        shapes.barh(
+            top, share, base - top, left, align="edge", color=SHAPE_COLOURS[shape], label=shape
+        )
+        left = left + share
+    shapes.set_xlim(0, 1)
+    _head(shapes, "Shape\nfraction of crystals")
+    _legend(shapes, 2)
+
+    depth = np.column_stack([top, base]).ravel()
+    step = {name: np.repeat(values, 2) for name, values in columns.items()}
+    _head(size, "Equivalent diameter\nµm")
+    if np.isnan(columns["mean_equivalent_diameter_um"]).all():
+        size.set_xticks([])
+        size.text(0.5, 0.5, "pixel size\nunknown", transform=size.transAxes, ha="center")
+    else:
+        low, high = step["q25_equivalent_diameter_um"], step["q75_equivalent_diameter_um"]
+        median, mean = step["median_equivalent_diameter_um"], step["mean_equivalent_diameter_um"]
+        size.fill_betweenx(depth, low, high, color="#c9d3e0", linewidth=0, label="middle half")
+        size.plot(median, depth, color="#5b7089", lw=1, ls="--", label="median")
+        size.plot(mean, depth, color="#1d3b5f", lw=1.8, label="mean")
+        size.set_xlim(left=0)
+        _legend(size, 1)
+
+    area.fill_betweenx(depth, 0, step["crystal_area_fraction"], color="#b9a48a", linewidth=0)
+    area.set_xlim(0, 1)
+    _head(area, "Crystal area\nfraction")
+
+    count.barh(top, columns["n_crystals"], base - top, align="edge", color="#8b949e")
+    count.set_xlim(left=0)
+    _head(count, "Crystals\nnumber")
+
+    shapes.set_ylim(base.max(), top.min())
+    shapes.set_ylabel("Measured depth (m)", color=_INK)
+    return figure
+
+
+def _head(axes: Axes, title: str) -> None:
+    """The track's name and scale at its head, where readers of well logs look for them."""
+    axes.xaxis.set_ticks_position("top")
+    axes.set_title(title, fontsize=10, color=_INK, pad=22)
+    axes.tick_params(labelsize=8, colors=_INK)
+    axes.grid(axis="y", color="#d8dce2", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("bottom", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _legend(axes: Axes, columns: int) -> None:
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=columns, frameon=False, fontsize=9
+    )
+
+
+def _outlines(crystal: Crystal) -> list[NDArray[np.float64]]:
+    """Closed lines (n, 2) of x, y just inside a crystal's edge, in pixels of the micrograph.
+
+    Inside, so that of two crystals that touch neither hides the other's line.
+    """
+    from scipy.ndimage import binary_erosion
+    from skimage.measure import find_contours
+
+    mask = decode_rle(crystal.mask_rle)
+    if mask.pixels.size == 0:
+        return []
+    whole = np.pad(mask.pixels, 1)
+    inside = binary_erosion(whole)
+    shown = (inside if inside.any() else whole).astype(np.float32)
+    return [line[:, ::-1] + (mask.x - 1, mask.y - 1) for line in find_contours(shown, 0.5)]
+
+
+def _scale_bar(axes: Axes, width: int, height: int, pixel_size_um: float | None) -> None:
+    """A bar of 1, 2 or 5 times a power of ten, about a fifth of the picture."""
+    scale, unit = (pixel_size_um, "µm") if pixel_size_um else (1.0, "px")
+    aim = width * scale / 5
+    power = 10.0 ** math.floor(math.log10(aim))
+    length = max(power * factor for factor in (1, 2, 5) if power * factor <= aim)
+    text = f"{length * 1000:g} nm" if unit == "µm" and length < 1 else f"{length:g} {unit}"
+    long, margin, thick = length / scale, 0.03 * width, max(2.0, 0.008 * height)
+    x, y = width - margin - long, height - margin
+    axes.add_patch(
+        Rectangle(
+            (x - margin / 2, y - 6 * thick - margin / 2),
+            long + margin,
+            7 * thick + margin,
+            color="black",
+            alpha=0.55,
+            linewidth=0,
+        )
+    )
+    axes.add_patch(Rectangle((x, y - thick), long, thick, color="white", linewidth=0))
+    axes.text(
+        x + long / 2, y - 1.6 * thick, text, color="white", ha="center", va="bottom", fontsize=10
+    )
