@@ -62,7 +62,7 @@ def overlay_figure(
     axes = figure.add_axes((0, 0, 1, inches[0] * height / width / figure.get_figheight()))
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
     axes.set_axis_off()
-    thin = max(0.6, min(1.6, inches[0] / 8))
+    thin = max(0.6, min(1.1, inches[0] / 9))
     handles = []
     for shape in SHAPES:
         chosen = [crystal for crystal in crystals if crystal.shape == shape]
@@ -193,11 +193,12 @@ def _scale_bar(axes: Axes, width: int, height: int, pixel_size_um: float | None)
             long + margin,
             7 * thick + margin,
             color="black",
-            alpha=0.55,
+            alpha=0.65,
             linewidth=0,
+            zorder=3,
         )
     )
-    axes.add_patch(Rectangle((x, y - thick), long, thick, color="white", linewidth=0))
-    axes.text(
-        x + long / 2, y - 1.6 * thick, text, color="white", ha="center", va="bottom", fontsize=10
+    axes.add_patch(Rectangle((x, y - thick), long, thick, color="white", linewidth=0, zorder=4))
+    axes.annotate(
+        text, (x + long / 2, y - 1.6 * thick), color="white", ha="center", va="bottom", zorder=4
     )
