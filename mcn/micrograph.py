@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mcn.databar import find_data_bar
 from mcn.errors import McnError
+from mcn.picture import (
+    DEFAULT_LIMITS,
+    Limits,
+    Picture,
+    PictureError,
+    check_bytes,
+    decode_picture,
+    note_text,
+)
+from mcn.pixelsize import find_pixel_size, find_scan_height
+
+__all__ = ["Limits", "Micrograph", "MicrographError", "decode_micrograph", "read_micrograph"]
+
+_DARK_LIGHT_PERCENT: Final = (0.1, 99.9)
 
 
 class MicrographError(McnError):
-    """A file that is not a readable micrograph; the message names file and reason."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a micrograph may be at most, checked before its pixels are decoded."""
-
-    max_bytes: int = 512 * 2**20
-    max_pixels: int = 250_000_000
+    """A file that is no readable micrograph; the message names the file and the reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +42,7 @@ class Micrograph:
     pixels : (H, W) uint8 array
         Grey values of the whole picture, data bar included.
     pixel_size_um : float or None
-        Width of a pixel in micrometres, None where unknown.
+        Width of a pixel in micrometres; None where unknown.
     pixel_size_source : str
         "manifest", "vendor", "ome", "resolution" or "unknown".
     name : str
@@ -60,33 +69,166 @@ def decode_micrograph(
     *,
     pixel_size_um: float | None = None,
     sidecar: str | None = None,
-    limits: Limits = Limits(),  # noqa: B008
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Micrograph:
-    """Decode the bytes of one image file."""
-    from PIL import Image
+    """Decode the bytes of one TIFF, PNG or JPEG file.
 
-    try:
-        pixels = np.asarray(Image.open(io.BytesIO(data)).convert("L"))
-    except Exception as error:
-        raise MicrographError(f"{name}: not a readable image: {error}") from error
-    return Micrograph(
-        pixels, pixel_size_um, "unknown" if pixel_size_um is None else "manifest", name
-    )
+    Grey values of 8 bits are left as they are. Wider ones are stretched so that the
+    0.1 % darkest finite pixels become black and the 0.1 % lightest white; a data bar has no
+    say in that. Not-a-number becomes the darkest value.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    name : str
+        Path or URI, for messages.
+    pixel_size_um : float or None
+        Pixel size from a manifest in micrometres; comes before what the file says.
+    sidecar : str or None
+        Text of the file that JEOL, Hitachi and TESCAN microscopes put beside the picture.
+    limits : Limits
+        What the file may be at most; checked before pixels are decoded.
+
+    Raises
+    ------
+    MicrographError
+        The file is empty, cut short, damaged, too large, not a picture or of an unknown
+        kind.
+    """
+    with _errors_about(name):
+        return _interpret(decode_picture(data, limits), name, pixel_size_um, sidecar)
 
 
 def read_micrograph(
     path: str | os.PathLike[str],
     *,
     pixel_size_um: float | None = None,
-    limits: Limits = Limits(),  # noqa: B008
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Micrograph:
-    """Read one image file from a local path or an fsspec URI."""
-    import fsspec
+    """Read a file from a local path or an fsspec URI, and the sidecar beside it.
 
+    A sidecar (NAME.txt, NAME.hdr, NAME-tif.hdr) is looked for only where neither the
+    caller nor the file itself tells the pixel size as the microscope knew it.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Local path or any URI that fsspec knows (`s3://…`, `memory://…`).
+    pixel_size_um, limits
+        As in `decode_micrograph`.
+
+    Raises
+    ------
+    MicrographError
+        The file cannot be read, or as in `decode_micrograph`.
+    """
     name = os.fspath(path)
+    data = _read_bytes(name, limits)
+    with _errors_about(name):
+        picture = decode_picture(data, limits)
+        _, source = find_pixel_size(picture.notes, picture.grey.shape[1], pixel_size_um)
+        sidecar = None if source in ("manifest", "vendor") else read_sidecar(name)
+        return _interpret(picture, name, pixel_size_um, sidecar)
+
+
+def read_sidecar(name: str) -> str | None:
+    """Text of the NAME.txt, NAME.hdr or NAME-tif.hdr beside a picture, None without one."""
+    from fsspec.core import url_to_fs
+
+    stem, extension = os.path.splitext(name)
+    for ending in (".txt", ".hdr", f"-{extension[1:]}.hdr"):
+        beside = stem + (ending.upper() if extension.isupper() else ending)
+        try:
+            filesystem, path = url_to_fs(beside)
+            return note_text(filesystem.cat_file(path))
+        except Exception:
+            # Whatever keeps us from it, a picture can be read without its sidecar.
+            continue
+    return None
+
+
+def _read_bytes(name: str, limits: Limits) -> bytes:
+    from fsspec.core import url_to_fs
+
     try:
-        with fsspec.open(name, "rb") as file:
-            data = file.read(limits.max_bytes + 1)
-    except OSError as error:
-        raise MicrographError(f"{name}: cannot be read: {error}") from error
-    return decode_micrograph(data, name, pixel_size_um=pixel_size_um, limits=limits)
+        filesystem, path = url_to_fs(name)
+        check_bytes(filesystem.size(path) or 0, limits)
+        data: bytes = filesystem.cat_file(path)
+    except FileNotFoundError as error:
+        raise MicrographError(f"{name}: there is no such file; check the path") from error
+    except IsADirectoryError as error:
+        raise MicrographError(f"{name}: it is a folder; name a file in it") from error
+    except PictureError as error:
+        raise MicrographError(f"{name}: {error}") from error
+    except Exception as error:
+        raise MicrographError(
+            f"{name}: it cannot be read ({_gist(error)}); check the path and your rights"
+        ) from error
+    return data
+
+
+@contextmanager
+def _errors_about(name: str) -> Iterator[None]:
+    """Turn whatever goes wrong in a file into one error that names it."""
+    try:
+        yield
+    except PictureError as error:
+        raise MicrographError(f"{name}: {error}") from error
+    except MemoryError as error:
+        raise MicrographError(
+            f"{name}: there is not the memory to decode it; cut it into tiles"
+        ) from error
+    except Exception as error:
+        raise MicrographError(
+            f"{name}: the file is damaged ({_gist(error)}); copy it again from its source"
+        ) from error
+
+
+def _gist(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def _interpret(
+    picture: Picture, name: str, pixel_size_um: float | None, sidecar: str | None
+) -> Micrograph:
+    notes = picture.notes.beside(sidecar)
+    height, width = picture.grey.shape
+    pixels = _to_8_bits(picture.grey, height)
+    bar_y = find_scan_height(notes, height, width) or find_data_bar(pixels)
+    if bar_y is not None and picture.grey.dtype != np.uint8:
+        pixels = _to_8_bits(picture.grey, bar_y)
+    size, source = find_pixel_size(notes, width, pixel_size_um)
+    return Micrograph(pixels, size, source, name, bar_y)
+
+
+def _to_8_bits(grey: NDArray[Any], rows: int) -> NDArray[np.uint8]:
+    """Grey values as 8 bits, wider ones stretched between percentiles of the first rows."""
+    if grey.dtype == np.uint8:
+        return np.ascontiguousarray(grey)
+    if grey.dtype == np.bool_:
+        return grey.astype(np.uint8) * np.uint8(255)
+    if grey.dtype == np.uint16:
+        counts = np.cumsum(np.bincount(grey[:rows].ravel(), minlength=2**16))
+        percentiles = np.array(_DARK_LIGHT_PERCENT) / 100 * counts[-1]
+        dark, light = np.searchsorted(counts, percentiles)
+        if dark == light:
+            dark, light = np.searchsorted(counts, [1, counts[-1]])
+        table = _stretch(np.arange(2**16), float(dark), float(light))
+        return np.take(table, grey)
+    values = grey.astype(np.float64)
+    finite = values[:rows][np.isfinite(values[:rows])]
+    if finite.size == 0:
+        raise PictureError("none of its values is a finite number; save the micrograph again")
+    dark, light = np.percentile(finite, _DARK_LIGHT_PERCENT)
+    if dark == light:
+        dark, light = finite.min(), finite.max()
+    return _stretch(np.where(np.isnan(values), dark, values), float(dark), float(light))
+
+
+def _stretch(values: NDArray[Any], dark: float, light: float) -> NDArray[np.uint8]:
+    span = light - dark
+    if not 0 < span < np.inf:
+        return np.zeros(values.shape, dtype=np.uint8)
+    scaled: NDArray[Any] = np.rint((np.clip(values, dark, light) - dark) / span * 255)
+    return scaled.astype(np.uint8)

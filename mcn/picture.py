@@ -1,0 +1,335 @@
+"""The samples of a picture file (TIFF, PNG, JPEG), and what the file says of itself.
+
+The format is told from the first bytes, never from the name. Size and number of samples
+are checked from the header before anything is decoded, and nothing in a file is unpickled,
+followed as a path or believed where the file cannot hold it.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import logging
+import struct
+import warnings
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcn.pixelsize import VENDOR_TAGS, FileNotes
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
+_KINDS: Final = {
+    b"PK\x03\x04": "a zip archive",
+    b"%PDF": "a PDF document",
+    b"\x1f\x8b": "a gzip archive",
+    b"GIF8": "a GIF picture",
+    b"BM": "a BMP picture",
+    b"\x89HDF": "an HDF5 file",
+    b"RIFF": "a RIFF (WebP) file",
+    b"<": "a text (HTML or XML) file",
+    b"{": "a text (JSON) file",
+}
+_TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_JPEG: Final = b"\xff\xd8\xff"
+
+# None, LZW, JPEG, deflate (two numbers), PackBits, LZMA, zstd. Each of these decoders is told
+# how much it may write; others would decode a picture within the picture at whatever size
+# that one declares.
+_TIFF_COMPRESSIONS: Final = (1, 5, 7, 8, 32773, 32946, 34925, 50000)
+_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_MAX_PAGES: Final = 64
+_MAX_TAGS: Final = 512
+_MAX_NOTE_BYTES: Final = 2**20
+_INCH_UM, _CM_UM, _M_UM = 25400.0, 1e4, 1e6
+
+
+class PictureError(Exception):
+    """Why a file is no picture we can read, and the cure; without the file's name."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most a picture file may be, checked before its pixels are decoded.
+
+    Parameters
+    ----------
+    max_bytes : int
+        Size of the file.
+    max_pixels : int
+        Width times height as declared in the header.
+    """
+
+    max_bytes: int = 512 * 2**20
+    max_pixels: int = 250_000_000
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One picture as stored.
+
+    Parameters
+    ----------
+    grey : (H, W) array of bool, integer or float
+        Grey values; colours are weighed to luminance (ITU-R BT.601), transparency is left
+        out, white-is-zero is turned round and palettes are looked up.
+    notes : FileNotes
+        What the file says of itself.
+    """
+
+    grey: NDArray[Any]
+    notes: FileNotes
+
+
+_is_quiet: ContextVar[bool] = ContextVar("_is_quiet", default=False)
+# What is odd in a damaged file becomes one typed error; the libraries would log it as well.
+for _library in ("tifffile", "imagecodecs"):
+    logging.getLogger(_library).addFilter(lambda record: not _is_quiet.get())
+
+
+def decode_picture(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Picture:
+    """Decode the first picture in the bytes of a file.
+
+    Of a TIFF with several pages that is the first one that is not marked as a reduced
+    copy (a thumbnail).
+
+    Raises
+    ------
+    PictureError
+        Not a picture, too large, cut short, or of a kind that we do not read.
+    Exception
+        Whatever the decoding library raises on a damaged file.
+    """
+    if not data:
+        raise PictureError("the file is empty; copy it again from its source")
+    check_bytes(len(data), limits)
+    token = _is_quiet.set(True)
+    try:
+        for magic, decode in (
+            (_TIFF, _decode_tiff),
+            (_PNG, _decode_png),
+            (_JPEG, _decode_jpeg),
+        ):
+            if data.startswith(magic):
+                return decode(data, limits)
+    finally:
+        _is_quiet.reset(token)
+    head = data[:64].lstrip()
+    kind = next((kind for magic, kind in _KINDS.items() if head.startswith(magic)), None)
+    raise PictureError(
+        f"it is {kind or 'no picture'}, not TIFF, PNG or JPEG; "
+        "save the micrograph in one of these formats"
+    )
+
+
+def check_bytes(n_bytes: int, limits: Limits) -> None:
+    """Refuse a file by its size, which may be known before it is read.
+
+    Raises
+    ------
+    PictureError
+    """
+    if n_bytes > limits.max_bytes:
+        raise PictureError(
+            f"the file has {n_bytes} bytes, more than the limit of {limits.max_bytes}; "
+            "cut it into tiles or raise the limit"
+        )
+
+
+def _check_size(width: int, height: int, limits: Limits) -> None:
+    if width <= 0 or height <= 0:
+        raise PictureError(f"it declares {width}×{height} pixels; there is nothing to analyse")
+    if width * height > limits.max_pixels:
+        raise PictureError(
+            f"it declares {width}×{height} pixels, more than the limit of {limits.max_pixels}; "
+            "cut it into tiles or raise the limit"
+        )
+
+
+def _decode_png(data: bytes, limits: Limits) -> Picture:
+    import imagecodecs
+
+    if len(data) < 33 or data[12:16] != b"IHDR":
+        raise PictureError("the PNG file is cut short; copy it again from its source")
+    width, height = struct.unpack_from(">II", data, 16)
+    _check_size(width, height, limits)
+    samples = imagecodecs.png_decode(data)
+    return Picture(samples if samples.ndim == 2 else _luminance(samples), _png_notes(data))
+
+
+def _png_notes(data: bytes) -> FileNotes:
+    position = len(_PNG)
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if kind == b"pHYs" and length == 9 and position + 17 <= len(data):
+            x, _, unit = struct.unpack_from(">IIB", data, position + 8)
+            return FileNotes(pixels_per_unit=float(x), unit_um=_M_UM if unit == 1 else None)
+        if kind == b"IDAT":
+            break
+        position += 12 + length
+    return FileNotes()
+
+
+def _decode_jpeg(data: bytes, limits: Limits) -> Picture:
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    # Pillow rather than imagecodecs, which fills up a JPEG that is cut short with grey; the
+    # plugin's class rather than Image.open, whose own limit on pixels is a global setting.
+    with warnings.catch_warnings(action="ignore"):
+        image = JpegImageFile(io.BytesIO(data))
+    _check_size(*image.size, limits)
+    return Picture(np.asarray(image.convert("L")), FileNotes())
+
+
+def _decode_tiff(data: bytes, limits: Limits) -> Picture:
+    import tifffile
+
+    _check_first_directory(data)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = _first_image(file)
+        _check_page(page, len(data), limits)
+        # One thread, because the scan has a process a core already.
+        samples = page.asarray(squeeze=False, maxworkers=1)
+        return Picture(_tiff_grey(page, samples), _tiff_notes(page, data))
+
+
+def _check_first_directory(data: bytes) -> None:
+    """Refuse a list of tags so long that reading them takes more than the file's size."""
+    order = "<" if data[:2] == b"II" else ">"
+    is_big = 43 in (data[2], data[3])
+    if len(data) < (16 if is_big else 8):
+        raise PictureError("the TIFF file is cut short; copy it again from its source")
+    (start,) = (
+        struct.unpack_from(order + "Q", data, 8)
+        if is_big
+        else struct.unpack_from(order + "I", data, 4)
+    )
+    if start + 8 > len(data):
+        raise PictureError("the TIFF file is cut short; copy it again from its source")
+    (count,) = struct.unpack_from(order + ("Q" if is_big else "H"), data, start)
+    if count > _MAX_TAGS:
+        raise PictureError(f"the TIFF file is damaged: it declares {count} tags; copy it again")
+
+
+def _first_image(file: Any) -> TiffPage:
+    pages: list[TiffPage] = [
+        page
+        for page in itertools.islice(file.pages, _MAX_PAGES)
+        if page.imagewidth > 0 and page.imagelength > 0
+    ]
+    if not pages:
+        raise PictureError("the TIFF file holds no picture; save the micrograph again")
+    return next((page for page in pages if not page.is_reduced), pages[0])
+
+
+def _check_page(page: TiffPage, n_bytes: int, limits: Limits) -> None:
+    _check_size(page.imagewidth, page.imagelength, limits)
+    if page.imagedepth != 1 or not 1 <= page.samplesperpixel <= 4:
+        raise PictureError(
+            f"it has {page.samplesperpixel} samples a pixel and depth {page.imagedepth}; "
+            "save one grey or colour picture"
+        )
+    if page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR):
+        raise PictureError(f"its colours are {_tag_name(page.photometric)}; save it as grey")
+    if page.compression not in _TIFF_COMPRESSIONS:
+        name = _tag_name(page.compression)
+        raise PictureError(f"its compression is {name}; save it with LZW or none")
+    if page.dtype is None or page.dtype.kind not in "buif":
+        raise PictureError(
+            f"its samples are {_tag_name(page.sampleformat)} of an odd length; save it as 8 bits"
+        )
+    # A block may be larger than the picture, and is decoded whole.
+    if np.prod(page.chunks, dtype=float) > 4 * max(limits.max_pixels, 1):
+        raise PictureError("it declares blocks larger than the limit; it is damaged, copy it again")
+
+    offsets = np.asarray(page.dataoffsets, dtype=np.int64)
+    counts = np.asarray(page.databytecounts, dtype=np.int64)
+    n_blocks = int(np.prod(page.chunked, dtype=float))
+    if min(offsets.size, counts.size) < n_blocks or not counts[:n_blocks].all():
+        raise PictureError("some of its strips or tiles are missing; copy it again from its source")
+    ends = (
+        offsets[:1] + page.nbytes if page.is_contiguous else offsets[:n_blocks] + counts[:n_blocks]
+    )
+    if ends.max() > n_bytes:
+        raise PictureError("the TIFF file is cut short; copy it again from its source")
+
+
+def _tag_name(value: object) -> str:
+    """Name of a tag's value where tifffile knows it; damaged tags can be anything."""
+    name = getattr(value, "name", None)
+    return str(name if isinstance(name, str) else value)[:40]
+
+
+def _tiff_grey(page: TiffPage, samples: NDArray[Any]) -> NDArray[Any]:
+    """Grey values from samples of shape (planes, 1, H, W, interleaved)."""
+    planes = samples[:, 0]
+    values = planes[0] if planes.shape[0] == 1 else np.moveaxis(planes[..., 0], 0, -1)
+    if page.photometric == _RGB or (page.photometric == _YCBCR and page.compression == 7):
+        return _luminance(values)
+    # What follows the first sample is transparency, or colour of the same luminance.
+    grey: NDArray[Any] = values[..., 0]
+    if page.photometric == _PALETTE:
+        colours = np.asarray(page.colormap)
+        shades = (_luminance(colours.T) >> 8).astype(np.uint8)
+        return np.asarray(shades[grey])
+    bits = page.bitspersample
+    if grey.dtype == np.uint8 and isinstance(bits, int) and bits < 8:
+        grey = (grey * np.uint8(255 // (2**bits - 1))).astype(np.uint8)
+    if page.photometric == _MIN_IS_WHITE:
+        return ~grey if grey.dtype.kind in "bui" else -grey
+    return grey
+
+
+def _tiff_notes(page: TiffPage, data: bytes) -> FileNotes:
+    x_resolution = page.tags.valueof(282)
+    units = {2: _INCH_UM, 3: _CM_UM}
+    pixels_per_unit = None
+    if isinstance(x_resolution, tuple) and len(x_resolution) == 2 and x_resolution[1]:
+        pixels_per_unit = float(x_resolution[0]) / float(x_resolution[1])
+    vendor = {}
+    for code in VENDOR_TAGS:
+        tag = page.tags.get(code)
+        if tag is not None:
+            n_bytes = min(tag.valuebytecount, _MAX_NOTE_BYTES)
+            vendor[code] = note_text(data[tag.valueoffset : tag.valueoffset + n_bytes])
+    return FileNotes(
+        vendor=vendor,
+        description=str(page.description)[:_MAX_NOTE_BYTES],
+        pixels_per_unit=pixels_per_unit,
+        # Without the tag the unit is the inch, says TIFF 6.0; few writers mean it.
+        unit_um=units.get(page.tags.valueof(296)),
+    )
+
+
+def note_text(data: bytes) -> str:
+    """Text of a tag or sidecar in whichever code the microscope wrote, lines ended by \\n."""
+    data = data[:_MAX_NOTE_BYTES]
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = data.decode("utf-16", errors="replace")
+    else:
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = data.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _luminance(samples: NDArray[Any]) -> NDArray[Any]:
+    """ITU-R BT.601 luminance of (…, S) samples in their own type; grey keeps its value."""
+    if samples.shape[-1] < 3:
+        return samples[..., 0]
+    red, green, blue = (samples[..., channel] for channel in range(3))
+    if np.array_equal(red, green) and np.array_equal(green, blue):
+        return red
+    weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    weighed: NDArray[Any] = weights[0] * red + weights[1] * green + weights[2] * blue
+    return np.rint(weighed).astype(samples.dtype) if samples.dtype.kind in "ui" else weighed

@@ -1,0 +1,115 @@
+"""The data bar is found where there is one, and nothing is taken for one."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from mcn.databar import find_data_bar
+from mcn.synthetic.renderer import random_settings, render_tile
+
+EMPS = Path(__file__).resolve().parents[3] / "shared" / "data" / "emps-train" / "images"
+
+# By eye: strips over the whole width with a ground of their own. Text written over the
+# specimen and bars over a part of the width are not listed, nor is one black bar under a
+# black picture (where no edge is to be seen).
+BARRED = {
+    11: 514, 26: 462, 34: 431, 37: 480, 42: 474, 52: 486, 58: 486, 61: 475, 64: 480, 71: 465,
+    73: 515, 82: 477, 88: 449, 95: 462, 96: 451, 110: 475, 127: 454, 174: 459, 176: 516,
+    202: 478, 203: 476, 228: 480, 230: 463, 232: 514, 246: 483, 252: 487, 256: 476, 266: 481,
+    275: 481, 283: 485, 295: 483, 296: 482, 316: 493, 325: 514, 326: 481, 335: 479, 336: 481,
+    355: 476, 360: 480, 362: 482,
+}  # fmt: skip
+
+
+def specimen(height: int, width: int, level: float, noise: float, seed: int) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(seed)
+    waves = np.cumsum(np.cumsum(rng.normal(0, 1, (height, width)), axis=0), axis=1)
+    waves /= max(float(np.abs(waves).max()), 1.0)
+    return np.clip(level + 60 * waves + rng.normal(0, noise, waves.shape), 0, 255).astype(np.uint8)
+
+
+def bar(height: int, width: int, ground: int, ink: int) -> NDArray[np.uint8]:
+    image = Image.new("L", (width, height), ground)
+    font = ImageFont.load_default(size=max(10, height // 2))
+    pen = ImageDraw.Draw(image)
+    pen.text((6, height // 4), "15.0 kV  x5,000  WD 8.6 mm  SE", fill=ink, font=font)
+    pen.line([width * 3 // 4, height // 2, width - 8, height // 2], fill=ink, width=2)
+    return np.asarray(image)
+
+
+@given(
+    st.integers(18, 70),
+    st.sampled_from([(0, 255), (255, 0), (40, 230), (228, 20)]),
+    st.floats(90, 170),
+    st.floats(4, 25),
+    st.integers(0, 99),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_drawn_bar_is_found_to_the_row(
+    rows: int, colours: tuple[int, int], level: float, noise: float, seed: int
+) -> None:
+    picture = specimen(480, 640, level, noise, seed)
+    assert find_data_bar(picture) is None
+    found = find_data_bar(np.vstack([picture[:-rows], bar(rows, 640, *colours)]))
+    assert found is not None
+    assert abs(found - (480 - rows)) <= 3
+
+
+@pytest.mark.parametrize("level", [0, 20, 128, 255])
+def test_a_blank_picture_has_no_bar(level: int) -> None:
+    assert find_data_bar(np.full((480, 640), level, dtype=np.uint8)) is None
+
+
+def test_a_blank_strip_without_text_is_specimen() -> None:
+    picture = specimen(480, 640, 130, 12, 0)
+    picture[-40:] = 0
+    assert find_data_bar(picture) is None
+
+
+def test_text_over_the_specimen_is_no_bar() -> None:
+    picture = specimen(480, 640, 110, 12, 1)
+    text = bar(40, 640, 0, 255)
+    picture[-40:][text > 128] = 255
+    assert find_data_bar(picture) is None
+
+
+def test_a_dark_floor_with_bright_grains_is_no_bar() -> None:
+    rng = np.random.default_rng(2)
+    picture = specimen(480, 640, 150, 15, 2)
+    picture[-90:] = rng.normal(12, 3, (90, 640)).clip(0, 255)
+    for x in range(20, 620, 60):
+        picture[430:450, x : x + 20] = 200
+    assert find_data_bar(picture) is None
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 900), (40, 8), (16, 640), (2000, 33)])
+def test_odd_sizes_have_no_bar(shape: tuple[int, int]) -> None:
+    assert find_data_bar(np.zeros(shape, dtype=np.uint8)) is None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rendered_bars_are_found_to_the_row(seed: int) -> None:
+    settings_ = random_settings(np.random.default_rng(seed), height=384, width=512)
+    with_bar = render_tile(seed, dataclasses.replace(settings_, data_bar=True))
+    assert find_data_bar(with_bar.image) == with_bar.data_bar_y
+    without = render_tile(seed, dataclasses.replace(settings_, data_bar=False))
+    assert find_data_bar(without.image) is None
+
+
+@pytest.mark.skipif(not EMPS.is_dir(), reason="the shared EMPS pictures are not at hand")
+def test_real_pictures() -> None:
+    found = {}
+    for index, path in enumerate(sorted(EMPS.glob("*.png"))):
+        y = find_data_bar(np.asarray(Image.open(path)))
+        if y is not None:
+            found[index] = y
+    assert not set(found) - set(BARRED)
+    assert set(BARRED) == set(found)
+    for index, y in found.items():
+        assert abs(y - BARRED[index]) <= 4

@@ -1,0 +1,302 @@
+"""Files in, grey pixels or one typed error out."""
+
+import io
+import logging
+import struct
+import warnings
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from mcn.errors import McnError
+from mcn.micrograph import Limits, Micrograph, MicrographError, decode_micrograph, read_micrograph
+from mcn.picture import DEFAULT_LIMITS
+
+RNG = np.random.default_rng(7)
+GREY = np.clip(np.cumsum(RNG.normal(0, 8, (60, 90)), axis=1) + 120, 0, 255).astype(np.uint8)
+RGB = np.dstack([GREY, GREY, GREY])
+
+
+def tiff(samples: NDArray[np.generic], **options: object) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, samples, **options)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Micrograph:
+    return decode_micrograph(data, "a.tif", limits=limits)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "deflate", "packbits", "zstd", "lzma"])
+@pytest.mark.parametrize(
+    "layout",
+    [{}, {"tile": (32, 32)}, {"bigtiff": True}, {"byteorder": ">"}, {"rowsperstrip": 7}],
+    ids=str,
+)
+def test_8_bits_are_left_untouched(compression: str | None, layout: dict[str, object]) -> None:
+    pixels = decode(tiff(GREY, compression=compression, **layout)).pixels
+    assert pixels.dtype == np.uint8
+    assert np.array_equal(pixels, GREY)
+    colour = tiff(RGB, photometric="rgb", compression=compression, **layout)
+    assert np.array_equal(decode(colour).pixels, GREY)
+
+
+def test_jpeg_is_read_alone_and_within_tiff() -> None:
+    for data in (
+        tiff(GREY, compression="jpeg"),
+        tiff(RGB, compression="jpeg", photometric="rgb"),
+        saved(Image.fromarray(RGB), "TIFF", compression="jpeg", quality=95),
+        saved(Image.fromarray(GREY), "JPEG", quality=95),
+        saved(Image.fromarray(RGB), "JPEG", quality=95, progressive=True),
+    ):
+        difference = decode(data).pixels.astype(int) - GREY
+        assert np.abs(difference).mean() < 3
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_colours_transparency_and_palettes_become_grey(mode: str, kind: str) -> None:
+    assert np.array_equal(decode(saved(Image.fromarray(GREY).convert(mode), kind)).pixels, GREY)
+
+
+def test_colours_are_weighed_as_luminance() -> None:
+    colours = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(colours).convert("L")).astype(int)
+    for data in (saved(Image.fromarray(colours), "PNG"), tiff(colours, photometric="rgb")):
+        assert np.abs(decode(data).pixels.astype(int) - expected).max() <= 1
+
+
+def test_planes_apart_and_white_as_zero() -> None:
+    apart = tiff(np.moveaxis(RGB, 2, 0), photometric="rgb", planarconfig="separate")
+    assert np.array_equal(decode(apart).pixels, GREY)
+    assert np.array_equal(decode(tiff(255 - GREY, photometric="miniswhite")).pixels, GREY)
+
+
+def test_one_bit_is_black_and_white() -> None:
+    expected = np.where(GREY > 120, 255, 0)
+    image = Image.fromarray(GREY > 120)
+    as_tiff = tiff(GREY > 120, photometric="minisblack")
+    for data in (as_tiff, saved(image, "PNG"), saved(image, "TIFF")):
+        assert np.array_equal(decode(data).pixels, expected)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int16, np.uint32, np.float16, np.float32])
+def test_wide_values_are_stretched_between_percentiles(kind: type[np.generic]) -> None:
+    values = GREY.astype(kind)
+    values[0, 0] = 30000
+    pixels = decode(tiff(values)).pixels
+    assert pixels.dtype == np.uint8
+    assert (pixels[0, 0], pixels.min(), pixels.max()) == (255, 0, 255)
+    # One hot pixel must not push the rest into the dark.
+    assert np.corrcoef(pixels[1:].ravel(), GREY[1:].ravel())[0, 1] > 0.999
+
+
+def test_16_bit_png_keeps_its_depth() -> None:
+    faint = GREY.astype(np.uint16) // 8 + 500
+    pixels = decode(saved(Image.fromarray(faint), "PNG")).pixels
+    assert np.unique(pixels).size > 20
+
+
+def test_a_flat_or_nearly_black_picture_survives_the_stretch() -> None:
+    assert decode(tiff(np.full((40, 50), 900, dtype=np.uint16))).pixels.max() == 0
+    dots = np.zeros((100, 100), dtype=np.uint16)
+    dots[3, 4] = 4000
+    assert decode(tiff(dots)).pixels[3, 4] == 255
+
+
+def test_a_white_data_bar_does_not_darken_a_16_bit_picture() -> None:
+    scan = RNG.normal(3000, 300, (400, 512)).clip(0).astype(np.uint16)
+    bar = np.full((30, 512), 65535, dtype=np.uint16)
+    notes = "[Scan]\r\nPixelWidth=1e-8\r\n[Image]\r\nResolutionX=512\r\nResolutionY=400\r\n"
+    data = tiff(np.vstack([scan, bar]), extratags=[(34682, "s", 0, notes, True)])
+    micrograph = decode(data)
+    assert micrograph.data_bar_y == 400
+    assert micrograph.analysed.shape == (400, 512)
+    assert micrograph.analysed.std() > 30
+
+
+def test_not_a_number_becomes_the_darkest() -> None:
+    values = GREY.astype(np.float32)
+    values[:5] = np.nan
+    values[6, :3] = np.inf
+    pixels = decode(tiff(values)).pixels
+    assert pixels[:5].max() == 0
+    assert pixels[6, :3].min() == 255
+    with pytest.raises(MicrographError, match="finite"):
+        decode(tiff(np.full((9, 9), np.nan, dtype=np.float32)))
+
+
+def test_the_first_page_that_is_no_thumbnail_is_read() -> None:
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(GREY[::4, ::4], subfiletype=1)
+        writer.write(GREY)
+        writer.write(255 - GREY)
+    assert np.array_equal(decode(file.getvalue()).pixels, GREY)
+
+
+def test_the_format_is_told_from_the_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "really.png"
+    path.write_bytes(tiff(GREY, compression="lzw"))
+    assert np.array_equal(read_micrograph(path).pixels, GREY)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (b"<!DOCTYPE html><html></html>", "HTML"),
+        (b"PK\x03\x04" + bytes(50), "zip"),
+        (b"%PDF-1.7", "PDF"),
+        (b"hello world, this is text", "no picture"),
+        (b"II*\0", "cut short"),
+        (b"\x89PNG\r\n\x1a\n", "cut short"),
+        (b"\xff\xd8\xff", "damaged"),
+        (tiff(GREY)[:-200], "cut short"),
+        (tiff(GREY, compression="zstd")[:-200], "cut short"),
+        (saved(Image.fromarray(GREY), "PNG")[:-200], "damaged"),
+        (saved(Image.fromarray(GREY), "JPEG")[:-200], "damaged"),
+        (saved(Image.fromarray(GREY > 120), "TIFF", compression="group4"), "CCITTFAX4"),
+        (saved(Image.fromarray(GREY).convert("CMYK"), "TIFF"), "SEPARATED"),
+        (tiff(GREY.astype(np.complex64)), "COMPLEX"),
+        (
+            tiff(np.zeros((9, 9, 7), np.uint8), photometric="minisblack", planarconfig="contig"),
+            "7 samples",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_no_micrograph_is_named_with_its_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(MicrographError, match=reason) as caught:
+        decode_micrograph(data, "well=A/depth=12/tile.png")
+    message = str(caught.value)
+    assert message.startswith("well=A/depth=12/tile.png: ")
+    assert "\n" not in message
+    assert isinstance(caught.value, McnError)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MicrographError, match=r"nothing\.tif: there is no such file"):
+        read_micrograph(tmp_path / "nothing.tif")
+    with pytest.raises(MicrographError, match="folder"):
+        read_micrograph(tmp_path)
+    with pytest.raises(MicrographError, match="nonsense://"):
+        read_micrograph("nonsense://a/b.tif")
+
+
+def test_size_is_refused_from_the_header_alone() -> None:
+    png = bytearray(saved(Image.fromarray(GREY), "PNG"))
+    png[16:24] = struct.pack(">II", 60_000, 60_000)
+    jpeg = bytearray(saved(Image.fromarray(GREY), "JPEG"))
+    frame = jpeg.index(b"\xff\xc0")
+    jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 60_000, 60_000)
+    bomb = bytearray(tiff(np.zeros((64, 64), dtype=np.uint8), compression="zlib", byteorder="<"))
+    for code in (256, 257, 278):
+        entry = bomb.index(struct.pack("<HH", code, 4 if code == 257 else 3)[:2], 8)
+        kind = struct.unpack_from("<H", bomb, entry + 2)[0]
+        struct.pack_into("<H" if kind == 3 else "<I", bomb, entry + 8, 60_000)
+    for data in (bytes(png), bytes(jpeg), bytes(bomb)):
+        assert len(data) < 2**20
+        with pytest.raises(MicrographError, match="more than the limit of 250000000"):
+            decode(data)
+    with pytest.raises(MicrographError, match="bytes, more than the limit"):
+        decode(tiff(GREY), Limits(max_bytes=100))
+    with pytest.raises(MicrographError, match="90×60 pixels"):
+        decode(tiff(GREY), Limits(max_pixels=100))
+
+
+def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.tif"
+    with path.open("wb") as file:
+        file.truncate(600 * 2**20)
+    with pytest.raises(MicrographError, match="629145600 bytes"):
+        read_micrograph(path)
+
+
+def test_blocks_larger_than_the_picture_are_no_way_round_the_limit() -> None:
+    data = bytearray(tiff(GREY, tile=(64, 64), compression="lzw", byteorder="<"))
+    for code in (322, 323):
+        entry = data.index(struct.pack("<H", code) + struct.pack("<H", 4))
+        data[entry + 8 : entry + 12] = struct.pack("<I", 65_520)
+    with pytest.raises(MicrographError):
+        decode(bytes(data))
+
+
+def test_uris_and_sidecars_are_read_through_fsspec() -> None:
+    files = fsspec.filesystem("memory")
+    files.pipe("/core/a.tif", tiff(GREY))
+    files.pipe("/core/a.txt", b"[SemImageFile]\r\nPixelSize=24.8\r\n")
+    micrograph = read_micrograph("memory://core/a.tif")
+    assert micrograph.pixel_size_um == pytest.approx(0.0248)
+    assert (micrograph.pixel_size_source, micrograph.name) == ("vendor", "memory://core/a.tif")
+    asked = read_micrograph("memory://core/a.tif", pixel_size_um=0.5)
+    assert (asked.pixel_size_um, asked.pixel_size_source) == (0.5, "manifest")
+
+
+@pytest.mark.parametrize("name", ["B.TXT", "B.HDR", "B-TIF.HDR"])
+def test_sidecars_are_found_in_the_case_of_the_picture(tmp_path: Path, name: str) -> None:
+    (tmp_path / "B.TIF").write_bytes(tiff(GREY))
+    (tmp_path / name).write_text("[MAIN]\nPixelSizeX=5e-8\n", encoding="utf-16")
+    assert read_micrograph(tmp_path / "B.TIF").pixel_size_um == pytest.approx(0.05)
+
+
+def damaged_files(n: int) -> list[bytes]:
+    """Pictures of each kind with bits turned round, bytes replaced or the end cut off."""
+    image = Image.fromarray(GREY)
+    sound = [
+        tiff(GREY),
+        tiff(GREY, compression="lzw", extratags=[(34682, "s", 0, "[Scan]\nPixelWidth=1e-8", True)]),
+        tiff(GREY, compression="zlib", tile=(32, 32)),
+        tiff(GREY, compression="jpeg"),
+        tiff(GREY, compression="packbits"),
+        tiff(GREY.astype(np.uint16), compression="zstd", bigtiff=True, byteorder=">"),
+        tiff(GREY.astype(np.float32), compression="lzma", rowsperstrip=9),
+        saved(image, "PNG"),
+        saved(image.convert("P"), "PNG"),
+        saved(image.convert("1"), "TIFF"),
+        saved(image, "JPEG"),
+    ]
+    rng = np.random.default_rng(3)
+    files = []
+    for index in range(n):
+        data = bytearray(sound[index % len(sound)])
+        if rng.random() < 0.25:
+            del data[rng.integers(len(data)) :]
+        else:
+            reach = len(data) if rng.random() < 0.5 else min(len(data), 300)
+            for _ in range(rng.integers(1, 12)):
+                data[rng.integers(reach)] ^= 1 << rng.integers(8)
+        files.append(bytes(data))
+    return files
+
+
+def test_damaged_files_give_one_error_each_and_no_noise(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    refusals = []
+    with warnings.catch_warnings(record=True) as heard, caplog.at_level(logging.DEBUG):
+        warnings.simplefilter("always")
+        for data in damaged_files(1000):
+            try:
+                micrograph = decode(data)
+            except MicrographError as error:
+                refusals.append(str(error))
+            else:
+                assert micrograph.pixels.dtype == np.uint8
+                assert micrograph.pixels.size
+    assert len(refusals) > 500
+    assert all(text.startswith("a.tif: ") and "\n" not in text for text in refusals)
+    assert not heard
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert capfd.readouterr().err == ""
