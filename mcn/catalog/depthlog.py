@@ -103,9 +103,9 @@ def depth_log(catalog: Catalog, well: str, step_m: float | None = None) -> pa.Ta
     """
     if step_m is not None and not (math.isfinite(step_m) and step_m > 0):
         raise CatalogError(f"a step of {step_m:g} m; give one above 0")
-    tiles, crystals = catalog.tiles(), catalog.crystals()
-    its_tiles = known_wells(catalog, tiles, [well])
-    with question(catalog, its_tiles, files(crystals, [well])) as connection:
+    now = catalog.snapshot()
+    its_tiles = known_wells(catalog, now.tiles, [well])
+    with question(catalog, its_tiles, files(now.crystals, [well])) as connection:
         connection.execute(_TILES, {"well": well})
         found = connection.sql(
             "SELECT min(depth_m), max(depth_m), count(DISTINCT depth_m) FROM seen"

@@ -90,8 +90,8 @@ class Report:
 
 def info(catalog: Catalog) -> dict[str, Any]:
     """What a catalogue holds, as JSON values: counts, wells, depths, models, files, bytes."""
-    tiles, crystals = catalog.tiles(), catalog.crystals()
-    tile_files, crystal_files = files(tiles), files(crystals)
+    now = catalog.snapshot()
+    tile_files, crystal_files = files(now.tiles), files(now.crystals)
     with question(catalog, tile_files, crystal_files) as connection:
         counts = connection.sql(_COUNTS).to_arrow_table().to_pylist()
 
@@ -109,7 +109,7 @@ def info(catalog: Catalog) -> dict[str, Any]:
         **those_by()[0],
         "wells": those_by("well"),
         "models": those_by("segmenter", "classifier"),
-        "versions": {"tiles": tiles.version(), "crystals": crystals.version()},
+        "versions": {"tiles": now.tiles.version(), "crystals": now.crystals.version()},
         "files": tile_files.num_rows + crystal_files.num_rows,
         "bytes": sum(sum(one["size_bytes"].to_pylist()) for one in (tile_files, crystal_files)),
     }
@@ -122,10 +122,10 @@ def verify(catalog: Catalog) -> Report:
     must be those of the log and the schema. Then every tile must be there once, with as many
     crystals as its row says.
     """
-    tiles, crystals = catalog.tiles(), catalog.crystals()
+    now = catalog.snapshot()
     problems: list[str] = []
     rows = 0
-    tables = (("tiles", TILES, tiles), ("crystals", CRYSTALS, crystals))
+    tables = (("tiles", TILES, now.tiles), ("crystals", CRYSTALS, now.crystals))
     found = {name: files(table) for name, _, table in tables}
     for name, schema, _ in tables:
         file_system, root = data_files(f"{catalog.uri}/{name}")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import duckdb
     from deltalake import DeltaTable
 
-    from mcn.catalog.store import Catalog
+    from mcn.catalog.store import Catalog, Snapshot
 
 _PIECE_ROWS: Final = 250_000
 """Crystals of consecutive partitions that are read and sorted at a time."""
@@ -103,7 +103,10 @@ def query(
 
 
 def pieces_of(
-    catalog: Catalog, selection: Selection = Selection(), limit: int | None = None
+    catalog: Catalog,
+    selection: Selection = Selection(),
+    limit: int | None = None,
+    snapshot: Snapshot | None = None,
 ) -> Iterator[pa.Table]:
     """The answer of `query` in order, piece by piece, for answers larger than memory.
 
@@ -113,9 +116,9 @@ def pieces_of(
         raise CatalogError(f"a limit of {limit} rows; give 0 or more")
     if unknown := [shape for shape in selection.shapes if shape not in SHAPES]:
         raise CatalogError(_unknown("shape", unknown[0], SHAPES))
-    tiles, crystals = catalog.tiles(), catalog.crystals()
-    tile_files = known_wells(catalog, tiles, selection.wells)
-    crystal_files = files(crystals, selection.wells, selection.depth)
+    snapshot = snapshot or catalog.snapshot()
+    tile_files = known_wells(catalog, snapshot.tiles, selection.wells)
+    crystal_files = files(snapshot.crystals, selection.wells, selection.depth)
     left = limit
     yield CRYSTALS.empty_table()
     for part in _consecutive(crystal_files, _PIECE_ROWS if limit is None else limit):
@@ -143,8 +146,8 @@ def sql(catalog: Catalog, text: str) -> pa.Table:
     """
     import duckdb
 
-    tiles, crystals = catalog.tiles(), catalog.crystals()
-    with question(catalog, files(tiles), files(crystals)) as connection:
+    now = catalog.snapshot()
+    with question(catalog, files(now.tiles), files(now.crystals)) as connection:
         try:
             kinds = [statement.type.name for statement in connection.extract_statements(text)]
             if len(kinds) != 1 or kinds[0] not in _READING_STATEMENTS:

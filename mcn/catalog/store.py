@@ -24,7 +24,7 @@ from mcn.catalog.dataset import dataset, files
 from mcn.catalog.schema import CRYSTALS, OK, TILES, RowError, depth_bin
 from mcn.catalog.storage import CatalogError, log_options, normalise
 
-__all__ = ["FORMAT", "Catalog", "CatalogError"]
+__all__ = ["FORMAT", "Catalog", "CatalogError", "Snapshot"]
 
 FORMAT: Final = 1
 """Version of the catalogue's layout; a catalogue of a newer one is not opened."""
@@ -39,6 +39,14 @@ _KEY: Final = ["tile_id", "segmenter", "classifier"]
 _KEEP_NULLS: Final = pc.ScalarAggregateOptions(skip_nulls=False)
 WRITER: Final = WriterProperties(compression="ZSTD", max_row_group_size=128 * 1024)
 _COMMIT: Final = CommitProperties(max_commit_retries=100)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Both tables at one moment: every tile row has its crystals, some crystals no tile row."""
+
+    tiles: DeltaTable
+    crystals: DeltaTable
 
 
 @dataclass(frozen=True)
@@ -147,16 +155,18 @@ class Catalog:
             )
         return catalog
 
-    def crystals(self, *, without_files: bool = False) -> DeltaTable:
-        """The present snapshot of the table `crystals`.
+    def snapshot(self) -> Snapshot:
+        """Both tables as they are now; commits that follow do not change it."""
+        # In this order: the crystals of a tile row that is seen are committed already.
+        tiles = self.tiles()
+        return Snapshot(tiles, self.crystals())
 
-        A reader of both tables takes `tiles` first: every tile row then seen has its
-        crystals in the later snapshot of `crystals`.
-        """
+    def crystals(self, *, without_files: bool = False) -> DeltaTable:
+        """The table `crystals` as it is now."""
         return self._table("crystals", without_files)
 
     def tiles(self, *, without_files: bool = False) -> DeltaTable:
-        """The present snapshot of the table `tiles`."""
+        """The table `tiles` as it is now."""
         return self._table("tiles", without_files)
 
     def scanned(self, segmenter: str, classifier: str) -> pa.Table:
