@@ -1,0 +1,265 @@
+"""The tiles there are to scan, found below a folder by a path pattern."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import string
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import unquote
+
+import pyarrow as pa
+
+from mcn.catalog.schema import tile_id
+from mcn.errors import McnError
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PATTERN: Final = "well={well}/depth={depth_m}/{name}"
+
+LISTED: Final = pa.schema(
+    [
+        pa.field("tile_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("etag", pa.string()),
+        pa.field("bytes", pa.int64()),
+        pa.field("well", pa.string(), nullable=False),
+        pa.field("depth_m", pa.float64(), nullable=False),
+        pa.field("pixel_size_um", pa.float64()),
+        pa.field("sidecar", pa.string()),
+    ]
+)
+"""One row a tile. `etag` and `bytes` are null where the listing does not give them,
+`pixel_size_um` is the manifest's, `sidecar` the URI of the vendor's text file beside the image."""
+
+SIDECARS: Final = (".txt", ".hdr", ".json", ".xml")
+"""Endings of files that belong to an image beside them; the first two may tell pixel sizes."""
+
+IMAGES: Final = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
+
+BATCH: Final = 8192
+"""Rows of a listing handed on at a time."""
+
+_NUMBER = r"[-+]?[0-9]+(?:\.[0-9]+)?"
+
+
+class SourceError(McnError):
+    """A source of tiles that cannot be used; the message names it, the reason and the cure."""
+
+
+def find_tiles(tiles: str, pattern: str = DEFAULT_PATTERN) -> Iterator[pa.RecordBatch]:
+    """Tiles below a folder, found by a path pattern, as a stream.
+
+    Every object that matches is a tile, whatever its kind, so that a broken one is noticed;
+    only hidden ones and the vendors' text files beside an image are passed over.
+
+    Parameters
+    ----------
+    tiles : str
+        Folder of tiles: a local path or any fsspec URI.
+    pattern : str
+        Where well and depth stand in an object's path below `tiles`: literal text and
+        `{field}`s, `{well}` and `{depth_m}` among them. A field never spans a slash. A well
+        may be URL-encoded (`well=A%2F1`).
+
+    Yields
+    ------
+    RecordBatch
+        Of schema `LISTED`, in order of first-level folder, then of well and depth.
+
+    Raises
+    ------
+    SourceError
+        When the folder or pattern cannot be used, or there is no tile.
+    """
+    matcher = compile_pattern(pattern)
+    fs, root = filesystem_of(tiles)
+    seen = matched = strays = 0
+    example = stray = ""
+    for objects in _folders(fs, root, tiles):
+        sidecars = _Sidecars(objects)
+        rows = []
+        for path, info in objects.items():
+            below = path[len(root) :].lstrip("/")
+            example = example or below
+            seen += 1
+            if _hidden(below) or sidecars.holds(path):
+                continue
+            match = matcher.fullmatch(below)
+            if match is None:
+                if path.lower().endswith(IMAGES):
+                    strays, stray = strays + 1, below
+                continue
+            uri = fs.unstrip_protocol(path)
+            sidecar = sidecars.beside(path)
+            rows.append(
+                {
+                    "tile_id": tile_id(uri),
+                    "uri": uri,
+                    "etag": _etag(info),
+                    "bytes": info.get("size"),
+                    "well": unquote(match["well"]),
+                    "depth_m": float(match["depth_m"]),
+                    "sidecar": sidecar and fs.unstrip_protocol(sidecar),
+                }
+            )
+        matched += len(rows)
+        rows.sort(key=lambda row: (row["well"], row["depth_m"], row["uri"]))
+        for start in range(0, len(rows), BATCH):
+            yield pa.RecordBatch.from_pylist(rows[start : start + BATCH], schema=LISTED)
+    if not seen:
+        raise SourceError(f"{tiles}: is empty; put tiles there or name another folder")
+    if not matched:
+        raise SourceError(
+            f"{tiles}: none of {seen} objects matches {pattern!r}, for example {example!r}; "
+            "name the folder the pattern starts in, or give another pattern"
+        )
+    if strays:
+        logger.warning(
+            "%s: %d of %d objects are images that do not match %r and were left out, such as %r",
+            tiles,
+            strays,
+            seen,
+            pattern,
+            stray,
+        )
+
+
+def filesystem_of(uri: str) -> tuple[Any, str]:
+    """The fsspec file system of a URI or local path, and the path within it.
+
+    Listings are always fresh. Unlike `fsspec.core.url_to_fs`, no character in a path has a
+    meaning of its own: `::` and glob characters are allowed in object names.
+
+    Raises
+    ------
+    SourceError
+        When there is no file system for the URI's protocol.
+    """
+    import fsspec
+
+    protocol = uri.partition("://")[0] if "://" in uri else "file"
+    try:
+        fs = fsspec.filesystem(protocol, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        raise SourceError(
+            f"{uri}: no way to read {protocol}:// here ({error}); use a local path, s3:// or "
+            "install the fsspec package for it"
+        ) from error
+    path = fs._strip_protocol(uri)
+    return fs, os.path.normpath(path) if protocol == "file" else path
+
+
+def one_line(error: BaseException) -> str:
+    """An error's own words on one line, for a message."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """The regular expression of a path pattern such as `well={well}/depth={depth_m}/{name}`.
+
+    `{depth_m}` matches a decimal number, any other field a stretch of characters without a
+    slash; everything else stands for itself.
+
+    Raises
+    ------
+    SourceError
+        When the pattern cannot be read, lacks a needed field, or is ambiguous.
+    """
+    cure = f"write it like {DEFAULT_PATTERN!r}"
+    try:
+        parts = list(string.Formatter().parse(pattern.strip("/")))
+    except ValueError as error:
+        raise SourceError(f"pattern {pattern!r} cannot be read ({error}); {cure}") from error
+    expression = ""
+    fields: list[str] = []
+    for literal, field, spec, conversion in parts:
+        if fields and field is not None and not literal:
+            raise SourceError(
+                f"pattern {pattern!r} has nothing between {{{fields[-1]}}} and {{{field}}}; {cure}"
+            )
+        expression += re.escape(literal)
+        if field is None:
+            continue
+        if spec or conversion or not field.isidentifier() or field in fields:
+            raise SourceError(
+                f"pattern {pattern!r}: {{{field}}} must be a plain name used once; {cure}"
+            )
+        fields.append(field)
+        expression += f"(?P<{field}>{_NUMBER if field == 'depth_m' else '[^/]+'})"
+    for needed in ("well", "depth_m"):
+        if needed not in fields:
+            raise SourceError(f"pattern {pattern!r} has no {{{needed}}}; {cure}")
+    return re.compile(expression)
+
+
+def _folders(fs: Any, root: str, tiles: str) -> Iterator[dict[str, dict[str, Any]]]:
+    """Objects below a folder with what the listing says of each, one first-level folder a time."""
+    try:
+        if not fs.exists(root):
+            raise SourceError(f"{tiles}: does not exist; check the address")
+        if fs.isfile(root):
+            raise SourceError(f"{tiles}: is a file; name the folder of tiles, or give a manifest")
+        first = sorted(fs.ls(root, detail=True), key=lambda info: str(info["name"]))
+        yield {
+            info["name"]: info
+            for info in first
+            if info["type"] != "directory" and info["name"].rstrip("/") != root.rstrip("/")
+        }
+        for info in first:
+            if info["type"] == "directory" and not _hidden(
+                info["name"].rstrip("/").rpartition("/")[2]
+            ):
+                found = fs.find(info["name"], detail=True)
+                yield {path: info for path, info in found.items() if not path.endswith("/")}
+    except SourceError:
+        raise
+    except Exception as error:
+        # Every storage library has errors of its own, and no base is common to them.
+        raise SourceError(
+            f"{tiles}: cannot be listed ({one_line(error)}); check the address and credentials"
+        ) from error
+
+
+class _Sidecars:
+    """The text files that belong to an image beside them, within one listing."""
+
+    def __init__(self, objects: dict[str, dict[str, Any]]) -> None:
+        self._objects = objects
+        self._stems: set[str] = set()
+        for path in objects:
+            stem, dot, extension = path.rpartition(".")
+            if f".{extension.lower()}" not in SIDECARS:
+                self._stems.update((stem if dot else path, path, f"{stem}-{extension}"))
+
+    def holds(self, path: str) -> bool:
+        """Whether a path is a sidecar: `a.txt`, `a.tif.txt` or `a-tif.txt` beside `a.tif`."""
+        stem, _, extension = path.rpartition(".")
+        return f".{extension.lower()}" in SIDECARS and stem in self._stems
+
+    def beside(self, path: str) -> str | None:
+        """The sidecar of an image that may tell its pixel size, if there is one."""
+        stem, _, extension = path.rpartition(".")
+        for base in (stem, path, f"{stem}-{extension}"):
+            for ending in SIDECARS[:2]:
+                if base + ending != path and base + ending in self._objects:
+                    return base + ending
+        return None
+
+
+def _hidden(below: str) -> bool:
+    return below.startswith(".") or "/." in below
+
+
+def _etag(info: dict[str, Any]) -> str | None:
+    """What changes when an object does: the store's own tag, else size and time of change."""
+    tag = info.get("ETag") or info.get("etag")
+    if tag:
+        return str(tag).strip('"')
+    changed = info.get("mtime") or info.get("created")
+    if changed is None:
+        return None
+    stamp = changed if isinstance(changed, int | float) else changed.timestamp()
+    return f"{info.get('size', 0):x}-{int(stamp * 1e6):x}"

@@ -1,0 +1,181 @@
+"""Tiles are found where a pattern says, and what cannot be used is said in one line."""
+
+import logging
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcn.catalog.schema import tile_id
+from mcn.source import LISTED, SourceError, compile_pattern, find_tiles
+
+
+def put(root: Path, *paths: str) -> Path:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"x" * len(path))
+    return root
+
+
+def found(root: str | Path, *pattern: str) -> pa.Table:
+    return pa.Table.from_batches(find_tiles(str(root), *pattern), LISTED)
+
+
+def test_well_and_depth_come_from_the_path(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        "well=B-2/depth=10/a.tif",
+        "well=A%2F1/depth=1250.5/b.png",
+        "well=A%2F1/depth=-3/a.tif",
+        "truth.parquet",
+    )
+    tiles = found(tmp_path)
+    assert tiles["well"].to_pylist() == ["A/1", "A/1", "B-2"]
+    assert tiles["depth_m"].to_pylist() == [-3.0, 1250.5, 10.0]
+    assert tiles["uri"][1].as_py() == f"file://{tmp_path}/well=A%2F1/depth=1250.5/b.png"
+    assert tiles["tile_id"].to_pylist() == [tile_id(uri) for uri in tiles["uri"].to_pylist()]
+    assert tiles["bytes"].to_pylist() == [25, 29, 23]
+
+
+@pytest.mark.parametrize("spelling", ["{}", "{}/", "file://{}", "{}/../{name}", "."])
+def test_a_tile_has_one_identity_however_its_folder_is_written(
+    tmp_path: Path, spelling: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "well=A/depth=1/a.tif")
+    monkeypatch.chdir(tmp_path)
+    tiles = found(spelling.format(tmp_path, name=tmp_path.name))
+    assert tiles["uri"].to_pylist() == [f"file://{tmp_path}/well=A/depth=1/a.tif"]
+
+
+def test_sidecars_and_hidden_files_are_no_tiles_but_broken_files_are(tmp_path: Path) -> None:
+    depth = "well=A/depth=1/"
+    put(
+        tmp_path,
+        *(
+            depth + name
+            for name in (
+                "a.tif",
+                "a.txt",
+                "b.png",
+                "b-png.hdr",
+                "c.tif",
+                "c.tif.xml",
+                "d.tif",
+                "d.tif.txt",
+            )
+        ),
+        *(depth + name for name in (".DS_Store", "stray.zip", "lonely.txt")),
+        "well=A/.trash/depth=2/a.tif",
+        ".trash/depth=2/a.tif",
+    )
+    tiles = found(tmp_path).to_pylist()
+    sidecars = {
+        Path(tile["uri"]).name: tile["sidecar"] and Path(tile["sidecar"]).name for tile in tiles
+    }
+    assert sidecars == {
+        "a.tif": "a.txt",
+        "b.png": "b-png.hdr",
+        "c.tif": None,
+        "d.tif": "d.tif.txt",
+        "stray.zip": None,
+        "lonely.txt": None,
+    }
+
+
+def test_the_etag_changes_with_the_file(tmp_path: Path) -> None:
+    put(tmp_path, "well=A/depth=1/a.tif", "well=A/depth=1/b.tif")
+    before = found(tmp_path)["etag"].to_pylist()
+    assert before == found(tmp_path)["etag"].to_pylist()
+    (tmp_path / "well=A/depth=1/b.tif").write_bytes(b"another")
+    after = found(tmp_path)["etag"].to_pylist()
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    root = f"memory://core-{uuid.uuid4()}"
+    yield root
+    fsspec.filesystem("memory").rm(root, recursive=True)
+
+
+def test_any_fsspec_address_and_any_pattern_will_do(bucket: str) -> None:
+    fs = fsspec.filesystem("memory")
+    for path in ("F 1_1200.25m[x]_07.tif", "F 1_1201m[x]_08.tif", "F 1_top_09.tif"):
+        fs.pipe(f"{bucket}/{path}", b"x")
+    tiles = found(bucket, "{well}_{depth_m}m[x]_{number}.tif")
+    assert tiles["well"].to_pylist() == ["F 1", "F 1"]
+    assert tiles["depth_m"].to_pylist() == [1200.25, 1201.0]
+    assert all(uri.startswith("memory://") for uri in tiles["uri"].to_pylist())
+
+
+def test_images_left_out_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(tmp_path, "well=A/depth=1/a.tif", "well=A/depth=shallow/a.tif", "notes.md")
+    with caplog.at_level(logging.WARNING):
+        assert found(tmp_path).num_rows == 1
+    assert "1 of 3 objects" in caplog.text
+    assert "depth=shallow/a.tif" in caplog.text
+
+
+def test_a_long_list_comes_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcn.source.BATCH", 2)
+    put(tmp_path, *(f"well=A/depth={depth}/a.tif" for depth in range(5)))
+    assert [batch.num_rows for batch in find_tiles(str(tmp_path))] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda root: root / "nowhere", "does not exist; check the address"),
+        (lambda root: put(root, "a.tif") / "a.tif", "is a file; name the folder"),
+        (lambda root: root, "is empty; put tiles there"),
+        (
+            lambda root: put(root, "core/well=A/depth=1/a.tif", "x"),
+            "none of 2 objects matches 'well={well}/depth={depth_m}/{name}', for example 'x'",
+        ),
+        (lambda root: "gopher://core", "no way to read gopher:// here"),
+        (lambda root: "s3://Not A Bucket/core", "s3://Not A Bucket/core: cannot be listed"),
+    ],
+)
+def test_a_source_that_is_none(tmp_path: Path, make, says: str) -> None:  # type: ignore[no-untyped-def]
+    source = str(make(tmp_path))
+    with pytest.raises(SourceError, match=re.escape(says)) as error:
+        found(source)
+    assert str(error.value).startswith(source)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "says"),
+    [
+        ("{well}/{name}", "has no {depth_m}"),
+        ("{depth_m}/{name}", "has no {well}"),
+        ("{well}{depth_m}/x", "has nothing between {well} and {depth_m}"),
+        ("{well}/{depth_m", "cannot be read"),
+        ("{well}/{depth_m}/{well}", "used once"),
+        ("{well}/{depth_m:.2f}", "a plain name"),
+        ("{well}/{depth_m}/{}", "a plain name"),
+        ("{well.__class__}/{depth_m}", "a plain name"),
+    ],
+)
+def test_a_pattern_that_is_none(pattern: str, says: str) -> None:
+    with pytest.raises(SourceError, match=re.escape(says)):
+        compile_pattern(pattern)
+
+
+names = st.text(st.characters(exclude_characters="/{}", exclude_categories=["Cs"]), min_size=1)
+
+
+@given(well=names, depth=st.decimals(-9999, 9999, places=2), literal=names, name=names)
+def test_a_pattern_takes_a_path_apart(well: str, depth: object, literal: str, name: str) -> None:
+    match = compile_pattern(f"{literal}/{{well}}/{literal}{{depth_m}}/{{name}}").fullmatch(
+        f"{literal}/{well}/{literal}{depth}/{name}"
+    )
+    assert match is not None
+    assert match.groupdict() == {"well": well, "depth_m": str(depth), "name": name}
