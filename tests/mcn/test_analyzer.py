@@ -1,0 +1,141 @@
+"""Image in, crystals out, for one image or many at once."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mcn.analyzer import Analyzer
+from mcn.crystal import Crystal
+from mcn.mask import Mask, decode_rle, masks_from_labels
+from mcn.micrograph import Micrograph
+from mcn.morphology import measure
+from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
+
+
+class Threshold:
+    """Every connected bright patch is a crystal, found in an order of its own."""
+
+    name = "threshold@000000000000"
+
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
+        from skimage.measure import label
+
+        return [masks_from_labels(label(image > 127))[::-1] for image in images]
+
+
+class Brightness:
+    """Probabilities that tell the crops apart."""
+
+    name = "brightness@000000000000"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        assert len(crops), "a model is never asked about nothing"
+        self.calls += 1
+        p = crops.reshape(len(crops), 4, -1).mean(axis=2, dtype=np.float32) + 1
+        return np.asarray(p / p.sum(axis=1, keepdims=True), np.float32)
+
+
+def picture(
+    *boxes: tuple[int, int, int, int], bar: int | None = None, size: float | None = 0.5
+) -> Micrograph:
+    pixels = np.full((60, 80), 20, np.uint8)
+    for y, x, h, w in boxes:
+        pixels[y : y + h, x : x + w] = 200
+    if bar is not None:
+        pixels[bar:] = 255
+    return Micrograph(pixels, size, "manifest" if size else "unknown", "picture", bar)
+
+
+TWO = ((5, 30, 10, 12), (30, 8, 8, 20))
+
+
+def test_a_crystal_is_measured_named_and_drawn_where_it_is() -> None:
+    ((first, second),) = Analyzer(Threshold(), Brightness()).analyze([picture(*TWO)])
+    assert (first.bbox_x, first.bbox_y, first.bbox_w, first.bbox_h) == (30, 5, 12, 10)
+    assert (second.bbox_x, second.bbox_y) == (8, 30)
+    assert first.area_px == 120
+    assert first.area_um2 == pytest.approx(30.0)
+    assert first.shape in SHAPES
+    assert first.facet == FACET_OF_SHAPE[first.shape]
+    p = [first.p_rhombic, first.p_polyhedral, first.p_amorphous, first.p_spherical]
+    assert first.confidence == max(p) == p[SHAPES.index(first.shape)]
+    assert first.mask_rle["size"] == [60, 80]
+    mask = decode_rle(first.mask_rle)
+    assert (mask.x, mask.y, mask.pixels.shape) == (30, 5, (10, 12))
+    (expected,) = measure([mask], 60, 80, 0.5)
+    for field in fields(expected):
+        assert getattr(first, field.name) == getattr(expected, field.name), field.name
+
+
+def test_the_data_bar_is_no_crystal_and_cuts_those_it_covers() -> None:
+    analyzer = Analyzer(Threshold(), Brightness())
+    segmented, *_ = analyzer.segment([picture(*TWO, (45, 50, 10, 10), bar=50)])
+    assert (segmented.height, segmented.width, segmented.analysed_px) == (60, 80, 50 * 80)
+    assert segmented.covered_px == 120 + 160 + 50
+    ((_, _, cut),) = analyzer.classify([segmented])
+    assert (cut.bbox_y, cut.bbox_h, cut.touches_edge) == (45, 5, True)
+    assert cut.mask_rle["size"] == [60, 80]
+    assert decode_rle(cut.mask_rle).y == 45
+
+
+def test_crystals_that_overlap_cover_their_pixels_once() -> None:
+    class Twice(Threshold):
+        def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
+            return [2 * masks for masks in super().segment(images)]
+
+    (segmented,) = Analyzer(Twice(), Brightness()).segment([picture(*TWO)])
+    assert len(segmented.measures) == 4
+    assert segmented.covered_px == 120 + 160
+
+
+def test_an_unknown_pixel_size_leaves_micrometres_out() -> None:
+    ((crystal, _),) = Analyzer(Threshold(), Brightness()).analyze([picture(*TWO, size=None)])
+    assert crystal.area_px == 120
+    micrometres = [f.name for f in fields(Crystal) if f.name.endswith(("_um", "_um2"))]
+    assert len(micrometres) == 7
+    assert all(getattr(crystal, name) is None for name in micrometres)
+
+
+def test_pictures_without_crystals_and_no_pictures_at_all() -> None:
+    analyzer = Analyzer(Threshold(), Brightness())
+    assert analyzer.analyze([picture(), picture()]) == [[], []]
+    assert analyzer.analyze([]) == []
+
+
+boxes = st.lists(
+    st.tuples(st.integers(0, 50), st.integers(0, 70), st.integers(1, 9), st.integers(1, 9)),
+    max_size=6,
+)
+
+
+@given(st.lists(boxes, max_size=4))
+@settings(max_examples=25)
+def test_many_at_once_are_each_alone(several: list[list[tuple[int, int, int, int]]]) -> None:
+    classifier = Brightness()
+    analyzer = Analyzer(Threshold(), classifier)
+    pictures = [picture(*its) for its in several]
+    together = analyzer.analyze(pictures)
+    assert classifier.calls == any(map(len, together))
+    assert together == [analyzer.analyze([one])[0] for one in pictures]
+    for crystals in together:
+        assert [(c.bbox_y, c.bbox_x) for c in crystals] == sorted(
+            (c.bbox_y, c.bbox_x) for c in crystals
+        )
+
+
+@pytest.mark.parametrize("p", [np.zeros((2, 3), np.float32), np.full((2, 4), np.nan, np.float32)])
+def test_a_classifier_that_does_not_answer_is_an_error(p: NDArray[np.float32]) -> None:
+    class Silent(Brightness):
+        def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return p
+
+    with pytest.raises(ValueError, match="gave no probability for each of 2 crops"):
+        Analyzer(Threshold(), Silent()).analyze([picture(*TWO)])
