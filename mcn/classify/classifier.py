@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from mcn.classify.crops import CROP_SIZE, CropError
 from mcn.classify.network import MicroCrystalNet, NetworkSettings
@@ -136,7 +136,7 @@ def save_classifier(
     }
     weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, path, metadata)
+    path.write_bytes(save(weights, metadata))
     return _name(path)
 
 
