@@ -56,6 +56,12 @@ _ARCHITECTURES = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 VIT_SETTINGS = replace(GeneratorSettings(), min_predicted_iou=0.88, min_stability=0.9)
 
 
+def cached_checkpoint(model: str) -> Path | None:
+    """The cached file of one of Meta's checkpoints; None where it was never fetched."""
+    path = Path(pooch.os_cache("mcn")) / CHECKPOINTS[model].file
+    return path if path.is_file() else None
+
+
 def fetch_checkpoint(model: str, *, progress: bool = False) -> Path:
     """The cached file of one of Meta's checkpoints, fetched once and checked by sha256.
 

@@ -1,0 +1,38 @@
+# make demo and make test need nothing but Python 3.11 and make; the rest is for developers.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: setup demo test lint format bench-real clean
+
+setup: $(STAMP)
+
+# torch first and by itself: with a version that has a CPU build, nothing pulls in CUDA.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install --quiet -c constraints.txt $$(grep '^torch==' constraints.txt)
+	$(PIP) install --quiet -c constraints.txt -e '.[serve,dev]'
+	touch $(STAMP)
+
+demo: setup
+	$(BIN)/mcn demo --out demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench-real: setup
+	$(BIN)/python benchmarks/real_input.py
+
+clean:
+	rm -rf .venv demo runs build dist *.egg-info

@@ -1,0 +1,470 @@
+"""The command line, `mcn`.
+
+Every command imports what it needs itself, so that `mcn --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import click
+import typer
+
+from mcn.errors import McnError
+
+if TYPE_CHECKING:
+    from mcn.catalog.dataset import Depths
+
+app = typer.Typer(
+    name="mcn",
+    help="Reads microcrystals out of scanning electron micrographs of rock.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+catalog_app = typer.Typer(help="Look after a crystal catalogue.", no_args_is_help=True)
+train_app = typer.Typer(help="Train a model.", no_args_is_help=True)
+evaluate_app = typer.Typer(help="Judge a model against labelled data.", no_args_is_help=True)
+weights_app = typer.Typer(help="List and fetch model weights.", no_args_is_help=True)
+app.add_typer(catalog_app, name="catalog")
+app.add_typer(train_app, name="train")
+app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(weights_app, name="weights")
+
+CatalogUri = Annotated[str, typer.Argument(metavar="CATALOG", help="Folder or URI of a catalogue.")]
+Wells = Annotated[list[str] | None, typer.Option("--well", help="Well; may be repeated.")]
+Depth = Annotated[
+    str | None, typer.Option("--depth", metavar="A:B", help="Depths in metres; either may be open.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+SegmenterName = Annotated[
+    str, typer.Option("--segmenter", help="compact, vit_b, vit_l, vit_h, or a weights file.")
+]
+ClassifierName = Annotated[str, typer.Option("--classifier", help="nsr, or a weights file.")]
+
+
+def main() -> NoReturn:
+    """Run the command line: exit 0 on success, 1 when something failed, 2 on bad usage."""
+    words = sys.argv[1:]
+    debug = "--debug" in words
+    sys.exit(_run([word for word in words if word != "--debug"], debug))
+
+
+def _run(words: list[str], debug: bool) -> int:
+    try:
+        app(words, standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _say("stopped")
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, McnError):
+            _say(f"error: {error}")
+        else:
+            reason = " ".join(str(error).split()) or "no reason given"
+            _say(f"error: {type(error).__name__}: {reason} (--debug shows where)")
+        return 1
+    return 0
+
+
+@app.callback()
+def _everywhere(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show a traceback when something fails.")
+    ] = False,
+) -> None:
+    """Reads microcrystals out of scanning electron micrographs of rock."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("demo"),
+) -> None:
+    """Render a core, scan it, query it and draw it; no arguments needed."""
+    from mcn.demo import run_demo
+    from pipelines.scan import run_scan
+
+    run_demo(out, run_scan, _progress)
+
+
+@app.command()
+def core(
+    out: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    wells: Annotated[int, typer.Option(min=1, help="Wells.")] = 3,
+    tiles: Annotated[int, typer.Option(min=1, help="Tiles over all wells.")] = 24,
+    seed: Annotated[int, typer.Option(help="Same seed, same core.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes to render with.")] = 1,
+) -> None:
+    """Render a synthetic core repository with its truth."""
+    from mcn.synthetic.core import render_core
+
+    with _progress("rendering", tiles) as advance:
+        render_core(out, wells, tiles, seed, workers=workers, on_tile=lambda *_: advance())
+    _say(f"{tiles} tiles of {wells} wells in {out}, their truth in {out / 'truth'}")
+
+
+@app.command()
+def segment(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE…", help="Micrographs.")],
+    out: Annotated[Path, typer.Option(help="Folder for overlays and crystals.json.")],
+    segmenter: SegmenterName = "compact",
+    classifier: ClassifierName = "nsr",
+    pixel_size_um: Annotated[
+        float | None, typer.Option("--pixel-size", help="Micrometres a pixel, if known better.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find, name and measure the crystals of single micrographs."""
+    from mcn.report import analyze_files
+
+    with _progress("analysing", len(images)) as advance:
+        report, failed = analyze_files(images, out, segmenter, classifier, pixel_size_um, advance)
+    for image in report["images"]:
+        _say(f"{image['image']}: {len(image['crystals'])} crystals, {image['overlay']}")
+    for message in failed:
+        _say(f"error: {message}")
+    if as_json:
+        _print_json(report)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def scan(
+    tiles: Annotated[str, typer.Argument(metavar="TILES", help="Folder or URI of tiles.")],
+    catalog: CatalogUri,
+    pattern: Annotated[
+        str | None, typer.Option(help="Where well and depth stand in a tile's path.")
+    ] = None,
+    manifest: Annotated[
+        str | None, typer.Option(help="CSV or Parquet list of tiles instead of a pattern.")
+    ] = None,
+    segmenter: SegmenterName = "compact",
+    classifier: ClassifierName = "nsr",
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Scan tiles again that failed before.")
+    ] = False,
+    depth_bin_m: Annotated[
+        float | None, typer.Option("--depth-bin", help="Metres a depth bin of a new catalogue.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Scan tiles into a catalogue; tiles it has already are skipped."""
+    from dataclasses import asdict
+
+    from mcn.source import DEFAULT_PATTERN
+    from pipelines.scan import ScanSettings, run_scan
+
+    settings = ScanSettings(
+        pattern=pattern or DEFAULT_PATTERN,
+        manifest=manifest,
+        segmenter=segmenter,
+        classifier=classifier,
+        retry_failed=retry_failed,
+        depth_bin_m=depth_bin_m,
+    )
+    summary = run_scan(tiles, catalog, settings)
+    _say(
+        f"{summary.tiles_ok} tiles scanned, {summary.tiles_failed} failed, "
+        f"{summary.tiles_skipped} skipped; {summary.crystals} crystals in "
+        f"{summary.seconds:.1f} s ({summary.tiles_per_second:.2f} tiles/s)"
+    )
+    if summary.first_error:
+        _say(f"first failure: {summary.first_error}")
+    if as_json:
+        _print_json(asdict(summary))
+
+
+@app.command()
+def query(
+    catalog: CatalogUri,
+    well: Wells = None,
+    depth: Depth = None,
+    shape: Annotated[list[str] | None, typer.Option(help="Shape; may be repeated.")] = None,
+    sql: Annotated[
+        str | None, typer.Option(help="SQL over the views crystals and tiles instead.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Most rows.")] = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="table|csv|json|parquet", help="How to print.")
+    ] = "table",
+) -> None:
+    """List the crystals in these wells, at these depths, of these shapes."""
+    from mcn.catalog import query as questions
+    from mcn.catalog.formats import write_table
+    from mcn.catalog.store import Catalog
+
+    opened = Catalog.open(catalog)
+    if sql is not None:
+        if well or depth or shape:
+            raise typer.BadParameter("--sql stands alone; put wells, depths and shapes into it")
+        answer: Any = questions.sql(opened, sql)
+        answer = answer if limit is None else answer.slice(0, limit)
+    else:
+        chosen = questions.Selection(well or (), _depths(depth), shape or ())
+        answer = questions.pieces_of(opened, chosen, limit)
+    write_table(answer, form, sys.stdout.buffer)
+
+
+@app.command()
+def log(
+    catalog: CatalogUri,
+    well: Annotated[str, typer.Option(help="Well.")],
+    step: Annotated[float | None, typer.Option(help="Metres an interval.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Picture to write.")] = None,
+    las: Annotated[Path | None, typer.Option(help="LAS 2.0 file to write.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
+) -> None:
+    """Depth log of a well: shape fractions, size and crystal area against depth."""
+    from mcn.catalog import depthlog
+    from mcn.catalog.formats import write_table
+    from mcn.catalog.store import Catalog
+
+    table = depthlog.depth_log(Catalog.open(catalog), well, step)
+    if csv:
+        depthlog.write_csv(table, csv)
+    if las:
+        depthlog.write_las(table, well, las)
+    if png:
+        depthlog.write_png(table, well, png)
+    if not (csv or las or png):
+        write_table(table, "table", sys.stdout.buffer)
+    for path in filter(None, (csv, las, png)):
+        _say(f"wrote {path}")
+
+
+@app.command()
+def export(
+    catalog: CatalogUri,
+    out: Annotated[Path, typer.Argument(help="File to write.")],
+    well: Wells = None,
+    depth: Depth = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="coco|csv|parquet|geojson", help="What to write.")
+    ] = "coco",
+) -> None:
+    """Write the crystals of wells and depths for other programs."""
+    from mcn.catalog.export import export as write
+    from mcn.catalog.store import Catalog
+
+    rows = write(Catalog.open(catalog), out, form, wells=well or (), depth=_depths(depth))
+    _say(f"{rows} crystals in {out}")
+
+
+@catalog_app.command("info")
+def catalog_info(catalog: CatalogUri) -> None:
+    """What a catalogue holds: counts, wells, depths, models."""
+    from mcn.catalog import maintenance
+    from mcn.catalog.store import Catalog
+
+    _print_json(maintenance.info(Catalog.open(catalog)))
+
+
+@catalog_app.command("verify")
+def catalog_verify(catalog: CatalogUri) -> None:
+    """Open every data file with two libraries and compare counts with the log."""
+    from mcn.catalog import maintenance
+    from mcn.catalog.store import Catalog
+
+    report = maintenance.verify(Catalog.open(catalog))
+    _print_json(report.as_dict())
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@catalog_app.command("compact")
+def catalog_compact(
+    catalog: CatalogUri,
+    target_mb: Annotated[int, typer.Option(min=1, help="Size to aim at, MiB a file.")] = 128,
+) -> None:
+    """Rewrite many small data files as fewer large ones."""
+    from mcn.catalog import maintenance
+    from mcn.catalog.store import Catalog
+
+    _print_json(maintenance.compact(Catalog.open(catalog), target_mb * 2**20))
+
+
+@catalog_app.command("vacuum")
+def catalog_vacuum(
+    catalog: CatalogUri,
+    keep_hours: Annotated[int, typer.Option(min=0, help="Keep files younger than this.")] = 168,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
+) -> None:
+    """Delete data files that no snapshot of the last hours needs."""
+    from mcn.catalog import maintenance
+    from mcn.catalog.store import Catalog
+
+    files = maintenance.vacuum(Catalog.open(catalog), keep_hours, dry_run=dry_run)
+    _print_json({"files": files, "deleted": not dry_run})
+
+
+@train_app.command("segmenter")
+def train_segmenter(
+    data: Annotated[list[Path], typer.Argument(help="Folders with images/ and masks/.")],
+    out: Annotated[Path, typer.Option(help="Weights to write (.safetensors).")],
+    preset: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps, if not the preset's.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Segmenter to start from, instead of ImageNet.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+) -> None:
+    """Train a compact segmenter; a killed training goes on where it stood."""
+    from dataclasses import replace
+
+    from mcn.segment.segmenter import load_compact, weights_path
+    from mcn.segment.train import PRESETS, Progress
+    from mcn.segment.train import train_segmenter as train
+
+    if preset not in PRESETS:
+        raise typer.BadParameter(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+    settings = replace(PRESETS[preset], seed=seed)
+    settings = settings if steps is None else replace(settings, steps=steps)
+    model = None if start is None else load_compact(weights_path(start))
+    with _progress("training", settings.steps) as advance:
+
+        def on_step(progress: Progress) -> None:
+            advance(progress.step)
+            if progress.epoch:
+                _say(json.dumps(progress.epoch))
+
+        best = train(data, out, settings, model, on_step)
+    _print_json(best)
+
+
+@train_app.command("classifier")
+def train_classifier(
+    data: Annotated[
+        Path | None, typer.Argument(help="Labelled crystals; rendered ones if not given.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Weights to write.")] = Path("nsr.safetensors"),
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+) -> None:
+    """Train a MicroCrystalNet."""
+    from dataclasses import asdict
+
+    from mcn.classify.train import TrainSettings
+    from mcn.classify.train import train_classifier as train
+
+    report = asdict(train(data, out, TrainSettings(seed=seed)))
+    _print_json({**report, "path": str(report["path"]), "log": str(report["log"])})
+
+
+@evaluate_app.command("segmenter")
+def evaluate_segmenter(
+    data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
+    segmenter: SegmenterName = "compact",
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Only the images that training holds out.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Average precision, F1 and IoU of a segmenter's masks."""
+    from mcn.segment import load_segmenter
+    from mcn.segment.evaluate import evaluate_segmenter as evaluate
+    from mcn.segment.samples import list_pairs, split_pairs
+
+    pairs = list_pairs(data)
+    pairs = split_pairs(pairs)[1] if held_out else pairs
+    with _progress("evaluating", len(pairs)) as advance:
+        figures = evaluate(load_segmenter(segmenter), pairs, advance)
+    _show(figures, as_json)
+
+
+@evaluate_app.command("classifier")
+def evaluate_classifier(
+    data: Annotated[Path, typer.Argument(help="Class folders, labels.csv or a rendered core.")],
+    classifier: ClassifierName = "nsr",
+    as_json: AsJson = False,
+) -> None:
+    """Accuracy, average precision and ROC AUC of a classifier."""
+    from mcn.classify import load_classifier
+    from mcn.classify.evaluate import evaluate_classifier as evaluate
+
+    _show(evaluate(data, load_classifier(classifier)), as_json)
+
+
+@weights_app.command("list")
+def weights_list() -> None:
+    """The models there are, and whether their weights are at hand."""
+    from mcn.segment.vit import CHECKPOINTS, cached_checkpoint
+
+    typer.echo("compact  segmenter   embedded")
+    for name in CHECKPOINTS:
+        typer.echo(f"{name:8} segmenter   {cached_checkpoint(name) or 'not fetched'}")
+    typer.echo("nsr      classifier  embedded")
+
+
+@weights_app.command("fetch")
+def weights_fetch(
+    model: Annotated[str, typer.Argument(help="vit_b, vit_l or vit_h.")],
+) -> None:
+    """Fetch weights once, checked by sha256."""
+    from mcn.segment.vit import CHECKPOINTS, fetch_checkpoint
+
+    if model not in CHECKPOINTS:
+        raise typer.BadParameter(
+            f"no weights {model!r} to fetch; there are {', '.join(CHECKPOINTS)}"
+        )
+    typer.echo(fetch_checkpoint(model))
+
+
+def _depths(text: str | None) -> Depths | None:
+    from mcn.catalog.query import parse_depth
+
+    return None if text is None else parse_depth(text)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, default=str))
+
+
+def _show(figures: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(figures)
+        return
+    for name, value in figures.items():
+        typer.echo(f"{name:20} {value:.4f}" if isinstance(value, float) else f"{name:20} {value}")
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[..., None]]:
+    """A progress bar on standard error; silent where that is not a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+
+        def advance(completed: int | None = None) -> None:
+            if completed is None:
+                progress.advance(task)
+            else:
+                progress.update(task, completed=completed)
+
+        yield advance
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""The whole path on a rendered core, and how close its answer comes to the truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from mcn.catalog import depthlog
+from mcn.catalog.query import query, sql
+from mcn.catalog.store import Catalog
+from mcn.crystal import Crystal
+from mcn.errors import McnError
+from mcn.micrograph import read_micrograph
+from mcn.report import save_overlay
+from mcn.synthetic.core import CoreTruth, render_core
+from mcn.taxonomy import SHAPES
+
+WELLS, TILES, SEED = 3, 24, 0
+
+_BY_ZONE = f"""
+    WITH found AS (
+        SELECT truth.zone, crystals.*
+        FROM crystals JOIN truth ON crystals.well = truth.well
+            AND abs(crystals.depth_m - truth.depth_m) < 0.005
+    ), rendered AS (
+        SELECT truth.zone, truth_crystals.*
+        FROM truth_crystals JOIN truth ON truth_crystals.tile = truth.tile
+    )
+    SELECT zone, r.n AS rendered, f.n AS found,
+        {", ".join(f"r.{shape} AS r_{shape}, f.{shape} AS f_{shape}" for shape in SHAPES)},
+        r.diameter AS r_diameter, f.diameter AS f_diameter
+    FROM (SELECT zone, count(*) AS n, avg(equivalent_diameter_um) AS diameter,
+            {", ".join(f"avg((shape = '{shape}')::INT) AS {shape}" for shape in SHAPES)}
+          FROM rendered GROUP BY zone) AS r
+    LEFT JOIN (SELECT zone, count(*) AS n, avg(equivalent_diameter_um) AS diameter,
+            {", ".join(f"avg((shape = '{shape}')::INT) AS {shape}" for shape in SHAPES)}
+          FROM found GROUP BY zone) AS f USING (zone)
+    ORDER BY (SELECT min(depth_m) FROM truth WHERE truth.zone = r.zone)
+"""
+
+
+def run_demo(
+    out: Path, scan: Callable[[str, str], Any], progress: Callable[[str, int], Any]
+) -> None:
+    """Render a core, scan it, query it, draw it and compare it with what was rendered.
+
+    Parameters
+    ----------
+    out : Path
+        Folder to write to; a second run goes on from what is there.
+    scan : callable
+        `pipelines.scan.run_scan`, of folder of tiles and catalogue.
+    progress : callable
+        Makes a progress bar of a name and a total.
+    """
+    console = Console()
+    core, catalog_folder = out / "core", out / "catalog"
+    with progress("rendering a core", TILES) as advance:
+        truth = render_core(core, WELLS, TILES, SEED, on_tile=lambda *_: advance())
+    console.print(f"[bold]core[/]     {TILES} tiles of {WELLS} wells in {core}")
+    summary = scan(str(core), str(catalog_folder))
+    console.print(
+        f"[bold]scan[/]     {summary.tiles_ok} tiles, {summary.tiles_failed} failed, "
+        f"{summary.tiles_skipped} there already; {summary.crystals} crystals in "
+        f"{summary.seconds:.0f} s by {summary.segmenter} and {summary.classifier}"
+    )
+    catalog = Catalog.open(str(catalog_folder))
+    _ask(catalog, console)
+    pictures = _draw(catalog, truth, out)
+    _compare(catalog, truth, console)
+    console.print("[bold]pictures[/]")
+    for picture in pictures:
+        console.print(f"  {picture}", soft_wrap=True)
+
+
+def _ask(catalog: Catalog, console: Console) -> None:
+    well = catalog.tiles().to_pyarrow_table(columns=["well"])["well"].unique().sort()[0].as_py()
+    answer = query(catalog, [well], (1200.0, 1250.0))
+    counts = answer.group_by("shape").aggregate([("shape", "count")])
+    by_shape = ", ".join(f"{row['shape_count']} {row['shape']}" for row in counts.to_pylist())
+    console.print(
+        f"[bold]query[/]    mcn query {catalog.uri} --well {well} --depth 1200:1250",
+        soft_wrap=True,
+    )
+    console.print(f"         {answer.num_rows} crystals: {by_shape or 'none'}")
+
+
+def _draw(catalog: Catalog, truth: CoreTruth, out: Path) -> list[Path]:
+    """Depth logs of all wells and overlays of the shallowest and the deepest tile."""
+    pictures = []
+    for well in sorted(set(truth.tiles["well"].to_pylist())):
+        picture = out / f"log_{well}.png"
+        depthlog.write_png(depthlog.depth_log(catalog, well), well, picture)
+        pictures.append(picture)
+    by_depth = truth.tiles.sort_by("depth_m")
+    for row in (by_depth.slice(0, 1).to_pylist()[0], by_depth.slice(TILES - 1, 1).to_pylist()[0]):
+        path = truth.out / row["tile"]
+        depth = row["depth_m"]
+        rows = query(catalog, [row["well"]], (depth - 0.005, depth + 0.005))
+        picture = out / f"overlay_{path.stem}.png"
+        title = f"{row['well']}, {depth:.2f} m, {row['zone']}"
+        save_overlay(read_micrograph(path), crystals_of(rows), picture, title)
+        pictures.append(picture)
+    return pictures
+
+
+def crystals_of(rows: pa.Table) -> list[Crystal]:
+    """Crystals of catalogue rows."""
+    names = [field.name for field in fields(Crystal)]
+    return [
+        Crystal(**{**row, "mask_rle": json.loads(row["mask_rle"])})
+        for row in rows.select(names).to_pylist()
+    ]
+
+
+def _compare(catalog: Catalog, truth: CoreTruth, console: Console) -> None:
+    found = sql(catalog, "SELECT well, depth_m, shape, equivalent_diameter_um FROM crystals")
+    with duckdb.connect() as connection:
+        connection.register("crystals", found)
+        connection.register("truth", truth.tiles)
+        connection.register("truth_crystals", truth.crystals)
+        zones = connection.sql(_BY_ZONE).to_arrow_table().to_pylist()
+    if not zones:
+        raise McnError(f"{truth.out}: no rendered zone to compare with; render into a new folder")
+    table = Table(title="found / rendered, by zone of the core", title_justify="left")
+    for heading in ("zone", "crystals", *(f"% {shape}" for shape in SHAPES), "mean µm"):
+        table.add_column(heading, justify="left" if heading == "zone" else "right")
+    for zone in zones:
+        table.add_row(
+            zone["zone"],
+            f"{zone['found'] or 0} / {zone['rendered']}",
+            *(f"{_percent(zone[f'f_{s}'])} / {_percent(zone[f'r_{s}'])}" for s in SHAPES),
+            f"{zone['f_diameter'] or 0:.2f} / {zone['r_diameter']:.2f}",
+        )
+    console.print(table)
+    n_true, n_found = truth.crystals.num_rows, found.num_rows
+    errors = [abs((zone[f"f_{s}"] or 0) - zone[f"r_{s}"]) for zone in zones for s in SHAPES]
+    console.print(
+        f"[bold]truth[/]    {n_found} crystals found, {n_true} rendered "
+        f"({100 * (n_found - n_true) / n_true:+.0f} %); shape fractions by zone differ by "
+        f"{100 * sum(errors) / len(errors):.1f} points on average, "
+        f"{100 * max(errors):.1f} at most"
+    )
+
+
+def _percent(fraction: float | None) -> str:
+    return "–" if fraction is None else f"{100 * fraction:.0f}"

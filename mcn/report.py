@@ -1,0 +1,121 @@
+"""Single micrographs: their crystals as rows, and overlays to look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mcn.analyzer import Analyzer
+from mcn.catalog.schema import CRYSTALS, Tile, crystal_ids, tile_id
+from mcn.classify import load_classifier
+from mcn.crystal import Crystal
+from mcn.errors import McnError
+from mcn.micrograph import Micrograph, read_micrograph
+from mcn.plots import overlay_figure
+from mcn.segment import load_segmenter
+
+
+def analyze_files(
+    images: Sequence[str],
+    out: Path,
+    segmenter: str = "compact",
+    classifier: str = "nsr",
+    pixel_size_um: float | None = None,
+    on_image: Callable[[], None] | None = None,
+) -> tuple[dict[str, Any], list[str]]:
+    """Analyse pictures one by one, and write `crystals.json` and an overlay PNG of each.
+
+    Parameters
+    ----------
+    images : sequence of str
+        Paths or URIs.
+    out : Path
+        Folder to write to.
+    segmenter, classifier : str
+        Names or weights files.
+    pixel_size_um : float, optional
+        Micrometres a pixel, instead of what the files say.
+    on_image : callable, optional
+        Called after each picture.
+
+    Returns
+    -------
+    report : dict
+        `{"images": [{"image", "pixel_size_um", "overlay", "crystals": [row, …]}, …]}`.
+    failed : list of str
+        One line for each picture that could not be analysed.
+    """
+    analyzer = Analyzer(load_segmenter(segmenter), load_classifier(classifier))
+    out.mkdir(parents=True, exist_ok=True)
+    report: dict[str, Any] = {"images": []}
+    failed: list[str] = []
+    names = _distinct_names(images)
+    for image, name in zip(images, names, strict=True):
+        try:
+            micrograph = read_micrograph(image, pixel_size_um=pixel_size_um)
+        except McnError as error:
+            failed.append(str(error))
+        else:
+            (crystals,) = analyzer.analyze([micrograph])
+            overlay = out / f"{name}.overlay.png"
+            save_overlay(micrograph, crystals, overlay, image)
+            report["images"].append(
+                {
+                    "image": image,
+                    "pixel_size_um": micrograph.pixel_size_um,
+                    "overlay": str(overlay),
+                    "crystals": crystal_rows(image, crystals, analyzer),
+                }
+            )
+        if on_image is not None:
+            on_image()
+    (out / "crystals.json").write_text(json.dumps(report))
+    return report, failed
+
+
+def crystal_rows(
+    image: str, crystals: Sequence[Crystal], analyzer: Analyzer
+) -> list[dict[str, Any]]:
+    """Rows with the catalogue's columns; well and depth, which a picture lacks, are null."""
+    scanned_at = datetime.now(UTC).isoformat()
+    tile = Tile(
+        tile_id=tile_id(image),
+        uri=image,
+        well=image,
+        depth_m=0.0,
+        segmenter=analyzer.segmenter.name,
+        classifier=analyzer.classifier.name,
+        scan_id="",
+    )
+    known = {
+        "tile_id": tile.tile_id,
+        "segmenter": tile.segmenter,
+        "classifier": tile.classifier,
+        "scanned_at": scanned_at,
+    }
+    rows = []
+    for crystal_id, crystal in zip(crystal_ids(tile, len(crystals)), crystals, strict=True):
+        row = {**known, "crystal_id": crystal_id, **asdict(crystal)}
+        rows.append({column: row.get(column) for column in CRYSTALS.names})
+    return rows
+
+
+def save_overlay(
+    micrograph: Micrograph, crystals: Sequence[Crystal], path: Path, title: str
+) -> None:
+    """Write the outlines of crystals on their micrograph as PNG."""
+    figure = overlay_figure(micrograph.pixels, crystals, micrograph.pixel_size_um, title)
+    figure.savefig(path)
+
+
+def _distinct_names(images: Sequence[str]) -> list[str]:
+    """A file name for each picture, without its ending; numbered where two are alike."""
+    stems = [Path(image).stem for image in images]
+    return [
+        stem if stems.count(stem) == 1 else f"{stem}-{number}"
+        for number, stem in enumerate(stems, start=1)
+    ]

@@ -1,0 +1,80 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from mcn.mask import Mask, masks_from_labels
+from mcn.segment.evaluate import average_precision, evaluate_segmenter, match
+from mcn.segment.samples import DataError, list_pairs
+
+
+class Told:
+    """A segmenter that is told its answers."""
+
+    name = "told@000000000000"
+
+    def __init__(self, answers: list[list[Mask]]) -> None:
+        self.answers = iter(answers)
+
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
+        return [next(self.answers) for _ in images]
+
+
+def squares(*places: tuple[int, int, int]) -> NDArray[np.uint16]:
+    labels = np.zeros((64, 64), np.uint16)
+    for i, (x, y, side) in enumerate(places, start=1):
+        labels[y : y + side, x : x + side] = i
+    return labels
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for name, labels in (("a", squares((2, 2, 10), (30, 30, 20))), ("b", squares((5, 5, 40)))):
+        Image.fromarray((labels > 0).astype(np.uint8) * 200).save(
+            tmp_path / "images" / f"{name}.png"
+        )
+        Image.fromarray(labels).save(tmp_path / "masks" / f"{name}.png")
+    return tmp_path
+
+
+def test_the_truth_scores_one(folder: Path) -> None:
+    pairs = list_pairs(folder)
+    told = Told([masks_from_labels(pair.read()[1]) for pair in pairs])
+    figures = evaluate_segmenter(told, pairs)
+    assert figures["ap"] == figures["ap50"] == figures["f1_50"] == figures["mean_iou"] == 1.0
+    assert (figures["n_images"], figures["n_true"], figures["n_pred"]) == (2, 3, 3)
+
+
+def test_misses_and_inventions_cost(folder: Path) -> None:
+    found = masks_from_labels(squares((2, 2, 10), (50, 2, 8)))
+    figures = evaluate_segmenter(Told([found, []]), list_pairs(folder))
+    assert figures["f1_50"] == pytest.approx(2 * 1 / (3 + 2))
+    assert figures["f1_50_by_image"] == pytest.approx((2 * 1 / (2 + 2) + 0) / 2)
+    assert figures["n_pred"] == 2
+
+
+def test_ap_falls_with_the_threshold() -> None:
+    """A square shifted by a tenth of its side overlaps at 0.82: right up to IoU 0.80."""
+    truth = masks_from_labels(squares((10, 10, 20)))
+    shifted = masks_from_labels(squares((12, 10, 20)))
+    assert match(truth, shifted, (64, 64)) == pytest.approx([18 * 20 / (22 * 20)])
+    ap, ap50 = average_precision([truth], [shifted], [(64, 64)])
+    assert ap50 == pytest.approx(1.0)
+    assert ap == pytest.approx(7 / 10)
+
+
+def test_nothing_found_and_nothing_there() -> None:
+    truth = masks_from_labels(squares((10, 10, 20)))
+    assert average_precision([truth], [[]], [(64, 64)]) == (0.0, 0.0)
+    assert average_precision([[]], [truth], [(64, 64)]) == (None, None)
+
+
+def test_masks_of_another_size_are_named(folder: Path) -> None:
+    Image.fromarray(np.zeros((5, 5), np.uint16)).save(folder / "masks" / "b.png")
+    with pytest.raises(DataError, match=r"b\.png.*\(5, 5\)"):
+        evaluate_segmenter(Told([[], []]), list_pairs(folder))
