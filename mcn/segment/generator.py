@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -15,9 +15,10 @@ from torch.nn import functional as F  # noqa: N812
 from mcn.mask import Mask, masks_from_labels
 from mcn.segment.decoder import MASK_SIZE, square_windows
 from mcn.segment.encoder import STRIDE, Features
-from mcn.segment.prompts import propose
+from mcn.segment.prompts import Proposals, choose, propose
 from mcn.segment.sam import CompactSam, Prompts
 from mcn.segment.samples import standardise
+from mcn.segment.windows import WINDOW, Window, levels
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,9 @@ class GeneratorSettings:
     max_prompts : int
         Most prompts an image.
     prompts_per_batch : int
-        Prompts decoded at once; bounds the memory.
+        Prompts decoded at once; with the next, bounds the memory.
+    pixels_per_batch : int
+        Pixels encoded at once; an image larger than this goes alone.
     """
 
     centre_threshold: float = 0.25
@@ -53,6 +56,7 @@ class GeneratorSettings:
     margin: float = 1.5
     max_prompts: int = 3000
     prompts_per_batch: int = 256
+    pixels_per_batch: int = 2**22
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def generate(
     model : CompactSam
         On any device.
     images : sequence of (H, W) uint8 arrays
-        Of any sizes; equal ones are encoded together.
+        Of any sizes; equal ones are encoded together, large ones in windows.
 
     Returns
     -------
@@ -100,30 +104,78 @@ def generate(
     """
     device = next(model.parameters()).device
     results: list[list[Mask]] = [[] for _ in images]
-    by_shape: dict[tuple[int, int], list[int]] = {}
-    for i, image in enumerate(images):
-        if image.size:
-            by_shape.setdefault((image.shape[0], image.shape[1]), []).append(i)
+    together: dict[tuple[int, ...], list[int]] = {}
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
-        for (height, width), members in by_shape.items():
-            batch = np.stack([standardise(images[i]) for i in members])
-            features = model.image_encoder(_padded(batch, device))
-            candidates = decode_proposals(
-                model, features, [(height, width)] * len(members), settings
-            )
-            for place, i in enumerate(members):
-                results[i] = resolve(candidates, place, height, width, settings)
+        for i, image in enumerate(images):
+            if max(image.shape) > WINDOW:
+                results[i] = resolve(_in_windows(model, image, settings), 0, image.shape, settings)
+            elif image.size:
+                together.setdefault(image.shape, []).append(i)
+        for shape, members in together.items():
+            at_once = max(1, settings.pixels_per_batch // (shape[0] * shape[1]))
+            for start in range(0, len(members), at_once):
+                part = members[start : start + at_once]
+                candidates = _in_batch(model, [images[i] for i in part], settings)
+                for place, i in enumerate(part):
+                    results[i] = resolve(candidates, place, shape, settings)
     return results
+
+
+def _in_batch(
+    model: CompactSam, images: Sequence[NDArray[np.uint8]], settings: GeneratorSettings
+) -> Candidates:
+    """Candidates of images (H, W) of one size."""
+    batch = np.stack([standardise(image) for image in images])
+    features = model.image_encoder(_padded(batch, next(model.parameters()).device))
+    sizes = [batch.shape[1:]] * len(batch)
+    proposals = propose(features.proposal, sizes, settings.centre_threshold, settings.max_prompts)
+    return decode_proposals(model, features, proposals, settings)
+
+
+def _in_windows(
+    model: CompactSam, image: NDArray[np.uint8], settings: GeneratorSettings
+) -> Candidates:
+    """Candidates of a large image (H, W), in its own pixels."""
+    found = []
+    for reduction, reduced, windows in levels(image):
+        mean, deviation = float(reduced.mean()), max(float(reduced.std()), 1e-3)
+        for window in windows:
+            view = reduced[window.y : window.y + window.height, window.x : window.x + window.width]
+            grey = (view.astype(np.float32)[None] - mean) / deviation
+            features = model.image_encoder(_padded(grey, next(model.parameters()).device))
+            proposals = propose(
+                features.proposal, [view.shape], settings.centre_threshold, settings.max_prompts
+            )
+            proposals = choose(proposals, _answered_for(window, proposals))
+            candidates = decode_proposals(model, features, proposals, settings)
+            origin = candidates.windows.new_tensor([window.x, window.y, window.x, window.y])
+            found.append(
+                replace(
+                    candidates,
+                    logits=candidates.logits.half(),
+                    windows=(candidates.windows + origin) * reduction,
+                )
+            )
+    parts = [[getattr(one, field.name) for one in found] for field in fields(Candidates)]
+    return Candidates(*(torch.cat(part) for part in parts))
+
+
+def _answered_for(window: Window, proposals: Proposals) -> Tensor:
+    core = proposals.points.new_tensor(window.core)
+    inside = (proposals.points >= core[:2]) & (proposals.points < core[2:])
+    side = (proposals.boxes[:, 2:] - proposals.boxes[:, :2]).amax(dim=1)
+    return (
+        inside.all(dim=1).logical_and(side > window.sides[0]).logical_and(side <= window.sides[1])
+    )
 
 
 def decode_proposals(
     model: CompactSam,
     features: Features,
-    sizes: list[tuple[int, int]],
+    proposals: Proposals,
     settings: GeneratorSettings,
 ) -> Candidates:
     """Decode what the encoder proposes and drop what is unsure, all at low resolution."""
-    proposals = propose(features.proposal, sizes, settings.centre_threshold, settings.max_prompts)
     windows = square_windows(proposals.boxes, settings.margin)
     kept: list[tuple[Tensor, ...]] = []
     for start in range(0, len(windows), settings.prompts_per_batch):
@@ -183,7 +235,7 @@ def steady(
 
 
 def resolve(
-    candidates: Candidates, image: int, height: int, width: int, settings: GeneratorSettings
+    candidates: Candidates, image: int, shape: tuple[int, ...], settings: GeneratorSettings
 ) -> list[Mask]:
     """Give each pixel to the best mask that claims it and drop duplicates.
 
@@ -194,8 +246,12 @@ def resolve(
     """
     index = torch.nonzero(candidates.image_index == image)[:, 0]
     index = index[candidates.scores[index].argsort(descending=True, stable=True)]
-    canvas = np.zeros((height, width), np.int32)
-    claims = _full_size(candidates.logits[index], candidates.windows[index], height, width)
+    canvas = np.zeros(shape, np.int32)
+    claims = (
+        claim
+        for part in index.split(settings.prompts_per_batch)
+        for claim in _full_size(candidates.logits[part], candidates.windows[part], *shape)
+    )
     for rank, (x, y, claim) in enumerate(claims, start=1):
         view = canvas[y : y + claim.shape[0], x : x + claim.shape[1]]
         free = claim & (view == 0)
@@ -247,7 +303,7 @@ def _full_size(
             shape = (len(part), size, size)
             grid = torch.stack([xs[:, None].expand(shape), ys[:, :, None].expand(shape)], dim=-1)
             # Beyond its window a mask has no say.
-            read = F.grid_sample(logits[part, None], grid, align_corners=False)[:, 0] > 0
+            read = F.grid_sample(logits[part, None].float(), grid, align_corners=False)[:, 0] > 0
             for place, pixels in zip(part.tolist(), read.cpu().numpy(), strict=True):
                 x, y = int(origin[place, 0]), int(origin[place, 1])
                 left, top = max(x, 0), max(y, 0)

@@ -62,4 +62,14 @@ def propose(
     boxes = torch.cat([points - reach[:, :2], points + reach[:, 2:]], dim=1)
     corner = torch.cat([torch.zeros_like(edge), edge], dim=1)
     boxes = boxes.maximum(corner[:, :2].repeat(1, 2)).minimum(corner[:, 2:].repeat(1, 2))
-    return Proposals(points[order], boxes[order], scores[order], index[order])
+    return choose(Proposals(points, boxes, scores, index), order)
+
+
+def choose(proposals: Proposals, kept: Tensor) -> Proposals:
+    """The proposals of a boolean or index tensor."""
+    return Proposals(
+        proposals.points[kept],
+        proposals.boxes[kept],
+        proposals.scores[kept],
+        proposals.image_index[kept],
+    )

@@ -166,7 +166,7 @@ class GridSegmenter:
             scores=quality,
             image_index=torch.zeros(len(logits), dtype=torch.long, device=device),
         )
-        return resolve(candidates, 0, height, width, self.settings)
+        return resolve(candidates, 0, image.shape, self.settings)
 
     def _decode(self, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (n, 256, 256), IoU and stability of the masks worth keeping."""

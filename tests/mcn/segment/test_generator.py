@@ -43,7 +43,7 @@ def disc_labels(circles: list[tuple[float, float, float]], size: int) -> np.ndar
 @given(st.floats(20, 100), st.floats(20, 100), st.floats(5, 60))
 def test_a_disc_comes_back_at_full_size(x: float, y: float, radius: float) -> None:
     circle = (x, y, radius)
-    (mask,) = resolve(discs([circle], [0.9]), 0, 120, 120, SETTINGS)
+    (mask,) = resolve(discs([circle], [0.9]), 0, (120, 120), SETTINGS)
     truth = masks_from_labels(disc_labels([circle], 120))
     assert match(truth, [mask], (120, 120)).item() > 0.9
 
@@ -62,7 +62,7 @@ def test_masks_never_overlap_and_are_of_one_piece(
 
     if not found:
         return
-    masks = resolve(discs([c[:3] for c in found], [c[3] for c in found]), 0, 96, 96, SETTINGS)
+    masks = resolve(discs([c[:3] for c in found], [c[3] for c in found]), 0, (96, 96), SETTINGS)
     assert sum(int(mask.pixels.sum()) for mask in masks) == np.count_nonzero(paint(masks, (96, 96)))
     for mask in masks:
         assert label(mask.pixels, connectivity=1).max() == 1
@@ -72,12 +72,12 @@ def test_masks_never_overlap_and_are_of_one_piece(
 
 
 def test_the_better_of_two_duplicates_stays() -> None:
-    masks = resolve(discs([(50, 50, 20), (51, 50, 20)], [0.7, 0.9]), 0, 100, 100, SETTINGS)
+    masks = resolve(discs([(50, 50, 20), (51, 50, 20)], [0.7, 0.9]), 0, (100, 100), SETTINGS)
     assert [mask.predicted_iou for mask in masks] == [pytest.approx(0.9)]
 
 
 def test_touching_crystals_share_their_border() -> None:
     circles = [(40.0, 50.0, 20.0), (70.0, 50.0, 20.0)]
-    masks = resolve(discs(circles, [0.9, 0.8]), 0, 100, 100, SETTINGS)
+    masks = resolve(discs(circles, [0.9, 0.8]), 0, (100, 100), SETTINGS)
     assert len(masks) == 2
     assert masks[0].pixels.sum() > masks[1].pixels.sum()

@@ -1,0 +1,103 @@
+"""Images of any size: overlapping windows for small crystals, reduced images for large ones.
+
+Each crystal is found in exactly one place: in the window that holds its centre, at the
+magnification that suits its size. A window overlaps its neighbours by enough for every
+crystal whose centre it holds to be seen whole, so no crystal is cut at a seam.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+WINDOW = 2048
+"""Side of the largest image that is encoded whole, pixels."""
+MARGIN = 192
+"""Pixels that a window sees beyond what it answers for."""
+LARGEST = 256
+"""Longest side of a crystal that a window answers for; larger ones are left to a reduced image."""
+REDUCTION = 4
+"""Each next image is this many times smaller."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of an image, and the crystals it answers for.
+
+    Parameters
+    ----------
+    x, y, width, height : int
+        What is seen, pixels of the reduced image.
+    core : (float, float, float, float)
+        Left, top, right, bottom of where centres must lie, pixels of the window.
+    sides : (float, float)
+        Longest sides of crystals from and to, pixels of the window.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+    core: tuple[float, float, float, float]
+    sides: tuple[float, float]
+
+
+def levels(image: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8], list[Window]]]:
+    """An image at each magnification it has to be looked at, with the windows of each.
+
+    Parameters
+    ----------
+    image : (H, W) uint8 array
+        Larger than `WINDOW` along a side.
+
+    Yields
+    ------
+    reduction : int
+        1, 4, 16, …
+    image : (H / reduction, W / reduction) uint8 array
+        Averaged over blocks of pixels.
+    windows : list of Window
+        Their cores tile the image.
+    """
+    from skimage.transform import downscale_local_mean
+
+    reduction, least = 1, 0.0
+    while True:
+        height, width = image.shape
+        last = max(height, width) <= WINDOW
+        most = np.inf if last else float(LARGEST)
+        yield reduction, image, _tiling(height, width, (least, most))
+        if last:
+            return
+        image = downscale_local_mean(image, REDUCTION).round().astype(np.uint8)
+        reduction *= REDUCTION
+        least = LARGEST / REDUCTION
+
+
+def _tiling(height: int, width: int, sides: tuple[float, float]) -> list[Window]:
+    windows = []
+    for top, bottom, y, h in _steps(height):
+        for left, right, x, w in _steps(width):
+            core = (left - x, top - y, right - x, bottom - y)
+            windows.append(Window(x, y, w, h, core, sides))
+    return windows
+
+
+def _steps(length: int) -> Iterator[tuple[float, float, int, int]]:
+    """Core's start and end, window's start and length, along one side of an image."""
+    core = WINDOW - 2 * MARGIN
+    count = 1 if length <= WINDOW else -(-length // core)
+    for i in range(count):
+        start, end = i * length / count, (i + 1) * length / count
+        first = max(int(start) - MARGIN, 0)
+        last = min(-int(-end // 1) + MARGIN, length)
+        # Open at the image's own border: a centre may be proposed just outside.
+        yield (
+            -np.inf if i == 0 else start,
+            np.inf if i == count - 1 else end,
+            first,
+            last - first,
+        )
