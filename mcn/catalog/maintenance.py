@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from mcn.catalog.dataset import files
 from mcn.catalog.query import question
 from mcn.catalog.schema import CRYSTALS, TILES
-from mcn.catalog.storage import data_files
-from mcn.catalog.store import FORMAT, WRITER, Catalog, explained
+from mcn.catalog.storage import data_files, explained
+from mcn.catalog.store import FORMAT, WRITER, Catalog
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -219,7 +219,7 @@ def _file_fault(
             frame = fastparquet.ParquetFile(file).to_pandas(columns=["tile_id", "depth_m"])
     # Two readers and their codecs raise whatever they like on a damaged file.
     except Exception as error:
-        return f"cannot be read ({str(error).splitlines()[0] if str(error) else error!r})"
+        return f"cannot be read ({(str(error) or repr(error)).splitlines()[0]})"
     stored = {name for name in schema.names if f"partition.{name}" not in entry}
     if missing := stored - {*table.column_names}:
         return f"has no column {', '.join(sorted(missing))}"

@@ -13,6 +13,7 @@ import math
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +22,7 @@ import pyarrow.compute as pc
 
 from mcn.catalog.dataset import Depths, dataset, files
 from mcn.catalog.schema import CRYSTALS, TILES
-from mcn.catalog.storage import CatalogError
+from mcn.catalog.storage import CatalogError, explained
 from mcn.taxonomy import SHAPES
 
 if TYPE_CHECKING:
@@ -220,16 +221,30 @@ def _database() -> duckdb.DuckDBPyConnection:
     return database
 
 
+@contextmanager
 def question(
     catalog: Catalog, tile_files: pa.Table, crystal_files: pa.Table
-) -> duckdb.DuckDBPyConnection:
-    """DuckDB with the views `crystals` and `tiles`, and nothing else within its reach."""
-    connection = _database().cursor()
-    connection.register("tile_rows", dataset(f"{catalog.uri}/tiles", TILES, tile_files))
-    connection.register("crystal_rows", dataset(f"{catalog.uri}/crystals", CRYSTALS, crystal_files))
-    connection.execute(f"CREATE TEMP VIEW tiles AS {_VISIBLE_TILES}")
-    connection.execute(f"CREATE TEMP VIEW crystals AS {_VISIBLE_CRYSTALS}")
-    return connection
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB with the views `crystals` and `tiles` of these files, and nothing else in reach.
+
+    Beside them `tile_rows` and `crystal_rows` hold the rows as committed, visible or not.
+    """
+    import duckdb
+
+    with explained(catalog.uri), _database().cursor() as connection:
+        tiles = dataset(f"{catalog.uri}/tiles", TILES, tile_files)
+        crystals = dataset(f"{catalog.uri}/crystals", CRYSTALS, crystal_files)
+        connection.register("tile_rows", tiles)
+        connection.register("crystal_rows", crystals)
+        connection.execute(f"CREATE TEMP VIEW tiles AS {_VISIBLE_TILES}")
+        connection.execute(f"CREATE TEMP VIEW crystals AS {_VISIBLE_CRYSTALS}")
+        try:
+            yield connection
+        except duckdb.Error as error:
+            told = re.sub(r"^.*?IOError: ", "", str(error).splitlines()[0])
+            raise CatalogError(
+                f"{catalog.uri}: {told}; `mcn catalog verify` lists damaged files"
+            ) from error
 
 
 def _select(

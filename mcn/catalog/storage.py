@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import pyarrow.fs as pafs
+from deltalake.exceptions import DeltaError
 
 from mcn.errors import McnError
 
@@ -90,6 +93,36 @@ def data_files(uri: str) -> tuple[pafs.FileSystem, str]:
         options |= {"access_key": known["key"], "secret_key": known["secret"]}
         options |= {"session_token": known["token"]} if "token" in known else {}
     return pafs.S3FileSystem(**options), uri.removeprefix("s3://")
+
+
+@contextmanager
+def explained(uri: str) -> Iterator[None]:
+    """Turn errors of storage and log into one line that names the catalogue."""
+    try:
+        yield
+    except CatalogError:
+        raise
+    except (DeltaError, OSError, ValueError) as error:
+        raise CatalogError(f"{uri}: {_gist(error)}") from error
+
+
+_CURES: Final = {
+    "NoSuchBucket": "the bucket does not exist; make it or check its name",
+    "(Connect)": "the object store cannot be reached; check AWS_ENDPOINT_URL and the network",
+    "InvalidAccessKeyId": "the object store does not know the key; check AWS_ACCESS_KEY_ID",
+    "SignatureDoesNotMatch": "the object store refuses the key; check AWS_SECRET_ACCESS_KEY",
+    "AccessDenied": "the object store denies access; ask for rights to read and write there",
+}
+
+
+def _gist(error: Exception) -> str:
+    """One line for an error of the log's library, which tells a coloured tree of causes."""
+    plain = re.sub(r"\x1b\[\d*m", "", str(error))
+    for sign, cure in _CURES.items():
+        if sign in plain:
+            return cure
+    causes = [line.strip(" ↳\t") for line in plain.splitlines()]
+    return ": ".join(cause for cause in causes if cause) or type(error).__name__
 
 
 def _s3_settings() -> dict[str, str]:

@@ -7,8 +7,6 @@ atomic and each reading a snapshot; the data files are plain Parquet.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -18,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import TableNotFoundError
 
 from mcn.catalog.dataset import dataset, files
 from mcn.catalog.schema import CRYSTALS, OK, TILES, RowError, depth_bin
-from mcn.catalog.storage import CatalogError, log_options, normalise
+from mcn.catalog.storage import CatalogError, explained, log_options, normalise
 
 __all__ = ["FORMAT", "Catalog", "CatalogError", "Snapshot"]
 
@@ -79,7 +77,7 @@ class Catalog:
         if not (np.isfinite(depth_bin_m) and depth_bin_m > 0):
             raise CatalogError(f"{uri}: depth bins of {depth_bin_m} m; give a width above 0")
         with explained(uri):
-            if _is_table(uri, "crystals") and _is_table(uri, "tiles"):
+            if _is_catalog(uri):
                 raise CatalogError(
                     f"{uri}: a catalogue is there already; open it, or choose another folder"
                 )
@@ -146,7 +144,7 @@ class Catalog:
         """
         uri = normalise(uri)
         with explained(uri):
-            there = _is_table(uri, "crystals") and _is_table(uri, "tiles")
+            there = _is_catalog(uri)
         catalog = cls.open(uri) if there else cls.create(uri, depth_bin_m or 100.0)
         if depth_bin_m is not None and depth_bin_m != catalog.depth_bin_m:
             raise CatalogError(
@@ -280,8 +278,15 @@ class Catalog:
                 ) from None
 
 
-def _is_table(uri: str, name: str) -> bool:
-    return DeltaTable.is_deltatable(f"{uri}/{name}", log_options(uri))
+def _is_catalog(uri: str) -> bool:
+    """Whether both tables are there."""
+    try:
+        # `DeltaTable.is_deltatable` would hold the interpreter's lock while it waits.
+        for name in _SCHEMAS:
+            DeltaTable(f"{uri}/{name}", storage_options=log_options(uri), without_files=True)
+    except TableNotFoundError:
+        return False
+    return True
 
 
 def _refuse_other_content(uri: str) -> None:
@@ -297,15 +302,3 @@ def _refuse_other_content(uri: str) -> None:
         raise CatalogError(
             f"{uri}: the folder holds something else ({others[0]}); choose an empty or new folder"
         )
-
-
-@contextmanager
-def explained(uri: str) -> Iterator[None]:
-    """Storage and log errors as one line that names the catalogue."""
-    try:
-        yield
-    except CatalogError:
-        raise
-    except (DeltaError, OSError, ValueError) as error:
-        lines = [line.strip(" ↳\t") for line in str(error).splitlines() if line.strip()]
-        raise CatalogError(f"{uri}: {lines[0] if lines else type(error).__name__}") from error
