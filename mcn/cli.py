@@ -5,10 +5,7 @@ Every command imports what it needs itself, so that `mcn --help` answers at once
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -16,6 +13,15 @@ import click
 import typer
 
 from mcn.errors import McnError
+from mcn.model_commands import (
+    AsJson,
+    ClassifierName,
+    SegmenterName,
+    evaluate_app,
+    train_app,
+    weights_app,
+)
+from mcn.terminal import print_json, progress_bar, say
 
 if TYPE_CHECKING:
     from mcn.catalog.dataset import Depths
@@ -28,9 +34,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 catalog_app = typer.Typer(help="Look after a crystal catalogue.", no_args_is_help=True)
-train_app = typer.Typer(help="Train a model.", no_args_is_help=True)
-evaluate_app = typer.Typer(help="Judge a model against labelled data.", no_args_is_help=True)
-weights_app = typer.Typer(help="List and fetch model weights.", no_args_is_help=True)
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
@@ -41,11 +44,6 @@ Wells = Annotated[list[str] | None, typer.Option("--well", help="Well; may be re
 Depth = Annotated[
     str | None, typer.Option("--depth", metavar="A:B", help="Depths in metres; either may be open.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-SegmenterName = Annotated[
-    str, typer.Option("--segmenter", help="compact, vit_b, vit_l, vit_h, or a weights file.")
-]
-ClassifierName = Annotated[str, typer.Option("--classifier", help="nsr, or a weights file.")]
 
 
 def main() -> NoReturn:
@@ -64,7 +62,7 @@ def _run(words: list[str], debug: bool) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _say("stopped")
+        say("stopped")
         return 130
     except BrokenPipeError:
         sys.stderr.close()
@@ -73,10 +71,10 @@ def _run(words: list[str], debug: bool) -> int:
         if debug:
             raise
         if isinstance(error, McnError):
-            _say(f"error: {error}")
+            say(f"error: {error}")
         else:
             reason = " ".join(str(error).split()) or "no reason given"
-            _say(f"error: {type(error).__name__}: {reason} (--debug shows where)")
+            say(f"error: {type(error).__name__}: {reason} (--debug shows where)")
         return 1
     return 0
 
@@ -98,7 +96,7 @@ def demo(
     from mcn.demo import run_demo
     from pipelines.scan import run_scan
 
-    run_demo(out, run_scan, _progress)
+    run_demo(out, run_scan, progress_bar)
 
 
 @app.command()
@@ -112,9 +110,9 @@ def core(
     """Render a synthetic core repository with its truth."""
     from mcn.synthetic.core import render_core
 
-    with _progress("rendering", tiles) as advance:
+    with progress_bar("rendering", tiles) as advance:
         render_core(out, wells, tiles, seed, workers=workers, on_tile=lambda *_: advance())
-    _say(f"{tiles} tiles of {wells} wells in {out}, their truth in {out / 'truth'}")
+    say(f"{tiles} tiles of {wells} wells in {out}, their truth in {out / 'truth'}")
 
 
 @app.command()
@@ -131,14 +129,14 @@ def segment(
     """Find, name and measure the crystals of single micrographs."""
     from mcn.report import analyze_files
 
-    with _progress("analysing", len(images)) as advance:
+    with progress_bar("analysing", len(images)) as advance:
         report, failed = analyze_files(images, out, segmenter, classifier, pixel_size_um, advance)
     for image in report["images"]:
-        _say(f"{image['image']}: {len(image['crystals'])} crystals, {image['overlay']}")
+        say(f"{image['image']}: {len(image['crystals'])} crystals, {image['overlay']}")
     for message in failed:
-        _say(f"error: {message}")
+        say(f"error: {message}")
     if as_json:
-        _print_json(report)
+        print_json(report)
     if failed:
         raise typer.Exit(1)
 
@@ -178,15 +176,15 @@ def scan(
         depth_bin_m=depth_bin_m,
     )
     summary = run_scan(tiles, catalog, settings)
-    _say(
+    say(
         f"{summary.tiles_ok} tiles scanned, {summary.tiles_failed} failed, "
         f"{summary.tiles_skipped} skipped; {summary.crystals} crystals in "
         f"{summary.seconds:.1f} s ({summary.tiles_per_second:.2f} tiles/s)"
     )
     if summary.first_error:
-        _say(f"first failure: {summary.first_error}")
+        say(f"first failure: {summary.first_error}")
     if as_json:
-        _print_json(asdict(summary))
+        print_json(asdict(summary))
 
 
 @app.command()
@@ -244,7 +242,7 @@ def log(
     if not (csv or las or png):
         write_table(table, "table", sys.stdout.buffer)
     for path in filter(None, (csv, las, png)):
-        _say(f"wrote {path}")
+        say(f"wrote {path}")
 
 
 @app.command()
@@ -262,7 +260,7 @@ def export(
     from mcn.catalog.store import Catalog
 
     rows = write(Catalog.open(catalog), out, form, wells=well or (), depth=_depths(depth))
-    _say(f"{rows} crystals in {out}")
+    say(f"{rows} crystals in {out}")
 
 
 @catalog_app.command("info")
@@ -271,7 +269,7 @@ def catalog_info(catalog: CatalogUri) -> None:
     from mcn.catalog import maintenance
     from mcn.catalog.store import Catalog
 
-    _print_json(maintenance.info(Catalog.open(catalog)))
+    print_json(maintenance.info(Catalog.open(catalog)))
 
 
 @catalog_app.command("verify")
@@ -281,7 +279,7 @@ def catalog_verify(catalog: CatalogUri) -> None:
     from mcn.catalog.store import Catalog
 
     report = maintenance.verify(Catalog.open(catalog))
-    _print_json(report.as_dict())
+    print_json(report.as_dict())
     if not report.ok:
         raise typer.Exit(1)
 
@@ -295,7 +293,7 @@ def catalog_compact(
     from mcn.catalog import maintenance
     from mcn.catalog.store import Catalog
 
-    _print_json(maintenance.compact(Catalog.open(catalog), target_mb * 2**20))
+    print_json(maintenance.compact(Catalog.open(catalog), target_mb * 2**20))
 
 
 @catalog_app.command("vacuum")
@@ -309,161 +307,13 @@ def catalog_vacuum(
     from mcn.catalog.store import Catalog
 
     files = maintenance.vacuum(Catalog.open(catalog), keep_hours, dry_run=dry_run)
-    _print_json({"files": files, "deleted": not dry_run})
-
-
-@train_app.command("segmenter")
-def train_segmenter(
-    data: Annotated[list[Path], typer.Argument(help="Folders with images/ and masks/.")],
-    out: Annotated[Path, typer.Option(help="Weights to write (.safetensors).")],
-    preset: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps, if not the preset's.")] = None,
-    start: Annotated[
-        str | None, typer.Option(help="Segmenter to start from, instead of ImageNet.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-) -> None:
-    """Train a compact segmenter; a killed training goes on where it stood."""
-    from dataclasses import replace
-
-    from mcn.segment.segmenter import load_compact, weights_path
-    from mcn.segment.train import PRESETS, Progress
-    from mcn.segment.train import train_segmenter as train
-
-    if preset not in PRESETS:
-        raise typer.BadParameter(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
-    settings = replace(PRESETS[preset], seed=seed)
-    settings = settings if steps is None else replace(settings, steps=steps)
-    model = None if start is None else load_compact(weights_path(start))
-    with _progress("training", settings.steps) as advance:
-
-        def on_step(progress: Progress) -> None:
-            advance(progress.step)
-            if progress.epoch:
-                _say(json.dumps(progress.epoch))
-
-        best = train(data, out, settings, model, on_step)
-    _print_json(best)
-
-
-@train_app.command("classifier")
-def train_classifier(
-    data: Annotated[
-        Path | None, typer.Argument(help="Labelled crystals; rendered ones if not given.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Weights to write.")] = Path("nsr.safetensors"),
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-) -> None:
-    """Train a MicroCrystalNet."""
-    from dataclasses import asdict
-
-    from mcn.classify.train import TrainSettings
-    from mcn.classify.train import train_classifier as train
-
-    report = asdict(train(data, out, TrainSettings(seed=seed)))
-    _print_json({**report, "path": str(report["path"]), "log": str(report["log"])})
-
-
-@evaluate_app.command("segmenter")
-def evaluate_segmenter(
-    data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
-    segmenter: SegmenterName = "compact",
-    held_out: Annotated[
-        bool, typer.Option("--held-out", help="Only the images that training holds out.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Average precision, F1 and IoU of a segmenter's masks."""
-    from mcn.segment import load_segmenter
-    from mcn.segment.evaluate import evaluate_segmenter as evaluate
-    from mcn.segment.samples import list_pairs, split_pairs
-
-    pairs = list_pairs(data)
-    pairs = split_pairs(pairs)[1] if held_out else pairs
-    with _progress("evaluating", len(pairs)) as advance:
-        figures = evaluate(load_segmenter(segmenter), pairs, advance)
-    _show(figures, as_json)
-
-
-@evaluate_app.command("classifier")
-def evaluate_classifier(
-    data: Annotated[Path, typer.Argument(help="Class folders, labels.csv or a rendered core.")],
-    classifier: ClassifierName = "nsr",
-    as_json: AsJson = False,
-) -> None:
-    """Accuracy, average precision and ROC AUC of a classifier."""
-    from mcn.classify import load_classifier
-    from mcn.classify.evaluate import evaluate_classifier as evaluate
-
-    _show(evaluate(data, load_classifier(classifier)), as_json)
-
-
-@weights_app.command("list")
-def weights_list() -> None:
-    """The models there are, and whether their weights are at hand."""
-    from mcn.segment.vit import CHECKPOINTS, cached_checkpoint
-
-    typer.echo("compact  segmenter   embedded")
-    for name in CHECKPOINTS:
-        typer.echo(f"{name:8} segmenter   {cached_checkpoint(name) or 'not fetched'}")
-    typer.echo("nsr      classifier  embedded")
-
-
-@weights_app.command("fetch")
-def weights_fetch(
-    model: Annotated[str, typer.Argument(help="vit_b, vit_l or vit_h.")],
-) -> None:
-    """Fetch weights once, checked by sha256."""
-    from mcn.segment.vit import CHECKPOINTS, fetch_checkpoint
-
-    if model not in CHECKPOINTS:
-        raise typer.BadParameter(
-            f"no weights {model!r} to fetch; there are {', '.join(CHECKPOINTS)}"
-        )
-    typer.echo(fetch_checkpoint(model))
+    print_json({"files": files, "deleted": not dry_run})
 
 
 def _depths(text: str | None) -> Depths | None:
     from mcn.catalog.query import parse_depth
 
     return None if text is None else parse_depth(text)
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, default=str))
-
-
-def _show(figures: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        _print_json(figures)
-        return
-    for name, value in figures.items():
-        typer.echo(f"{name:20} {value:.4f}" if isinstance(value, float) else f"{name:20} {value}")
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[..., None]]:
-    """A progress bar on standard error; silent where that is not a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=total)
-
-        def advance(completed: int | None = None) -> None:
-            if completed is None:
-                progress.advance(task)
-            else:
-                progress.update(task, completed=completed)
-
-        yield advance
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mcn.mask import Mask, encode_rle, masks_from_labels
-from mcn.segment.samples import Pair
+from mcn.segment.pairs import Pair
 from mcn.segment.segmenter import Segmenter
 
 

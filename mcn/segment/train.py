@@ -19,8 +19,9 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mcn.segment.decoder import MASK_SIZE
 from mcn.segment.evaluate import evaluate_segmenter
+from mcn.segment.pairs import Pair, list_pairs, split_pairs
 from mcn.segment.sam import CompactSam, Prompts, build_compact, channels_last
-from mcn.segment.samples import Pair, Sample, SampleSettings, list_pairs, samples, split_pairs
+from mcn.segment.samples import Sample, SampleSettings, samples
 from mcn.segment.segmenter import CompactSegmenter, save_weights
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from mcn.mask import Mask, masks_from_labels
 from mcn.segment.evaluate import average_precision, evaluate_segmenter, match
-from mcn.segment.samples import DataError, list_pairs
+from mcn.segment.pairs import DataError, list_pairs
 
 
 class Told:

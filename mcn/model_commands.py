@@ -1,0 +1,132 @@
+"""Commands about models: `mcn train`, `mcn evaluate`, `mcn weights`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mcn.terminal import print_json, progress_bar, say, show
+
+train_app = typer.Typer(help="Train a model.", no_args_is_help=True)
+evaluate_app = typer.Typer(help="Judge a model against labelled data.", no_args_is_help=True)
+weights_app = typer.Typer(help="List and fetch model weights.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+SegmenterName = Annotated[
+    str, typer.Option("--segmenter", help="compact, vit_b, vit_l, vit_h, or a weights file.")
+]
+ClassifierName = Annotated[str, typer.Option("--classifier", help="nsr, or a weights file.")]
+
+
+@train_app.command("segmenter")
+def train_segmenter(
+    data: Annotated[list[Path], typer.Argument(help="Folders with images/ and masks/.")],
+    out: Annotated[Path, typer.Option(help="Weights to write (.safetensors).")],
+    preset: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps, if not the preset's.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Segmenter to start from, instead of ImageNet.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+) -> None:
+    """Train a compact segmenter; a killed training goes on where it stood."""
+    from dataclasses import replace
+
+    from mcn.segment.segmenter import load_compact, weights_path
+    from mcn.segment.train import PRESETS, Progress
+    from mcn.segment.train import train_segmenter as train
+
+    if preset not in PRESETS:
+        raise typer.BadParameter(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+    settings = replace(PRESETS[preset], seed=seed)
+    settings = settings if steps is None else replace(settings, steps=steps)
+    model = None if start is None else load_compact(weights_path(start))
+    with progress_bar("training", settings.steps) as advance:
+
+        def on_step(progress: Progress) -> None:
+            advance(progress.step)
+            if progress.epoch:
+                say(json.dumps(progress.epoch))
+
+        best = train(data, out, settings, model, on_step)
+    print_json(best)
+
+
+@train_app.command("classifier")
+def train_classifier(
+    data: Annotated[
+        Path | None, typer.Argument(help="Labelled crystals; rendered ones if not given.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Weights to write.")] = Path("nsr.safetensors"),
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+) -> None:
+    """Train a MicroCrystalNet."""
+    from dataclasses import asdict
+
+    from mcn.classify.train import TrainSettings
+    from mcn.classify.train import train_classifier as train
+
+    report = asdict(train(data, out, TrainSettings(seed=seed)))
+    print_json({**report, "path": str(report["path"]), "log": str(report["log"])})
+
+
+@evaluate_app.command("segmenter")
+def evaluate_segmenter(
+    data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
+    segmenter: SegmenterName = "compact",
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Only the images that training holds out.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Average precision, F1 and IoU of a segmenter's masks."""
+    from mcn.segment import load_segmenter
+    from mcn.segment.evaluate import evaluate_segmenter as evaluate
+    from mcn.segment.pairs import list_pairs, split_pairs
+
+    pairs = list_pairs(data)
+    pairs = split_pairs(pairs)[1] if held_out else pairs
+    with progress_bar("evaluating", len(pairs)) as advance:
+        figures = evaluate(load_segmenter(segmenter), pairs, advance)
+    show(figures, as_json)
+
+
+@evaluate_app.command("classifier")
+def evaluate_classifier(
+    data: Annotated[Path, typer.Argument(help="Class folders, labels.csv or a rendered core.")],
+    classifier: ClassifierName = "nsr",
+    as_json: AsJson = False,
+) -> None:
+    """Accuracy, average precision and ROC AUC of a classifier."""
+    from mcn.classify import load_classifier
+    from mcn.classify.evaluate import evaluate_classifier as evaluate
+
+    show(evaluate(data, load_classifier(classifier)), as_json)
+
+
+@weights_app.command("list")
+def weights_list() -> None:
+    """The models there are, and whether their weights are at hand."""
+    from mcn.segment.vit import CHECKPOINTS, cached_checkpoint
+
+    typer.echo("compact  segmenter   embedded")
+    for name in CHECKPOINTS:
+        typer.echo(f"{name:8} segmenter   {cached_checkpoint(name) or 'not fetched'}")
+    typer.echo("nsr      classifier  embedded")
+
+
+@weights_app.command("fetch")
+def weights_fetch(
+    model: Annotated[str, typer.Argument(help="vit_b, vit_l or vit_h.")],
+) -> None:
+    """Fetch weights once, checked by sha256."""
+    from mcn.segment.vit import CHECKPOINTS, fetch_checkpoint
+
+    if model not in CHECKPOINTS:
+        raise typer.BadParameter(
+            f"no weights {model!r} to fetch; there are {', '.join(CHECKPOINTS)}"
+        )
+    typer.echo(fetch_checkpoint(model))

@@ -1,0 +1,103 @@
+"""Folders of images with instance masks, to train and to judge segmenters with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcn.errors import McnError
+
+_IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+_MASK_SUFFIXES = (".png", ".tif", ".tiff")
+
+
+class DataError(McnError):
+    """A training or evaluation folder that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its instance masks, as files.
+
+    Parameters
+    ----------
+    image, masks : Path
+        Picture, and instance labels of the same height and width.
+    """
+
+    image: Path
+    masks: Path
+
+    @property
+    def name(self) -> str:
+        """The picture's file name without its ending."""
+        return self.image.stem
+
+    def read(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        """Pixels (H, W) uint8 and labels (H, W) int32.
+
+        Raises
+        ------
+        DataError
+            Where the two differ in size, or the masks are no label image.
+        """
+        from mcn.micrograph import read_micrograph
+
+        pixels = read_micrograph(self.image).pixels
+        labels = read_labels(self.masks)
+        if labels.shape != pixels.shape:
+            raise DataError(
+                f"{self.masks}: masks are {labels.shape}, the image is {pixels.shape}; "
+                "masks must be label images of the image's own size"
+            )
+        return pixels, labels
+
+
+def read_labels(path: Path) -> NDArray[np.int32]:
+    """Instance labels (H, W) of a 8-, 16- or 32-bit label image, 0 the background."""
+    from skimage.io import imread
+
+    try:
+        labels = np.asarray(imread(path))
+    except Exception as error:
+        raise DataError(f"{path}: cannot be read as a label image ({error})") from error
+    if labels.ndim != 2 or labels.dtype.kind not in "ui":
+        raise DataError(f"{path}: masks must be one channel of whole numbers, not {labels.shape}")
+    return labels.astype(np.int32)
+
+
+def list_pairs(folder: Path) -> list[Pair]:
+    """Image and mask pairs of a folder with `images/` and `masks/`, in order of name.
+
+    Raises
+    ------
+    DataError
+        Where the folder is missing or an image has no masks.
+    """
+    if not (folder / "images").is_dir() or not (folder / "masks").is_dir():
+        raise DataError(f"{folder}: needs the folders images/ and masks/ with files of equal names")
+    masks = {
+        path.stem: path
+        for path in sorted((folder / "masks").iterdir())
+        if path.suffix.lower() in _MASK_SUFFIXES
+    }
+    pairs = []
+    for image in sorted((folder / "images").iterdir()):
+        if image.suffix.lower() not in _IMAGE_SUFFIXES:
+            continue
+        if image.stem not in masks:
+            raise DataError(f"{image}: no masks/{image.stem}.png or .tif beside it")
+        pairs.append(Pair(image, masks[image.stem]))
+    if not pairs:
+        raise DataError(f"{folder}: images/ holds no png, tif or jpg file")
+    return pairs
+
+
+def split_pairs(pairs: Sequence[Pair], held_out: int = 5) -> tuple[list[Pair], list[Pair]]:
+    """Split by image: every `held_out`-th pair in order of name is held out."""
+    train = [pair for i, pair in enumerate(pairs) if i % held_out]
+    return train, list(pairs[::held_out])

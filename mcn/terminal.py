@@ -1,0 +1,50 @@
+"""What the command line prints: JSON on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+
+def say(text: str) -> None:
+    """A line for people."""
+    typer.echo(text, err=True)
+
+
+def print_json(value: object) -> None:
+    """One JSON object for programs."""
+    typer.echo(json.dumps(value, default=str))
+
+
+def show(figures: dict[str, Any], as_json: bool) -> None:
+    """Figures as JSON or as lines."""
+    if as_json:
+        print_json(figures)
+        return
+    for name, value in figures.items():
+        typer.echo(f"{name:20} {value:.4f}" if isinstance(value, float) else f"{name:20} {value}")
+
+
+@contextmanager
+def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
+    """A progress bar on standard error; silent where that is not a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+
+        def advance(completed: int | None = None) -> None:
+            if completed is None:
+                progress.advance(task)
+            else:
+                progress.update(task, completed=completed)
+
+        yield advance
