@@ -126,30 +126,36 @@ def _gist(error: Exception) -> str:
 
 
 def _s3_settings() -> dict[str, str]:
-    """Endpoint, region and keys: fsspec's own settings before the environment's.
+    """Endpoint, region and keys as s3fs finds them: fsspec's settings, environment, profile.
 
-    Keys that neither gives are left to each library's own chain (instance roles).
+    What is in none of them is left to each library's own way (roles of machines and pods).
     """
+    import botocore.session  # type: ignore[import-untyped]
+    from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
     from fsspec.config import conf
 
     fsspec_s3 = conf.get("s3", {})
     client = fsspec_s3.get("client_kwargs", {})
-    environment = os.environ
+    try:
+        session = botocore.session.get_session()
+        profile, region = session.get_scoped_config(), session.get_config_variable("region")
+        providers = session.get_component("credential_provider")
+        providers.remove("iam-role")
+        providers.remove("container-role")
+        keys = providers.load_credentials()
+    except BotoCoreError as error:
+        raise CatalogError(f"S3 settings: {error}; check the AWS_… variables") from error
     found = {
         "endpoint": fsspec_s3.get("endpoint_url")
         or client.get("endpoint_url")
-        or environment.get("AWS_ENDPOINT_URL_S3")
-        or environment.get("AWS_ENDPOINT_URL"),
-        "region": client.get("region_name")
-        or environment.get("AWS_REGION")
-        or environment.get("AWS_DEFAULT_REGION"),
+        or os.environ.get("AWS_ENDPOINT_URL_S3")
+        or os.environ.get("AWS_ENDPOINT_URL")
+        or profile.get("endpoint_url"),
+        "region": client.get("region_name") or region,
     }
     if fsspec_s3.get("key"):
         found |= {name: fsspec_s3.get(name) for name in ("key", "secret", "token")}
-    elif environment.get("AWS_ACCESS_KEY_ID"):
-        found |= {
-            "key": environment["AWS_ACCESS_KEY_ID"],
-            "secret": environment.get("AWS_SECRET_ACCESS_KEY", ""),
-            "token": environment.get("AWS_SESSION_TOKEN"),
-        }
+    elif keys:
+        frozen = keys.get_frozen_credentials()
+        found |= {"key": frozen.access_key, "secret": frozen.secret_key, "token": frozen.token}
     return {name: value for name, value in found.items() if value}

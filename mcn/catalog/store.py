@@ -74,28 +74,12 @@ class Catalog:
             Where the folder holds anything already, or cannot be written.
         """
         uri = normalise(uri)
-        if not (np.isfinite(depth_bin_m) and depth_bin_m > 0):
-            raise CatalogError(f"{uri}: depth bins of {depth_bin_m} m; give a width above 0")
         with explained(uri):
             if _is_catalog(uri):
                 raise CatalogError(
                     f"{uri}: a catalogue is there already; open it, or choose another folder"
                 )
-            _refuse_other_content(uri)
-            for name, schema in _SCHEMAS.items():
-                DeltaTable.create(
-                    f"{uri}/{name}",
-                    schema,
-                    mode="ignore",
-                    partition_by=_PARTITIONS[name],
-                    configuration={
-                        "mcn.format": str(FORMAT),
-                        "mcn.depth_bin_m": repr(float(depth_bin_m)),
-                        "delta.dataSkippingStatsColumns": _STATISTICS[name],
-                    },
-                    storage_options=log_options(uri),
-                    raise_if_key_not_exists=False,
-                )
+            _make(uri, depth_bin_m)
         return cls.open(uri)
 
     @classmethod
@@ -144,8 +128,9 @@ class Catalog:
         """
         uri = normalise(uri)
         with explained(uri):
-            there = _is_catalog(uri)
-        catalog = cls.open(uri) if there else cls.create(uri, depth_bin_m or 100.0)
+            if not _is_catalog(uri):
+                _make(uri, 100.0 if depth_bin_m is None else depth_bin_m)
+        catalog = cls.open(uri)
         if depth_bin_m is not None and depth_bin_m != catalog.depth_bin_m:
             raise CatalogError(
                 f"{uri}: its depth bins are {catalog.depth_bin_m:g} m wide, not {depth_bin_m:g} m; "
@@ -287,6 +272,27 @@ def _is_catalog(uri: str) -> bool:
     except TableNotFoundError:
         return False
     return True
+
+
+def _make(uri: str, depth_bin_m: float) -> None:
+    """Make what is missing of the two tables; another process may be doing the same."""
+    if not (np.isfinite(depth_bin_m) and depth_bin_m > 0):
+        raise CatalogError(f"{uri}: depth bins of {depth_bin_m} m; give a width above 0")
+    _refuse_other_content(uri)
+    for name, schema in _SCHEMAS.items():
+        DeltaTable.create(
+            f"{uri}/{name}",
+            schema,
+            mode="ignore",
+            partition_by=_PARTITIONS[name],
+            configuration={
+                "mcn.format": str(FORMAT),
+                "mcn.depth_bin_m": repr(float(depth_bin_m)),
+                "delta.dataSkippingStatsColumns": _STATISTICS[name],
+            },
+            storage_options=log_options(uri),
+            raise_if_key_not_exists=False,
+        )
 
 
 def _refuse_other_content(uri: str) -> None:
