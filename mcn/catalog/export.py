@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mcn.catalog.dataset import Depths, files
+from mcn.catalog.dataset import Depths
 from mcn.catalog.formats import row_objects, write_table
 from mcn.catalog.query import Selection, known_wells, pieces_of, question
 from mcn.catalog.storage import CatalogError
@@ -137,7 +137,7 @@ def _tiles(catalog: Catalog, selection: Selection, snapshot: Snapshot) -> pa.Tab
     """Tiles that were read, each once, in order of well and depth."""
     found = known_wells(catalog, snapshot.tiles, selection.wells)
     low, high = selection.depth or (None, None)
-    with question(catalog, found, files(snapshot.crystals).slice(0, 0)) as connection:
+    with question(catalog, found) as connection:
         tiles = connection.sql(
             f"SELECT DISTINCT ON (tile_id) {', '.join(_TILE_FACTS)} FROM tiles "
             "WHERE status = 'ok' ORDER BY tile_id, scanned_at DESC"

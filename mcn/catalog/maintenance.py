@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from mcn.catalog.dataset import files
 from mcn.catalog.query import question
-from mcn.catalog.schema import CRYSTALS, TILES
+from mcn.catalog.schema import CRYSTALS, TILES, depth_bin
 from mcn.catalog.storage import data_files, explained
 from mcn.catalog.store import FORMAT, WRITER, Catalog
 
@@ -132,7 +132,8 @@ def verify(catalog: Catalog) -> Report:
         for entry in found[name].to_pylist():
             path = f"{root}/{unquote(entry['path'])}"
             rows += entry["num_records"] or 0
-            if fault := _file_fault(file_system, path, entry, schema):
+            fault = _file_fault(file_system, path, entry, schema)
+            if fault or (fault := _partition_fault(entry, catalog.depth_bin_m)):
                 problems.append(f"{name}/{unquote(entry['path'])}: {fault}")
     orphans = 0
     if not problems:
@@ -205,6 +206,14 @@ def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) ->
             )
         gone += [f"{name}/{unquote(path)}" for path in paths]
     return gone
+
+
+def _partition_fault(entry: dict[str, Any], width: float) -> str | None:
+    start = entry.get("partition.depth_bin")
+    ends = depth_bin([entry["min.depth_m"], entry["max.depth_m"]], width)
+    if start is None or (ends == start).all():
+        return None
+    return f"holds depths outside its bin of {start:g} m"
 
 
 def _file_fault(

@@ -223,9 +223,9 @@ def _database() -> duckdb.DuckDBPyConnection:
 
 @contextmanager
 def question(
-    catalog: Catalog, tile_files: pa.Table, crystal_files: pa.Table
+    catalog: Catalog, tile_files: pa.Table, crystal_files: pa.Table | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB with the views `crystals` and `tiles` of these files, and nothing else in reach.
+    """DuckDB with the views `tiles` and `crystals` of these files, and nothing else in reach.
 
     Beside them `tile_rows` and `crystal_rows` hold the rows as committed, visible or not.
     """
@@ -233,11 +233,12 @@ def question(
 
     with explained(catalog.uri), _database().cursor() as connection:
         tiles = dataset(f"{catalog.uri}/tiles", TILES, tile_files)
-        crystals = dataset(f"{catalog.uri}/crystals", CRYSTALS, crystal_files)
         connection.register("tile_rows", tiles)
-        connection.register("crystal_rows", crystals)
         connection.execute(f"CREATE TEMP VIEW tiles AS {_VISIBLE_TILES}")
-        connection.execute(f"CREATE TEMP VIEW crystals AS {_VISIBLE_CRYSTALS}")
+        if crystal_files is not None:
+            crystals = dataset(f"{catalog.uri}/crystals", CRYSTALS, crystal_files)
+            connection.register("crystal_rows", crystals)
+            connection.execute(f"CREATE TEMP VIEW crystals AS {_VISIBLE_CRYSTALS}")
         try:
             yield connection
         except duckdb.Error as error:

@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 
-from mcn.catalog.dataset import dataset, files
+from mcn.catalog.dataset import files
+from mcn.catalog.query import question
 from mcn.catalog.schema import CRYSTALS, OK, TILES, RowError, depth_bin
 from mcn.catalog.storage import CatalogError, explained, log_options, normalise
 
@@ -34,9 +35,15 @@ _STATISTICS: Final = {
     "tiles": "depth_m,scanned_at",
 }
 _KEY: Final = ["tile_id", "segmenter", "classifier"]
-_KEEP_NULLS: Final = pc.ScalarAggregateOptions(skip_nulls=False)
 WRITER: Final = WriterProperties(compression="ZSTD", max_row_group_size=128 * 1024)
 _COMMIT: Final = CommitProperties(max_commit_retries=100)
+_SCANNED: Final = """
+    SELECT tile_id, latest.etag AS etag, latest.status AS status FROM (
+        SELECT tile_id, arg_max({'etag': etag, 'status': status}, scanned_at) AS latest
+        FROM tile_rows WHERE segmenter = $segmenter AND classifier = $classifier
+        GROUP BY tile_id
+    )
+"""
 
 
 @dataclass(frozen=True)
@@ -160,17 +167,10 @@ class Catalog:
         pa.Table
             `tile_id`, `etag` and `status` (`"ok"` or `"failed"`), a row a tile, unordered.
         """
-        table = self.tiles()
-        rows = dataset(f"{self.uri}/tiles", TILES, files(table)).to_table(
-            columns=["tile_id", "etag", "status", "scanned_at"],
-            filter=(pc.field("segmenter") == segmenter) & (pc.field("classifier") == classifier),
-        )
-        latest = (
-            rows.sort_by([("scanned_at", "descending")])
-            .group_by("tile_id", use_threads=False)
-            .aggregate([(name, "first", _KEEP_NULLS) for name in ("etag", "status")])
-        )
-        return latest.rename_columns(["tile_id", "etag", "status"])
+        with question(self, files(self.tiles())) as connection:
+            return connection.sql(
+                _SCANNED, params={"segmenter": segmenter, "classifier": classifier}
+            ).to_arrow_table()
 
     def commit(self, crystals: pa.Table, tiles: pa.Table) -> datetime:
         """Add scanned tiles with all their crystals; readers see a tile whole or not at all.
