@@ -1,0 +1,127 @@
+"""A Ray cluster to run on: the one there is, or one of our own for as long as it is needed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ray.data import DataContext
+
+_STORE_SHARE = 0.2
+_STORE_BYTES = 2 * 2**30
+_BLOCK_BYTES = 32 * 2**20
+
+_QUIET = {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TQDM": "0",
+}
+"""Ray reads these when it is imported or started: workers run from the packages that are
+installed, whoever started the driver, nothing is sent home, and nothing prints."""
+
+
+@contextmanager
+def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[None]:
+    """Ray, ready to use.
+
+    A session that runs already in this process is used and left running; a cluster named by
+    `RAY_ADDRESS` is joined; otherwise a local one is started, and stopped at the end.
+
+    Parameters
+    ----------
+    verbose : bool
+        Let through what Ray and its workers print, to standard error.
+    num_cpus : int, optional
+        Cores of a cluster that is started here; all of the machine's if not given.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    local = "RAY_ADDRESS" not in os.environ
+    with nullcontext() if verbose else _silent_core():
+        ray.init(
+            num_cpus=num_cpus,
+            include_dashboard=False if local else None,
+            object_store_memory=_store_bytes() if local else None,
+            log_to_driver=verbose,
+            logging_level=logging.WARNING if verbose else logging.ERROR,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def quiet_data(verbose: bool = False) -> Iterator[DataContext]:
+    """Ray Data without progress bars and messages of its own, and with small blocks.
+
+    A block of pixels is the unit that waits between two stages, so its size times the cores
+    bounds what a scan holds in memory.
+    """
+    import ray.data
+
+    context = ray.data.DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.enable_operator_progress_bars = False
+    context.print_on_execution_start = False
+    context.target_max_block_size = _BLOCK_BYTES
+    context.raise_original_map_exception = False
+    logger = logging.getLogger("ray.data")
+    levels = {handler: handler.level for handler in logger.handlers}
+    if not verbose:
+        for handler in logger.handlers:
+            if isinstance(handler, logging.StreamHandler):
+                handler.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), ray.data.DataContext.current(context):
+            if not verbose:
+                warnings.filterwarnings("ignore", module=r"ray\.")
+            yield context
+    finally:
+        for handler, level in levels.items():
+            handler.setLevel(level)
+
+
+def cores_and_gpus() -> tuple[float, float]:
+    """Cores and GPUs of the cluster."""
+    import ray
+
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources.get("CPU", 1.0), resources.get("GPU", 0.0)
+
+
+@contextmanager
+def _silent_core() -> Iterator[None]:
+    """Keep Ray's core from writing to standard error, which it does past Python's logging.
+
+    Ray Data's actors make it warn of what they do by design; only a log level set before the
+    start stops that, and the core announces the level itself, to file descriptor 2.
+    """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    sys.stderr.flush()
+    error = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(error, 2)
+        os.close(error)
+        os.close(nowhere)
+
+
+def _store_bytes() -> int:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(_STORE_BYTES, int(memory * _STORE_SHARE))

@@ -1,0 +1,119 @@
+"""One object store and one Ray for all scans of the test session, and models of our own."""
+
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from mcn.mask import Mask, masks_from_labels
+from pipelines.scan import Models
+
+
+class OtsuSegmenter:
+    """Connected bright patches; fails on pictures whose first pixel says so."""
+
+    name = "otsu@000000000000"
+
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
+        from skimage.filters import threshold_otsu
+        from skimage.measure import label
+
+        if any(image[0, 0] == POISON_FOR_SEGMENTER for image in images):
+            raise RuntimeError("out of\nmemory")
+        return [masks_from_labels(label(image > threshold_otsu(image))) for image in images]
+
+
+class MeanClassifier:
+    """Brightness of four parts of a crop; fails on crystals of one brightness."""
+
+    name = "mean@000000000000"
+
+    def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if (crops == POISON_FOR_CLASSIFIER).any():
+            raise RuntimeError("no such crystal")
+        p = crops.reshape(len(crops), 4, -1).mean(axis=2, dtype=np.float32) + 1
+        return np.asarray(p / p.sum(axis=1, keepdims=True), np.float32)
+
+
+POISON_FOR_SEGMENTER = 13
+POISON_FOR_CLASSIFIER = 251
+
+
+def draw(seed: int, crystals: int = 12, bright: int = 200) -> NDArray[np.uint8]:
+    """A picture of bright boxes on a dark ground, (120, 160)."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(20, 40, (120, 160), dtype=np.uint8)
+    for y, x, h, w in rng.integers((2, 2, 5, 5), (95, 135, 20, 20), (crystals, 4)):
+        pixels[y : y + h, x : x + w] = bright
+    return pixels
+
+
+def _draw_core(root: Path, tiles: int = 8) -> Path:
+    for number in range(tiles):
+        folder = root / f"well={'AB'[number % 2]}" / f"depth={1000 + 10 * number}"
+        folder.mkdir(parents=True)
+        Image.fromarray(draw(number)).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def draw_core() -> Callable[..., Path]:
+    """Draws tiles of two wells, alternately, ten metres apart."""
+    return _draw_core
+
+
+@pytest.fixture(scope="session")
+def models() -> Models:
+    import ray
+
+    # The workers cannot import this file, so they are sent what is in it.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    return Models(OtsuSegmenter.name, MeanClassifier.name, OtsuSegmenter, MeanClassifier)
+
+
+@pytest.fixture
+def core(tmp_path: Path) -> Path:
+    return _draw_core(tmp_path / "core")
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[Callable[[], str]]:
+    """Makes a bucket in an S3 server on this machine that the environment points to."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ALLOW_HTTP", "true")
+        patch.setenv("AWS_ACCESS_KEY_ID", "key")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.setenv("AWS_REGION", "us-east-1")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+        def bucket() -> str:
+            name = f"test-{uuid.uuid4()}"
+            boto3.client("s3").create_bucket(Bucket=name)
+            return f"s3://{name}"
+
+        yield bucket
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def ray_session(object_store: Callable[[], str]) -> Iterator[None]:
+    """Ray on two cores; started after the object store, so that workers know of it."""
+    import ray
+
+    from pipelines.cluster import ray_cluster
+
+    with ray_cluster(num_cpus=2):
+        yield
+    assert not ray.is_initialized()

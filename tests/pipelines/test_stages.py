@@ -1,0 +1,130 @@
+"""The stages without Ray: every tile comes out of each, with its result or its reason."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from mcn.analyzer import Analyzer
+from mcn.catalog.schema import CRYSTALS, TILES
+from mcn.manifest import read_manifest
+from mcn.micrograph import Limits
+from mcn.picture import DEFAULT_LIMITS
+from mcn.source import find_tiles
+from pipelines import rows
+from pipelines.scan import Models
+from pipelines.stages import ClassifyTiles, Failure, ReadTiles, SegmentTiles, Stamp, settle
+
+STAMP = Stamp("otsu@000000000000", "mean@000000000000", "scan", 100.0)
+
+
+def listed(core: Path) -> pa.Table:
+    return pa.Table.from_batches(find_tiles(str(core)))
+
+
+def read(core: Path, limits: Limits = DEFAULT_LIMITS) -> pa.Table:
+    return pa.concat_tables(ReadTiles(limits)(listed(core)))
+
+
+def scan(core: Path, models: Models) -> list[dict[str, Any]]:
+    segmented = SegmentTiles(models.load_segmenter, 1)(read(core))
+    assert segmented.schema == rows.SEGMENTED
+    classified = ClassifyTiles(models.load_classifier, 1, STAMP)(segmented)
+    assert classified.select(TILES.names).schema == TILES
+    return classified.to_pylist()
+
+
+def test_the_stages_give_what_the_analyzer_gives(core: Path, models: Models) -> None:
+    tiles = scan(core, models)
+    micrographs = [m for m in rows.unpack_micrographs(read(core)) if m is not None]
+    expected = Analyzer(models.load_segmenter(), models.load_classifier()).analyze(micrographs)
+    assert len(tiles) == len(expected) == 8
+    for tile, crystals in zip(tiles, expected, strict=True):
+        assert tile["status"] == "ok"
+        assert tile["n_crystals"] == len(crystals) == len(tile["crystals"])
+        assert (tile["height"], tile["width"], tile["scan_id"]) == (120, 160, "scan")
+        assert 0 < tile["crystal_area_fraction"] < 1
+        assert tile["seconds"] > 0
+        for row, crystal in zip(tile["crystals"], crystals, strict=True):
+            assert row.keys() == set(CRYSTALS.names)
+            assert row["tile_id"] == tile["tile_id"]
+            assert (row["bbox_x"], row["bbox_y"], row["shape"]) == (
+                crystal.bbox_x,
+                crystal.bbox_y,
+                crystal.shape,
+            )
+            assert row["p_rhombic"] == pytest.approx(crystal.p_rhombic)
+            assert row["feret_max_um"] is None
+
+
+def test_a_tile_that_fails_in_a_batch_does_not_take_the_others_along(
+    core: Path, models: Models
+) -> None:
+    for name, value in {"0": 13, "3": 251}.items():
+        (path,) = core.glob(f"*/*/{name}.png")
+        pixels = np.array(Image.open(path))
+        pixels[(slice(0, 1), slice(0, 1)) if value == 13 else pixels == 200] = value
+        Image.fromarray(pixels).save(path)
+    tiles = {Path(tile["uri"]).stem: tile for tile in scan(core, models)}
+    failed = {name: tile["error"] for name, tile in tiles.items() if tile["status"] == "failed"}
+    assert failed == {
+        "0": "segmentation failed: RuntimeError: out of memory",
+        "3": "classification failed: RuntimeError: no such crystal",
+    }
+    assert len(tiles) == 8
+    assert tiles["3"]["n_crystals"] == 0
+    assert (tiles["3"]["crystals"], tiles["3"]["width"]) == ([], 160)
+
+
+def test_reading_says_what_is_wrong_with_a_file(core: Path) -> None:
+    for path in core.glob("*/*/1.png"):
+        path.write_bytes(b"")
+    before = listed(core)
+    for path in core.glob("*/*/2.png"):
+        path.unlink()
+    tiles = pa.concat_tables(ReadTiles(Limits(max_bytes=10**6))(before)).to_pylist()
+    assert [tile["uri"] for tile in tiles] == before["uri"].to_pylist()
+    errors = {Path(tile["uri"]).stem: tile["error"] for tile in tiles if tile["error"]}
+    assert errors.keys() == {"1", "2"}
+    assert "1.png: " in errors["1"]
+    assert "empty" in errors["1"]
+    assert "2.png: there is no such object any more" in errors["2"]
+
+
+def test_an_object_too_large_is_not_fetched(core: Path) -> None:
+    tiles = read(core, Limits(max_bytes=100)).to_pylist()
+    assert all("bytes" in tile["error"] for tile in tiles)
+    assert all(tile["pixels"] is None for tile in tiles)
+
+
+def test_the_manifest_tells_the_pixel_size_and_the_sidecar_too(core: Path) -> None:
+    first, second = sorted(core.glob("*/*/*.png"))[:2]
+    (core / "b.txt").write_text("$CM_FORMAT JEOL\n$$SM_MICRON_BAR 100\n$$SM_MICRON_MARKER 1um\n")
+    (core / "m.csv").write_text(
+        "uri,well,depth_m,pixel_size_um,sidecar\n"
+        f"{first},A,1,0.25,\n{second.relative_to(core)},A,2,,b.txt\n"
+    )
+    (batch,) = read_manifest(str(core / "m.csv"), str(core))
+    tiles = pa.concat_tables(ReadTiles(Limits())(pa.table(batch))).to_pylist()
+    assert [tile["error"] for tile in tiles] == [None, None]
+    assert [(tile["pixel_size_um"], tile["pixel_size_source"]) for tile in tiles] == [
+        (0.25, "manifest"),
+        (0.01, "vendor"),
+    ]
+
+
+def test_settling_finds_the_guilty() -> None:
+    def halves(numbers: list[int]) -> list[float]:
+        return [1 / number for number in numbers]
+
+    assert settle("dividing", halves, [1, 0, 2]) == [
+        1.0,
+        Failure("dividing failed: ZeroDivisionError: division by zero"),
+        0.5,
+    ]
+    assert settle("dividing", halves, []) == []
+    lost = Failure("dividing failed: ValueError: 0 results for 1 tiles")
+    assert settle("dividing", lambda numbers: [], [1, 2]) == [lost, lost]
