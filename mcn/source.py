@@ -78,6 +78,7 @@ def find_tiles(tiles: str, pattern: str = DEFAULT_PATTERN) -> Iterator[pa.Record
     fs, root = filesystem_of(tiles)
     seen = matched = strays = 0
     example = stray = ""
+    waiting: list[dict[str, Any]] = []
     for objects in _folders(fs, root, tiles):
         sidecars = _Sidecars(objects)
         rows = []
@@ -107,8 +108,13 @@ def find_tiles(tiles: str, pattern: str = DEFAULT_PATTERN) -> Iterator[pa.Record
             )
         matched += len(rows)
         rows.sort(key=lambda row: (row["well"], row["depth_m"], row["uri"]))
-        for start in range(0, len(rows), BATCH):
-            yield pa.RecordBatch.from_pylist(rows[start : start + BATCH], schema=LISTED)
+        waiting += rows
+        whole = len(waiting) - len(waiting) % BATCH
+        for start in range(0, whole, BATCH):
+            yield pa.RecordBatch.from_pylist(waiting[start : start + BATCH], schema=LISTED)
+        del waiting[:whole]
+    if waiting:
+        yield pa.RecordBatch.from_pylist(waiting, schema=LISTED)
     if not seen:
         raise SourceError(f"{tiles}: is empty; put tiles there or name another folder")
     if not matched:
