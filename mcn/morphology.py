@@ -4,16 +4,72 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mcn.mask import Mask
+from mcn.maskstack import MaskStack, stack_masks
+from mcn.outline import trace_hulls, trace_outlines
+from mcn.polygons import count_corners, feret_diameters, lattice_areas
+
+_PIXEL_AXIS: Final = 4 / math.sqrt(12)
+"""Axis length of a single pixel as a unit square, in pixels."""
+
+_CORNER_TOLERANCE: Final = 0.07
+"""Distance of an outline from its simplified form, as part of the equivalent diameter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Size and outline of one crystal; fields as in `mcn.crystal.Crystal`."""
+    """Size and form of one crystal; the fields carry the names of the catalogue's columns.
+
+    Definitions are those of `skimage.measure.regionprops`; lengths in micrometres are None
+    where the pixel size is unknown.
+
+    Parameters
+    ----------
+    bbox_x, bbox_y, bbox_w, bbox_h : int
+        Left column, top row, columns and rows of the box.
+    centroid_x, centroid_y : float
+        Mean of the pixels' coordinates, in pixels.
+    touches_edge : bool
+        The box reaches the border of the analysed image, so that size and form are those
+        of a part.
+    area_px : int
+        Number of pixels.
+    equivalent_diameter_px : float
+        Diameter of the disc of the same area.
+    area_um2, equivalent_diameter_um : float or None
+        The same in square micrometres and micrometres.
+    major_axis_um, minor_axis_um : float or None
+        Axes of the ellipse with the same second moments; at least those of one pixel.
+    feret_max_um, feret_min_um : float or None
+        Longest and shortest distance of two parallel lines that touch the crystal.
+    perimeter_um : float or None
+        Length of the line through the centres of the border pixels, as
+        `skimage.measure.perimeter` with 4 neighbours estimates it [1]_; 0 for one pixel.
+    aspect_ratio : float
+        Major over minor axis, 1 or more.
+    circularity : float
+        4π times the area over the square of the perimeter, at most 1.
+    solidity : float
+        Area over that of the convex hull in pixels.
+    orientation_deg : float
+        Angle of the major axis from the x axis, counter-clockwise as seen, in (-90, 90];
+        of no meaning at an aspect ratio near 1.
+    corners : int
+        Vertices of the outline after simplification to within 7 % of the equivalent
+        diameter, but not below one pixel (see `mcn.polygons.count_corners`): 3 for a
+        triangle, 4 for a rhomb, 6 for a hexagon, 8 or so for a disc.
+
+    References
+    ----------
+    .. [1] K. Benkrid, D. Crookes, "Design and FPGA implementation of a perimeter
+       estimator", Proc. Irish Machine Vision and Image Processing 2000, 51-57.
+    """
 
     bbox_x: int
     bbox_y: int
@@ -41,56 +97,166 @@ class Measures:
 def measure(
     masks: Sequence[Mask], height: int, width: int, pixel_size_um: float | None
 ) -> list[Measures]:
-    """Measure crystals.
+    """Measure the crystals of one image, all at once.
 
     Parameters
     ----------
     masks : sequence of Mask
-        Crystals of one image.
+        Crystals.
     height, width : int
-        Size of the analysed image in pixels (without the data bar).
+        Size of the analysed image in pixels, without the data bar.
     pixel_size_um : float or None
-        Width of a pixel in micrometres; None leaves micrometre measures None.
-    """
-    from skimage.measure import regionprops
+        Width of a pixel in micrometres; None leaves the measures in micrometres None.
 
-    found = []
-    for mask in masks:
-        (props,) = regionprops(mask.pixels.astype(np.uint8))
-        h, w = mask.pixels.shape
-        um = pixel_size_um
-        minor = max(props.axis_minor_length, 1.0)
-        major = max(props.axis_major_length, minor)
-        perimeter = max(props.perimeter, 1.0)
-        diameter = props.equivalent_diameter_area
-        found.append(
-            Measures(
-                bbox_x=mask.x,
-                bbox_y=mask.y,
-                bbox_w=w,
-                bbox_h=h,
-                centroid_x=mask.x + float(props.centroid[1]),
-                centroid_y=mask.y + float(props.centroid[0]),
-                touches_edge=mask.x <= 0
-                or mask.y <= 0
-                or mask.x + w >= width
-                or mask.y + h >= height,
-                area_px=int(props.area),
-                equivalent_diameter_px=float(diameter),
-                area_um2=None if um is None else float(props.area) * um**2,
-                equivalent_diameter_um=None if um is None else float(diameter) * um,
-                major_axis_um=None if um is None else float(major) * um,
-                minor_axis_um=None if um is None else float(minor) * um,
-                feret_max_um=None if um is None else float(props.feret_diameter_max) * um,
-                feret_min_um=None if um is None else float(minor) * um,
-                perimeter_um=None if um is None else float(perimeter) * um,
-                aspect_ratio=float(major / minor),
-                circularity=min(1.0, 4 * math.pi * float(props.area) / float(perimeter) ** 2),
-                solidity=float(props.solidity),
-                orientation_deg=math.degrees(props.orientation) + 90.0
-                if props.orientation <= 0
-                else math.degrees(props.orientation) - 90.0,
-                corners=0,
-            )
-        )
-    return found
+    Returns
+    -------
+    list of Measures
+        In the order of the masks.
+
+    Raises
+    ------
+    ValueError
+        A mask has no pixels, or the pixel size is not a positive number.
+
+    Examples
+    --------
+    >>> square = Mask(x=3, y=5, pixels=np.ones((20, 20), dtype=bool))
+    >>> crystal, = measure([square], height=100, width=100, pixel_size_um=0.5)
+    >>> crystal.area_um2, crystal.feret_min_um, crystal.corners
+    (100.0, 10.0, 4)
+    """
+    if pixel_size_um is not None and not 0 < pixel_size_um < math.inf:
+        raise ValueError(f"pixel size {pixel_size_um} is not a positive number")
+    if not masks:
+        return []
+    boxes = np.array([(m.x, m.y, m.pixels.shape[1], m.pixels.shape[0]) for m in masks])
+    found: dict[str, NDArray[Any]] = {}
+    for stack in stack_masks(masks):
+        for name, values in _measure_stack(stack).items():
+            column = found.setdefault(name, np.empty(len(masks), dtype=values.dtype))
+            column[stack.order] = values
+    columns = _columns(boxes, found, height, width, pixel_size_um)
+    ordered = [columns[field.name] for field in fields(Measures)]
+    return [Measures(*row) for row in zip(*ordered, strict=True)]
+
+
+def _columns(
+    boxes: NDArray[np.int64],
+    found: dict[str, NDArray[Any]],
+    height: int,
+    width: int,
+    pixel_size_um: float | None,
+) -> dict[str, list[Any]]:
+    x, y, w, h = boxes.T
+    area, perimeter = found["area"], found["perimeter"]
+    diameter = np.sqrt(4 / np.pi * area)
+    with np.errstate(divide="ignore"):
+        circularity = np.minimum(4 * np.pi * area / perimeter**2, 1.0)
+    pixels: dict[str, NDArray[Any]] = {
+        "bbox_x": x,
+        "bbox_y": y,
+        "bbox_w": w,
+        "bbox_h": h,
+        "centroid_x": x + found["x"],
+        "centroid_y": y + found["y"],
+        "touches_edge": (x <= 0) | (y <= 0) | (x + w >= width) | (y + h >= height),
+        "area_px": area,
+        "equivalent_diameter_px": diameter,
+        "aspect_ratio": found["major"] / found["minor"],
+        "circularity": circularity,
+        "solidity": area / found["convex_area"],
+        "orientation_deg": found["orientation"],
+        "corners": found["corners"],
+    }
+    lengths = {
+        "equivalent_diameter_um": diameter,
+        "major_axis_um": found["major"],
+        "minor_axis_um": found["minor"],
+        "feret_max_um": found["feret_max"],
+        "feret_min_um": found["feret_min"],
+        "perimeter_um": perimeter,
+    }
+    columns = {name: values.tolist() for name, values in pixels.items()}
+    if pixel_size_um is None:
+        unknown: list[None] = [None] * len(boxes)
+        return columns | dict.fromkeys(["area_um2", *lengths], unknown)
+    columns["area_um2"] = (area * pixel_size_um**2).tolist()
+    return columns | {name: (values * pixel_size_um).tolist() for name, values in lengths.items()}
+
+
+def _measure_stack(stack: MaskStack) -> dict[str, NDArray[Any]]:
+    moments = _moments(stack)
+    hulls = trace_hulls(stack)
+    feret_max, feret_min = feret_diameters(hulls)
+    diameter = np.sqrt(4 / np.pi * moments["area"])
+    tolerance = np.maximum(_CORNER_TOLERANCE * diameter, 1.0)
+    return moments | {
+        "perimeter": _perimeters(stack),
+        "convex_area": lattice_areas(hulls),
+        "feret_max": feret_max,
+        "feret_min": feret_min,
+        "corners": count_corners(trace_outlines(stack), tolerance),
+    }
+
+
+def _moments(stack: MaskStack) -> dict[str, NDArray[Any]]:
+    """Area, centroid in the box, axes and orientation from sums over runs of pixels."""
+    n_columns = stack.cells.shape[1]
+    flat = stack.cells.ravel()
+    # Blank columns on both sides keep each run within its row.
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    row, begin = np.divmod(changes[::2], n_columns)
+    n = changes[1::2] - changes[::2]
+    begin, y = begin - 1, row - stack.top[stack.owner[row]]
+    end = begin + n
+    sum_x = (begin + end - 1) * n // 2
+    sum_xx = _squares_below(end) - _squares_below(begin)
+    first_run = np.searchsorted(row, stack.top)
+    area, x1, y1, xx, yy, xy = (
+        np.add.reduceat(values, first_run)
+        for values in (n, sum_x, n * y, sum_xx, n * y * y, sum_x * y)
+    )
+    mean_x, mean_y = x1 / area, y1 / area
+    var_x, var_y = xx / area - mean_x**2, yy / area - mean_y**2
+    cov = xy / area - mean_x * mean_y
+    mean, half = (var_x + var_y) / 2, np.hypot((var_x - var_y) / 2, cov)
+    # Rows run downwards, angles upwards.
+    angle = np.degrees(np.arctan2(-2 * cov, var_x - var_y)) / 2
+    return {
+        "area": area,
+        "x": mean_x,
+        "y": mean_y,
+        "major": np.maximum(4 * np.sqrt(mean + half), _PIXEL_AXIS),
+        "minor": np.maximum(4 * np.sqrt(np.maximum(mean - half, 0)), _PIXEL_AXIS),
+        "orientation": np.where(angle <= -90, 90.0, angle),
+    }
+
+
+def _squares_below(k: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Sum of the squares of 0, 1, …, k - 1."""
+    return (k - 1) * k * (2 * k - 1) // 6
+
+
+def _perimeters(stack: MaskStack) -> NDArray[np.float64]:
+    """Perimeters in pixels, by the neighbours that each border pixel has on the border."""
+    n = stack.cells.shape[1]
+    is_border = np.zeros(stack.cells.size, dtype=np.uint8)
+    is_border[stack.border] = 1
+    kind = np.zeros(len(stack.border), dtype=np.intp)
+    for weight, steps in ((2, (-n, -1, 1, n)), (10, (-n - 1, 1 - n, n - 1, n + 1))):
+        for step in steps:
+            kind += weight * is_border[stack.border + step]
+    owner = stack.owner[stack.border // n]
+    return np.bincount(owner, weights=_STEPS[kind], minlength=len(stack)).astype(np.float64)
+
+
+def _steps() -> NDArray[np.float64]:
+    """Length per border pixel, by 2 for each neighbour beside it and 10 for each across."""
+    steps = np.zeros(49)
+    steps[[4, 6, 14, 16, 24, 26]] = 1
+    steps[[20, 32]] = math.sqrt(2)
+    steps[[12, 22]] = (1 + math.sqrt(2)) / 2
+    return steps
+
+
+_STEPS: Final = _steps()

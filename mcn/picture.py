@@ -43,6 +43,8 @@ _JPEG: Final = b"\xff\xd8\xff"
 # how much it may write; others would decode a picture within the picture at whatever size
 # that one declares.
 _TIFF_COMPRESSIONS: Final = (1, 5, 7, 8, 32773, 32946, 34925, 50000)
+_TIFF_SIZES: Final = np.array([0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8, 0])
+"""Bytes of a value of each of the types of TIFF and BigTIFF."""
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _MAX_PAGES: Final = 64
 _MAX_TAGS: Final = 512
@@ -187,7 +189,7 @@ def _decode_jpeg(data: bytes, limits: Limits) -> Picture:
     with warnings.catch_warnings(action="ignore"):
         image = JpegImageFile(io.BytesIO(data))
     _check_size(*image.size, limits)
-    return Picture(np.asarray(image.convert("L")), FileNotes())
+    return Picture(np.array(image.convert("L")), FileNotes())
 
 
 def _decode_tiff(data: bytes, limits: Limits) -> Picture:
@@ -203,32 +205,40 @@ def _decode_tiff(data: bytes, limits: Limits) -> Picture:
 
 
 def _check_first_directory(data: bytes) -> None:
-    """Refuse a list of tags so long that reading them takes more than the file's size."""
+    """Refuse a list of tags that would fill the memory with the same bytes over and over."""
     order = "<" if data[:2] == b"II" else ">"
-    is_big = 43 in (data[2], data[3])
-    if len(data) < (16 if is_big else 8):
-        raise PictureError("the TIFF file is cut short; copy it again from its source")
-    (start,) = (
-        struct.unpack_from(order + "Q", data, 8)
-        if is_big
-        else struct.unpack_from(order + "I", data, 4)
-    )
-    if start + 8 > len(data):
-        raise PictureError("the TIFF file is cut short; copy it again from its source")
-    (count,) = struct.unpack_from(order + ("Q" if is_big else "H"), data, start)
-    if count > _MAX_TAGS:
-        raise PictureError(f"the TIFF file is damaged: it declares {count} tags; copy it again")
+    start_format, count_format, length = ("Q", "Q", "u8") if b"+" in data[:4] else ("I", "H", "u4")
+    try:
+        start = struct.unpack_from(order + start_format, data, struct.calcsize(start_format))[0]
+        n_tags = struct.unpack_from(order + count_format, data, start)[0]
+        if n_tags > _MAX_TAGS:
+            raise PictureError(f"the TIFF file is damaged ({n_tags} tags); copy it again")
+        entry = [("code", "u2"), ("kind", "u2"), ("length", length), ("value", length)]
+        tags = np.frombuffer(
+            data,
+            np.dtype([(name, order + kind) for name, kind in entry]),
+            count=n_tags,
+            offset=start + struct.calcsize(count_format),
+        )
+    except (struct.error, ValueError) as error:
+        raise PictureError("the TIFF file is cut short; copy it again from its source") from error
+    n_bytes = tags["length"].astype(np.float64) * _TIFF_SIZES[np.minimum(tags["kind"], 19)]
+    # What is longer than the file cannot be read in any case.
+    if n_bytes[n_bytes <= len(data)].sum() > 4 * len(data):
+        raise PictureError("the TIFF file is damaged: its tags overlap; copy it again")
 
 
 def _first_image(file: Any) -> TiffPage:
-    pages: list[TiffPage] = [
-        page
-        for page in itertools.islice(file.pages, _MAX_PAGES)
-        if page.imagewidth > 0 and page.imagelength > 0
-    ]
-    if not pages:
+    thumbnail = None
+    for page in itertools.islice(file.pages, _MAX_PAGES):
+        if page.imagewidth > 0 and page.imagelength > 0:
+            found: TiffPage = page
+            if not found.is_reduced:
+                return found
+            thumbnail = thumbnail or found
+    if thumbnail is None:
         raise PictureError("the TIFF file holds no picture; save the micrograph again")
-    return next((page for page in pages if not page.is_reduced), pages[0])
+    return thumbnail
 
 
 def _check_page(page: TiffPage, n_bytes: int, limits: Limits) -> None:

@@ -77,6 +77,14 @@ def test_colours_are_weighed_as_luminance() -> None:
         assert np.abs(decode(data).pixels.astype(int) - expected).max() <= 1
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_pixels_are_a_writable_block(kind: str, mode: str) -> None:
+    flags = decode(saved(Image.fromarray(GREY).convert(mode), kind)).pixels.flags
+    assert flags.c_contiguous
+    assert flags.writeable
+
+
 def test_planes_apart_and_white_as_zero() -> None:
     apart = tiff(np.moveaxis(RGB, 2, 0), photometric="rgb", planarconfig="separate")
     assert np.array_equal(decode(apart).pixels, GREY)
@@ -214,6 +222,16 @@ def test_size_is_refused_from_the_header_alone() -> None:
         decode(tiff(GREY), Limits(max_bytes=100))
     with pytest.raises(MicrographError, match="90×60 pixels"):
         decode(tiff(GREY), Limits(max_pixels=100))
+
+
+def test_tags_that_repeat_the_file_are_refused() -> None:
+    tags = [(65_000 + index, 7, 60, bytes(60), True) for index in range(100)]
+    data = bytearray(tiff(np.zeros((64, 64), dtype=np.uint8), extratags=tags, byteorder="<"))
+    for code in range(65_000, 65_100):
+        entry = data.index(struct.pack("<HHI", code, 7, 60))
+        struct.pack_into("<II", data, entry + 4, len(data) - 8, 8)
+    with pytest.raises(MicrographError, match="tags overlap"):
+        decode(bytes(data))
 
 
 def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
