@@ -46,6 +46,7 @@ _TIFF_COMPRESSIONS: Final = (1, 5, 7, 8, 32773, 32946, 34925, 50000)
 _TIFF_SIZES: Final = np.array([0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8, 0])
 """Bytes of a value of each of the types of TIFF and BigTIFF."""
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_BYTES_A_PIXEL: Final = 4
 _MAX_PAGES: Final = 64
 _MAX_TAGS: Final = 512
 _MAX_NOTE_BYTES: Final = 2**20
@@ -65,7 +66,8 @@ class Limits:
     max_bytes : int
         Size of the file.
     max_pixels : int
-        Width times height as declared in the header.
+        Width times height as declared in the header; less in proportion where a pixel
+        takes more than 4 bytes.
     """
 
     max_bytes: int = 512 * 2**20
@@ -147,13 +149,13 @@ def check_bytes(n_bytes: int, limits: Limits) -> None:
         )
 
 
-def _check_size(width: int, height: int, limits: Limits) -> None:
+def _check_size(width: int, height: int, bytes_a_pixel: int, limits: Limits) -> None:
     if width <= 0 or height <= 0:
         raise PictureError(f"it declares {width}×{height} pixels; there is nothing to analyse")
-    if width * height > limits.max_pixels:
+    if width * height * max(1, bytes_a_pixel / _BYTES_A_PIXEL) > limits.max_pixels:
         raise PictureError(
-            f"it declares {width}×{height} pixels, more than the limit of {limits.max_pixels}; "
-            "cut it into tiles or raise the limit"
+            f"it declares {width}×{height} pixels of {bytes_a_pixel} bytes, more than the "
+            f"limit of {limits.max_pixels}; cut it into tiles or raise the limit"
         )
 
 
@@ -162,8 +164,9 @@ def _decode_png(data: bytes, limits: Limits) -> Picture:
 
     if len(data) < 33 or data[12:16] != b"IHDR":
         raise PictureError("the PNG file is cut short; copy it again from its source")
-    width, height = struct.unpack_from(">II", data, 16)
-    _check_size(width, height, limits)
+    width, height, bits, colours = struct.unpack_from(">IIBB", data, 16)
+    n_samples = {0: 1, 4: 2, 6: 4}.get(colours, 3)
+    _check_size(width, height, n_samples * max(bits // 8, 1), limits)
     samples = imagecodecs.png_decode(data)
     return Picture(samples if samples.ndim == 2 else _luminance(samples), _png_notes(data))
 
@@ -188,7 +191,7 @@ def _decode_jpeg(data: bytes, limits: Limits) -> Picture:
     # plugin's class rather than Image.open, whose own limit on pixels is a global setting.
     with warnings.catch_warnings(action="ignore"):
         image = JpegImageFile(io.BytesIO(data))
-    _check_size(*image.size, limits)
+    _check_size(*image.size, len(image.getbands()), limits)
     return Picture(np.array(image.convert("L")), FileNotes())
 
 
@@ -242,7 +245,6 @@ def _first_image(file: Any) -> TiffPage:
 
 
 def _check_page(page: TiffPage, n_bytes: int, limits: Limits) -> None:
-    _check_size(page.imagewidth, page.imagelength, limits)
     if page.imagedepth != 1 or not 1 <= page.samplesperpixel <= 4:
         raise PictureError(
             f"it has {page.samplesperpixel} samples a pixel and depth {page.imagedepth}; "
@@ -257,6 +259,8 @@ def _check_page(page: TiffPage, n_bytes: int, limits: Limits) -> None:
         raise PictureError(
             f"its samples are {_tag_name(page.sampleformat)} of an odd length; save it as 8 bits"
         )
+    bytes_a_pixel = page.samplesperpixel * page.dtype.itemsize
+    _check_size(page.imagewidth, page.imagelength, bytes_a_pixel, limits)
     # A block may be larger than the picture, and is decoded whole.
     if np.prod(page.chunks, dtype=float) > 4 * max(limits.max_pixels, 1):
         raise PictureError("it declares blocks larger than the limit; it is damaged, copy it again")

@@ -220,8 +220,11 @@ def test_size_is_refused_from_the_header_alone() -> None:
             decode(data)
     with pytest.raises(MicrographError, match="bytes, more than the limit"):
         decode(tiff(GREY), Limits(max_bytes=100))
-    with pytest.raises(MicrographError, match="90×60 pixels"):
-        decode(tiff(GREY), Limits(max_pixels=100))
+    with pytest.raises(MicrographError, match="90×60 pixels of 1 bytes"):
+        decode(tiff(GREY), Limits(max_pixels=GREY.size - 1))
+    decode(tiff(GREY), Limits(max_pixels=GREY.size))
+    with pytest.raises(MicrographError, match="of 8 bytes"):
+        decode(tiff(GREY.astype(np.float64)), Limits(max_pixels=GREY.size))
 
 
 def test_tags_that_repeat_the_file_are_refused() -> None:
