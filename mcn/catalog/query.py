@@ -11,7 +11,6 @@ import functools
 import itertools
 import math
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -138,7 +137,8 @@ def sql(catalog: Catalog, text: str) -> pa.Table:
     """Answer of one SQL question (DuckDB's dialect) to the views `crystals` and `tiles`.
 
     Nothing but the two views can be read and nothing can be written: files, network and
-    settings are locked away from the text.
+    settings are locked away from the text. A condition on `well` or `depth_bin` spares
+    reading the other wells and bins.
 
     Raises
     ------
@@ -211,9 +211,8 @@ def _database() -> duckdb.DuckDBPyConnection:
     """An empty database in memory that can reach no file, no network and no variable."""
     import duckdb
 
-    database = duckdb.connect(
-        config={"python_enable_replacements": False, "temp_directory": tempfile.gettempdir()}
-    )
+    # DuckDB lets SQL into its temporary directory, so there must be none.
+    database = duckdb.connect(config={"python_enable_replacements": False, "temp_directory": ""})
     database.execute(
         "SET GLOBAL TimeZone = 'UTC'; SET enable_external_access = false;"
         "SET lock_configuration = true"

@@ -100,8 +100,8 @@ class Catalog:
         """
         uri = normalise(uri)
         catalog = cls(uri, 0.0)
-        tiles = catalog.tiles(without_files=True)
-        crystals = catalog.crystals(without_files=True)
+        tiles = catalog.tiles()
+        crystals = catalog.crystals()
         for table, schema in ((tiles, TILES), (crystals, CRYSTALS)):
             settings = table.metadata().configuration
             columns = {field.name for field in table.schema().fields}
@@ -151,13 +151,13 @@ class Catalog:
         tiles = self.tiles()
         return Snapshot(tiles, self.crystals())
 
-    def crystals(self, *, without_files: bool = False) -> DeltaTable:
+    def crystals(self) -> DeltaTable:
         """The table `crystals` as it is now."""
-        return self._table("crystals", without_files)
+        return self._table("crystals")
 
-    def tiles(self, *, without_files: bool = False) -> DeltaTable:
+    def tiles(self) -> DeltaTable:
         """The table `tiles` as it is now."""
-        return self._table("tiles", without_files)
+        return self._table("tiles")
 
     def scanned(self, segmenter: str, classifier: str) -> pa.Table:
         """Tiles that these models have seen, each with its latest outcome.
@@ -198,7 +198,10 @@ class Catalog:
         CatalogError
             Where the storage fails; nothing of it is visible, and it may be tried again.
         """
-        crystals, tiles = crystals.cast(CRYSTALS), tiles.cast(TILES)
+        try:
+            crystals, tiles = crystals.cast(CRYSTALS), tiles.cast(TILES)
+        except ValueError as error:
+            raise RowError(f"{self.uri}: rows of other columns or with gaps ({error})") from error
         self._check(crystals, tiles)
         now = datetime.now(UTC)
         if crystals.num_rows:
@@ -225,12 +228,9 @@ class Catalog:
             )
 
     def _check(self, crystals: pa.Table, tiles: pa.Table) -> None:
-        for rows in (crystals, tiles):
-            for field in rows.schema:
-                if not field.nullable and rows[field.name].null_count:
-                    raise RowError(f"{self.uri}: a row without {field.name}; every row needs one")
-            if pc.any(pc.equal(rows["well"], "")).as_py():
-                raise RowError(f"{self.uri}: a row without well; every row needs one")
+        # An empty partition value is read back as null, and the table never opens again.
+        if any(pc.any(pc.equal(rows["well"], "")).as_py() for rows in (crystals, tiles)):
+            raise RowError(f"{self.uri}: a row without well; every row needs one")
         bins = depth_bin(crystals["depth_m"].to_numpy(), self.depth_bin_m)
         if not np.array_equal(bins, crystals["depth_bin"].to_numpy()):
             raise RowError(f"{self.uri}: depth_bin is not that of bins of {self.depth_bin_m:g} m")
@@ -241,21 +241,17 @@ class Catalog:
         found = pc.fill_null(both["count_all"], 0)
         if both.num_rows != tiles.num_rows or both["n_crystals"].null_count:
             raise RowError(f"{self.uri}: crystals of a tile that is not committed with them")
-        if not pc.all(pc.equal(found, pc.cast(both["n_crystals"], pa.int64()))).as_py():
+        if pc.any(pc.not_equal(found, pc.cast(both["n_crystals"], pa.int64()))).as_py():
             raise RowError(f"{self.uri}: n_crystals of a tile is not the number of its crystals")
         if pc.any(pc.and_(pc.not_equal(both["status"], OK), pc.greater(found, 0))).as_py():
             raise RowError(f"{self.uri}: a failed tile with crystals")
         if tiles.select(_KEY).group_by(_KEY).aggregate([]).num_rows != tiles.num_rows:
             raise RowError(f"{self.uri}: a tile twice in one commit")
 
-    def _table(self, name: str, without_files: bool) -> DeltaTable:
+    def _table(self, name: str) -> DeltaTable:
         with explained(self.uri):
             try:
-                return DeltaTable(
-                    f"{self.uri}/{name}",
-                    storage_options=log_options(self.uri),
-                    without_files=without_files,
-                )
+                return DeltaTable(f"{self.uri}/{name}", storage_options=log_options(self.uri))
             except TableNotFoundError:
                 raise CatalogError(
                     f"{self.uri}: no crystal catalogue is there; check the address, "
@@ -268,7 +264,7 @@ def _is_catalog(uri: str) -> bool:
     try:
         # `DeltaTable.is_deltatable` would hold the interpreter's lock while it waits.
         for name in _SCHEMAS:
-            DeltaTable(f"{uri}/{name}", storage_options=log_options(uri), without_files=True)
+            DeltaTable(f"{uri}/{name}", storage_options=log_options(uri))
     except TableNotFoundError:
         return False
     return True

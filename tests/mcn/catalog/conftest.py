@@ -1,0 +1,129 @@
+"""Tiles and crystals to fill catalogues with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mcn.catalog.schema import Tile, crystal_table, tile_id, tile_table
+from mcn.catalog.store import Catalog
+from mcn.crystal import Crystal
+from mcn.mask import Mask, encode_rle
+from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
+
+MakeTile = Callable[..., Tile]
+MakeCrystal = Callable[..., Crystal]
+Commit = Callable[..., None]
+
+
+@pytest.fixture(scope="session")
+def make_crystal() -> MakeCrystal:
+    rle = encode_rle([Mask(3, 4, np.ones((6, 5), dtype=bool))], 48, 64)[0]
+    plain = Crystal(
+        shape="rhombic",
+        facet="euhedral_to_subhedral",
+        confidence=0.7,
+        p_rhombic=0.7,
+        p_polyhedral=0.1,
+        p_amorphous=0.1,
+        p_spherical=0.1,
+        bbox_x=3,
+        bbox_y=4,
+        bbox_w=5,
+        bbox_h=6,
+        centroid_x=5.0,
+        centroid_y=6.5,
+        touches_edge=False,
+        area_px=30,
+        equivalent_diameter_px=6.18,
+        area_um2=0.3,
+        equivalent_diameter_um=0.618,
+        major_axis_um=0.7,
+        minor_axis_um=0.6,
+        feret_max_um=0.8,
+        feret_min_um=0.5,
+        perimeter_um=2.0,
+        aspect_ratio=1.2,
+        circularity=0.9,
+        solidity=1.0,
+        orientation_deg=90.0,
+        corners=4,
+        mask_rle=rle,
+        predicted_iou=0.9,
+        stability=0.95,
+    )
+
+    def make(shape: str = "rhombic", **facts: Any) -> Crystal:
+        return dataclasses.replace(plain, shape=shape, facet=FACET_OF_SHAPE[shape], **facts)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_tile() -> MakeTile:
+    def make(name: str = "a", well: str = "A", depth_m: float = 1200.0, **facts: Any) -> Tile:
+        plain: dict[str, Any] = {
+            "uri": f"/core/well={well}/depth={depth_m}/{name}.tif",
+            "width": 64,
+            "height": 48,
+            "pixel_size_um": 0.1,
+            "pixel_size_source": "vendor",
+            "crystal_area_fraction": 0.5,
+            "segmenter": "compact@0123456789ab",
+            "classifier": "nsr@0123456789ab",
+            "scan_id": "one",
+        }
+        plain |= facts
+        return Tile(tile_id=tile_id(plain["uri"]), well=well, depth_m=depth_m, **plain)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def commit() -> Commit:
+    """Commit (tile, crystals) pairs; `n_crystals` is filled in."""
+
+    def do(catalog: Catalog, *found: tuple[Tile, Sequence[Crystal]]) -> None:
+        found = tuple(
+            (dataclasses.replace(tile, n_crystals=len(crystals)), crystals)
+            for tile, crystals in found
+        )
+        tiles = tile_table([tile for tile, _ in found])
+        catalog.commit(crystal_table(found, catalog.depth_bin_m), tiles)
+
+    return do
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    return Catalog.create(tmp_path / "catalog")
+
+
+@pytest.fixture(scope="session")
+def core(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_tile: MakeTile,
+    make_crystal: MakeCrystal,
+    commit: Commit,
+) -> Catalog:
+    """Three wells, read only: A from 1200 to 1590 m every 10 m, B without pixel size, C failed.
+
+    Of tile number n in A, crystal number k has shape (n + k) mod 4 and 1 + n/10 µm.
+    """
+    catalog = Catalog.create(tmp_path_factory.mktemp("core") / "catalog")
+    found: list[tuple[Tile, list[Crystal]]] = []
+    for n in range(40):
+        size = {"equivalent_diameter_um": 1 + n / 10}
+        crystals = [make_crystal(SHAPES[(n + k) % 4], **size) for k in range(5)]
+        found.append((make_tile(f"a{n}", "A", 1200.0 + 10 * n), crystals))
+    unknown = {"equivalent_diameter_um": None, "area_um2": None, "major_axis_um": None}
+    found.append((make_tile("b", "B 2/Ü", 20.5, pixel_size_um=None), [make_crystal(**unknown)]))
+    failed = make_tile("c", "C", -3.0, status="failed", error="empty file", width=None)
+    found.append((failed, []))
+    commit(catalog, *found)
+    return catalog

@@ -1,0 +1,135 @@
+"""Tests of `mcn.catalog.depthlog`."""
+
+from __future__ import annotations
+
+import csv
+
+import lasio
+import matplotlib.image
+import numpy as np
+import pytest
+
+from mcn.catalog.depthlog import DEPTH_LOG, depth_log, write_csv, write_las, write_png
+from mcn.catalog.store import CatalogError
+from mcn.taxonomy import SHAPES
+
+
+def refused(ask) -> str:
+    with pytest.raises(CatalogError) as told:
+        ask()
+    message = str(told.value)
+    assert "\n" not in message
+    return message
+
+
+def test_intervals_hold_their_tiles(core):
+    log = depth_log(core, "A", 100.0)
+    assert log.schema.equals(DEPTH_LOG)
+    assert log["depth_top"].to_pylist() == [1200.0, 1300.0, 1400.0, 1500.0]
+    assert log["depth_base"].to_pylist() == [1300.0, 1400.0, 1500.0, 1600.0]
+    assert log["n_tiles"].to_pylist() == [10] * 4
+    assert log["n_crystals"].to_pylist() == [50] * 4
+    assert log["crystal_area_fraction"].to_pylist() == [0.5] * 4
+    sizes = log["mean_equivalent_diameter_um"].to_numpy()
+    assert sizes == pytest.approx([1.45, 2.45, 3.45, 4.45], abs=1e-6)
+    assert log["median_equivalent_diameter_um"].to_numpy() == pytest.approx(sizes, abs=1e-6)
+    assert log["q25_equivalent_diameter_um"][0].as_py() == pytest.approx(1.2, abs=1e-6)
+    assert log["q75_equivalent_diameter_um"][0].as_py() == pytest.approx(1.7, abs=1e-6)
+
+
+def test_fractions_of_shapes_and_facets(core):
+    log = depth_log(core, "A", 10.0)
+    fractions = np.column_stack([log[f"fraction_{shape}"].to_numpy() for shape in SHAPES])
+    assert fractions.sum(axis=1) == pytest.approx(1.0)
+    assert fractions[0].tolist() == [0.4, 0.2, 0.2, 0.2]
+    euhedral = log["fraction_euhedral_to_subhedral"].to_numpy()
+    assert euhedral == pytest.approx(fractions[:, :2].sum(axis=1))
+
+
+def test_intervals_without_tiles_are_there_and_empty(catalog, make_tile, make_crystal, commit):
+    commit(
+        catalog,
+        (make_tile("a", depth_m=-7.0), [make_crystal()]),
+        (make_tile("b", depth_m=22.0), []),
+        (make_tile("c", depth_m=35.0, status="failed", crystal_area_fraction=None), []),
+    )
+    rows = depth_log(catalog, "A", 10.0).to_pylist()
+    assert [row["depth_top"] for row in rows] == [-10.0, 0.0, 10.0, 20.0]
+    assert [row["n_tiles"] for row in rows] == [1, 0, 0, 1]
+    assert [row["n_crystals"] for row in rows] == [1, 0, 0, 0]
+    assert rows[1]["fraction_rhombic"] is rows[1]["crystal_area_fraction"] is None
+    assert rows[3]["fraction_rhombic"] is None
+    assert rows[3]["crystal_area_fraction"] == 0.5
+
+
+def test_a_tile_counts_once_whatever_models_saw_it(catalog, make_tile, make_crystal, commit):
+    commit(catalog, (make_tile(), [make_crystal()] * 3))
+    commit(catalog, (make_tile(segmenter="vit_h@ffffffffffff"), [make_crystal("spherical")] * 2))
+    (row,) = depth_log(catalog, "A", 10.0).to_pylist()
+    assert (row["n_tiles"], row["n_crystals"], row["fraction_spherical"]) == (1, 2, 1.0)
+
+
+def test_step_is_chosen_from_the_tiles(core, catalog, make_tile, commit):
+    log = depth_log(core, "A")
+    assert log["depth_base"][0].as_py() - log["depth_top"][0].as_py() == 10.0
+    commit(catalog, *((make_tile(str(n), depth_m=1000.0 + 70 * n), []) for n in range(8)))
+    assert 4 <= depth_log(catalog, "A").num_rows <= 8
+    assert depth_log(core, "B 2/Ü").num_rows == 1
+
+
+def test_unknown_pixel_size_leaves_sizes_null(core):
+    (row,) = depth_log(core, "B 2/Ü").to_pylist()
+    assert row["mean_equivalent_diameter_um"] is None
+    assert row["fraction_rhombic"] == 1.0
+
+
+def test_no_log(core, catalog):
+    assert "there are 'A'" in refused(lambda: depth_log(core, "Z"))
+    assert "no tile of well 'C' could be read" in refused(lambda: depth_log(core, "C"))
+    assert "none yet" in refused(lambda: depth_log(catalog, "A"))
+    for step in (0.0, -1.0, float("nan")):
+        assert "give one above 0" in refused(lambda step=step: depth_log(core, "A", step))
+    assert "give a larger one" in refused(lambda: depth_log(core, "A", 1e-6))
+
+
+def test_las_reads_back(core, tmp_path):
+    log = depth_log(core, "A", 25.0)
+    write_las(log, "A: 7\nÜ", tmp_path / "a.las")
+    las = lasio.read(tmp_path / "a.las", encoding="utf-8")
+    assert las.well["WELL"].value == "A- 7 Ü"
+    assert las.well["NULL"].value == -999.25
+    assert (las.well["STRT"].value, las.well["STEP"].value) == (1212.5, 25.0)
+    assert las.curves["DEPT"].unit == "M"
+    assert las.curves["DMEAN"].unit == "UM"
+    assert all(curve.descr for curve in las.curves)
+    means = log["mean_equivalent_diameter_um"].to_numpy()
+    assert las["DMEAN"] == pytest.approx(means, rel=1e-6)
+    assert las["FRHOM"] == pytest.approx(log["fraction_rhombic"].to_numpy(), rel=1e-6)
+
+
+def test_las_writes_the_null_value(core, tmp_path):
+    write_las(depth_log(core, "B 2/Ü"), "B 2/Ü", tmp_path / "b.las")
+    assert "-999.25" in (tmp_path / "b.las").read_text().partition("~ASCII")[2]
+    assert np.isnan(lasio.read(tmp_path / "b.las")["DMEAN"]).all()
+
+
+def test_csv_and_png(core, tmp_path):
+    log = depth_log(core, "A")
+    write_csv(log, tmp_path / "a.csv")
+    with open(tmp_path / "a.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == DEPTH_LOG.names
+    assert len(rows) == log.num_rows
+    write_png(log, "A", tmp_path / "a.png")
+    assert matplotlib.image.imread(tmp_path / "a.png").std() > 0.1
+
+
+def test_files_that_cannot_be_written(core, tmp_path):
+    log = depth_log(core, "A")
+    nowhere = tmp_path / "nowhere"
+    for write in (
+        lambda: write_csv(log, nowhere / "a.csv"),
+        lambda: write_las(log, "A", nowhere / "a.las"),
+        lambda: write_png(log, "A", nowhere / "a.png"),
+    ):
+        assert str(nowhere) in refused(write)

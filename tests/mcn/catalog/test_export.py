@@ -1,0 +1,111 @@
+"""Tests of `mcn.catalog.export`."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from pycocotools.coco import COCO
+from skimage.draw import polygon2mask
+
+from mcn.catalog.export import _outline, export
+from mcn.catalog.query import query
+from mcn.catalog.schema import CRYSTALS
+from mcn.catalog.store import CatalogError
+from mcn.mask import encode_rle, masks_from_labels
+from mcn.taxonomy import SHAPES
+
+
+def test_coco_loads_and_its_masks_decode(core, tmp_path):
+    out = tmp_path / "a.json"
+    assert export(core, out, "coco", ["A"], (1200.0, 1230.0)) == 20
+    coco = COCO(out)
+    assert [row["name"] for row in coco.loadCats(coco.getCatIds())] == list(SHAPES)
+    assert len(coco.getImgIds()) == 4
+    assert coco.loadImgs(1)[0]["file_name"].endswith("a0.tif")
+    annotations = coco.loadAnns(coco.getAnnIds())
+    assert len(annotations) == 20
+    for one in annotations[:3]:
+        mask = coco.annToMask(one)
+        assert mask.shape == (48, 64)
+        assert mask.sum() == one["area"] == 30
+        x, y, w, h = one["bbox"]
+        assert mask[y : y + h, x : x + w].sum() == 30
+
+
+def test_coco_keeps_tiles_without_crystals_and_leaves_out_failed_ones(core, tmp_path):
+    export(core, tmp_path / "c.json", "coco", ["C"])
+    written = json.loads((tmp_path / "c.json").read_text())
+    assert written["images"] == written["annotations"] == []
+
+
+def test_coco_has_one_image_a_tile_of_several_models(
+    catalog, make_tile, make_crystal, commit, tmp_path
+):
+    commit(catalog, (make_tile(), [make_crystal()]), (make_tile("none"), []))
+    commit(catalog, (make_tile(segmenter="vit_h@ffffffffffff"), [make_crystal()]))
+    assert export(catalog, tmp_path / "c.json") == 2
+    assert len(json.loads((tmp_path / "c.json").read_text())["images"]) == 2
+
+
+def test_geojson_outlines_crystals(core, tmp_path):
+    assert export(core, tmp_path / "a.geojson", "geojson", ["B 2/Ü"]) == 1
+    written = json.loads((tmp_path / "a.geojson").read_text())
+    (feature,) = written["features"]
+    ring = np.array(feature["geometry"]["coordinates"][0])
+    assert ring.min(axis=0).tolist() == [3.0, 4.0]
+    assert ring.max(axis=0).tolist() == [8.0, 10.0]
+    assert ring[0].tolist() == ring[-1].tolist()
+    assert feature["properties"]["well"] == "B 2/Ü"
+    assert feature["properties"]["uri"].endswith("b.tif")
+    assert "mask_rle" not in feature["properties"]
+
+
+@given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))))
+def test_outline_covers_the_mask(pixels):
+    masks = masks_from_labels(pixels.astype(np.uint8))
+    if not masks:
+        return
+    geometry = _outline(encode_rle(masks, *pixels.shape)[0])
+    polygons = geometry["coordinates"]
+    if geometry["type"] == "Polygon":
+        polygons = [polygons]
+    drawn = np.zeros(pixels.shape, dtype=int)
+    for outer, *holes in polygons:
+        for sign, rings in ((1, [outer]), (-1, holes)):
+            for ring in rings:
+                assert ring[0] == ring[-1]
+                assert len(ring) >= 4
+                rows_columns = np.array(ring)[:, ::-1] - 0.5
+                drawn += sign * polygon2mask(pixels.shape, rows_columns)
+    assert np.array_equal(drawn > 0, pixels)
+
+
+def test_csv_and_parquet_are_the_query(core, tmp_path):
+    assert export(core, tmp_path / "a.parquet", "parquet") == 201
+    assert pq.read_table(tmp_path / "a.parquet").equals(query(core))
+    assert export(core, tmp_path / "a.csv", "csv", depth=(None, 100.0)) == 1
+    with open(tmp_path / "a.csv", newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert list(row) == CRYSTALS.names
+
+
+def test_no_export_leaves_no_file(core, tmp_path):
+    def refused(*arguments) -> str:
+        with pytest.raises(CatalogError) as told:
+            export(core, *arguments)
+        assert "\n" not in str(told.value)
+        return str(told.value)
+
+    assert "there are coco, csv, parquet, geojson" in refused(tmp_path / "a", "shapefile")
+    assert "no well 'Z'" in refused(tmp_path / "a", "coco", ["Z"])
+    assert "no well 'Z'" in refused(tmp_path / "a", "csv", ["Z"])
+    assert "that is a folder" in refused(tmp_path)
+    assert "cannot be written" in refused(tmp_path / "nowhere" / "a")
+    assert list(tmp_path.iterdir()) == []

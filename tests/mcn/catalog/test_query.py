@@ -1,0 +1,188 @@
+"""Tests of `mcn.catalog.query`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcn.catalog.dataset import files
+from mcn.catalog.query import Selection, parse_depth, pieces_of, query, sql
+from mcn.catalog.schema import CRYSTALS
+from mcn.catalog.store import Catalog, CatalogError
+from mcn.taxonomy import SHAPES
+
+
+def refused(ask) -> str:
+    with pytest.raises(CatalogError) as told:
+        ask()
+    message = str(told.value)
+    assert "\n" not in message
+    return message
+
+
+def test_query_by_well_depth_and_shape(core):
+    answer = query(core, ["A"], (1200.0, 1250.0), ["rhombic"])
+    assert answer.schema.equals(CRYSTALS)
+    assert {*answer["well"].to_pylist()} == {"A"}
+    assert {*answer["shape"].to_pylist()} == {"rhombic"}
+    depths = answer["depth_m"].to_pylist()
+    assert (min(depths), max(depths)) == (1200.0, 1250.0)
+    everything = query(core).to_pylist()
+    expected = [
+        row
+        for row in everything
+        if row["well"] == "A" and row["depth_m"] <= 1250 and row["shape"] == "rhombic"
+    ]
+    assert answer.to_pylist() == expected
+
+
+def test_empty_answers_keep_their_columns(core):
+    for answer in (query(core, ["A"], (5000.0, None)), query(core, ["C"]), query(core, limit=0)):
+        assert answer.num_rows == 0
+        assert answer.schema.equals(CRYSTALS)
+
+
+def test_open_ranges_and_several_wells(core):
+    assert query(core, depth=(None, 100.0))["well"].to_pylist() == ["B 2/Ü"]
+    assert query(core, depth=(1590.0, None)).num_rows == 5
+    assert query(core, ["A", "B 2/Ü", "C"]).num_rows == 201
+
+
+def test_answers_are_in_order_whatever_the_pieces(core, monkeypatch):
+    whole = query(core)
+    keys = [(row["well"], row["depth_m"], row["crystal_id"]) for row in whole.to_pylist()]
+    assert keys == sorted(keys)
+    monkeypatch.setattr("mcn.catalog.query._PIECE_ROWS", 7)
+    pieces = list(pieces_of(core))
+    assert len(pieces) > 3
+    assert query(core).equals(whole)
+    for limit in (1, 7, 8, 200, 500):
+        assert query(core, limit=limit).equals(whole.slice(0, limit))
+
+
+def test_files_of_other_partitions_are_left_alone(core, tmp_path):
+    table = core.crystals()
+    assert files(table).num_rows == 5
+    assert files(table, ["A"], (1200.0, 1250.0)).num_rows == 1
+    assert files(table, ["A"], (1291.0, 1299.0)).num_rows == 0
+    assert files(table, ["C"]).num_rows == 0
+
+
+def test_data_files_not_asked_for_may_even_be_gone(tmp_path, make_tile, make_crystal, commit):
+    catalog = Catalog.create(tmp_path / "c")
+    for well, depth in (("A", 10.0), ("A", 510.0), ("B", 10.0)):
+        commit(catalog, (make_tile(well=well, depth_m=depth), [make_crystal()]))
+    for file in Path(catalog.uri, "crystals", "well=A", "depth_bin=0").iterdir():
+        file.unlink()
+    assert query(catalog, ["A"], (500.0, 600.0)).num_rows == 1
+    assert sql(catalog, "SELECT * FROM crystals WHERE well = 'B'").num_rows == 1
+    assert "verify" in refused(lambda: query(catalog, ["A"]))
+
+
+def test_unknown_names_say_what_there_is(core):
+    assert "did you mean 'B 2/Ü'?" in refused(lambda: query(core, ["B 2/U"]))
+    assert "there are 'A', 'B 2/Ü', 'C'" in refused(lambda: query(core, ["Nowhere"]))
+    assert "did you mean 'rhombic'" in refused(lambda: query(core, shapes=["rhombus"]))
+    assert "a limit of -1" in refused(lambda: query(core, limit=-1))
+
+
+def test_question_to_an_empty_catalogue(catalog):
+    assert query(catalog).num_rows == 0
+    assert sql(catalog, "SELECT count(*) AS n FROM crystals").to_pylist() == [{"n": 0}]
+    assert "there are none yet" in refused(lambda: query(catalog, ["A"]))
+
+
+def test_sql_sees_crystals_and_tiles(core):
+    counted = sql(core, "SELECT shape, count(*) AS n FROM crystals GROUP BY 1").to_pylist()
+    assert {row["shape"] for row in counted} == {*SHAPES}
+    assert sum(row["n"] for row in counted) == 201
+    failed = sql(core, "SELECT error FROM tiles WHERE status = 'failed'")
+    assert failed.to_pylist() == [{"error": "empty file"}]
+    pivoted = sql(core, "PIVOT crystals ON shape USING count(*) GROUP BY well")
+    assert pivoted.num_rows == 2
+    assert sql(core, "EXPLAIN SELECT 1").num_rows == 1
+
+
+def test_sql_names_of_a_join_are_distinct(core):
+    names = sql(core, "SELECT t.well, c.well, c.* FROM tiles t JOIN crystals c USING (tile_id)")
+    assert len({*names.column_names}) == len(names.column_names)
+    assert names.column_names[:2] == ["well", "well_1"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT * FROM '{file}'",
+        "SELECT * FROM read_csv('{file}')",
+        "SELECT * FROM read_text('{file}')",
+        "SELECT * FROM glob('{folder}/*')",
+        "SELECT * FROM secret",
+        "COPY crystals TO '{folder}/out.csv'",
+        "COPY (SELECT 1) TO '{folder}/out.csv'",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{folder}/out.csv'",
+        "ATTACH '{folder}/out.db'",
+        "EXPORT DATABASE '{folder}'",
+        "INSTALL httpfs",
+        "LOAD '{folder}/extension'",
+        "SET enable_external_access = true",
+        "CREATE TABLE mine AS SELECT 1",
+        "DROP VIEW crystals",
+        "DELETE FROM crystals",
+        "CALL pragma_version()",
+        "PRAGMA version",
+        "SELECT 1; SELECT 2",
+        "",
+        "-- nothing",
+        "SELEC 1",
+        "SELECT nothing FROM crystals",
+        "SELECT 'a'::INT",
+    ],
+)
+def test_sql_can_read_and_write_nothing_else(core, tmp_path, text):
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\n1\n")
+    message = refused(lambda: sql(core, text.format(file=secret, folder=tmp_path)))
+    assert message.startswith("SQL: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
+    assert sql(core, "SELECT count(*) AS n FROM crystals").to_pylist() == [{"n": 201}]
+
+
+def test_selection_by_model(core):
+    assert query(core, segmenter="nobody@000000000000").num_rows == 0
+    pieces = pieces_of(core, Selection(classifier="nsr@0123456789ab"))
+    assert sum(piece.num_rows for piece in pieces) == 201
+
+
+@pytest.mark.parametrize(
+    ("text", "depth"),
+    [
+        ("1200:1250", (1200.0, 1250.0)),
+        (":1250", (None, 1250.0)),
+        ("1200:", (1200.0, None)),
+        ("-20.5:-3", (-20.5, -3.0)),
+        (" 5 : 5 ", (5.0, 5.0)),
+    ],
+)
+def test_depth_ranges(text, depth):
+    assert parse_depth(text) == depth
+
+
+@pytest.mark.parametrize("text", ["", ":", "1200", "a:b", "1:2:3", "nan:1", "1:inf", "12OO:"])
+def test_no_depth_range(text):
+    assert "write it as 1200:1250" in refused(lambda: parse_depth(text))
+
+
+def test_reversed_depth_range():
+    assert "1200:1250" in refused(lambda: parse_depth("1250:1200"))
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_a_range_or_a_typed_error(text):
+    try:
+        low, high = parse_depth(text)
+    except CatalogError:
+        return
+    assert low is None or high is None or low <= high
