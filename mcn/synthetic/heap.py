@@ -111,7 +111,7 @@ class Heap:
         """
         from skimage import measure
 
-        pieces: NDArray[np.integer] = measure.label(  # type: ignore[no-untyped-call]
+        pieces: NDArray[np.integer] = measure.label(
             self.owner, background=0, connectivity=1
         )
         areas = np.bincount(pieces.ravel())

@@ -11,8 +11,7 @@ from PIL import Image
 from mcn.analyzer import Analyzer
 from mcn.catalog.schema import CRYSTALS, TILES
 from mcn.manifest import read_manifest
-from mcn.micrograph import Limits
-from mcn.picture import DEFAULT_LIMITS
+from mcn.micrograph import DEFAULT_LIMITS, Limits
 from mcn.source import find_tiles
 from pipelines import rows
 from pipelines.scan import Models

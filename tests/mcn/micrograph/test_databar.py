@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from mcn.databar import find_data_bar
+from mcn.micrograph.databar import find_data_bar
 from mcn.synthetic.renderer import random_settings, render_tile
 
-EMPS = Path(__file__).resolve().parents[3] / "shared" / "data" / "emps-train" / "images"
+EMPS = Path(__file__).resolve().parents[4] / "shared" / "data" / "emps-train" / "images"
 
 # By eye: strips over the whole width with a ground of their own. Text written over the
 # specimen and bars over a part of the width are not listed, nor is one black bar under a

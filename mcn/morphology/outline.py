@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mcn.maskstack import MaskStack
-from mcn.polygons import Polygons
+from mcn.morphology.maskstack import MaskStack
+from mcn.morphology.polygons import Polygons
 
 _FAR: Final = 2**40
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcn.mask import Mask
-from mcn.maskstack import MaskStack, stack_masks
-from mcn.outline import trace_hulls, trace_outlines
-from mcn.polygons import count_corners, feret_diameters, lattice_areas
+from mcn.morphology.maskstack import MaskStack, stack_masks
+from mcn.morphology.outline import trace_hulls, trace_outlines
+from mcn.morphology.polygons import count_corners, feret_diameters, lattice_areas
 
 _PIXEL_AXIS: Final = 4 / math.sqrt(12)
 """Axis length of a single pixel as a unit square, in pixels."""
@@ -62,7 +62,7 @@ class Measures:
         of no meaning at an aspect ratio near 1.
     corners : int
         Vertices of the outline after simplification to within 7 % of the equivalent
-        diameter, but not below one pixel (see `mcn.polygons.count_corners`): 3 for a
+        diameter, but not below one pixel (see `mcn.morphology.polygons.count_corners`): 3 for a
         triangle, 4 for a rhomb, 6 for a hexagon, 8 or so for a disc.
 
     References

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mcn.errors import McnError
 from mcn.micrograph import Limits, Micrograph, MicrographError, decode_micrograph, read_micrograph
-from mcn.picture import DEFAULT_LIMITS
+from mcn.micrograph.picture import DEFAULT_LIMITS
 
 RNG = np.random.default_rng(7)
 GREY = np.clip(np.cumsum(RNG.normal(0, 8, (60, 90)), axis=1) + 120, 0, 255).astype(np.uint8)

@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mcn.databar import find_data_bar
 from mcn.errors import McnError
-from mcn.picture import (
+from mcn.micrograph.databar import find_data_bar
+from mcn.micrograph.picture import (
     DEFAULT_LIMITS,
     Limits,
     Picture,
@@ -22,7 +22,7 @@ from mcn.picture import (
     decode_picture,
     note_text,
 )
-from mcn.pixelsize import find_pixel_size, find_scan_height
+from mcn.micrograph.pixelsize import find_pixel_size, find_scan_height
 
 __all__ = ["Limits", "Micrograph", "MicrographError", "decode_micrograph", "read_micrograph"]
 

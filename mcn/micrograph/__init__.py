@@ -1,0 +1,21 @@
+"""An SEM image with its pixel size: reading files, vendor metadata, data bar."""
+
+from mcn.micrograph.picture import DEFAULT_LIMITS, Limits, note_text
+from mcn.micrograph.reading import (
+    Micrograph,
+    MicrographError,
+    decode_micrograph,
+    read_micrograph,
+    read_sidecar,
+)
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "Limits",
+    "Micrograph",
+    "MicrographError",
+    "decode_micrograph",
+    "note_text",
+    "read_micrograph",
+    "read_sidecar",
+]
