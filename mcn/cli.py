@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import click
 import typer
 
 from mcn.errors import McnError
@@ -49,34 +48,19 @@ Depth = Annotated[
 def main() -> NoReturn:
     """Run the command line: exit 0 on success, 1 when something failed, 2 on bad usage."""
     words = sys.argv[1:]
-    debug = "--debug" in words
-    sys.exit(_run([word for word in words if word != "--debug"], debug))
-
-
-def _run(words: list[str], debug: bool) -> int:
     try:
-        app(words, standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        say("stopped")
-        return 130
+        app([word for word in words if word != "--debug"])
     except BrokenPipeError:
         sys.stderr.close()
-        return 1
     except Exception as error:
-        if debug:
+        if "--debug" in words:
             raise
         if isinstance(error, McnError):
             say(f"error: {error}")
         else:
             reason = " ".join(str(error).split()) or "no reason given"
             say(f"error: {type(error).__name__}: {reason} (--debug shows where)")
-        return 1
-    return 0
+    sys.exit(1)
 
 
 @app.callback()
