@@ -62,13 +62,12 @@ def overlay_figure(
     axes = figure.add_axes((0, 0, 1, inches[0] * height / width / figure.get_figheight()))
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
     axes.set_axis_off()
-    thin = max(0.6, min(1.1, inches[0] / 9))
     handles = []
     for shape in SHAPES:
         chosen = [crystal for crystal in crystals if crystal.shape == shape]
         outlines = [line for crystal in chosen for line in _outlines(crystal)]
         colour = SHAPE_COLOURS[shape]
-        axes.add_collection(LineCollection(outlines, colors=colour, linewidths=thin))
+        axes.add_collection(LineCollection(outlines, colors=colour, linewidths=1.1))
         handles.append(Line2D([], [], color=colour, linewidth=3, label=f"{shape} ({len(chosen)})"))
     _scale_bar(axes, width, height, pixel_size_um)
     axes.set_xlim(-0.5, width - 0.5)

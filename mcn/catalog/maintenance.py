@@ -46,7 +46,8 @@ _REPEATED_TILES = """
 """
 _MOVED_TILES = """
     SELECT count(*) FROM (
-        SELECT tile_id FROM tiles GROUP BY tile_id HAVING count(DISTINCT well) > 1
+        SELECT tile_id FROM tile_rows
+        GROUP BY tile_id, segmenter, classifier HAVING count(DISTINCT well) > 1
     )
 """
 _INCOMPLETE_TILES = """

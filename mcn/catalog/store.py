@@ -7,6 +7,7 @@ atomic and each reading a snapshot; the data files are plain Parquet.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from mcn.catalog.dataset import files
 from mcn.catalog.query import question
@@ -276,23 +277,26 @@ def _make(uri: str, depth_bin_m: float) -> None:
         raise CatalogError(f"{uri}: depth bins of {depth_bin_m} m; give a width above 0")
     _refuse_other_content(uri)
     for name, schema in _SCHEMAS.items():
-        DeltaTable.create(
-            f"{uri}/{name}",
-            schema,
-            mode="ignore",
-            partition_by=_PARTITIONS[name],
-            configuration={
-                "mcn.format": str(FORMAT),
-                "mcn.depth_bin_m": repr(float(depth_bin_m)),
-                "delta.dataSkippingStatsColumns": _STATISTICS[name],
-            },
-            storage_options=log_options(uri),
-            raise_if_key_not_exists=False,
-        )
+        # Losing the race to another process that makes the same table is no failure.
+        with suppress(CommitFailedError):
+            DeltaTable.create(
+                f"{uri}/{name}",
+                schema,
+                mode="ignore",
+                partition_by=_PARTITIONS[name],
+                configuration={
+                    "mcn.format": str(FORMAT),
+                    "mcn.depth_bin_m": repr(float(depth_bin_m)),
+                    "delta.dataSkippingStatsColumns": _STATISTICS[name],
+                },
+                storage_options=log_options(uri),
+                raise_if_key_not_exists=False,
+            )
 
 
 def _refuse_other_content(uri: str) -> None:
     file_system, path = fsspec.url_to_fs(uri)
+    file_system.invalidate_cache()
     if file_system.isfile(path):
         raise CatalogError(f"{uri}: that is a file; a catalogue needs a folder of its own")
     try:

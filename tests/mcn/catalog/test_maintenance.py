@@ -1,0 +1,109 @@
+"""Tests of `mcn.catalog.maintenance`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from deltalake import write_deltalake
+
+from mcn.catalog.maintenance import compact, info, vacuum, verify
+from mcn.catalog.query import query
+from mcn.catalog.schema import crystal_table, tile_table
+
+
+@pytest.fixture
+def crumbs(catalog, make_tile, make_crystal, commit):
+    """A catalogue of eight commits into two bins of one well."""
+    for number in range(8):
+        tile = make_tile(str(number), "A 1", 100.0 * (number % 2) + number)
+        commit(catalog, (tile, [make_crystal()] * 3))
+    return catalog
+
+
+def files_of(catalog) -> list[Path]:
+    return sorted(Path(catalog.uri, "crystals").glob("well=*/**/*.parquet"))
+
+
+def test_info_counts_what_is_visible(core):
+    told = info(core)
+    assert json.loads(json.dumps(told)) == told
+    assert (told["tiles"], told["tiles_ok"], told["tiles_failed"]) == (42, 41, 1)
+    assert told["crystals"] == 201
+    assert (told["depth_min_m"], told["depth_max_m"]) == (-3.0, 1590.0)
+    assert [(well["well"], well["crystals"]) for well in told["wells"]] == [
+        ("A", 200),
+        ("B 2/Ü", 1),
+        ("C", 0),
+    ]
+    assert [model["segmenter"] for model in told["models"]] == ["compact@0123456789ab"]
+    assert told["versions"] == {"tiles": 1, "crystals": 1}
+    assert told["bytes"] > 0
+
+
+def test_info_of_an_empty_catalogue(catalog):
+    told = info(catalog)
+    assert (told["tiles"], told["crystals"], told["depth_min_m"]) == (0, 0, None)
+    assert told["wells"] == told["models"] == []
+
+
+def test_compaction_keeps_every_row_and_vacuum_the_present_files(crumbs):
+    before = query(crumbs)
+    told = compact(crumbs)
+    assert (told["files_before"], told["files_after"]) == (16, 3)
+    assert query(crumbs).equals(before)
+    assert compact(crumbs)["files_after"] == 3
+
+    assert vacuum(crumbs) == []
+    gone = vacuum(crumbs, 0, dry_run=True)
+    assert len(gone) == 16
+    assert len(files_of(crumbs)) == 8 + 2
+    assert sorted(vacuum(crumbs, 0)) == sorted(gone)
+    assert len(files_of(crumbs)) == 2
+    assert query(crumbs).equals(before)
+    assert verify(crumbs).ok
+
+
+def test_verify_counts_files_and_rows(crumbs):
+    report = verify(crumbs)
+    assert report.ok
+    assert (report.files, report.rows, report.orphan_crystals) == (16, 32, 0)
+    assert json.loads(json.dumps(report.as_dict()))["ok"] is True
+
+
+def test_verify_names_damaged_and_missing_files(crumbs):
+    missing, cut, swapped, *_ = files_of(crumbs)
+    missing.unlink()
+    cut.write_bytes(cut.read_bytes()[:500])
+    swapped.write_bytes(next(Path(crumbs.uri, "tiles").rglob("*.parquet")).read_bytes())
+    report = verify(crumbs)
+    assert not report.ok
+    told = dict(line.split(": ", 1) for line in report.problems)
+    names = {str(path.relative_to(crumbs.uri)) for path in (missing, cut, swapped)}
+    assert {*told} == names
+    assert "has no column" in told[str(swapped.relative_to(crumbs.uri))]
+    assert all("\n" not in line for line in report.problems)
+
+
+def test_verify_finds_broken_guarantees(catalog, make_tile, make_crystal, commit):
+    commit(catalog, (make_tile(uri="/a.tif"), [make_crystal()]))
+    moved = make_tile(uri="/a.tif", well="B")
+    commit(catalog, (moved, [make_crystal()]))
+    lost = tile_table([make_tile("lost", n_crystals=2)])
+    for _ in range(2):
+        write_deltalake(f"{catalog.uri}/tiles", lost, mode="append")
+    report = verify(catalog)
+    assert report.problems == [
+        "1 tile rows are there twice",
+        "1 tiles are in more than one well",
+        "1 tiles have other crystals than their row counts",
+    ]
+
+
+def test_verify_finds_crystals_in_another_bin(catalog, make_tile, make_crystal):
+    tile = make_tile(depth_m=150.0, n_crystals=1)
+    misplaced = crystal_table([(tile, [make_crystal()])], depth_bin_m=40.0)
+    write_deltalake(f"{catalog.uri}/crystals", misplaced, mode="append")
+    (problem,) = verify(catalog).problems
+    assert "outside its bin of 120 m" in problem

@@ -1,0 +1,128 @@
+"""Tests of `mcn.catalog.storage`: catalogues in S3, on moto's server."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from mcn.catalog.depthlog import depth_log
+from mcn.catalog.maintenance import compact, info, vacuum, verify
+from mcn.catalog.query import query, sql
+from mcn.catalog.storage import log_options
+from mcn.catalog.store import Catalog, CatalogError
+
+WELLS = ("100%", "Ünï/7")
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(endpoint, monkeypatch):
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="cores")
+    return client
+
+
+def test_a_catalogue_lives_in_s3(s3, make_tile, make_crystal, commit):
+    catalog = Catalog.open_or_create("s3://cores/first catalogue/")
+    assert Catalog.open("s3://cores/first catalogue") == catalog
+    for depth in (50.0, 60.0, 150.0):
+        tiles = [make_tile(well=well, depth_m=depth) for well in WELLS]
+        commit(catalog, *((tile, [make_crystal()] * 2) for tile in tiles))
+    assert query(catalog, ["100%"], (0.0, 100.0))["depth_m"].to_pylist() == [50.0] * 2 + [60.0] * 2
+    assert sql(catalog, "SELECT count(*) AS n FROM crystals").to_pylist() == [{"n": 12}]
+    assert info(catalog)["crystals"] == 12
+    assert depth_log(catalog, "Ünï/7", 100.0)["n_crystals"].to_pylist() == [4, 2]
+    assert verify(catalog).ok
+    assert compact(catalog)["files_after"] == 2 + 4
+    assert len(vacuum(catalog, 0)) == 6 + 4
+    assert verify(catalog).ok
+    assert query(catalog).num_rows == 12
+
+
+def test_writers_at_once_lose_nothing_in_s3(s3, make_tile, make_crystal, commit):
+    def write(writer: int) -> None:
+        catalog = Catalog.open_or_create("s3://cores/shared")
+        for number in range(2):
+            commit(catalog, (make_tile(f"{writer}-{number}"), [make_crystal()]))
+
+    with ThreadPoolExecutor(2) as writers:
+        for done in [writers.submit(write, writer) for writer in range(2)]:
+            done.result()
+    catalog = Catalog.open("s3://cores/shared")
+    assert query(catalog).num_rows == 4
+    assert verify(catalog).ok
+
+
+def test_s3_errors_are_one_line(s3, monkeypatch):
+    def refused(ask) -> str:
+        with pytest.raises(CatalogError) as told:
+            ask()
+        assert "\n" not in str(told.value)
+        return str(told.value)
+
+    assert "the bucket does not exist" in refused(lambda: Catalog.open("s3://nowhere/c"))
+    assert "the bucket does not exist" in refused(lambda: Catalog.open_or_create("s3://nowhere/c"))
+    assert "no crystal catalogue is there" in refused(lambda: Catalog.open("s3://cores/empty"))
+    s3.put_object(Bucket="cores", Key="tiles-of-a-core/a.tif", Body=b"x")
+    message = refused(lambda: Catalog.open_or_create("s3://cores/tiles-of-a-core"))
+    assert "holds something else (a.tif)" in message
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    assert "nobody" in refused(lambda: Catalog.open("s3://cores/c"))
+
+
+def test_an_object_store_that_is_not_there(s3, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    with pytest.raises(CatalogError, match="cannot be reached; check AWS_ENDPOINT_URL"):
+        Catalog.open("s3://cores/c")
+
+
+def test_settings_come_from_fsspec_environment_and_profile(tmp_path, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    assert log_options("/local") == {}
+    assert "aws_access_key_id" not in log_options("s3://b/c")
+    assert log_options("s3://b/c")["aws_region"] == "eu-north-1"
+
+    lines = ("[lab]", "aws_access_key_id = a", "aws_secret_access_key = b")
+    (tmp_path / "credentials").write_text("\n".join(lines))
+    (tmp_path / "config").write_text("[profile lab]\nendpoint_url = http://lab:9000\n")
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    options = log_options("s3://b/c")
+    assert options["aws_access_key_id"] == "a"
+    assert options["aws_endpoint_url"] == "http://lab:9000"
+    assert options["aws_allow_http"] == "true"
+
+    monkeypatch.setattr(
+        "fsspec.config.conf",
+        {"s3": {"key": "k", "secret": "s", "endpoint_url": "https://ceph"}},
+    )
+    options = log_options("s3://b/c")
+    assert (options["aws_access_key_id"], options["aws_endpoint_url"]) == ("k", "https://ceph")
+    assert options["aws_allow_http"] == "false"

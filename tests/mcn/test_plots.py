@@ -1,0 +1,173 @@
+"""Tests of `mcn.plots`, by the colours of the pictures."""
+
+from __future__ import annotations
+
+import io
+
+import matplotlib.image
+import numpy as np
+import pyarrow as pa
+import pytest
+from matplotlib.colors import to_rgb
+
+from mcn.crystal import Crystal
+from mcn.mask import encode_rle, masks_from_labels
+from mcn.plots import SHAPE_COLOURS, depth_log_figure, overlay_figure
+from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
+
+
+def crystals_of(labels: np.ndarray, shapes: list[str]) -> list[Crystal]:
+    masks = masks_from_labels(labels)
+    return [
+        Crystal(
+            shape=shape,
+            facet=FACET_OF_SHAPE[shape],
+            confidence=1.0,
+            **{f"p_{name}": float(name == shape) for name in SHAPES},
+            bbox_x=mask.x,
+            bbox_y=mask.y,
+            bbox_w=mask.pixels.shape[1],
+            bbox_h=mask.pixels.shape[0],
+            centroid_x=0.0,
+            centroid_y=0.0,
+            touches_edge=False,
+            area_px=int(mask.pixels.sum()),
+            equivalent_diameter_px=1.0,
+            area_um2=None,
+            equivalent_diameter_um=None,
+            major_axis_um=None,
+            minor_axis_um=None,
+            feret_max_um=None,
+            feret_min_um=None,
+            perimeter_um=None,
+            aspect_ratio=1.0,
+            circularity=1.0,
+            solidity=1.0,
+            orientation_deg=0.0,
+            corners=4,
+            mask_rle=rle,
+            predicted_iou=1.0,
+            stability=1.0,
+        )
+        for mask, rle, shape in zip(masks, encode_rle(masks, *labels.shape), shapes, strict=True)
+    ]
+
+
+def drawn(figure) -> np.ndarray:
+    """The picture (H, W, 3), 0 to 1."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    file.seek(0)
+    return matplotlib.image.imread(file)[..., :3]
+
+
+def near(picture: np.ndarray, colour: str) -> np.ndarray:
+    return np.abs(picture - to_rgb(colour)).max(axis=-1) < 0.08
+
+
+def tinted(picture: np.ndarray, shape: str) -> np.ndarray:
+    """Pixels whose tint is nearest the shape's colour, however thin the line is."""
+    tint = picture - picture.min(axis=-1, keepdims=True)
+    colours = np.array([to_rgb(SHAPE_COLOURS[name]) for name in SHAPES])
+    colours -= colours.min(axis=-1, keepdims=True)
+    colours /= np.linalg.norm(colours, axis=-1, keepdims=True)
+    nearest = (tint @ colours.T).argmax(axis=-1)
+    return (tint.max(axis=-1) > 0.15) & (nearest == SHAPES.index(shape))
+
+
+def texts(figure) -> str:
+    return " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
+
+
+def test_outlines_lie_on_the_crystals_in_the_colour_of_their_shape():
+    labels = np.zeros((600, 800), dtype=np.uint16)
+    for number, (x, y) in enumerate([(100, 100), (500, 100), (100, 350), (500, 350)], start=1):
+        labels[y : y + 150, x : x + 200] = number
+    grey = np.full(labels.shape, 90, dtype=np.uint8)
+    figure = overlay_figure(grey, crystals_of(labels, list(SHAPES)), 0.05, "A, 1200 m")
+    picture = drawn(figure)
+    assert picture.shape[1] == 800
+    body = picture[-600:]
+    for shape, (x, y) in zip(SHAPES, [(100, 100), (500, 100), (100, 350), (500, 350)], strict=True):
+        rows, columns = np.nonzero(tinted(body, shape))
+        assert rows.size > 500
+        assert abs(rows.min() - y) <= 3
+        assert abs(rows.max() - (y + 150)) <= 3
+        assert abs(columns.min() - x) <= 3
+        assert abs(columns.max() - (x + 200)) <= 3
+    labelled = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labelled == [f"{shape} (1)" for shape in SHAPES]
+
+
+def test_of_crystals_that_touch_both_outlines_show():
+    labels = np.ones((400, 400), dtype=np.uint16)
+    labels[:, 200:] = 2
+    grey = np.zeros(labels.shape, dtype=np.uint8)
+    picture = drawn(overlay_figure(grey, crystals_of(labels, ["rhombic", "spherical"]), 1.0))
+    middle = picture[-300:-100, 190:210]
+    assert tinted(middle, "rhombic").any()
+    assert tinted(middle, "spherical").any()
+
+
+@pytest.mark.parametrize(
+    ("pixel_size_um", "label", "long"),
+    [(0.05, "5 µm", 100), (0.002, "200 nm", 100), (None, "100 px", 100), (3.0, "200 µm", 67)],
+)
+def test_scale_bar_is_as_long_as_it_says(pixel_size_um, label, long):
+    grey = np.full((400, 600), 90, dtype=np.uint8)
+    figure = overlay_figure(grey, [], pixel_size_um)
+    assert label in texts(figure)
+    white = near(drawn(figure)[-400:], "white")
+    assert abs(white[300:].sum(axis=1).max() - long) <= 3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20, 30), (50, 2000), (5000, 400)])
+def test_any_size_of_picture_is_drawn(size):
+    picture = drawn(overlay_figure(np.zeros(size, dtype=np.uint8), [], 0.1))
+    assert picture.size
+
+
+def a_log(**columns) -> pa.Table:
+    plain = {
+        "depth_top": [1200.0, 1210.0, 1220.0],
+        "depth_base": [1210.0, 1220.0, 1230.0],
+        "n_tiles": [1, 0, 1],
+        "n_crystals": [4, 0, 4],
+        "fraction_rhombic": [1.0, None, 0.0],
+        "fraction_polyhedral": [0.0, None, 0.0],
+        "fraction_amorphous": [0.0, None, 0.0],
+        "fraction_spherical": [0.0, None, 1.0],
+        "fraction_euhedral_to_subhedral": [1.0, None, 0.0],
+        "mean_equivalent_diameter_um": [2.0, None, 3.0],
+        "q25_equivalent_diameter_um": [1.0, None, 2.0],
+        "median_equivalent_diameter_um": [2.0, None, 3.0],
+        "q75_equivalent_diameter_um": [3.0, None, 4.0],
+        "crystal_area_fraction": [0.5, None, 0.6],
+    }
+    return pa.table(plain | columns)
+
+
+def test_depth_runs_downwards_and_gaps_stay_empty():
+    figure = depth_log_figure(a_log(), "A 1")
+    top, base = figure.axes[0].get_ylim()
+    assert (top, base) == (1230.0, 1200.0)
+    picture = drawn(figure)
+    track = picture[:, : picture.shape[1] // 3]
+    rhombic = np.nonzero(near(track, SHAPE_COLOURS["rhombic"]).sum(axis=1) > 100)[0]
+    spherical = np.nonzero(near(track, SHAPE_COLOURS["spherical"]).sum(axis=1) > 100)[0]
+    assert rhombic.max() < spherical.min()
+    gap = spherical.min() - rhombic.max()
+    assert gap == pytest.approx(len(rhombic), rel=0.1)
+    assert figure.get_suptitle() == "Well A 1"
+
+
+def test_depth_log_without_pixel_size_says_so():
+    names = [name for name in a_log().column_names if name.endswith("_um")]
+    unknown = {name: pa.nulls(3, pa.float64()) for name in names}
+    figure = depth_log_figure(a_log(**unknown), "A")
+    assert "pixel size" in texts(figure)
+    assert drawn(figure).size
+
+
+def test_depth_log_of_one_interval_is_drawn():
+    assert drawn(depth_log_figure(a_log().slice(0, 1), "A")).size
