@@ -15,20 +15,23 @@ class ScanProgress:
     Shows nothing where standard error is not a terminal.
     """
 
-    def __init__(self, total: int, shown: bool = True) -> None:
+    def __init__(self, shown: bool = True) -> None:
         console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("scan"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=10),
             MofNCompleteColumn(),
             TextColumn("tiles · {task.fields[failed]} failed · {task.fields[crystals]} crystals"),
             TextColumn("· {task.fields[rate]} tiles/s ·"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
+            TimeRemainingColumn(compact=True),
             console=console,
             disable=not (shown and console.is_terminal),
         )
-        self._task = self._progress.add_task("scan", total=total, failed=0, crystals=0, rate="–")
+        self._task = self._progress.add_task("scan", total=None, failed=0, crystals=0, rate="–")
+
+    def of(self, total: int) -> None:
+        """Tell how many tiles there are, which the line cannot know before they are listed."""
+        self._progress.update(self._task, total=total)
 
     def __enter__(self) -> Self:
         self._progress.start()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,11 @@ class Models:
         from mcn.classify.classifier import load_classifier
         from mcn.segment import load_segmenter, segmenter_name
 
+        # Workers have working folders of their own.
+        segmenter, classifier = (
+            str(Path(model).resolve()) if Path(model).is_file() else model
+            for model in (segmenter, classifier)
+        )
         return cls(
             segmenter_name(segmenter),
             load_classifier(classifier).name,
@@ -170,10 +176,11 @@ def run_scan(
     first = next(to_scan, None)
     if first is not None:
         with ExitStack() as stack:
+            progress = stack.enter_context(ScanProgress(settings.progress))
             stack.enter_context(ray_cluster(settings.verbose))
             stack.enter_context(quiet_data(settings.verbose))
             dataset = _dataset(chain([first], to_scan), models, stamp, settings.limits)
-            progress = stack.enter_context(ScanProgress(plan.to_scan, settings.progress))
+            progress.of(plan.to_scan)
             begun = perf_counter()
             try:
                 for rows in _stream(dataset):

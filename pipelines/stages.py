@@ -26,8 +26,7 @@ from mcn.analyzer import (
 from mcn.catalog.schema import FAILED, OK, Tile, crystal_table, tile_table
 from mcn.crystal import Crystal
 from mcn.errors import McnError
-from mcn.micrograph import Limits, Micrograph, MicrographError, decode_micrograph
-from mcn.picture import note_text
+from mcn.micrograph import Limits, Micrograph, MicrographError, decode_micrograph, note_text
 from mcn.source import filesystem_of, one_line
 from pipelines import rows
 
@@ -46,8 +45,8 @@ class Pool:
     workers : int
         Actors of a stage with a model; at most so many tasks at once of one without.
     num_cpus, num_gpus : float
-        Share of a core and a GPU for each worker. On a machine without GPUs the shares leave
-        every stage some of the cores, however few there are, so that none waits for another.
+        Share of a core and a GPU for each worker. The shares leave every stage some of the
+        cores, however few there are, so that none waits for another.
     batch_size : int
         Tiles a call.
     threads : int
@@ -79,9 +78,12 @@ class ReadTiles:
 
     @staticmethod
     def pool(cores: float, gpus: float) -> Pool:
-        """Few cores, since a tile is read in a fraction of the time it takes a model."""
-        del gpus
-        return Pool(workers=max(2, int(cores)), num_cpus=0.1, num_gpus=0, batch_size=64)
+        """Few cores, since a tile is read in a fraction of the time it takes a model.
+
+        A batch is also what later stages are handed at once, so it is not long in seconds.
+        """
+        size = 64 if gpus >= 1 else 16
+        return Pool(workers=max(2, int(cores)), num_cpus=0.1, num_gpus=0, batch_size=size)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Read a batch; yields tables of one tile, so that memory is bounded by bytes."""
@@ -130,7 +132,7 @@ class SegmentTiles:
     def pool(cores: float, gpus: float) -> Pool:
         """Most of each GPU, else most of each core: this is where the time goes."""
         if gpus >= 1:
-            return Pool(int(gpus), num_cpus=1, num_gpus=0.75, batch_size=16)
+            return Pool(int(gpus), num_cpus=0.5, num_gpus=0.75, batch_size=16)
         # A thread an actor does more than an actor with many threads: nothing is shared.
         return Pool(max(1, int(cores)), num_cpus=0.7, num_gpus=0, batch_size=4)
 
@@ -174,7 +176,7 @@ class ClassifyTiles:
     def pool(cores: float, gpus: float) -> Pool:
         """The rest of each GPU, else little of few cores: crops are small."""
         if gpus >= 1:
-            return Pool(int(gpus), num_cpus=1, num_gpus=0.25, batch_size=32)
+            return Pool(int(gpus), num_cpus=0.2, num_gpus=0.25, batch_size=32)
         return Pool(max(1, int(cores) // 8), num_cpus=0.2, num_gpus=0, batch_size=8)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
