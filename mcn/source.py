@@ -90,7 +90,8 @@ def find_tiles(tiles: str, pattern: str = DEFAULT_PATTERN) -> Iterator[pa.Record
                 continue
             match = matcher.fullmatch(below)
             if match is None:
-                if path.lower().endswith(IMAGES):
+                # The masks that a rendered core keeps as its truth are no tiles gone astray.
+                if path.lower().endswith(IMAGES) and not below.startswith("truth/"):
                     strays, stray = strays + 1, below
                 continue
             uri = fs.unstrip_protocol(path)

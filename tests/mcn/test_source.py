@@ -116,10 +116,10 @@ def test_any_fsspec_address_and_any_pattern_will_do(bucket: str) -> None:
 
 
 def test_images_left_out_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    put(tmp_path, "well=A/depth=1/a.tif", "well=A/depth=shallow/a.tif", "notes.md")
+    put(tmp_path, "well=A/depth=1/a.tif", "well=A/depth=shallow/a.tif", "truth/a.tif", "notes.md")
     with caplog.at_level(logging.WARNING):
         assert found(tmp_path).num_rows == 1
-    assert "1 of 3 objects" in caplog.text
+    assert "1 of 4 objects" in caplog.text
     assert "depth=shallow/a.tif" in caplog.text
 
 

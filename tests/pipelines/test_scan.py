@@ -271,3 +271,38 @@ def test_a_scan_starts_its_own_ray_from_any_folder_and_keeps_quiet(
     assert json.loads(done.stdout)["tiles_ok"] == 8
     assert done.stderr == ""
     assert len(tiles_of(str(away / "catalog"))) == 8
+
+
+def test_the_models_of_the_package_give_the_same_in_a_scan(tmp_path: Path) -> None:
+    import torch
+
+    from mcn.classify.classifier import load_classifier
+    from mcn.segment import load_segmenter
+    from mcn.synthetic.core import render_core
+
+    core, catalog = tmp_path / "core", str(tmp_path / "catalog")
+    render_core(core, wells=1, tiles=2, seed=1)
+    summary = run_scan(str(core), catalog)
+    assert (summary.tiles_ok, summary.tiles_failed) == (2, 0)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    analyzer = Analyzer(load_segmenter(), load_classifier())
+    rows = sorted(tiles_of(catalog).values(), key=lambda row: row["depth_m"])
+    expected = analyzer.analyze([read_micrograph(row["uri"]) for row in rows])
+    torch.set_num_threads(threads)
+    assert (summary.segmenter, summary.classifier) == (
+        analyzer.segmenter.name,
+        analyzer.classifier.name,
+    )
+    for row, crystals in zip(rows, expected, strict=True):
+        assert row["pixel_size_source"] == "vendor"
+        found = [c for c in crystals_of(catalog) if c["tile_id"] == row["tile_id"]]
+        assert len(found) == row["n_crystals"] == len(crystals) > 0
+        assert [(c["bbox_y"], c["bbox_x"], c["shape"]) for c in found] == [
+            (c.bbox_y, c.bbox_x, c.shape) for c in crystals
+        ]
+        assert [c["area_um2"] for c in found] == pytest.approx([c.area_um2 for c in crystals])
+        assert [c["confidence"] for c in found] == pytest.approx(
+            [c.confidence for c in crystals], abs=1e-4
+        )
