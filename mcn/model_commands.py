@@ -16,7 +16,7 @@ weights_app = typer.Typer(help="List and fetch model weights.", no_args_is_help=
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 SegmenterName = Annotated[
-    str, typer.Option("--segmenter", help="compact, vit_b, vit_l, vit_h, or a weights file.")
+    str, typer.Option("--segmenter", help="compact, vit_b, vit_l, vit_h, watershed, or a file.")
 ]
 ClassifierName = Annotated[str, typer.Option("--classifier", help="nsr, or a weights file.")]
 
@@ -81,16 +81,25 @@ def evaluate_segmenter(
         bool, typer.Option("--held-out", help="Only the images that training holds out.")
     ] = False,
     as_json: AsJson = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for overlays, curves and figures.json.")
+    ] = None,
 ) -> None:
-    """Average precision, F1 and IoU of a segmenter's masks."""
+    """Average precision, F1, IoU and errors of size and count of a segmenter's masks."""
     from mcn.segment import load_segmenter
-    from mcn.segment.evaluate import evaluate_segmenter as evaluate
+    from mcn.segment.evaluate import figures_of, judge
     from mcn.segment.pairs import list_pairs, split_pairs
 
     pairs = list_pairs(data)
     pairs = split_pairs(pairs)[1] if held_out else pairs
+    model = load_segmenter(segmenter)
     with progress_bar("evaluating", len(pairs)) as advance:
-        figures = evaluate(load_segmenter(segmenter), pairs, advance)
+        judged = judge(model, pairs, advance)
+    figures = {"segmenter": model.name, **figures_of(judged)}
+    if report is not None:
+        from mcn.segment.report import write_report
+
+        write_report(judged, figures, report)
     show(figures, as_json)
 
 

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from mcn.crystal import Crystal
-from mcn.mask import decode_rle
+from mcn.mask import Mask, decode_rle
 from mcn.taxonomy import SHAPES
 
 SHAPE_COLOURS: Final = {
@@ -65,7 +65,9 @@ def overlay_figure(
     handles = []
     for shape in SHAPES:
         chosen = [crystal for crystal in crystals if crystal.shape == shape]
-        outlines = [line for crystal in chosen for line in _outlines(crystal)]
+        outlines = [
+            line for crystal in chosen for line in mask_outlines(decode_rle(crystal.mask_rle))
+        ]
         colour = SHAPE_COLOURS[shape]
         axes.add_collection(LineCollection(outlines, colors=colour, linewidths=1.1))
         handles.append(Line2D([], [], color=colour, linewidth=3, label=f"{shape} ({len(chosen)})"))
@@ -160,15 +162,14 @@ def _legend(axes: Axes, columns: int) -> None:
     )
 
 
-def _outlines(crystal: Crystal) -> list[NDArray[np.float64]]:
-    """Closed lines (n, 2) of x, y just inside a crystal's edge, in pixels of the micrograph.
+def mask_outlines(mask: Mask) -> list[NDArray[np.float64]]:
+    """Closed lines (n, 2) of x, y just inside a mask's edge, in pixels of its micrograph.
 
     Inside, so that of two crystals that touch neither hides the other's line.
     """
     from scipy.ndimage import binary_erosion
     from skimage.measure import find_contours
 
-    mask = decode_rle(crystal.mask_rle)
     if mask.pixels.size == 0:
         return []
     whole = np.pad(mask.pixels, 1)

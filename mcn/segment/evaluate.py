@@ -6,6 +6,7 @@ import contextlib
 import io
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,53 @@ from mcn.segment.pairs import Pair
 from mcn.segment.segmenter import Segmenter
 
 
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One image's masks beside the truth.
+
+    Parameters
+    ----------
+    pair : Pair
+        Where the image and its truth lie.
+    size : (int, int)
+        Height and width, pixels.
+    truth, found : list of Mask
+        Drawn and found crystals.
+    ious : (n,) float array
+        IoU of each match of at least 0.5.
+    seconds : float
+        Time the segmenter took.
+    """
+
+    pair: Pair
+    size: tuple[int, int]
+    truth: list[Mask]
+    found: list[Mask]
+    ious: NDArray[np.float64]
+    seconds: float
+
+    @property
+    def f1(self) -> float:
+        """Twice the matches over all crystals, drawn and found; 1 where there are none."""
+        crystals = len(self.truth) + len(self.found)
+        return 2 * len(self.ious) / crystals if crystals else 1.0
+
+
 def evaluate_segmenter(
     segmenter: Segmenter,
     pairs: Sequence[Pair],
     on_image: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """Compare a segmenter's masks with the truth.
+    """Compare a segmenter's masks with the truth; see `judge` and `figures_of`."""
+    return {"segmenter": segmenter.name, **figures_of(judge(segmenter, pairs, on_image))}
+
+
+def judge(
+    segmenter: Segmenter,
+    pairs: Sequence[Pair],
+    on_image: Callable[[], None] | None = None,
+) -> list[Judged]:
+    """Segment images and match the masks with the truth.
 
     Parameters
     ----------
@@ -33,52 +75,77 @@ def evaluate_segmenter(
         Images and instance labels.
     on_image : callable, optional
         Called after each image.
+    """
+    judged = []
+    for pair in pairs:
+        pixels, labels = pair.read()
+        size = (pixels.shape[0], pixels.shape[1])
+        start = time.perf_counter()
+        (found,) = segmenter.segment([pixels])
+        seconds = time.perf_counter() - start
+        truth = masks_from_labels(labels)
+        judged.append(Judged(pair, size, truth, found, match(truth, found, size), seconds))
+        if on_image is not None:
+            on_image()
+    return judged
+
+
+def figures_of(judged: Sequence[Judged]) -> dict[str, Any]:
+    """Figures over all images; None where there is nothing to divide by.
 
     Returns
     -------
     dict
-        `ap50`, `ap` (COCO average precision at IoU 0.5, and averaged over 0.50:0.05:0.95, without
-        a limit on masks an image), `f1_50` (over all crystals), `f1_50_by_image` (averaged over
-        images), `mean_iou` (of matches at IoU ≥ 0.5), `n_images`, `n_true`, `n_pred`,
-        `seconds_per_image`.
+        - `ap50`, `ap`: COCO average precision at IoU 0.5, and averaged over 0.50:0.05:0.95,
+          without a limit on masks an image [1]_;
+        - `f1_50`, `f1_50_by_image`: over all crystals, and averaged over images;
+        - `mean_iou`: of matches at IoU ≥ 0.5;
+        - `panoptic_quality`: sum of matched IoU over matches and half the rest [2]_;
+        - `count_error`, `mean_diameter_error`, `median_diameter_error`, `area_fraction_error`:
+          relative errors over all images, positive where too much is found;
+        - `n_images`, `n_true`, `n_pred`, `seconds_per_image`.
 
     References
     ----------
-    T.-Y. Lin et al., "Microsoft COCO", ECCV 2014.
+    .. [1] T.-Y. Lin et al., "Microsoft COCO", ECCV 2014.
+    .. [2] A. Kirillov et al., "Panoptic Segmentation", CVPR 2019.
     """
-    truth: list[list[Mask]] = []
-    found: list[list[Mask]] = []
-    sizes: list[tuple[int, int]] = []
-    seconds = 0.0
-    for pair in pairs:
-        pixels, labels = pair.read()
-        start = time.perf_counter()
-        found.extend(segmenter.segment([pixels]))
-        seconds += time.perf_counter() - start
-        truth.append(masks_from_labels(labels))
-        sizes.append((pixels.shape[0], pixels.shape[1]))
-        if on_image is not None:
-            on_image()
-    matches = [match(t, f, size) for t, f, size in zip(truth, found, sizes, strict=True)]
+    truth, found = [one.truth for one in judged], [one.found for one in judged]
     n_true, n_pred = sum(map(len, truth)), sum(map(len, found))
-    hits = np.concatenate(matches) if matches else np.zeros(0)
-    by_image = [
-        2 * len(m) / (len(t) + len(f)) if t or f else 1.0
-        for m, t, f in zip(matches, truth, found, strict=True)
-    ]
-    ap, ap50 = average_precision(truth, found, sizes)
+    hits = np.concatenate([one.ious for one in judged]) if judged else np.zeros(0)
+    ap, ap50 = average_precision(truth, found, [one.size for one in judged])
+    drawn, made = diameters(truth), diameters(found)
+    f1 = 2 * len(hits) / (n_true + n_pred) if n_true + n_pred else 1.0
     return {
-        "segmenter": segmenter.name,
         "ap50": ap50,
         "ap": ap,
-        "f1_50": 2 * len(hits) / (n_true + n_pred) if n_true + n_pred else 1.0,
-        "f1_50_by_image": float(np.mean(by_image)) if by_image else None,
+        "f1_50": f1,
+        "f1_50_by_image": float(np.mean([one.f1 for one in judged])) if judged else None,
         "mean_iou": float(hits.mean()) if len(hits) else None,
-        "n_images": len(pairs),
+        "panoptic_quality": f1 * float(hits.mean()) if len(hits) else 0.0,
+        "count_error": _excess(n_pred, n_true),
+        "mean_diameter_error": _excess(_of(np.mean, made), _of(np.mean, drawn)),
+        "median_diameter_error": _excess(_of(np.median, made), _of(np.median, drawn)),
+        "area_fraction_error": _excess(float((made**2).sum()), float((drawn**2).sum())),
+        "n_images": len(judged),
         "n_true": n_true,
         "n_pred": n_pred,
-        "seconds_per_image": seconds / max(len(pairs), 1),
+        "seconds_per_image": sum(one.seconds for one in judged) / max(len(judged), 1),
     }
+
+
+def diameters(masks: Sequence[Sequence[Mask]]) -> NDArray[np.float64]:
+    """Equivalent diameters of all masks of all images, pixels."""
+    areas = [np.count_nonzero(mask.pixels) for image in masks for mask in image]
+    return np.sqrt(4 / np.pi * np.asarray(areas, dtype=np.float64))
+
+
+def _of(measure: Callable[[NDArray[np.float64]], Any], values: NDArray[np.float64]) -> float:
+    return float(measure(values)) if len(values) else 0.0
+
+
+def _excess(found: float, true: float) -> float | None:
+    return (found - true) / true if true else None
 
 
 def match(
@@ -117,8 +184,18 @@ def average_precision(
     """COCO's AP over 0.50:0.05:0.95 and at 0.5; None where there is no truth."""
     if not any(truth):
         return None, None
+    precision = precision_by_recall(truth, found, sizes)
+    return float(precision.mean()), float(precision[0].mean())
+
+
+def precision_by_recall(
+    truth: Sequence[Sequence[Mask]],
+    found: Sequence[Sequence[Mask]],
+    sizes: Sequence[tuple[int, int]],
+) -> NDArray[np.float64]:
+    """COCO's precision at IoU 0.50:0.05:0.95 (10 rows) and recall 0:0.01:1 (101 columns)."""
     if not any(found):
-        return 0.0, 0.0
+        return np.zeros((10, 101))
     reference = COCO()
     annotations: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
@@ -148,5 +225,4 @@ def average_precision(
         run.params.areaRng, run.params.areaRngLbl = [[0, 1e12]], ["all"]
         run.evaluate()
         run.accumulate()
-    precision = run.eval["precision"][:, :, 0, 0, 0]
-    return float(precision.mean()), float(precision[0].mean())
+    return np.asarray(run.eval["precision"][:, :, 0, 0, 0], dtype=np.float64)

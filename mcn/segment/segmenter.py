@@ -19,6 +19,7 @@ from mcn.mask import Mask
 from mcn.segment.generator import GeneratorSettings, generate
 from mcn.segment.sam import CompactSam, build_compact, channels_last
 from mcn.segment.vit import CHECKPOINTS, GridSegmenter, fetch_checkpoint, load_sam
+from mcn.segment.watershed import WatershedSegmenter
 
 
 class SegmenterError(McnError):
@@ -104,7 +105,7 @@ def weights_path(model: str) -> Path:
         return fetch_checkpoint(model)
     path = Path(model)
     if not path.is_file():
-        named = ", ".join(("compact", *CHECKPOINTS))
+        named = ", ".join(("compact", *CHECKPOINTS, "watershed"))
         raise SegmenterError(
             f"{model}: no such segmenter; use one of {named}, or the path of a weights file"
         )
@@ -113,6 +114,8 @@ def weights_path(model: str) -> Path:
 
 def segmenter_name(model: str = "compact") -> str:
     """`name@first-12-of-sha256` of a segmenter, without loading it."""
+    if model == "watershed":
+        return WatershedSegmenter().name
     path = weights_path(model)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -125,11 +128,14 @@ def load_segmenter(model: str = "compact", device: str | None = None) -> Segment
     Parameters
     ----------
     model : str
-        `compact`; `vit_b`, `vit_l` or `vit_h`; or the path of weights, either made by
-        `mcn train segmenter` (`.safetensors`) or in Meta's layout (`.pth`).
+        `compact`; `vit_b`, `vit_l` or `vit_h`; `watershed`, the baseline; or the path of
+        weights, either made by `mcn train segmenter` (`.safetensors`) or in Meta's layout
+        (`.pth`).
     device : str, optional
         Torch device; a GPU where there is one otherwise.
     """
+    if model == "watershed":
+        return WatershedSegmenter()
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
     path, name = weights_path(model), segmenter_name(model)
     if path.suffix == ".safetensors":

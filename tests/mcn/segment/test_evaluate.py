@@ -7,8 +7,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mcn.mask import Mask, masks_from_labels
-from mcn.segment.evaluate import average_precision, evaluate_segmenter, match
+from mcn.segment import load_segmenter
+from mcn.segment.evaluate import (
+    average_precision,
+    evaluate_segmenter,
+    figures_of,
+    judge,
+    match,
+)
 from mcn.segment.pairs import DataError, list_pairs
+from mcn.segment.report import write_report
 
 
 class Told:
@@ -48,6 +56,9 @@ def test_the_truth_scores_one(folder: Path) -> None:
     figures = evaluate_segmenter(told, pairs)
     assert figures["ap"] == figures["ap50"] == figures["f1_50"] == figures["mean_iou"] == 1.0
     assert (figures["n_images"], figures["n_true"], figures["n_pred"]) == (2, 3, 3)
+    assert figures["panoptic_quality"] == 1.0
+    for error in ("count", "mean_diameter", "median_diameter", "area_fraction"):
+        assert figures[f"{error}_error"] == 0.0
 
 
 def test_misses_and_inventions_cost(folder: Path) -> None:
@@ -72,6 +83,36 @@ def test_nothing_found_and_nothing_there() -> None:
     truth = masks_from_labels(squares((10, 10, 20)))
     assert average_precision([truth], [[]], [(64, 64)]) == (0.0, 0.0)
     assert average_precision([[]], [truth], [(64, 64)]) == (None, None)
+
+
+def test_errors_of_size_say_which_way(folder: Path) -> None:
+    """Half the crystals found, each of twice the area: the errors are relative and signed."""
+    found = [masks_from_labels(squares((2, 2, 10))), masks_from_labels(squares((5, 5, 40)))]
+    figures = evaluate_segmenter(Told(found), list_pairs(folder))
+    assert figures["count_error"] == pytest.approx(-1 / 3)
+    assert figures["area_fraction_error"] == pytest.approx((1700 - 2100) / 2100)
+    assert figures["mean_diameter_error"] == pytest.approx(25 / (70 / 3) - 1)
+
+
+def test_a_report_shows_the_best_and_the_worst(folder: Path, tmp_path: Path) -> None:
+    judged = judge(Told([masks_from_labels(squares((2, 2, 10))), []]), list_pairs(folder))
+    write_report(judged, figures_of(judged), tmp_path / "report", n=1)
+    names = {path.name for path in (tmp_path / "report").iterdir()}
+    assert names == {
+        "figures.json",
+        "precision_recall.png",
+        "sizes.png",
+        "best_1_a.png",
+        "worst_1_b.png",
+    }
+
+
+def test_the_baseline_parts_touching_discs() -> None:
+    y, x = np.mgrid[:80, :120]
+    discs = (np.hypot(x - 45, y - 40) < 20) | (np.hypot(x - 78, y - 40) < 20)
+    for image in (np.where(discs, 200, 30), np.where(discs, 30, 200)):
+        (masks,) = load_segmenter("watershed").segment([image.astype(np.uint8)])
+        assert len(masks) == 2
 
 
 def test_masks_of_another_size_are_named(folder: Path) -> None:
