@@ -111,9 +111,7 @@ class Heap:
         """
         from skimage import measure
 
-        pieces: NDArray[np.integer] = measure.label(
-            self.owner, background=0, connectivity=1
-        )
+        pieces: NDArray[np.integer] = measure.label(self.owner, background=0, connectivity=1)
         areas = np.bincount(pieces.ravel())
         areas[0] = 0
         crystal = np.zeros(len(areas), dtype=np.int64)
