@@ -73,7 +73,7 @@ def run_demo(
         f"{summary.seconds:.0f} s by {summary.segmenter} and {summary.classifier}"
     )
     catalog = Catalog.open(str(catalog_folder))
-    _ask(catalog, console)
+    _ask(catalog, min(truth.tiles["well"].to_pylist()), console)
     pictures = _draw(catalog, truth, out)
     _compare(catalog, truth, console)
     console.print("[bold]pictures[/]")
@@ -81,8 +81,7 @@ def run_demo(
         console.print(f"  {picture}", soft_wrap=True)
 
 
-def _ask(catalog: Catalog, console: Console) -> None:
-    well = catalog.tiles().to_pyarrow_table(columns=["well"])["well"].unique().sort()[0].as_py()
+def _ask(catalog: Catalog, well: str, console: Console) -> None:
     answer = query(catalog, [well], (1200.0, 1250.0))
     counts = answer.group_by("shape").aggregate([("shape", "count")])
     by_shape = ", ".join(f"{row['shape_count']} {row['shape']}" for row in counts.to_pylist())

@@ -130,8 +130,8 @@ def _s3_settings() -> dict[str, str]:
 
     What is in none of them is left to each library's own way (roles of machines and pods).
     """
-    import botocore.session  # type: ignore[import-untyped]
-    from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
+    import botocore.session
+    from botocore.exceptions import BotoCoreError
     from fsspec.config import conf
 
     fsspec_s3 = conf.get("s3", {})
