@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from mcn.errors import McnError
 from mcn.mask import Mask
@@ -66,7 +66,7 @@ def save_weights(model: CompactSam, path: Path, metadata: dict[str, str]) -> Non
     """Write weights in half precision as safetensors, whole or not at all."""
     half = {name: t.detach().half().contiguous().cpu() for name, t in model.state_dict().items()}
     partial = path.with_suffix(".part")
-    save_file(half, partial, metadata)
+    partial.write_bytes(save(half, metadata))
     partial.replace(path)
 
 
