@@ -17,14 +17,15 @@ _STORE_SHARE = 0.2
 _STORE_BYTES = 2 * 2**30
 _BLOCK_BYTES = 32 * 2**20
 
-_QUIET = {
+_ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_TQDM": "0",
+    "RAY_worker_niceness": "0",
 }
 """Ray reads these when it is imported or started: workers run from the packages that are
-installed, whoever started the driver, nothing is sent home, and nothing prints."""
+installed, whoever started the driver; nothing is sent home; and workers, which Ray otherwise
+runs at niceness 15, do not starve beside other programs."""
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
     num_cpus : int, optional
         Cores of a cluster that is started here; all of the machine's if not given.
     """
-    for name, value in _QUIET.items():
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
 

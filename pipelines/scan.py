@@ -89,7 +89,7 @@ class Models:
     @classmethod
     def named(cls, segmenter: str, classifier: str) -> Models:
         """Models by name or path, as `mcn.segment` and `mcn.classify` know them."""
-        from mcn.classify.classifier import load_classifier
+        from mcn.classify import load_classifier
         from mcn.segment import load_segmenter, segmenter_name
 
         # Workers have working folders of their own.
@@ -243,7 +243,7 @@ def _dataset(to_scan: Iterable[pa.Table], models: Models, stamp: Stamp, limits: 
         )
         .map_batches(
             SegmentTiles,
-            fn_constructor_args=(models.load_segmenter, segment.threads),
+            fn_constructor_args=(models.load_segmenter, segment.threads, stamp),
             **_actors(segment, len(tiles)),
         )
         .map_batches(

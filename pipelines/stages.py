@@ -67,6 +67,20 @@ class Failure:
     reason: str
 
 
+@dataclass(frozen=True)
+class Stamp:
+    """What every row of one scan has in common."""
+
+    segmenter: str
+    classifier: str
+    scan_id: str
+    depth_bin_m: float
+
+
+class ModelError(McnError):
+    """A worker that has another model than the scan is for."""
+
+
 class ReadTiles:
     """Fetches and decodes tiles: `mcn.source.LISTED` in, `READ` out, a tile at a time."""
 
@@ -124,8 +138,9 @@ class ReadTiles:
 class SegmentTiles:
     """Finds crystals: `READ` in, `SEGMENTED` out."""
 
-    def __init__(self, load: Callable[[], Segmenter], threads: int) -> None:
+    def __init__(self, load: Callable[[], Segmenter], threads: int, stamp: Stamp) -> None:
         self._segmenter = load()
+        _check_name(self._segmenter.name, stamp.segmenter)
         _limit_threads(threads)
 
     @staticmethod
@@ -154,21 +169,12 @@ class SegmentTiles:
         ).select(rows.SEGMENTED.names)
 
 
-@dataclass(frozen=True)
-class Stamp:
-    """What every row of one scan has in common."""
-
-    segmenter: str
-    classifier: str
-    scan_id: str
-    depth_bin_m: float
-
-
 class ClassifyTiles:
     """Names shapes and writes the catalogue's rows: `SEGMENTED` in, `CLASSIFIED` out."""
 
     def __init__(self, load: Callable[[], Classifier], threads: int, stamp: Stamp) -> None:
         self._classifier = load()
+        _check_name(self._classifier.name, stamp.classifier)
         _limit_threads(threads)
         self._stamp = stamp
 
@@ -285,6 +291,15 @@ def _bytes_of(uri: str, size: int | None, most: int) -> bytes:
         return fs.cat_file(path, start=0, end=size) if size else b""
     except FileNotFoundError as error:
         raise MicrographError(f"{uri}: there is no such object any more; list again") from error
+
+
+def _check_name(loaded: str, expected: str) -> None:
+    """Rows name the model that made them, so every worker must have that very model."""
+    if loaded != expected:
+        raise ModelError(
+            f"a worker loaded {loaded}, not {expected}; install the same mcn and the same weights "
+            "on all machines"
+        )
 
 
 def _limit_threads(threads: int) -> None:

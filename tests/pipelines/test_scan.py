@@ -276,7 +276,7 @@ def test_a_scan_starts_its_own_ray_from_any_folder_and_keeps_quiet(
 def test_the_models_of_the_package_give_the_same_in_a_scan(tmp_path: Path) -> None:
     import torch
 
-    from mcn.classify.classifier import load_classifier
+    from mcn.classify import load_classifier
     from mcn.segment import load_segmenter
     from mcn.synthetic.core import render_core
 

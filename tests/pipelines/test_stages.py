@@ -1,5 +1,6 @@
 """The stages without Ray: every tile comes out of each, with its result or its reason."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,15 @@ from mcn.micrograph import DEFAULT_LIMITS, Limits
 from mcn.source import find_tiles
 from pipelines import rows
 from pipelines.scan import Models
-from pipelines.stages import ClassifyTiles, Failure, ReadTiles, SegmentTiles, Stamp, settle
+from pipelines.stages import (
+    ClassifyTiles,
+    Failure,
+    ModelError,
+    ReadTiles,
+    SegmentTiles,
+    Stamp,
+    settle,
+)
 
 STAMP = Stamp("otsu@000000000000", "mean@000000000000", "scan", 100.0)
 
@@ -29,7 +38,7 @@ def read(core: Path, limits: Limits = DEFAULT_LIMITS) -> pa.Table:
 
 
 def scan(core: Path, models: Models) -> list[dict[str, Any]]:
-    segmented = SegmentTiles(models.load_segmenter, 1)(read(core))
+    segmented = SegmentTiles(models.load_segmenter, 1, STAMP)(read(core))
     assert segmented.schema == rows.SEGMENTED
     classified = ClassifyTiles(models.load_classifier, 1, STAMP)(segmented)
     assert classified.select(TILES.names).schema == TILES
@@ -127,3 +136,11 @@ def test_settling_finds_the_guilty() -> None:
     assert settle("dividing", halves, []) == []
     lost = Failure("dividing failed: ValueError: 0 results for 1 tiles")
     assert settle("dividing", lambda numbers: [], [1, 2]) == [lost, lost]
+
+
+def test_a_worker_with_another_model_does_no_work(models: Models) -> None:
+    other = replace(STAMP, segmenter="otsu@111111111111", classifier="mean@111111111111")
+    with pytest.raises(ModelError, match=r"loaded otsu@000000000000, not otsu@111111111111"):
+        SegmentTiles(models.load_segmenter, 1, other)
+    with pytest.raises(ModelError, match=r"loaded mean@000000000000, not mean@111111111111"):
+        ClassifyTiles(models.load_classifier, 1, other)
