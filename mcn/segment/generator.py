@@ -47,9 +47,9 @@ class GeneratorSettings:
         Pixels encoded at once; an image larger than this goes alone.
     """
 
-    centre_threshold: float = 0.25
-    min_predicted_iou: float = 0.5
-    min_stability: float = 0.6
+    centre_threshold: float = 0.3
+    min_predicted_iou: float = 0.7
+    min_stability: float = 0.65
     stability_offset: float = 1.0
     max_overlap: float = 0.5
     min_area_px: int = 25
