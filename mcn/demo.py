@@ -62,6 +62,7 @@ def run_demo(
         Makes a progress bar of a name and a total.
     """
     console = Console()
+    console.width = max(console.width, 110)  # the table is to be read in logs too
     core, catalog_folder = out / "core", out / "catalog"
     with progress("rendering a core", TILES) as advance:
         truth = render_core(core, WELLS, TILES, SEED, on_tile=lambda *_: advance())

@@ -31,7 +31,7 @@ class SampleSettings:
 
     size: int = 320
     prompts: int = 24
-    negatives: float = 0.1
+    negatives: float = 0.15
     zoom: tuple[float, float] = (0.5, 2.5)
 
 
@@ -87,7 +87,7 @@ def make_sample(
     image = standardise(_degrade(image, rng))
     objects = describe(labels)
     heat, regress = proposal_targets(labels, objects)
-    windows, points, boxes, targets = _prompts(labels, objects, settings, rng)
+    windows, points, boxes, targets = _prompts(image, labels, objects, settings, rng)
     return Sample(image, labels, heat, regress, windows, points, boxes, targets)
 
 
@@ -255,6 +255,7 @@ def _degrade(image: Float, rng: np.random.Generator) -> Float:
 
 
 def _prompts(
+    image: Float,
     labels: NDArray[np.int32],
     objects: Objects,
     settings: SampleSettings,
@@ -265,6 +266,7 @@ def _prompts(
     n = len(objects.ids)
     chosen = np.concatenate([rng.permutation(n) for _ in range(k // n + 1)])[:k] if n else None
     background = np.argwhere(labels == 0)
+    contrast = np.abs(ndimage.gaussian_filter(image, 2))
     on_crystal = np.ones(k, bool) if chosen is not None else np.zeros(k, bool)
     if len(background):
         on_crystal &= rng.random(k) >= settings.negatives
@@ -285,7 +287,7 @@ def _prompts(
                 else _pixel_of(labels, objects.ids[j], objects.boxes[j], rng)
             )
         else:
-            y, x = background[rng.integers(len(background))] if len(background) else (0, 0)
+            y, x = _decoy(contrast, background, rng)
             half = sides[rng.integers(len(sides))] / 2
             centre = np.array([x + 0.5, y + 0.5], np.float32)
             points[i, 0] = centre
@@ -299,6 +301,17 @@ def _prompts(
     noisy[kind < 0.3] = np.nan
     points[kind > 0.85] = np.nan
     return windows.astype(np.float32), points, noisy.astype(np.float32), targets
+
+
+def _decoy(
+    contrast: Float, background: NDArray[np.intp], rng: np.random.Generator
+) -> tuple[int, int]:
+    """Row and column of background that stands out, as what is mistaken for a crystal does."""
+    if not len(background):
+        return 0, 0
+    drawn = background[rng.integers(len(background), size=6)]
+    y, x = drawn[contrast[drawn[:, 0], drawn[:, 1]].argmax()]
+    return int(y), int(x)
 
 
 def _pixel_of(labels: NDArray[np.int32], label: int, box: Float, rng: np.random.Generator) -> Float:
