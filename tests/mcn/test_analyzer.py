@@ -117,7 +117,7 @@ boxes = st.lists(
 
 
 @given(st.lists(boxes, max_size=4))
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 def test_many_at_once_are_each_alone(several: list[list[tuple[int, int, int, int]]]) -> None:
     classifier = Brightness()
     analyzer = Analyzer(Threshold(), classifier)
