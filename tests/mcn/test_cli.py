@@ -1,0 +1,180 @@
+"""The command line as a user meets it: a real process, its exit code and its two streams."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+MCN = Path(sys.executable).parent / "mcn"
+
+
+def mcn(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [MCN, *map(str, words)], capture_output=True, text=True, cwd=cwd, env=environment
+    )
+
+
+def refused(run: subprocess.CompletedProcess[str], *parts: str) -> None:
+    """Exit 1, nothing on standard output, one line that names the thing and no traceback."""
+    assert run.returncode == 1, run.stderr
+    assert run.stdout == ""
+    (line,) = run.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    for part in parts:
+        assert part in line
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rendered core of three tiles in one well, scanned."""
+    folder = tmp_path_factory.mktemp("cli")
+    assert mcn("core", folder / "core", "--wells", 1, "--tiles", 3).returncode == 0
+    run = mcn("scan", folder / "core", folder / "catalog", "--json")
+    assert run.returncode == 0, run.stderr
+    (folder / "scan.json").write_text(run.stdout)
+    return folder
+
+
+def test_help_imports_nothing_slow() -> None:
+    code = (
+        "import sys; sys.argv = ['mcn', '--help']\n"
+        "from mcn.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'ray', 'pyarrow', 'matplotlib', 'duckdb'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "[]"
+
+
+def test_bad_usage_exits_2() -> None:
+    assert mcn("nonsense").returncode == 2
+    assert mcn("query").returncode == 2
+    assert mcn("core", "x", "--wells", "0").returncode == 2
+
+
+def test_a_scan_prints_one_json_object(scanned: Path) -> None:
+    summary = json.loads((scanned / "scan.json").read_text())
+    assert summary["tiles_ok"] == 3
+    assert summary["tiles_failed"] == summary["tiles_skipped"] == 0
+    assert summary["crystals"] > 100
+    assert {"seconds", "tiles_per_second"} <= summary.keys()
+
+
+def test_the_same_scan_again_does_nothing_new(scanned: Path) -> None:
+    summary = json.loads(mcn("scan", scanned / "core", scanned / "catalog", "--json").stdout)
+    assert (summary["tiles_ok"], summary["tiles_skipped"], summary["crystals"]) == (0, 3, 0)
+
+
+def test_a_question_by_well_depth_and_shape(scanned: Path) -> None:
+    every = json.loads(mcn("query", scanned / "catalog", "--format", "json").stdout)
+    summary = json.loads((scanned / "scan.json").read_text())
+    assert len(every) == summary["crystals"]
+    well = every[0]["well"]
+    middle = sorted(row["depth_m"] for row in every)[len(every) // 2]
+    words = ("--well", well, "--depth", f"{middle}:", "--shape", "rhombic", "--format", "json")
+    some = json.loads(mcn("query", scanned / "catalog", *words).stdout)
+    assert {row["crystal_id"] for row in some} == {
+        row["crystal_id"] for row in every if row["depth_m"] >= middle and row["shape"] == "rhombic"
+    }
+    counted = mcn(
+        "query",
+        scanned / "catalog",
+        "--sql",
+        "SELECT count(*) AS n FROM crystals",
+        "--format",
+        "csv",
+    )
+    assert counted.stdout.split() == ['"n"', str(len(every))]
+
+
+def test_a_log_and_an_export(scanned: Path, tmp_path: Path) -> None:
+    well = json.loads(mcn("query", scanned / "catalog", "--limit", 1, "--format", "json").stdout)[
+        0
+    ]["well"]
+    files = {kind: tmp_path / f"log.{kind}" for kind in ("png", "las", "csv")}
+    words = [word for kind, path in files.items() for word in (f"--{kind}", path)]
+    assert mcn("log", scanned / "catalog", "--well", well, *words).returncode == 0
+    with Image.open(files["png"]) as picture:
+        assert min(picture.size) > 200
+    assert "~Curve" in files["las"].read_text().title()
+    assert mcn("export", scanned / "catalog", tmp_path / "coco.json").returncode == 0
+    assert len(json.loads((tmp_path / "coco.json").read_text())["images"]) == 3
+
+
+def test_looking_after_a_catalogue(scanned: Path) -> None:
+    assert json.loads(mcn("catalog", "verify", scanned / "catalog").stdout)["ok"]
+    assert mcn("catalog", "info", scanned / "catalog").returncode == 0
+
+
+def test_a_picture_of_its_own(scanned: Path, tmp_path: Path) -> None:
+    """Good and broken pictures together: rows for the one, a line for the other, exit 1."""
+    tile = next((scanned / "core").glob("well=*/depth=*/*.tif"))
+    (tmp_path / "broken.tif").write_bytes(tile.read_bytes()[:500])
+    run = mcn("segment", tile, tmp_path / "broken.tif", "--out", tmp_path / "out", "--json")
+    assert run.returncode == 1
+    assert "broken.tif" in run.stderr
+    assert "Traceback" not in run.stderr
+    (image,) = json.loads(run.stdout)["images"]
+    assert image["image"] == str(tile)
+    assert image["pixel_size_um"] > 0
+    row = image["crystals"][0]
+    assert set(row["mask_rle"]) == {"size", "counts"}
+    assert row["equivalent_diameter_um"] > 0
+    with Image.open(image["overlay"]) as picture:
+        assert min(picture.size) > 300
+    stored = json.loads(mcn("query", scanned / "catalog", "--limit", 1, "--format", "json").stdout)
+    assert set(row) == set(stored[0])
+
+
+def test_evaluating_the_segmenter(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    labels = np.zeros((96, 96), np.uint16)
+    y, x = np.mgrid[:96, :96]
+    labels[np.hypot(x - 48, y - 48) < 30] = 1
+    grey = np.where(labels > 0, 190, 40) + np.random.default_rng(0).normal(0, 5, labels.shape)
+    Image.fromarray(grey.clip(0, 255).astype(np.uint8)).save(tmp_path / "images" / "disc.png")
+    Image.fromarray(labels).save(tmp_path / "masks" / "disc.png")
+    figures = json.loads(mcn("evaluate", "segmenter", tmp_path, "--json").stdout)
+    assert figures["n_images"] == figures["n_true"] == 1
+    assert figures["f1_50"] == 1.0
+    assert {"ap50", "ap", "mean_iou", "n_pred", "seconds_per_image"} <= figures.keys()
+
+
+def test_evaluating_the_classifier(scanned: Path) -> None:
+    figures = json.loads(mcn("evaluate", "classifier", scanned / "core", "--json").stdout)
+    assert 0.25 < figures["accuracy"] <= 1
+    assert set(figures["average_precision"]) == set(figures["roc_auc"])
+    assert "rhombic" in figures["average_precision"]
+
+
+def test_bad_input_is_one_line(scanned: Path, tmp_path: Path) -> None:
+    catalog = scanned / "catalog"
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letters.txt").write_text("something else")
+    refused(mcn("scan", tmp_path / "nowhere", tmp_path / "c"), "nowhere")
+    refused(mcn("scan", tmp_path / "empty", tmp_path / "c"), "empty")
+    refused(mcn("scan", tmp_path / "other", tmp_path / "c"), "other")
+    refused(mcn("scan", scanned / "core", tmp_path / "other"), "other")
+    refused(mcn("query", tmp_path / "empty"), "empty")
+    refused(mcn("query", catalog, "--well", "Nowhere-1"), "Nowhere-1")
+    refused(mcn("query", catalog, "--depth", "1300:1200"), "1300")
+    refused(mcn("query", catalog, "--shape", "cubic"), "cubic", "rhombic")
+    refused(mcn("query", catalog, "--sql", "SELECT * FROM '/etc/passwd'"))
+    refused(mcn("evaluate", "segmenter", tmp_path / "empty"), "images/")
+    refused(mcn("scan", scanned / "core", tmp_path / "c", "--segmenter", "nothing"), "nothing")
+    assert not (tmp_path / "c").exists()
+
+
+def test_debug_shows_where(tmp_path: Path) -> None:
+    run = mcn("query", tmp_path / "nowhere", "--debug")
+    assert run.returncode == 1
+    assert "Traceback" in run.stderr
