@@ -100,11 +100,11 @@ class NormalizedSparseReduction(nn.Module):
 class MicroCrystalNet(nn.Module):
     """Crops of single crystals to one logit a class.
 
-    A strided stem and three stages of two 3×3 convolutions, each stage closed by a
-    `NormalizedSparseReduction`; the last maps are averaged over the crop and read by one
-    linear layer. The crystal's outline is implied by the black around it: the first thing
-    the network does is to part the grey levels, standardised over the crystal, from the
-    silhouette.
+    Convolutions in three stages, each of which is closed by a `NormalizedSparseReduction`
+    and halves the maps, or quarters them in the first; the last maps are averaged over the
+    crop and read by one linear layer. The crystal's outline is implied by the black around
+    it: the first thing the network does is to part the grey levels, standardised over the
+    crystal, from the silhouette.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ class MicroCrystalNet(nn.Module):
             _convolution(reduced[0], second),
             _convolution(second, second, stride=2),
             NormalizedSparseReduction(second, reduced[1]),
-            _convolution(reduced[1], third),
+            _convolution(reduced[1], third, stride=2),
             _convolution(third, third),
             NormalizedSparseReduction(third, reduced[2]),
         )

@@ -52,15 +52,15 @@ class TrainSettings:
         Sizes of the network.
     """
 
-    epochs: int = 24
-    batch: int = 128
-    learning_rate: float = 3e-3
+    epochs: int = 20
+    batch: int = 64
+    learning_rate: float = 2e-3
     weight_decay: float = 0.02
     label_smoothing: float = 0.05
     gate_penalty: float = 1e-3
     held_out: float = 0.15
     copies: int = 1
-    tiles: int = 260
+    tiles: int = 300
     seed: int = 0
     network: NetworkSettings = field(default_factory=NetworkSettings)
 
@@ -140,7 +140,7 @@ def train_classifier(
         train, held_out = split_examples(examples, settings)
         log = out.with_suffix(".jsonl")
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("w") as lines:
+        with log.open("w", buffering=1) as lines:
             network, best = _fit(train, held_out, settings, lines.write, start)
     probabilities, temperature = _calibrate(network, held_out)
     name = save_classifier(out, network, temperature, json.dumps(asdict(settings)))

@@ -17,6 +17,8 @@ from mcn.classify.classifier import (
     save_classifier,
 )
 from mcn.classify.crops import CropError
+from mcn.classify.evaluate import score
+from mcn.classify.examples import render_examples
 from mcn.classify.network import MicroCrystalNet, NetworkSettings
 from mcn.taxonomy import SHAPES
 
@@ -146,3 +148,14 @@ def test_the_embedded_weights_load_by_name() -> None:
     assert classifier.name == f"nsr@{hashlib.sha256(embedded.read_bytes()).hexdigest()[:12]}"
     assert classifier.classes == SHAPES
     assert len(embedded.read_bytes()) < 2_000_000
+    assert classifier.network.sparsity > 0.1
+
+
+def test_the_embedded_weights_know_fresh_rendered_crystals() -> None:
+    examples = render_examples(6, seed=20_011, copies=1, height=384, width=512)
+    seen = examples.take(examples.visible >= 0.5)
+    figures = score(seen.classes, load_classifier().classify(seen.crops))
+    assert figures["n"] > 100
+    assert figures["accuracy"] > 0.6
+    assert figures["facet_accuracy"] > 0.75
+    assert min(auc for auc in figures["roc_auc"].values() if auc is not None) > 0.8

@@ -47,7 +47,7 @@ def test_a_short_training_learns_drawn_crystals(draw_folders: Draw, tmp_path: Pa
 def test_training_renders_its_own_crystals_when_none_are_given(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    settings = replace(TINY, epochs=1, tiles=9)
+    settings = replace(TINY, epochs=1, tiles=5)
     report = train_classifier(None, tmp_path / "rendered.safetensors", settings)
     assert report.n_train > report.n_held_out > 0
 
