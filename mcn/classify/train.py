@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcn.classify.augment import augment
-from mcn.classify.classifier import Classifier, save_classifier
+from mcn.classify.classifier import Classifier, ClassifierError, save_classifier
 from mcn.classify.evaluate import score
 from mcn.classify.examples import Examples, ExamplesError, render_examples
 from mcn.classify.network import MicroCrystalNet, NetworkSettings
@@ -123,11 +123,16 @@ def train_classifier(
 
     Raises
     ------
+    ClassifierError
+        If `out` does not name a `.safetensors` file.
     ExamplesError
         If the examples cannot be read, or a shape is missing from them.
     """
     from mcn.classify.labelled import read_examples
 
+    if out.suffix != ".safetensors" or out.is_dir():
+        raise ClassifierError(f"{out}: weights need a .safetensors file; name one to write")
+    out.parent.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     with _progress() as start:
         if data is None:
@@ -139,7 +144,6 @@ def train_classifier(
             examples = read_examples(data, copies=settings.copies, seed=settings.seed)
         train, held_out = split_examples(examples, settings)
         log = out.with_suffix(".jsonl")
-        log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w", buffering=1) as lines:
             network, best = _fit(train, held_out, settings, lines.write, start)
     probabilities, temperature = _calibrate(network, held_out)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from mcn.classify.augment import augment
-from mcn.classify.classifier import load_classifier
+from mcn.classify.classifier import ClassifierError, load_classifier
 from mcn.classify.evaluate import evaluate_classifier
 from mcn.classify.examples import Examples, ExamplesError, join, render_examples
 from mcn.classify.network import NetworkSettings
@@ -56,6 +56,12 @@ def test_a_missing_shape_is_named(draw_folders: Draw, tmp_path: Path) -> None:
     with pytest.raises(ExamplesError, match="no spherical"):
         train_classifier(draw_folders(8, shapes=SHAPES[:3]), tmp_path / "a.safetensors", TINY)
     assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_a_place_that_cannot_hold_weights_is_refused_before_training(tmp_path: Path) -> None:
+    for out in (tmp_path, tmp_path / "weights.bin"):
+        with pytest.raises(ClassifierError, match=r"need a \.safetensors file"):
+            train_classifier(None, out, TINY)
 
 
 def test_too_few_micrographs_are_refused(draw_folders: Draw, tmp_path: Path) -> None:
