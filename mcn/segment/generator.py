@@ -17,8 +17,7 @@ from mcn.segment.decoder import MASK_SIZE, square_windows
 from mcn.segment.encoder import STRIDE, Features
 from mcn.segment.prompts import Proposals, choose, propose
 from mcn.segment.sam import CompactSam, Prompts
-from mcn.segment.samples import standardise
-from mcn.segment.windows import WINDOW, Window, levels
+from mcn.segment.windows import Window, levels
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class GeneratorSettings:
     margin : float
         Side of a prompt's window, in longer sides of its proposed box.
     max_prompts : int
-        Most prompts an image.
+        Most prompts a window.
     prompts_per_batch : int
         Prompts decoded at once; with the next, bounds the memory.
     pixels_per_batch : int
@@ -95,7 +94,7 @@ def generate(
     model : CompactSam
         On any device.
     images : sequence of (H, W) uint8 arrays
-        Of any sizes; equal ones are encoded together, large ones in windows.
+        Of any sizes; equal ones are encoded together.
 
     Returns
     -------
@@ -104,47 +103,37 @@ def generate(
     """
     device = next(model.parameters()).device
     results: list[list[Mask]] = [[] for _ in images]
-    together: dict[tuple[int, ...], list[int]] = {}
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for i, image in enumerate(images):
+        if image.size:
+            alike.setdefault(image.shape, []).append(i)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
-        for i, image in enumerate(images):
-            if max(image.shape) > WINDOW:
-                results[i] = resolve(_in_windows(model, image, settings), 0, image.shape, settings)
-            elif image.size:
-                together.setdefault(image.shape, []).append(i)
-        for shape, members in together.items():
+        for shape, members in alike.items():
             at_once = max(1, settings.pixels_per_batch // (shape[0] * shape[1]))
             for start in range(0, len(members), at_once):
                 part = members[start : start + at_once]
-                candidates = _in_batch(model, [images[i] for i in part], settings)
+                candidates = _candidates(model, np.stack([images[i] for i in part]), settings)
                 for place, i in enumerate(part):
                     results[i] = resolve(candidates, place, shape, settings)
     return results
 
 
-def _in_batch(
-    model: CompactSam, images: Sequence[NDArray[np.uint8]], settings: GeneratorSettings
+def _candidates(
+    model: CompactSam, images: NDArray[np.uint8], settings: GeneratorSettings
 ) -> Candidates:
-    """Candidates of images (H, W) of one size."""
-    batch = np.stack([standardise(image) for image in images])
-    features = model.image_encoder(_padded(batch, next(model.parameters()).device))
-    sizes = [batch.shape[1:]] * len(batch)
-    proposals = propose(features.proposal, sizes, settings.centre_threshold, settings.max_prompts)
-    return decode_proposals(model, features, proposals, settings)
-
-
-def _in_windows(
-    model: CompactSam, image: NDArray[np.uint8], settings: GeneratorSettings
-) -> Candidates:
-    """Candidates of a large image (H, W), in its own pixels."""
+    """Candidates of images (B, H, W), each from the window and magnification that suit it."""
+    device = next(model.parameters()).device
     found = []
-    for reduction, reduced, windows in levels(image):
-        mean, deviation = float(reduced.mean()), max(float(reduced.std()), 1e-3)
+    for reduction, reduced, windows in levels(images):
+        mean = reduced.mean(axis=(1, 2), keepdims=True, dtype=np.float32)
+        deviation = np.maximum(reduced.std(axis=(1, 2), keepdims=True, dtype=np.float32), 1e-3)
         for window in windows:
-            view = reduced[window.y : window.y + window.height, window.x : window.x + window.width]
-            grey = (view.astype(np.float32)[None] - mean) / deviation
-            features = model.image_encoder(_padded(grey, next(model.parameters()).device))
+            rows = slice(window.y, window.y + window.height)
+            view = reduced[:, rows, window.x : window.x + window.width]
+            features = model.image_encoder(_padded((view - mean) / deviation, device))
+            sizes = [(window.height, window.width)] * len(images)
             proposals = propose(
-                features.proposal, [view.shape], settings.centre_threshold, settings.max_prompts
+                features.proposal, sizes, settings.centre_threshold, settings.max_prompts
             )
             proposals = choose(proposals, _answered_for(window, proposals))
             candidates = decode_proposals(model, features, proposals, settings)
@@ -152,7 +141,7 @@ def _in_windows(
             found.append(
                 replace(
                     candidates,
-                    logits=candidates.logits.half(),
+                    logits=candidates.logits.bfloat16(),
                     windows=(candidates.windows + origin) * reduction,
                 )
             )

@@ -45,19 +45,19 @@ class Window:
     sides: tuple[float, float]
 
 
-def levels(image: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8], list[Window]]]:
-    """An image at each magnification it has to be looked at, with the windows of each.
+def levels(images: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8], list[Window]]]:
+    """Images at each magnification they have to be looked at, with the windows of each.
 
     Parameters
     ----------
-    image : (H, W) uint8 array
-        Larger than `WINDOW` along a side.
+    images : (B, H, W) uint8 array
+        Of any size.
 
     Yields
     ------
     reduction : int
         1, 4, 16, …
-    image : (H / reduction, W / reduction) uint8 array
+    images : (B, H / reduction, W / reduction) uint8 array
         Averaged over blocks of pixels.
     windows : list of Window
         Their cores tile the image.
@@ -66,13 +66,13 @@ def levels(image: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8], l
 
     reduction, least = 1, 0.0
     while True:
-        height, width = image.shape
-        last = max(height, width) <= WINDOW
+        height, width = images.shape[1:]
+        last = max(height, width) <= LARGEST
         most = np.inf if last else float(LARGEST)
-        yield reduction, image, _tiling(height, width, (least, most))
+        yield reduction, images, _tiling(height, width, (least, most))
         if last:
             return
-        image = downscale_local_mean(image, REDUCTION).round().astype(np.uint8)
+        images = downscale_local_mean(images, (1, REDUCTION, REDUCTION)).round().astype(np.uint8)
         reduction *= REDUCTION
         least = LARGEST / REDUCTION
 
