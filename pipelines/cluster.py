@@ -73,26 +73,25 @@ def quiet_data(verbose: bool = False) -> Iterator[DataContext]:
     """
     import ray.data
 
-    context = ray.data.DataContext.get_current().copy()
-    context.enable_progress_bars = False
-    context.enable_operator_progress_bars = False
-    context.print_on_execution_start = False
-    context.target_max_block_size = _BLOCK_BYTES
-    context.raise_original_map_exception = False
     logger = logging.getLogger("ray.data")
     levels = {handler: handler.level for handler in logger.handlers}
-    if not verbose:
-        for handler in logger.handlers:
-            if isinstance(handler, logging.StreamHandler):
-                handler.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), ray.data.DataContext.current(context):
-            if not verbose:
-                warnings.filterwarnings("ignore", module=r"ray\.")
-            yield context
-    finally:
-        for handler, level in levels.items():
-            handler.setLevel(level)
+    with warnings.catch_warnings():
+        if not verbose:
+            warnings.filterwarnings("ignore", module=r"ray\.")
+            for handler in logger.handlers:
+                if isinstance(handler, logging.StreamHandler):
+                    handler.setLevel(logging.CRITICAL)
+        context = ray.data.DataContext.get_current().copy()
+        context.enable_progress_bars = False
+        context.enable_operator_progress_bars = False
+        context.print_on_execution_start = False
+        context.target_max_block_size = _BLOCK_BYTES
+        try:
+            with ray.data.DataContext.current(context):
+                yield context
+        finally:
+            for handler, level in levels.items():
+                handler.setLevel(level)
 
 
 def cores_and_gpus() -> tuple[float, float]:
