@@ -5,10 +5,9 @@ from mcn.segment.operators import declare_torchvision_operators
 declare_torchvision_operators()
 
 from mcn.segment.segmenter import (  # noqa: E402 - segment_anything imports only after the above
-    Segmenter,
     SegmenterError,
     load_segmenter,
     segmenter_name,
 )
 
-__all__ = ["Segmenter", "SegmenterError", "load_segmenter", "segmenter_name"]
+__all__ = ["SegmenterError", "load_segmenter", "segmenter_name"]

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mcn.analyzer import Segmenter
 from mcn.mask import Mask, encode_rle, masks_from_labels
 from mcn.segment.pairs import Pair
-from mcn.segment.segmenter import Segmenter
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from mcn.analyzer import Segmenter
 from mcn.errors import McnError
 from mcn.mask import Mask
 from mcn.segment.generator import GeneratorSettings, generate
@@ -24,17 +24,6 @@ from mcn.segment.watershed import WatershedSegmenter
 
 class SegmenterError(McnError):
     """A segmenter that cannot be found or loaded."""
-
-
-class Segmenter(Protocol):
-    """Anything that finds crystals."""
-
-    @property
-    def name(self) -> str:
-        """Model and first 12 digits of its weights' sha256."""
-
-    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
-        """Disjoint masks of the crystals in each (H, W) image."""
 
 
 class CompactSegmenter:
