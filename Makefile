@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test lint format bench-real clean
+.PHONY: setup demo test lint format bench-real bench-query clean
 
 setup: $(STAMP)
 
@@ -33,6 +33,9 @@ format: setup
 
 bench-real: setup
 	$(BIN)/python benchmarks/real_input.py
+
+bench-query: setup
+	$(BIN)/python benchmarks/query.py
 
 clean:
 	rm -rf .venv demo runs build dist *.egg-info

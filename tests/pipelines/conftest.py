@@ -82,16 +82,12 @@ def core(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def object_store() -> Iterator[Callable[[], str]]:
+def object_store(s3_endpoint: str) -> Iterator[Callable[[], str]]:
     """Makes a bucket in an S3 server on this machine that the environment points to."""
     import boto3
-    from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
         patch.setenv("AWS_ALLOW_HTTP", "true")
         patch.setenv("AWS_ACCESS_KEY_ID", "key")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -104,7 +100,6 @@ def object_store() -> Iterator[Callable[[], str]]:
             return f"s3://{name}"
 
         yield bucket
-        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -202,6 +202,7 @@ def test_a_manifest_instead_of_a_pattern(core: Path, tmp_path: Path, models: Mod
         ("s3://no-such-bucket-here/core", "catalog", {}, "does not exist"),
     ],
 )
+@pytest.mark.usefixtures("object_store")
 def test_bad_input_is_one_line_and_leaves_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
