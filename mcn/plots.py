@@ -79,7 +79,7 @@ def overlay_figure(
         handles=handles,
         loc="upper left",
         bbox_to_anchor=(0.0, 1 - 0.25 / figure.get_figheight()),
-        ncols=len(SHAPES),
+        ncols=len(SHAPES) if inches[0] >= 7 else 2,
         frameon=False,
         fontsize=9,
         labelcolor=_INK,
