@@ -1,0 +1,62 @@
+"""The embedded segmenter on what laboratories send, odd pictures included."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mcn.mask import masks_from_labels
+from mcn.segment import load_segmenter
+from mcn.segment.evaluate import match, paint
+from mcn.segment.segmenter import CompactSegmenter
+from mcn.synthetic.renderer import TileSettings, render_tile
+
+
+@pytest.fixture(scope="module")
+def compact() -> CompactSegmenter:
+    loaded = load_segmenter()
+    assert isinstance(loaded, CompactSegmenter)
+    return loaded
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (33, 47), (300, 300)])
+def test_a_picture_of_nothing_has_no_crystals(
+    compact: CompactSegmenter, shape: tuple[int, int]
+) -> None:
+    assert compact.segment([np.full(shape, 77, np.uint8)]) == [[]]
+
+
+def test_most_crystals_of_a_fresh_tile_are_found(compact: CompactSegmenter) -> None:
+    tile = render_tile(90210, TileSettings(height=512, width=512, shape_mix=(0.4, 0.3, 0.0, 0.3)))
+    (found,) = compact.segment([tile.image])
+    truth = masks_from_labels(tile.labels)
+    hits = match(truth, found, (512, 512))
+    assert 2 * len(hits) / (len(truth) + len(found)) > 0.7
+    assert hits.mean() > 0.8
+
+
+def test_pictures_do_not_depend_on_their_company(compact: CompactSegmenter) -> None:
+    tiles = [render_tile(seed, TileSettings(height=160, width=192)).image for seed in (1, 2)]
+    together = compact.segment([*tiles, np.zeros((40, 40), np.uint8)])
+    alone = [compact.segment([tile])[0] for tile in tiles]
+    for a, b in zip(together[:2], alone, strict=True):
+        assert abs(len(a) - len(b)) <= 1
+        ious = match(a, b, (160, 192))
+        assert len(ious) >= 0.95 * len(b)
+
+
+def test_a_seam_neither_cuts_nor_doubles_crystals(compact: CompactSegmenter) -> None:
+    """A strip longer than a window holds the crystals of its halves, looked at whole."""
+    tile = render_tile(31, TileSettings(height=256, width=1400)).image
+    strip = np.concatenate([tile, tile[:, ::-1]], axis=1)
+    (found,) = compact.segment([strip])
+    (mirrored,) = compact.segment([np.ascontiguousarray(strip[:, ::-1])])
+    assert abs(len(found) - len(mirrored)) <= 0.03 * len(found)
+    middle = strip.shape[1] // 2
+    across = [m for m in found if m.x < middle < m.x + m.pixels.shape[1]]
+    assert across
+    assert same_pixels(found, strip.shape) == sum(int(m.pixels.sum()) for m in found)
+
+
+def same_pixels(masks: list, shape: tuple[int, ...]) -> int:
+    canvas: NDArray[np.int64] = paint(masks, (shape[0], shape[1]))
+    return int(np.count_nonzero(canvas))
