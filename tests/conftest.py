@@ -8,10 +8,10 @@ import pytest
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    """Address of an S3 server on this machine.
+    """Address of an S3 server on this machine, one for all tests.
 
-    One for all tests: s3fs keeps a connection for as long as the process lives, and would go on
-    to ask the first of two servers.
+    s3fs keeps connections, with the address and credentials of their time, for as long as the
+    process lives: whoever sets the environment to this address clears `S3FileSystem`'s instances.
     """
     from moto.server import ThreadedMotoServer
 

@@ -85,6 +85,7 @@ def core(tmp_path: Path) -> Path:
 def object_store(s3_endpoint: str) -> Iterator[Callable[[], str]]:
     """Makes a bucket in an S3 server on this machine that the environment points to."""
     import boto3
+    from s3fs import S3FileSystem
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
@@ -93,6 +94,7 @@ def object_store(s3_endpoint: str) -> Iterator[Callable[[], str]]:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         patch.setenv("AWS_REGION", "us-east-1")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        S3FileSystem.clear_instance_cache()
 
         def bucket() -> str:
             name = f"test-{uuid.uuid4()}"
