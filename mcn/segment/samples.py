@@ -30,9 +30,9 @@ class SampleSettings:
     """
 
     size: int = 320
-    prompts: int = 24
+    prompts: int = 16
     negatives: float = 0.15
-    zoom: tuple[float, float] = (0.5, 2.5)
+    zoom: tuple[float, float] = (0.5, 2.2)
 
 
 @dataclass(frozen=True)

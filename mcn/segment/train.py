@@ -51,7 +51,7 @@ class TrainSettings:
         Of everything random.
     """
 
-    steps: int = 3000
+    steps: int = 2200
     batch: int = 6
     sample: SampleSettings = SampleSettings()
     rate: float = 6e-4
@@ -59,9 +59,9 @@ class TrainSettings:
     weight_decay: float = 0.02
     clip: float = 1.0
     ema: float = 0.998
-    epoch: int = 300
+    epoch: int = 200
     correction: float = 0.15
-    max_images: int = 40
+    max_images: int = 24
     workers: int = 1
     seed: int = 0
 
