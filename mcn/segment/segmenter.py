@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save
 from mcn.analyzer import Segmenter
 from mcn.errors import McnError
 from mcn.mask import Mask
-from mcn.segment.generator import GeneratorSettings, generate
+from mcn.segment.candidates import GeneratorSettings
+from mcn.segment.generator import generate
 from mcn.segment.sam import CompactSam, build_compact, channels_last
 from mcn.segment.vit import CHECKPOINTS, GridSegmenter, fetch_checkpoint, load_sam
 from mcn.segment.watershed import WatershedSegmenter

@@ -18,7 +18,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from mcn.errors import McnError
 from mcn.mask import Mask
-from mcn.segment.generator import Candidates, GeneratorSettings, resolve, steady
+from mcn.segment.candidates import Candidates, GeneratorSettings, steady
+from mcn.segment.resolve import resolve
 
 
 class CheckpointError(McnError):

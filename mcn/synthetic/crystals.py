@@ -148,9 +148,21 @@ def _grow_amorphous(diameter: float, rng: np.random.Generator) -> Relief:
         lobe = np.where(inside, rz * np.sqrt(np.maximum(squared, 0.0)), -np.inf)
         top = np.maximum(top, lobe + rng.uniform(-0.12, 0.12))
         silhouette |= inside
+    silhouette = _largest_piece(silhouette)
     top = np.where(silhouette, top, 0.0) + 0.035 * _ripples(x, y, 0.7, 6, rng)
     top = (top * (0.54 * diameter)).astype(np.float32)
     return _roughen(Relief(top, -top, silhouette), diameter, 1.0, rng)
+
+
+def _largest_piece(silhouette: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    # A ripple may cut a few pixels off a small lump's lobe.
+    from scipy import ndimage
+
+    pieces, count = ndimage.label(silhouette)
+    if count < 2:
+        return silhouette
+    largest: NDArray[np.bool_] = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+    return largest
 
 
 _GROWERS: Final[dict[str, Callable[[float, np.random.Generator], Relief]]] = {

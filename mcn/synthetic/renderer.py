@@ -41,11 +41,14 @@ class TileSettings:
     shape_mix : tuple of 4 floats
         Share of each shape among the crystals dropped, in the order of `SHAPES`.
     porosity : float
-        Share of the picture that is kept open as pores, 0 to 0.7; crystals are dropped
+        Share of the picture that is kept open as pores, 0 to 0.9; crystals are dropped
         until no more than that is left open.
     matrix : float
         Share of fine ground mass below the crystals: 0 a deep dark floor, 1 a rough,
         shallow one.
+    stub : bool
+        Whether the crystals lie on a smooth, flat stub, as powders are prepared, instead of
+        on ground mass.
     severity : float
         Strength of the microscope's faults (noise, blur, charging); 0 leaves them out.
     data_bar : bool
@@ -66,6 +69,7 @@ class TileSettings:
     shape_mix: tuple[float, float, float, float] = (0.25, 0.25, 0.25, 0.25)
     porosity: float = 0.12
     matrix: float = 0.3
+    stub: bool = False
     severity: float = 1.0
     data_bar: bool = False
     min_area_px: int = 40
@@ -121,7 +125,7 @@ def render_tile(seed: int, settings: TileSettings = TileSettings()) -> RenderedT
     bar = bar_height(settings.height) if settings.data_bar else 0
     heap = _pile(replace(settings, height=settings.height - bar), rng)
     brightness = np.exp(rng.normal(0.0, 0.07, size=len(heap) + 1)).astype(np.float32)
-    brightness[0] *= rng.uniform(0.55, 0.9)
+    brightness[0] *= rng.uniform(0.2, 1.2) if settings.stub else rng.uniform(0.55, 0.9)
     signal = emission(heap.heights + _dust(heap.heights.shape, rng), brightness[heap.owner], rng)
     image = expose(signal, settings.severity, rng)
     labels, shapes, visible = heap.instances(settings.min_area_px, settings.min_visible)
@@ -149,6 +153,7 @@ def random_settings(rng: np.random.Generator, height: int = 768, width: int = 10
     diameter_px = np.exp(rng.uniform(np.log(smallest), np.log(largest)))
     pixel_size_um = float(np.exp(rng.uniform(np.log(0.008), np.log(0.12))))
     mix = rng.dirichlet([0.45] * 4)
+    stub = bool(rng.random() < 0.25)
     return TileSettings(
         height=height,
         width=width,
@@ -156,8 +161,9 @@ def random_settings(rng: np.random.Generator, height: int = 768, width: int = 10
         diameter_um=float(diameter_px * pixel_size_um),
         size_spread=float(rng.uniform(0.1, 0.5)),
         shape_mix=(float(mix[0]), float(mix[1]), float(mix[2]), float(mix[3])),
-        porosity=float(rng.beta(1.3, 3.5) * 0.7),
+        porosity=float(rng.uniform(0.3, 0.9) if stub else rng.beta(1.3, 3.5) * 0.7),
         matrix=float(rng.uniform(0.0, 1.0)),
+        stub=stub,
         severity=float(rng.uniform(0.3, 1.6)),
     )
 
@@ -198,10 +204,12 @@ def _floor(settings: TileSettings, rng: np.random.Generator) -> tuple[Field, Fie
     height, width, diameter = settings.height, settings.width, settings.diameter_px
     pattern = periodic_noise(height, width, rng.uniform(1.5, 4.0) * diameter, rng)
     edge = np.quantile(pattern[::_COARSE, ::_COARSE], 1.0 - 0.8 * settings.porosity)
-    pore = np.tanh(np.maximum(pattern - edge + 0.6, 0.0) ** 2)
     far = ndimage.distance_transform_edt(pattern[::_COARSE, ::_COARSE] < edge) * _COARSE
     shunned = 2.5 * diameter * np.clip(1.0 - far / (0.45 * diameter), 0.0, 1.0)
+    if settings.stub:
+        return np.zeros((height, width), np.float32), shunned.astype(np.float32)
 
+    pore = np.tanh(np.maximum(pattern - edge + 0.6, 0.0) ** 2)
     grainy = grains(height, width, rng.uniform(0.06, 0.2) * diameter, rng)
     uneven = periodic_noise(height, width, 0.5 * diameter, rng)
     relief = (0.04 * diameter * grainy + 0.06 * diameter * uneven) * (0.4 + settings.matrix)
@@ -241,7 +249,7 @@ def _check(settings: TileSettings) -> None:
         "diameter_um (8 pixels or more)": not settings.diameter_um >= 8 * settings.pixel_size_um,
         "size_spread (0 to 1)": not 0 <= settings.size_spread <= 1,
         "shape_mix (4 shares of 0 or more)": len(mix) != 4 or min(mix) < 0 or not sum(mix) > 0,
-        "porosity (0 to 0.7)": not 0 <= settings.porosity <= 0.7,
+        "porosity (0 to 0.9)": not 0 <= settings.porosity <= 0.9,
     }
     for name, is_wrong in wrong.items():
         if is_wrong:

@@ -43,7 +43,7 @@ def small_sam() -> Any:
 
 @pytest.mark.parametrize("shape", [(90, 140), (300, 200), (1, 1)])
 def test_masks_lie_within_the_image(shape: tuple[int, int]) -> None:
-    from mcn.segment.generator import GeneratorSettings
+    from mcn.segment.candidates import GeneratorSettings
 
     anything = GeneratorSettings(min_predicted_iou=0.0, min_stability=0.0, min_area_px=1)
     segmenter = GridSegmenter(small_sam(), "small@0", points_per_side=4, settings=anything)

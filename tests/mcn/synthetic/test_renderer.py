@@ -105,7 +105,7 @@ def test_a_data_bar_has_text_and_no_crystal():
         ({"diameter_um": 0.1}, "diameter_um"),
         ({"diameter_um": float("nan")}, "diameter_um"),
         ({"shape_mix": (0.0, 0.0, 0.0, 0.0)}, "shape_mix"),
-        ({"porosity": 0.9}, "porosity"),
+        ({"porosity": 0.95}, "porosity"),
     ],
 )
 def test_settings_out_of_range_are_named(change, named):

@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcn.mask import masks_from_labels
+from mcn.segment.candidates import Candidates, GeneratorSettings
 from mcn.segment.decoder import MASK_SIZE
 from mcn.segment.evaluate import match, paint
-from mcn.segment.generator import Candidates, GeneratorSettings, resolve
+from mcn.segment.resolve import resolve
 
 SETTINGS = GeneratorSettings()
 

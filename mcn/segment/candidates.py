@@ -1,0 +1,96 @@
+"""Decoded masks before they are compared: what they are, and which are sure enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nonzero
+
+
+@dataclass(frozen=True)
+class GeneratorSettings:
+    """What counts as a crystal, and how much is worked on at once.
+
+    Parameters
+    ----------
+    centre_threshold : float
+        Least probability of a proposed centre.
+    min_predicted_iou, min_stability : float
+        Masks below are dropped.
+    stability_offset : float
+        Logits the threshold is raised and lowered by to measure stability.
+    max_overlap : float
+        A mask of which more than this share belongs to better masks is a duplicate.
+    min_area_px : int
+        Smallest crystal kept, pixels.
+    margin : float
+        Side of a prompt's window, in longer sides of its proposed box.
+    max_prompts : int
+        Most prompts a window.
+    prompts_per_batch : int
+        Prompts decoded at once; with the next, bounds the memory.
+    pixels_per_batch : int
+        Pixels encoded at once; an image larger than this goes alone.
+    """
+
+    centre_threshold: float = 0.3
+    min_predicted_iou: float = 0.7
+    min_stability: float = 0.65
+    stability_offset: float = 1.0
+    max_overlap: float = 0.5
+    min_area_px: int = 25
+    margin: float = 1.5
+    max_prompts: int = 3000
+    prompts_per_batch: int = 256
+    pixels_per_batch: int = 2**22
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """N decoded masks before they are compared.
+
+    Parameters
+    ----------
+    logits : (N, T, T) float tensor
+        Mask logits over each window.
+    windows : (N, 4) float tensor
+        Left, top, right, bottom of the windows, pixels.
+    predicted_iou, stability, scores : (N,) float tensors
+        The decoder's estimate, the steadiness of the threshold, and the order of precedence.
+    image_index : (N,) int64 tensor
+        The image each lies in.
+    """
+
+    logits: Tensor
+    windows: Tensor
+    predicted_iou: Tensor
+    stability: Tensor
+    scores: Tensor
+    image_index: Tensor
+
+
+def steady(
+    logits: Tensor, iou: Tensor, settings: GeneratorSettings
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Keep the masks whose estimated IoU and stability are good enough.
+
+    Parameters
+    ----------
+    logits : (N, T, T) tensor
+        Mask logits.
+    iou : (N,) tensor
+        Estimated IoU.
+
+    Returns
+    -------
+    logits, iou, stability : (n, T, T), (n,), (n,) float tensors
+        Of the masks kept. Stability is the IoU of the masks at a raised and a lowered threshold.
+    index : (n,) int64 tensor
+        Which they were.
+    """
+    logits, quality = logits.float(), iou.float().clamp(0, 1)
+    inner = (logits > settings.stability_offset).sum(dim=(1, 2)).float()
+    stability = inner / (logits > -settings.stability_offset).sum(dim=(1, 2)).clamp(min=1)
+    good = (quality >= settings.min_predicted_iou) & (stability >= settings.min_stability)
+    index = nonzero(good)[:, 0]
+    return logits[index], quality[index], stability[index], index
