@@ -30,6 +30,9 @@ def train_segmenter(
     start: Annotated[
         str | None, typer.Option(help="Segmenter to start from, instead of ImageNet.")
     ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.0, help="Peak learning rate, if not the preset's.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
     """Train a compact segmenter; a killed training goes on where it stood."""
@@ -43,6 +46,7 @@ def train_segmenter(
         raise typer.BadParameter(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
     settings = replace(PRESETS[preset], seed=seed)
     settings = settings if steps is None else replace(settings, steps=steps)
+    settings = settings if rate is None else replace(settings, rate=rate)
     model = None if start is None else load_compact(weights_path(start))
     with progress_bar("training", settings.steps) as advance:
 

@@ -58,11 +58,17 @@ def propose(
     order = torch.nonzero(inside)[:, 0]
     order = order[scores[order].argsort(descending=True, stable=True)]
     order = torch.cat([order[index[order] == image][:limit] for image in range(len(sizes))])
-    reach = maps[index, 2:, rows, columns].clamp(-3, 7).exp() * PROPOSAL_STRIDE
-    boxes = torch.cat([points - reach[:, :2], points + reach[:, 2:]], dim=1)
+    boxes = proposed_boxes(maps, index, rows, columns)
     corner = torch.cat([torch.zeros_like(edge), edge], dim=1)
     boxes = boxes.maximum(corner[:, :2].repeat(1, 2)).minimum(corner[:, 2:].repeat(1, 2))
     return choose(Proposals(points, boxes, scores, index), order)
+
+
+def proposed_boxes(maps: Tensor, index: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Boxes (N, 4) in pixels that cells of maps (B, 6, h, w) propose."""
+    points = (torch.stack([columns, rows], dim=1) + 0.5) * PROPOSAL_STRIDE
+    reach = maps[index, 2:, rows, columns].clamp(-3, 7).exp() * PROPOSAL_STRIDE
+    return torch.cat([points - reach[:, :2], points + reach[:, 2:]], dim=1)
 
 
 def choose(proposals: Proposals, kept: Tensor) -> Proposals:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 Float = NDArray[np.float32]
@@ -27,12 +28,15 @@ class SampleSettings:
         Share of prompts on background, whose answer is an empty mask.
     zoom : (float, float)
         Least and greatest magnification.
+    heaped : float
+        Share of crops whose crystals are laid over each other once more.
     """
 
     size: int = 320
-    prompts: int = 16
+    prompts: int = 12
     negatives: float = 0.15
-    zoom: tuple[float, float] = (0.5, 2.2)
+    zoom: tuple[float, float] = (0.3, 3.0)
+    heaped: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,10 @@ def make_sample(
 ) -> Sample:
     """One augmented crop of an image (H, W) and its labels, with prompts and targets."""
     image, labels = _crop(pixels, labels, settings, rng)
-    image = standardise(_degrade(image, rng))
+    if rng.random() < settings.heaped:
+        image, labels = _heap_up(image, labels, rng)
+    image, labels = _annotate(_degrade(image, rng), labels, rng)
+    image = standardise(image)
     objects = describe(labels)
     heat, regress = proposal_targets(labels, objects)
     windows, points, boxes, targets = _prompts(image, labels, objects, settings, rng)
@@ -197,8 +204,10 @@ def _crop(
     low, high = settings.zoom
     low = max(low, settings.size / min(pixels.shape))
     area = np.bincount(labels.ravel())[1:]
-    if area.any():  # no more magnification than keeps a whole crystal in sight
-        high = min(high, 0.6 * settings.size / float(np.sqrt(area[area > 0].mean())))
+    if area.any():  # no less magnification than shows a crystal, no more than shows it whole
+        across = np.sqrt(area[area > 0])
+        low = max(low, min(9.0 / float(np.median(across)), 1.0))
+        high = min(high, 0.6 * settings.size / float(np.sqrt((across**2).mean())))
     zoom = float(np.exp(rng.uniform(np.log(low), np.log(max(high, low)))))
     side = min(round(settings.size / zoom), *pixels.shape)
     y = rng.integers(pixels.shape[0] - side + 1)
@@ -217,6 +226,30 @@ def _crop(
     if flip:
         image, found = image[:, ::-1], found[:, ::-1]
     return image.astype(np.float32), np.ascontiguousarray(found)
+
+
+def _heap_up(
+    image: Float, labels: NDArray[np.int32], rng: np.random.Generator
+) -> tuple[Float, NDArray[np.int32]]:
+    """Some crystals once more, turned with the crop and laid over the others.
+
+    Real crystals touch and hide each other in new ways (simple copy-paste, G. Ghiasi et al.,
+    CVPR 2021). One of which less than a quarter stays visible is no longer labelled.
+    """
+    ids = np.unique(labels[labels > 0])
+    if not len(ids) or (labels > 0).mean() > 0.5:
+        return image, labels
+    turns = int(rng.integers(1, 4))
+    above, again = np.rot90(image, turns), np.rot90(labels, turns)
+    laid = np.isin(again, ids[rng.random(len(ids)) < rng.uniform(0.2, 0.8)])
+    opacity = ndimage.gaussian_filter(laid.astype(np.float32), 0.7)
+    before = np.bincount(labels.ravel())
+    heap = np.where(laid, again + len(before), labels).astype(np.int32)
+    left = np.bincount(heap.ravel(), minlength=len(before))[: len(before)]
+    hidden = left < 0.25 * before
+    hidden[0] = False
+    heap[hidden[np.where(heap < len(before), heap, 0)]] = 0
+    return (image * (1 - opacity) + above * opacity).astype(np.float32), heap
 
 
 def _degrade(image: Float, rng: np.random.Generator) -> Float:
@@ -238,20 +271,32 @@ def _degrade(image: Float, rng: np.random.Generator) -> Float:
         grey = grey + 0.15 * rows[:, None].astype(np.float32)
     if rng.random() < 0.5:
         grey = grey + rng.normal(0, rng.uniform(0.01, 0.12), grey.shape)
-    if rng.random() < 0.1:  # a data bar: letters and lines are no crystals
-        grey = grey.copy()
-        tall = int(rng.integers(12, 40))
-        bar = np.full((tall, size), rng.choice([0.0, 1.0, 0.2]), np.float32)
-        ink = rng.random((tall // 4, size // 4)) < 0.35
-        glyphs = np.kron(ink, np.ones((2, 2)))[: tall // 2, : size // 2]
-        top = tall // 4
-        bar[top : top + glyphs.shape[0], size // 8 : size // 8 + glyphs.shape[1]][glyphs > 0] = (
-            1 - bar[0, 0]
-        )
-        where = int(rng.integers(0, 2)) * (size - tall)
-        keep = grey[where : where + tall].copy()
-        grey[where : where + tall] = bar if where else keep
     return grey.astype(np.float32)
+
+
+def _annotate(
+    image: Float, labels: NDArray[np.int32], rng: np.random.Generator
+) -> tuple[Float, NDArray[np.int32]]:
+    """Now and then a data bar, or a scale bar and letters: these are no crystals."""
+    if rng.random() > 0.25:
+        return image, labels
+    size, ink = image.shape[0], float(rng.choice([0.0, 1.0]))
+    canvas = Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8))
+    draw = ImageDraw.Draw(canvas)
+    tall, wide = int(rng.integers(12, 36)), int(rng.integers(30, size // 2))
+    left, top = int(rng.integers(size - wide)), int(rng.integers(size - 2 * tall))
+    labels = labels.copy()
+    if rng.random() < 0.5:  # on a ground of its own, along the whole edge or in a box
+        if rng.random() < 0.5:
+            left, wide, top = 0, size, int(rng.choice([0, size - 2 * tall]))
+        draw.rectangle((left, top, left + wide, top + 2 * tall), fill=int((1 - ink) * 255))
+        labels[top : top + 2 * tall + 1, left : left + wide + 1] = 0
+    words = "".join(rng.choice(list("0123456789 .abkmnuxEKSV"), size=int(rng.integers(1, 14))))
+    draw.text((left + 3, top + 2), words, fill=int(ink * 255), font_size=tall * 0.8)
+    thick = int(rng.integers(1, 6))
+    line = (left + 3, top + 1.6 * tall, left + wide * 0.7, top + 1.6 * tall + thick)
+    draw.rectangle(line, fill=int(ink * 255))
+    return np.asarray(canvas, np.float32) / np.float32(255), labels
 
 
 def _prompts(

@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from mcn.segment.decoder import MASK_SIZE
+from mcn.segment.candidates import GeneratorSettings
+from mcn.segment.decoder import MASK_SIZE, square_windows
 from mcn.segment.evaluate import evaluate_segmenter
 from mcn.segment.pairs import Pair, list_pairs, split_pairs
+from mcn.segment.prompts import proposed_boxes
 from mcn.segment.sam import CompactSam, Prompts, build_compact, channels_last
-from mcn.segment.samples import Sample, SampleSettings, samples
+from mcn.segment.samples import PROPOSAL_STRIDE, Sample, SampleSettings, samples
 from mcn.segment.segmenter import CompactSegmenter, save_weights
 
 
@@ -35,8 +37,10 @@ class TrainSettings:
         Optimiser steps, and crops a step.
     sample : SampleSettings
         How crops and prompts are drawn.
-    rate, encoder_rate : float
-        Peak learning rates of the new parts and of the pretrained encoder.
+    proposed : int
+        Prompts a crop that the model proposes itself, as it does when it is used.
+    rate : float
+        Peak learning rate; the encoder's is half of it.
     weight_decay, clip, ema : float
         AdamW's decay, the gradient norm's limit, the decay of the averaged weights.
     epoch : int
@@ -44,24 +48,24 @@ class TrainSettings:
     correction : float
         Share of steps in which a second round corrects the first with a click on its error.
     max_images : int
-        Held-out images looked at after each epoch.
+        Held-out images of each folder looked at after each epoch.
     workers : int
         Processes that make samples.
     seed : int
         Of everything random.
     """
 
-    steps: int = 2200
+    steps: int = 3600
     batch: int = 6
     sample: SampleSettings = SampleSettings()
+    proposed: int = 6
     rate: float = 6e-4
-    encoder_rate: float = 3e-4
     weight_decay: float = 0.02
     clip: float = 1.0
     ema: float = 0.998
-    epoch: int = 200
+    epoch: int = 600
     correction: float = 0.15
-    max_images: int = 24
+    max_images: int = 16
     workers: int = 1
     seed: int = 0
 
@@ -71,7 +75,8 @@ PRESETS = {
     "gpu": TrainSettings(
         steps=12000,
         batch=32,
-        sample=SampleSettings(size=512, prompts=48, zoom=(0.3, 3.0)),
+        sample=SampleSettings(size=512, prompts=32),
+        proposed=16,
         epoch=1000,
         ema=0.9995,
         workers=12,
@@ -104,29 +109,22 @@ def collate(batch: Sequence[Sample]) -> dict[str, Tensor]:
 
 
 def losses(
-    model: CompactSam, batch: dict[str, Tensor], correct: bool
+    model: CompactSam, batch: dict[str, Tensor], proposed: int, correct: bool
 ) -> tuple[Tensor, dict[str, float]]:
     """The training loss of a batch and its parts.
 
-    Masks: binary cross entropy + dice of the single mask, and of the best of the ambiguous
-    three at half weight, within the image; IoU: squared error of the estimate; proposals: the
-    centre focal loss of CenterNet (Zhou et al. 2019), and the IoU loss of the boxes.
+    Masks: binary cross entropy, three times as heavy on the border, + dice of the single mask,
+    and of the best of the ambiguous three at half weight, within the image; IoU: squared
+    error of the estimate; proposals: the centre focal loss of CenterNet (Zhou et al. 2019),
+    and the IoU loss of the boxes.
     """
     images = batch["image"][:, None].contiguous(memory_format=torch.channels_last)
-    b, k = batch["targets"].shape
     features = model.image_encoder(images)
-    index = torch.arange(b, device=images.device).repeat_interleave(k)
-    points = batch["points"].flatten(0, 1)
-    prompts = Prompts(
-        windows=batch["windows"].flatten(0, 1),
-        image_index=index,
-        points=points.nan_to_num(),
-        labels=torch.where(points[..., 0].isnan(), -1, 1),
-        boxes=batch["boxes"].flatten(0, 1),
+    prompts, targets = joined(
+        drawn_prompts(batch),
+        proposed_prompts(features.proposal.detach().float(), batch["labels"], proposed),
     )
-    target, valid = window_truth(
-        batch["labels"], prompts.windows, index, batch["targets"].flatten()
-    )
+    target, valid = window_truth(batch["labels"], prompts.windows, prompts.image_index, targets)
     parts: dict[str, Tensor] = {}
     logits, iou = model.decode(features, prompts)
     parts["mask"], parts["iou"] = mask_losses(logits.float(), iou.float(), target, valid)
@@ -141,6 +139,60 @@ def losses(
     )
     total = parts["mask"] + 2 * parts["iou"] + parts["heat"] + parts["box"]
     return total, {name: float(value.detach()) for name, value in parts.items()}
+
+
+def drawn_prompts(batch: dict[str, Tensor]) -> tuple[Prompts, Tensor]:
+    """The samples' own prompts, N in all, and the label (N,) each asks for."""
+    b, k = batch["targets"].shape
+    points = batch["points"].flatten(0, 1)
+    prompts = Prompts(
+        windows=batch["windows"].flatten(0, 1),
+        image_index=torch.arange(b, device=points.device).repeat_interleave(k),
+        points=points.nan_to_num(),
+        labels=torch.where(points[..., 0].isnan(), -1, 1),
+        boxes=batch["boxes"].flatten(0, 1),
+    )
+    return prompts, batch["targets"].flatten()
+
+
+def proposed_prompts(proposal: Tensor, labels: Tensor, count: int) -> tuple[Prompts, Tensor]:
+    """Prompts that the model proposes, as the generator would, and the labels they fall on.
+
+    Its own mistakes teach it which of its answers to trust.
+
+    Parameters
+    ----------
+    proposal : (B, 6, h, w) tensor
+        `Features.proposal`.
+    labels : (B, H, W) int tensor
+        Instance labels.
+    count : int
+        Prompts an image.
+    """
+    heat = proposal[:, 0].sigmoid()
+    peaks = (heat == F.max_pool2d(heat, 3, 1, 1)) & (heat > 0.15)
+    cells = torch.multinomial(peaks.flatten(1).float() + 1e-9, count)
+    index = torch.arange(len(labels), device=labels.device).repeat_interleave(count)
+    rows = torch.div(cells.flatten(), heat.shape[2], rounding_mode="floor")
+    columns = cells.flatten() % heat.shape[2]
+    points = (torch.stack([columns, rows], dim=1) + 0.5) * PROPOSAL_STRIDE
+    boxes = proposed_boxes(proposal, index, rows, columns)
+    prompts = Prompts(
+        windows=square_windows(boxes, GeneratorSettings().margin),
+        image_index=index,
+        points=points[:, None],
+        labels=torch.ones_like(index[:, None]),
+        boxes=boxes,
+    )
+    x, y = points.long().unbind(dim=1)
+    return prompts, labels[index, y, x]
+
+
+def joined(first: tuple[Prompts, Tensor], second: tuple[Prompts, Tensor]) -> tuple[Prompts, Tensor]:
+    """Two sets of prompts with their targets as one."""
+    names = ("windows", "image_index", "points", "labels", "boxes")
+    parts = {name: torch.cat([getattr(first[0], name), getattr(second[0], name)]) for name in names}
+    return Prompts(**parts), torch.cat([first[1], second[1]])
 
 
 def window_truth(
@@ -168,8 +220,9 @@ def mask_losses(
     weight = valid[:, None]
     truth = target[:, None].expand_as(logits)
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    count = valid.sum(dim=(1, 2))[:, None].clamp(min=1)
-    entropy = (entropy * weight).sum(dim=(2, 3)) / count
+    border = F.max_pool2d(target, 3, 1, 1) + F.max_pool2d(-target, 3, 1, 1)
+    stress = weight * (1 + 2 * border[:, None])
+    entropy = (entropy * stress).sum(dim=(2, 3)) / stress.sum(dim=(2, 3)).clamp(min=1)
     probability = logits.sigmoid() * weight
     dice = 1 - (2 * (probability * truth).sum(dim=(2, 3)) + 1) / (
         probability.sum(dim=(2, 3)) + truth.sum(dim=(2, 3)) + 1
@@ -253,7 +306,7 @@ def train_segmenter(
     ----------
     folders : sequence of Path
         Each with `images/` and `masks/`; every fifth image of each is held out. Batches draw
-        from each folder equally often. AP is judged on the first folder's held-out images.
+        from each folder equally often, and the AP that is judged by is their mean.
     out : Path
         Weights to write (`.safetensors`). Beside it come `.json`, a line an epoch, and
         `.resume.pt`, from which a killed training goes on.
@@ -272,13 +325,14 @@ def train_segmenter(
     torch.manual_seed(settings.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     splits = [split_pairs(list_pairs(folder)) for folder in folders]
-    judged = splits[0][1][: settings.max_images]
+    judged = [held_out[: settings.max_images] for _, held_out in splits]
     model = channels_last((start or _from_imagenet()).to(device))
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(_groups(model, settings), weight_decay=settings.weight_decay)
     log, resume = out.with_suffix(".json"), out.with_suffix(".resume.pt")
     out.parent.mkdir(parents=True, exist_ok=True)
-    step, best = 0, {"ap": -1.0}
+    step = 0
+    best: dict[str, Any] = {"ap": -1.0}
     if resume.exists():
         state = torch.load(resume, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
@@ -304,7 +358,9 @@ def train_segmenter(
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * factor
         with torch.autocast(device.type, torch.bfloat16):
-            loss, parts = losses(model, batch, dice.random() < settings.correction)
+            loss, parts = losses(
+                model, batch, settings.proposed, dice.random() < settings.correction
+            )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(
@@ -318,16 +374,19 @@ def train_segmenter(
             sums[name] = sums.get(name, 0.0) + value
         epoch = None
         if step % settings.epoch == 0 or step == settings.steps:
-            figures = evaluate_segmenter(CompactSegmenter(averaged, "training"), judged)
+            segmenter = CompactSegmenter(averaged, "training")
+            figures = [evaluate_segmenter(segmenter, pairs) for pairs in judged]
+            ap = float(np.mean([one["ap"] or 0.0 for one in figures]))
             count = (step - 1) % settings.epoch + 1
             epoch = {
                 "step": step,
                 "minutes": round((time.monotonic() - started) / 60, 1),
                 **{name: round(value / count, 4) for name, value in sums.items()},
-                **figures,
+                "ap": ap,
+                "folders": figures,
             }
             sums = {}
-            if (figures["ap"] or 0.0) > best["ap"]:
+            if ap > best["ap"]:
                 best = epoch
                 save_weights(averaged, out, {"recipe": json.dumps(asdict(settings))})
             with log.open("a") as file:
@@ -359,8 +418,8 @@ def _groups(model: CompactSam, settings: TrainSettings) -> list[dict[str, Any]]:
     known = {id(p) for p in [*backbone, *frozen.parameters()]}
     rest = [p for p in model.parameters() if id(p) not in known]
     return [
-        {"params": backbone, "peak": settings.encoder_rate, "lr": settings.encoder_rate},
-        {"params": rest, "peak": settings.rate, "lr": settings.rate},
+        {"params": backbone, "peak": settings.rate / 2},
+        {"params": rest, "peak": settings.rate},
     ]
 
 
