@@ -25,10 +25,18 @@ class GeneratorSettings:
         Smallest crystal kept, pixels.
     margin : float
         Side of a prompt's window, in longer sides of its proposed box.
+    magnify_below : float
+        Median longer side, pixels, of the crystals of an image below which it is looked at
+        again at twice the size.
     max_prompts : int
         Most prompts a window.
     prompts_per_batch : int
         Prompts decoded at once; with the next, bounds the memory.
+    max_duplicate_iou : float
+        Of masks that share more than this of their union, a full-size SAM's generator keeps
+        the best.
+    max_masks : int
+        Most masks of one image that it holds; the best stay.
     pixels_per_batch : int
         Pixels encoded at once; an image larger than this goes alone.
     """
@@ -40,8 +48,11 @@ class GeneratorSettings:
     max_overlap: float = 0.5
     min_area_px: int = 25
     margin: float = 1.5
+    magnify_below: float = 28.0
     max_prompts: int = 3000
     prompts_per_batch: int = 256
+    max_duplicate_iou: float = 0.7
+    max_masks: int = 1024
     pixels_per_batch: int = 2**22
 
 
@@ -89,8 +100,13 @@ def steady(
         Which they were.
     """
     logits, quality = logits.float(), iou.float().clamp(0, 1)
-    inner = (logits > settings.stability_offset).sum(dim=(1, 2)).float()
-    stability = inner / (logits > -settings.stability_offset).sum(dim=(1, 2)).clamp(min=1)
+    stability = steadiness(logits, settings.stability_offset)
     good = (quality >= settings.min_predicted_iou) & (stability >= settings.min_stability)
     index = nonzero(good)[:, 0]
     return logits[index], quality[index], stability[index], index
+
+
+def steadiness(logits: Tensor, offset: float) -> Tensor:
+    """IoU (N,) of the masks of logits (N, T, T) at thresholds raised and lowered by `offset`."""
+    inner = (logits > offset).sum(dim=(1, 2)).float()
+    return inner / (logits > -offset).sum(dim=(1, 2)).clamp(min=1)
