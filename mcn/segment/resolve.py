@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.measure import label as connected
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mcn.mask import Mask, masks_from_labels
+from mcn.mask import Mask
 from mcn.segment.candidates import Candidates, GeneratorSettings
+
+_GRAIN = 16
+"""Masks are upsampled together with those whose sides are the same multiple of this."""
+_PIXELS_AT_ONCE = 2**21
 
 
 def resolve(
@@ -25,73 +29,117 @@ def resolve(
     """
     index = torch.nonzero(candidates.image_index == image)[:, 0]
     index = index[candidates.scores[index].argsort(descending=True, stable=True)]
-    canvas = np.zeros(shape, np.int32)
+    scores, stability = candidates.scores[index].tolist(), candidates.stability[index].tolist()
     claims = (
         claim
         for part in index.split(settings.prompts_per_batch)
-        for claim in _full_size(candidates.logits[part], candidates.windows[part], *shape)
+        for claim in full_size(candidates.logits[part], candidates.windows[part], *shape)
     )
-    for rank, (x, y, claim) in enumerate(claims, start=1):
-        view = canvas[y : y + claim.shape[0], x : x + claim.shape[1]]
-        free = claim & (view == 0)
-        area = int(np.count_nonzero(free))
-        if area < settings.min_area_px:
+    taken = np.zeros(shape, bool)
+    masks = []
+    for (x, y, claim), score, steadiness in zip(claims, scores, stability, strict=True):
+        view = taken[y : y + claim.shape[0], x : x + claim.shape[1]]
+        free = claim & ~view
+        area = np.count_nonzero(free)
+        if area < max(1, settings.min_area_px):
             continue
         if area < (1 - settings.max_overlap) * np.count_nonzero(claim):
             continue
-        view[free] = rank
-    canvas = _one_piece(canvas, settings.min_area_px)
-    ranks = np.unique(canvas)
-    ranks = ranks[ranks > 0]
-    order = index.cpu().numpy()[ranks - 1]
-    quality = candidates.scores.cpu().numpy()[order]
-    stability = candidates.stability.cpu().numpy()[order]
-    masks = [
-        Mask(mask.x, mask.y, mask.pixels, float(q), float(s))
-        for mask, q, s in zip(masks_from_labels(canvas), quality, stability, strict=True)
-    ]
+        view |= free
+        piece = _largest_piece(free)
+        if np.count_nonzero(piece) >= settings.min_area_px:
+            masks.append(tight(x, y, piece, score, steadiness))
     return sorted(masks, key=lambda mask: (mask.y, mask.x))
 
 
-def _full_size(
+def full_size(
     logits: Tensor, windows: Tensor, height: int, width: int
 ) -> list[tuple[int, int, NDArray[np.bool_]]]:
-    """Each mask at full resolution: left, top and pixels of its window within the image."""
-    n = len(logits)
-    claims: list[tuple[int, int, NDArray[np.bool_]]] = [(0, 0, np.zeros((0, 0), bool))] * n
-    origin = windows[:, :2].floor()
-    extent = (windows[:, 2:].ceil() - origin).amax(dim=1)
-    bucket = extent.clamp(min=16).log2().ceil().long()
-    for power in bucket.unique().tolist():
-        members = torch.nonzero(bucket == power)[:, 0]
-        size = 2**power
+    """Masks in the pixels of their image, upsampled only where they may lie.
+
+    Parameters
+    ----------
+    logits : (N, T, T) tensor
+        Mask logits over each window.
+    windows : (N, 4) float tensor
+        Left, top, right, bottom, pixels; they may reach outside the image.
+    height, width : int
+        Of the image.
+
+    Returns
+    -------
+    list of (x, y, (h, w) bool array)
+        Left column, top row and pixels of a box that holds the whole mask, within the image
+        and the window; 0×0 where the mask is empty.
+    """
+    inside = logits > 0
+    left, right = _reach(inside.any(dim=1), windows[:, 0], windows[:, 2], width)
+    top, bottom = _reach(inside.any(dim=2), windows[:, 1], windows[:, 3], height)
+    boxes = torch.stack([left, top, right - left, bottom - top], dim=1).long()
+    empty = (boxes[:, 2:] <= 0).any(dim=1)
+    sizes = -(-boxes[:, 2:] // _GRAIN) * _GRAIN
+    sizes[empty] = 0
+    boxes_of, claims = boxes.tolist(), [(0, 0, np.zeros((0, 0), bool))] * len(logits)
+    groups, group = sizes.unique(dim=0, return_inverse=True)
+    for number, (w, h) in enumerate(groups.tolist()):
+        if w == 0:
+            continue
+        members = torch.nonzero(group == number)[:, 0]
         # Large masks a few at a time: memory follows this, not the number of masks.
-        for part in members.split(max(1, 2**22 // size**2)):
-            steps = torch.arange(size, device=windows.device) + 0.5
-            sides = windows[part, 2:] - windows[part, :2]
-            xs = (origin[part, :1] + steps - windows[part, :1]) / sides[:, :1] * 2 - 1
-            ys = (origin[part, 1:] + steps - windows[part, 1:2]) / sides[:, 1:] * 2 - 1
-            shape = (len(part), size, size)
-            grid = torch.stack([xs[:, None].expand(shape), ys[:, :, None].expand(shape)], dim=-1)
-            # Beyond its window a mask has no say.
-            read = F.grid_sample(logits[part, None].float(), grid, align_corners=False)[:, 0] > 0
-            for place, pixels in zip(part.tolist(), read.cpu().numpy(), strict=True):
-                x, y = int(origin[place, 0]), int(origin[place, 1])
-                left, top = max(x, 0), max(y, 0)
-                claims[place] = (left, top, pixels[top - y : height - y, left - x : width - x])
+        for part in members.split(max(1, _PIXELS_AT_ONCE // (w * h))):
+            read = _read(logits[part], windows[part], boxes[part, :2], h, w).cpu().numpy()
+            for place, pixels in zip(part.tolist(), read, strict=True):
+                x, y, own_w, own_h = boxes_of[place]
+                claims[place] = (x, y, pixels[:own_h, :own_w])
     return claims
 
 
-def _one_piece(canvas: NDArray[np.int32], min_area: int) -> NDArray[np.int32]:
-    """Keep the largest connected piece of each label, and only if large enough."""
-    pieces, count = connected(canvas, connectivity=1, return_num=True)
-    area = np.bincount(pieces.ravel(), minlength=count + 1)
-    owner = np.zeros(count + 1, np.int32)
-    owner[pieces.ravel()] = canvas.ravel()
-    largest = np.zeros(int(canvas.max(initial=0)) + 1, np.int64)
-    np.maximum.at(largest, owner, area)
-    keep = (owner > 0) & (area == largest[owner]) & (area >= min_area)
-    _, first = np.unique(np.where(keep, owner, -1), return_index=True)
-    single = np.zeros(count + 1, bool)
-    single[first] = True
-    return np.where((keep & single)[pieces], canvas, 0)
+def tight(x: int, y: int, pixels: NDArray[np.bool_], score: float, stability: float) -> Mask:
+    """A mask from a box that is too large for it; it must not be empty."""
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    own = np.ascontiguousarray(pixels[box])
+    return Mask(x + int(columns[0]), y + int(rows[0]), own, score, stability)
+
+
+def _reach(hit: Tensor, low: Tensor, high: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """First pixel and one past the last that masks may reach along one side of the image.
+
+    Parameters
+    ----------
+    hit : (N, T) bool tensor
+        Whether any logit of a column, or row, is positive.
+    low, high : (N,) tensors
+        The windows' edges.
+    """
+    size = hit.shape[1]
+    first = hit.int().argmax(dim=1)
+    last = size - 1 - hit.flip(1).int().argmax(dim=1)
+    step = (high - low) / size
+    # A positive logit is felt up to the centres of its neighbours, and never beyond the window.
+    start = (low + (first - 0.5) * step - 0.5).floor().maximum(low.floor())
+    stop = (low + (last + 1.5) * step + 0.5).ceil().minimum(high.ceil())
+    start, stop = start.clamp(0, length), stop.clamp(0, length)
+    return start, torch.where(hit.any(dim=1), stop, start)
+
+
+def _read(logits: Tensor, windows: Tensor, origin: Tensor, height: int, width: int) -> Tensor:
+    """Masks (n, height, width) from their origins (n, 2) on."""
+    sides = windows[:, 2:] - windows[:, :2]
+    columns = torch.arange(width, device=windows.device) + 0.5
+    rows = torch.arange(height, device=windows.device) + 0.5
+    xs = (origin[:, :1] + columns - windows[:, :1]) / sides[:, :1] * 2 - 1
+    ys = (origin[:, 1:] + rows - windows[:, 1:2]) / sides[:, 1:] * 2 - 1
+    shape = (len(logits), height, width)
+    grid = torch.stack([xs[:, None].expand(shape), ys[:, :, None].expand(shape)], dim=-1)
+    return F.grid_sample(logits[:, None].float(), grid, align_corners=False)[:, 0] > 0
+
+
+def _largest_piece(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    pieces, count = ndimage.label(pixels)
+    if count < 2:
+        return pixels
+    area = np.bincount(pieces.ravel())
+    area[0] = 0
+    largest: NDArray[np.bool_] = pieces == area.argmax()
+    return largest
