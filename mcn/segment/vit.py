@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from torch.nn import functional as F  # noqa: N812
 from mcn.errors import McnError
 from mcn.mask import Mask
 from mcn.segment.candidates import Candidates, GeneratorSettings, steady
+from mcn.segment.duplicates import Distinct
+from mcn.segment.point_decoder import PointDecoder
 from mcn.segment.resolve import resolve
 
 
@@ -54,7 +57,11 @@ CHECKPOINTS = {
     ),
 }
 _ARCHITECTURES = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
-VIT_SETTINGS = replace(GeneratorSettings(), min_predicted_iou=0.88, min_stability=0.9)
+VIT_SETTINGS = replace(
+    GeneratorSettings(), min_predicted_iou=0.88, min_stability=0.9, prompts_per_batch=64
+)
+# Buffers that fit a processor's cache; larger ones are fetched anew from the system each time.
+VIT_CPU_SETTINGS = replace(VIT_SETTINGS, prompts_per_batch=4, pixels_per_batch=2**20)
 
 
 def cached_checkpoint(model: str) -> Path | None:
@@ -120,8 +127,8 @@ class GridSegmenter:
         As catalogue rows show it.
     points_per_side : int
         Prompts along each side of the image.
-    settings : GeneratorSettings
-        What counts as a crystal.
+    settings : GeneratorSettings, optional
+        What counts as a crystal; `VIT_SETTINGS`, or `VIT_CPU_SETTINGS` on a processor.
     """
 
     def __init__(
@@ -129,56 +136,91 @@ class GridSegmenter:
         sam: Any,
         name: str,
         points_per_side: int = 32,
-        settings: GeneratorSettings = VIT_SETTINGS,
+        settings: GeneratorSettings | None = None,
     ) -> None:
         self.sam = sam.eval()
+        self.decoder = PointDecoder(sam)
         self.name = name
         self.points_per_side = points_per_side
-        self.settings = settings
+        on_cpu = sam.pixel_mean.device.type == "cpu"
+        self.settings = settings or (VIT_CPU_SETTINGS if on_cpu else VIT_SETTINGS)
 
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
         """Disjoint masks of the crystals in each (H, W) image."""
-        with torch.inference_mode():
-            return [self._segment_one(image) if image.size else [] for image in images]
+        results: list[list[Mask]] = [[] for _ in images]
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for i, image in enumerate(images):
+            if image.size:
+                alike.setdefault(image.shape, []).append(i)
+        at_once = max(1, self.settings.pixels_per_batch // self.sam.image_encoder.img_size**2)
+        for shape, members in alike.items():
+            for start in range(0, len(members), at_once):
+                part = members[start : start + at_once]
+                embedding = self.encode(np.stack([images[i] for i in part]))
+                candidates = self.decode(embedding, shape)
+                for place, i in enumerate(part):
+                    results[i] = resolve(candidates, place, shape, self.settings)
+        return results
 
-    def _segment_one(self, image: NDArray[np.uint8]) -> list[Mask]:
-        height, width = image.shape
-        frame = self.sam.image_encoder.img_size
-        scale = frame / max(height, width)
+    @torch.inference_mode()
+    def encode(self, images: NDArray[np.uint8]) -> Tensor:
+        """Embedding (B, D, h, w) of images (B, H, W)."""
         device = self.sam.pixel_mean.device
-        grey = torch.from_numpy(np.ascontiguousarray(image)).to(device).float()[None, None]
-        size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        resized = F.interpolate(grey, size, mode="bilinear", antialias=True)
-        with torch.autocast(device.type, torch.bfloat16):
-            embedding = self.sam.image_encoder(self.sam.preprocess(resized.expand(-1, 3, -1, -1)))
-        grid = build_point_grid(self.points_per_side) * np.array([size[1], size[0]])
-        points = torch.as_tensor(grid, dtype=torch.float32, device=device)
-        side = max(height, width)
-        kept = [
-            self._decode(embedding, part) for part in points.split(self.settings.prompts_per_batch)
-        ]
-        logits, quality, stability = (torch.cat(part) for part in zip(*kept, strict=True))
-        window = torch.tensor([0.0, 0.0, side, side], device=device)
-        candidates = Candidates(
-            logits=logits,
-            windows=window.expand(len(logits), 4),
-            predicted_iou=quality,
-            stability=stability,
-            scores=quality,
-            image_index=torch.zeros(len(logits), dtype=torch.long, device=device),
-        )
-        return resolve(candidates, 0, image.shape, self.settings)
+        grey = torch.from_numpy(images)[:, None]
+        if device.type == "cuda":
+            grey = grey.pin_memory().to(device, non_blocking=True)
+        size = self._size(images.shape[1:])
+        resized = F.interpolate(grey.float(), size, mode="bilinear", antialias=True)
+        with torch.autocast(device.type, self.decoder.dtype, self.decoder.dtype != torch.float32):
+            embedding: Tensor = self.sam.image_encoder(
+                self.sam.preprocess(resized.expand(-1, 3, -1, -1))
+            )
+        return embedding
 
-    def _decode(self, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits (n, 256, 256), IoU and stability of the masks worth keeping."""
-        sam = self.sam
-        labels = torch.ones(len(points), 1, dtype=torch.long, device=points.device)
-        sparse, dense = sam.prompt_encoder((points[:, None], labels), None, None)
-        logits, iou = sam.mask_decoder(
-            image_embeddings=embedding.float(),
-            image_pe=sam.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=True,
+    @torch.inference_mode()
+    def decode(self, embedding: Tensor, shape: tuple[int, ...]) -> Candidates:
+        """Masks of a grid of points: sure, steady, and none twice.
+
+        Parameters
+        ----------
+        embedding : (B, D, h, w) tensor
+            Of images of one shape.
+        shape : (int, int)
+            Their height and width.
+        """
+        settings, device = self.settings, embedding.device
+        n, (height, width) = len(embedding), shape
+        size = self._size(shape)
+        grid = torch.as_tensor(build_point_grid(self.points_per_side), dtype=torch.float32)
+        points = (grid * torch.tensor([size[1], size[0]])).to(device)
+        # What lies beside the image in the square frame is no part of a mask.
+        cell = self.sam.image_encoder.img_size / (4 * self.decoder.grid[0])
+        rows, columns = (math.ceil(side / cell) for side in size)
+        images = self.decoder.look(embedding)
+        found = [Distinct(settings.max_duplicate_iou, settings.max_masks) for _ in range(n)]
+        for part in points.split(max(1, settings.prompts_per_batch // n)):
+            logits, iou, index = self.decoder.decode(
+                images, part.expand(n, -1, -1), settings.min_predicted_iou
+            )
+            logits, iou, stability, good = steady(logits[:, :rows, :columns], iou, settings)
+            image = index[good] // (len(part) * self.decoder.masks)
+            for i, masks in enumerate(found):
+                own = image == i
+                masks.add(logits[own].to(self.decoder.dtype), iou[own], stability[own])
+        kept = [masks.settle() for masks in found]
+        logits, iou, stability = (torch.cat(parts) for parts in zip(*kept, strict=True))
+        counts = torch.tensor([len(part) for _, part, _ in kept], device=device)
+        right, bottom = columns * cell * width / size[1], rows * cell * height / size[0]
+        return Candidates(
+            logits=logits,
+            windows=torch.tensor([[0.0, 0.0, right, bottom]], device=device).expand(len(iou), 4),
+            predicted_iou=iou,
+            stability=stability,
+            scores=iou,
+            image_index=torch.arange(n, device=device).repeat_interleave(counts),
         )
-        return steady(logits.flatten(0, 1), iou.flatten(), self.settings)[:3]
+
+    def _size(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Height and width of an image within the square frame of the encoder."""
+        scale = self.sam.image_encoder.img_size / max(shape)
+        return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))

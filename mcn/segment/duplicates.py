@@ -1,0 +1,75 @@
+"""Masks of one image that are found twice, dropped before they grow to full size."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mcn.segment.point_decoder import working_dtype
+
+_ROWS_AT_ONCE = 16
+
+
+class Distinct:
+    """The best masks of one image found so far, and none of them twice.
+
+    Parameters
+    ----------
+    max_iou : float
+        Of masks that share more than this of their union, the best stays.
+    limit : int
+        Most masks kept; up to twice as many wait to be compared.
+    """
+
+    def __init__(self, max_iou: float, limit: int) -> None:
+        self.max_iou = max_iou
+        self.limit = limit
+        self.parts: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def add(self, logits: Tensor, iou: Tensor, stability: Tensor) -> None:
+        """Take in masks: logits (N, h, w), predicted IoU and stability (N,)."""
+        self.parts.append((logits, iou, stability))
+        if sum(len(part) for _, part, _ in self.parts) > 2 * self.limit:
+            self.settle()
+
+    def settle(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, predicted IoU and stability of the masks that stay, best first."""
+        logits, iou, stability = (torch.cat(part) for part in zip(*self.parts, strict=True))
+        kept = distinct(logits, iou, self.max_iou)[: self.limit]
+        self.parts = [(logits[kept], iou[kept], stability[kept])]
+        return self.parts[0]
+
+
+def distinct(logits: Tensor, scores: Tensor, max_iou: float) -> Tensor:
+    """Greedy non-maximum suppression of whole masks, not of their boxes.
+
+    Parameters
+    ----------
+    logits : (N, h, w) tensor
+        Positive on the mask.
+    scores : (N,) tensor
+        Order of precedence.
+    max_iou : float
+        A mask that shares more than this of its union with a better one that stays is dropped.
+
+    Returns
+    -------
+    (n,) int64 tensor
+        The masks that stay, best first.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    logits, dtype = logits[order], working_dtype(logits.device)
+    shared = torch.zeros(len(order), len(order), device=logits.device)
+    for rows in logits.split(_ROWS_AT_ONCE, dim=1):
+        inside = (rows > 0).flatten(1).to(dtype)
+        shared += inside @ inside.mT
+    area = (logits > 0).sum(dim=(1, 2)).float()
+    union = area + area[:, None] - shared
+    twice = (shared > max_iou * union).triu(diagonal=1)
+    stays = torch.ones(len(order), dtype=torch.bool, device=logits.device)
+    # Who stays hangs on better masks alone: each round settles at least one more.
+    while True:
+        settled = ~(twice & stays[:, None]).any(dim=0)
+        if settled.equal(stays):
+            return order[stays]
+        stays = settled
