@@ -28,26 +28,37 @@ def train_segmenter(
     preset: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
     steps: Annotated[int | None, typer.Option(min=1, help="Steps, if not the preset's.")] = None,
     start: Annotated[
-        str | None, typer.Option(help="Segmenter to start from, instead of ImageNet.")
+        str | None,
+        typer.Option(help="compact, vit_b, vit_l, vit_h or weights to start from, not ImageNet's."),
     ] = None,
+    lora: Annotated[
+        int,
+        typer.Option(min=0, help="Rank of adapters in a ViT's image encoder; 0 keeps it frozen."),
+    ] = 0,
     rate: Annotated[
         float | None, typer.Option(min=0.0, help="Peak learning rate, if not the preset's.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
-    """Train a compact segmenter; a killed training goes on where it stood."""
+    """Train a compact segmenter or fine-tune a ViT; a killed training goes on where it stood."""
     from dataclasses import replace
 
-    from mcn.segment.segmenter import load_compact, weights_path
-    from mcn.segment.train import PRESETS, Progress
+    from mcn.segment.sam import CompactSam
+    from mcn.segment.segmenter import weights_path
+    from mcn.segment.train import PRESETS, VIT_PRESETS, Progress
     from mcn.segment.train import train_segmenter as train
+    from mcn.segment.weights import load_model
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
-    settings = replace(PRESETS[preset], seed=seed)
+    model = None if start is None else load_model(weights_path(start))
+    compact = model is None or isinstance(model, CompactSam)
+    if lora and compact:
+        raise typer.BadParameter("--lora is for a ViT; add --start vit_b, vit_l or vit_h")
+    settings = PRESETS[preset] if compact else VIT_PRESETS[preset]
+    settings = replace(settings, seed=seed, lora=lora)
     settings = settings if steps is None else replace(settings, steps=steps)
     settings = settings if rate is None else replace(settings, rate=rate)
-    model = None if start is None else load_compact(weights_path(start))
     with progress_bar("training", settings.steps) as advance:
 
         def on_step(progress: Progress) -> None:

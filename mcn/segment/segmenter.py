@@ -10,21 +10,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 
 from mcn.analyzer import Segmenter
 from mcn.errors import McnError
 from mcn.mask import Mask
 from mcn.segment.candidates import GeneratorSettings
 from mcn.segment.generator import generate
-from mcn.segment.sam import CompactSam, build_compact, channels_last
-from mcn.segment.vit import CHECKPOINTS, GridSegmenter, fetch_checkpoint, load_sam
+from mcn.segment.sam import CompactSam, channels_last
+from mcn.segment.vit import CHECKPOINTS, GridSegmenter, fetch_checkpoint
 from mcn.segment.watershed import WatershedSegmenter
+from mcn.segment.weights import load_model
 
 
 class SegmenterError(McnError):
-    """A segmenter that cannot be found or loaded."""
+    """A segmenter that cannot be found."""
 
 
 class CompactSegmenter:
@@ -50,35 +49,6 @@ class CompactSegmenter:
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
         """Disjoint masks of the crystals in each (H, W) image."""
         return generate(self.model, images, self.settings)
-
-
-def save_weights(model: CompactSam, path: Path, metadata: dict[str, str]) -> None:
-    """Write weights in half precision as safetensors, whole or not at all."""
-    half = {name: t.detach().half().contiguous().cpu() for name, t in model.state_dict().items()}
-    partial = path.with_suffix(".part")
-    partial.write_bytes(save(half, metadata))
-    partial.replace(path)
-
-
-def load_compact(path: Path) -> CompactSam:
-    """The compact SAM of a safetensors file, in single precision.
-
-    Raises
-    ------
-    SegmenterError
-        Where the file is missing or holds something else.
-    """
-    model = build_compact()
-    try:
-        state = load_file(path)
-        model.load_state_dict({name: t.float() for name, t in state.items()})
-    except FileNotFoundError as error:
-        raise SegmenterError(f"{path}: no such weights file") from error
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise SegmenterError(
-            f"{path}: not weights of a compact segmenter; make some with 'mcn train segmenter'"
-        ) from error
-    return model
 
 
 def weights_path(model: str) -> Path:
@@ -119,15 +89,20 @@ def load_segmenter(model: str = "compact", device: str | None = None) -> Segment
     ----------
     model : str
         `compact`; `vit_b`, `vit_l` or `vit_h`; `watershed`, the baseline; or the path of
-        weights, either made by `mcn train segmenter` (`.safetensors`) or in Meta's layout
-        (`.pth`).
+        weights made by `mcn train segmenter`, or in Meta's layout.
     device : str, optional
         Torch device; a GPU where there is one otherwise.
+
+    Raises
+    ------
+    SegmenterError, CheckpointError, WeightsError
+        Where there is no such segmenter, or its weights cannot be had or used.
     """
     if model == "watershed":
         return WatershedSegmenter()
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
     path, name = weights_path(model), segmenter_name(model)
-    if path.suffix == ".safetensors":
-        return CompactSegmenter(channels_last(load_compact(path).to(where)), name)
-    return GridSegmenter(load_sam(path).to(where), name)
+    loaded = load_model(path).to(where)
+    if isinstance(loaded, CompactSam):
+        return CompactSegmenter(channels_last(loaded), name)
+    return GridSegmenter(loaded, name)

@@ -1,14 +1,30 @@
 import json
+import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save_file
+from typer.testing import CliRunner
 
+from mcn.cli import app
+from mcn.segment.pairs import DataError
 from mcn.segment.sam import build_compact
 from mcn.segment.samples import SampleSettings
-from mcn.segment.segmenter import SegmenterError, load_compact, load_segmenter, segmenter_name
-from mcn.segment.train import Progress, TrainSettings, train_segmenter
+from mcn.segment.segmenter import SegmenterError, load_segmenter, segmenter_name
+from mcn.segment.train import (
+    PRESETS,
+    VIT_PRESETS,
+    Progress,
+    TrainingError,
+    TrainSettings,
+    train_segmenter,
+)
+from mcn.segment.weights import WeightsError, load_model
 from mcn.synthetic.dataset import write_dataset
 
 TINY = TrainSettings(
@@ -51,7 +67,7 @@ def test_a_killed_training_goes_on_where_it_stood(rendered: Path, tmp_path: Path
     assert [epoch["step"] for epoch in epochs] == [3, 6]
     assert best["ap"] == max(epoch["ap"] for epoch in epochs)
     assert not out.with_suffix(".resume.pt").exists()
-    load_compact(out)
+    load_model(out)
 
 
 def test_a_short_training_lowers_the_loss(rendered: Path, tmp_path: Path) -> None:
@@ -79,8 +95,13 @@ def test_other_files_are_no_weights(tmp_path: Path) -> None:
     with pytest.raises(SegmenterError, match="no such segmenter"):
         load_segmenter(str(tmp_path / "none.safetensors"))
     (tmp_path / "text.safetensors").write_text("no weights")
-    with pytest.raises(SegmenterError, match=r"text\.safetensors: not weights"):
+    with pytest.raises(WeightsError, match=r"text\.safetensors: not weights of a segmenter.*make"):
         load_segmenter(str(tmp_path / "text.safetensors"))
+    save_file({"image_encoder.pos_embed": torch.zeros(1, 8, 8, 32)}, tmp_path / "half.safetensors")
+    with pytest.raises(WeightsError, match=r"half\.safetensors: not weights of a segmenter"):
+        load_segmenter(str(tmp_path / "half.safetensors"))
+    with pytest.raises(WeightsError, match=r"none\.safetensors: no such weights file"):
+        load_model(tmp_path / "none.safetensors")
 
 
 def test_outside_pickles_are_never_run(tmp_path: Path) -> None:
@@ -89,8 +110,78 @@ def test_outside_pickles_are_never_run(tmp_path: Path) -> None:
             return Path.touch, (tmp_path / "owned",)  # type: ignore[return-value]
 
     torch.save({"image_encoder.pos_embed": Evil()}, tmp_path / "evil.pth")
-    from mcn.segment.vit import CheckpointError
-
-    with pytest.raises(CheckpointError, match=r"evil\.pth: not a Segment Anything"):
+    with pytest.raises(WeightsError, match=r"evil\.pth: not weights of a segmenter"):
         load_segmenter(str(tmp_path / "evil.pth"))
     assert not (tmp_path / "owned").exists()
+
+
+def test_weights_have_a_name_of_their_own_kind(rendered: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"w\.pth: .* end in \.safetensors"):
+        train_segmenter([rendered], tmp_path / "w.pth", TINY, build_compact())
+
+
+def test_bad_data_are_told_of_before_the_training(rendered: Path, tmp_path: Path) -> None:
+    out = tmp_path / "w.safetensors"
+    for part in ("images", "masks"):
+        (tmp_path / "set" / part).mkdir(parents=True)
+    with pytest.raises(DataError, match="holds no png, tif or jpg"):
+        train_segmenter([tmp_path / "set"], out, TINY, build_compact())
+    image, masks = (sorted((rendered / part).iterdir())[0] for part in ("images", "masks"))
+    shutil.copy(image, tmp_path / "set" / "images")
+    shutil.copy(masks, tmp_path / "set" / "masks")
+    with pytest.raises(DataError, match="single image cannot be both"):
+        train_segmenter([tmp_path / "set"], out, TINY, build_compact())
+    Image.fromarray(np.zeros((9, 7), np.uint8)).save(tmp_path / "set" / "images" / "z.png")
+    Image.fromarray(np.zeros((9, 8), np.uint8)).save(tmp_path / "set" / "masks" / "z.png")
+    with pytest.raises(DataError, match=r"^[^\n]*masks/z\.png: masks are \(9, 8\)[^\n]*$"):
+        train_segmenter([tmp_path / "set"], out, replace(TINY, workers=1), build_compact())
+
+
+def test_a_step_whose_loss_is_no_number_is_skipped(rendered: Path, tmp_path: Path) -> None:
+    model = build_compact()
+    good = model.mask_decoder.iou_token.weight.detach().clone()
+    losses: list[float] = []
+
+    def spoil_one(progress: Progress) -> None:
+        losses.append(progress.loss)
+        spoilt = progress.step == 2
+        model.mask_decoder.iou_token.weight.data.copy_(torch.nan if spoilt else good)
+
+    out = tmp_path / "w.safetensors"
+    train_segmenter([rendered], out, TINY, model, spoil_one)
+    assert [math.isfinite(loss) for loss in losses] == [True, True, False, True, True, True]
+    assert all(t.isfinite().all() for t in load_model(out).state_dict().values())
+    first = json.loads(out.with_suffix(".json").read_text().splitlines()[0])
+    assert math.isfinite(first["mask"])
+
+
+def test_a_training_that_only_fails_stops(rendered: Path, tmp_path: Path) -> None:
+    model = build_compact()
+    model.mask_decoder.iou_token.weight.data.fill_(torch.nan)
+    small = SampleSettings(size=64, prompts=2)
+    settings = replace(TINY, steps=30, epoch=30, batch=1, sample=small, proposed=1)
+    with pytest.raises(TrainingError, match=r"20 steps in a row .* rate below 0\.0006"):
+        train_segmenter([rendered], tmp_path / "w.safetensors", settings, model)
+
+
+def test_a_broken_resume_file_is_named(rendered: Path, tmp_path: Path) -> None:
+    (tmp_path / "w.resume.pt").write_bytes(b"half a file")
+    with pytest.raises(TrainingError, match=r"w\.resume\.pt: .* delete it"):
+        train_segmenter([rendered], tmp_path / "w.safetensors", TINY, build_compact())
+
+
+def test_adapters_are_for_a_vit_only(rendered: Path, tmp_path: Path) -> None:
+    out = tmp_path / "w.safetensors"
+    with pytest.raises(TrainingError, match="vit_b"):
+        train_segmenter([rendered], out, replace(TINY, lora=4), build_compact())
+    words = ["train", "segmenter", str(rendered), "--out", str(out), "--lora", "4"]
+    for start in ([], ["--start", "compact"]):
+        answer = CliRunner().invoke(app, [*words, *start])
+        assert answer.exit_code == 2
+        assert "--lora is for a ViT" in answer.stderr
+
+
+def test_the_presets_fit_their_samples() -> None:
+    for preset in (*PRESETS.values(), *VIT_PRESETS.values()):
+        assert preset.sample.size % 32 == 0
+        assert preset.steps % preset.epoch == 0
