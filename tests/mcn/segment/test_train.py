@@ -72,7 +72,7 @@ def test_a_killed_training_goes_on_where_it_stood(rendered: Path, tmp_path: Path
 
 def test_a_short_training_lowers_the_loss(rendered: Path, tmp_path: Path) -> None:
     losses: list[float] = []
-    settings = replace(TINY, steps=24, epoch=100, correction=0.0)
+    settings = replace(TINY, steps=16, epoch=100, correction=0.0)
     train_segmenter(
         [rendered],
         tmp_path / "w.safetensors",
@@ -148,7 +148,7 @@ def test_a_step_whose_loss_is_no_number_is_skipped(rendered: Path, tmp_path: Pat
         model.mask_decoder.iou_token.weight.data.copy_(torch.nan if spoilt else good)
 
     out = tmp_path / "w.safetensors"
-    train_segmenter([rendered], out, TINY, model, spoil_one)
+    train_segmenter([rendered], out, replace(TINY, batch=1, correction=0.0), model, spoil_one)
     assert [math.isfinite(loss) for loss in losses] == [True, True, False, True, True, True]
     assert all(t.isfinite().all() for t in load_model(out).state_dict().values())
     first = json.loads(out.with_suffix(".json").read_text().splitlines()[0])
@@ -158,7 +158,7 @@ def test_a_step_whose_loss_is_no_number_is_skipped(rendered: Path, tmp_path: Pat
 def test_a_training_that_only_fails_stops(rendered: Path, tmp_path: Path) -> None:
     model = build_compact()
     model.mask_decoder.iou_token.weight.data.fill_(torch.nan)
-    small = SampleSettings(size=64, prompts=2)
+    small = SampleSettings(size=96, prompts=2)
     settings = replace(TINY, steps=30, epoch=30, batch=1, sample=small, proposed=1)
     with pytest.raises(TrainingError, match=r"20 steps in a row .* rate below 0\.0006"):
         train_segmenter([rendered], tmp_path / "w.safetensors", settings, model)

@@ -76,7 +76,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def batch(rendered: Path) -> dict[str, torch.Tensor]:
     drawn = samples([[pair.read() for pair in list_pairs(rendered)]], TINY.sample, seed=1)
-    return collate([next(drawn), next(drawn)])
+    return collate([next(drawn)])
 
 
 def teach(trainee: VitTrainee, batch: dict[str, torch.Tensor], steps: int) -> list[float]:
