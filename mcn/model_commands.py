@@ -51,6 +51,8 @@ def train_segmenter(
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+    if start == "watershed":
+        raise typer.BadParameter("watershed learns nothing; start from compact, vit_b or a file")
     model = None if start is None else load_model(weights_path(start))
     compact = model is None or isinstance(model, CompactSam)
     if lora and compact:
