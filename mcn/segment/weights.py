@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from segment_anything.modeling import (
     ImageEncoderViT,
     MaskDecoder,
@@ -60,7 +60,7 @@ def save_weights(state: Mapping[str, Tensor], path: Path, metadata: dict[str, st
     """Write tensors in half precision as safetensors, whole or not at all."""
     half = {name: t.detach().half().contiguous().cpu() for name, t in state.items()}
     partial_file = path.with_suffix(".part")
-    save_file(half, partial_file, metadata)
+    partial_file.write_bytes(save(half, metadata))
     partial_file.replace(path)
 
 
