@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from mcn.mask import Mask
 from mcn.segment.candidates import Candidates, GeneratorSettings
@@ -125,14 +124,20 @@ def _reach(hit: Tensor, low: Tensor, high: Tensor, length: int) -> tuple[Tensor,
 
 def _read(logits: Tensor, windows: Tensor, origin: Tensor, height: int, width: int) -> Tensor:
     """Masks (n, height, width) from their origins (n, 2) on."""
-    sides = windows[:, 2:] - windows[:, :2]
-    columns = torch.arange(width, device=windows.device) + 0.5
-    rows = torch.arange(height, device=windows.device) + 0.5
-    xs = (origin[:, :1] + columns - windows[:, :1]) / sides[:, :1] * 2 - 1
-    ys = (origin[:, 1:] + rows - windows[:, 1:2]) / sides[:, 1:] * 2 - 1
-    shape = (len(logits), height, width)
-    grid = torch.stack([xs[:, None].expand(shape), ys[:, :, None].expand(shape)], dim=-1)
-    return F.grid_sample(logits[:, None].float(), grid, align_corners=False)[:, 0] > 0
+    columns = _weights(windows[:, 0], windows[:, 2], origin[:, 0], width, logits.shape[2])
+    rows = _weights(windows[:, 1], windows[:, 3], origin[:, 1], height, logits.shape[1])
+    # Half precision would round the weights, and with them the outline.
+    with torch.autocast(logits.device.type, enabled=False):
+        return rows @ logits.float() @ columns.mT > 0
+
+
+def _weights(low: Tensor, high: Tensor, start: Tensor, length: int, size: int) -> Tensor:
+    """How much each logit tells each pixel (n, length, size) along one side: linearly."""
+    pixels = torch.arange(length, device=low.device) + 0.5
+    cells = torch.arange(size, device=low.device) + 0.5
+    step = ((high - low) / size)[:, None]
+    place = (start[:, None] + pixels - low[:, None]) / step
+    return (1 - (place[:, :, None] - cells).abs()).clamp(min=0)
 
 
 def _largest_piece(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:

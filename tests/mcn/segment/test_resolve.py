@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from mcn.mask import masks_from_labels
 from mcn.segment.candidates import Candidates, GeneratorSettings
 from mcn.segment.decoder import MASK_SIZE
 from mcn.segment.evaluate import match, paint
-from mcn.segment.resolve import resolve
+from mcn.segment.resolve import full_size, resolve
 
 SETTINGS = GeneratorSettings()
 
@@ -82,3 +84,48 @@ def test_touching_crystals_share_their_border() -> None:
     masks = resolve(discs(circles, [0.9, 0.8]), 0, (100, 100), SETTINGS)
     assert len(masks) == 2
     assert masks[0].pixels.sum() > masks[1].pixels.sum()
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 200), st.floats(0, 150), st.floats(3, 120), st.floats(0.5, 1)),
+        min_size=1,
+        max_size=20,
+    ),
+    st.sampled_from([1, 3, 7]),
+)
+def test_masks_do_not_depend_on_how_many_are_worked_on_at_once(
+    found: list[tuple[float, float, float, float]], at_once: int
+) -> None:
+    candidates = discs([c[:3] for c in found], [c[3] for c in found])
+    together = resolve(candidates, 0, (150, 200), SETTINGS)
+    few = resolve(candidates, 0, (150, 200), replace(SETTINGS, prompts_per_batch=at_once))
+    assert [(m.x, m.y) for m in together] == [(m.x, m.y) for m in few]
+    for mask, other in zip(together, few, strict=True):
+        np.testing.assert_array_equal(mask.pixels, other.pixels)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(-20, 120), st.floats(-20, 120), st.floats(10, 90), st.integers(0, 2**32 - 1))
+def test_the_box_upsampled_holds_all_of_a_mask(x: float, y: float, side: float, seed: int) -> None:
+    """What `grid_sample` reads over the whole image, within the window."""
+    logits = torch.randn(1, 16, 16, generator=torch.Generator().manual_seed(seed))
+    window = torch.tensor([[x, y, x + side, y + side]])
+    ((left, top, pixels),) = full_size(logits, window, 100, 110)
+    whole = np.zeros((100, 110), bool)
+    whole[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    xs = (torch.arange(110) + 0.5 - window[0, 0]) / side * 2 - 1
+    ys = (torch.arange(100) + 0.5 - window[0, 1]) / side * 2 - 1
+    grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)[None]
+    read = torch.nn.functional.grid_sample(logits[None], grid, align_corners=False)[0, 0].numpy()
+    inside = (grid.abs() <= 1).all(dim=-1)[0].numpy()
+    clear = inside & (np.abs(read) > 1e-3)
+    np.testing.assert_array_equal(whole[clear], read[clear] > 0)
+
+
+def test_a_mask_outside_the_image_is_empty() -> None:
+    logits = torch.ones(2, 8, 8)
+    windows = torch.tensor([[-30.0, 5.0, -10.0, 25.0], [200.0, 200.0, 220.0, 220.0]])
+    for _, _, pixels in full_size(logits, windows, 50, 60):
+        assert pixels.size == 0
