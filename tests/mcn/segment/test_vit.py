@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from mcn.mask import encode_rle
+from mcn.segment.point_decoder import PointDecoder
 from mcn.segment.segmenter import weights_path
 from mcn.segment.vit import CHECKPOINTS, CheckpointError, GridSegmenter, fetch_checkpoint
 
@@ -55,6 +57,20 @@ def test_masks_lie_within_the_image(shape: tuple[int, int]) -> None:
         assert mask.y >= 0
         assert mask.x + width <= shape[1]
         assert mask.y + height <= shape[0]
+
+
+def test_images_together_are_as_images_one_by_one() -> None:
+    from mcn.segment.candidates import GeneratorSettings
+
+    anything = GeneratorSettings(min_predicted_iou=-10.0, min_stability=0.0, prompts_per_batch=12)
+    segmenter = GridSegmenter(small_sam(), "small@0", points_per_side=4, settings=anything)
+    segmenter.decoder = PointDecoder(segmenter.sam, torch.float32)
+    images = list(np.random.default_rng(1).integers(0, 255, (3, 60, 90), dtype=np.uint8))
+    together = segmenter.segment(images)
+    assert any(together)
+    for image, masks in zip(images, together, strict=True):
+        (alone,) = segmenter.segment([image])
+        assert encode_rle(masks, 60, 90) == encode_rle(alone, 60, 90)
 
 
 def test_a_file_that_is_not_metas_is_refused(
