@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test lint format bench-real bench-query clean
+.PHONY: setup demo test lint format bench-real bench-query bench-segment clean
 
 setup: $(STAMP)
 
@@ -36,6 +36,9 @@ bench-real: setup
 
 bench-query: setup
 	$(BIN)/python benchmarks/query.py
+
+bench-segment: setup
+	$(BIN)/python benchmarks/segment.py
 
 clean:
 	rm -rf .venv demo runs build dist *.egg-info

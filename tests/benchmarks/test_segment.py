@@ -1,0 +1,52 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+
+def test_box_suppression_stands_in_for_torchvisions() -> None:
+    from stock_sam import _nms
+
+    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [0, 5, 10, 15], [30, 30, 40, 40]])
+    scores = torch.tensor([0.5, 0.9, 0.7, 0.6])
+    assert _nms(boxes, scores, 0.7).tolist() == [1, 2, 3]
+    assert _nms(boxes, scores, 0.2).tolist() == [1, 3]
+    assert _nms(boxes[:0], scores[:0], 0.7).tolist() == []
+
+
+@pytest.mark.parametrize("measure", ["compact_ours", "compact_512"])
+def test_a_side_prints_one_json_object(measure: str) -> None:
+    result = subprocess.run(
+        [sys.executable, BENCHMARKS / "segment.py", "--measure", measure],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    figures = json.loads(result.stdout)
+    assert figures["peak_mib"] > figures["peak_above_model_mib"] > 0
+
+
+def test_agreement_is_the_share_of_stock_masks_that_ours_match() -> None:
+    from segment import SIDE, compare
+
+    from mcn.mask import Mask, encode_rle
+
+    def side(masks: list[Mask], seconds: float) -> dict[str, object]:
+        return {
+            **dict.fromkeys((*SIDE, "weights", "prompts", "thresholds"), seconds),
+            "masks": encode_rle(masks, 50, 50),
+        }
+
+    square, other = np.ones((10, 10), bool), np.ones((5, 8), bool)
+    stock = side([Mask(0, 0, square), Mask(20, 20, square)], 6.0)
+    ours = side([Mask(0, 0, square), Mask(20, 25, other)], 2.0)
+    report = compare(stock, ours)
+    assert report["mask_agreement"] == 0.5
+    assert report["speedup"] == 3.0
