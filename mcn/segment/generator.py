@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -48,13 +49,45 @@ def generate(
             alike.setdefault(image.shape, []).append(i)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
         for shape, members in alike.items():
-            at_once = max(1, settings.pixels_per_batch // (shape[0] * shape[1]))
-            for start in range(0, len(members), at_once):
-                part = members[start : start + at_once]
+            small = []
+            for part in _portions(members, shape[0] * shape[1], settings):
                 candidates = _candidates(model, np.stack([images[i] for i in part]), settings)
+                for place, i in enumerate(part):
+                    if _median_side(candidates, place, settings) < settings.magnify_below:
+                        small.append(i)
+                    else:
+                        results[i] = resolve(candidates, place, shape, settings)
+            for part in _portions(small, 4 * shape[0] * shape[1], settings):
+                candidates = _candidates(
+                    model, np.stack([_doubled(images[i]) for i in part]), settings
+                )
+                candidates = replace(candidates, windows=candidates.windows / 2)
                 for place, i in enumerate(part):
                     results[i] = resolve(candidates, place, shape, settings)
     return results
+
+
+def _portions(members: list[int], pixels: int, settings: GeneratorSettings) -> Iterator[list[int]]:
+    at_once = max(1, settings.pixels_per_batch // pixels)
+    for start in range(0, len(members), at_once):
+        yield members[start : start + at_once]
+
+
+def _median_side(candidates: Candidates, image: int, settings: GeneratorSettings) -> float:
+    """Median longer side of an image's crystals, pixels; infinite where there are none."""
+    windows = candidates.windows[candidates.image_index == image]
+    return (
+        float((windows[:, 2] - windows[:, 0]).median()) / settings.margin
+        if len(windows)
+        else np.inf
+    )
+
+
+def _doubled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = image.shape
+    return np.asarray(
+        Image.fromarray(image).resize((2 * width, 2 * height), Image.Resampling.BICUBIC)
+    )
 
 
 def _candidates(

@@ -283,12 +283,13 @@ def _annotate(
     size, ink = image.shape[0], float(rng.choice([0.0, 1.0]))
     canvas = Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8))
     draw = ImageDraw.Draw(canvas)
-    tall, wide = int(rng.integers(12, 36)), int(rng.integers(30, size // 2))
-    left, top = int(rng.integers(size - wide)), int(rng.integers(size - 2 * tall))
+    tall, wide = int(rng.integers(12, 36)), int(rng.integers(30, max(31, size // 2)))
+    left = int(rng.integers(max(1, size - wide)))
+    top = int(rng.integers(max(1, size - 2 * tall)))
     labels = labels.copy()
     if rng.random() < 0.5:  # on a ground of its own, along the whole edge or in a box
         if rng.random() < 0.5:
-            left, wide, top = 0, size, int(rng.choice([0, size - 2 * tall]))
+            left, wide, top = 0, size, int(rng.choice([0, max(0, size - 2 * tall)]))
         draw.rectangle((left, top, left + wide, top + 2 * tall), fill=int((1 - ink) * 255))
         labels[top : top + 2 * tall + 1, left : left + wide + 1] = 0
     words = "".join(rng.choice(list("0123456789 .abkmnuxEKSV"), size=int(rng.integers(1, 14))))

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mcn.analyzer import Segmenter
 from mcn.errors import McnError
 from mcn.mask import Mask
 from mcn.segment.candidates import GeneratorSettings
+from mcn.segment.clicks import read_clicks
 from mcn.segment.generator import generate
+from mcn.segment.predict import predict
 from mcn.segment.sam import CompactSam, channels_last
 from mcn.segment.vit import CHECKPOINTS, GridSegmenter, fetch_checkpoint
 from mcn.segment.watershed import WatershedSegmenter
@@ -49,6 +51,18 @@ class CompactSegmenter:
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
         """Disjoint masks of the crystals in each (H, W) image."""
         return generate(self.model, images, self.settings)
+
+    def predict(
+        self,
+        image: NDArray[np.uint8],
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        boxes: ArrayLike | None = None,
+    ) -> list[Mask]:
+        """The crystal that each of N prompts means in an (H, W) image; see `read_clicks`."""
+        return predict(
+            self.model, image, read_clicks(image.shape, points, labels, boxes), self.settings
+        )
 
 
 def weights_path(model: str) -> Path:
