@@ -21,6 +21,7 @@ from mcn.errors import McnError
 from mcn.mask import Mask
 from mcn.segment.candidates import Candidates, GeneratorSettings, steady
 from mcn.segment.duplicates import Distinct
+from mcn.segment.encoder_attention import fuse_attention
 from mcn.segment.point_decoder import PointDecoder
 from mcn.segment.resolve import resolve
 
@@ -139,6 +140,7 @@ class GridSegmenter:
         settings: GeneratorSettings | None = None,
     ) -> None:
         self.sam = sam.eval()
+        fuse_attention(sam.image_encoder)
         self.decoder = PointDecoder(sam)
         self.name = name
         self.points_per_side = points_per_side
