@@ -65,7 +65,7 @@ def judge(
     pairs: Sequence[Pair],
     on_image: Callable[[], None] | None = None,
 ) -> list[Judged]:
-    """Segment images and match the masks with the truth.
+    """Segment images as a scan does, without their data bars, and match with the truth.
 
     Parameters
     ----------
@@ -78,10 +78,10 @@ def judge(
     """
     judged = []
     for pair in pairs:
-        pixels, labels = pair.read()
-        size = (pixels.shape[0], pixels.shape[1])
+        micrograph, labels = pair.open()
+        size = (labels.shape[0], labels.shape[1])
         start = time.perf_counter()
-        (found,) = segmenter.segment([pixels])
+        (found,) = segmenter.segment([micrograph.analysed])
         seconds = time.perf_counter() - start
         truth = masks_from_labels(labels)
         judged.append(Judged(pair, size, truth, found, match(truth, found, size), seconds))

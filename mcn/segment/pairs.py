@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcn.errors import McnError
+
+if TYPE_CHECKING:
+    from mcn.micrograph import Micrograph
 
 _IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 _MASK_SUFFIXES = (".png", ".tif", ".tiff")
@@ -38,7 +42,12 @@ class Pair:
         return self.image.stem
 
     def read(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """Pixels (H, W) uint8 and labels (H, W) int32.
+        """Pixels (H, W) uint8 and labels (H, W) int32; errors as `open`."""
+        micrograph, labels = self.open()
+        return micrograph.pixels, labels
+
+    def open(self) -> tuple[Micrograph, NDArray[np.int32]]:
+        """The picture, and labels (H, W) int32.
 
         Raises
         ------
@@ -47,14 +56,14 @@ class Pair:
         """
         from mcn.micrograph import read_micrograph
 
-        pixels = read_micrograph(self.image).pixels
-        labels = read_labels(self.masks)
-        if labels.shape != pixels.shape:
+        micrograph = read_micrograph(self.image)
+        labels, shape = read_labels(self.masks), micrograph.pixels.shape
+        if labels.shape != shape:
             raise DataError(
-                f"{self.masks}: masks are {labels.shape}, the image is {pixels.shape}; "
+                f"{self.masks}: masks are {labels.shape}, the image is {shape}; "
                 "masks must be label images of the image's own size"
             )
-        return pixels, labels
+        return micrograph, labels
 
 
 def read_labels(path: Path) -> NDArray[np.int32]:
@@ -71,15 +80,25 @@ def read_labels(path: Path) -> NDArray[np.int32]:
 
 
 def list_pairs(folder: Path) -> list[Pair]:
-    """Image and mask pairs of a folder with `images/` and `masks/`, in order of name.
+    """Image and mask pairs, in order of name.
+
+    Parameters
+    ----------
+    folder : Path
+        With `images/` and `masks/`, or a rendered core with its `truth/`.
 
     Raises
     ------
     DataError
         Where the folder is missing or an image has no masks.
     """
+    if (folder / "truth" / "core.json").is_file():
+        return _core_pairs(folder)
     if not (folder / "images").is_dir() or not (folder / "masks").is_dir():
-        raise DataError(f"{folder}: needs the folders images/ and masks/ with files of equal names")
+        raise DataError(
+            f"{folder}: needs the folders images/ and masks/ with files of equal names, "
+            "or a core rendered by 'mcn core'"
+        )
     masks = {
         path.stem: path
         for path in sorted((folder / "masks").iterdir())
@@ -94,6 +113,15 @@ def list_pairs(folder: Path) -> list[Pair]:
         pairs.append(Pair(image, masks[image.stem]))
     if not pairs:
         raise DataError(f"{folder}: images/ holds no png, tif or jpg file")
+    return pairs
+
+
+def _core_pairs(folder: Path) -> list[Pair]:
+    root = folder / "truth" / "masks"
+    masks = sorted(path for path in root.rglob("*") if path.suffix in _MASK_SUFFIXES)
+    pairs = [Pair((folder / path.relative_to(root)).with_suffix(".tif"), path) for path in masks]
+    if not pairs:
+        raise DataError(f"{folder}: the core's truth holds no masks; render it again")
     return pairs
 
 
