@@ -23,7 +23,7 @@ ClassifierName = Annotated[str, typer.Option("--classifier", help="nsr, or a wei
 
 @train_app.command("segmenter")
 def train_segmenter(
-    data: Annotated[list[Path], typer.Argument(help="Folders with images/ and masks/, or rendered cores.")],
+    data: Annotated[list[Path], typer.Argument(help="Folders of images/ and masks/, or cores.")],
     out: Annotated[Path, typer.Option(help="Weights to write (.safetensors).")],
     preset: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
     steps: Annotated[int | None, typer.Option(min=1, help="Steps, if not the preset's.")] = None,
@@ -92,7 +92,7 @@ def train_classifier(
 
 @evaluate_app.command("segmenter")
 def evaluate_segmenter(
-    data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/, or a rendered core.")],
+    data: Annotated[Path, typer.Argument(help="A folder of images/ and masks/, or a core.")],
     segmenter: SegmenterName = "compact",
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Only the images that training holds out.")

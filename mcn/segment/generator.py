@@ -19,7 +19,7 @@ from mcn.segment.encoder import STRIDE, Features
 from mcn.segment.prompts import Proposals, choose, propose
 from mcn.segment.resolve import resolve
 from mcn.segment.sam import CompactSam, Prompts
-from mcn.segment.windows import Window, levels
+from mcn.segment.windows import Window, grey_level, levels
 
 
 def generate(
@@ -97,8 +97,8 @@ def _candidates(
     device = next(model.parameters()).device
     found = []
     for reduction, reduced, windows in levels(images):
-        mean = reduced.mean(axis=(1, 2), keepdims=True, dtype=np.float32)
-        deviation = np.maximum(reduced.std(axis=(1, 2), keepdims=True, dtype=np.float32), 1e-3)
+        levels_of = np.array([grey_level(image) for image in reduced], np.float32)
+        mean, deviation = levels_of.T[:, :, None, None]
         for window in windows:
             rows = slice(window.y, window.y + window.height)
             view = reduced[:, rows, window.x : window.x + window.width]

@@ -20,7 +20,7 @@ from mcn.segment.encoder import Features
 from mcn.segment.prompts import propose
 from mcn.segment.resolve import full_size, tight
 from mcn.segment.sam import CompactSam, Prompts
-from mcn.segment.windows import LARGEST, REDUCTION
+from mcn.segment.windows import LARGEST, REDUCTION, grey_level
 
 VIEW = 384
 """Side of what is encoded around a prompt, pixels of the scaled image."""
@@ -76,7 +76,7 @@ def predict(
         there is nothing.
     """
     device = next(model.parameters()).device
-    mean, deviation = float(image.mean()), max(float(image.std()), 1e-3)
+    mean, deviation = grey_level(image)
     masks = []
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
         for i in range(len(clicks)):

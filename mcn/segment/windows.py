@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 WINDOW = 2048
 """Side of the largest image that is encoded whole, pixels."""
@@ -62,8 +63,6 @@ def levels(images: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8], 
     windows : list of Window
         Their cores tile the image.
     """
-    from skimage.transform import downscale_local_mean
-
     reduction, least = 1, 0.0
     while True:
         height, width = images.shape[1:]
@@ -72,9 +71,18 @@ def levels(images: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8], 
         yield reduction, images, _tiling(height, width, (least, most))
         if last:
             return
-        images = downscale_local_mean(images, (1, REDUCTION, REDUCTION)).round().astype(np.uint8)
+        images = np.stack([np.asarray(Image.fromarray(one).reduce(REDUCTION)) for one in images])
         reduction *= REDUCTION
         least = LARGEST / REDUCTION
+
+
+def grey_level(image: NDArray[np.uint8]) -> tuple[float, float]:
+    """Mean and standard deviation, 0.001 or more, of an image; without a copy of it in floats."""
+    counts = np.array(Image.fromarray(image).histogram(), np.float64)
+    values = np.arange(256)
+    mean = float(counts @ values / counts.sum())
+    variance = float(counts @ (values - mean) ** 2 / counts.sum())
+    return mean, max(variance**0.5, 1e-3)
 
 
 def _tiling(height: int, width: int, sides: tuple[float, float]) -> list[Window]:
