@@ -15,6 +15,8 @@ from safetensors.torch import save
 
 from mcn.classify.crops import CROP_SIZE, CropError
 from mcn.classify.network import MicroCrystalNet, NetworkSettings
+from mcn.classify.published import FORMAT as PUBLISHED
+from mcn.classify.published import PublishedNetwork, load_network, published_weights
 from mcn.errors import McnError
 
 FORMAT = "mcn-classifier-1"
@@ -30,7 +32,7 @@ class Classifier:
 
     Parameters
     ----------
-    network : MicroCrystalNet
+    network : MicroCrystalNet or PublishedNetwork
         Trained network; it is put into evaluation mode.
     name : str
         `name@first-12-of-sha256`, written into every row the classifier makes.
@@ -42,7 +44,11 @@ class Classifier:
     .. [1] Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
     """
 
-    def __init__(self, network: MicroCrystalNet, name: str, temperature: float = 1.0) -> None:
+    network: MicroCrystalNet | PublishedNetwork
+
+    def __init__(
+        self, network: MicroCrystalNet | PublishedNetwork, name: str, temperature: float = 1.0
+    ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = network.eval().to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -92,18 +98,24 @@ def load_classifier(model: str = "nsr") -> Classifier:
     Parameters
     ----------
     model : str
-        "nsr", or the path of a `.safetensors` file that `mcn train classifier` wrote.
+        "nsr"; "published", the authors' released network, fetched when first asked for; or the
+        path of a `.safetensors` file that `mcn train classifier` or `mcn weights import` wrote.
 
     Raises
     ------
     ClassifierError
         If there is no such model, or the file is not a classifier of this project.
+    PublishedError
+        If the published weights cannot be had.
     """
+    if model == "published":
+        return _read(published_weights())
     embedded = resources.files("mcn") / "weights" / f"{model}.safetensors"
     is_path = model.endswith(".safetensors") or "/" in model
     if not is_path and not embedded.is_file():
         raise ClassifierError(
-            f"no classifier is called {model!r}; use 'nsr' or the path of a .safetensors file"
+            f"no classifier is called {model!r}; use 'nsr', 'published' or the path of a "
+            ".safetensors file"
         )
     if is_path and not Path(model).is_file():
         raise ClassifierError(f"{model}: no such file; train one with 'mcn train classifier'")
@@ -153,12 +165,14 @@ def _read(path: Path) -> Classifier:
         raise ClassifierError(
             f"{path}: not a safetensors file ({error}); fetch or train it again"
         ) from error
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") != FORMAT and PUBLISHED not in metadata:
         raise ClassifierError(
             f"{path}: holds {metadata.get('format', 'something else')}, not {FORMAT}; "
             "name a file that 'mcn train classifier' wrote"
         )
     try:
+        if PUBLISHED in metadata:
+            return Classifier(load_network(metadata, weights), _name(path))
         network = MicroCrystalNet(NetworkSettings.from_json(metadata["network"]))
         network.load_state_dict(weights)
         temperature = float(metadata["temperature"])

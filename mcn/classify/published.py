@@ -1,0 +1,345 @@
+"""The network whose weights the MicroCrystalNet authors released, as they released it.
+
+It is a plain CNN: three convolutions with pooling and two dense layers, without the block that
+their paper [1]_ describes. Their weights are a Keras HDF5 file, which is read here without
+Keras and kept as safetensors.
+
+References
+----------
+.. [1] Yaqoob et al., "MicroCrystalNet: An Efficient and Explainable Convolutional Neural
+   Network for Microcrystal Classification Using Scanning Electron Microscope
+   Petrography", IEEE Access, 2025, doi:10.1109/ACCESS.2025.3552626.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pooch
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from mcn.errors import McnError
+from mcn.taxonomy import SHAPES
+
+FORMAT = "mcn-published-1"
+"""Key of the one entry in a weights file's metadata; more would be written in any order."""
+
+CLASS_ORDER = ("amorphous", "polyhedral", "rhombic", "spherical")
+"""Shapes of the network's outputs: class folders by sorted name, as Keras numbers them."""
+
+FIGURES_ORDER = ("polyhedral", "amorphous", "rhombic", "spherical")
+"""What the authors' script, and so their released figures, call the same outputs."""
+
+REPOSITORY = (
+    "YaqoobAnsari/MicroCrystalNet-Advanced-Microcrystal-Classification-"
+    "Using-Normalized-Sparse-Reduction-Blocks"
+)
+COMMIT = "a5db6d961e154111deec73ab0c2fb1c62c83fa74"
+KERAS_FILE = "CNN_2023-11-19_11-47-51_run1_weights.h5"
+KERAS_SHA256 = "ffac444a493c8a1c6973500810c7d7d96c6950472be1bf34418aad47274ef503"
+URL = f"https://raw.githubusercontent.com/{REPOSITORY}/{COMMIT}/{KERAS_FILE}"
+
+_MAX_BYTES = 64 * 2**20  # with the optimiser's state a file of Keras's has three times the weights
+_PARAMETERS = (  # of our modules, and the shapes that Keras gives them
+    ("features.0.weight", (3, 3, 1, 64)),
+    ("features.0.bias", (64,)),
+    ("features.3.weight", (3, 3, 64, 32)),
+    ("features.3.bias", (32,)),
+    ("features.6.weight", (3, 3, 32, 16)),
+    ("features.6.bias", (16,)),
+    ("hidden.weight", (1024, 256)),
+    ("hidden.bias", (256,)),
+    ("head.weight", (256, 4)),
+    ("head.bias", (4,)),
+)
+_CONVOLUTION = ("Conv2D", {"padding": "same", "activation": "relu", "strides": [1, 1]})
+_POOLING = ("MaxPooling2D", {"padding": "valid", "pool_size": [2, 2], "strides": [2, 2]})
+_ARCHITECTURE: list[tuple[str, dict[str, Any]]] = [
+    ("InputLayer", {}),
+    *[_CONVOLUTION, _POOLING] * 3,
+    ("Flatten", {"data_format": "channels_last"}),
+    ("Dense", {"activation": "relu"}),
+    ("Dense", {"activation": "softmax"}),
+]
+
+
+class PublishedError(McnError):
+    """Published weights that cannot be fetched, or a file that does not hold them."""
+
+
+@dataclass(frozen=True)
+class PublishedSettings:
+    """What the weights alone do not tell.
+
+    Parameters
+    ----------
+    class_order : tuple of 4 str
+        Shapes of the outputs, in the order the network was trained with.
+    source_sha256 : str
+        Of the HDF5 file the weights come from.
+    """
+
+    class_order: tuple[str, ...] = CLASS_ORDER
+    source_sha256: str = KERAS_SHA256
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the logits that the network here gives, in their order."""
+        return SHAPES
+
+    def to_json(self) -> str:
+        """The settings as a line of JSON, to be kept beside the weights."""
+        return json.dumps(
+            {"class_order": self.class_order, "source_sha256": self.source_sha256}, sort_keys=True
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> PublishedSettings:
+        """The settings of `to_json`; KeyError, TypeError or ValueError if it is not that."""
+        settings = json.loads(text)
+        order = tuple(map(str, settings["class_order"]))
+        if sorted(order) != sorted(SHAPES):
+            raise ValueError(f"class order {order}")
+        return cls(order, str(settings["source_sha256"]))
+
+
+class PublishedNetwork(nn.Module):
+    """The released network: 64×64 grey crops of single crystals to one logit a shape.
+
+    Three 3×3 convolutions of 64, 32 and 16 feature maps, each padded, rectified and pooled
+    2×2, then dense layers of 256 and 4: 287,156 parameters. The weights stay in the order of
+    the classes that they were trained with; what comes out is in the order of `SHAPES`.
+
+    Parameters
+    ----------
+    settings : PublishedSettings
+        Which output is which shape.
+    """
+
+    settings: PublishedSettings
+
+    def __init__(self, settings: PublishedSettings = PublishedSettings()) -> None:
+        super().__init__()
+        self.settings = settings
+        self.columns = [settings.class_order.index(shape) for shape in SHAPES]
+        layers: list[nn.Module] = []
+        for channels, maps in ((1, 64), (64, 32), (32, 16)):
+            layers += [nn.Conv2d(channels, maps, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        self.features = nn.Sequential(*layers)
+        self.hidden = nn.Linear(8 * 8 * 16, 256)
+        self.head = nn.Linear(256, len(SHAPES))
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """(N, 1, 64, 64) float crops, 0 to 255, to (N, 4) logits in the order of `SHAPES`."""
+        logits: Tensor = self.head(self.embed(crops))
+        return logits[:, self.columns]
+
+    def embed(self, crops: Tensor) -> Tensor:
+        """(N, 1, 64, 64) float crops, 0 to 255, to (N, 256) features."""
+        maps: Tensor = self.features(crops / 255)
+        # Keras flattens row by row, all feature maps of a place together.
+        return torch.relu(self.hidden(maps.permute(0, 2, 3, 1).flatten(1)))
+
+
+def published_weights() -> Path:
+    """The converted weights; fetched and converted when first asked for.
+
+    Raises
+    ------
+    PublishedError
+        Where they cannot be fetched.
+    """
+    return cached_weights() or import_weights(fetch_keras())
+
+
+def cached_weights() -> Path | None:
+    """The converted weights in the cache; None where there are none yet."""
+    path = _cache() / "published.safetensors"
+    return path if path.is_file() else None
+
+
+def fetch_keras(*, progress: bool = False) -> Path:
+    """The authors' HDF5 file, fetched once from their repository and checked by sha256.
+
+    Raises
+    ------
+    PublishedError
+        Where it cannot be fetched or is not what they published.
+    """
+    folder = _cache()
+    try:
+        return Path(
+            pooch.retrieve(
+                URL,
+                known_hash=f"sha256:{KERAS_SHA256}",
+                fname=KERAS_FILE,
+                path=folder,
+                progressbar=progress,
+            )
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise PublishedError(
+            f"published: cannot be fetched from {URL} ({reason}); get the file by hand and run "
+            f"'mcn weights import {KERAS_FILE}'"
+        ) from error
+
+
+def import_weights(
+    keras: Path, out: Path | None = None, class_order: Sequence[str] = CLASS_ORDER
+) -> Path:
+    """Convert a Keras HDF5 file of the published architecture to safetensors.
+
+    Parameters
+    ----------
+    keras : Path
+        The authors' file, or one that their training script wrote: weights or whole model.
+    out : Path, optional
+        File to write; without it, the one that the classifier `published` is read from.
+    class_order : sequence of 4 str
+        Shapes of the network's outputs, first to last.
+
+    Returns
+    -------
+    Path
+        The file written. The same input gives the same bytes.
+
+    Raises
+    ------
+    PublishedError
+        Where the file is missing, broken or of another network, or the order is not one of
+        the four shapes.
+    """
+    if sorted(class_order) != sorted(SHAPES):
+        raise PublishedError(
+            f"class order {','.join(class_order)}: name each of {', '.join(SHAPES)} once"
+        )
+    if out is None:
+        out = _cache() / "published.safetensors"
+    if out.suffix != ".safetensors":
+        raise PublishedError(f"{out}: weights need a .safetensors file; name one to write")
+    arrays = read_keras(keras)
+    digest = hashlib.sha256(keras.read_bytes()).hexdigest()
+    settings = PublishedSettings(tuple(class_order), digest)
+    weights = {name: _torch_layout(array) for name, array in arrays.items()}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_suffix(f".{os.getpid()}.part")
+    part.write_bytes(save(weights, {FORMAT: settings.to_json()}))
+    return part.replace(out)
+
+
+def read_keras(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Weights and biases of the published architecture, in the layout of Keras.
+
+    Parameters
+    ----------
+    path : Path
+        HDF5 file, of weights or of a whole model.
+
+    Returns
+    -------
+    dict of str to float32 array
+        By their names in `PublishedNetwork`, with the shapes that Keras gives them: kernels
+        (height, width, in, out) and (in, out).
+
+    Raises
+    ------
+    PublishedError
+        Where the file is missing, is no HDF5 or holds another network.
+    """
+    import h5py
+
+    if not path.is_file():
+        raise PublishedError(f"{path}: no such file; name the authors' {KERAS_FILE}")
+    if path.stat().st_size > _MAX_BYTES:
+        raise _other(path, f"it is larger than {_MAX_BYTES >> 20} MB")
+    try:
+        with h5py.File(path, "r") as file:
+            if "model_config" in file.attrs:
+                _check_architecture(path, json.loads(file.attrs["model_config"]))
+            found = list(_datasets(file.get("model_weights", file)))
+            shapes = [dataset.shape for dataset in found]
+            if shapes != [shape for _, shape in _PARAMETERS]:
+                raise _other(path, f"its arrays are {', '.join(map(str, shapes)) or 'none'}")
+            if any(_elsewhere(dataset, file) for dataset in found):
+                raise _other(path, "it refers to another file")
+            arrays = [np.asarray(dataset[()], dtype=np.float32) for dataset in found]
+    # A broken file fails in h5py in many ways, and whatever is not of Keras lacks its attributes.
+    except (OSError, KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PublishedError(
+            f"{path}: cannot be read as weights in Keras's HDF5 ({reason}); "
+            f"name the authors' {KERAS_FILE}"
+        ) from error
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise _other(path, "some of its numbers are not finite")
+    return {name: array for (name, _), array in zip(_PARAMETERS, arrays, strict=True)}
+
+
+def load_network(metadata: Mapping[str, str], weights: Mapping[str, Tensor]) -> PublishedNetwork:
+    """The network of a file that `import_weights` wrote.
+
+    Parameters
+    ----------
+    metadata : mapping of str to str
+        Of the safetensors file; has the key `FORMAT`.
+    weights : mapping of str to tensor
+        Its tensors.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError, RuntimeError
+        Where they do not fit.
+    """
+    network = PublishedNetwork(PublishedSettings.from_json(metadata[FORMAT]))
+    network.load_state_dict(weights)
+    return network
+
+
+def _cache() -> Path:
+    return Path(pooch.os_cache("mcn"))
+
+
+def _datasets(group: Any) -> Iterator[Any]:
+    """A model's arrays in the order of its layers, as Keras's attributes name them."""
+    for layer in group.attrs["layer_names"]:
+        for weight in group[layer].attrs["weight_names"]:
+            yield group[layer][weight]
+
+
+def _elsewhere(dataset: Any, file: Any) -> bool:
+    """Whether the numbers are kept in another file, which nobody named."""
+    return bool(dataset.is_virtual or dataset.external or dataset.file.filename != file.filename)
+
+
+def _check_architecture(path: Path, config: Any) -> None:
+    layers = [(layer["class_name"], layer["config"]) for layer in config["config"]["layers"]]
+    if [kind for kind, _ in layers] != [kind for kind, _ in _ARCHITECTURE]:
+        raise _other(path, f"its layers are {', '.join(kind for kind, _ in layers)}")
+    for (kind, settings), (_, wanted) in zip(layers, _ARCHITECTURE, strict=True):
+        for key, value in wanted.items():
+            if settings[key] != value:
+                raise _other(path, f"{kind} has {key} {settings[key]}, not {value}")
+
+
+def _torch_layout(array: NDArray[np.float32]) -> Tensor:
+    """(height, width, in, out) → (out, in, height, width), (in, out) → (out, in)."""
+    axes = (3, 2, 0, 1) if array.ndim == 4 else None
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(axes)))
+
+
+def _other(path: Path, reason: str) -> PublishedError:
+    return PublishedError(
+        f"{path}: holds another network than the published one ({reason}); "
+        f"name the authors' {KERAS_FILE}, or a file that their training script wrote"
+    )
