@@ -44,9 +44,14 @@ SIDE = (
 )
 # Random weights are as sure of one mask as of another: these keep four in ten. Their masks are
 # scattered all over the frame and their boxes nearly the same, so that of hundreds of masks
-# suppression by box would leave four to be compared: it is left out on both sides.
+# suppression by box would leave four to be compared: it is left out on both sides, and all that
+# pass the filters are held.
 RANDOM_SETTINGS = replace(
-    VIT_CPU_SETTINGS, min_predicted_iou=0.05, min_stability=0.6, max_duplicate_iou=1.0
+    VIT_CPU_SETTINGS,
+    min_predicted_iou=0.05,
+    min_stability=0.6,
+    max_duplicate_iou=1.0,
+    max_masks=4096,
 )
 COMPACT_TILE = TileSettings(height=512, width=512, diameter_um=1.9)
 
