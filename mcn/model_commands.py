@@ -12,13 +12,22 @@ from mcn.terminal import print_json, progress_bar, say, show
 
 train_app = typer.Typer(help="Train a model.", no_args_is_help=True)
 evaluate_app = typer.Typer(help="Judge a model against labelled data.", no_args_is_help=True)
-weights_app = typer.Typer(help="List and fetch model weights.", no_args_is_help=True)
+weights_app = typer.Typer(help="List, fetch and import model weights.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 SegmenterName = Annotated[
     str, typer.Option("--segmenter", help="compact, vit_b, vit_l, vit_h, watershed, or a file.")
 ]
-ClassifierName = Annotated[str, typer.Option("--classifier", help="nsr, or a weights file.")]
+ClassifierName = Annotated[
+    str, typer.Option("--classifier", help="nsr, published, or a weights file.")
+]
+ClassOrder = Annotated[
+    str,
+    typer.Option(
+        help="Shapes of classes 0, 1, … of the published network; its released figures say "
+        "polyhedral,amorphous,rhombic,spherical, its training and our probe what stands here."
+    ),
+]
 
 
 @train_app.command("segmenter")
@@ -122,37 +131,90 @@ def evaluate_segmenter(
 
 @evaluate_app.command("classifier")
 def evaluate_classifier(
-    data: Annotated[Path, typer.Argument(help="Class folders, labels.csv or a rendered core.")],
+    data: Annotated[
+        Path | None, typer.Argument(help="Class folders, labels.csv or a rendered core.")
+    ] = None,
     classifier: ClassifierName = "nsr",
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Probabilities of a test set in class order (.npy), instead of DATA."),
+    ] = None,
+    counts: Annotated[
+        str, typer.Option(help="With --predictions: crystals of each class.")
+    ] = "117,95,83,80",
+    class_order: ClassOrder = "amorphous,polyhedral,rhombic,spherical",
     as_json: AsJson = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for confusion, PR and ROC figures, figures.json.")
+    ] = None,
 ) -> None:
     """Accuracy, average precision and ROC AUC of a classifier."""
-    from mcn.classify import load_classifier
-    from mcn.classify.evaluate import evaluate_classifier as evaluate
+    if (data is None) == (predictions is None):
+        raise typer.BadParameter("give either DATA or --predictions FILE")
+    if data is not None:
+        from mcn.classify import load_classifier
+        from mcn.classify.evaluate import evaluate_classifier as evaluate
 
-    show(evaluate(data, load_classifier(classifier)), as_json)
+        show(evaluate(data, load_classifier(classifier), report=report), as_json)
+    elif predictions is not None:
+        from mcn.classify.predictions import evaluate_predictions, read_predictions, table
+
+        if not all(count.isdecimal() for count in counts.split(",")):
+            raise typer.BadParameter(f"--counts {counts}: give whole numbers, as 117,95,83,80")
+        each = [int(count) for count in counts.split(",")]
+        classes, probabilities = read_predictions(predictions, each)
+        figures = evaluate_predictions(classes, probabilities, class_order.split(","))
+        if report is not None:
+            from mcn.classify.figures import write_report
+
+            write_report(classes, probabilities, figures, report)
+        if as_json:
+            print_json(figures)
+        else:
+            typer.echo(table(figures))
 
 
 @weights_app.command("list")
 def weights_list() -> None:
     """The models there are, and whether their weights are at hand."""
+    from mcn.classify.published import cached_weights
     from mcn.segment.vit import CHECKPOINTS, cached_checkpoint
 
-    typer.echo("compact  segmenter   embedded")
+    typer.echo("compact   segmenter   embedded")
     for name in CHECKPOINTS:
-        typer.echo(f"{name:8} segmenter   {cached_checkpoint(name) or 'not fetched'}")
-    typer.echo("nsr      classifier  embedded")
+        typer.echo(f"{name:9} segmenter   {cached_checkpoint(name) or 'not fetched'}")
+    typer.echo("nsr       classifier  embedded")
+    typer.echo(f"published classifier  {cached_weights() or 'not fetched'}")
 
 
 @weights_app.command("fetch")
 def weights_fetch(
-    model: Annotated[str, typer.Argument(help="vit_b, vit_l or vit_h.")],
+    model: Annotated[str, typer.Argument(help="vit_b, vit_l, vit_h or published.")],
 ) -> None:
     """Fetch weights once, checked by sha256."""
+    from mcn.classify.published import fetch_keras, import_weights
     from mcn.segment.vit import CHECKPOINTS, fetch_checkpoint
 
-    if model not in CHECKPOINTS:
+    if model == "published":
+        typer.echo(import_weights(fetch_keras()))
+    elif model in CHECKPOINTS:
+        typer.echo(fetch_checkpoint(model))
+    else:
         raise typer.BadParameter(
-            f"no weights {model!r} to fetch; there are {', '.join(CHECKPOINTS)}"
+            f"no weights {model!r} to fetch; there are {', '.join(CHECKPOINTS)}, published"
         )
-    typer.echo(fetch_checkpoint(model))
+
+
+@weights_app.command("import")
+def weights_import(
+    file: Annotated[Path, typer.Argument(help="The MicroCrystalNet authors' Keras weights (.h5).")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Weights to write (.safetensors), if not those of 'published'."),
+    ] = None,
+    class_order: ClassOrder = "amorphous,polyhedral,rhombic,spherical",
+) -> None:
+    """Convert the published network's weights for --classifier published."""
+    from mcn.classify.published import import_weights
+
+    typer.echo(import_weights(file, out, class_order.split(",")))

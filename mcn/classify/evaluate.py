@@ -16,7 +16,9 @@ RECOGNISABLE = 0.5
 """Share of a crystal that has to be seen for its figures to be given apart as well."""
 
 
-def evaluate_classifier(data: Path, classifier: Classifier, *, copies: int = 0) -> dict[str, Any]:
+def evaluate_classifier(
+    data: Path, classifier: Classifier, *, copies: int = 0, report: Path | None = None
+) -> dict[str, Any]:
     """Score a classifier on labelled crystals.
 
     Parameters
@@ -29,6 +31,8 @@ def evaluate_classifier(data: Path, classifier: Classifier, *, copies: int = 0) 
     copies : int
         With a rendered core: spoilt masks to be judged of each crystal as well, since in
         use masks come from a segmenter.
+    report : Path, optional
+        Folder for the figures as pictures and JSON; see `mcn.classify.figures.write_report`.
 
     Returns
     -------
@@ -56,6 +60,10 @@ def evaluate_classifier(data: Path, classifier: Classifier, *, copies: int = 0) 
         figures["recognisable"] = figures_of(true & seen)
     if examples.spoilt.any():
         figures["spoilt_masks"] = figures_of(examples.spoilt)
+    if report is not None:
+        from mcn.classify.figures import write_report
+
+        write_report(examples.classes[true], probabilities[true], figures, report)
     return figures
 
 

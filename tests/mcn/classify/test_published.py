@@ -163,7 +163,7 @@ def test_an_unreachable_repository_says_what_to_do(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcn.classify.published.URL", "http://127.0.0.1:9/weights.h5")
-    with pytest.raises(PublishedError, match="cannot be fetched from .* run 'mcn weights import"):
+    with pytest.raises(PublishedError, match=r"cannot be fetched from .* run 'mcn weights import"):
         load_classifier("published")
 
 
