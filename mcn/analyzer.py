@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mcn.crystal import Crystal
 from mcn.mask import RLE, Mask, encode_rle
@@ -26,6 +26,31 @@ class Segmenter(Protocol):
 
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
         """Masks of each grey image (H, W); images may differ in size."""
+        ...
+
+
+class PromptedSegmenter(Segmenter, Protocol):
+    """A segmenter that also answers a person's clicks and boxes."""
+
+    def predict(
+        self,
+        image: NDArray[np.uint8],
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        boxes: ArrayLike | None = None,
+    ) -> list[Mask]:
+        """The crystal that each of N prompts means in an (H, W) image.
+
+        Parameters
+        ----------
+        image : (H, W) uint8 array
+        points : (N, 2) or (N, P, 2) array, optional
+            One or P clicked points x, y a crystal, pixels.
+        labels : (N,) or (N, P) array, optional
+            1 on the crystal, 0 off it, -1 no point; all on it if not given.
+        boxes : (N, 4) array, optional
+            Left, top, right, bottom; NaN where a crystal has no box.
+        """
         ...
 
 

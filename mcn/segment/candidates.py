@@ -50,10 +50,14 @@ class GeneratorSettings:
     margin: float = 1.5
     magnify_below: float = 28.0
     max_prompts: int = 3000
-    prompts_per_batch: int = 256
+    prompts_per_batch: int = 64
     max_duplicate_iou: float = 0.7
     max_masks: int = 1024
     pixels_per_batch: int = 2**22
+
+
+GPU_SETTINGS = GeneratorSettings(prompts_per_batch=1024, pixels_per_batch=2**24)
+"""A processor is fastest while a batch fits its cache, a GPU when it is full."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 from torch import Tensor
 
 from mcn.mask import Mask
@@ -18,7 +17,7 @@ from mcn.segment.clicks import Clicks
 from mcn.segment.decoder import MASK_SIZE, square_windows
 from mcn.segment.encoder import Features
 from mcn.segment.prompts import propose
-from mcn.segment.resolve import full_size, tight
+from mcn.segment.resolve import one_crystal
 from mcn.segment.sam import CompactSam, Prompts
 from mcn.segment.windows import LARGEST, REDUCTION, grey_level
 
@@ -186,13 +185,8 @@ def _best(
     view = views[int(prompts.image_index[best])]
     origin = prompts.windows.new_tensor([view.x, view.y, view.x, view.y])
     window = prompts.windows[best : best + 1] / view.scale + origin
-    ((x, y, pixels),) = full_size(logits[best : best + 1], window, shape[0], shape[1])
-    pieces, _ = ndimage.label(pixels)
-    area = np.bincount(pieces.ravel(), minlength=2)
-    area[0] = 0
-    if not area.any():
-        return Mask(x, y, np.zeros((0, 0), bool), 0.0, 0.0)
-    return tight(x, y, pieces == area.argmax(), float(quality[best]), float(stability[best]))
+    score, steady = float(quality[best]), float(stability[best])
+    return one_crystal(logits[best], window[0], shape, score, steady)
 
 
 def _decoded(model: CompactSam, features: Features, prompts: Prompts) -> tuple[Tensor, Tensor]:

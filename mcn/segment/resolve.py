@@ -93,6 +93,27 @@ def full_size(
     return claims
 
 
+def one_crystal(
+    logits: Tensor, window: Tensor, shape: tuple[int, ...], score: float, stability: float
+) -> Mask:
+    """The largest piece of one mask, of no pixels where it is empty.
+
+    Parameters
+    ----------
+    logits : (T, T) tensor
+        Mask logits over the window.
+    window : (4,) float tensor
+        Left, top, right, bottom, pixels.
+    shape : (int, int)
+        Height and width of the image.
+    """
+    ((x, y, pixels),) = full_size(logits[None], window[None], shape[0], shape[1])
+    piece = _largest_piece(pixels)
+    if not piece.any():
+        return Mask(x, y, np.zeros((0, 0), bool), 0.0, 0.0)
+    return tight(x, y, piece, score, stability)
+
+
 def tight(x: int, y: int, pixels: NDArray[np.bool_], score: float, stability: float) -> Mask:
     """A mask from a box that is too large for it; it must not be empty."""
     rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))

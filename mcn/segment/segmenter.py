@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from mcn.analyzer import Segmenter
 from mcn.errors import McnError
 from mcn.mask import Mask
-from mcn.segment.candidates import GeneratorSettings
+from mcn.segment.candidates import GPU_SETTINGS, GeneratorSettings
 from mcn.segment.clicks import read_clicks
 from mcn.segment.generator import generate
 from mcn.segment.predict import predict
@@ -118,5 +118,6 @@ def load_segmenter(model: str = "compact", device: str | None = None) -> Segment
     path, name = weights_path(model), segmenter_name(model)
     loaded = load_model(path).to(where)
     if isinstance(loaded, CompactSam):
-        return CompactSegmenter(channels_last(loaded), name)
+        settings = GeneratorSettings() if where == "cpu" else GPU_SETTINGS
+        return CompactSegmenter(channels_last(loaded), name, settings)
     return GridSegmenter(loaded, name)

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pooch
 import torch
-from numpy.typing import NDArray
-from segment_anything import sam_model_registry
+from numpy.typing import ArrayLike, NDArray
 from segment_anything.utils.amg import build_point_grid
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from mcn.errors import McnError
 from mcn.mask import Mask
-from mcn.segment.candidates import Candidates, GeneratorSettings, steady
+from mcn.segment.candidates import Candidates, GeneratorSettings, steadiness, steady
+from mcn.segment.clicks import read_clicks
 from mcn.segment.duplicates import Distinct
 from mcn.segment.encoder_attention import fuse_attention
 from mcn.segment.point_decoder import PointDecoder
-from mcn.segment.resolve import resolve
+from mcn.segment.resolve import one_crystal, resolve
 
 
 class CheckpointError(McnError):
@@ -57,7 +57,6 @@ CHECKPOINTS = {
         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
     ),
 }
-_ARCHITECTURES = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 VIT_SETTINGS = replace(
     GeneratorSettings(), min_predicted_iou=0.88, min_stability=0.9, prompts_per_batch=64
 )
@@ -97,24 +96,6 @@ def fetch_checkpoint(model: str, *, progress: bool = False) -> Path:
             f"{model}: cannot be fetched from {checkpoint.url} ({reason}); "
             f"put the file in {folder} by hand, or name its path"
         ) from error
-
-
-def load_sam(path: Path) -> Any:
-    """The `segment_anything` model of a checkpoint in Meta's layout.
-
-    Raises
-    ------
-    CheckpointError
-        Where the file is no such checkpoint.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        architecture = _ARCHITECTURES[state["image_encoder.pos_embed"].shape[-1]]
-        sam = sam_model_registry[architecture]()
-        sam.load_state_dict(state)
-    except Exception as error:
-        raise CheckpointError(f"{path}: not a Segment Anything checkpoint of Meta's") from error
-    return sam
 
 
 class GridSegmenter:
@@ -163,6 +144,54 @@ class GridSegmenter:
                 for place, i in enumerate(part):
                     results[i] = resolve(candidates, place, shape, self.settings)
         return results
+
+    @torch.inference_mode()
+    def predict(
+        self,
+        image: NDArray[np.uint8],
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        boxes: ArrayLike | None = None,
+    ) -> list[Mask]:
+        """The crystal that each of N prompts means in an (H, W) image; see `read_clicks`.
+
+        As SAM's own predictor: of the three answers to a lone click the one it trusts most,
+        else its single answer.
+        """
+        clicks = read_clicks(image.shape, points, labels, boxes)
+        embedding = self.encode(image[None]).float()
+        size, frame = self._size(image.shape), self.sam.image_encoder.img_size
+        to_frame = embedding.new_tensor([size[1] / image.shape[1], size[0] / image.shape[0]])
+        side = frame / to_frame
+        window = torch.cat([torch.zeros_like(side), side])[None]
+        encoder, masks = self.sam.prompt_encoder, []
+        for where, on, box in zip(clicks.points, clicks.labels, clicks.boxes, strict=True):
+            spots = (torch.from_numpy(where).to(to_frame) * to_frame)[None]
+            signs = torch.from_numpy(on).to(to_frame.device)[None]
+            frames = (torch.from_numpy(box).to(to_frame) * to_frame.repeat(2))[None]
+            boxed = not np.isnan(box).any()
+            sparse, dense = encoder(
+                (spots, signs) if len(on) else None, frames if boxed else None, None
+            )
+            logits, quality = self.sam.mask_decoder(
+                image_embeddings=embedding,
+                image_pe=encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=not boxed and len(on) == 1,
+            )
+            best = int(quality[0].argmax())
+            stability = steadiness(logits[0, best : best + 1], self.settings.stability_offset)
+            masks.append(
+                one_crystal(
+                    logits[0, best],
+                    window[0],
+                    image.shape,
+                    float(quality[0, best].clamp(0, 1)),
+                    float(stability),
+                )
+            )
+        return masks
 
     @torch.inference_mode()
     def encode(self, images: NDArray[np.uint8]) -> Tensor:

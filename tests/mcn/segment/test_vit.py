@@ -86,3 +86,22 @@ def test_a_file_that_is_not_metas_is_refused(
         fetch_checkpoint("vit_b")
     with pytest.raises(CheckpointError):
         weights_path("vit_b")
+
+
+def test_clicks_are_answered_as_sam_s_own_predictor_does() -> None:
+    from segment_anything import SamPredictor
+
+    sam = small_sam()
+    image = np.random.default_rng(2).integers(0, 255, (96, 128), dtype=np.uint8)
+    segmenter = GridSegmenter(sam, "small@0")
+    predictor = SamPredictor(sam)
+    predictor.set_image(np.stack([image] * 3, axis=-1))
+    expected, scores, _ = predictor.predict(np.array([[40.0, 50.0]]), np.array([1]))
+    (mask,) = segmenter.predict(image, points=[(40, 50)])
+    wanted = expected[scores.argmax()]
+    height, width = mask.pixels.shape
+    within = wanted[mask.y : mask.y + height, mask.x : mask.x + width]
+    assert mask.predicted_iou == pytest.approx(np.clip(scores.max(), 0, 1), abs=0.02)
+    assert np.mean(within[mask.pixels]) > 0.9
+    boxed = segmenter.predict(image, boxes=[(20, 20, 60, 60), (0, 0, 128, 96)])
+    assert len(boxed) == 2
