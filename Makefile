@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test lint format bench-real bench-query bench-segment clean
+.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published clean
 
 setup: $(STAMP)
 
@@ -39,6 +39,9 @@ bench-query: setup
 
 bench-segment: setup
 	$(BIN)/python benchmarks/segment.py
+
+bench-published: setup
+	$(BIN)/python benchmarks/published_probe.py
 
 clean:
 	rm -rf .venv demo runs build dist *.egg-info
