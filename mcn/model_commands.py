@@ -24,8 +24,8 @@ ClassifierName = Annotated[
 ClassOrder = Annotated[
     str,
     typer.Option(
-        help="Shapes of classes 0, 1, … of the published network; its released figures say "
-        "polyhedral,amorphous,rhombic,spherical, its training and our probe what stands here."
+        help="Shapes of classes 0, 1, … of the published network: as its training numbered them; "
+        "its released figures say polyhedral,amorphous,rhombic,spherical."
     ),
 ]
 
@@ -192,11 +192,11 @@ def weights_fetch(
     model: Annotated[str, typer.Argument(help="vit_b, vit_l, vit_h or published.")],
 ) -> None:
     """Fetch weights once, checked by sha256."""
-    from mcn.classify.published import fetch_keras, import_weights
+    from mcn.classify.published import fetch_keras
     from mcn.segment.vit import CHECKPOINTS, fetch_checkpoint
 
     if model == "published":
-        typer.echo(import_weights(fetch_keras()))
+        _import_published(fetch_keras())
     elif model in CHECKPOINTS:
         typer.echo(fetch_checkpoint(model))
     else:
@@ -215,6 +215,18 @@ def weights_import(
     class_order: ClassOrder = "amorphous,polyhedral,rhombic,spherical",
 ) -> None:
     """Convert the published network's weights for --classifier published."""
-    from mcn.classify.published import import_weights
+    _import_published(file, out, class_order)
+
+
+def _import_published(
+    file: Path,
+    out: Path | None = None,
+    class_order: str = "amorphous,polyhedral,rhombic,spherical",
+) -> None:
+    from mcn.classify.published import FIGURES_ORDER, import_weights
 
     typer.echo(import_weights(file, out, class_order.split(",")))
+    say(
+        f"classes 0 to 3 are taken as {class_order}; the authors' figures name them "
+        f"{','.join(FIGURES_ORDER)}: see mcn/weights/published.md"
+    )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from mcn.classify import load_classifier
 from mcn.classify.classifier import ClassifierError
@@ -26,6 +27,7 @@ from mcn.classify.published import (
     published_weights,
     read_keras,
 )
+from mcn.cli import app
 from mcn.taxonomy import SHAPES
 
 RELEASED = (
@@ -262,3 +264,12 @@ def test_a_file_of_others_is_no_published_one(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, path, {"mcn-published-1": '{"class_order": ["a"]}'})
     with pytest.raises(ClassifierError, match="do not fit"):
         load_classifier(str(path))
+
+
+def test_the_commands_say_which_output_is_which_shape(keras: Path, cache: Path) -> None:
+    done = CliRunner().invoke(app, ["weights", "import", str(keras)])
+    assert done.stdout.strip() == str(cache / "published.safetensors")
+    assert "classes 0 to 3 are taken as amorphous,polyhedral,rhombic,spherical" in done.stderr
+    assert str(cache) in CliRunner().invoke(app, ["weights", "list"]).stdout
+    wrong = CliRunner().invoke(app, ["weights", "import", str(keras), "--class-order", "a,b"])
+    assert isinstance(wrong.exception, PublishedError)
