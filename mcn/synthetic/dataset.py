@@ -17,8 +17,8 @@ def write_dataset(
     tiles: int,
     seed: int = 0,
     *,
-    height: int = 384,
-    width: int = 384,
+    height: int = 768,
+    width: int = 1024,
     workers: int = 1,
     on_tile: Callable[[str], None] | None = None,
 ) -> None:

@@ -59,6 +59,13 @@ def test_bad_usage_exits_2() -> None:
     assert mcn("core", "x", "--wells", "0").returncode == 2
 
 
+def test_training_tiles_are_rendered_once(tmp_path: Path) -> None:
+    assert mcn("core", tmp_path / "heaps", "--varied", "--tiles", 1).returncode == 0
+    names = sorted(str(p.relative_to(tmp_path / "heaps")) for p in tmp_path.rglob("*.png"))
+    assert names == ["images/rendered_000000.png", "masks/rendered_000000.png"]
+    refused(mcn("core", tmp_path / "heaps", "--varied", "--tiles", 1), "heaps")
+
+
 def test_a_scan_prints_one_json_object(scanned: Path) -> None:
     summary = json.loads((scanned / "scan.json").read_text())
     assert summary["tiles_ok"] == 3
