@@ -121,15 +121,22 @@ def segment(
     pixel_size_um: Annotated[
         float | None, typer.Option("--pixel-size", help="Micrometres a pixel, if known better.")
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also draw what each shape was named for.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find, name and measure the crystals of single micrographs."""
     from mcn.report import analyze_files
 
     with progress_bar("analysing", len(images)) as advance:
-        report, failed = analyze_files(images, out, segmenter, classifier, pixel_size_um, advance)
+        report, failed = analyze_files(
+            images, out, segmenter, classifier, pixel_size_um, advance, explain=explain
+        )
     for image in report["images"]:
         say(f"{image['image']}: {len(image['crystals'])} crystals, {image['overlay']}")
+    if explain and report["images"]:
+        say(f"heat maps of their shapes: {out / '*.explain.png'}")
     for message in failed:
         say(f"error: {message}")
     if as_json:

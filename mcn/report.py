@@ -26,6 +26,7 @@ def analyze_files(
     classifier: str = "nsr",
     pixel_size_um: float | None = None,
     on_image: Callable[[], None] | None = None,
+    explain: bool = False,
 ) -> tuple[dict[str, Any], list[str]]:
     """Analyse pictures one by one, and write `crystals.json` and an overlay PNG of each.
 
@@ -41,6 +42,8 @@ def analyze_files(
         Micrometres a pixel, instead of what the files say.
     on_image : callable, optional
         Called after each picture.
+    explain : bool
+        Write a `contact_sheet` of each picture's crystals too.
 
     Returns
     -------
@@ -49,7 +52,8 @@ def analyze_files(
     failed : list of str
         One line for each picture that could not be analysed.
     """
-    analyzer = Analyzer(load_segmenter(segmenter), load_classifier(classifier))
+    namer = load_classifier(classifier)
+    analyzer = Analyzer(load_segmenter(segmenter), namer)
     out.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {"images": []}
     failed: list[str] = []
@@ -60,9 +64,15 @@ def analyze_files(
         except McnError as error:
             failed.append(str(error))
         else:
-            (crystals,) = analyzer.analyze([micrograph])
+            segmented = analyzer.segment([micrograph])
+            (crystals,) = analyzer.classify(segmented)
             overlay = out / f"{name}.overlay.png"
             save_overlay(micrograph, crystals, overlay, image)
+            if explain:
+                from mcn.classify.contact_sheet import contact_sheet
+
+                sheet = contact_sheet(namer, crystals, segmented[0].crops, image)
+                sheet.savefig(out / f"{name}.explain.png")
             report["images"].append(
                 {
                     "image": image,

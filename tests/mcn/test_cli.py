@@ -140,6 +140,27 @@ def test_a_picture_of_its_own(scanned: Path, tmp_path: Path) -> None:
     assert set(row) == set(stored[0])
 
 
+def test_explaining_adds_a_sheet_and_nothing_else(scanned: Path, tmp_path: Path) -> None:
+    whole = next((scanned / "core").glob("well=*/depth=*/*.tif"))
+    tile = tmp_path / "piece.png"
+    with Image.open(whole) as picture:
+        picture.crop((0, 0, 256, 256)).save(tile)
+    plain = mcn("segment", tile, "--out", tmp_path / "plain", "--json")
+    explained = mcn("segment", tile, "--out", tmp_path / "explained", "--json", "--explain")
+    assert plain.returncode == explained.returncode == 0, explained.stderr
+    files = {path.name for path in (tmp_path / "plain").iterdir()}
+    sheet = f"{tile.stem}.explain.png"
+    assert {path.name for path in (tmp_path / "explained").iterdir()} == files | {sheet}
+    with Image.open(tmp_path / "explained" / sheet) as picture:
+        assert min(picture.size) > 300
+    (one,), (other,) = (json.loads(run.stdout)["images"] for run in (plain, explained))
+    assert one.keys() == other.keys()
+    assert one["crystals"]
+    for row in one["crystals"] + other["crystals"]:
+        del row["scanned_at"]
+    assert one["crystals"] == other["crystals"]
+
+
 def test_evaluating_the_segmenter(tmp_path: Path) -> None:
     for folder in ("images", "masks"):
         (tmp_path / folder).mkdir()
