@@ -41,9 +41,9 @@ class GeneratorSettings:
         Pixels encoded at once; an image larger than this goes alone.
     """
 
-    centre_threshold: float = 0.3
-    min_predicted_iou: float = 0.7
-    min_stability: float = 0.65
+    centre_threshold: float = 0.15
+    min_predicted_iou: float = 0.4
+    min_stability: float = 0.2
     stability_offset: float = 1.0
     max_overlap: float = 0.5
     min_area_px: int = 25

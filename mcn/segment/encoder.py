@@ -57,7 +57,8 @@ class ConvAct(nn.Sequential):
 
     def __init__(self, inner: int, outer: int, kernel: int, stride: int = 1, groups: int = 1):
         super().__init__(
-            nn.Conv2d(inner, outer, kernel, stride, kernel // 2, groups=groups), nn.ReLU6()
+            nn.Conv2d(inner, outer, kernel, stride, kernel // 2, groups=groups),
+            nn.ReLU6(inplace=True),
         )
 
 
@@ -141,7 +142,10 @@ class CompactEncoder(nn.Module):
         images : (B, 1, H, W) float tensor
             Zero mean and unit deviation an image; H and W multiples of 32.
         """
-        x2 = self.stages[0](self.stem(images))
+        # One channel has no layout of its own to hand on: without this all layers fall back to
+        # planes, which processors convolve at a third of the speed.
+        x1 = self.stem(images).contiguous(memory_format=torch.channels_last)
+        x2 = self.stages[0](x1)
         x4 = self.stages[1](x2)
         x8 = self.stages[2](x4)
         x16 = self.stages[4](self.stages[3](x8))
