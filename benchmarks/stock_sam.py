@@ -24,7 +24,7 @@ from mcn.segment.prompts import Proposals
 from mcn.segment.sam import CompactSam, Prompts
 
 FRAME = 1024
-LOW_RESOLUTION = 512
+LOW_RESOLUTION = 1024
 _library: torch.library.Library | None = None
 
 
@@ -90,7 +90,7 @@ class CompactAsSam(nn.Module):
     """The compact segmenter as `SamPredictor` wants a SAM: same weights, windows and prompts.
 
     A prompt is decoded on the window of its proposal; the answer is put in its place in SAM's
-    frame, of 512 × 512 logits and not of 256 × 256, so that small crystals keep their outlines.
+    frame, of 1024 × 1024 logits and not of 256 × 256, so that small crystals keep their outlines.
     `SamPredictor` enlarges it to the image as it does for SAM. `seconds` counts the time that
     this took, which a SAM does not need.
 

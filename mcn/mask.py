@@ -86,13 +86,13 @@ def decode_rle(rle: RLE) -> Mask:
 def _uncompressed(mask: Mask, height: int, width: int) -> dict[str, list[int]]:
     """Column-major run lengths in the whole image, from the box alone."""
     h, w = mask.pixels.shape
-    padded = np.zeros((w, h + 2), dtype=np.int8)
-    padded[:, 1:-1] = mask.pixels.T
-    steps = np.diff(padded, axis=1)
-    columns, starts = np.nonzero(steps == 1)
-    _, ends = np.nonzero(steps == -1)
-    offset = (mask.x + columns) * height + mask.y
-    edges = np.column_stack([offset + starts, offset + ends]).ravel()
+    # Each column after a False of its own, and one more at the end: runs start and end in turn.
+    columns = np.zeros(w * (h + 1) + 1, dtype=bool)
+    columns[:-1].reshape(w, h + 1)[:, 1:] = mask.pixels.T
+    turns = np.flatnonzero(columns[1:] != columns[:-1]) + 1
+    turns[1::2] -= 1  # the last pixel of the run
+    edges = (mask.x + turns // (h + 1)) * height + mask.y + turns % (h + 1) - 1
+    edges[1::2] += 1
     # A run that ends at the bottom of one column may go on at the top of the next.
     joined = np.flatnonzero(edges[1:-1:2] == edges[2::2])
     edges = np.delete(edges, np.concatenate([2 * joined + 1, 2 * joined + 2]))
