@@ -25,6 +25,12 @@ def test_a_picture_of_nothing_has_no_crystals(
     assert compact.segment([np.full(shape, 77, np.uint8)]) == [[]]
 
 
+@pytest.mark.parametrize("deviation", [2.0, 40.0, 200.0])
+def test_noise_has_no_crystals(compact: CompactSegmenter, deviation: float) -> None:
+    noise = np.random.default_rng(0).normal(128, deviation, (512, 512)).clip(0, 255)
+    assert compact.segment([noise.astype(np.uint8)]) == [[]]
+
+
 def test_most_crystals_of_a_fresh_tile_are_found(compact: CompactSegmenter) -> None:
     tile = render_tile(90210, TileSettings(height=512, width=512, shape_mix=(0.4, 0.3, 0.0, 0.3)))
     (found,) = compact.segment([tile.image])
