@@ -10,7 +10,7 @@ from mcn.synthetic.renderer import TileSettings, render_tile
 
 def test_an_image_of_small_crystals_is_looked_at_more_closely():
     tile = render_tile(
-        8, TileSettings(height=256, width=256, pixel_size_um=0.05, diameter_um=0.75, severity=0.6)
+        8, TileSettings(height=256, width=256, pixel_size_um=0.05, diameter_um=0.6, severity=0.6)
     )
     truth = masks_from_labels(tile.labels.astype(np.int32))
     segmenter = load_segmenter("compact")
