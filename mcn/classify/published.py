@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pooch
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from mcn.download import DownloadError, cache, download
 from mcn.errors import McnError
 from mcn.taxonomy import SHAPES
 
@@ -164,7 +164,7 @@ def published_weights() -> Path:
 
 def cached_weights() -> Path | None:
     """The converted weights in the cache; None where there are none yet."""
-    path = _cache() / "published.safetensors"
+    path = cache() / "published.safetensors"
     return path if path.is_file() else None
 
 
@@ -176,22 +176,11 @@ def fetch_keras(*, progress: bool = False) -> Path:
     PublishedError
         Where it cannot be fetched or is not what they published.
     """
-    folder = _cache()
     try:
-        return Path(
-            pooch.retrieve(
-                URL,
-                known_hash=f"sha256:{KERAS_SHA256}",
-                fname=KERAS_FILE,
-                path=folder,
-                progressbar=progress,
-            )
-        )
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        return download(URL, KERAS_SHA256, KERAS_FILE, progress=progress)
+    except DownloadError as error:
         raise PublishedError(
-            f"published: cannot be fetched from {URL} ({reason}); get the file by hand and run "
-            f"'mcn weights import {KERAS_FILE}'"
+            f"published: {error}; get the file by hand and run 'mcn weights import {KERAS_FILE}'"
         ) from error
 
 
@@ -225,7 +214,7 @@ def import_weights(
             f"class order {','.join(class_order)}: name each of {', '.join(SHAPES)} once"
         )
     if out is None:
-        out = _cache() / "published.safetensors"
+        out = cache() / "published.safetensors"
     if out.suffix != ".safetensors":
         raise PublishedError(f"{out}: weights need a .safetensors file; name one to write")
     arrays = read_keras(keras)
@@ -304,10 +293,6 @@ def load_network(metadata: Mapping[str, str], weights: Mapping[str, Tensor]) -> 
     network = PublishedNetwork(PublishedSettings.from_json(metadata[FORMAT]))
     network.load_state_dict(weights)
     return network
-
-
-def _cache() -> Path:
-    return Path(pooch.os_cache("mcn"))
 
 
 def _datasets(group: Any) -> Iterator[Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nonzero
 
 
@@ -114,3 +117,19 @@ def steadiness(logits: Tensor, offset: float) -> Tensor:
     """IoU (N,) of the masks of logits (N, T, T) at thresholds raised and lowered by `offset`."""
     inner = (logits > offset).sum(dim=(1, 2)).float()
     return inner / (logits > -offset).sum(dim=(1, 2)).clamp(min=1)
+
+
+def by_shape(images: Sequence[NDArray[np.uint8]]) -> dict[tuple[int, ...], list[int]]:
+    """Which images (H, W) are of which shape; those without pixels are left out."""
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for i, image in enumerate(images):
+        if image.size:
+            alike.setdefault(image.shape, []).append(i)
+    return alike
+
+
+def portions(members: list[int], pixels: int, settings: GeneratorSettings) -> Iterator[list[int]]:
+    """Images of so many pixels each, as many at a time as are encoded at once."""
+    at_once = max(1, settings.pixels_per_batch // pixels)
+    for start in range(0, len(members), at_once):
+        yield members[start : start + at_once]

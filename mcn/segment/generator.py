@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from mcn.mask import Mask
-from mcn.segment.candidates import Candidates, GeneratorSettings, steady
+from mcn.segment.candidates import Candidates, GeneratorSettings, by_shape, portions, steady
 from mcn.segment.decoder import MASK_SIZE, square_windows
 from mcn.segment.encoder import STRIDE, Features
 from mcn.segment.prompts import Proposals, choose, propose
@@ -43,21 +43,17 @@ def generate(
     """
     device = next(model.parameters()).device
     results: list[list[Mask]] = [[] for _ in images]
-    alike: dict[tuple[int, ...], list[int]] = {}
-    for i, image in enumerate(images):
-        if image.size:
-            alike.setdefault(image.shape, []).append(i)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
-        for shape, members in alike.items():
+        for shape, members in by_shape(images).items():
             small = []
-            for part in _portions(members, shape[0] * shape[1], settings):
+            for part in portions(members, shape[0] * shape[1], settings):
                 candidates = _candidates(model, np.stack([images[i] for i in part]), settings)
                 for place, i in enumerate(part):
                     if _median_side(candidates, place, settings) < settings.magnify_below:
                         small.append(i)
                     else:
                         results[i] = resolve(candidates, place, shape, settings)
-            for part in _portions(small, 4 * shape[0] * shape[1], settings):
+            for part in portions(small, 4 * shape[0] * shape[1], settings):
                 candidates = _candidates(
                     model, np.stack([_doubled(images[i]) for i in part]), settings
                 )
@@ -65,12 +61,6 @@ def generate(
                 for place, i in enumerate(part):
                     results[i] = resolve(candidates, place, shape, settings)
     return results
-
-
-def _portions(members: list[int], pixels: int, settings: GeneratorSettings) -> Iterator[list[int]]:
-    at_once = max(1, settings.pixels_per_batch // pixels)
-    for start in range(0, len(members), at_once):
-        yield members[start : start + at_once]
 
 
 def _median_side(candidates: Candidates, image: int, settings: GeneratorSettings) -> float:
@@ -97,8 +87,8 @@ def _candidates(
     device = next(model.parameters()).device
     found = []
     for reduction, reduced, windows in levels(images):
-        levels_of = np.array([grey_level(image) for image in reduced], np.float32)
-        mean, deviation = levels_of.T[:, :, None, None]
+        greys = np.array([grey_level(one) for one in reduced], np.float32)
+        mean, deviation = greys.T[:, :, None, None]
         for window in windows:
             rows = slice(window.y, window.y + window.height)
             view = reduced[:, rows, window.x : window.x + window.width]

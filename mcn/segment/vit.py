@@ -9,16 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pooch
 import torch
 from numpy.typing import ArrayLike, NDArray
 from segment_anything.utils.amg import build_point_grid
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from mcn.download import DownloadError, cache, download
 from mcn.errors import McnError
 from mcn.mask import Mask
-from mcn.segment.candidates import Candidates, GeneratorSettings, steadiness, steady
+from mcn.segment.candidates import (
+    Candidates,
+    GeneratorSettings,
+    by_shape,
+    portions,
+    steadiness,
+    steady,
+)
 from mcn.segment.clicks import read_clicks
 from mcn.segment.duplicates import Distinct
 from mcn.segment.encoder_attention import fuse_attention
@@ -66,7 +73,7 @@ VIT_CPU_SETTINGS = replace(VIT_SETTINGS, prompts_per_batch=4, pixels_per_batch=2
 
 def cached_checkpoint(model: str) -> Path | None:
     """The cached file of one of Meta's checkpoints; None where it was never fetched."""
-    path = Path(pooch.os_cache("mcn")) / CHECKPOINTS[model].file
+    path = cache() / CHECKPOINTS[model].file
     return path if path.is_file() else None
 
 
@@ -79,22 +86,11 @@ def fetch_checkpoint(model: str, *, progress: bool = False) -> Path:
         Where it cannot be fetched or is not what Meta published.
     """
     checkpoint = CHECKPOINTS[model]
-    folder = pooch.os_cache("mcn")
     try:
-        return Path(
-            pooch.retrieve(
-                checkpoint.url,
-                known_hash=f"sha256:{checkpoint.sha256}",
-                fname=checkpoint.file,
-                path=folder,
-                progressbar=progress,
-            )
-        )
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        return download(checkpoint.url, checkpoint.sha256, checkpoint.file, progress=progress)
+    except DownloadError as error:
         raise CheckpointError(
-            f"{model}: cannot be fetched from {checkpoint.url} ({reason}); "
-            f"put the file in {folder} by hand, or name its path"
+            f"{model}: {error}; put the file in {cache()} by hand, or name its path"
         ) from error
 
 
@@ -131,14 +127,9 @@ class GridSegmenter:
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
         """Disjoint masks of the crystals in each (H, W) image."""
         results: list[list[Mask]] = [[] for _ in images]
-        alike: dict[tuple[int, ...], list[int]] = {}
-        for i, image in enumerate(images):
-            if image.size:
-                alike.setdefault(image.shape, []).append(i)
-        at_once = max(1, self.settings.pixels_per_batch // self.sam.image_encoder.img_size**2)
-        for shape, members in alike.items():
-            for start in range(0, len(members), at_once):
-                part = members[start : start + at_once]
+        frame = self.sam.image_encoder.img_size**2
+        for shape, members in by_shape(images).items():
+            for part in portions(members, frame, self.settings):
                 embedding = self.encode(np.stack([images[i] for i in part]))
                 candidates = self.decode(embedding, shape)
                 for place, i in enumerate(part):
