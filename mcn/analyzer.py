@@ -9,11 +9,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mcn.crystal import Crystal
+from mcn.crystal import Classified, Crystal
 from mcn.mask import RLE, Mask, encode_rle
 from mcn.micrograph import Micrograph
 from mcn.morphology import Measures, measure
-from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
+from mcn.taxonomy import Taxonomy
 
 
 class Segmenter(Protocol):
@@ -62,8 +62,13 @@ class Classifier(Protocol):
         """Name of model and weights, as the catalogue's rows carry it."""
         ...
 
-    def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities (N, 4) in the order of `SHAPES` of crops (N, 64, 64)."""
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The shapes it knows."""
+        ...
+
+    def classify(self, crops: NDArray[np.uint8]) -> Classified:
+        """Shapes of crops (N, 64, 64)."""
         ...
 
 
@@ -133,13 +138,15 @@ def classify_segmented(
     if not any(tile.measures for tile in segmented):
         return [[] for _ in segmented]
     crops = np.concatenate([tile.crops for tile in segmented])
-    p = classifier.classify(crops)
-    if p.shape != (len(crops), len(SHAPES)) or not np.isfinite(p).all():
+    named = classifier.classify(crops)
+    p, taxonomy = named.probabilities, classifier.taxonomy
+    if p.shape != (len(crops), len(taxonomy.shapes)) or not np.isfinite(p).all():
         raise ValueError(f"{classifier.name} gave no probability for each of {len(crops)} crops")
     ends = np.cumsum([len(tile.measures) for tile in segmented])
+    parts = [slice(end - len(t.measures), end) for t, end in zip(segmented, ends, strict=True)]
     return [
-        _named(tile, p[end - len(tile.measures) : end])
-        for tile, end in zip(segmented, ends, strict=True)
+        _named(tile, p[rows], named.confidence[rows], taxonomy)
+        for tile, rows in zip(segmented, parts, strict=True)
     ]
 
 
@@ -209,17 +216,19 @@ def _reading_order(mask: Mask) -> tuple[int, int, int, int, int]:
 _MEASURES = tuple(field.name for field in fields(Measures))
 
 
-def _named(tile: Segmented, p: NDArray[np.float32]) -> list[Crystal]:
+def _named(
+    tile: Segmented, p: NDArray[np.float32], confidence: NDArray[np.float32], taxonomy: Taxonomy
+) -> list[Crystal]:
     crystals = []
     for i, best in enumerate(p.argmax(axis=1).tolist()):
         measures = tile.measures[i]
-        shape = SHAPES[best]
+        shape = taxonomy.shapes[best]
         row = p[i].tolist()
         crystals.append(
             Crystal(
                 shape=shape,
-                facet=FACET_OF_SHAPE[shape],
-                confidence=row[best],
+                facet=taxonomy.facet_of[shape],
+                confidence=float(confidence[i]),
                 p_rhombic=row[0],
                 p_polyhedral=row[1],
                 p_amorphous=row[2],

@@ -4,8 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mcn.mask import RLE
 from mcn.morphology import Measures
+
+
+@dataclass(frozen=True, eq=False)
+class Classified:
+    """What a classifier says of N crystals.
+
+    Parameters
+    ----------
+    probabilities : (N, shapes) float32 array
+        Of each shape of the classifier's taxonomy, if it is one of them; rows sum to 1.
+    confidence : (N,) float32 array
+        Probability that the likeliest shape is right, 0 to 1. Low as well for what is like
+        nothing the classifier was trained on, however clearly it prefers one shape.
+    """
+
+    probabilities: NDArray[np.float32]
+    confidence: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +37,7 @@ class Crystal(Measures):
     shape, facet : str
         Of `mcn.taxonomy.SHAPES` and `FACETS`.
     confidence : float
-        Probability of the shape, 0 to 1.
+        Probability that the shape is right, 0 to 1; see `Classified`.
     p_rhombic, p_polyhedral, p_amorphous, p_spherical : float
         Probabilities; they sum to 1.
     mask_rle : RLE

@@ -1,20 +1,159 @@
-"""The crystal classes: four shapes, each with one facet definition.
+"""The crystal classes: which shapes and facet definitions exist, in which order.
 
-The order of `SHAPES` is the order of every probability vector, column and plot in
-this project.
+Calcite's four shapes are what the renderer draws and the embedded weights name. Other rocks
+need other lists: a `Taxonomy` is read from a file and travels with the weights trained for it.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
 
-SHAPES: Final = ("rhombic", "polyhedral", "amorphous", "spherical")
-FACETS: Final = ("euhedral_to_subhedral", "anhedral")
+from mcn.errors import McnError
 
-FACET_OF_SHAPE: Final = {
-    "rhombic": "euhedral_to_subhedral",
-    "polyhedral": "euhedral_to_subhedral",
-    "amorphous": "anhedral",
-    "spherical": "anhedral",
-}
-"""Facet definition that follows from each shape."""
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_MOST = 64
+
+
+class TaxonomyError(McnError):
+    """A list of classes that cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """A list of crystal classes.
+
+    The order of `shapes` is the order of every probability vector, column and plot.
+
+    Parameters
+    ----------
+    facet_of : mapping of str to str
+        Facet definition of each shape, in the order of the shapes. Names are lower-case
+        letters, digits and underscores, since they become columns.
+    also : mapping of str to str
+        Other names that label files use for a shape.
+
+    Raises
+    ------
+    TaxonomyError
+        If there are fewer than two shapes or too many, or a name cannot be a column.
+
+    Examples
+    --------
+    >>> dolomite = Taxonomy({"planar_e": "euhedral", "nonplanar": "anhedral"})
+    >>> dolomite.shapes, dolomite.facets
+    (('planar_e', 'nonplanar'), ('euhedral', 'anhedral'))
+    """
+
+    facet_of: Mapping[str, str]
+    also: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in (*self.facet_of, *self.facet_of.values()):
+            if not _NAME.fullmatch(name):
+                raise TaxonomyError(
+                    f"{name!r} cannot name a class; use up to 40 lower-case letters, digits and "
+                    "underscores, a letter first"
+                )
+        if not 2 <= len(self.facet_of) <= _MOST:
+            raise TaxonomyError(f"{len(self.facet_of)} shapes; name 2 to {_MOST}")
+        for name, shape in self.also.items():
+            if shape not in self.facet_of or name in self.facet_of:
+                raise TaxonomyError(
+                    f"{name!r} cannot stand for {shape!r}; give another name of one of "
+                    f"{', '.join(self.facet_of)}"
+                )
+        object.__setattr__(self, "facet_of", MappingProxyType(dict(self.facet_of)))
+        object.__setattr__(self, "also", MappingProxyType(dict(self.also)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Taxonomy, (dict(self.facet_of), dict(self.also))  # read-only mappings do not pickle
+
+    def __hash__(self) -> int:
+        return hash((tuple(self.facet_of.items()), tuple(self.also.items())))
+
+    @property
+    def shapes(self) -> tuple[str, ...]:
+        """The shapes, in their order."""
+        return tuple(self.facet_of)
+
+    @property
+    def facets(self) -> tuple[str, ...]:
+        """The facet definitions, each once, in the order in which shapes bring them."""
+        return tuple(dict.fromkeys(self.facet_of.values()))
+
+    @property
+    def facet_places(self) -> tuple[int, ...]:
+        """Place in `facets` of each shape's facet definition."""
+        return tuple(self.facets.index(facet) for facet in self.facet_of.values())
+
+    def place(self, name: str) -> int:
+        """Place of a shape in `shapes`, by its name or one that stands for it.
+
+        Raises
+        ------
+        KeyError
+            If it is no name of any shape.
+        """
+        return {shape: i for i, shape in enumerate(self.shapes)}[self.also.get(name, name)]
+
+
+CALCITE: Final = Taxonomy(
+    {
+        "rhombic": "euhedral_to_subhedral",
+        "polyhedral": "euhedral_to_subhedral",
+        "amorphous": "anhedral",
+        "spherical": "anhedral",
+    },
+    {"rounded": "spherical"},
+)
+"""Microcrystals of calcite, as the MicroCrystalNet paper parts them."""
+
+SHAPES: Final = CALCITE.shapes
+FACETS: Final = CALCITE.facets
+FACET_OF_SHAPE: Final = CALCITE.facet_of
+
+
+def read_taxonomy(path: Path) -> Taxonomy:
+    """Read a list of classes from a TOML file.
+
+    Parameters
+    ----------
+    path : Path
+        A table `[shapes]` with a facet definition for each shape, in their order, and
+        optionally a table `[also]` with the shape that another name stands for::
+
+            [shapes]
+            planar_e = "euhedral"
+            nonplanar = "anhedral"
+            [also]
+            saddle = "nonplanar"
+
+    Raises
+    ------
+    TaxonomyError
+        If the file is missing, is no such TOML, or its names cannot be used.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TaxonomyError(f"{path}: cannot be read as TOML ({error}); correct it") from error
+    shapes, also = tables.pop("shapes", None), tables.pop("also", {})
+    if not _is_names(shapes) or not _is_names(also) or tables:
+        raise TaxonomyError(
+            f'{path}: needs a table [shapes] of lines like rhombic = "euhedral", may have a table '
+            "[also] of other names, and nothing else"
+        )
+    try:
+        return Taxonomy(shapes, also)
+    except TaxonomyError as error:
+        raise TaxonomyError(f"{path}: {error}") from None
+
+
+def _is_names(table: Any) -> bool:
+    return isinstance(table, dict) and all(isinstance(value, str) for value in table.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import nullcontext
+from dataclasses import fields
 from importlib import resources
 from pathlib import Path
 
@@ -17,10 +18,14 @@ from mcn.classify.crops import CROP_SIZE, CropError
 from mcn.classify.network import MicroCrystalNet, NetworkSettings
 from mcn.classify.published import FORMAT as PUBLISHED
 from mcn.classify.published import PublishedNetwork, load_network, published_weights
+from mcn.classify.trust import Trust
+from mcn.crystal import Classified
 from mcn.errors import McnError
+from mcn.taxonomy import Taxonomy, TaxonomyError
 
-FORMAT = "mcn-classifier-1"
+FORMAT = "mcn-classifier-2"
 _BATCH = 128
+_TRUST = tuple(part.name for part in fields(Trust))
 
 
 class ClassifierError(McnError):
@@ -38,6 +43,8 @@ class Classifier:
         `name@first-12-of-sha256`, written into every row the classifier makes.
     temperature : float
         Logits are divided by it, so that probabilities mean what they say [1]_.
+    trust : Trust, optional
+        Makes the confidence; without it, that is the largest probability.
 
     References
     ----------
@@ -47,21 +54,26 @@ class Classifier:
     network: MicroCrystalNet | PublishedNetwork
 
     def __init__(
-        self, network: MicroCrystalNet | PublishedNetwork, name: str, temperature: float = 1.0
+        self,
+        network: MicroCrystalNet | PublishedNetwork,
+        name: str,
+        temperature: float = 1.0,
+        trust: Trust | None = None,
     ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = network.eval().to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.name = name
         self.temperature = temperature
+        self.trust = trust
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the probability columns, in their order."""
-        return self.network.settings.classes
+    def taxonomy(self) -> Taxonomy:
+        """The shapes it knows."""
+        return self.network.settings.taxonomy
 
-    def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Class probabilities of crystals.
+    def classify(self, crops: NDArray[np.uint8]) -> Classified:
+        """Shapes of crystals, and how sure they are.
 
         Parameters
         ----------
@@ -70,26 +82,36 @@ class Classifier:
 
         Returns
         -------
-        (N, classes) float32 array
-            Rows sum to 1; each depends on its own crop only.
+        Classified
+            Each row depends on its own crop only.
 
         Raises
         ------
         CropError
             If the crops have another size or type.
         """
+        features, logits = self.examine(crops)
+        scaled = np.exp((logits - logits.max(axis=1, keepdims=True)) / self.temperature)
+        probabilities = scaled / scaled.sum(axis=1, keepdims=True)
+        if self.trust is None:
+            return Classified(probabilities, probabilities.max(axis=1, initial=0))
+        return Classified(probabilities, self.trust.confidence(probabilities, features))
+
+    def examine(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Features (N, d) and logits (N, shapes) of crops (N, 64, 64); errors as `classify`."""
         if crops.dtype != np.uint8 or crops.shape[1:] != (CROP_SIZE, CROP_SIZE):
             raise CropError(
                 f"crops are {crops.dtype} {crops.shape}, not uint8 (N, {CROP_SIZE}, "
                 f"{CROP_SIZE}); make them with mcn.classify.crops.cut_crops"
             )
-        probabilities = np.zeros((len(crops), len(self.classes)), dtype=np.float32)
+        features, logits = [], []
         with torch.inference_mode():
-            for start in range(0, len(crops), _BATCH):
+            for start in range(0, max(len(crops), 1), _BATCH):
                 batch = torch.tensor(crops[start : start + _BATCH], device=self.device)
-                logits = self.network(batch[:, None].float()) / self.temperature
-                probabilities[start : start + _BATCH] = logits.softmax(dim=1).cpu().numpy()
-        return probabilities
+                embedded = self.network.embed(batch[:, None].float())
+                features.append(embedded.cpu().numpy())
+                logits.append(self.network.read(embedded).cpu().numpy())
+        return np.concatenate(features), np.concatenate(logits)
 
 
 def load_classifier(model: str = "nsr") -> Classifier:
@@ -125,7 +147,11 @@ def load_classifier(model: str = "nsr") -> Classifier:
 
 
 def save_classifier(
-    path: Path, network: MicroCrystalNet, temperature: float = 1.0, notes: str = ""
+    path: Path,
+    network: MicroCrystalNet,
+    temperature: float = 1.0,
+    trust: Trust | None = None,
+    notes: str = "",
 ) -> str:
     """Write a classifier as safetensors and return its name.
 
@@ -137,6 +163,8 @@ def save_classifier(
         Trained network.
     temperature : float
         Calibrated temperature, kept in the file's metadata beside the network's sizes.
+    trust : Trust, optional
+        Kept beside the weights.
     notes : str
         How it was trained, kept in the metadata for whoever finds the file.
     """
@@ -147,6 +175,10 @@ def save_classifier(
         "notes": notes,
     }
     weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
+    if trust is not None:
+        weights |= {
+            f"trust.{part}": torch.from_numpy(getattr(trust, part)).contiguous() for part in _TRUST
+        }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(save(weights, metadata))
     return _name(path)
@@ -174,11 +206,13 @@ def _read(path: Path) -> Classifier:
         if PUBLISHED in metadata:
             return Classifier(load_network(metadata, weights), _name(path))
         network = MicroCrystalNet(NetworkSettings.from_json(metadata["network"]))
+        parts = {key: weights.pop(f"trust.{key}") for key in _TRUST if f"trust.{key}" in weights}
         network.load_state_dict(weights)
+        trust = Trust(**{key: part.numpy() for key, part in parts.items()}) if parts else None
         temperature = float(metadata["temperature"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (TaxonomyError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ClassifierError(
             f"{path}: its weights do not fit the network ({reason}); train it again"
         ) from error
-    return Classifier(network, _name(path), temperature)
+    return Classifier(network, _name(path), temperature, trust)

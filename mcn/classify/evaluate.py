@@ -49,7 +49,7 @@ def evaluate_classifier(
     from mcn.classify.labelled import read_examples
 
     examples = read_examples(data, copies=copies)
-    probabilities = classifier.classify(examples.crops)
+    probabilities = classifier.classify(examples.crops).probabilities
 
     def figures_of(rows: NDArray[np.bool_]) -> dict[str, Any]:
         return score(examples.classes[rows], probabilities[rows])

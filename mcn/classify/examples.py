@@ -12,7 +12,7 @@ from mcn.classify.crops import CROP_SIZE, cut_crops
 from mcn.classify.perturb import perturb_mask
 from mcn.errors import McnError
 from mcn.mask import Mask, masks_from_labels
-from mcn.taxonomy import SHAPES
+from mcn.taxonomy import CALCITE, SHAPES, Taxonomy
 
 
 class ExamplesError(McnError):
@@ -28,13 +28,15 @@ class Examples:
     crops : (N, 64, 64) uint8 array
         As `cut_crops` makes them.
     classes : (N,) int64 array
-        Places in `SHAPES`.
+        Places in `taxonomy.shapes`.
     groups : (N,) int64 array
         Crystals of one micrograph share a number, so that a split can keep them together.
     visible : (N,) float32 array
         Share of the crystal's silhouette that can be seen, 1 where nobody knows.
     spoilt : (N,) bool array
         True where the mask was perturbed on purpose.
+    taxonomy : Taxonomy
+        The shapes that were told apart.
     """
 
     crops: NDArray[np.uint8]
@@ -42,6 +44,7 @@ class Examples:
     groups: NDArray[np.int64]
     visible: NDArray[np.float32]
     spoilt: NDArray[np.bool_]
+    taxonomy: Taxonomy = CALCITE
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -54,6 +57,7 @@ class Examples:
             self.groups[rows],
             self.visible[rows],
             self.spoilt[rows],
+            self.taxonomy,
         )
 
 
@@ -136,7 +140,7 @@ def crystals_of_tile(
 
 
 def join(parts: Sequence[Examples]) -> Examples:
-    """All parts after one another; none at all gives no examples."""
+    """All parts of one taxonomy after one another; none at all gives no examples."""
     if not parts:
         return Examples(
             np.zeros((0, CROP_SIZE, CROP_SIZE), np.uint8),
@@ -151,4 +155,5 @@ def join(parts: Sequence[Examples]) -> Examples:
         np.concatenate([part.groups for part in parts]),
         np.concatenate([part.visible for part in parts]),
         np.concatenate([part.spoilt for part in parts]),
+        parts[0].taxonomy,
     )

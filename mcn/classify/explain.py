@@ -54,7 +54,7 @@ def explain(
     crops : (N, 64, 64) uint8 array
         As `mcn.classify.crops.cut_crops` makes them.
     shapes : (N,) integer array, optional
-        For which of `classifier.classes` the evidence is shown, crop by crop; for the most
+        For which of `classifier.taxonomy.shapes` the evidence is shown, crop by crop; for the most
         probable one if not given.
     averaged : bool
         The original Grad-CAM, with the gradients averaged over each feature map.
@@ -71,7 +71,7 @@ def explain(
     CropError
         If the crops have another size or type.
     ExplainError
-        If `shapes` is not one place in `classifier.classes` for each crop.
+        If `shapes` is not one place in `classifier.taxonomy.shapes` for each crop.
 
     Examples
     --------
@@ -79,11 +79,11 @@ def explain(
     >>> explain(classifier, crops)[0].max()  # doctest: +SKIP
     1.0
     """
-    probabilities = classifier.classify(crops)
+    probabilities = classifier.classify(crops).probabilities
     if shapes is None:
         chosen = probabilities.argmax(axis=1)
     else:
-        chosen = _checked(np.asarray(shapes), len(crops), classifier.classes)
+        chosen = _checked(np.asarray(shapes), len(crops), classifier.taxonomy.shapes)
     maps = np.zeros(crops.shape, dtype=np.float32)
     # Gradients are taken through hooks, which a caller's thread at the same network would meet.
     with torch.inference_mode(False), torch.enable_grad():

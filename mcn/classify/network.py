@@ -16,12 +16,16 @@ References
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from mcn.taxonomy import SHAPES
+from mcn.taxonomy import CALCITE, Taxonomy
+
+STEPS: Final = ("normalise", "reduce", "select")
+"""The block's three steps, in their order."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +40,31 @@ class NetworkSettings:
         Feature maps of each stage's convolutions.
     reduced : tuple of 3 int
         Feature maps that each stage's reduction keeps, before selection.
-    classes : tuple of str
-        Names of the outputs, in their order.
+    taxonomy : Taxonomy
+        The shapes to tell apart, and their facet definitions.
+    steps : tuple of str
+        Those of `STEPS` that are in: without any it is a plain CNN. They are left out only to
+        see what each is worth.
     """
 
     stem: int = 16
     widths: tuple[int, int, int] = (32, 64, 128)
     reduced: tuple[int, int, int] = (24, 40, 64)
-    classes: tuple[str, ...] = SHAPES
+    taxonomy: Taxonomy = CALCITE
+    steps: tuple[str, ...] = STEPS
 
     def to_json(self) -> str:
         """The settings as a line of JSON, to be kept beside the weights."""
-        return json.dumps(asdict(self))
+        return json.dumps(self.as_dict())
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain values."""
+        sizes = {name: getattr(self, name) for name in ("stem", "widths", "reduced", "steps")}
+        return {
+            **sizes,
+            "facet_of": dict(self.taxonomy.facet_of),
+            "also": dict(self.taxonomy.also),
+        }
 
     @classmethod
     def from_json(cls, text: str) -> NetworkSettings:
@@ -55,8 +72,9 @@ class NetworkSettings:
         sizes = json.loads(text)
         first, second, third = map(int, sizes["widths"])
         one, two, three = map(int, sizes["reduced"])
-        classes = tuple(map(str, sizes["classes"]))
-        return cls(int(sizes["stem"]), (first, second, third), (one, two, three), classes)
+        taxonomy = Taxonomy(sizes["facet_of"], sizes["also"])
+        steps = tuple(map(str, sizes["steps"]))
+        return cls(int(sizes["stem"]), (first, second, third), (one, two, three), taxonomy, steps)
 
 
 class NormalizedSparseReduction(nn.Module):
@@ -73,13 +91,21 @@ class NormalizedSparseReduction(nn.Module):
     ----------
     channels, reduced : int
         Feature maps in and out.
+    steps : tuple of str
+        Which of `STEPS` to take; the others leave the maps as they are.
     """
 
-    def __init__(self, channels: int, reduced: int) -> None:
+    normalise: nn.Module
+    reduce: nn.Module
+
+    def __init__(self, channels: int, reduced: int, steps: tuple[str, ...] = STEPS) -> None:
         super().__init__()
-        self.normalise = nn.BatchNorm2d(channels)
-        self.reduce = nn.Conv2d(channels, reduced, kernel_size=1, bias=False)
-        self.gates = nn.Parameter(torch.ones(reduced))
+        self.normalise = nn.BatchNorm2d(channels) if "normalise" in steps else nn.Identity()
+        self.reduce = nn.Identity()
+        if "reduce" in steps:
+            self.reduce = nn.Conv2d(channels, reduced, kernel_size=1, bias=False)
+        maps = reduced if "reduce" in steps else channels
+        self.gates = nn.Parameter(torch.ones(maps), requires_grad="select" in steps)
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, channels, H, W) feature maps to (N, reduced, H, W)."""
@@ -98,13 +124,15 @@ class NormalizedSparseReduction(nn.Module):
 
 
 class MicroCrystalNet(nn.Module):
-    """Crops of single crystals to one logit a class.
+    """Crops of single crystals to one logit a shape.
 
     Convolutions in three stages, each of which is closed by a `NormalizedSparseReduction`
     and halves the maps, or quarters them in the first; the last maps are averaged over the
-    crop and read by one linear layer. The crystal's outline is implied by the black around
-    it: the first thing the network does is to part the grey levels, standardised over the
-    crystal, from the silhouette.
+    crop and read by two heads, one for the shape and one for the facet definition. A shape's
+    logit is the sum of its own and its facet definition's, so the probability of a facet
+    definition is the sum over its shapes, and the two can never disagree. The crystal's
+    outline is implied by the black around it: the first thing the network does is to part
+    the grey levels, standardised over the crystal, from the silhouette.
 
     Parameters
     ----------
@@ -118,29 +146,38 @@ class MicroCrystalNet(nn.Module):
         super().__init__()
         self.settings = settings
         first, second, third = settings.widths
-        reduced = settings.reduced
-        self.stem = _convolution(2, settings.stem, kernel=5, stride=2)
+        steps, taxonomy = settings.steps, settings.taxonomy
+        normalised = "normalise" in steps
+        reduced = settings.reduced if "reduce" in steps else settings.widths
+        self.stem = _convolution(2, settings.stem, normalised, kernel=5, stride=2)
         self.stages = nn.Sequential(
-            _convolution(settings.stem, first, stride=2),
-            NormalizedSparseReduction(first, reduced[0]),
-            _convolution(reduced[0], second),
-            _convolution(second, second, stride=2),
-            NormalizedSparseReduction(second, reduced[1]),
-            _convolution(reduced[1], third, stride=2),
-            _convolution(third, third),
-            NormalizedSparseReduction(third, reduced[2]),
+            _convolution(settings.stem, first, normalised, stride=2),
+            NormalizedSparseReduction(first, reduced[0], steps),
+            _convolution(reduced[0], second, normalised),
+            _convolution(second, second, normalised, stride=2),
+            NormalizedSparseReduction(second, reduced[1], steps),
+            _convolution(reduced[1], third, normalised, stride=2),
+            _convolution(third, third, normalised),
+            NormalizedSparseReduction(third, reduced[2], steps),
         )
-        self.head = nn.Linear(reduced[2], len(settings.classes))
+        self.shape_head = nn.Linear(reduced[2], len(taxonomy.shapes))
+        self.facet_head = nn.Linear(reduced[2], len(taxonomy.facets))
+        self.facet_places = list(taxonomy.facet_places)
 
     def forward(self, crops: Tensor) -> Tensor:
-        """(N, 1, 64, 64) float crops, 0 to 255, to (N, classes) logits."""
-        logits: Tensor = self.head(self.embed(crops))
-        return logits
+        """(N, 1, 64, 64) float crops, 0 to 255, to (N, shapes) logits."""
+        return self.read(self.embed(crops))
 
     def embed(self, crops: Tensor) -> Tensor:
         """(N, 1, 64, 64) float crops, 0 to 255, to (N, reduced[2]) features."""
         maps: Tensor = self.stages(self.stem(standardise(crops)))
         return maps.mean(dim=(2, 3))
+
+    def read(self, features: Tensor) -> Tensor:
+        """(N, reduced[2]) features to (N, shapes) logits."""
+        of_facet: Tensor = self.facet_head(features)
+        logits: Tensor = self.shape_head(features) + of_facet[:, self.facet_places]
+        return logits
 
     @property
     def blocks(self) -> list[NormalizedSparseReduction]:
@@ -181,9 +218,11 @@ def standardise(crops: Tensor) -> Tensor:
     return torch.cat([centred / variance.sqrt().clamp(min=1), silhouette], dim=1)
 
 
-def _convolution(channels: int, out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+def _convolution(
+    channels: int, out: int, normalised: bool, kernel: int = 3, stride: int = 1
+) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(out),
+        nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2, bias=not normalised),
+        nn.BatchNorm2d(out) if normalised else nn.Identity(),
         nn.ReLU(),
     )

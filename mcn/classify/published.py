@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from mcn.download import DownloadError, cache, download
 from mcn.errors import McnError
-from mcn.taxonomy import SHAPES
+from mcn.taxonomy import CALCITE, SHAPES, Taxonomy
 
 FORMAT = "mcn-published-1"
 """Key of the one entry in a weights file's metadata; more would be written in any order."""
@@ -93,9 +93,9 @@ class PublishedSettings:
     source_sha256: str = KERAS_SHA256
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the logits that the network here gives, in their order."""
-        return SHAPES
+    def taxonomy(self) -> Taxonomy:
+        """The shapes of the logits that the network here gives, in their order."""
+        return CALCITE
 
     def to_json(self) -> str:
         """The settings as a line of JSON, to be kept beside the weights."""
@@ -141,14 +141,18 @@ class PublishedNetwork(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """(N, 1, 64, 64) float crops, 0 to 255, to (N, 4) logits in the order of `SHAPES`."""
-        logits: Tensor = self.head(self.embed(crops))
-        return logits[:, self.columns]
+        return self.read(self.embed(crops))
 
     def embed(self, crops: Tensor) -> Tensor:
         """(N, 1, 64, 64) float crops, 0 to 255, to (N, 256) features."""
         maps: Tensor = self.features(crops / 255)
         # Keras flattens row by row, all feature maps of a place together.
         return torch.relu(self.hidden(maps.permute(0, 2, 3, 1).flatten(1)))
+
+    def read(self, features: Tensor) -> Tensor:
+        """(N, 256) features to (N, 4) logits in the order of `SHAPES`."""
+        logits: Tensor = self.head(features)
+        return logits[:, self.columns]
 
 
 def published_weights() -> Path:

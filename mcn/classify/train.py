@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from mcn.classify.classifier import Classifier, ClassifierError, save_classifier
 from mcn.classify.evaluate import score
 from mcn.classify.examples import Examples, ExamplesError, render_examples
 from mcn.classify.network import MicroCrystalNet, NetworkSettings
-from mcn.taxonomy import SHAPES
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,11 @@ class TrainSettings:
     tiles: int = 300
     seed: int = 0
     network: NetworkSettings = field(default_factory=NetworkSettings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain values."""
+        plain = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {**plain, "network": self.network.as_dict()}
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ def train_classifier(
         with log.open("w", buffering=1) as lines:
             network, best = _fit(train, held_out, settings, lines.write, start)
     probabilities, temperature = _calibrate(network, held_out)
-    name = save_classifier(out, network, temperature, json.dumps(asdict(settings)))
+    name = save_classifier(out, network, temperature, notes=json.dumps(settings.as_dict()))
     return TrainReport(
         path=out,
         log=log,
@@ -167,8 +171,9 @@ def split_examples(examples: Examples, settings: TrainSettings) -> tuple[Example
     """Training and held-out examples: no group on both sides, classes about as frequent."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    counts = np.bincount(examples.classes, minlength=len(SHAPES))
-    missing = [shape for shape, count in zip(SHAPES, counts, strict=True) if not count]
+    shapes = examples.taxonomy.shapes
+    counts = np.bincount(examples.classes, minlength=len(shapes))
+    missing = [shape for shape, count in zip(shapes, counts, strict=True) if not count]
     if missing:
         raise ExamplesError(
             f"the training data hold no {' and no '.join(missing)} crystal; add some, because "
@@ -221,7 +226,7 @@ def _fit(
             total += loss.item()
             step_done()
         network.eval()
-        figures = score(held_out.classes, judge.classify(held_out.crops))
+        figures = score(held_out.classes, judge.classify(held_out.crops).probabilities)
         judged = [ap for ap in figures["average_precision"].values() if ap is not None]
         mean_ap = float(np.mean(judged))
         if mean_ap >= best:
@@ -270,8 +275,7 @@ def _calibrate(network: MicroCrystalNet, examples: Examples) -> tuple[NDArray[np
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
 
-    raw = Classifier(network, "training").classify(examples.crops)
-    logits = np.log(np.maximum(raw.astype(np.float64), 1e-30))
+    logits = Classifier(network, "training").examine(examples.crops)[1].astype(np.float64)
     rows = np.arange(len(examples))
 
     def surprise(log_temperature: float) -> float:
@@ -280,7 +284,8 @@ def _calibrate(network: MicroCrystalNet, examples: Examples) -> tuple[NDArray[np
 
     found = minimize_scalar(surprise, bounds=(np.log(0.2), np.log(5.0)), method="bounded")
     temperature = float(np.exp(found.x))
-    return Classifier(network, "training", temperature).classify(examples.crops), temperature
+    named = Classifier(network, "training", temperature).classify(examples.crops)
+    return named.probabilities, temperature
 
 
 @contextmanager

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mcn.analyzer import Analyzer
-from mcn.crystal import Crystal
+from mcn.crystal import Classified, Crystal
 from mcn.mask import Mask, decode_rle, masks_from_labels
 from mcn.micrograph import Micrograph
 from mcn.morphology import measure
-from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
+from mcn.taxonomy import CALCITE, FACET_OF_SHAPE, SHAPES
 
 
 class Threshold:
@@ -32,15 +32,17 @@ class Brightness:
     """Probabilities that tell the crops apart."""
 
     name = "brightness@000000000000"
+    taxonomy = CALCITE
 
     def __init__(self) -> None:
         self.calls = 0
 
-    def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def classify(self, crops: NDArray[np.uint8]) -> Classified:
         assert len(crops), "a model is never asked about nothing"
         self.calls += 1
         p = crops.reshape(len(crops), 4, -1).mean(axis=2, dtype=np.float32) + 1
-        return np.asarray(p / p.sum(axis=1, keepdims=True), np.float32)
+        p = np.asarray(p / p.sum(axis=1, keepdims=True), np.float32)
+        return Classified(p, p.max(axis=1))
 
 
 def picture(
@@ -134,8 +136,8 @@ def test_many_at_once_are_each_alone(several: list[list[tuple[int, int, int, int
 @pytest.mark.parametrize("p", [np.zeros((2, 3), np.float32), np.full((2, 4), np.nan, np.float32)])
 def test_a_classifier_that_does_not_answer_is_an_error(p: NDArray[np.float32]) -> None:
     class Silent(Brightness):
-        def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-            return p
+        def classify(self, crops: NDArray[np.uint8]) -> Classified:
+            return Classified(p, p.max(axis=1))
 
     with pytest.raises(ValueError, match="gave no probability for each of 2 crops"):
         Analyzer(Threshold(), Silent()).analyze([picture(*TWO)])

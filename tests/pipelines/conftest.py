@@ -10,7 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from mcn.crystal import Classified
 from mcn.mask import Mask, masks_from_labels
+from mcn.taxonomy import CALCITE
 from pipelines.scan import Models
 
 
@@ -32,12 +34,14 @@ class MeanClassifier:
     """Brightness of four parts of a crop; fails on crystals of one brightness."""
 
     name = "mean@000000000000"
+    taxonomy = CALCITE
 
-    def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def classify(self, crops: NDArray[np.uint8]) -> Classified:
         if (crops == POISON_FOR_CLASSIFIER).any():
             raise RuntimeError("no such crystal")
         p = crops.reshape(len(crops), 4, -1).mean(axis=2, dtype=np.float32) + 1
-        return np.asarray(p / p.sum(axis=1, keepdims=True), np.float32)
+        p = np.asarray(p / p.sum(axis=1, keepdims=True), np.float32)
+        return Classified(p, p.max(axis=1))
 
 
 POISON_FOR_SEGMENTER = 13

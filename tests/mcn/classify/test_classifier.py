@@ -20,7 +20,9 @@ from mcn.classify.crops import CropError
 from mcn.classify.evaluate import score
 from mcn.classify.examples import render_examples
 from mcn.classify.network import MicroCrystalNet, NetworkSettings
-from mcn.taxonomy import SHAPES
+from mcn.taxonomy import CALCITE, SHAPES, Taxonomy
+
+COINS = Taxonomy({"round": "smooth", "square": "edged"})
 
 SMALL = NetworkSettings(stem=4, widths=(8, 8, 8), reduced=(4, 4, 4))
 
@@ -41,7 +43,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_probabilities_are_probabilities(file: Path, crops: NDArray[np.uint8]) -> None:
-    probabilities = load_classifier(str(file)).classify(crops)
+    probabilities = load_classifier(str(file)).classify(crops).probabilities
     assert probabilities.shape == (300, len(SHAPES))
     assert probabilities.dtype == np.float32
     assert (probabilities >= 0).all()
@@ -49,22 +51,24 @@ def test_probabilities_are_probabilities(file: Path, crops: NDArray[np.uint8]) -
 
 
 def test_a_file_gives_the_same_answers_every_time(file: Path, crops: NDArray[np.uint8]) -> None:
-    first = load_classifier(str(file)).classify(crops)
+    first = load_classifier(str(file)).classify(crops).probabilities
     again = load_classifier(str(file))
-    assert np.array_equal(first, again.classify(crops))
-    assert np.array_equal(first, again.classify(crops))
+    assert np.array_equal(first, again.classify(crops).probabilities)
+    assert np.array_equal(first, again.classify(crops).probabilities)
 
 
 def test_a_crop_is_judged_alone(file: Path, crops: NDArray[np.uint8]) -> None:
     classifier = load_classifier(str(file))
-    together = classifier.classify(crops)
+    together = classifier.classify(crops).probabilities
     order = np.random.default_rng(1).permutation(len(crops))
-    assert classifier.classify(crops[order]) == pytest.approx(together[order], abs=1e-5)
-    assert classifier.classify(crops[137:138]) == pytest.approx(together[137:138], abs=1e-5)
+    shuffled = classifier.classify(crops[order]).probabilities
+    alone = classifier.classify(crops[137:138]).probabilities
+    assert shuffled == pytest.approx(together[order], abs=1e-5)
+    assert alone == pytest.approx(together[137:138], abs=1e-5)
 
 
 def test_no_crops_give_no_rows(file: Path) -> None:
-    empty = load_classifier(str(file)).classify(np.zeros((0, 64, 64), np.uint8))
+    empty = load_classifier(str(file)).classify(np.zeros((0, 64, 64), np.uint8)).probabilities
     assert empty.shape == (0, len(SHAPES))
 
 
@@ -74,20 +78,20 @@ def test_the_name_tells_the_weights(file: Path) -> None:
 
 
 def test_temperature_and_classes_are_kept(tmp_path: Path) -> None:
-    settings = NetworkSettings(stem=4, widths=(8, 8, 8), reduced=(4, 4, 4), classes=("a", "b"))
+    settings = NetworkSettings(stem=4, widths=(8, 8, 8), reduced=(4, 4, 4), taxonomy=COINS)
     path = tmp_path / "other.safetensors"
     name = save_classifier(path, MicroCrystalNet(settings), temperature=0.8)
     classifier = load_classifier(str(path))
-    assert (classifier.name, classifier.classes, classifier.temperature) == (name, ("a", "b"), 0.8)
+    assert (classifier.name, classifier.taxonomy, classifier.temperature) == (name, COINS, 0.8)
 
 
 def test_a_higher_temperature_is_less_sure(crops: NDArray[np.uint8]) -> None:
     torch.manual_seed(3)
     network = MicroCrystalNet(SMALL)
     with torch.no_grad():
-        network.head.weight.mul_(20)
-    sure = Classifier(network, "a", 1.0).classify(crops).max(axis=1)
-    unsure = Classifier(network, "a", 4.0).classify(crops).max(axis=1)
+        network.shape_head.weight.mul_(20)
+    sure = Classifier(network, "a", 1.0).classify(crops).probabilities.max(axis=1)
+    unsure = Classifier(network, "a", 4.0).classify(crops).probabilities.max(axis=1)
     assert (unsure < sure).all()
 
 
@@ -128,9 +132,9 @@ def test_files_that_hold_no_classifier_are_refused(tmp_path: Path, file: Path) -
         load_classifier(str(other))
 
     weights = load_file(file)
-    del weights["head.weight"]
+    del weights["shape_head.weight"]
     metadata = {
-        "format": "mcn-classifier-1",
+        "format": "mcn-classifier-2",
         "network": SMALL.to_json(),
         "temperature": "1",
     }
@@ -146,7 +150,7 @@ def test_the_embedded_weights_load_by_name() -> None:
     classifier = load_classifier()
     embedded = resources.files("mcn") / "weights" / "nsr.safetensors"
     assert classifier.name == f"nsr@{hashlib.sha256(embedded.read_bytes()).hexdigest()[:12]}"
-    assert classifier.classes == SHAPES
+    assert classifier.taxonomy == CALCITE
     assert len(embedded.read_bytes()) < 2_000_000
     assert classifier.network.sparsity > 0.1
 
@@ -154,7 +158,7 @@ def test_the_embedded_weights_load_by_name() -> None:
 def test_the_embedded_weights_know_fresh_rendered_crystals() -> None:
     examples = render_examples(6, seed=20_011, copies=1, height=384, width=512)
     seen = examples.take(examples.visible >= 0.5)
-    figures = score(seen.classes, load_classifier().classify(seen.crops))
+    figures = score(seen.classes, load_classifier().classify(seen.crops).probabilities)
     assert figures["n"] > 100
     assert figures["accuracy"] > 0.6
     assert figures["facet_accuracy"] > 0.75

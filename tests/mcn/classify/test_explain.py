@@ -85,7 +85,7 @@ def test_the_most_probable_shape_is_explained(quadrants: Classifier) -> None:
     crops = np.full((4, 64, 64), 40, np.uint8)
     for crop, quadrant in zip(crops, QUADRANTS.values(), strict=True):
         crop[quadrant] = 220
-    assert quadrants.classify(crops).argmax(axis=1).tolist() == [0, 1, 2, 3]
+    assert quadrants.classify(crops).probabilities.argmax(axis=1).tolist() == [0, 1, 2, 3]
     assert np.array_equal(explain(quadrants, crops), explain(quadrants, crops, np.arange(4)))
 
 
@@ -100,7 +100,8 @@ def drops(
     hidden = (rank < area[:, None] // 4).reshape(crops.shape)
     mean = (crops.sum(axis=(1, 2)) / area.clip(1)).clip(1).astype(np.uint8)
     before, after = (
-        classifier.classify(seen) for seen in (crops, np.where(hidden, mean[:, None, None], crops))
+        classifier.classify(seen).probabilities
+        for seen in (crops, np.where(hidden, mean[:, None, None], crops))
     )
     named = before.argmax(axis=1)
     each = np.arange(len(crops))
@@ -152,11 +153,11 @@ def test_maps_are_fractions_and_every_crop_is_judged_alone(
 
 
 def test_the_classifier_is_left_as_it_was(nsr: Classifier, crops: NDArray[np.uint8]) -> None:
-    before = nsr.classify(crops)
+    before = nsr.classify(crops).probabilities
     with torch.inference_mode():
         inside = explain(nsr, crops[:5])
     assert np.array_equal(inside, explain(nsr, crops[:5]))
-    assert np.array_equal(nsr.classify(crops), before)
+    assert np.array_equal(nsr.classify(crops).probabilities, before)
     assert all(parameter.grad is None for parameter in nsr.network.parameters())
     assert not any(module._forward_hooks for module in nsr.network.modules())
 

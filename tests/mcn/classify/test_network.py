@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import Conv2d
 
 from mcn.classify.network import (
     MicroCrystalNet,
@@ -9,6 +10,9 @@ from mcn.classify.network import (
     NormalizedSparseReduction,
     standardise,
 )
+from mcn.taxonomy import Taxonomy
+
+COINS = Taxonomy({"round": "smooth", "square": "edged"})
 
 
 def crystals(count: int = 4) -> torch.Tensor:
@@ -63,11 +67,11 @@ def test_the_network_is_small_and_gives_a_logit_a_class() -> None:
     network = MicroCrystalNet()
     assert sum(weights.numel() for weights in network.parameters()) <= 300_000
     assert network(crystals(3)).shape == (3, 4)
-    assert MicroCrystalNet(NetworkSettings(classes=("a", "b")))(crystals(3)).shape == (3, 2)
+    assert MicroCrystalNet(NetworkSettings(taxonomy=COINS))(crystals(3)).shape == (3, 2)
 
 
 def test_settings_survive_json() -> None:
-    settings = NetworkSettings(stem=8, widths=(8, 9, 10), classes=("cubic", "platy"))
+    settings = NetworkSettings(stem=8, widths=(8, 9, 10), taxonomy=COINS)
     assert NetworkSettings.from_json(settings.to_json()) == settings
 
 
@@ -82,3 +86,31 @@ def test_brightness_and_contrast_do_not_matter(gain: float, offset: float) -> No
 def test_flat_and_empty_crops_stay_finite(value: float) -> None:
     logits = MicroCrystalNet().eval()(torch.full((2, 1, 64, 64), value))
     assert torch.isfinite(logits).all()
+
+
+def test_the_heads_agree() -> None:
+    """A facet definition is as probable as its shapes together, whatever the weights."""
+    torch.manual_seed(0)
+    network = MicroCrystalNet().eval()
+    features = torch.randn(50, 64)
+    shapes = network.read(features).softmax(dim=1)
+    with torch.no_grad():
+        network.facet_head.bias[0] += 1
+    ratio = network.read(features).softmax(dim=1) / shapes
+    assert torch.allclose(ratio[:, 0], ratio[:, 1]), "rhombic and polyhedral share theirs"
+    assert torch.allclose(ratio[:, 2], ratio[:, 3]), "and so do amorphous and spherical"
+    assert (ratio[:, 0] > 1).all()
+
+
+@pytest.mark.parametrize(
+    "steps", [(), ("normalise",), ("normalise", "reduce"), ("normalise", "reduce", "select")]
+)
+def test_steps_left_out_leave_nothing_of_themselves(steps: tuple[str, ...]) -> None:
+    network = MicroCrystalNet(NetworkSettings(steps=steps))
+    kinds = {type(module).__name__ for module in network.modules()}
+    assert ("BatchNorm2d" in kinds) == ("normalise" in steps)
+    sizes = [module.kernel_size for module in network.modules() if isinstance(module, Conv2d)]
+    assert ((1, 1) in sizes) == ("reduce" in steps)
+    assert all(block.gates.requires_grad == ("select" in steps) for block in network.blocks)
+    assert network(crystals(3)).shape == (3, 4)
+    assert NetworkSettings.from_json(network.settings.to_json()) == network.settings

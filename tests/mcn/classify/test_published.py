@@ -28,7 +28,7 @@ from mcn.classify.published import (
     read_keras,
 )
 from mcn.cli import app
-from mcn.taxonomy import SHAPES
+from mcn.taxonomy import CALCITE, SHAPES
 
 RELEASED = (
     Path(__file__).resolve().parents[3] / "../shared/data/published-mcn" / KERAS_FILE
@@ -110,7 +110,7 @@ def test_the_released_weights_give_what_their_arrays_give(tmp_path: Path) -> Non
     path = import_weights(RELEASED, tmp_path / "published.safetensors")
     crops = random_crops(24)
     crops[0], crops[1] = 0, 255
-    ours = load_classifier(str(path)).classify(crops)
+    ours = load_classifier(str(path)).classify(crops).probabilities
     theirs = keras_forward(RELEASED, crops)
     for column, shape in enumerate(CLASS_ORDER):
         assert np.abs(ours[:, SHAPES.index(shape)] - theirs[:, column]).max() < 1e-5
@@ -128,8 +128,11 @@ def test_outputs_are_put_in_our_order(tmp_path: Path, root: str, order: tuple[st
     keras = write_keras(tmp_path / "keras.h5", root=root)
     path = import_weights(keras, tmp_path / "own.safetensors", order)
     classifier = load_classifier(str(path))
-    ours, theirs = classifier.classify(random_crops()), keras_forward(keras, random_crops())
-    assert classifier.classes == SHAPES
+    ours, theirs = (
+        classifier.classify(random_crops()).probabilities,
+        keras_forward(keras, random_crops()),
+    )
+    assert classifier.taxonomy == CALCITE
     for column, shape in enumerate(order):
         assert ours[:, SHAPES.index(shape)] == pytest.approx(theirs[:, column], abs=1e-5)
 

@@ -1,0 +1,119 @@
+"""How far a classifier's answer can be trusted, also about what it was never trained on.
+
+A network is sure of its classes far from all that it has seen, too. So its answer is weighed
+by how far the crop's features lie from those of the training crystals [1]_, and what the two
+together are worth is learnt from crystals held out of training, mixed with things that are
+no crystals and for which every answer is wrong.
+
+References
+----------
+.. [1] Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples and
+   Adversarial Attacks", NeurIPS 2018: Mahalanobis distance to the nearest class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Features = NDArray[np.float32]
+
+_SHRINK = 1e-3  # of the covariance towards a sphere: features that are switched off do not vary
+
+
+@dataclass(frozen=True, eq=False)
+class Trust:
+    """Turns probabilities and features into a confidence.
+
+    Parameters
+    ----------
+    centres : (classes, d) float32 array
+        Mean features of each class's training crystals.
+    whitening : (d, d) float32 array
+        Features times it vary by 1 in every direction within a class.
+    weights : (3,) float32 array
+        Of 1, the log odds of the likeliest shape and the distance, in the log odds of its
+        being right.
+    """
+
+    centres: Features
+    whitening: Features
+    weights: NDArray[np.float32]
+
+    def confidence(
+        self, probabilities: NDArray[np.float32], features: Features
+    ) -> NDArray[np.float32]:
+        """Probability that the likeliest shape is right.
+
+        Parameters
+        ----------
+        probabilities : (N, shapes) float32 array
+        features : (N, d) float32 array
+
+        Returns
+        -------
+        (N,) float32 array, 0 to 1
+        """
+        from scipy.special import expit
+
+        evidence = _evidence(probabilities, self.distance(features))
+        return np.asarray(expit(evidence @ self.weights), np.float32)
+
+    def distance(self, features: Features) -> NDArray[np.float32]:
+        """Distance of (N, d) features to the nearest class, in its standard deviations."""
+        from scipy.spatial.distance import cdist
+
+        nearest = cdist(features @ self.whitening, self.centres @ self.whitening).min(axis=1)
+        return np.asarray(nearest / np.sqrt(self.centres.shape[1]), np.float32)
+
+
+def fit_trust(
+    features: Features,
+    classes: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    held_out: Features,
+    right: NDArray[np.bool_],
+) -> Trust:
+    """Learn what makes an answer right.
+
+    Parameters
+    ----------
+    features, classes : (N, d) float32, (N,) int64 arrays
+        Of the training crystals.
+    probabilities, held_out : (M, shapes), (M, d) float32 arrays
+        Of held-out crystals and of things that are none.
+    right : (M,) bool array
+        Whether the likeliest shape is the true one; never so for what is no crystal.
+
+    Returns
+    -------
+    Trust
+        More confident where the odds are higher and never where the distance is larger.
+    """
+    from scipy.optimize import minimize
+
+    centres = np.stack([features[classes == c].mean(axis=0) for c in range(classes.max() + 1)])
+    spread = np.cov(features - centres[classes], rowvar=False, dtype=np.float64)
+    spread += np.eye(len(spread)) * max(_SHRINK * np.trace(spread) / len(spread), 1e-12)
+    values, vectors = np.linalg.eigh(spread)
+    whitening = (vectors / np.sqrt(values)).astype(np.float32)
+    trust = Trust(centres.astype(np.float32), whitening, np.zeros(3, np.float32))
+    evidence = _evidence(probabilities, trust.distance(held_out)).astype(np.float64)
+    sign = np.where(right, -1.0, 1.0)
+
+    def surprise(weights: NDArray[np.float64]) -> float:
+        return float(np.logaddexp(0.0, sign * (evidence @ weights)).mean())
+
+    bounds = [(None, None), (0.0, None), (None, 0.0)]
+    found = minimize(surprise, [0.0, 1.0, 0.0], method="L-BFGS-B", bounds=bounds)
+    return Trust(trust.centres, whitening, found.x.astype(np.float32))
+
+
+def _evidence(
+    probabilities: NDArray[np.float32], distance: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """(N, 3): 1, the log odds of the likeliest shape, the distance."""
+    best = np.clip(probabilities.max(axis=1), 1e-6, 1 - 1e-6)
+    return np.stack([np.ones_like(best), np.log(best / (1 - best)), distance], axis=1)
