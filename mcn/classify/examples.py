@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,7 @@ def render_examples(
     copies: int = 1,
     height: int = 576,
     width: int = 768,
+    workers: int = 1,
     on_tile: Callable[[], None] = lambda: None,
 ) -> Examples:
     """Examples from freshly rendered tiles of random settings.
@@ -86,30 +88,41 @@ def render_examples(
         Crops with a spoilt mask made of each crystal, beside the one with its true mask.
     height, width : int
         Size of the tiles in pixels.
+    workers : int
+        Processes to render with; they change nothing in the examples.
     on_tile : callable
         Called after each tile, for progress.
     """
-    from mcn.synthetic.renderer import random_settings, render_tile
+    from mcn.synthetic.core import map_jobs
 
+    seeds = np.random.SeedSequence(seed).generate_state(tiles)
+    render = partial(_render_tile, per_tile=per_tile, copies=copies, height=height, width=width)
     parts = []
-    for group, tile_seed in enumerate(np.random.SeedSequence(seed).generate_state(tiles)):
-        rng = np.random.default_rng(tile_seed)
-        tile = render_tile(int(tile_seed), random_settings(rng, height, width))
-        masks = masks_from_labels(tile.labels)
-        rows = np.sort(rng.permutation(len(masks))[:per_tile])
-        parts.append(
-            crystals_of_tile(
-                tile.image,
-                [masks[row] for row in rows],
-                [tile.shapes[row] for row in rows],
-                group,
-                visible=tile.visible_fraction[rows],
-                copies=copies,
-                rng=rng,
-            )
-        )
+    for part in map_jobs(render, enumerate(seeds.tolist()), workers):
+        parts.append(part)
         on_tile()
     return join(parts)
+
+
+def _render_tile(
+    job: tuple[int, int], *, per_tile: int, copies: int, height: int, width: int
+) -> Examples:
+    from mcn.synthetic.renderer import random_settings, render_tile
+
+    group, seed = job
+    rng = np.random.default_rng(seed)
+    tile = render_tile(seed, random_settings(rng, height, width))
+    masks = masks_from_labels(tile.labels)
+    rows = np.sort(rng.permutation(len(masks))[:per_tile])
+    return crystals_of_tile(
+        tile.image,
+        [masks[row] for row in rows],
+        [tile.shapes[row] for row in rows],
+        group,
+        visible=tile.visible_fraction[rows],
+        copies=copies,
+        rng=rng,
+    )
 
 
 def crystals_of_tile(

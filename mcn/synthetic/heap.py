@@ -33,7 +33,8 @@ class Heap:
         self.heights = floor
         self.owner = np.zeros(floor.shape, dtype=np.int32)
         self._shapes: list[str] = []
-        self._silhouettes: list[int] = []
+        self._inside: list[int] = []  # pixels of each silhouette that lie in the picture
+        self._whole: list[int] = []
 
     def __len__(self) -> int:
         return len(self._shapes)
@@ -75,7 +76,8 @@ class Heap:
         seen = inside & (surface > below)
         covered = int(np.count_nonzero(seen & (owner == 0)))
         self._shapes.append(shape)
-        self._silhouettes.append(area)
+        self._inside.append(area)
+        self._whole.append(int(np.count_nonzero(relief.silhouette)))
         np.copyto(below, surface, where=seen)
         np.copyto(owner, len(self._shapes), where=seen)
         return covered
@@ -93,7 +95,7 @@ class Heap:
         min_area_px : int
             Least area of an instance.
         min_visible : float
-            Least share of the silhouette that it must be.
+            Least share that it must be of what the picture holds of its silhouette.
 
         Returns
         -------
@@ -102,7 +104,8 @@ class Heap:
         shapes : tuple of str
             Shape of each instance.
         visible_fraction : (n,) float32 array
-            Area of each instance over that of its silhouette inside the picture.
+            Area of each instance over that of its whole silhouette, which others hide or the
+            picture's edge cuts.
 
         Raises
         ------
@@ -120,7 +123,7 @@ class Heap:
         order = np.argsort(areas, kind="stable")
         largest = np.zeros(len(self) + 1, dtype=np.int64)
         largest[crystal[order]] = order
-        share = areas[largest] / np.array([1, *self._silhouettes])
+        share = areas[largest] / np.array([1, *self._inside])
         good = (areas[largest] >= min_area_px) & (areas[largest] > 0) & (share >= min_visible)
         good[0] = False
         kept = np.flatnonzero(good)
@@ -132,4 +135,5 @@ class Heap:
         names = np.zeros(len(areas), dtype=np.uint16)
         names[largest[kept]] = np.arange(1, len(kept) + 1)
         shapes = tuple(self._shapes[i - 1] for i in kept)
-        return names[pieces], shapes, share[kept].astype(np.float32)
+        visible = areas[largest] / np.array([1, *self._whole])
+        return names[pieces], shapes, visible[kept].astype(np.float32)

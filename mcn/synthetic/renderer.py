@@ -54,8 +54,8 @@ class TileSettings:
     data_bar : bool
         Whether the lowest rows hold a data bar instead of crystals.
     min_area_px, min_visible : int, float
-        A crystal of which fewer pixels, or a lesser share of its silhouette, can be
-        seen is left out of the labels.
+        A crystal of which fewer pixels, or a lesser share of its silhouette within the
+        picture, can be seen is left out of the labels.
     min_light : float
         A crystal so deep in shadow that its signal is less than this share of the
         median crystal's is left out too: nobody would outline it.
@@ -95,7 +95,8 @@ class RenderedTile:
     shapes : tuple of str
         Shape of crystals 1 to n.
     visible_fraction : (n,) float32 array
-        Instance area over the area of the whole silhouette inside the picture.
+        Instance area over the area of the whole silhouette, which other crystals hide or the
+        picture's edge cuts.
     porosity : float
         Share of the pixels above the data bar that show the floor, not a crystal.
     pixel_size_um : float

@@ -87,6 +87,14 @@ def test_a_crystal_that_is_hardly_seen_is_no_instance():
     assert heap.instances(1000, 0.0)[1] == ()
 
 
+def test_the_edge_of_the_picture_hides_as_a_neighbour_does():
+    heap = Heap(flat_floor())
+    heap.drop("rhombic", block(20, 4.0), 30, 5, 1.0)
+    _, shapes, visible = heap.instances(1, 0.9)
+    assert shapes == ("rhombic",), "all that the picture holds of it can be seen"
+    assert visible[0] == np.float32(0.75)
+
+
 def test_a_crystal_outside_the_picture_leaves_no_trace():
     heap = Heap(flat_floor())
     assert heap.drop("rhombic", block(10, 4.0), -40, 30, 1.0) == 0
