@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -143,35 +143,75 @@ def evaluate_classifier(
         str, typer.Option(help="With --predictions: crystals of each class.")
     ] = "117,95,83,80",
     class_order: ClassOrder = "amorphous,polyhedral,rhombic,spherical",
+    segmenter: Annotated[
+        str | None,
+        typer.Option(
+            help="With a rendered core: cut crystals out by this segmenter's masks (compact, "
+            "vit_b, …, or a file), not by the true ones."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Judge this many crystals, drawn at random.")
+    ] = None,
     as_json: AsJson = False,
     report: Annotated[
-        Path | None, typer.Option(help="Folder for confusion, PR and ROC figures, figures.json.")
+        Path | None, typer.Option(help="Folder for a page, its pictures, and figures.json.")
     ] = None,
 ) -> None:
-    """Accuracy, average precision and ROC AUC of a classifier."""
+    """Accuracy, AP, ROC AUC, F1 and calibration of a classifier, with 95 % intervals."""
     if (data is None) == (predictions is None):
         raise typer.BadParameter("give either DATA or --predictions FILE")
     if data is not None:
-        from mcn.classify import load_classifier
-        from mcn.classify.evaluate import evaluate_classifier as evaluate
+        figures = _evaluate_classifier(data, classifier, segmenter, limit, report)
+    else:
+        assert predictions is not None
+        if segmenter is not None or limit is not None:
+            raise typer.BadParameter("--segmenter and --limit need DATA, not --predictions")
+        figures = _evaluate_predictions(predictions, counts, class_order, report)
+    if as_json:
+        print_json(figures)
+    else:
+        from mcn.classify.tables import as_text
 
-        show(evaluate(data, load_classifier(classifier), report=report), as_json)
-    elif predictions is not None:
-        from mcn.classify.predictions import evaluate_predictions, read_predictions, table
+        typer.echo(as_text(figures))
 
-        if not all(count.isdecimal() for count in counts.split(",")):
-            raise typer.BadParameter(f"--counts {counts}: give whole numbers, as 117,95,83,80")
-        each = [int(count) for count in counts.split(",")]
-        classes, probabilities = read_predictions(predictions, each)
-        figures = evaluate_predictions(classes, probabilities, class_order.split(","))
-        if report is not None:
-            from mcn.classify.figures import write_report
 
-            write_report(classes, probabilities, figures, report)
-        if as_json:
-            print_json(figures)
-        else:
-            typer.echo(table(figures))
+def _evaluate_classifier(
+    data: Path, classifier: str, segmenter: str | None, limit: int | None, report: Path | None
+) -> dict[str, Any]:
+    from mcn.classify import load_classifier
+    from mcn.classify.evaluate import evaluate_classifier as evaluate
+
+    model = load_classifier(classifier)
+    if segmenter is None:
+        return evaluate(data, model, limit=limit, report=report)
+    from mcn.segment import load_segmenter
+    from mcn.segment.pairs import list_pairs
+
+    finder = load_segmenter(segmenter)
+    with progress_bar("segmenting", len(list_pairs(data))) as advance:
+        return evaluate(data, model, segmenter=finder, limit=limit, report=report, on_tile=advance)
+
+
+def _evaluate_predictions(
+    predictions: Path, counts: str, class_order: str, report: Path | None
+) -> dict[str, Any]:
+    from mcn.classify.predictions import evaluate_predictions, read_predictions
+    from mcn.crystal import Classified
+
+    if not all(count.isdecimal() for count in counts.split(",")):
+        raise typer.BadParameter(f"--counts {counts}: give whole numbers, as 117,95,83,80")
+    each = [int(count) for count in counts.split(",")]
+    classes, probabilities = read_predictions(predictions, each)
+    figures = {
+        "data": str(predictions),
+        **evaluate_predictions(classes, probabilities, class_order.split(",")),
+    }
+    if report is not None:
+        from mcn.classify.report import write_report
+
+        write_report(figures, classes, Classified(probabilities, probabilities.max(1)), report)
+    return figures
 
 
 @weights_app.command("list")

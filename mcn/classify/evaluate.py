@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mcn.analyzer import Segmenter
 from mcn.classify.classifier import Classifier
+from mcn.classify.examples import Examples
+from mcn.classify.intervals import bootstrap_intervals, weighted_figures
+from mcn.crystal import Classified
 from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
 
 RECOGNISABLE = 0.5
 """Share of a crystal that has to be seen for its figures to be given apart as well."""
 
+VISIBILITY = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)
+"""Ends of the bins by visible share; each holds its lower end, the last its upper one too."""
+
+BY_SHAPE = ("average_precision", "roc_auc", "f1")
+"""Figures that there is one of for each shape."""
+
 
 def evaluate_classifier(
-    data: Path, classifier: Classifier, *, copies: int = 0, report: Path | None = None
+    data: Path,
+    classifier: Classifier,
+    *,
+    segmenter: Segmenter | None = None,
+    limit: int | None = None,
+    copies: int = 0,
+    report: Path | None = None,
+    on_tile: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Score a classifier on labelled crystals.
 
@@ -28,18 +45,27 @@ def evaluate_classifier(
         `mcn.classify.labelled.read_examples`.
     classifier : Classifier
         Classifier to be scored.
+    segmenter : Segmenter, optional
+        With a rendered core: cut crystals out by its masks, not by the true ones; see
+        `mcn.classify.found.found_examples`.
+    limit : int, optional
+        Crystals to judge at most, drawn at random, always the same.
     copies : int
         With a rendered core: spoilt masks to be judged of each crystal as well, since in
         use masks come from a segmenter.
     report : Path, optional
-        Folder for the figures as pictures and JSON; see `mcn.classify.figures.write_report`.
+        Folder for a page with all figures; see `mcn.classify.report.write_report`.
+    on_tile : callable
+        Called after each tile that was segmented, for progress.
 
     Returns
     -------
     dict
-        `classifier`, its name, and the figures of `score` for all crystals with their true
-        masks. `recognisable` holds the same figures for the crystals of which at least
-        half can be seen, where the data tell, and `spoilt_masks` those of the copies.
+        `classifier`, its name; `data`; and for all crystals the figures of `score` with their
+        `intervals`, see `mcn.classify.intervals.bootstrap_intervals`. The same figures again:
+        `recognisable`, of the crystals of which at least half can be seen, and `by_visibility`,
+        a list by `visible`, [from, to), both where the data tell; and `spoilt_masks`, of the
+        copies. With a segmenter, its name and `matched`, how many crystals it found.
 
     Raises
     ------
@@ -48,29 +74,84 @@ def evaluate_classifier(
     """
     from mcn.classify.labelled import read_examples
 
-    examples = read_examples(data, copies=copies)
-    probabilities = classifier.classify(examples.crops).probabilities
+    figures: dict[str, Any] = {"classifier": classifier.name, "data": str(data)}
+    if segmenter is None:
+        examples = read_examples(data, copies=copies)
+    else:
+        from mcn.classify.found import found_examples
+
+        examples, matched = found_examples(data, segmenter, on_tile)
+        figures |= {"segmenter": segmenter.name, "matched": matched}
+    if limit is not None:
+        examples = _drawn(examples, limit)
+    named = classifier.classify(examples.crops)
+    taxonomy = classifier.taxonomy
 
     def figures_of(rows: NDArray[np.bool_]) -> dict[str, Any]:
-        return score(examples.classes[rows], probabilities[rows])
+        return score_with_intervals(
+            examples.classes[rows],
+            Classified(named.probabilities[rows], named.confidence[rows]),
+            taxonomy.shapes,
+            taxonomy.facet_of,
+            examples.groups[rows],
+        )
 
-    true, seen = ~examples.spoilt, examples.visible >= RECOGNISABLE
-    figures = {"classifier": classifier.name, **figures_of(true)}
+    true, visible = ~examples.spoilt, examples.visible
+    figures |= figures_of(true)
+    seen = visible >= RECOGNISABLE
     if seen.any() and not seen.all():
         figures["recognisable"] = figures_of(true & seen)
+    figures["by_visibility"] = []
+    if (visible < 1).any():
+        bins = np.digitize(visible, VISIBILITY[1:-1])
+        figures["by_visibility"] = [
+            {"visible": list(VISIBILITY[place : place + 2]), **figures_of(true & (bins == place))}
+            for place in np.unique(bins[true]).tolist()
+        ]
     if examples.spoilt.any():
         figures["spoilt_masks"] = figures_of(examples.spoilt)
     if report is not None:
-        from mcn.classify.figures import write_report
+        from mcn.classify.report import write_report
 
-        write_report(examples.classes[true], probabilities[true], figures, report)
+        judged = Classified(named.probabilities[true], named.confidence[true])
+        write_report(figures, examples.classes[true], judged, report, examples.crops[true],
+                     classifier)  # fmt: skip
     return figures
+
+
+def score_with_intervals(
+    classes: NDArray[np.int64],
+    named: Classified,
+    shapes: Sequence[str],
+    facet_of: Mapping[str, str],
+    groups: NDArray[np.int64],
+) -> dict[str, Any]:
+    """The figures of `score`, and `intervals`, their bootstrap intervals by the same names.
+
+    Parameters
+    ----------
+    classes, shapes, facet_of
+        As in `score`.
+    named : Classified
+        What the classifier said of the N crystals.
+    groups : (N,) int64 array
+        Crystals of one micrograph share a number.
+    """
+    intervals = bootstrap_intervals(
+        groups, classes, named.probabilities, named.confidence, _facets(shapes, facet_of)
+    )
+    for name in BY_SHAPE:
+        intervals[name] = dict(zip(shapes, intervals[name], strict=True))
+    figures = score(classes, named.probabilities, shapes, facet_of, named.confidence)
+    return {**figures, "intervals": intervals}
 
 
 def score(
     classes: NDArray[np.int64],
     probabilities: NDArray[np.floating],
     shapes: Sequence[str] = SHAPES,
+    facet_of: Mapping[str, str] = FACET_OF_SHAPE,
+    confidence: NDArray[np.floating] | None = None,
 ) -> dict[str, Any]:
     """Figures of class probabilities against the truth.
 
@@ -82,44 +163,56 @@ def score(
         Predicted probabilities; the largest is the prediction.
     shapes : sequence of str
         Names of the classes.
+    facet_of : mapping of str to str
+        Facet definition of each shape.
+    confidence : (N,) float array, optional
+        Probability given that the prediction is right.
 
     Returns
     -------
     dict
-        `n`; `n_by_shape`; `accuracy`; `facet_accuracy`, that of the facet definition which
-        follows from the predicted shape (None for other classes than ours); `average_precision` and
-        `roc_auc`, each shape against the rest, None for a shape that the truth lacks or
-        consists of; `confusion`, counts with a row a true and a column a predicted shape,
-        in the order `shapes`, which is given too. Plain numbers, ready for JSON.
+        `n`; `n_by_shape`; `accuracy`; `balanced_accuracy`, the mean recall of the shapes;
+        `facet_accuracy`, that of the facet definition which follows from the predicted shape
+        (None where `facet_of` lacks a shape); by shape, each against the rest,
+        `average_precision`, `roc_auc` and `f1`, None for a shape that the truth lacks (and
+        but for `f1`, one that it consists of), and their means `macro_average_precision`,
+        `macro_roc_auc`, `macro_f1`; `ece` and `confidence_ece`, the expected calibration
+        errors of the largest probability and of the confidence; `confusion`, counts with a
+        row a true and a column a predicted shape, in the order `shapes`, which is given too.
+        Plain numbers, ready for JSON.
     """
-    from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
-
     predicted = probabilities.argmax(axis=1)
-    counts = np.bincount(classes, minlength=len(shapes))
-    judged = (counts > 0) & (counts < len(classes))
-    precision: dict[str, float | None] = dict.fromkeys(shapes)
-    auc: dict[str, float | None] = dict.fromkeys(shapes)
-    for column, shape in enumerate(shapes):
-        if judged[column]:
-            truth, scores = classes == column, probabilities[:, column]
-            precision[shape] = float(average_precision_score(truth, scores))
-            auc[shape] = float(roc_auc_score(truth, scores))
+    n, count = len(shapes), np.bincount
+    given = (classes, probabilities, confidence, _facets(shapes, facet_of))
+    figures: dict[str, Any] = {
+        name: _plain(values[0], shapes)
+        for name, values in weighted_figures(np.ones((1, len(classes))), *given).items()
+    }
     return {
         "n": len(classes),
-        "n_by_shape": dict(zip(shapes, counts.tolist(), strict=True)),
-        "accuracy": float(np.mean(predicted == classes)) if len(classes) else None,
-        "facet_accuracy": _facet_accuracy(classes, predicted, shapes),
-        "average_precision": precision,
-        "roc_auc": auc,
+        "n_by_shape": dict(zip(shapes, count(classes, minlength=n).tolist(), strict=True)),
+        **figures,
         "shapes": list(shapes),
-        "confusion": confusion_matrix(classes, predicted, labels=range(len(shapes))).tolist(),
+        "confusion": count(classes * n + predicted, minlength=n * n).reshape(n, n).tolist(),
     }
 
 
-def _facet_accuracy(
-    classes: NDArray[np.int64], predicted: NDArray[np.int64], shapes: Sequence[str]
-) -> float | None:
-    if not len(classes) or not set(shapes) <= set(FACET_OF_SHAPE):
-        return None
-    facets = np.array([FACET_OF_SHAPE[shape] for shape in shapes])
-    return float(np.mean(facets[predicted] == facets[classes]))
+def _plain(values: NDArray[np.float64], shapes: Sequence[str]) -> Any:
+    """A number or, by shape, numbers; None for what is not defined."""
+    if values.ndim:
+        return {shape: _plain(one, shapes) for shape, one in zip(shapes, values, strict=True)}
+    return float(values) if np.isfinite(values) else None
+
+
+def _facets(shapes: Sequence[str], facet_of: Mapping[str, str]) -> list[int] | None:
+    names = list(facet_of.values())
+    known = set(shapes) <= set(facet_of)
+    return [names.index(facet_of[shape]) for shape in shapes] if known else None
+
+
+def _drawn(examples: Examples, limit: int) -> Examples:
+    """At most `limit` crystals, and of spoilt copies as many, drawn at random."""
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(examples))
+    spoilt = examples.spoilt[order]
+    return examples.take(np.sort(np.concatenate([order[~spoilt][:limit], order[spoilt][:limit]])))

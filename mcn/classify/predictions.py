@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcn.classify.evaluate import score
+from mcn.classify.evaluate import score_with_intervals
 from mcn.classify.published import CLASS_ORDER
+from mcn.crystal import Classified
 from mcn.errors import McnError
+from mcn.taxonomy import FACET_OF_SHAPE
 
 COUNTS = (117, 95, 83, 80)
 """Crystals of each class in the published test set, class 0 to 3."""
@@ -85,8 +87,8 @@ def evaluate_predictions(
     Returns
     -------
     dict
-        The figures of `mcn.classify.evaluate.score` in the order of the classes; `loss`, the
-        mean cross-entropy in nats; `top2_accuracy`.
+        The figures of `mcn.classify.evaluate.score` in the order of the classes, with their
+        `intervals`; `loss`, the mean cross-entropy in nats; `top2_accuracy`.
 
     Raises
     ------
@@ -101,31 +103,10 @@ def evaluate_predictions(
         )
     labels = np.arange(len(class_order))
     likeliest = probabilities.argsort(axis=1)[:, -2:]
+    named = Classified(probabilities, probabilities.max(axis=1))
+    each_alone = np.arange(len(classes))  # nobody says which micrograph a crystal comes from
     return {
-        **score(classes, probabilities, class_order),
+        **score_with_intervals(classes, named, class_order, FACET_OF_SHAPE, each_alone),
         "loss": float(log_loss(classes, probabilities, labels=labels)),
         "top2_accuracy": float(np.mean((likeliest == classes[:, None]).any(axis=1))),
     }
-
-
-def table(figures: dict[str, Any]) -> str:
-    """The figures as lines of text: a row a class, its confusion at the right."""
-    shapes = figures["shapes"]
-    width = max(map(len, shapes))
-    lines = [
-        f"{'class':{width + 3}}     n     AP    AUC   predicted "
-        + " ".join(f"{number:>5}" for number in range(len(shapes)))
-    ]
-    for number, (shape, row) in enumerate(zip(shapes, figures["confusion"], strict=True)):
-        ap, auc = (_three(figures[name][shape]) for name in ("average_precision", "roc_auc"))
-        lines.append(
-            f"{number}  {shape:{width}} {figures['n_by_shape'][shape]:5}  {ap}  {auc}             "
-            + " ".join(f"{count:5}" for count in row)
-        )
-    whole = {name: figures[name] for name in ("accuracy", "top2_accuracy", "loss")}
-    lines.append("  ".join(f"{name} {value:.4f}" for name, value in whole.items()))
-    return "\n".join(lines)
-
-
-def _three(value: float | None) -> str:
-    return "    –" if value is None else f"{value:.3f}"

@@ -151,12 +151,19 @@ def _excess(found: float, true: float) -> float | None:
 def match(
     truth: Sequence[Mask], found: Sequence[Mask], size: tuple[int, int], threshold: float = 0.5
 ) -> NDArray[np.float64]:
-    """IoU of each one-to-one match of at least `threshold`, for disjoint masks.
+    """IoU of each one-to-one match of at least `threshold`, for disjoint masks."""
+    return matches(truth, found, size, threshold)[2]
+
+
+def matches(
+    truth: Sequence[Mask], found: Sequence[Mask], size: tuple[int, int], threshold: float = 0.5
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Places in `truth`, places in `found` and IoU of each one-to-one match, for disjoint masks.
 
     Disjoint masks overlap at more than half in at most one way, so no assignment is needed.
     """
     if not truth or not found:
-        return np.zeros(0)
+        return np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0)
     t, f = paint(truth, size), paint(found, size)
     joint = np.bincount(
         t.ravel() * (len(found) + 1) + f.ravel(), minlength=(len(truth) + 1) * (len(found) + 1)
@@ -164,7 +171,8 @@ def match(
     common = joint[1:, 1:]
     union = joint.sum(axis=1)[1:, None] + joint.sum(axis=0)[None, 1:] - common
     iou = common / np.maximum(union, 1)
-    return np.asarray(iou[iou > threshold], dtype=np.float64)
+    true, made = np.nonzero(iou > threshold)
+    return true, made, np.asarray(iou[true, made], dtype=np.float64)
 
 
 def paint(masks: Sequence[Mask], size: tuple[int, int]) -> NDArray[np.int64]:

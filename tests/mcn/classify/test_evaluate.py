@@ -1,13 +1,26 @@
 """The figures are the ones scikit-learn and pencil and paper give."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    confusion_matrix,
+    f1_score,
+    roc_auc_score,
+)
 
-from mcn.classify.evaluate import score
-from mcn.taxonomy import SHAPES
+from mcn.classify.classifier import load_classifier
+from mcn.classify.evaluate import evaluate_classifier, score
+from mcn.classify.labelled import read_examples
+from mcn.synthetic.core import CoreSettings, render_core
+from mcn.taxonomy import SHAPES, Taxonomy
+
+Draw = Callable[..., Path]
 
 
 def test_four_crystals_by_hand() -> None:
@@ -37,9 +50,16 @@ def test_many_crystals_as_scikit_learn_has_it() -> None:
     assert figures["accuracy"] == accuracy_score(classes, probabilities.argmax(axis=1))
     for column, shape in enumerate(SHAPES):
         truth, scores = classes == column, probabilities[:, column]
-        assert figures["average_precision"][shape] == average_precision_score(truth, scores)
-        assert figures["roc_auc"][shape] == roc_auc_score(truth, scores)
-    assert np.sum(figures["confusion"]) == 500
+        assert figures["average_precision"][shape] == pytest.approx(
+            average_precision_score(truth, scores)
+        )
+        assert figures["roc_auc"][shape] == pytest.approx(roc_auc_score(truth, scores))
+    named = probabilities.argmax(axis=1)
+    assert list(figures["f1"].values()) == pytest.approx(f1_score(classes, named, average=None))
+    assert figures["macro_average_precision"] == pytest.approx(
+        np.mean(list(figures["average_precision"].values()))
+    )
+    assert figures["confusion"] == confusion_matrix(classes, named).tolist()
 
 
 def test_one_class_alone_cannot_be_ranked() -> None:
@@ -48,12 +68,63 @@ def test_one_class_alone_cannot_be_ranked() -> None:
     assert set(figures["roc_auc"].values()) == {None}
 
 
-def test_other_classes_have_no_facet_definition() -> None:
-    figures = score(np.array([0, 1]), np.eye(2), shapes=("cubic", "platy"))
+def test_other_classes_have_the_facet_definitions_given() -> None:
+    classes, probabilities = np.array([0, 1, 2]), np.eye(3)[[0, 0, 1]]
+    shapes = ("cubic", "platy", "lump")
+    figures = score(classes, probabilities, shapes)
     assert figures["facet_accuracy"] is None
-    assert figures["average_precision"] == {"cubic": 1.0, "platy": 1.0}
+    assert figures["roc_auc"] == {"cubic": 0.75, "platy": 0.25, "lump": 0.5}
+    rock = Taxonomy({"cubic": "faceted", "platy": "faceted", "lump": "none"})
+    assert score(classes, probabilities, shapes, rock.facet_of)["facet_accuracy"] == 2 / 3
+
+
+def test_a_shape_that_the_truth_lacks_counts_for_nothing() -> None:
+    figures = score(np.array([0, 0, 2]), np.eye(4)[[0, 1, 2]])
+    assert figures["f1"] == {
+        "rhombic": pytest.approx(2 / 3), "polyhedral": None, "amorphous": 1.0, "spherical": None
+    }  # fmt: skip
+    assert figures["balanced_accuracy"] == 0.75
+    assert figures["macro_f1"] == pytest.approx(5 / 6)
+
+
+def test_no_crystal_at_all_has_no_figures() -> None:
+    figures = score(np.zeros(0, np.int64), np.zeros((0, 4)))
+    assert (figures["n"], figures["accuracy"], figures["ece"]) == (0, None, None)
 
 
 def test_figures_are_ready_for_json() -> None:
     text = json.dumps(score(np.array([0, 1, 2, 3]), np.eye(4)))
     assert json.loads(text)["accuracy"] == 1.0
+
+
+def test_a_core_is_judged_by_how_much_of_a_crystal_is_seen(tmp_path: Path) -> None:
+    settings = CoreSettings(height=192, width=256)
+    render_core(tmp_path, wells=2, tiles=9, seed=3, settings=settings)
+    examples, classifier = read_examples(tmp_path), load_classifier()
+    figures = evaluate_classifier(tmp_path, classifier)
+    assert figures == evaluate_classifier(tmp_path, classifier)
+    bins = figures["by_visibility"]
+    assert sum(one["n"] for one in bins) == figures["n"] == len(examples)
+    first = examples.take(examples.visible < 0.3)
+    probabilities = classifier.classify(first.crops).probabilities
+    assert bins[0]["visible"] == [0.0, 0.3]
+    assert bins[0]["roc_auc"] == score(first.classes, probabilities)["roc_auc"]
+    assert figures["intervals"]["of"] == "micrographs"
+    assert figures["intervals"]["units"] == 9
+    low, high = figures["intervals"]["average_precision"]["amorphous"]
+    assert low <= figures["average_precision"]["amorphous"] <= high
+
+
+def test_a_limit_draws_the_same_crystals_each_time(draw_folders: Draw) -> None:
+    root, classifier = draw_folders(10), load_classifier()
+    figures = evaluate_classifier(root, classifier, limit=25)
+    assert figures["n"] == 25
+    assert max(figures["n_by_shape"].values()) < 25
+    assert figures == evaluate_classifier(root, classifier, limit=25)
+    assert evaluate_classifier(root, classifier, limit=1000)["n"] == 40
+
+
+def test_without_a_known_visible_share_there_are_no_bins(draw_folders: Draw) -> None:
+    figures = evaluate_classifier(draw_folders(3), load_classifier())
+    assert figures["by_visibility"] == []
+    assert "recognisable" not in figures

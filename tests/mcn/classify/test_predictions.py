@@ -10,16 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
-from mcn.classify.classifier import save_classifier
-from mcn.classify.network import MicroCrystalNet, NetworkSettings
 from mcn.classify.predictions import (
     COUNTS,
     PredictionsError,
     evaluate_predictions,
     read_predictions,
-    table,
 )
 from mcn.classify.published import CLASS_ORDER, FIGURES_ORDER
+from mcn.classify.tables import confusion_table, key_table, shape_table
 from mcn.cli import app
 
 RELEASED = (
@@ -66,34 +64,36 @@ def test_the_command_gives_table_json_and_pictures(tmp_path: Path) -> None:
     figures = json.loads(done.stdout)
     assert figures["accuracy"] == 0.92
     assert json.loads((tmp_path / "figures.json").read_text()) == figures
-    for name in ("confusion", "precision_recall", "roc"):
+    assert RELEASED.name in (tmp_path / "index.html").read_text()
+    for name in ("confusion", "precision_recall", "roc", "reliability"):
         with Image.open(tmp_path / f"{name}.png") as picture:
             assert len(picture.getcolors(2**20) or []) > 20
 
 
 @needs_released
-def test_the_table_has_a_row_a_class() -> None:
-    lines = table(evaluate_predictions(*read_predictions(RELEASED))).splitlines()
-    assert lines[1].split() == ["0", "amorphous", "117", "0.984", "0.993", "114", "1", "1", "1"]
-    assert lines[-1] == "accuracy 0.9200  top2_accuracy 0.9653  loss 0.4185"
+def test_the_tables_have_a_row_a_class() -> None:
+    figures = evaluate_predictions(*read_predictions(RELEASED))
+    name, count, ap, auc, _ = shape_table(figures)[1]
+    assert (name, count, ap[:5], auc[:5]) == ("0 amorphous", "117", "0.984", "0.993")
+    assert confusion_table(figures)[1] == ["0 amorphous", "114", "1", "1", "1"]
+    key = {row[0]: row[1] for row in key_table(figures)}
+    assert key["cross-entropy (nats)"] == "0.419"
+    assert key["accuracy"].startswith("0.920 [0.8")
+    assert key["accuracy of the two likeliest"] == "0.965"
 
 
-def test_labelled_crops_have_pictures_too(tmp_path: Path) -> None:
-    from mcn.classify.classifier import load_classifier
-    from mcn.classify.evaluate import evaluate_classifier
-
-    rng = np.random.default_rng(0)
-    for shape in CLASS_ORDER:
-        (tmp_path / shape).mkdir()
-        crop = rng.integers(1, 255, (64, 64), dtype=np.uint8)
-        Image.fromarray(crop).save(tmp_path / shape / "0.png")
-    weights, report = tmp_path / "tiny.safetensors", tmp_path / "report"
-    save_classifier(
-        weights, MicroCrystalNet(NetworkSettings(stem=4, widths=(8, 8, 8), reduced=(4, 4, 4)))
+@needs_released
+def test_the_table_is_given_intervals_and_a_balanced_accuracy() -> None:
+    classes, probabilities = read_predictions(RELEASED)
+    figures = evaluate_predictions(classes, probabilities)
+    right = probabilities.argmax(axis=1) == classes
+    assert figures["balanced_accuracy"] == pytest.approx(
+        np.mean([right[classes == place].mean() for place in range(4)])
     )
-    figures = evaluate_classifier(tmp_path, load_classifier(str(weights)), report=report)
-    assert json.loads((report / "figures.json").read_text()) == figures
-    assert len(list(report.glob("*.png"))) == 3
+    assert figures["intervals"]["of"] == "crystals"
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "ece"):
+        low, high = figures["intervals"][name]
+        assert low < figures[name] < high
 
 
 def test_two_classes_by_hand(tmp_path: Path) -> None:
@@ -150,4 +150,10 @@ def test_the_command_takes_counts_and_names(tmp_path: Path) -> None:
     np.save(path, np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]))
     names = ("--counts", "2,1", "--class-order", "cubic,platy")
     done = mcn("evaluate", "classifier", "--predictions", path, *names)
-    assert done.stdout.splitlines()[2].split() == ["1", "platy", "1", "1.000", "1.000", "0", "1"]
+    (row,) = [line.split() for line in done.stdout.splitlines() if "1 platy" in line][:1]
+    assert row[:4] == ["1", "platy", "1", "1.000"]
+    assert "true, and named:  0  1" in done.stdout
+
+
+def test_predictions_cannot_be_segmented_again() -> None:
+    assert mcn("evaluate", "classifier", "--predictions", "x.npy", "--limit", 3).exit_code == 2

@@ -1,0 +1,222 @@
+"""Figures of a classifier for many weightings of its crystals at once, and their intervals.
+
+Giving each crystal the number of times that a resample draws it makes a bootstrap one pass
+over sorted scores [1]_, and weights of 1 the figures themselves.
+
+References
+----------
+.. [1] Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13: percentile
+   intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BINS = 15
+"""Bins of equal width for the calibration error, as in its source."""
+
+RESAMPLES = 1000
+LEVEL = 0.95
+FEWEST_GROUPS = 8
+"""Micrographs from which on they are what is drawn anew, not their crystals."""
+
+_AT_ONCE = 2**20  # numbers in a block of weights, to fit a processor's cache
+
+Weights = NDArray[np.float64]
+
+
+def weighted_figures(
+    weights: Weights,
+    classes: NDArray[np.int64],
+    probabilities: NDArray[np.floating],
+    confidence: NDArray[np.floating] | None = None,
+    facets: Sequence[int] | None = None,
+) -> dict[str, Weights]:
+    """Figures of class probabilities for each of B weightings of N crystals.
+
+    Parameters
+    ----------
+    weights : (B, N) float64 array
+        Not below 0.
+    classes : (N,) int64 array
+        True classes.
+    probabilities : (N, S) float array
+        The largest is the prediction.
+    confidence : (N,) float array, optional
+        Probability given that the prediction is right.
+    facets : sequence of S int, optional
+        Facet definition of each class.
+
+    Returns
+    -------
+    dict of array
+        `accuracy`, `balanced_accuracy` (mean recall of the classes that there are),
+        `facet_accuracy`, `ece`, `confidence_ece` and the means over classes
+        `macro_average_precision`, `macro_roc_auc`, `macro_f1`, each (B,); by class, (B, S),
+        `average_precision`, `roc_auc` and `f1`. `ece` is the expected calibration error [1]_
+        of the largest probability, `confidence_ece` that of the confidence. NaN where there
+        is nothing to divide by or nothing given.
+
+    References
+    ----------
+    .. [1] Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+    """
+    places = range(probabilities.shape[1])
+    named = probabilities.argmax(axis=1)
+    right = named == classes
+    with np.errstate(invalid="ignore", divide="ignore"):
+        confusion = _sums(weights, classes * len(places) + named, len(places) ** 2)
+        confusion = confusion.reshape(-1, len(places), len(places))
+        total, hits = confusion.sum(axis=(1, 2)), confusion.diagonal(axis1=1, axis2=2)
+        true, said = confusion.sum(axis=2), confusion.sum(axis=1)
+        ranked = [_ranked(weights, classes == place, probabilities[:, place]) for place in places]
+        by_class = {
+            "average_precision": np.stack([precision for precision, _ in ranked], axis=1),
+            "roc_auc": np.stack([area for _, area in ranked], axis=1),
+            "f1": np.where(true > 0, 2 * hits / (true + said), np.nan),
+        }
+        figures = {
+            "accuracy": hits.sum(axis=1) / total,
+            "balanced_accuracy": _mean(hits / true),
+            "facet_accuracy": np.full(len(weights), np.nan),
+            "ece": _calibration_error(weights, right, probabilities.max(axis=1, initial=0)),
+            "confidence_ece": np.full(len(weights), np.nan),
+        }
+        if facets is not None:
+            same = np.equal.outer(facets, facets)
+            figures["facet_accuracy"] = confusion[:, same].sum(axis=1) / total
+        if confidence is not None:
+            figures["confidence_ece"] = _calibration_error(weights, right, confidence)
+        macro = {f"macro_{name}": _mean(values) for name, values in by_class.items()}
+    return {**figures, **macro, **by_class}
+
+
+def bootstrap_intervals(
+    groups: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    probabilities: NDArray[np.floating],
+    confidence: NDArray[np.floating] | None = None,
+    facets: Sequence[int] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """95 % bootstrap intervals of the figures of `weighted_figures`.
+
+    Whole micrographs are drawn anew where there are enough of them, since crystals of one are
+    alike in light, focus and rock.
+
+    Parameters
+    ----------
+    groups : (N,) int64 array
+        Crystals of one micrograph share a number.
+    classes, probabilities, confidence, facets
+        As in `weighted_figures`.
+    seed : int
+        Of the resamples.
+
+    Returns
+    -------
+    dict
+        `level`; `resamples`; `of`, "micrographs" or "crystals", what was drawn anew; `units`,
+        how many of them there are; and for each figure [low, high], or a list of these by
+        class, None where the figure is not defined. Resampling alone makes bins look worse
+        calibrated, so what it adds on average is taken off both ends of the intervals of
+        calibration errors.
+    """
+    units, unit_of = np.unique(groups, return_inverse=True)
+    by_group = len(units) >= FEWEST_GROUPS
+    if not by_group:
+        unit_of = np.arange(len(classes))
+    given = (classes, probabilities, confidence, facets)
+    figures = weighted_figures(np.ones((1, len(classes))), *given)
+    parts = [weighted_figures(drawn, *given) for drawn in _resamples(unit_of, seed)]
+    intervals: dict[str, Any] = {
+        "level": LEVEL,
+        "resamples": RESAMPLES,
+        "of": "micrographs" if by_group and len(units) < len(classes) else "crystals",
+        "units": len(np.unique(unit_of)),
+    }
+    for name, (figure,) in figures.items():
+        values = np.concatenate([part[name] for part in parts])
+        if name.endswith("ece") and np.isfinite(figure):
+            values = np.maximum(values - max(values.mean() - figure, 0.0), 0.0)
+        intervals[name] = _ends(values, figure)
+    return intervals
+
+
+def calibration_bin(confidence: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Bin, 0 to 14, of each confidence; a bin holds its upper end."""
+    bins = np.ceil(confidence * BINS) - 1
+    return np.asarray(np.clip(bins, 0, BINS - 1), np.int64)
+
+
+def _resamples(unit_of: NDArray[np.intp], seed: int) -> Iterator[Weights]:
+    """Times that each crystal is drawn, (B, N) at a time."""
+    rng = np.random.default_rng(seed)
+    units = unit_of.max(initial=-1) + 1
+    block = int(np.clip(_AT_ONCE // max(len(unit_of), 1), 1, RESAMPLES))
+    for start in range(0, RESAMPLES, block):
+        rows = np.arange(min(block, RESAMPLES - start))[:, None]
+        drawn = rng.integers(units, size=(len(rows), units)) + rows * units
+        times = np.bincount(drawn.ravel(), minlength=len(rows) * units).reshape(len(rows), units)
+        yield times.astype(np.float64)[:, unit_of]
+
+
+def _ends(values: Weights, figure: Weights) -> Any:
+    """[low, high] of (R,) values, or a list of these of (R, S); None for undefined figures."""
+    if values.ndim > 1:
+        return [_ends(column, one) for column, one in zip(values.T, figure, strict=True)]
+    if not np.isfinite(figure):
+        return None
+    return np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+
+
+def _sums(weights: Weights, places: NDArray[np.int64], count: int) -> Weights:
+    """Weights (B, N) added up in the place of each crystal: (B, count)."""
+    return _spread(weights, np.ones(len(places)), places, count)
+
+
+def _spread(
+    weights: Weights, values: NDArray[np.floating], places: NDArray[np.int64], count: int
+) -> Weights:
+    from scipy.sparse import csr_array
+
+    rows = np.arange(len(places))
+    table = csr_array((values.astype(np.float64), (rows, places)), shape=(len(places), count))
+    return np.asarray(weights @ table)
+
+
+def _calibration_error(
+    weights: Weights, right: NDArray[np.bool_], confidence: NDArray[np.floating]
+) -> Weights:
+    """Mean distance of confidence and accuracy, bin by bin: (B,)."""
+    gaps = _spread(weights, right - confidence, calibration_bin(confidence), BINS)
+    return np.asarray(np.abs(gaps).sum(axis=1) / weights.sum(axis=1))
+
+
+def _ranked(
+    weights: Weights, truth: NDArray[np.bool_], scores: NDArray[np.floating]
+) -> tuple[Weights, Weights]:
+    """Average precision and area under the ROC curve of one class against the rest: (B,) each."""
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # equal scores count as one
+    ranked = weights[:, order]
+    taken = np.cumsum(ranked, axis=1)[:, ends]
+    hits = np.cumsum(ranked * truth[order], axis=1)[:, ends]
+    gained = np.diff(hits, prepend=0.0, axis=1)
+    lost = np.diff(taken - hits, prepend=0.0, axis=1)
+    positive = weights[:, truth].sum(axis=1)
+    negative = weights[:, ~truth].sum(axis=1)
+    precision = (gained * np.divide(hits, taken, where=taken > 0, out=np.zeros_like(hits))).sum(1)
+    area = (lost * (hits - gained / 2)).sum(axis=1) / (positive * negative)
+    return np.where(negative > 0, precision / positive, np.nan), area
+
+
+def _mean(values: Weights) -> Weights:
+    """Mean over the classes whose value is defined; NaN where none is."""
+    defined = np.isfinite(values)
+    return np.asarray(np.where(defined, values, 0).sum(axis=1) / defined.sum(axis=1))

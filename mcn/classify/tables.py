@@ -1,0 +1,130 @@
+"""The figures of a classifier as tables of text, for a terminal and for a page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Table = list[list[str]]
+"""Rows of cells; the first row names the columns."""
+
+_SUBSETS = {
+    "recognisable": "at least half visible",
+    "spoilt_masks": "spoilt masks",
+}
+_KEY_FIGURES = {
+    "accuracy": "accuracy",
+    "top2_accuracy": "accuracy of the two likeliest",
+    "balanced_accuracy": "balanced accuracy",
+    "facet_accuracy": "facet accuracy",
+    "macro_average_precision": "mean AP",
+    "macro_roc_auc": "mean ROC AUC",
+    "macro_f1": "mean F1",
+    "ece": "calibration error",
+    "confidence_ece": "… of the confidence",
+    "loss": "cross-entropy (nats)",
+}
+
+
+def key_table(figures: dict[str, Any]) -> Table:
+    """A row a figure of all shapes; a column for all crystals, and for each kind of them."""
+    kinds = {"all crystals": figures} | {
+        title: figures[name] for name, title in _SUBSETS.items() if name in figures
+    }
+    rows = [["", *kinds], ["crystals", *(str(kind["n"]) for kind in kinds.values())]]
+    for name, title in _KEY_FIGURES.items():
+        if figures.get(name) is not None:
+            rows.append([title, *(_cell(kind, name) for kind in kinds.values())])
+    return rows
+
+
+def shape_table(figures: dict[str, Any]) -> Table:
+    """A row a shape, numbered in its order."""
+    return [["shape", "crystals", "AP", "ROC AUC", "F1"]] + [
+        [
+            f"{number} {shape}",
+            str(figures["n_by_shape"][shape]),
+            *(_cell(figures, name, shape) for name in ("average_precision", "roc_auc", "f1")),
+        ]
+        for number, shape in enumerate(figures["shapes"])
+    ]
+
+
+def confusion_table(figures: dict[str, Any]) -> Table:
+    """A row a true, a column a predicted shape."""
+    shapes = figures["shapes"]
+    return [["true, and named:", *map(str, range(len(shapes)))]] + [
+        [f"{number} {shape}", *map(str, figures["confusion"][number])]
+        for number, shape in enumerate(shapes)
+    ]
+
+
+def visibility_table(figures: dict[str, Any]) -> Table:
+    """A row for each bin of how much of a crystal can be seen; none where nobody knows."""
+    bins = figures.get("by_visibility") or []
+    names = ("accuracy", "facet_accuracy", "macro_average_precision", "macro_roc_auc", "ece")
+    titles = ("accuracy", "facet accuracy", "mean AP", "mean ROC AUC", "calibration error")
+    rows = [
+        [visible_range(one["visible"]), str(one["n"]), *(_cell(one, name) for name in names)]
+        for one in bins
+    ]
+    return [["visible", "crystals", *titles], *rows] if rows else []
+
+
+def visible_range(ends: list[float]) -> str:
+    """The ends of a bin of the visible share."""
+    return f"{ends[0] * 100:.0f}–{ends[1] * 100:.0f} %"
+
+
+def heading(figures: dict[str, Any]) -> str:
+    """Which classifier was judged, on what."""
+    return f"{figures.get('classifier', 'Predictions')} on {figures['data']}"
+
+
+def basis(figures: dict[str, Any]) -> str:
+    """What was judged, and what the intervals rest on, in a sentence or two."""
+    intervals = figures["intervals"]
+    matched = figures.get("matched")
+    found = (
+        ""
+        if matched is None
+        else f"{figures['segmenter']} found {matched['n_matched']} of {matched['n_true']} true "
+        f"crystals ({100 * matched['recall']:.1f} %) at an IoU of at least 0.5, "
+        f"{matched['mean_iou']:.2f} on average; its masks of these are judged. "
+    )
+    return (
+        f"{found}In brackets: {100 * intervals['level']:.0f} % bootstrap intervals, from "
+        f"{intervals['resamples']} resamples of {intervals['units']} {intervals['of']}."
+    )
+
+
+def as_text(figures: dict[str, Any]) -> str:
+    """All tables, for a terminal."""
+    tables = (
+        key_table(figures),
+        shape_table(figures),
+        confusion_table(figures),
+        visibility_table(figures),
+    )
+    blocks = ("\n".join(_aligned(table)) for table in tables if table)
+    return "\n\n".join([heading(figures), *blocks, basis(figures)])
+
+
+def _aligned(table: Table) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in table
+    ]
+
+
+def _cell(figures: dict[str, Any], name: str, shape: str | None = None) -> str:
+    """A figure with its interval, as 0.912 [0.894, 0.930]."""
+    value, ends = figures[name], figures["intervals"].get(name)
+    if shape is not None:
+        value, ends = value[shape], ends[shape]
+    if value is None:
+        return "–"
+    return f"{value:.3f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
