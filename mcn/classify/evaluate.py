@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mcn.analyzer import Segmenter
 from mcn.classify.classifier import Classifier
-from mcn.classify.examples import Examples
+from mcn.classify.examples import Examples, ExamplesError
 from mcn.classify.intervals import bootstrap_intervals, weighted_figures
 from mcn.crystal import Classified
 from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
@@ -70,13 +70,15 @@ def evaluate_classifier(
     Raises
     ------
     ExamplesError
-        If there is nothing labelled in `data`, or something in it cannot be read.
+        If there is nothing labelled in `data`, something in it cannot be read, or its shapes
+        are not those of the classifier.
     """
     from mcn.classify.labelled import read_examples
 
+    taxonomy = classifier.taxonomy
     figures: dict[str, Any] = {"classifier": classifier.name, "data": str(data)}
     if segmenter is None:
-        examples = read_examples(data, copies=copies)
+        examples = read_examples(data, taxonomy=taxonomy, copies=copies)
     else:
         from mcn.classify.found import found_examples
 
@@ -84,16 +86,21 @@ def evaluate_classifier(
         figures |= {"segmenter": segmenter.name, "matched": matched}
     if limit is not None:
         examples = _drawn(examples, limit)
+    if examples.taxonomy.shapes != taxonomy.shapes:
+        raise ExamplesError(
+            f"{data}: its crystals are {', '.join(examples.taxonomy.shapes)}, but "
+            f"{classifier.name} names {', '.join(taxonomy.shapes)}; give crystals of these"
+        )
     named = classifier.classify(examples.crops)
-    taxonomy = classifier.taxonomy
 
     def figures_of(rows: NDArray[np.bool_]) -> dict[str, Any]:
         return score_with_intervals(
+            examples.groups[rows],
             examples.classes[rows],
-            Classified(named.probabilities[rows], named.confidence[rows]),
+            named.probabilities[rows],
             taxonomy.shapes,
             taxonomy.facet_of,
-            examples.groups[rows],
+            named.confidence[rows],
         )
 
     true, visible = ~examples.spoilt, examples.visible
@@ -120,29 +127,27 @@ def evaluate_classifier(
 
 
 def score_with_intervals(
-    classes: NDArray[np.int64],
-    named: Classified,
-    shapes: Sequence[str],
-    facet_of: Mapping[str, str],
     groups: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    probabilities: NDArray[np.floating],
+    shapes: Sequence[str] = SHAPES,
+    facet_of: Mapping[str, str] = FACET_OF_SHAPE,
+    confidence: NDArray[np.floating] | None = None,
 ) -> dict[str, Any]:
     """The figures of `score`, and `intervals`, their bootstrap intervals by the same names.
 
     Parameters
     ----------
-    classes, shapes, facet_of
-        As in `score`.
-    named : Classified
-        What the classifier said of the N crystals.
     groups : (N,) int64 array
         Crystals of one micrograph share a number.
+    classes, probabilities, shapes, facet_of, confidence
+        As in `score`.
     """
-    intervals = bootstrap_intervals(
-        groups, classes, named.probabilities, named.confidence, _facets(shapes, facet_of)
-    )
+    facets = _facets(shapes, facet_of)
+    intervals = bootstrap_intervals(groups, classes, probabilities, confidence, facets)
     for name in BY_SHAPE:
         intervals[name] = dict(zip(shapes, intervals[name], strict=True))
-    figures = score(classes, named.probabilities, shapes, facet_of, named.confidence)
+    figures = score(classes, probabilities, shapes, facet_of, confidence)
     return {**figures, "intervals": intervals}
 
 

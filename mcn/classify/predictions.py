@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from mcn.classify.evaluate import score_with_intervals
 from mcn.classify.published import CLASS_ORDER
-from mcn.crystal import Classified
 from mcn.errors import McnError
-from mcn.taxonomy import FACET_OF_SHAPE
 
 COUNTS = (117, 95, 83, 80)
 """Crystals of each class in the published test set, class 0 to 3."""
@@ -103,10 +101,9 @@ def evaluate_predictions(
         )
     labels = np.arange(len(class_order))
     likeliest = probabilities.argsort(axis=1)[:, -2:]
-    named = Classified(probabilities, probabilities.max(axis=1))
     each_alone = np.arange(len(classes))  # nobody says which micrograph a crystal comes from
     return {
-        **score_with_intervals(classes, named, class_order, FACET_OF_SHAPE, each_alone),
+        **score_with_intervals(each_alone, classes, probabilities, class_order),
         "loss": float(log_loss(classes, probabilities, labels=labels)),
         "top2_accuracy": float(np.mean((likeliest == classes[:, None]).any(axis=1))),
     }

@@ -127,4 +127,4 @@ def _cell(figures: dict[str, Any], name: str, shape: str | None = None) -> str:
         value, ends = value[shape], ends[shape]
     if value is None:
         return "–"
-    return f"{value:.3f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
+    return f"{value:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else f"{value:.4f}"

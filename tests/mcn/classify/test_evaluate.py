@@ -14,9 +14,11 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from mcn.classify.classifier import load_classifier
+from mcn.classify.classifier import Classifier, load_classifier
 from mcn.classify.evaluate import evaluate_classifier, score
+from mcn.classify.examples import ExamplesError
 from mcn.classify.labelled import read_examples
+from mcn.classify.network import MicroCrystalNet, NetworkSettings
 from mcn.synthetic.core import CoreSettings, render_core
 from mcn.taxonomy import SHAPES, Taxonomy
 
@@ -113,6 +115,24 @@ def test_a_core_is_judged_by_how_much_of_a_crystal_is_seen(tmp_path: Path) -> No
     assert figures["intervals"]["units"] == 9
     low, high = figures["intervals"]["average_precision"]["amorphous"]
     assert low <= figures["average_precision"]["amorphous"] <= high
+
+
+def test_a_classifier_of_other_shapes_is_judged_on_them_alone(
+    tmp_path: Path, draw_folders: Draw
+) -> None:
+    places = {"polyhedral": "faceted", "rhombic": "faceted"}
+    settings = NetworkSettings(
+        stem=4, widths=(8, 8, 8), reduced=(4, 4, 4), taxonomy=Taxonomy(places)
+    )
+    classifier = Classifier(MicroCrystalNet(settings), "tiny@0123456789ab")
+    root = draw_folders(4, shapes=("rhombic", "polyhedral"))
+    figures = evaluate_classifier(root, classifier, limit=6)
+    assert figures["shapes"] == ["polyhedral", "rhombic"]
+    assert figures["n"] == 6
+    assert figures["facet_accuracy"] == 1.0
+    render_core(tmp_path / "core", wells=1, tiles=1, settings=CoreSettings(height=192, width=256))
+    with pytest.raises(ExamplesError, match="rhombic"):
+        evaluate_classifier(tmp_path / "core", classifier)
 
 
 def test_a_limit_draws_the_same_crystals_each_time(draw_folders: Draw) -> None:

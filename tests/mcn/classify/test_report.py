@@ -115,7 +115,9 @@ def test_other_classes_and_a_confidence_of_its_own(tmp_path: Path) -> None:
     figures = {
         "classifier": classifier.name,
         "data": "rocks",
-        **score_with_intervals(classes, named, rock.shapes, rock.facet_of, np.arange(30)),
+        **score_with_intervals(
+            np.arange(30), classes, probabilities, rock.shapes, rock.facet_of, named.confidence
+        ),
     }
     (tmp_path / "visibility.png").write_bytes(b"of another report")
     write_report(figures, classes, named, tmp_path, crops, classifier)
