@@ -22,7 +22,7 @@ MISTAKES = 24
 
 _INK, _GREY = "#30343b", "#8b949e"
 _PROBABILITY, _CONFIDENCE = "#7A4FBF", "#B4532A"  # unlike any shape's colour
-_LONGEST = 16  # letters of a shape's name that fit beside its neighbour on the sheet
+_LONGEST = 11  # letters of a shape that fit beside the confidence on the sheet
 
 
 def shape_colours(shapes: Sequence[str]) -> list[Any]:
