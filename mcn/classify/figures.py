@@ -232,7 +232,7 @@ def mistakes_figure(
     columns = min(6, len(shown))
     rows = -(-len(shown) // columns)
     layout = ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.05)
-    figure = Figure(figsize=(1.5 * columns, 1.95 * rows), dpi=110, layout=layout)
+    figure = Figure(figsize=(1.5 * columns, 2 * rows + 0.2), dpi=110, layout=layout)
     colours = shape_colours(shapes)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
