@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published clean
+.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published bench-ablation clean
 
 setup: $(STAMP)
 
@@ -42,6 +42,9 @@ bench-segment: setup
 
 bench-published: setup
 	$(BIN)/python benchmarks/published_probe.py
+
+bench-ablation: setup
+	$(BIN)/python benchmarks/ablation.py
 
 clean:
 	rm -rf .venv demo runs build dist *.egg-info

@@ -84,18 +84,31 @@ def train_segmenter(
 @train_app.command("classifier")
 def train_classifier(
     data: Annotated[
-        Path | None, typer.Argument(help="Labelled crystals; rendered ones if not given.")
+        Path | None,
+        typer.Argument(
+            help="labels.csv, class folders, the authors' layout or a core; rendered crystals "
+            "if not given."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Weights to write.")] = Path("nsr.safetensors"),
+    classes: Annotated[
+        Path | None, typer.Option(help="TOML list of shapes and facets, if not calcite's.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the crystals.")] = None,
+    tiles: Annotated[int | None, typer.Option(min=1, help="Tiles to render, without DATA.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
-    """Train a MicroCrystalNet."""
-    from dataclasses import asdict
+    """Train a MicroCrystalNet; a killed training goes on where it stood."""
+    from dataclasses import asdict, replace
 
     from mcn.classify.train import TrainSettings
     from mcn.classify.train import train_classifier as train
+    from mcn.taxonomy import CALCITE, read_taxonomy
 
-    report = asdict(train(data, out, TrainSettings(seed=seed)))
+    settings = TrainSettings(seed=seed)
+    settings = settings if epochs is None else replace(settings, epochs=epochs)
+    settings = settings if tiles is None else replace(settings, tiles=tiles)
+    report = asdict(train(data, out, settings, read_taxonomy(classes) if classes else CALCITE))
     print_json({**report, "path": str(report["path"]), "log": str(report["log"])})
 
 

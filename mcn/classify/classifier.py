@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from contextlib import nullcontext
 from dataclasses import fields
 from importlib import resources
@@ -24,6 +25,8 @@ from mcn.errors import McnError
 from mcn.taxonomy import Taxonomy, TaxonomyError
 
 FORMAT = "mcn-classifier-2"
+"""Key of the one entry in a weights file's metadata; more would be written in any order."""
+
 _BATCH = 128
 _TRUST = tuple(part.name for part in fields(Trust))
 
@@ -168,19 +171,14 @@ def save_classifier(
     notes : str
         How it was trained, kept in the metadata for whoever finds the file.
     """
-    metadata = {
-        "format": FORMAT,
-        "network": network.settings.to_json(),
-        "temperature": repr(temperature),
-        "notes": notes,
-    }
+    about = {"network": network.settings.as_dict(), "temperature": temperature, "notes": notes}
     weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
     if trust is not None:
         weights |= {
             f"trust.{part}": torch.from_numpy(getattr(trust, part)).contiguous() for part in _TRUST
         }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(save(weights, metadata))
+    path.write_bytes(save(weights, {FORMAT: json.dumps(about)}))
     return _name(path)
 
 
@@ -197,20 +195,21 @@ def _read(path: Path) -> Classifier:
         raise ClassifierError(
             f"{path}: not a safetensors file ({error}); fetch or train it again"
         ) from error
-    if metadata.get("format") != FORMAT and PUBLISHED not in metadata:
+    if FORMAT not in metadata and PUBLISHED not in metadata:
         raise ClassifierError(
-            f"{path}: holds {metadata.get('format', 'something else')}, not {FORMAT}; "
+            f"{path}: holds {', '.join(metadata) or 'something else'}, not {FORMAT}; "
             "name a file that 'mcn train classifier' wrote"
         )
     try:
         if PUBLISHED in metadata:
             return Classifier(load_network(metadata, weights), _name(path))
-        network = MicroCrystalNet(NetworkSettings.from_json(metadata["network"]))
+        about = json.loads(metadata[FORMAT])
+        network = MicroCrystalNet(NetworkSettings.from_dict(about["network"]))
         parts = {key: weights.pop(f"trust.{key}") for key in _TRUST if f"trust.{key}" in weights}
         network.load_state_dict(weights)
         trust = Trust(**{key: part.numpy() for key, part in parts.items()}) if parts else None
-        temperature = float(metadata["temperature"])
-    except (TaxonomyError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        temperature = float(about["temperature"])
+    except (TaxonomyError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ClassifierError(
             f"{path}: its weights do not fit the network ({reason}); train it again"

@@ -15,7 +15,7 @@ References
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -53,12 +53,8 @@ class NetworkSettings:
     taxonomy: Taxonomy = CALCITE
     steps: tuple[str, ...] = STEPS
 
-    def to_json(self) -> str:
-        """The settings as a line of JSON, to be kept beside the weights."""
-        return json.dumps(self.as_dict())
-
     def as_dict(self) -> dict[str, Any]:
-        """The settings as plain values."""
+        """The settings as plain values, to be kept beside the weights."""
         sizes = {name: getattr(self, name) for name in ("stem", "widths", "reduced", "steps")}
         return {
             **sizes,
@@ -67,9 +63,8 @@ class NetworkSettings:
         }
 
     @classmethod
-    def from_json(cls, text: str) -> NetworkSettings:
-        """The settings of `to_json`; KeyError, TypeError or ValueError if it is not that."""
-        sizes = json.loads(text)
+    def from_dict(cls, sizes: Mapping[str, Any]) -> NetworkSettings:
+        """The settings of `as_dict`; KeyError, TypeError or ValueError if it is not that."""
         first, second, third = map(int, sizes["widths"])
         one, two, three = map(int, sizes["reduced"])
         taxonomy = Taxonomy(sizes["facet_of"], sizes["also"])

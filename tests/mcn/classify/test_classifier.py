@@ -1,6 +1,7 @@
 """A classifier file gives back the same probabilities, or says why it cannot."""
 
 import hashlib
+import json
 from importlib import resources
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from mcn.classify.classifier import (
+    FORMAT,
     Classifier,
     ClassifierError,
     load_classifier,
@@ -133,17 +135,23 @@ def test_files_that_hold_no_classifier_are_refused(tmp_path: Path, file: Path) -
 
     weights = load_file(file)
     del weights["shape_head.weight"]
-    metadata = {
-        "format": "mcn-classifier-2",
-        "network": SMALL.to_json(),
-        "temperature": "1",
-    }
-    save_file(weights, other, metadata)
+    about = {"network": SMALL.as_dict(), "temperature": 1.0, "notes": ""}
+    save_file(weights, other, {FORMAT: json.dumps(about)})
     with pytest.raises(ClassifierError, match="do not fit"):
         load_classifier(str(other))
-    save_file(load_file(file), other, metadata | {"network": "[]"})
+    for wrong in ([], {**SMALL.as_dict(), "facet_of": []}, {**SMALL.as_dict(), "stem": "x"}):
+        save_file(load_file(file), other, {FORMAT: json.dumps({**about, "network": wrong})})
+        with pytest.raises(ClassifierError, match="do not fit"):
+            load_classifier(str(other))
+    save_file(load_file(file), other, {FORMAT: "no json"})
     with pytest.raises(ClassifierError, match="do not fit"):
         load_classifier(str(other))
+
+
+def test_the_same_weights_have_the_same_name(tmp_path: Path) -> None:
+    network = MicroCrystalNet(SMALL)
+    names = {save_classifier(tmp_path / "a.safetensors", network, notes="x") for _ in range(5)}
+    assert len(names) == 1
 
 
 def test_the_embedded_weights_load_by_name() -> None:

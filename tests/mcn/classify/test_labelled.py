@@ -14,7 +14,7 @@ from mcn.classify.examples import ExamplesError
 from mcn.classify.labelled import read_examples
 from mcn.mask import masks_from_labels
 from mcn.synthetic.core import CoreSettings, render_core
-from mcn.taxonomy import SHAPES
+from mcn.taxonomy import SHAPES, Taxonomy
 
 Draw = Callable[..., Path]
 
@@ -62,10 +62,12 @@ def test_a_csv_names_files_shapes_and_micrographs(draw_folders: Draw) -> None:
     [
         ("file,shape\nrhombic/000.png,cubic", "row 1: unknown shape 'cubic'"),
         ("file,shape\nrhombic/000.png,rhombic\ngone.png,rhombic", "row 2: .*gone.png does not"),
-        ("file,shape\nrhombic/000.png,", "row 1: unknown shape ''"),
+        ("file,shape\nrhombic/000.png,?", "holds no labelled crystal"),
+        ("file,shape\na.png,rhombic\na.png,rhombic", "row 1: .*a.png does not exist"),
+        ("file,shape\n" + 2 * "rhombic/000.png,rhombic\n", "row 2: .* before, by .* row 1; keep"),
         ("file,shape\nlabels.csv,rhombic", "row 1: .* is not a readable picture"),
         ("file,shape\nrhombic,rhombic", "row 1: .* is not a readable picture"),
-        ("file,shape\ndeep.png,rhombic", "row 1: .* is not 8-bit"),
+        ("file,shape\nhuge.png,rhombic", "row 1: .* is not a readable picture .*5000"),
         ("file,shape\nblack.png,rhombic", "row 1: .* is all black"),
         ("file,shape", "holds no labelled crystal"),
         ("file,form\nrhombic/000.png,rhombic", "its columns are file, form"),
@@ -74,11 +76,82 @@ def test_a_csv_names_files_shapes_and_micrographs(draw_folders: Draw) -> None:
 )
 def test_wrong_rows_are_named(draw_folders: Draw, rows: str, reason: str) -> None:
     root = draw_folders(1)
-    Image.fromarray(np.zeros((9, 9), np.uint16)).save(root / "deep.png")
+    Image.fromarray(np.zeros((5000, 5000), np.uint8)).save(root / "huge.png")
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(root / "black.png")
     (root / "labels.csv").write_text(rows)
     with pytest.raises(ExamplesError, match=reason):
         read_examples(root)
+
+
+def test_a_corrected_sheet_is_read_as_a_spreadsheet_saves_it(draw_folders: Draw) -> None:
+    root = draw_folders(1)
+    rows = ["file; shape ;note", "", "rhombic/000.png;Rounded;was 0,5", "amorphous/000.png;skip"]
+    rows += ["spherical/000.png; ;", "polyhedral/000.png;POLYHEDRAL"]
+    (root / "labels.csv").write_text("\r\n".join(rows), encoding="utf-8-sig")
+    assert read_examples(root).classes.tolist() == [3, 1]
+
+
+def test_pictures_of_16_bits_are_read(tmp_path: Path) -> None:
+    pixels = np.zeros((64, 64), np.uint16)
+    pixels[8:56, 8:56] = np.linspace(9000, 40000, 48, dtype=np.uint16)
+    (tmp_path / "rhombic").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "rhombic" / "deep.tif")
+    (crop,) = read_examples(tmp_path).crops
+    assert ((crop > 0) == (pixels > 0)).all()
+    assert crop.max() == 255
+
+
+def test_a_class_list_of_ones_own_names_the_folders(draw_folders: Draw, core: Path) -> None:
+    coins = Taxonomy({"round": "smooth", "square": "edged"}, {"disc": "round"})
+    root = draw_folders(1, shapes=("spherical", "rhombic"))
+    (root / "spherical").rename(root / "Disc")
+    (root / "rhombic").rename(root / "square")
+    examples = read_examples(root, taxonomy=coins)
+    assert examples.taxonomy == coins
+    assert examples.classes.tolist() == [0, 1]
+    with pytest.raises(ExamplesError, match="rendered crystals are calcite's, not round, square"):
+        read_examples(core, taxonomy=coins)
+
+
+@pytest.fixture
+def authors(tmp_path: Path) -> Path:
+    """Two micrographs' sheets with two crystals each, in the authors' layout."""
+    rng = np.random.default_rng(0)
+    for folder in ("A1", "B2"):
+        crops = tmp_path / "data" / folder / "_Non-uniform"
+        crops.mkdir(parents=True)
+        for label in (1, 2):
+            pixels = rng.integers(1, 255, (30, 40), dtype=np.uint8)
+            Image.fromarray(pixels).save(crops / f"{folder}_{label}.tif")
+        (crops.parent / f"{folder}_Issac.csv").write_text(
+            "Label No.,Class ,Form\n1,Anhedral,Rounded\n,,\n2.0,Euhedral to subhedral,rhombic\n"
+        )
+    return tmp_path / "data"
+
+
+def test_the_authors_layout_is_read_sheet_by_sheet(authors: Path) -> None:
+    examples = read_examples(authors)
+    assert [SHAPES[place] for place in examples.classes] == ["spherical", "rhombic"] * 2
+    assert examples.groups.tolist() == [0, 0, 1, 1]
+    pixels = np.asarray(Image.open(authors / "A1" / "_Non-uniform" / "A1_2.tif"))
+    (wanted,) = cut_crops(pixels, masks_from_labels((pixels > 0).astype(np.uint8)))
+    assert np.array_equal(examples.crops[1], wanted)
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ("Label No.,Class\n1,Anhedral", "its columns are Label No., Class; it needs 'Label No.'"),
+        ("Label No.,Class,Form\n1,Anhedral,cubic", "A1_Issac.csv row 1: unknown shape 'cubic'"),
+        ("Label No.,Class,Form\n7,Anhedral,rounded", "row 1: .*A1_7.tif does not exist"),
+        ("Label No.,Class,Form\nx,Anhedral,rounded", "row 1: label 'x' is no number"),
+        ("Label No.,Class,Form\n1,Anhedral,Rhombic", "row 1: Rhombic crystals are euhedral to sub"),
+    ],
+)
+def test_wrong_rows_of_a_sheet_are_named(authors: Path, rows: str, reason: str) -> None:
+    (authors / "A1" / "A1_Issac.csv").write_text(rows)
+    with pytest.raises(ExamplesError, match=reason):
+        read_examples(authors)
 
 
 def test_wrong_folders_are_named(tmp_path: Path) -> None:

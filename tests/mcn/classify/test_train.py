@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 
 import numpy as np
 import pytest
@@ -14,8 +16,9 @@ from mcn.classify.classifier import ClassifierError, load_classifier
 from mcn.classify.evaluate import evaluate_classifier
 from mcn.classify.examples import Examples, ExamplesError, join, render_examples
 from mcn.classify.network import NetworkSettings
-from mcn.classify.train import TrainSettings, split_examples, train_classifier
-from mcn.taxonomy import SHAPES
+from mcn.classify.sampling import split_examples
+from mcn.classify.train import TrainSettings, train_classifier
+from mcn.taxonomy import SHAPES, Taxonomy
 
 Draw = Callable[..., Path]
 TINY = TrainSettings(
@@ -45,11 +48,57 @@ def test_a_short_training_learns_drawn_crystals(draw_folders: Draw, tmp_path: Pa
 
 
 def test_training_renders_its_own_crystals_when_none_are_given(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     settings = replace(TINY, epochs=1, tiles=5)
     report = train_classifier(None, tmp_path / "rendered.safetensors", settings)
     assert report.n_train > report.n_held_out > 0
+
+
+def test_a_killed_training_goes_on_where_it_stood(
+    draw_folders: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, settings = draw_folders(32), replace(TINY, epochs=5)
+    whole = train_classifier(data, tmp_path / "whole" / "a.safetensors", settings)
+    calls = []
+
+    def killed(*given: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+        return augment(*given)
+
+    out = tmp_path / "cut" / "a.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr("mcn.classify.train.augment", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_classifier(data, out, settings)
+    assert len(out.with_suffix(".jsonl").read_text().splitlines()) == 3
+    with pytest.raises(ClassifierError, match=r"a\.resume\.pt: holds a training with other"):
+        train_classifier(data, out, replace(settings, seed=1))
+    assert train_classifier(data, out, settings).name == whole.name
+    assert out.with_suffix(".jsonl").read_text() == whole.log.read_text()
+    assert sorted(path.name for path in out.parent.iterdir()) == ["a.jsonl", "a.safetensors"]
+
+
+def test_training_stops_when_nothing_gets_better(draw_folders: Draw, tmp_path: Path) -> None:
+    settings = replace(TINY, epochs=30, patience=2, learning_rate=1e-12)
+    report = train_classifier(draw_folders(32), tmp_path / "a.safetensors", settings)
+    assert len(report.log.read_text().splitlines()) < 30
+
+
+def test_a_class_list_of_ones_own(draw_folders: Draw, tmp_path: Path) -> None:
+    coins = Taxonomy({"round": "smooth", "square": "edged"})
+    root = draw_folders(32)
+    (root / "spherical").rename(root / "round")
+    (root / "rhombic").rename(root / "square")
+    for other in ("polyhedral", "amorphous"):
+        rmtree(root / other)
+    out = tmp_path / "coins.safetensors"
+    train_classifier(root, out, TINY, coins)
+    classifier = load_classifier(str(out))
+    assert classifier.taxonomy == coins
+    assert evaluate_classifier(root, classifier)["accuracy"] > 0.9
+    with pytest.raises(ExamplesError, match="no crystals of round, square can be rendered"):
+        train_classifier(None, out, TINY, coins)
 
 
 def test_a_missing_shape_is_named(draw_folders: Draw, tmp_path: Path) -> None:
@@ -82,7 +131,7 @@ def test_crystals_of_a_micrograph_stay_on_one_side() -> None:
         np.ones(count, np.float32),
         np.zeros(count, bool),
     )
-    train, held_out = split_examples(examples, TINY)
+    train, held_out = split_examples(examples, held_out=0.25, seed=0)
     assert len(train) + len(held_out) == count
     assert not set(train.groups) & set(held_out.groups)
     assert len(held_out) / count == pytest.approx(0.25, abs=0.06)
