@@ -74,8 +74,15 @@ class Taxonomy:
     def __reduce__(self) -> tuple[Any, ...]:
         return Taxonomy, (dict(self.facet_of), dict(self.also))  # read-only mappings do not pickle
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Taxonomy):
+            return NotImplemented
+        return (
+            list(self.facet_of.items()) == list(other.facet_of.items()) and self.also == other.also
+        )
+
     def __hash__(self) -> int:
-        return hash((tuple(self.facet_of.items()), tuple(self.also.items())))
+        return hash(tuple(self.facet_of.items()))
 
     @property
     def shapes(self) -> tuple[str, ...]:
