@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published bench-ablation clean
+.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published bench-ablation bench-novelty clean
 
 setup: $(STAMP)
 
@@ -45,6 +45,9 @@ bench-published: setup
 
 bench-ablation: setup
 	$(BIN)/python benchmarks/ablation.py
+
+bench-novelty: setup
+	$(BIN)/python benchmarks/novelty.py
 
 clean:
 	rm -rf .venv demo runs build dist *.egg-info
