@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published bench-ablation bench-novelty clean
+.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published bench-ablation bench-classify bench-novelty clean
 
 setup: $(STAMP)
 
@@ -45,6 +45,9 @@ bench-published: setup
 
 bench-ablation: setup
 	$(BIN)/python benchmarks/ablation.py
+
+bench-classify: setup
+	$(BIN)/python benchmarks/classify.py
 
 bench-novelty: setup
 	$(BIN)/python benchmarks/novelty.py

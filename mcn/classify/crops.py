@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from PIL import Image
+from torch import Tensor
 
 from mcn.errors import McnError
 from mcn.mask import Mask
 
 CROP_SIZE = 64
+
+_BATCH_PX = 2**20  # of padded boxes that are resized at once
 
 
 class CropError(McnError):
@@ -26,7 +29,8 @@ def cut_crops(
     The pixels outside the mask are black and the mask's box is stretched to the square, as
     it seems to have been for the network of the source paper [1]_; keeping the aspect
     ratio told rendered shapes apart no better. Shrinking averages (a triangle filter as
-    wide as the step), so fine noise does not alias; enlarging is bilinear.
+    wide as the step), so fine noise does not alias; enlarging is bilinear. That is Pillow's
+    `BILINEAR` to within a grey level, for many boxes at once.
 
     Parameters
     ----------
@@ -58,9 +62,46 @@ def cut_crops(
     >>> cut_crops(image, [Mask(10, 5, np.ones((8, 16), dtype=bool))]).shape
     (1, 64, 64)
     """
-    height, width = image.shape
+    _check(image, masks)
     crops = np.zeros((len(masks), size, size), dtype=np.uint8)
-    for number, (crop, mask) in enumerate(zip(crops, masks, strict=True)):
+    if not masks:
+        return crops
+    sides = np.array([mask.pixels.shape for mask in masks])
+    # Boxes of about one size make a batch: padding them to the largest costs little.
+    bins = np.ceil(3 * np.log2(sides.max(axis=1)))
+    order = np.argsort(bins, kind="stable")
+    borders = np.flatnonzero(np.diff(bins[order])) + 1
+    for alike in np.split(order, borders):
+        most = sides[alike].max(axis=0)
+        step = max(1, int(_BATCH_PX // most.prod()))
+        for start in range(0, len(alike), step):
+            rows = alike[start : start + step]
+            boxes = np.zeros((len(rows), *most), dtype=np.float32)
+            for box, row in zip(boxes, rows, strict=True):
+                mask = masks[row]
+                h, w = mask.pixels.shape
+                own = image[mask.y : mask.y + h, mask.x : mask.x + w]
+                np.multiply(own, mask.pixels, out=box[:h, :w])
+            down, across = (_filters(sides[rows, axis], most[axis], size) for axis in (0, 1))
+            resized = torch.bmm(torch.bmm(down, torch.from_numpy(boxes)), across.mT)
+            crops[rows] = resized.round_().numpy()
+    return crops
+
+
+def _filters(sides: NDArray[np.int64], padded: int, size: int) -> Tensor:
+    """(N, size, padded) weights that bring N rows of pixels of these lengths to `size`."""
+    lengths, which = np.unique(sides, return_inverse=True)
+    length = torch.from_numpy(lengths.astype(np.float32))[:, None, None]
+    step = length / size
+    centres = (torch.arange(size) + 0.5)[:, None] * step
+    pixels = torch.arange(padded) + 0.5
+    weights = (1 - (pixels - centres).abs() / step.clamp(min=1)).clamp(min=0) * (pixels < length)
+    return (weights / weights.sum(dim=2, keepdim=True))[torch.from_numpy(which)]
+
+
+def _check(image: NDArray[np.uint8], masks: Sequence[Mask]) -> None:
+    height, width = image.shape
+    for number, mask in enumerate(masks):
         h, w = mask.pixels.shape
         if not mask.pixels.any():
             raise CropError(f"mask {number} is empty; leave masks without pixels out")
@@ -69,7 +110,3 @@ def cut_crops(
                 f"mask {number} (box {w}×{h} at {mask.x}, {mask.y}) reaches outside the "
                 f"{width}×{height} image; cut it with the image it was found in"
             )
-        pixels = image[mask.y : mask.y + h, mask.x : mask.x + w] * mask.pixels
-        resized = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
-        crop[:] = np.asarray(resized)
-    return crops

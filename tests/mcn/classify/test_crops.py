@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from mcn.classify.crops import CROP_SIZE, CropError, cut_crops
 from mcn.mask import Mask, masks_from_labels
@@ -43,6 +44,37 @@ def test_where_a_crystal_lies_does_not_matter(h: int, w: int, y: int, x: int, se
     (here,) = cut_crops(image, [Mask(x, y, pixels)])
     (alone,) = cut_crops(crystal, [Mask(0, 0, pixels)])
     assert np.array_equal(here, alone)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), min_size=1, max_size=8))
+def test_boxes_are_resized_as_pillow_does(sides: list[tuple[int, int]]) -> None:
+    """The shipped and the published network were trained on crops that Pillow resized."""
+    rng = np.random.default_rng(len(sides))
+    image = shaded(400, 400)
+    masks = []
+    for h, w in sides:
+        pixels = rng.random((h, w)) < 0.9
+        pixels[0, 0] = True
+        masks.append(Mask(int(rng.integers(0, 401 - w)), int(rng.integers(0, 401 - h)), pixels))
+    crops = cut_crops(image, masks)
+    for crop, mask in zip(crops, masks, strict=True):
+        h, w = mask.pixels.shape
+        own = Image.fromarray(image[mask.y : mask.y + h, mask.x : mask.x + w] * mask.pixels)
+        resized = own.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.BILINEAR)
+        assert np.abs(crop.astype(int) - np.asarray(resized)).max() <= 1
+
+
+def test_many_crystals_are_cut_as_each_alone() -> None:
+    """More than one batch holds, of all sizes."""
+    rng = np.random.default_rng(4)
+    image = shaded(700, 700)
+    sides = np.exp(rng.uniform(0, np.log(600), size=(400, 2))).astype(int)
+    masks = [Mask(0, 0, np.ones((h, w), dtype=bool)) for h, w in sides.tolist()]
+    together = cut_crops(image, masks)
+    for row in range(0, 400, 20):
+        (alone,) = cut_crops(image, [masks[row]])
+        assert np.abs(together[row].astype(int) - alone).max() <= 1
 
 
 def test_what_lies_around_a_crystal_does_not_matter() -> None:
