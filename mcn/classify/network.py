@@ -121,8 +121,8 @@ class NormalizedSparseReduction(nn.Module):
 class MicroCrystalNet(nn.Module):
     """Crops of single crystals to one logit a shape.
 
-    Convolutions in three stages, each of which is closed by a `NormalizedSparseReduction`
-    and halves the maps, or quarters them in the first; the last maps are averaged over the
+    Convolutions in three stages, each of which is closed by a `NormalizedSparseReduction`,
+    on maps of 16×16, 16×16 and 8×8; the last maps are averaged over the
     crop and read by two heads, one for the shape and one for the facet definition. A shape's
     logit is the sum of its own and its facet definition's, so the probability of a facet
     definition is the sum over its shapes, and the two can never disagree. The crystal's
@@ -149,7 +149,7 @@ class MicroCrystalNet(nn.Module):
             _convolution(settings.stem, first, normalised, stride=2),
             NormalizedSparseReduction(first, reduced[0], steps),
             _convolution(reduced[0], second, normalised),
-            _convolution(second, second, normalised, stride=2),
+            _convolution(second, second, normalised),
             NormalizedSparseReduction(second, reduced[1], steps),
             _convolution(reduced[1], third, normalised, stride=2),
             _convolution(third, third, normalised),
