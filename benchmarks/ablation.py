@@ -43,7 +43,7 @@ FIGURES = ("accuracy", "balanced_accuracy", "macro_average_precision", "macro_ro
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tiles", type=int, default=400, help="rendered tiles to learn from")
+    parser.add_argument("--tiles", type=int, default=250, help="rendered tiles to learn from")
     parser.add_argument("--test-tiles", type=int, default=60)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--workers", type=int, default=2)
