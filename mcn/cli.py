@@ -252,17 +252,31 @@ def log(
 @app.command()
 def export(
     catalog: CatalogUri,
-    out: Annotated[Path, typer.Argument(help="File to write.")],
+    out: Annotated[Path, typer.Argument(help="File to write; a folder with --labels.")],
     well: Wells = None,
     depth: Depth = None,
     form: Annotated[
         str, typer.Option("--format", metavar="coco|csv|parquet|geojson", help="What to write.")
     ] = "coco",
+    labels: Annotated[
+        bool,
+        typer.Option("--labels", help="Crops and a labels.csv to correct by hand and train on."),
+    ] = False,
+    limit: Annotated[
+        int, typer.Option(min=1, help="With --labels: most crystals, the least certain first.")
+    ] = 500,
 ) -> None:
-    """Write the crystals of wells and depths for other programs."""
+    """Write the crystals of wells and depths for other programs, or to be labelled."""
     from mcn.catalog.export import export as write
+    from mcn.catalog.labels import export_labels
     from mcn.catalog.store import Catalog
 
+    if labels:
+        made = export_labels(Catalog.open(catalog), out, well or (), _depths(depth), limit)
+        for reason in made.skipped:
+            say(f"left out: {reason}")
+        say(f"{made.crystals} crystals in {made.sheet}; correct its column shape, then train on it")
+        return
     rows = write(Catalog.open(catalog), out, form, wells=well or (), depth=_depths(depth))
     say(f"{rows} crystals in {out}")
 

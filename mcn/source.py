@@ -100,7 +100,7 @@ def find_tiles(tiles: str, pattern: str = DEFAULT_PATTERN) -> Iterator[pa.Record
                 {
                     "tile_id": tile_id(uri),
                     "uri": uri,
-                    "etag": _etag(info),
+                    "etag": etag_of(info),
                     "bytes": info.get("size"),
                     "well": unquote(match["well"]),
                     "depth_m": float(match["depth_m"]),
@@ -260,7 +260,7 @@ def _hidden(below: str) -> bool:
     return below.startswith(".") or "/." in below
 
 
-def _etag(info: dict[str, Any]) -> str | None:
+def etag_of(info: dict[str, Any]) -> str | None:
     """What changes when an object does: the store's own tag, else size and time of change."""
     tag = info.get("ETag") or info.get("etag")
     if tag:

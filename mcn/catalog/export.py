@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FORMATS: Final = ("coco", "csv", "parquet", "geojson")
 
 _TILE_FACTS: Final = ("tile_id", "uri", "well", "depth_m", "width", "height", "pixel_size_um")
+_ORDER: Final = ("well", "depth_m", "tile_id")
 
 
 def export(
@@ -74,7 +75,7 @@ def export(
 
 def _write_coco(catalog: Catalog, selection: Selection, text: TextIO) -> int:
     snapshot = catalog.snapshot()
-    tiles = _tiles(catalog, selection, snapshot)
+    tiles = tiles_of(catalog, selection, snapshot)
     image_of = dict(zip(tiles["tile_id"].to_pylist(), range(1, tiles.num_rows + 1), strict=True))
     category_of = {shape: number for number, shape in enumerate(SHAPES, start=1)}
     categories = [
@@ -111,7 +112,7 @@ def _write_coco(catalog: Catalog, selection: Selection, text: TextIO) -> int:
 
 def _write_geojson(catalog: Catalog, selection: Selection, text: TextIO) -> int:
     snapshot = catalog.snapshot()
-    tiles = _tiles(catalog, selection, snapshot)
+    tiles = tiles_of(catalog, selection, snapshot)
     uri_of = dict(zip(tiles["tile_id"].to_pylist(), tiles["uri"].to_pylist(), strict=True))
     features = (
         {
@@ -133,20 +134,25 @@ def _rows(catalog: Catalog, selection: Selection, snapshot: Snapshot) -> Iterato
         yield from row_objects(piece)
 
 
-def _tiles(catalog: Catalog, selection: Selection, snapshot: Snapshot) -> pa.Table:
-    """Tiles that were read, each once, in order of well and depth."""
+def tiles_of(
+    catalog: Catalog,
+    selection: Selection,
+    snapshot: Snapshot,
+    facts: Sequence[str] = _TILE_FACTS,
+) -> pa.Table:
+    """Facts of the tiles that were read, each once, in order of well and depth."""
     found = known_wells(catalog, snapshot.tiles, selection.wells)
     low, high = selection.depth or (None, None)
     with question(catalog, found) as connection:
         tiles = connection.sql(
-            f"SELECT DISTINCT ON (tile_id) {', '.join(_TILE_FACTS)} FROM tiles "
+            f"SELECT DISTINCT ON (tile_id) {', '.join({*facts, *_ORDER})} FROM tiles "
             "WHERE status = 'ok' ORDER BY tile_id, scanned_at DESC"
         ).to_arrow_table()
     if low is not None:
         tiles = tiles.filter(pc.field("depth_m") >= low)
     if high is not None:
         tiles = tiles.filter(pc.field("depth_m") <= high)
-    return tiles.sort_by([(name, "ascending") for name in ("well", "depth_m", "tile_id")])
+    return tiles.sort_by([(name, "ascending") for name in _ORDER]).select(facts)
 
 
 def _outline(rle: Any) -> dict[str, Any]:

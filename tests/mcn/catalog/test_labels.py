@@ -1,0 +1,171 @@
+"""Crystals go out to a person and come back as training data, crop for crop."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mcn.analyzer import segment_micrographs
+from mcn.catalog.labels import export_labels
+from mcn.catalog.schema import Tile, crystal_table, tile_id, tile_table
+from mcn.catalog.storage import CatalogError
+from mcn.catalog.store import Catalog
+from mcn.classify import Classifier, load_classifier
+from mcn.classify.labelled import read_examples
+from mcn.classify.train import train_classifier
+from mcn.mask import masks_from_labels
+from mcn.micrograph import read_micrograph
+from mcn.source import etag_of, filesystem_of
+from mcn.synthetic.core import CoreSettings, render_core
+from mcn.taxonomy import SHAPES
+
+
+class TrueMasks:
+    """The masks that the renderer drew."""
+
+    name = "truth@000000000000"
+
+    def __init__(self, labels: list[np.ndarray]) -> None:
+        self.labels = labels
+
+    def segment(self, images):
+        return [
+            masks_from_labels(one[: len(image)])
+            for one, image in zip(self.labels, images, strict=True)
+        ]
+
+
+@pytest.fixture(scope="module")
+def nsr() -> Classifier:
+    return load_classifier()
+
+
+@pytest.fixture
+def scanned(tmp_path: Path, nsr: Classifier):
+    """A rendered core of three tiles, its catalogue, and the crops that were named."""
+    import tifffile
+
+    from mcn.analyzer import classify_segmented
+
+    root = tmp_path / "core"
+    render_core(root, wells=1, tiles=3, seed=4, settings=CoreSettings(height=256, width=320))
+    paths = sorted(path for path in root.rglob("*.tif") if "truth" not in path.parts)
+    labels = [tifffile.imread(root / "truth" / "masks" / path.relative_to(root)) for path in paths]
+    segmented = segment_micrographs(TrueMasks(labels), [read_micrograph(path) for path in paths])
+    crystals = classify_segmented(nsr, segmented)
+    catalog = Catalog.create(tmp_path / "catalog")
+    found = []
+    for number, (path, own, part) in enumerate(zip(paths, crystals, segmented, strict=True)):
+        fs, inside = filesystem_of(str(path))
+        tile = Tile(
+            tile_id=tile_id(str(path)),
+            uri=str(path),
+            etag=etag_of(fs.info(inside)),
+            well="W",
+            depth_m=100.0 + number,
+            width=part.width,
+            height=part.height,
+            pixel_size_um=part.pixel_size_um,
+            pixel_size_source=part.pixel_size_source,
+            crystal_area_fraction=0.5,
+            n_crystals=len(own),
+            segmenter=TrueMasks.name,
+            classifier=nsr.name,
+            scan_id="one",
+        )
+        found.append((tile, own))
+    catalog.commit(crystal_table(found, catalog.depth_bin_m), tile_table([t for t, _ in found]))
+    return catalog, paths, np.concatenate([part.crops for part in segmented])
+
+
+def rows_of(sheet: Path) -> list[dict[str, str]]:
+    with sheet.open(newline="", encoding="utf-8-sig") as lines:
+        return list(csv.DictReader(lines))
+
+
+def write_rows(sheet: Path, rows: list[dict[str, str]]) -> None:
+    with sheet.open("w", newline="", encoding="utf-8-sig") as lines:
+        writer = csv.DictWriter(lines, list(rows[0]), delimiter=";")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_what_was_corrected_is_what_is_trained_on(scanned, tmp_path: Path) -> None:
+    catalog, paths, crops = scanned
+    made = export_labels(catalog, tmp_path / "out")
+    rows = rows_of(made.sheet)
+    assert made.crystals == len(rows) == len(crops)
+    assert made.skipped == ()
+    confidence = [float(row["confidence"]) for row in rows]
+    assert confidence == sorted(confidence)
+    for row, shape in zip(rows, SHAPES, strict=False):
+        row["shape"] = shape.upper()
+    rows[4]["shape"] = "?"
+    write_rows(made.sheet, rows)
+
+    examples = read_examples(tmp_path / "out")
+    assert len(examples) == len(rows) - 1
+    assert examples.classes[:4].tolist() == [0, 1, 2, 3]
+    assert len(np.unique(examples.groups)) == len(paths)
+    known = {crop.tobytes() for crop in crops}
+    assert {crop.tobytes() for crop in examples.crops} <= known
+
+
+def test_few_are_the_least_certain(scanned, tmp_path: Path) -> None:
+    catalog, _, _ = scanned
+    every = rows_of(export_labels(catalog, tmp_path / "all").sheet)
+    few = rows_of(export_labels(catalog, tmp_path / "few", limit=7).sheet)
+    assert [row["crystal_id"] for row in few] == [row["crystal_id"] for row in every[:7]]
+    assert len(list((tmp_path / "few" / "crops").iterdir())) == 7
+    deep = rows_of(export_labels(catalog, tmp_path / "deep", depth=(102.0, None)).sheet)
+    assert {row["depth_m"] for row in deep} == {"102.0"}
+
+
+def test_corrections_are_never_written_over(scanned, tmp_path: Path) -> None:
+    catalog, _, _ = scanned
+    made = export_labels(catalog, tmp_path / "out", limit=3)
+    before = made.sheet.read_bytes()
+    with pytest.raises(CatalogError, match=r"labels\.csv: is there already"):
+        export_labels(catalog, tmp_path / "out")
+    assert made.sheet.read_bytes() == before
+
+
+def test_tiles_that_are_gone_or_changed_are_left_out_and_named(scanned, tmp_path: Path) -> None:
+    catalog, paths, _ = scanned
+    paths[0].unlink()
+    paths[1].write_bytes(paths[2].read_bytes())
+    made = export_labels(catalog, tmp_path / "out")
+    assert {row["uri"] for row in rows_of(made.sheet)} == {str(paths[2])}
+    gone, changed = sorted(made.skipped, key=lambda reason: "another picture" in reason)
+    assert str(paths[0]) in gone
+    assert "cannot be read again" in gone
+    assert str(paths[1]) in changed
+    assert "is another picture than the one that was scanned" in changed
+    paths[2].unlink()
+    with pytest.raises(CatalogError, match="no tile of .* can be read again"):
+        export_labels(catalog, tmp_path / "none")
+    assert not (tmp_path / "none" / "labels.csv").exists()
+
+
+def test_nothing_to_label_is_said(scanned, tmp_path: Path) -> None:
+    catalog, _, _ = scanned
+    with pytest.raises(CatalogError, match="no crystal there to label"):
+        export_labels(catalog, tmp_path / "out", depth=(5000.0, None))
+
+
+def test_a_classifier_learns_from_a_corrected_sheet(scanned, tmp_path: Path) -> None:
+    """The loop as a user runs it; a tile is one micrograph, so a split needs three."""
+    from mcn.classify.network import NetworkSettings
+    from mcn.classify.train import TrainSettings
+
+    catalog, _, _ = scanned
+    made = export_labels(catalog, tmp_path / "out")
+    rows = rows_of(made.sheet)
+    for number, row in enumerate(rows):
+        row["shape"] = SHAPES[number % 4]
+    write_rows(made.sheet, rows)
+    small = NetworkSettings(stem=4, widths=(8, 8, 8), reduced=(4, 4, 4))
+    settings = TrainSettings(epochs=1, batch=8, held_out=0.34, network=small)
+    report = train_classifier(tmp_path / "out", tmp_path / "own.safetensors", settings)
+    assert load_classifier(str(report.path)).name == report.name
