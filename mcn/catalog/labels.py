@@ -134,10 +134,9 @@ def export_labels(
         sheet = csv.DictWriter(text, _COLUMNS, extrasaction="ignore")
         sheet.writeheader()
         for row in rows.to_pylist():
-            if file := written.get(row["crystal_id"]):
-                confidence = f"{row['confidence']:.3f}"
-                uri = tile_of[row["tile_id"]]["uri"]
-                sheet.writerow({**row, "file": file, "confidence": confidence, "uri": uri})
+            if row["crystal_id"] in written:
+                facts = {"file": written[row["crystal_id"]], "uri": tile_of[row["tile_id"]]["uri"]}
+                sheet.writerow({**row, **facts, "confidence": f"{row['confidence']:.3f}"})
     part.replace(folder / SHEET)
     return LabelSheet(folder / SHEET, len(written), tuple(skipped))
 
