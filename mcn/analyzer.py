@@ -223,16 +223,12 @@ def _named(
     for i, best in enumerate(p.argmax(axis=1).tolist()):
         measures = tile.measures[i]
         shape = taxonomy.shapes[best]
-        row = p[i].tolist()
         crystals.append(
             Crystal(
                 shape=shape,
                 facet=taxonomy.facet_of[shape],
                 confidence=float(confidence[i]),
-                p_rhombic=row[0],
-                p_polyhedral=row[1],
-                p_amorphous=row[2],
-                p_spherical=row[3],
+                probabilities=dict(zip(taxonomy.shapes, p[i].tolist(), strict=True)),
                 mask_rle=tile.rles[i],
                 predicted_iou=float(tile.predicted_iou[i]),
                 stability=float(tile.stability[i]),

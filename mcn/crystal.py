@@ -35,11 +35,12 @@ class Crystal(Measures):
     Parameters
     ----------
     shape, facet : str
-        Of `mcn.taxonomy.SHAPES` and `FACETS`.
+        Of the classifier's taxonomy.
     confidence : float
         Probability that the shape is right, 0 to 1; see `Classified`.
-    p_rhombic, p_polyhedral, p_amorphous, p_spherical : float
-        Probabilities; they sum to 1.
+    probabilities : dict of str to float
+        Of each shape of the classifier's taxonomy, in its order; they sum to 1. The columns
+        `p_<shape>`.
     mask_rle : RLE
         The mask within the whole micrograph.
     predicted_iou, stability : float
@@ -49,10 +50,7 @@ class Crystal(Measures):
     shape: str
     facet: str
     confidence: float
-    p_rhombic: float
-    p_polyhedral: float
-    p_amorphous: float
-    p_spherical: float
+    probabilities: dict[str, float]
     mask_rle: RLE
     predicted_iou: float
     stability: float

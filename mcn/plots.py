@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
+import matplotlib
 import numpy as np
 import pyarrow as pa
 from matplotlib.axes import Axes
@@ -33,11 +34,18 @@ After Okabe & Ito (2008), https://jfly.uni-koeln.de/color, the last two brighten
 _INK: Final = "#30343b"
 
 
+def shape_colours(shapes: Sequence[str]) -> list[Any]:
+    """A colour a shape: the project's own, and for other rocks' shapes ones spread evenly."""
+    spread = matplotlib.colormaps["turbo"](np.linspace(0.08, 0.92, len(shapes)))
+    return [SHAPE_COLOURS.get(shape, tuple(spread[i])) for i, shape in enumerate(shapes)]
+
+
 def overlay_figure(
     pixels: NDArray[np.uint8],
     crystals: Sequence[Crystal],
     pixel_size_um: float | None = None,
     title: str = "",
+    shapes: Sequence[str] = SHAPES,
 ) -> Figure:
     """Outlines of crystals on their micrograph, coloured by shape, with a scale bar.
 
@@ -50,6 +58,8 @@ def overlay_figure(
     pixel_size_um : float or None
         Micrometres a pixel; the scale bar counts pixels where it is None.
     title : str
+    shapes : sequence of str
+        Those that the classifier tells apart, for the legend.
 
     Returns
     -------
@@ -63,12 +73,11 @@ def overlay_figure(
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
     axes.set_axis_off()
     handles = []
-    for shape in SHAPES:
+    for shape, colour in zip(shapes, shape_colours(shapes), strict=True):
         chosen = [crystal for crystal in crystals if crystal.shape == shape]
         outlines = [
             line for crystal in chosen for line in mask_outlines(decode_rle(crystal.mask_rle))
         ]
-        colour = SHAPE_COLOURS[shape]
         axes.add_collection(LineCollection(outlines, colors=colour, linewidths=1.1))
         handles.append(Line2D([], [], color=colour, linewidth=3, label=f"{shape} ({len(chosen)})"))
     _scale_bar(axes, width, height, pixel_size_um)
@@ -79,7 +88,7 @@ def overlay_figure(
         handles=handles,
         loc="upper left",
         bbox_to_anchor=(0.0, 1 - 0.25 / figure.get_figheight()),
-        ncols=len(SHAPES) if inches[0] >= 7 else 2,
+        ncols=len(shapes) if inches[0] >= 7 else 2,
         frameon=False,
         fontsize=9,
         labelcolor=_INK,
@@ -92,10 +101,12 @@ def depth_log_figure(log: pa.Table, well: str) -> Figure:
 
     Parameters
     ----------
-    log : pa.Table of schema `mcn.catalog.depthlog.DEPTH_LOG`
+    log : pa.Table of schema `mcn.catalog.depthlog.depth_log_schema`
     well : str
         Name for the title.
     """
+    from mcn.catalog.depthlog import shapes_of_log
+
     columns = {
         name: log[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
         for name in log.column_names
@@ -107,11 +118,10 @@ def depth_log_figure(log: pa.Table, well: str) -> Figure:
     shapes, size, area, count = tracks
 
     left = np.zeros(len(top))
-    for shape in SHAPES:
+    names = shapes_of_log(log)
+    for shape, colour in zip(names, shape_colours(names), strict=True):
         share = np.nan_to_num(columns[f"fraction_{shape}"])
-        shapes.barh(
-            top, share, base - top, left, align="edge", color=SHAPE_COLOURS[shape], label=shape
-        )
+        shapes.barh(top, share, base - top, left, align="edge", color=colour, label=shape)
         left = left + share
     shapes.set_xlim(0, 1)
     _head(shapes, "Shape\nfraction of crystals")

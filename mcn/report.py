@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from mcn.analyzer import Analyzer
-from mcn.catalog.schema import CRYSTALS, Tile, crystal_ids, tile_id
+from mcn.catalog.schema import Tile, crystal_ids, crystals_schema, tile_id
 from mcn.classify import load_classifier
 from mcn.crystal import Crystal
 from mcn.errors import McnError
 from mcn.micrograph import Micrograph, read_micrograph
 from mcn.plots import overlay_figure
 from mcn.segment import load_segmenter
+from mcn.taxonomy import SHAPES
 
 
 def analyze_files(
@@ -67,7 +68,7 @@ def analyze_files(
             segmented = analyzer.segment([micrograph])
             (crystals,) = analyzer.classify(segmented)
             overlay = out / f"{name}.overlay.png"
-            save_overlay(micrograph, crystals, overlay, image)
+            save_overlay(micrograph, crystals, overlay, image, namer.taxonomy.shapes)
             if explain:
                 from mcn.classify.contact_sheet import contact_sheet
 
@@ -107,18 +108,24 @@ def crystal_rows(
         "classifier": tile.classifier,
         "scanned_at": scanned_at,
     }
+    columns = crystals_schema(analyzer.classifier.taxonomy.shapes).names
     rows = []
     for crystal_id, crystal in zip(crystal_ids(tile, len(crystals)), crystals, strict=True):
-        row = {**known, "crystal_id": crystal_id, **asdict(crystal)}
-        rows.append({column: row.get(column) for column in CRYSTALS.names})
+        shares = {f"p_{shape}": p for shape, p in crystal.probabilities.items()}
+        row = {**known, "crystal_id": crystal_id, **asdict(crystal), **shares}
+        rows.append({column: row.get(column) for column in columns})
     return rows
 
 
 def save_overlay(
-    micrograph: Micrograph, crystals: Sequence[Crystal], path: Path, title: str
+    micrograph: Micrograph,
+    crystals: Sequence[Crystal],
+    path: Path,
+    title: str,
+    shapes: Sequence[str] = SHAPES,
 ) -> None:
     """Write the outlines of crystals on their micrograph as PNG."""
-    figure = overlay_figure(micrograph.pixels, crystals, micrograph.pixel_size_um, title)
+    figure = overlay_figure(micrograph.pixels, crystals, micrograph.pixel_size_um, title, shapes)
     figure.savefig(path)
 
 

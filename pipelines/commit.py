@@ -7,7 +7,7 @@ from time import monotonic
 
 import pyarrow as pa
 
-from mcn.catalog.schema import CRYSTALS, TILES
+from mcn.catalog.schema import TILES
 from mcn.catalog.store import Catalog
 
 
@@ -29,7 +29,7 @@ class Committer:
     _since: float = field(default_factory=monotonic)
 
     def add(self, rows: pa.Table) -> None:
-        """Take a table of `pipelines.rows.CLASSIFIED`, and commit if it is time."""
+        """Take a table of `pipelines.rows.classified`, and commit if it is time."""
         self._waiting.append(rows)
         due = monotonic() - self._since >= self.seconds
         if due or sum(table.num_rows for table in self._waiting) >= self.tiles:
@@ -46,4 +46,4 @@ class Committer:
 
 def _crystals(rows: pa.Table) -> pa.Table:
     structs = rows["crystals"].combine_chunks().flatten()
-    return pa.Table.from_struct_array(structs).cast(CRYSTALS)
+    return pa.Table.from_struct_array(structs)

@@ -24,6 +24,7 @@ from mcn.errors import McnError
 from mcn.manifest import read_manifest
 from mcn.micrograph import Limits
 from mcn.source import DEFAULT_PATTERN, SourceError, find_tiles
+from mcn.taxonomy import SHAPES
 from pipelines.cluster import cores_and_gpus, quiet_data, ray_cluster
 from pipelines.commit import Committer
 from pipelines.plan import Plan
@@ -79,12 +80,13 @@ class ScanSettings:
 
 @dataclass(frozen=True)
 class Models:
-    """The two models of a scan: their names, known at once, and how a worker loads them."""
+    """The two models of a scan: names and shapes, known at once, and how a worker loads them."""
 
     segmenter: str
     classifier: str
     load_segmenter: Callable[[], Segmenter]
     load_classifier: Callable[[], Classifier]
+    shapes: tuple[str, ...] = SHAPES
 
     @classmethod
     def named(cls, segmenter: str, classifier: str) -> Models:
@@ -97,11 +99,13 @@ class Models:
             str(Path(model).resolve()) if Path(model).is_file() else model
             for model in (segmenter, classifier)
         )
+        namer = load_classifier(classifier)
         return cls(
             segmenter_name(segmenter),
-            load_classifier(classifier).name,
+            namer.name,
             partial(load_segmenter, segmenter),
             partial(load_classifier, classifier),
+            namer.taxonomy.shapes,
         )
 
 
@@ -164,7 +168,7 @@ def run_scan(
     started = perf_counter()
     models = models or Models.named(settings.segmenter, settings.classifier)
     listed = _list(tiles, settings)
-    store = Catalog.open_or_create(catalog, settings.depth_bin_m)
+    store = Catalog.open_or_create(catalog, settings.depth_bin_m, models.shapes)
     scanned = store.scanned(models.segmenter, models.classifier)
     plan = Plan(listed, scanned, settings.retry_failed)
     scan_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"

@@ -170,7 +170,7 @@ class SegmentTiles:
 
 
 class ClassifyTiles:
-    """Names shapes and writes the catalogue's rows: `SEGMENTED` in, `CLASSIFIED` out."""
+    """Names shapes and writes the catalogue's rows: `SEGMENTED` in, `classified` out."""
 
     def __init__(self, load: Callable[[], Classifier], threads: int, stamp: Stamp) -> None:
         self._classifier = load()
@@ -207,7 +207,8 @@ class ClassifyTiles:
                 strict=True,
             )
         ]
-        crystals = crystal_table(found, self._stamp.depth_bin_m).combine_chunks()
+        shapes = self._classifier.taxonomy.shapes
+        crystals = crystal_table(found, self._stamp.depth_bin_m, shapes).combine_chunks()
         as_structs = crystals.to_struct_array().combine_chunks()
         lists = rows.in_lists(as_structs, [len(its) for _, its in found])
         return tile_table([tile for tile, _ in found]).append_column("crystals", lists)

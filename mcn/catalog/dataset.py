@@ -47,7 +47,7 @@ def dataset(uri: str, schema: pa.Schema, found: pa.Table) -> pads.FileSystemData
     uri : str
         The table's folder.
     schema : pa.Schema
-        `CRYSTALS` or `TILES`.
+        `crystals_schema` or `TILES`.
     found : pa.Table
         Files to read, as `files` gives them.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +14,6 @@ import pyarrow as pa
 from mcn.catalog.dataset import files
 from mcn.catalog.query import known_wells, question
 from mcn.catalog.storage import CatalogError
-from mcn.taxonomy import SHAPES
 
 if TYPE_CHECKING:
     from mcn.catalog.store import Catalog
@@ -23,27 +22,37 @@ _INTERVALS: Final = 40
 """About as many intervals as a page-high log shows apart; chosen where no step is given."""
 
 _MOST_INTERVALS: Final = 200_000
+_EUHEDRAL: Final = "fraction_euhedral_to_subhedral"
 
-DEPTH_LOG: Final[pa.Schema] = pa.schema(
-    [
-        pa.field("depth_top", pa.float64(), nullable=False),
-        pa.field("depth_base", pa.float64(), nullable=False),
-        pa.field("n_tiles", pa.int64(), nullable=False),
-        pa.field("n_crystals", pa.int64(), nullable=False),
-        *(pa.field(f"fraction_{shape}", pa.float64()) for shape in SHAPES),
-        pa.field("fraction_euhedral_to_subhedral", pa.float64()),
-        pa.field("mean_equivalent_diameter_um", pa.float64()),
-        pa.field("q25_equivalent_diameter_um", pa.float64()),
-        pa.field("median_equivalent_diameter_um", pa.float64()),
-        pa.field("q75_equivalent_diameter_um", pa.float64()),
-        pa.field("crystal_area_fraction", pa.float64()),
-    ]
-)
-"""Columns of a depth log: depths in metres, fractions 0 to 1, sizes in micrometres.
 
-An interval holds depths from its top up to, not including, its base. What is unknown is
-null: everything where no tile is, sizes where no pixel size is.
-"""
+def depth_log_schema(shapes: Sequence[str]) -> pa.Schema:
+    """Columns of a depth log: depths in metres, fractions 0 to 1, sizes in micrometres.
+
+    An interval holds depths from its top up to, not including, its base. What is unknown is
+    null: everything where no tile is, sizes where no pixel size is.
+    """
+    return pa.schema(
+        [
+            pa.field("depth_top", pa.float64(), nullable=False),
+            pa.field("depth_base", pa.float64(), nullable=False),
+            pa.field("n_tiles", pa.int64(), nullable=False),
+            pa.field("n_crystals", pa.int64(), nullable=False),
+            *(pa.field(f"fraction_{shape}", pa.float64()) for shape in shapes),
+            pa.field(_EUHEDRAL, pa.float64()),
+            pa.field("mean_equivalent_diameter_um", pa.float64()),
+            pa.field("q25_equivalent_diameter_um", pa.float64()),
+            pa.field("median_equivalent_diameter_um", pa.float64()),
+            pa.field("q75_equivalent_diameter_um", pa.float64()),
+            pa.field("crystal_area_fraction", pa.float64()),
+        ]
+    )
+
+
+def shapes_of_log(log: pa.Table) -> list[str]:
+    """The shapes whose fractions a depth log holds, in their order."""
+    fractions = [name for name in log.column_names if name.startswith("fraction_")]
+    return [name.removeprefix("fraction_") for name in fractions if name != _EUHEDRAL]
+
 
 # Where several models saw a tile, its latest row counts.
 _TILES: Final = """
@@ -54,7 +63,7 @@ _TILES: Final = """
         QUALIFY row_number() OVER (PARTITION BY tile_id ORDER BY scanned_at DESC) = 1
     ) WHERE status = 'ok'
 """
-_LOG: Final = f"""
+_LOG: Final = """
     SELECT * FROM (
         SELECT
             floor(depth_m / $step)::BIGINT AS interval_number,
@@ -65,7 +74,7 @@ _LOG: Final = f"""
         SELECT
             floor(depth_m / $step)::BIGINT AS interval_number,
             count(*) AS n_crystals,
-            {", ".join(f"avg((shape = '{shape}')::INT) AS fraction_{shape}" for shape in SHAPES)},
+            {fractions},
             avg((facet = 'euhedral_to_subhedral')::INT) AS fraction_euhedral_to_subhedral,
             avg(equivalent_diameter_um) AS mean_equivalent_diameter_um,
             quantile_cont(equivalent_diameter_um, 0.25) AS q25_equivalent_diameter_um,
@@ -93,7 +102,7 @@ def depth_log(catalog: Catalog, well: str, step_m: float | None = None) -> pa.Ta
 
     Returns
     -------
-    pa.Table of schema `DEPTH_LOG`
+    pa.Table of schema `depth_log_schema(catalog.shapes)`
         Tiles that failed count for nothing; intervals without tiles are there, with nulls.
 
     Raises
@@ -121,7 +130,11 @@ def depth_log(catalog: Catalog, well: str, step_m: float | None = None) -> pa.Ta
             raise CatalogError(
                 f"a step of {step:g} m makes over {_MOST_INTERVALS} intervals; give a larger one"
             )
-        logged = connection.sql(_LOG, params={"well": well, "step": step}).to_arrow_table()
+        fractions = ", ".join(
+            f"avg((shape = '{shape}')::INT) AS fraction_{shape}" for shape in catalog.shapes
+        )
+        asked = _LOG.format(fractions=fractions)
+        logged = connection.sql(asked, params={"well": well, "step": step}).to_arrow_table()
     numbers = logged["interval_number"].to_numpy()
     every = pa.table({"interval_number": np.arange(numbers[0], numbers[-1] + 1)})
     logged = every.join(logged, "interval_number").sort_by("interval_number")
@@ -131,16 +144,17 @@ def depth_log(catalog: Catalog, well: str, step_m: float | None = None) -> pa.Ta
         "depth_base": np.round((number + 1) * step, 9) + 0.0,
     }
     columns = []
-    for field in DEPTH_LOG:
+    schema = depth_log_schema(catalog.shapes)
+    for field in schema:
         column = (
             pa.chunked_array([edges[field.name]]) if field.name in edges else logged[field.name]
         )
         columns.append(column if field.nullable else column.fill_null(0))
-    return pa.table(columns, names=DEPTH_LOG.names).cast(DEPTH_LOG)
+    return pa.table(columns, names=schema.names).cast(schema)
 
 
 def write_csv(log: pa.Table, path: str | os.PathLike[str]) -> None:
-    """Write a depth log as CSV, the columns of `DEPTH_LOG` with their names."""
+    """Write a depth log as CSV, the columns of `depth_log_schema` with their names."""
     from pyarrow import csv
 
     with _writing(path):
@@ -166,7 +180,7 @@ def write_las(log: pa.Table, well: str, path: str | os.PathLike[str]) -> None:
     las.well["SRVC"].value = "mcn, microcrystals in electron micrographs"
     middle = (log["depth_top"].to_numpy() + log["depth_base"].to_numpy()) / 2
     las.append_curve("DEPT", middle, unit="M", descr="Measured depth, middle of the interval")
-    for mnemonic, unit, name, meaning in _curves():
+    for mnemonic, unit, name, meaning in _curves(shapes_of_log(log)):
         values = log[name].cast(pa.float64()).to_numpy()
         las.append_curve(mnemonic, values, unit=unit, descr=meaning)
     with _writing(path), open(path, "w", encoding="utf-8", newline="\r\n") as file:
@@ -181,7 +195,7 @@ def write_png(log: pa.Table, well: str, path: str | os.PathLike[str]) -> None:
         depth_log_figure(log, well).savefig(path, format="png")
 
 
-def _curves() -> list[tuple[str, str, str, str]]:
+def _curves(shapes: Sequence[str]) -> list[tuple[str, str, str, str]]:
     """Mnemonic, unit, column and meaning of each curve of a LAS file."""
     size = "equivalent circular diameter of crystals"
     return [
@@ -189,7 +203,7 @@ def _curves() -> list[tuple[str, str, str, str]]:
         ("NCRY", "", "n_crystals", "Crystals found"),
         *(
             (f"F{shape[:4].upper()}", "V/V", f"fraction_{shape}", f"Fraction of {shape} crystals")
-            for shape in SHAPES
+            for shape in shapes
         ),
         (
             "FEUH",

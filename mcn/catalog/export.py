@@ -19,7 +19,6 @@ from mcn.catalog.formats import row_objects, write_table
 from mcn.catalog.query import Selection, known_wells, pieces_of, question
 from mcn.catalog.storage import CatalogError
 from mcn.mask import decode_rle
-from mcn.taxonomy import SHAPES
 
 if TYPE_CHECKING:
     from mcn.catalog.store import Catalog, Snapshot
@@ -46,7 +45,7 @@ def export(
         File to write; it is there only once it is whole.
     form : {"coco", "csv", "parquet", "geojson"}
         COCO has tiles as images (also those without crystals), crystals as annotations with
-        run-length masks, shapes as categories 1 to 4. GeoJSON has a feature a crystal whose
+        run-length masks, shapes as categories from 1. GeoJSON has a feature a crystal whose
         coordinates are pixels of its tile, x to the right and y down, as QuPath reads them.
     wells, depth
         As in `mcn.catalog.query.query`.
@@ -77,7 +76,7 @@ def _write_coco(catalog: Catalog, selection: Selection, text: TextIO) -> int:
     snapshot = catalog.snapshot()
     tiles = tiles_of(catalog, selection, snapshot)
     image_of = dict(zip(tiles["tile_id"].to_pylist(), range(1, tiles.num_rows + 1), strict=True))
-    category_of = {shape: number for number, shape in enumerate(SHAPES, start=1)}
+    category_of = {shape: number for number, shape in enumerate(catalog.shapes, start=1)}
     categories = [
         {"id": number, "name": shape, "supercategory": "crystal"}
         for shape, number in category_of.items()

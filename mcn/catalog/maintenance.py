@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from mcn.catalog.dataset import files
 from mcn.catalog.query import question
-from mcn.catalog.schema import CRYSTALS, TILES, depth_bin
+from mcn.catalog.schema import TILES, depth_bin
 from mcn.catalog.storage import data_files, explained
 from mcn.catalog.store import FORMAT, WRITER, Catalog
 
@@ -126,7 +126,7 @@ def verify(catalog: Catalog) -> Report:
     now = catalog.snapshot()
     problems: list[str] = []
     rows = 0
-    tables = (("tiles", TILES, now.tiles), ("crystals", CRYSTALS, now.crystals))
+    tables = (("tiles", TILES, now.tiles), ("crystals", catalog.crystals_schema, now.crystals))
     found = {name: files(table) for name, _, table in tables}
     for name, schema, _ in tables:
         file_system, root = data_files(f"{catalog.uri}/{name}")

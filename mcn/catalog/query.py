@@ -20,9 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mcn.catalog.dataset import Depths, dataset, files
-from mcn.catalog.schema import CRYSTALS, TILES
+from mcn.catalog.schema import TILES
 from mcn.catalog.storage import CatalogError, explained
-from mcn.taxonomy import SHAPES
 
 if TYPE_CHECKING:
     import duckdb
@@ -87,7 +86,7 @@ def query(
 
     Returns
     -------
-    pa.Table of schema `CRYSTALS`
+    pa.Table of schema `catalog.crystals_schema`
 
     Raises
     ------
@@ -114,20 +113,20 @@ def pieces_of(
     """
     if limit is not None and limit < 0:
         raise CatalogError(f"a limit of {limit} rows; give 0 or more")
-    if unknown := [shape for shape in selection.shapes if shape not in SHAPES]:
-        raise CatalogError(_unknown("shape", unknown[0], SHAPES))
+    if unknown := [shape for shape in selection.shapes if shape not in catalog.shapes]:
+        raise CatalogError(_unknown("shape", unknown[0], catalog.shapes))
     snapshot = snapshot or catalog.snapshot()
     tile_files = known_wells(catalog, snapshot.tiles, selection.wells)
     crystal_files = files(snapshot.crystals, selection.wells, selection.depth)
     left = limit
-    yield CRYSTALS.empty_table()
+    yield catalog.crystals_schema.empty_table()
     for part in _consecutive(crystal_files, _PIECE_ROWS if limit is None else limit):
         if left == 0:
             return
         wells = pc.unique(part["partition.well"])
         its_tiles = tile_files.filter(pc.is_in(tile_files["partition.well"], wells))
         with question(catalog, its_tiles, part) as connection:
-            piece = _select(connection, selection, left)
+            piece = _select(connection, selection, left, catalog.crystals_schema)
         if left is not None:
             left -= piece.num_rows
         yield piece
@@ -235,7 +234,7 @@ def question(
         connection.register("tile_rows", tiles)
         connection.execute(f"CREATE TEMP VIEW tiles AS {_VISIBLE_TILES}")
         if crystal_files is not None:
-            crystals = dataset(f"{catalog.uri}/crystals", CRYSTALS, crystal_files)
+            crystals = dataset(f"{catalog.uri}/crystals", catalog.crystals_schema, crystal_files)
             connection.register("crystal_rows", crystals)
             connection.execute(f"CREATE TEMP VIEW crystals AS {_VISIBLE_CRYSTALS}")
         try:
@@ -248,7 +247,10 @@ def question(
 
 
 def _select(
-    connection: duckdb.DuckDBPyConnection, selection: Selection, limit: int | None
+    connection: duckdb.DuckDBPyConnection,
+    selection: Selection,
+    limit: int | None,
+    schema: pa.Schema,
 ) -> pa.Table:
     """One piece of an answer; its wells are chosen by its files already."""
     low, high = selection.depth or (None, None)
@@ -265,7 +267,7 @@ def _select(
         f"ORDER BY well, depth_m, crystal_id {'' if limit is None else f'LIMIT {limit:d}'}",
         params={name: value for _, name, value in asked},
     )
-    return rows.to_arrow_table().select(CRYSTALS.names).cast(CRYSTALS)
+    return rows.to_arrow_table().select(schema.names).cast(schema)
 
 
 def _consecutive(found: pa.Table, first_rows: int) -> Iterator[pa.Table]:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mcn.crystal import Crystal
 from mcn.errors import McnError
+from mcn.taxonomy import SHAPES
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 
@@ -25,50 +26,58 @@ def _required(name: str, kind: pa.DataType) -> pa.Field:
     return pa.field(name, kind, nullable=False)
 
 
-CRYSTALS: Final[pa.Schema] = pa.schema(
-    [
-        _required("crystal_id", pa.string()),
-        _required("tile_id", pa.string()),
-        _required("well", pa.string()),
-        _required("depth_m", pa.float64()),
-        _required("depth_bin", pa.float64()),
-        _required("shape", pa.string()),
-        _required("facet", pa.string()),
-        _required("confidence", pa.float32()),
-        _required("p_rhombic", pa.float32()),
-        _required("p_polyhedral", pa.float32()),
-        _required("p_amorphous", pa.float32()),
-        _required("p_spherical", pa.float32()),
-        _required("bbox_x", pa.int32()),
-        _required("bbox_y", pa.int32()),
-        _required("bbox_w", pa.int32()),
-        _required("bbox_h", pa.int32()),
-        _required("centroid_x", pa.float32()),
-        _required("centroid_y", pa.float32()),
-        _required("touches_edge", pa.bool_()),
-        _required("area_px", pa.int64()),
-        _required("equivalent_diameter_px", pa.float32()),
-        pa.field("area_um2", pa.float32()),
-        pa.field("equivalent_diameter_um", pa.float32()),
-        pa.field("major_axis_um", pa.float32()),
-        pa.field("minor_axis_um", pa.float32()),
-        pa.field("feret_max_um", pa.float32()),
-        pa.field("feret_min_um", pa.float32()),
-        pa.field("perimeter_um", pa.float32()),
-        pa.field("aspect_ratio", pa.float32()),
-        pa.field("circularity", pa.float32()),
-        pa.field("solidity", pa.float32()),
-        pa.field("orientation_deg", pa.float32()),
-        pa.field("corners", pa.int32()),
-        _required("mask_rle", pa.string()),
-        pa.field("predicted_iou", pa.float32()),
-        pa.field("stability", pa.float32()),
-        _required("segmenter", pa.string()),
-        _required("classifier", pa.string()),
-        _required("scanned_at", _TIME),
-    ]
-)
+def crystals_schema(shapes: Sequence[str]) -> pa.Schema:
+    """Columns of `crystals` where a classifier tells these shapes apart: `p_<shape>` of each."""
+    return pa.schema(
+        [
+            _required("crystal_id", pa.string()),
+            _required("tile_id", pa.string()),
+            _required("well", pa.string()),
+            _required("depth_m", pa.float64()),
+            _required("depth_bin", pa.float64()),
+            _required("shape", pa.string()),
+            _required("facet", pa.string()),
+            _required("confidence", pa.float32()),
+            *(_required(f"p_{shape}", pa.float32()) for shape in shapes),
+            _required("bbox_x", pa.int32()),
+            _required("bbox_y", pa.int32()),
+            _required("bbox_w", pa.int32()),
+            _required("bbox_h", pa.int32()),
+            _required("centroid_x", pa.float32()),
+            _required("centroid_y", pa.float32()),
+            _required("touches_edge", pa.bool_()),
+            _required("area_px", pa.int64()),
+            _required("equivalent_diameter_px", pa.float32()),
+            pa.field("area_um2", pa.float32()),
+            pa.field("equivalent_diameter_um", pa.float32()),
+            pa.field("major_axis_um", pa.float32()),
+            pa.field("minor_axis_um", pa.float32()),
+            pa.field("feret_max_um", pa.float32()),
+            pa.field("feret_min_um", pa.float32()),
+            pa.field("perimeter_um", pa.float32()),
+            pa.field("aspect_ratio", pa.float32()),
+            pa.field("circularity", pa.float32()),
+            pa.field("solidity", pa.float32()),
+            pa.field("orientation_deg", pa.float32()),
+            pa.field("corners", pa.int32()),
+            _required("mask_rle", pa.string()),
+            pa.field("predicted_iou", pa.float32()),
+            pa.field("stability", pa.float32()),
+            _required("segmenter", pa.string()),
+            _required("classifier", pa.string()),
+            _required("scanned_at", _TIME),
+        ]
+    )
+
+
+CRYSTALS: Final[pa.Schema] = crystals_schema(SHAPES)
 """Columns of `crystals`, a row a crystal; partitioned by `well` and `depth_bin`."""
+
+
+def shapes_of(schema: pa.Schema) -> tuple[str, ...]:
+    """The shapes whose probabilities a schema of `crystals` has columns for, in their order."""
+    return tuple(name.removeprefix("p_") for name in schema.names if name.startswith("p_"))
+
 
 TILES: Final[pa.Schema] = pa.schema(
     [
@@ -203,16 +212,21 @@ def tile_table(tiles: Sequence[Tile]) -> pa.Table:
 
 
 def crystal_table(
-    found: Iterable[tuple[Tile, Sequence[Crystal]]], depth_bin_m: float = 100.0
+    found: Iterable[tuple[Tile, Sequence[Crystal]]],
+    depth_bin_m: float = 100.0,
+    shapes: Sequence[str] = SHAPES,
 ) -> pa.Table:
-    """Rows of `crystals` (schema `CRYSTALS`) from tiles and the crystals found in them.
+    """Rows of `crystals` (`crystals_schema`) from tiles and the crystals found in them.
 
     Parameters
     ----------
     found : iterable of (Tile, sequence of Crystal)
     depth_bin_m : float
         Width of the catalogue's depth bins in metres (`Catalog.depth_bin_m`).
+    shapes : sequence of str
+        Those that the crystals' classifier tells apart (`Catalog.shapes`).
     """
+    schema = crystals_schema(shapes)
     tiles: list[Tile] = []
     counts: list[int] = []
     crystals: list[Crystal] = []
@@ -226,17 +240,20 @@ def crystal_table(
     now = datetime.now(UTC)
     of_tile = pa.array(np.repeat(np.arange(len(tiles)), counts))
     facts = {
-        name: pa.array([getattr(tile, name) for tile in tiles], CRYSTALS.field(name).type)
+        name: pa.array([getattr(tile, name) for tile in tiles], schema.field(name).type)
         for name in ("tile_id", "well", "depth_m", "segmenter", "classifier")
     }
     facts["scanned_at"] = pa.array([tile.scanned_at or now for tile in tiles], _TIME)
     facts["depth_bin"] = pa.array(depth_bin([tile.depth_m for tile in tiles], depth_bin_m))
 
     columns: dict[str, Any] = _columns(crystals, [field.name for field in fields(Crystal)])
+    probabilities = columns.pop("probabilities")
+    for shape in shapes:
+        columns[f"p_{shape}"] = [p[shape] for p in probabilities]
     columns["mask_rle"] = [json.dumps(rle, separators=(",", ":")) for rle in columns["mask_rle"]]
     columns |= {name: fact.take(of_tile) for name, fact in facts.items()}
     columns["crystal_id"] = ids
-    return pa.table({name: columns[name] for name in CRYSTALS.names}, schema=CRYSTALS)
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
 
 def _columns(rows: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ atomic and each reading a snapshot; the data files are plain Parquet.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,15 +22,15 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from mcn.catalog.dataset import files
 from mcn.catalog.query import question
-from mcn.catalog.schema import CRYSTALS, OK, TILES, RowError, depth_bin
+from mcn.catalog.schema import OK, TILES, RowError, crystals_schema, depth_bin
 from mcn.catalog.storage import CatalogError, explained, log_options, normalise
+from mcn.taxonomy import SHAPES
 
 __all__ = ["FORMAT", "Catalog", "CatalogError", "Snapshot"]
 
 FORMAT: Final = 1
 """Version of the catalogue's layout; a catalogue of a newer one is not opened."""
 
-_SCHEMAS: Final = {"crystals": CRYSTALS, "tiles": TILES}
 _PARTITIONS: Final = {"crystals": ["well", "depth_bin"], "tiles": ["well"]}
 _STATISTICS: Final = {
     "crystals": "depth_m,equivalent_diameter_um,scanned_at",
@@ -67,13 +68,26 @@ class Catalog:
         Absolute path or `s3://bucket/folder`.
     depth_bin_m : float
         Width of the depth bins of `crystals` in metres, fixed at creation.
+    shapes : tuple of str
+        Shapes whose probabilities `crystals` has columns for, fixed at creation.
     """
 
     uri: str
     depth_bin_m: float
+    shapes: tuple[str, ...] = SHAPES
+
+    @property
+    def crystals_schema(self) -> pa.Schema:
+        """The columns of `crystals`."""
+        return crystals_schema(self.shapes)
 
     @classmethod
-    def create(cls, uri: str | os.PathLike[str], depth_bin_m: float = 100.0) -> Catalog:
+    def create(
+        cls,
+        uri: str | os.PathLike[str],
+        depth_bin_m: float = 100.0,
+        shapes: Sequence[str] = SHAPES,
+    ) -> Catalog:
         """Make an empty catalogue in a folder that is empty or not there yet.
 
         Raises
@@ -87,7 +101,7 @@ class Catalog:
                 raise CatalogError(
                     f"{uri}: a catalogue is there already; open it, or choose another folder"
                 )
-            _make(uri, depth_bin_m)
+            _make(uri, depth_bin_m, shapes)
         return cls.open(uri)
 
     @classmethod
@@ -103,7 +117,9 @@ class Catalog:
         catalog = cls(uri, 0.0)
         tiles = catalog.tiles()
         crystals = catalog.crystals()
-        for table, schema in ((tiles, TILES), (crystals, CRYSTALS)):
+        names = [field.name for field in crystals.schema().fields]
+        shapes = tuple(name.removeprefix("p_") for name in names if name.startswith("p_"))
+        for table, schema in ((tiles, TILES), (crystals, crystals_schema(shapes))):
             settings = table.metadata().configuration
             columns = {field.name for field in table.schema().fields}
             if "mcn.format" not in settings or not columns.issuperset(schema.names):
@@ -115,11 +131,14 @@ class Catalog:
                     f"{uri}: written by a newer mcn (catalogue format "
                     f"{settings['mcn.format']}, this one reads {FORMAT}); upgrade mcn"
                 )
-        return cls(uri, float(crystals.metadata().configuration["mcn.depth_bin_m"]))
+        return cls(uri, float(crystals.metadata().configuration["mcn.depth_bin_m"]), shapes)
 
     @classmethod
     def open_or_create(
-        cls, uri: str | os.PathLike[str], depth_bin_m: float | None = None
+        cls,
+        uri: str | os.PathLike[str],
+        depth_bin_m: float | None = None,
+        shapes: Sequence[str] = SHAPES,
     ) -> Catalog:
         """Open a catalogue, or make one where there is nothing.
 
@@ -128,17 +147,25 @@ class Catalog:
         uri : str or path
         depth_bin_m : float, optional
             Width of the depth bins in metres; None takes an existing catalogue's, or 100.
+        shapes : sequence of str
+            Those that the classifier tells apart whose crystals it shall hold.
 
         Raises
         ------
         CatalogError
-            As `create` and `open` do, and where the existing bins have another width.
+            As `create` and `open` do, and where an existing one has bins of another width or
+            other shapes.
         """
         uri = normalise(uri)
         with explained(uri):
             if not _is_catalog(uri):
-                _make(uri, 100.0 if depth_bin_m is None else depth_bin_m)
+                _make(uri, 100.0 if depth_bin_m is None else depth_bin_m, shapes)
         catalog = cls.open(uri)
+        if catalog.shapes != tuple(shapes):
+            raise CatalogError(
+                f"{uri}: holds {', '.join(catalog.shapes)} crystals, and the classifier names "
+                f"{', '.join(shapes)}; make another catalogue for it"
+            )
         if depth_bin_m is not None and depth_bin_m != catalog.depth_bin_m:
             raise CatalogError(
                 f"{uri}: its depth bins are {catalog.depth_bin_m:g} m wide, not {depth_bin_m:g} m; "
@@ -183,7 +210,7 @@ class Catalog:
 
         Parameters
         ----------
-        crystals : pa.Table of schema `CRYSTALS`
+        crystals : pa.Table of schema `crystals_schema`
         tiles : pa.Table of schema `TILES`
             One row a tile, failed tiles included.
 
@@ -200,7 +227,7 @@ class Catalog:
             Where the storage fails; nothing of it is visible, and it may be tried again.
         """
         try:
-            crystals, tiles = crystals.cast(CRYSTALS), tiles.cast(TILES)
+            crystals, tiles = crystals.cast(self.crystals_schema), tiles.cast(TILES)
         except ValueError as error:
             raise RowError(f"{self.uri}: rows of other columns or with gaps ({error})") from error
         self._check(crystals, tiles)
@@ -264,19 +291,19 @@ def _is_catalog(uri: str) -> bool:
     """Whether both tables are there."""
     try:
         # `DeltaTable.is_deltatable` would hold the interpreter's lock while it waits.
-        for name in _SCHEMAS:
+        for name in _PARTITIONS:
             DeltaTable(f"{uri}/{name}", storage_options=log_options(uri))
     except TableNotFoundError:
         return False
     return True
 
 
-def _make(uri: str, depth_bin_m: float) -> None:
+def _make(uri: str, depth_bin_m: float, shapes: Sequence[str]) -> None:
     """Make what is missing of the two tables; another process may be doing the same."""
     if not (np.isfinite(depth_bin_m) and depth_bin_m > 0):
         raise CatalogError(f"{uri}: depth bins of {depth_bin_m} m; give a width above 0")
     _refuse_other_content(uri)
-    for name, schema in _SCHEMAS.items():
+    for name, schema in (("crystals", crystals_schema(shapes)), ("tiles", TILES)):
         # Losing the race to another process that makes the same table is no failure.
         with suppress(CommitFailedError):
             DeltaTable.create(
@@ -304,7 +331,7 @@ def _refuse_other_content(uri: str) -> None:
     except FileNotFoundError:
         return
     # A creation that was cut short leaves one of the two tables: it is finished here.
-    if others := sorted(there - set(_SCHEMAS)):
+    if others := sorted(there - set(_PARTITIONS)):
         raise CatalogError(
             f"{uri}: the folder holds something else ({others[0]}); choose an empty or new folder"
         )

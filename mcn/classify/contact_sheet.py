@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from mcn.classify.classifier import Classifier
 from mcn.classify.explain import explain
 from mcn.crystal import Crystal
-from mcn.plots import SHAPE_COLOURS
-from mcn.taxonomy import SHAPES
+from mcn.plots import shape_colours
 
 EACH = 3
 """Most of the surest, and most of the least sure, crystals of a shape on a sheet."""
@@ -49,18 +48,20 @@ def contact_sheet(
     CropError
         If the crops have another size or type.
     """
-    chosen = {shape: surest_and_least_sure(crystals, shape) for shape in SHAPES}
+    shapes = classifier.taxonomy.shapes
+    chosen = {shape: surest_and_least_sure(crystals, shape) for shape in shapes}
     shown = [number for numbers in chosen.values() for part in numbers for number in part]
-    maps = explain(classifier, crops[shown], [SHAPES.index(crystals[i].shape) for i in shown])
+    maps = explain(classifier, crops[shown], [shapes.index(crystals[i].shape) for i in shown])
     heat = dict(zip(shown, maps, strict=True))
 
-    width, height = 2 * EACH * _PAIR + _GAP, len(SHAPES) * _ROW
+    width, height = 2 * EACH * _PAIR + _GAP, len(shapes) * _ROW
     figure = Figure(figsize=(width + 0.2, height + 0.75), dpi=110)
     w, h = figure.get_size_inches()
     axes = figure.add_axes((0.1 / w, 0.1 / h, width / w, height / h))
     axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
     axes.set_axis_off()
     right = EACH * _PAIR + _GAP
+    colours = dict(zip(shapes, shape_colours(shapes), strict=True))
     for row, (shape, (surest, least)) in enumerate(chosen.items()):
         top = row * _ROW + _ROW - 1.06
         if not surest:
@@ -75,7 +76,7 @@ def contact_sheet(
                     f"{shape} {crystals[number].confidence:.2f}",
                     color=_INK,
                     fontsize=9,
-                    bbox={"facecolor": SHAPE_COLOURS[shape], "alpha": 0.35, "lw": 0, "pad": 1.5},
+                    bbox={"facecolor": colours[shape], "alpha": 0.35, "lw": 0, "pad": 1.5},
                 )
     for left, words in ((0.0, "most confident"), (right, "least confident")):
         axes.text(left, 0.02, words, color=_INK, fontsize=10, fontweight="bold")

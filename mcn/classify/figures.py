@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from mcn.classify.intervals import BINS, calibration_bin
 from mcn.classify.tables import visible_range
-from mcn.plots import SHAPE_COLOURS
+from mcn.plots import shape_colours
 
 MISTAKES = 24
 """Crystals on a sheet of mistakes, at most."""
@@ -23,12 +22,6 @@ MISTAKES = 24
 _INK, _GREY = "#30343b", "#8b949e"
 _PROBABILITY, _CONFIDENCE = "#7A4FBF", "#B4532A"  # unlike any shape's colour
 _LONGEST = 11  # letters of a shape that fit beside the confidence on the sheet
-
-
-def shape_colours(shapes: Sequence[str]) -> list[Any]:
-    """A colour a shape: the project's own, and for other rocks' shapes ones spread evenly."""
-    spread = matplotlib.colormaps["turbo"](np.linspace(0.08, 0.92, len(shapes)))
-    return [SHAPE_COLOURS.get(shape, tuple(spread[i])) for i, shape in enumerate(shapes)]
 
 
 def confusion_figure(confusion: Sequence[Sequence[int]], shapes: Sequence[str]) -> Figure:

@@ -67,7 +67,8 @@ def test_a_crystal_is_measured_named_and_drawn_where_it_is() -> None:
     assert first.area_um2 == pytest.approx(30.0)
     assert first.shape in SHAPES
     assert first.facet == FACET_OF_SHAPE[first.shape]
-    p = [first.p_rhombic, first.p_polyhedral, first.p_amorphous, first.p_spherical]
+    assert tuple(first.probabilities) == SHAPES
+    p = list(first.probabilities.values())
     assert first.confidence == max(p) == p[SHAPES.index(first.shape)]
     assert first.mask_rle["size"] == [60, 80]
     mask = decode_rle(first.mask_rle)

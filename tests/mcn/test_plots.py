@@ -23,7 +23,7 @@ def crystals_of(labels: np.ndarray, shapes: list[str]) -> list[Crystal]:
             shape=shape,
             facet=FACET_OF_SHAPE[shape],
             confidence=1.0,
-            **{f"p_{name}": float(name == shape) for name in SHAPES},
+            probabilities={name: float(name == shape) for name in SHAPES},
             bbox_x=mask.x,
             bbox_y=mask.y,
             bbox_w=mask.pixels.shape[1],

@@ -21,9 +21,12 @@ from PIL import Image
 
 from mcn.analyzer import Analyzer
 from mcn.catalog.query import query, sql
-from mcn.catalog.store import Catalog
+from mcn.catalog.store import Catalog, CatalogError
+from mcn.classify.classifier import save_classifier
+from mcn.classify.network import MicroCrystalNet, NetworkSettings
 from mcn.errors import McnError
 from mcn.micrograph import read_micrograph
+from mcn.taxonomy import Taxonomy
 from pipelines.scan import Models, ScanError, ScanSettings, run_scan
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -239,10 +242,12 @@ def test_models_that_cannot_be_loaded_stop_the_scan(
 SCRIPT = """
 import json, sys
 from dataclasses import asdict
+from mcn.taxonomy import CALCITE
 from pipelines.scan import Models, run_scan
 
 class Nothing:
     name = "nothing@000000000000"
+    taxonomy = CALCITE
     def segment(self, images):
         return [[] for _ in images]
     def classify(self, crops):
@@ -306,3 +311,24 @@ def test_the_models_of_the_package_give_the_same_in_a_scan(tmp_path: Path) -> No
         assert [c["confidence"] for c in found] == pytest.approx(
             [c.confidence for c in crystals], abs=1e-4
         )
+
+
+def test_a_scan_for_another_rock_makes_a_catalogue_of_its_shapes(
+    core: Path, tmp_path: Path, models: Models
+) -> None:
+    """Two classes of one's own, in a weights file as `mcn train classifier` writes it."""
+    coins = Taxonomy({"round": "smooth", "square": "edged"})
+    small = NetworkSettings(stem=4, widths=(8, 8, 8), reduced=(4, 4, 4), taxonomy=coins)
+    weights = tmp_path / "coins.safetensors"
+    save_classifier(weights, MicroCrystalNet(small))
+    own = replace(OFTEN, segmenter="watershed", classifier=str(weights))
+    catalog = str(tmp_path / "coins")
+    summary = run_scan(str(core), catalog, own)
+    assert (summary.tiles_ok, summary.tiles_failed) == (8, 0)
+    rows = query(Catalog.open(catalog)).to_pylist()
+    assert len(rows) == summary.crystals > 0
+    assert {row["shape"] for row in rows} <= {"round", "square"}
+    assert all(row["facet"] == coins.facet_of[row["shape"]] for row in rows)
+    assert rows[0]["p_round"] + rows[0]["p_square"] == pytest.approx(1)
+    with pytest.raises(CatalogError, match="holds round, square crystals, and the classifier"):
+        run_scan(str(core), catalog, OFTEN, models)

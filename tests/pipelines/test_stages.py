@@ -64,7 +64,7 @@ def test_the_stages_give_what_the_analyzer_gives(core: Path, models: Models) -> 
                 crystal.bbox_y,
                 crystal.shape,
             )
-            assert row["p_rhombic"] == pytest.approx(crystal.p_rhombic)
+            assert row["p_rhombic"] == pytest.approx(crystal.probabilities["rhombic"])
             assert row["feret_max_um"] is None
 
 

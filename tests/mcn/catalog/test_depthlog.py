@@ -9,7 +9,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from mcn.catalog.depthlog import DEPTH_LOG, depth_log, write_csv, write_las, write_png
+from mcn.catalog.depthlog import depth_log, depth_log_schema, write_csv, write_las, write_png
 from mcn.catalog.store import CatalogError
 from mcn.taxonomy import SHAPES
 
@@ -24,7 +24,7 @@ def refused(ask) -> str:
 
 def test_intervals_hold_their_tiles(core):
     log = depth_log(core, "A", 100.0)
-    assert log.schema.equals(DEPTH_LOG)
+    assert log.schema.equals(depth_log_schema(SHAPES))
     assert log["depth_top"].to_pylist() == [1200.0, 1300.0, 1400.0, 1500.0]
     assert log["depth_base"].to_pylist() == [1300.0, 1400.0, 1500.0, 1600.0]
     assert log["n_tiles"].to_pylist() == [10] * 4
@@ -118,7 +118,7 @@ def test_csv_and_png(core, tmp_path):
     write_csv(log, tmp_path / "a.csv")
     with open(tmp_path / "a.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == DEPTH_LOG.names
+    assert list(rows[0]) == depth_log_schema(SHAPES).names
     assert len(rows) == log.num_rows
     write_png(log, "A", tmp_path / "a.png")
     assert matplotlib.image.imread(tmp_path / "a.png").std() > 0.1

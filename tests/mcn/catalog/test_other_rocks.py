@@ -1,0 +1,85 @@
+"""A catalogue of another rock: its own shapes in every answer, and no other's crystals."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import lasio
+import pytest
+
+from mcn.catalog.depthlog import depth_log, write_las, write_png
+from mcn.catalog.export import export
+from mcn.catalog.maintenance import verify
+from mcn.catalog.query import Selection, pieces_of, query
+from mcn.catalog.schema import RowError, crystal_table, tile_table
+from mcn.catalog.storage import CatalogError
+from mcn.catalog.store import Catalog
+from mcn.taxonomy import SHAPES, Taxonomy
+
+DOLOMITE = Taxonomy({"planar_e": "euhedral", "planar_s": "subhedral", "nonplanar": "anhedral"})
+
+
+@pytest.fixture
+def dolomite(tmp_path: Path, make_tile, make_crystal) -> Catalog:
+    catalog = Catalog.create(tmp_path / "dolomite", shapes=DOLOMITE.shapes)
+    found = []
+    for n in range(6):
+        shape = DOLOMITE.shapes[n % 3]
+        crystal = replace(
+            make_crystal(),
+            shape=shape,
+            facet=DOLOMITE.facet_of[shape],
+            probabilities={name: 0.8 if name == shape else 0.1 for name in DOLOMITE.shapes},
+        )
+        tile = replace(make_tile(f"t{n}", "D", 900.0 + n), n_crystals=2)
+        found.append((tile, [crystal, crystal]))
+    rows = crystal_table(found, catalog.depth_bin_m, catalog.shapes)
+    catalog.commit(rows, tile_table([tile for tile, _ in found]))
+    return catalog
+
+
+def test_it_is_opened_with_the_shapes_it_was_made_for(dolomite: Catalog) -> None:
+    assert Catalog.open(dolomite.uri).shapes == DOLOMITE.shapes
+    rows = query(dolomite, shapes=["planar_s"])
+    probabilities = [name for name in rows.column_names if name.startswith("p_")]
+    assert probabilities == ["p_planar_e", "p_planar_s", "p_nonplanar"]
+    assert rows["p_planar_s"].to_pylist() == pytest.approx([0.8] * 4)
+    assert set(rows["facet"].to_pylist()) == {"subhedral"}
+    assert verify(dolomite).ok
+
+
+def test_a_shape_it_does_not_know_is_named(dolomite: Catalog) -> None:
+    with pytest.raises(CatalogError, match=r"no shape 'rhombic'.*'planar_e'"):
+        next(pieces_of(dolomite, Selection(shapes=["rhombic"])))
+
+
+def test_its_depth_log_and_exports_have_its_shapes(dolomite: Catalog, tmp_path: Path) -> None:
+    log = depth_log(dolomite, "D", 3.0)
+    assert log["fraction_nonplanar"].to_pylist() == pytest.approx([1 / 3, 1 / 3])
+    write_png(log, "D", tmp_path / "log.png")
+    write_las(log, "D", tmp_path / "log.las")
+    fractions = [curve.descr for curve in lasio.read(tmp_path / "log.las").curves]
+    assert "Fraction of planar_s crystals" in fractions
+    assert export(dolomite, tmp_path / "coco.json") == 12
+    categories = json.loads((tmp_path / "coco.json").read_text())["categories"]
+    assert [category["name"] for category in categories] == list(DOLOMITE.shapes)
+    export(dolomite, tmp_path / "rows.csv", "csv")
+    with (tmp_path / "rows.csv").open(newline="") as lines:
+        assert {row["p_nonplanar"] for row in csv.DictReader(lines)} == {"0.1", "0.8"}
+
+
+def test_the_crystals_of_another_classifier_are_refused(
+    dolomite: Catalog, tmp_path: Path, make_tile, make_crystal
+) -> None:
+    with pytest.raises(CatalogError, match=r"holds planar_e, .* and the classifier names rhombic"):
+        Catalog.open_or_create(dolomite.uri)
+    Catalog.create(tmp_path / "calcite")
+    with pytest.raises(
+        CatalogError, match=r"holds rhombic, .* names planar_e, planar_s, nonplanar"
+    ):
+        Catalog.open_or_create(tmp_path / "calcite", shapes=DOLOMITE.shapes)
+    tile = replace(make_tile("x"), n_crystals=1)
+    rows = crystal_table([(tile, [make_crystal()])], shapes=SHAPES)
+    with pytest.raises(RowError, match="rows of other columns"):
+        dolomite.commit(rows, tile_table([tile]))
