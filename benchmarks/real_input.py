@@ -16,7 +16,6 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import fields
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -51,7 +50,7 @@ def main() -> None:
                 *("--format", "json"),
             )
         )
-        pictures = draw(crystals, options.out)
+        pictures = draw(options.out)
     finally:
         server.stop()
     print(
@@ -121,11 +120,11 @@ def timed(work: Any) -> tuple[Any, float]:
     return work(), perf_counter() - started
 
 
-def draw(crystals: list[dict[str, Any]], out: Path) -> list[dict[str, Any]]:
+def draw(out: Path) -> list[dict[str, Any]]:
     """Overlays of the tile with most crystals and of the one in the middle of all with any."""
     from mcn.catalog.query import sql
+    from mcn.catalog.schema import crystals_of
     from mcn.catalog.store import Catalog
-    from mcn.crystal import Crystal
     from mcn.micrograph import read_micrograph
     from mcn.report import save_overlay
 
@@ -135,11 +134,8 @@ def draw(crystals: list[dict[str, Any]], out: Path) -> list[dict[str, Any]]:
     ).to_pylist()
     pictures = []
     for kind, tile in (("most", tiles[-1]), ("middle", tiles[len(tiles) // 2])):
-        found = [
-            Crystal(**{field.name: row[field.name] for field in fields(Crystal)})
-            for row in crystals
-            if row["tile_id"] == tile["tile_id"]
-        ]
+        its = f"SELECT * FROM crystals WHERE tile_id = '{tile['tile_id']}' ORDER BY crystal_id"
+        found = crystals_of(sql(Catalog.open(CATALOG), its))
         path = out / f"{kind}.png"
         title = f"{tile['uri'].removeprefix(SOURCE + '/')}: {len(found)} crystals"
         save_overlay(read_micrograph(tile["uri"]), found, path, title)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
 from mcn.catalog import depthlog
 from mcn.catalog.query import query, sql
+from mcn.catalog.schema import crystals_of
 from mcn.catalog.store import Catalog
-from mcn.crystal import Crystal
 from mcn.errors import McnError
 from mcn.micrograph import read_micrograph
 from mcn.report import save_overlay
@@ -110,15 +107,6 @@ def _draw(catalog: Catalog, truth: CoreTruth, out: Path) -> list[Path]:
         save_overlay(read_micrograph(path), crystals_of(rows), picture, title)
         pictures.append(picture)
     return pictures
-
-
-def crystals_of(rows: pa.Table) -> list[Crystal]:
-    """Crystals of catalogue rows."""
-    names = [field.name for field in fields(Crystal)]
-    return [
-        Crystal(**{**row, "mask_rle": json.loads(row["mask_rle"])})
-        for row in rows.select(names).to_pylist()
-    ]
 
 
 def _compare(catalog: Catalog, truth: CoreTruth, console: Console) -> None:

@@ -256,6 +256,20 @@ def crystal_table(
     return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
 
+def crystals_of(rows: pa.Table) -> list[Crystal]:
+    """The crystals of rows of `crystals`: what `crystal_table` was given."""
+    shapes = shapes_of(rows.schema)
+    plain = [field.name for field in fields(Crystal) if field.name != "probabilities"]
+    return [
+        Crystal(
+            **{name: row[name] for name in plain if name != "mask_rle"},
+            mask_rle=json.loads(row["mask_rle"]),
+            probabilities={shape: row[f"p_{shape}"] for shape in shapes},
+        )
+        for row in rows.to_pylist()
+    ]
+
+
 def _columns(rows: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
     values = zip(*map(attrgetter(*names), rows), strict=True)
     return dict(zip(names, values, strict=True)) if rows else dict.fromkeys(names, ())

@@ -14,6 +14,7 @@ from mcn.catalog.schema import (
     TILES,
     RowError,
     crystal_table,
+    crystals_of,
     depth_bin,
     tile_id,
     tile_table,
@@ -79,6 +80,16 @@ def test_rows_carry_facts_of_their_tile(make_tile, make_crystal):
     assert rows["well"].to_pylist() == ["A", "A", "B"]
     assert rows["depth_bin"].to_pylist() == [150.0, 150.0, -50.0]
     assert json.loads(rows["mask_rle"][0].as_py())["size"] == [48, 64]
+
+
+def test_rows_give_their_crystals_back(make_tile, make_crystal):
+    crystals = [make_crystal("spherical", predicted_iou=0.5), make_crystal(corners=None)]
+    (first, second) = crystals_of(crystal_table([(make_tile(), crystals)]))
+    assert (first.shape, first.mask_rle) == ("spherical", crystals[0].mask_rle)
+    assert first.predicted_iou == 0.5
+    assert second.corners is None
+    assert second.probabilities == pytest.approx(crystals[1].probabilities)
+    assert crystals_of(crystal_table([])) == []
 
 
 def test_tables_without_rows_have_the_schema():
