@@ -3,10 +3,10 @@
 Grad-CAM [1]_ weighs the feature maps of a layer by their gradients towards the score of a class.
 The original averages each map's gradient over the map, which is right only where the network
 goes on to average the map too. Here every gradient stays in its place, as in HiResCAM [2]_,
-because the map is then truer: with nsr@b6ebb561c707, painting the hottest quarter of a rendered
-crystal in its mean grey takes 0.39 from the probability of its shape, the coldest quarter 0.03;
-with averaged gradients 0.28 and 0.11. For the released network it is 0.59 and 0.13, against 0.27
-and 0.17.
+because the map is then truer: with nsr@fbf7713f0915, painting the hottest quarter of a rendered
+crystal in its mean grey takes 0.38 from the probability of its shape, the coldest quarter 0.09;
+with averaged gradients 0.35 and 0.12. For the released network it is 0.70 and 0.17, against 0.28
+and 0.22.
 
 References
 ----------
@@ -114,8 +114,8 @@ def _checked(
 def _layer(network: MicroCrystalNet | PublishedNetwork) -> nn.Module:
     """The layer whose maps are weighed.
 
-    Deep enough to know shapes and early enough to know places: 8×8 maps of our network, 16×16
-    of the released one. Of all the layers' maps these did best when what they mark was hidden.
+    Deep enough to know shapes and early enough to know places: 16×16 maps of either network. When
+    what they mark was hidden, no layer's maps did much better, and deeper ones are coarser.
     """
     return network.blocks[1] if isinstance(network, MicroCrystalNet) else network.features[5]
 
