@@ -28,7 +28,7 @@ from mcn.classify.examples import Examples, render_examples
 from mcn.classify.intervals import weighted_figures
 from mcn.classify.network import STEPS, MicroCrystalNet, NetworkSettings
 from mcn.classify.sampling import split_examples
-from mcn.classify.train import Training, TrainSettings
+from mcn.classify.training import Training, TrainSettings
 
 NETWORKS = {
     "plain CNN": (),

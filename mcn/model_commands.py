@@ -96,16 +96,24 @@ def train_classifier(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the crystals.")] = None,
     tiles: Annotated[int | None, typer.Option(min=1, help="Tiles to render, without DATA.")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="nsr or weights to start from, as few labels need; else random ones."),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.0, help="Peak learning rate, if not 0.002.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
     """Train a MicroCrystalNet; a killed training goes on where it stood."""
     from dataclasses import asdict, replace
 
-    from mcn.classify.train import TrainSettings
     from mcn.classify.train import train_classifier as train
+    from mcn.classify.training import TrainSettings
     from mcn.taxonomy import CALCITE, read_taxonomy
 
-    settings = TrainSettings(seed=seed)
+    settings = TrainSettings(seed=seed, start=start)
+    settings = settings if rate is None else replace(settings, learning_rate=rate)
     settings = settings if epochs is None else replace(settings, epochs=epochs)
     settings = settings if tiles is None else replace(settings, tiles=tiles)
     report = asdict(train(data, out, settings, read_taxonomy(classes) if classes else CALCITE))

@@ -157,7 +157,7 @@ def test_nothing_to_label_is_said(scanned, tmp_path: Path) -> None:
 def test_a_classifier_learns_from_a_corrected_sheet(scanned, tmp_path: Path) -> None:
     """The loop as a user runs it; a tile is one micrograph, so a split needs three."""
     from mcn.classify.network import NetworkSettings
-    from mcn.classify.train import TrainSettings
+    from mcn.classify.training import TrainSettings
 
     catalog, _, _ = scanned
     made = export_labels(catalog, tmp_path / "out")

@@ -17,7 +17,8 @@ from mcn.classify.evaluate import evaluate_classifier
 from mcn.classify.examples import Examples, ExamplesError, join, render_examples
 from mcn.classify.network import NetworkSettings
 from mcn.classify.sampling import split_examples
-from mcn.classify.train import TrainSettings, train_classifier
+from mcn.classify.train import train_classifier
+from mcn.classify.training import TrainSettings
 from mcn.taxonomy import SHAPES, Taxonomy
 
 Draw = Callable[..., Path]
@@ -68,7 +69,7 @@ def test_a_killed_training_goes_on_where_it_stood(
 
     out = tmp_path / "cut" / "a.safetensors"
     with monkeypatch.context() as patch:
-        patch.setattr("mcn.classify.train.augment", killed)
+        patch.setattr("mcn.classify.training.augment", killed)
         with pytest.raises(KeyboardInterrupt):
             train_classifier(data, out, settings)
     assert len(out.with_suffix(".jsonl").read_text().splitlines()) == 3
@@ -77,6 +78,26 @@ def test_a_killed_training_goes_on_where_it_stood(
     assert train_classifier(data, out, settings).name == whole.name
     assert out.with_suffix(".jsonl").read_text() == whole.log.read_text()
     assert sorted(path.name for path in out.parent.iterdir()) == ["a.jsonl", "a.safetensors"]
+
+
+def test_few_labels_are_enough_from_weights_that_know_crystals(
+    draw_folders: Draw, tmp_path: Path
+) -> None:
+    """Four shapes are learnt, then another list of two of them from four crystals each."""
+    before = tmp_path / "drawn.safetensors"
+    train_classifier(draw_folders(32), before, TINY)
+    still = replace(TINY, epochs=1, learning_rate=1e-9, start=str(before))
+    train_classifier(draw_folders(12, seed=3), tmp_path / "still.safetensors", still)
+    same = load_classifier(str(tmp_path / "still.safetensors"))
+    assert evaluate_classifier(draw_folders(20, seed=9), same)["accuracy"] > 0.8
+
+    coins = Taxonomy({"spherical": "smooth", "rhombic": "edged"})
+    few = draw_folders(8, shapes=("spherical", "rhombic"), seed=5)
+    settings = replace(TINY, batch=8, start=str(before))
+    train_classifier(few, tmp_path / "coins.safetensors", settings, coins)
+    own = load_classifier(str(tmp_path / "coins.safetensors"))
+    fresh = draw_folders(20, shapes=("spherical", "rhombic"), seed=6)
+    assert evaluate_classifier(fresh, own)["accuracy"] > 0.8
 
 
 def test_training_stops_when_nothing_gets_better(draw_folders: Draw, tmp_path: Path) -> None:
