@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published bench-ablation bench-classify bench-novelty clean
+.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth chaos clean
 
 setup: $(STAMP)
 
@@ -51,6 +51,15 @@ bench-classify: setup
 
 bench-novelty: setup
 	$(BIN)/python benchmarks/novelty.py
+
+bench-scan: setup
+	$(BIN)/python benchmarks/scan.py
+
+bench-growth: setup
+	$(BIN)/python benchmarks/growth.py
+
+chaos: setup
+	$(BIN)/python benchmarks/chaos.py
 
 clean:
 	rm -rf .venv demo runs build dist *.egg-info

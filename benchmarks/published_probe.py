@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mcn.classify import load_classifier
-from mcn.classify.crops import CROP_SIZE, cut_crops
+from mcn.classify.crops import cut_crops
 from mcn.classify.published import (
     CLASS_ORDER,
     FIGURES_ORDER,
@@ -35,6 +35,7 @@ from mcn.classify.published import (
     fetch_keras,
     import_weights,
 )
+from mcn.crystal import CROP_SIZE
 from mcn.mask import Mask, masks_from_labels
 from mcn.morphology import measure
 from mcn.synthetic.renderer import random_settings, render_tile

@@ -153,7 +153,8 @@ def scan(
         str | None, typer.Option(help="Where well and depth stand in a tile's path.")
     ] = None,
     manifest: Annotated[
-        str | None, typer.Option(help="CSV or Parquet list of tiles instead of a pattern.")
+        str | None,
+        typer.Option(help="CSV or Parquet list of tiles, or an S3 Inventory's manifest.json."),
     ] = None,
     segmenter: SegmenterName = "compact",
     classifier: ClassifierName = "nsr",
@@ -163,9 +164,28 @@ def scan(
     depth_bin_m: Annotated[
         float | None, typer.Option("--depth-bin", help="Metres a depth bin of a new catalogue.")
     ] = None,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="This is job I of N side by side.")
+    ] = "1/1",
+    config: Annotated[
+        str | None, typer.Option(help="TOML file with the workers of each stage.")
+    ] = None,
+    stages: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="STAGE.SETTING=VALUE", help="Over the file, such as segment.batch=32."
+        ),
+    ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Tell Prometheus figures on this port.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Scan tiles into a catalogue; tiles it has already are skipped."""
+    """Scan tiles into a catalogue; tiles it has already are skipped.
+
+    Ctrl-C finishes and commits what is begun; a second one ends the scan at once.
+    """
+    import logging
     from dataclasses import asdict
 
     from mcn.source import DEFAULT_PATTERN
@@ -178,7 +198,14 @@ def scan(
         classifier=classifier,
         retry_failed=retry_failed,
         depth_bin_m=depth_bin_m,
+        shard=shard,
+        config=config,
+        stages=tuple(stages or ()),
+        metrics_port=metrics_port,
     )
+    if not sys.stderr.isatty():
+        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+        logging.getLogger("pipelines.scan").setLevel(logging.INFO)
     summary = run_scan(tiles, catalog, settings)
     say(
         f"{summary.tiles_ok} tiles scanned, {summary.tiles_failed} failed, "
@@ -189,6 +216,71 @@ def scan(
         say(f"first failure: {summary.first_error}")
     if as_json:
         print_json(asdict(summary))
+    if summary.tiles_left:
+        say(f"stopped with {summary.tiles_left} tiles left; run it again to go on")
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    tiles: Annotated[
+        int | None, typer.Option(min=1, help="Tiles to scan; those of --source if not given.")
+    ] = None,
+    tiles_per_second: Annotated[
+        float | None, typer.Option(help="Of one worker, if it is known.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="GPUs, or cores, side by side.")] = 1,
+    price_per_hour: Annotated[
+        float | None, typer.Option(help="Of one worker, in any currency.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="TILES", help="Measure the rate on tiles of this folder or URI."),
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Tiles to measure on.")] = 16,
+    pattern: Annotated[
+        str | None, typer.Option(help="Where well and depth stand in a tile's path.")
+    ] = None,
+    manifest: Annotated[
+        str | None, typer.Option(help="List of the tiles instead of a pattern.")
+    ] = None,
+    segmenter: SegmenterName = "compact",
+    classifier: ClassifierName = "nsr",
+    as_json: AsJson = False,
+) -> None:
+    """Time and cost of a scan, with the assumptions they rest on."""
+    from dataclasses import asdict
+
+    from mcn.source import DEFAULT_PATTERN
+    from pipelines.estimate import Pace, calibrate, estimate
+    from pipelines.scan import ScanSettings
+
+    if (tiles_per_second is None) == (source is None):
+        raise typer.BadParameter("give --tiles-per-second, or --source to measure it on")
+    if source is not None:
+        settings = ScanSettings(
+            pattern=pattern or DEFAULT_PATTERN,
+            manifest=manifest,
+            segmenter=segmenter,
+            classifier=classifier,
+        )
+        pace, there = calibrate(source, settings, sample)
+        tiles = tiles or there
+    else:
+        pace = Pace(tiles_per_second or 0.0, "as given")
+    if tiles is None:
+        raise typer.BadParameter("give --tiles, or --source to count them in")
+    told = estimate(tiles, pace, workers, price_per_hour)
+    if as_json:
+        print_json(asdict(told))
+        return
+    money = "" if told.cost is None else f", {told.cost:,.2f} in all"
+    print(
+        f"{told.tiles:,} tiles on {told.workers} workers: {told.hours:,.2f} hours at "
+        f"{told.tiles_per_second:g} tiles/s ({told.worker_hours:,.2f} worker hours{money})"
+    )
+    for assumption in told.assumptions:
+        print(f"  assuming {assumption}")
 
 
 @app.command()

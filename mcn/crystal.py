@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from mcn.mask import RLE
 from mcn.morphology import Measures
 
+CROP_SIZE = 64
+"""Side of the picture of a crystal that classifiers are given, pixels."""
+
 
 @dataclass(frozen=True, eq=False)
 class Classified:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mcn.catalog.schema import tile_id
-from mcn.source import BATCH, LISTED, SourceError, filesystem_of, one_line
+from mcn.objects import filesystem_of, one_line
+from mcn.source import BATCH, LISTED, SourceError
 
 
 def read_manifest(manifest: str, tiles: str) -> Iterator[pa.RecordBatch]:
@@ -128,7 +128,6 @@ def _checked(batch: pa.RecordBatch, manifest: str, done: int, root_uri: str) -> 
     uris = _absolute(uris, root_uri)
     return pa.RecordBatch.from_arrays(
         [
-            pa.array([tile_id(uri) for uri in uris.to_pylist()], pa.string()),
             uris,
             column("etag", pa.string()),
             pa.nulls(n, pa.int64()),

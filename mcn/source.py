@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import string
 from collections.abc import Iterator
@@ -12,8 +11,8 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from mcn.catalog.schema import tile_id
 from mcn.errors import McnError
+from mcn.objects import filesystem_of, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +20,6 @@ DEFAULT_PATTERN: Final = "well={well}/depth={depth_m}/{name}"
 
 LISTED: Final = pa.schema(
     [
-        pa.field("tile_id", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
         pa.field("etag", pa.string()),
         pa.field("bytes", pa.int64()),
@@ -98,7 +96,6 @@ def find_tiles(tiles: str, pattern: str = DEFAULT_PATTERN) -> Iterator[pa.Record
             sidecar = sidecars.beside(path)
             rows.append(
                 {
-                    "tile_id": tile_id(uri),
                     "uri": uri,
                     "etag": etag_of(info),
                     "bytes": info.get("size"),
@@ -132,36 +129,6 @@ def find_tiles(tiles: str, pattern: str = DEFAULT_PATTERN) -> Iterator[pa.Record
             pattern,
             stray,
         )
-
-
-def filesystem_of(uri: str) -> tuple[Any, str]:
-    """The fsspec file system of a URI or local path, and the path within it.
-
-    Listings are always fresh. Unlike `fsspec.core.url_to_fs`, no character in a path has a
-    meaning of its own: `::` and glob characters are allowed in object names.
-
-    Raises
-    ------
-    SourceError
-        When there is no file system for the URI's protocol.
-    """
-    import fsspec
-
-    protocol = uri.partition("://")[0] if "://" in uri else "file"
-    try:
-        fs = fsspec.filesystem(protocol, use_listings_cache=False)
-    except (ImportError, ValueError) as error:
-        raise SourceError(
-            f"{uri}: no way to read {protocol}:// here ({error}); use a local path, s3:// or "
-            "install the fsspec package for it"
-        ) from error
-    path = fs._strip_protocol(uri)
-    return fs, os.path.normpath(path) if protocol == "file" else path
-
-
-def one_line(error: BaseException) -> str:
-    """An error's own words on one line, for a message."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _STORE_SHARE = 0.2
 _STORE_BYTES = 2 * 2**30
-_BLOCK_BYTES = 32 * 2**20
+_BLOCK_BYTES = 8 * 2**20
 
 _ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -52,6 +52,8 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
     local = "RAY_ADDRESS" not in os.environ
     with nullcontext() if verbose else _silent_core():
         ray.init(
+            # Unless told, Ray would join whatever cluster somebody runs on this machine.
+            address="local" if local else None,
             num_cpus=num_cpus,
             include_dashboard=False if local else None,
             object_store_memory=_store_bytes() if local else None,

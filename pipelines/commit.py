@@ -1,49 +1,104 @@
-"""The end of a scan's stream: rows gathered into small commits while the scan runs."""
+"""The end of a scan's stream: groups of written tiles, committed together while the scan runs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import queue
+import threading
+from collections.abc import Callable, Sequence
 from time import monotonic
+from types import TracebackType
+from typing import Self
 
-import pyarrow as pa
-
-from mcn.catalog.schema import TILES
+from mcn.catalog.journal import Journal
 from mcn.catalog.store import Catalog
+from pipelines.group import Group
 
 
-@dataclass
 class Committer:
-    """Gathers classified tiles and commits them by number or by time, whichever is first.
+    """Commits groups by number of tiles or by time, whichever is first, beside the scan.
+
+    A commit takes as long as the storage does, so it has a thread of its own: between `with`
+    and its end groups are taken, at the end the last ones are committed.
 
     Parameters
     ----------
     catalog : Catalog
+    journal : Journal
     tiles, seconds : int, float
         Commit when so many tiles wait, or when the last commit is so long ago.
+    committed : callable
+        Told each group that became visible, and the seconds that its commit took.
     """
 
-    catalog: Catalog
-    tiles: int
-    seconds: float
-    _waiting: list[pa.Table] = field(default_factory=list)
-    _since: float = field(default_factory=monotonic)
+    def __init__(
+        self,
+        catalog: Catalog,
+        journal: Journal,
+        tiles: int,
+        seconds: float,
+        committed: Callable[[Sequence[Group], float], None] = lambda groups, took: None,
+    ) -> None:
+        self._catalog, self._journal = catalog, journal
+        self._tiles, self._seconds = tiles, seconds
+        self._committed = committed
+        self._waiting: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
 
-    def add(self, rows: pa.Table) -> None:
-        """Take a table of `pipelines.rows.classified`, and commit if it is time."""
-        self._waiting.append(rows)
-        due = monotonic() - self._since >= self.seconds
-        if due or sum(table.num_rows for table in self._waiting) >= self.tiles:
-            self.flush()
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
 
-    def flush(self) -> None:
-        """Commit what waits."""
-        if self._waiting:
-            rows = pa.concat_tables(self._waiting)
-            self.catalog.commit(_crystals(rows), rows.select(TILES.names))
-            self._waiting.clear()
-        self._since = monotonic()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Commit what waits, also when the scan has failed: it is done work."""
+        self._waiting.put(None)
+        self._thread.join()
+        if self._error and not error:
+            raise self._error
 
+    def add(self, group: Group) -> None:
+        """Take a group.
 
-def _crystals(rows: pa.Table) -> pa.Table:
-    structs = rows["crystals"].combine_chunks().flatten()
-    return pa.Table.from_struct_array(structs)
+        Raises
+        ------
+        CatalogError
+            Where an earlier commit failed.
+        """
+        if self._error:
+            raise self._error
+        self._waiting.put(group)
+
+    def _run(self) -> None:
+        try:
+            groups: list[Group] = []
+            since = monotonic()
+            more: Group | None = None
+            over = False
+            while not over:
+                left = max(0.0, since + self._seconds - monotonic()) if groups else None
+                try:
+                    more = self._waiting.get(timeout=left)
+                    over = more is None
+                    if more is not None:
+                        # The clock starts with the first group: an idle scan commits nothing.
+                        since = since if groups else monotonic()
+                        groups.append(more)
+                except queue.Empty:
+                    pass
+                due = over or monotonic() - since >= self._seconds
+                if groups and (due or sum(one.count.tiles for one in groups) >= self._tiles):
+                    self._commit(groups)
+                    groups = []
+        except BaseException as error:
+            self._error = error
+
+    def _commit(self, groups: Sequence[Group]) -> None:
+        started = monotonic()
+        parts = [part for group in groups for part in group.parts]
+        self._catalog.commit_parts(parts, self._journal.announce)
+        self._committed(groups, monotonic() - started)

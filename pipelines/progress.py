@@ -1,37 +1,60 @@
-"""One line on standard error that says how far a scan is."""
+"""How far a scan is: lines on a terminal that change, or lines in a log that stay."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from pipelines.group import Count, Group
+
+logger = logging.getLogger("pipelines.scan")
+
+_LOG_S: Final = 30.0
+_WELLS_SHOWN: Final = 5
 
 
 class ScanProgress:
-    """Tiles done of all, failed tiles, crystals, tiles a second, and the time left.
+    """Tiles done of all and of each well at work, failed ones, crystals, pace and time left.
 
-    Shows nothing where standard error is not a terminal.
+    Where standard error is a terminal the lines are drawn there; elsewhere a line goes to the
+    log `pipelines.scan` every half minute, with the scan's name.
+
+    Parameters
+    ----------
+    scan_id : str
+    wells : mapping of str to int
+        Tiles to scan of each well.
+    shown : bool
+        Draw nothing if not.
     """
 
-    def __init__(self, shown: bool = True) -> None:
+    def __init__(self, scan_id: str, wells: Mapping[str, int], shown: bool = True) -> None:
+        self._scan_id, self._wells = scan_id, wells
+        self._of_well: dict[str, Count] = {}
+        self._done = Count()
+        self._began = self._logged = monotonic()
         console = Console(stderr=True)
         self._progress = Progress(
-            TextColumn("scan"),
+            TextColumn("{task.description}"),
             BarColumn(bar_width=10),
             MofNCompleteColumn(),
-            TextColumn("tiles · {task.fields[failed]} failed · {task.fields[crystals]} crystals"),
-            TextColumn("· {task.fields[rate]} tiles/s ·"),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[more]}"),
             console=console,
             disable=not (shown and console.is_terminal),
         )
-        self._task = self._progress.add_task("scan", total=None, failed=0, crystals=0, rate="–")
+        self._all = self._progress.add_task("scan", total=sum(wells.values()), more="tiles")
+        self._tasks: dict[str, TaskID] = {}
 
-    def of(self, total: int) -> None:
-        """Tell how many tiles there are, which the line cannot know before they are listed."""
-        self._progress.update(self._task, total=total)
+    @property
+    def done(self) -> Count:
+        """What is done so far."""
+        return self._done
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -44,10 +67,52 @@ class ScanProgress:
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
+        self._log()
 
-    def show(self, done: int, failed: int, crystals: int, seconds: float) -> None:
-        """Bring the line up to date."""
-        rate = f"{done / seconds:.2f}" if seconds > 0 else "–"
-        self._progress.update(
-            self._task, completed=done, failed=failed, crystals=crystals, rate=rate
+    def add(self, group: Group) -> None:
+        """Count a group of tiles that is done."""
+        self._done += group.count
+        self._progress.update(self._all, completed=self._done.tiles, more=self._pace())
+        for well, count in group.wells.items():
+            self._of_well[well] = self._of_well.get(well, Count()) + count
+            self._show_well(well)
+        if monotonic() - self._logged >= _LOG_S:
+            self._log()
+
+    def _show_well(self, well: str) -> None:
+        count, total = self._of_well[well], self._wells.get(well, 0)
+        if well not in self._tasks and len(self._tasks) < _WELLS_SHOWN:
+            self._tasks[well] = self._progress.add_task(f"  {well}", total=total, more="")
+        if well in self._tasks:
+            told = f"{count.failed} failed · {count.crystals} crystals"
+            self._progress.update(self._tasks[well], completed=count.tiles, more=told)
+            if count.tiles >= total:
+                self._progress.remove_task(self._tasks.pop(well))
+
+    def _pace(self) -> str:
+        seconds = max(monotonic() - self._began, 1e-9)
+        done = self._done
+        rate = done.tiles / seconds
+        left = (sum(self._wells.values()) - done.tiles) / rate if rate else 0.0
+        hours, minutes = divmod(round(left / 60), 60)
+        return (
+            f"tiles · {done.failed} failed · {done.crystals} crystals · {rate:.2f} tiles/s · "
+            f"{done.crystals / seconds:.0f} crystals/s · {hours} h {minutes:02d} min left"
+        )
+
+    def _log(self) -> None:
+        self._logged = monotonic()
+        total = sum(self._wells.values())
+        wells = [
+            f"{well} {count.tiles}/{self._wells.get(well, 0)}"
+            for well, count in self._of_well.items()
+            if count.tiles < self._wells.get(well, 0)
+        ]
+        logger.info(
+            "scan %s: %d/%d %s; wells at work: %s",
+            self._scan_id,
+            self._done.tiles,
+            total,
+            self._pace(),
+            ", ".join(wells[:_WELLS_SHOWN]) or "none",
         )

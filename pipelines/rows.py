@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from mcn.analyzer import Segmented
 from mcn.catalog.schema import TILES, crystals_schema
-from mcn.classify.crops import CROP_SIZE
+from mcn.crystal import CROP_SIZE
 from mcn.micrograph import Micrograph
 from mcn.morphology import Measures
 

@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-import re
+import logging
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from itertools import chain
-from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from mcn.analyzer import Classifier, Segmenter
-from mcn.catalog.schema import FAILED
+from mcn.catalog.journal import Journal, LostScanError, folder_of, strike
+from mcn.catalog.recovery import finish, recover
 from mcn.catalog.store import Catalog
-from mcn.errors import McnError
+from mcn.inventory import is_inventory, read_inventory
 from mcn.manifest import read_manifest
 from mcn.micrograph import Limits
 from mcn.source import DEFAULT_PATTERN, SourceError, find_tiles
-from mcn.taxonomy import SHAPES
 from pipelines.cluster import cores_and_gpus, quiet_data, ray_cluster
 from pipelines.commit import Committer
-from pipelines.plan import Plan
+from pipelines.flow import How, ScanError, flow, groups_of, pools_of
+from pipelines.group import Count, Group
+from pipelines.ledger import start_ledger
+from pipelines.metrics import ScanMetrics, serve_metrics
+from pipelines.models import Models
+from pipelines.plan import Plan, Shard, make_plan
+from pipelines.pools import STAGES, Overrides, read_overrides
 from pipelines.progress import ScanProgress
-from pipelines.stages import ClassifyTiles, Pool, ReadTiles, SegmentTiles, Stamp
+from pipelines.watch import drained_on_interrupt, watched
 
-if TYPE_CHECKING:
-    from ray.data import Dataset
-
-
-class ScanError(McnError):
-    """A scan that stopped; the message says why. What it committed stays."""
+logger = logging.getLogger("pipelines.scan")
 
 
 @dataclass(frozen=True)
@@ -48,15 +44,24 @@ class ScanSettings:
     pattern : str
         Where well and depth stand in a tile's path; see `mcn.source.find_tiles`.
     manifest : str, optional
-        List of the tiles, instead of the pattern; see `mcn.manifest.read_manifest`.
+        List of the tiles, instead of the pattern; see `mcn.manifest.read_manifest`. An S3
+        Inventory's `manifest.json` goes with the pattern; see `mcn.inventory`.
     segmenter, classifier : str
         Names or paths of the models.
+    shard : str
+        Which of several jobs side by side this is, `I/N`.
     retry_failed : bool
         Scan tiles again that failed before.
     depth_bin_m : float, optional
         Width of the depth bins of a catalogue that is made now, in metres.
     commit_tiles, commit_seconds : int, float
         Commit after so many tiles, or so many seconds, whichever is first.
+    config : str, optional
+        File with the workers of each stage; see `pipelines.pools.read_overrides`.
+    stages : tuple of str
+        Settings of stages over those of the file, `STAGE.SETTING=VALUE`.
+    metrics_port : int, optional
+        Port of this machine to tell figures on while the scan runs.
     limits : Limits
         What a tile may be at most.
     progress : bool
@@ -69,44 +74,17 @@ class ScanSettings:
     manifest: str | None = None
     segmenter: str = "compact"
     classifier: str = "nsr"
+    shard: str = "1/1"
     retry_failed: bool = False
     depth_bin_m: float | None = None
     commit_tiles: int = 512
     commit_seconds: float = 30.0
+    config: str | None = None
+    stages: tuple[str, ...] = ()
+    metrics_port: int | None = None
     limits: Limits = field(default_factory=Limits)
     progress: bool = True
     verbose: bool = False
-
-
-@dataclass(frozen=True)
-class Models:
-    """The two models of a scan: names and shapes, known at once, and how a worker loads them."""
-
-    segmenter: str
-    classifier: str
-    load_segmenter: Callable[[], Segmenter]
-    load_classifier: Callable[[], Classifier]
-    shapes: tuple[str, ...] = SHAPES
-
-    @classmethod
-    def named(cls, segmenter: str, classifier: str) -> Models:
-        """Models by name or path, as `mcn.segment` and `mcn.classify` know them."""
-        from mcn.classify import load_classifier
-        from mcn.segment import load_segmenter, segmenter_name
-
-        # Workers have working folders of their own.
-        segmenter, classifier = (
-            str(Path(model).resolve()) if Path(model).is_file() else model
-            for model in (segmenter, classifier)
-        )
-        namer = load_classifier(classifier)
-        return cls(
-            segmenter_name(segmenter),
-            namer.name,
-            partial(load_segmenter, segmenter),
-            partial(load_classifier, classifier),
-            namer.taxonomy.shapes,
-        )
 
 
 @dataclass(frozen=True)
@@ -117,6 +95,8 @@ class ScanSummary:
     ----------
     tiles_ok, tiles_failed, tiles_skipped : int
         Tiles scanned, tiles written as failed, tiles the catalogue had already.
+    tiles_left : int
+        Tiles that were not begun, because the scan was told to stop.
     crystals : int
         Crystals of the tiles scanned.
     seconds, tiles_per_second : float
@@ -135,6 +115,7 @@ class ScanSummary:
     crystals: int
     seconds: float
     tiles_per_second: float
+    tiles_left: int = 0
     first_error: str | None = None
 
 
@@ -167,33 +148,33 @@ def run_scan(
     """
     started = perf_counter()
     models = models or Models.named(settings.segmenter, settings.classifier)
-    listed = _list(tiles, settings)
+    overrides = read_overrides(settings.config, settings.stages)
+    shard = Shard.read(settings.shard)
+    listed = list_tiles(tiles, settings)
     store = Catalog.open_or_create(catalog, settings.depth_bin_m, models.shapes)
-    scanned = store.scanned(models.segmenter, models.classifier)
-    plan = Plan(listed, scanned, settings.retry_failed)
     scan_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-    stamp = Stamp(models.segmenter, models.classifier, scan_id, store.depth_bin_m)
-    committer = Committer(store, settings.commit_tiles, settings.commit_seconds)
-    tally = _Tally()
+    run = _Run(store, models, settings, overrides, scan_id)
+    with Journal(store, scan_id) as journal:
+        version = store.tiles().version()
+        if dead := recover(store, scan_id):
+            logger.info("scan %s: finished after %s", scan_id, ", ".join(dead))
+        try:
+            plan, done = run.plan_and_scan(listed, shard, journal)
+        except LostScanError:
+            raise
+        except Exception:
+            # What this cannot clean up now, the next scan does.
+            with suppress(Exception):
+                finish(store, journal.entry)
+            raise
 
-    to_scan = iter(plan)
-    first = next(to_scan, None)
-    if first is not None:
-        with ExitStack() as stack:
-            progress = stack.enter_context(ScanProgress(settings.progress))
-            stack.enter_context(ray_cluster(settings.verbose))
-            stack.enter_context(quiet_data(settings.verbose))
-            dataset = _dataset(chain([first], to_scan), models, stamp, settings.limits)
-            progress.of(plan.to_scan)
-            begun = perf_counter()
-            try:
-                for rows in _stream(dataset):
-                    committer.add(rows)
-                    tally.add(rows)
-                    progress.show(tally.done, tally.failed, tally.crystals, perf_counter() - begun)
-            finally:
-                # Also on Ctrl-C and when a worker brings the scan down: it is done work.
-                committer.flush()
+        recover(store, scan_id)
+        # Another scan's rows may be of the same tiles.
+        alone = not plan.again and store.tiles().version() == version + done.commits
+        if plan.to_scan:
+            finish(store, journal.entry, alone=alone)
+        else:
+            strike(store, scan_id)
 
     seconds = perf_counter() - started
     return ScanSummary(
@@ -201,108 +182,118 @@ def run_scan(
         catalog=store.uri,
         segmenter=models.segmenter,
         classifier=models.classifier,
-        tiles_ok=tally.done - tally.failed,
-        tiles_failed=tally.failed,
+        tiles_ok=done.count.ok,
+        tiles_failed=done.count.failed,
         tiles_skipped=plan.skipped,
-        crystals=tally.crystals,
+        crystals=done.count.crystals,
         seconds=round(seconds, 3),
-        tiles_per_second=round(tally.done / seconds, 3),
-        first_error=tally.first_error,
+        tiles_per_second=round(done.count.tiles / seconds, 3),
+        tiles_left=plan.to_scan - done.count.tiles,
+        first_error=done.first_error,
     )
 
 
-def _list(tiles: str, settings: ScanSettings) -> Iterator[pa.RecordBatch]:
+@dataclass(frozen=True)
+class Done:
+    """What a scan did: its tiles, its commits, and why the first failed tile failed."""
+
+    count: Count = field(default_factory=Count)
+    commits: int = 0
+    first_error: str | None = None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One scan, from its plan to its end."""
+
+    store: Catalog
+    models: Models
+    settings: ScanSettings
+    overrides: Overrides
+    scan_id: str
+
+    def plan_and_scan(
+        self, listed: Iterator[pa.RecordBatch], shard: Shard, journal: Journal
+    ) -> tuple[Plan, Done]:
+        """The plan, and what was done of it."""
+        plan = make_plan(
+            listed,
+            self.store,
+            (self.models.segmenter, self.models.classifier),
+            folder_of(self.store, self.scan_id),
+            shard=shard,
+            retry_failed=self.settings.retry_failed,
+        )
+        logger.info(
+            "scan %s: %d tiles of %d wells to scan, %d of them again; %d skipped",
+            self.scan_id,
+            plan.to_scan,
+            len(plan.wells),
+            plan.again,
+            plan.skipped,
+        )
+        if not plan.to_scan:
+            return plan, Done()
+        with ExitStack() as stack:
+            progress = stack.enter_context(
+                ScanProgress(self.scan_id, plan.wells, self.settings.progress)
+            )
+            stack.enter_context(ray_cluster(self.settings.verbose))
+            stack.enter_context(quiet_data(self.settings.verbose))
+            return plan, self._scan(plan, journal, progress)
+
+    def _scan(self, plan: Plan, journal: Journal, progress: ScanProgress) -> Done:
+        pools = pools_of(*cores_and_gpus(), plan.to_scan, self.overrides)
+        metrics = ScanMetrics(self.scan_id, {stage: pools[stage].most for stage in STAGES})
+        ledger = start_ledger()
+        first_error: str | None = None
+        commits = 0
+
+        def committed(groups: Sequence[Group], took: float) -> None:
+            nonlocal commits
+            commits += 1
+            metrics.commit_took(took)
+            for group in groups:
+                metrics.committed(group)
+
+        with ExitStack() as stack:
+            if self.settings.metrics_port is not None:
+                server = serve_metrics(metrics, self.settings.metrics_port)
+                stack.callback(server.server_close)
+                stack.callback(server.shutdown)
+            stack.enter_context(watched(ledger, metrics, pools["segment"].gpus > 0))
+            stopping = stack.enter_context(drained_on_interrupt(ledger, self.scan_id))
+            committer = stack.enter_context(
+                Committer(
+                    self.store,
+                    journal,
+                    self.settings.commit_tiles,
+                    self.settings.commit_seconds,
+                    committed,
+                )
+            )
+            how = How(pools, self.settings.limits)
+            dataset = flow(plan, self.store, self.models, self.scan_id, how, ledger)
+            for group in groups_of(dataset):
+                committer.add(group)
+                progress.add(group)
+                first_error = first_error or group.first_error
+        if progress.done.tiles < plan.to_scan and not stopping.is_set():
+            raise ScanError(
+                f"{plan.to_scan - progress.done.tiles} of {plan.to_scan} tiles did not come "
+                "through; run the scan again to scan them"
+            )
+        return Done(progress.done, commits, first_error)
+
+
+def list_tiles(tiles: str, settings: ScanSettings) -> Iterator[pa.RecordBatch]:
     """The source's tiles; its first ones are found now, so that a bad source stops here."""
     if tiles.startswith("memory://"):
         raise SourceError(f"{tiles}: other processes cannot see it; use a local folder or s3://")
     if settings.manifest is None:
         listed = find_tiles(tiles, settings.pattern)
+    elif is_inventory(settings.manifest):
+        listed = read_inventory(settings.manifest, tiles, settings.pattern)
     else:
         listed = read_manifest(settings.manifest, tiles)
     return chain([next(listed)], listed)
-
-
-def _dataset(to_scan: Iterable[pa.Table], models: Models, stamp: Stamp, limits: Limits) -> Dataset:
-    """The stages of a scan, one after the other; nothing runs before it is iterated."""
-    import ray
-    import ray.data
-
-    from pipelines.listed import ListedTiles
-
-    cores, gpus = cores_and_gpus()
-    read, segment = ReadTiles.pool(cores, gpus), SegmentTiles.pool(cores, gpus)
-    classify = ClassifyTiles.pool(cores, gpus)
-    # The list lies in Ray's object store, which spills to disk, and not in this process.
-    batches = [(ray.put(batch), batch.num_rows) for batch in to_scan]
-    # Small pieces keep every worker busy to the end of a small scan, large ones are cheaper.
-    share = sum(rows for _, rows in batches) // (4 * segment.workers)
-    piece = min(max(segment.batch_size, share), read.batch_size)
-    tiles = ListedTiles(batches, ReadTiles(limits), piece)
-    dataset: Dataset = (
-        ray.data.read_datasource(
-            tiles,
-            override_num_blocks=len(tiles),
-            num_cpus=read.num_cpus,
-            concurrency=min(read.workers, len(tiles)),
-        )
-        .map_batches(
-            SegmentTiles,
-            fn_constructor_args=(models.load_segmenter, segment.threads, stamp),
-            **_actors(segment, len(tiles)),
-        )
-        .map_batches(
-            ClassifyTiles,
-            fn_constructor_args=(models.load_classifier, classify.threads, stamp),
-            **_actors(classify, len(tiles)),
-        )
-    )
-    return dataset
-
-
-def _actors(pool: Pool, most: int) -> dict[str, Any]:
-    from ray.data import ActorPoolStrategy
-
-    return {
-        "batch_format": "pyarrow",
-        "batch_size": pool.batch_size,
-        "compute": ActorPoolStrategy(size=min(pool.workers, most)),
-        "num_cpus": pool.num_cpus,
-        "num_gpus": pool.num_gpus,
-    }
-
-
-def _stream(dataset: Dataset) -> Iterator[pa.Table]:
-    """Classified rows as they come; a stop of Ray's as one line."""
-    import ray.exceptions
-
-    try:
-        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-    except ray.exceptions.RayError as error:
-        raise ScanError(
-            f"the scan stopped ({_innermost(error)}); what is committed stays, "
-            "run it again to go on"
-        ) from error
-
-
-def _innermost(error: Exception) -> str:
-    """The words of the error in a worker that ended a scan, out of Ray's report of it."""
-    lines = str(error).splitlines()
-    starts = [i for i, line in enumerate(lines) if re.match(r"[A-Za-z_][\w.]*: ", line)]
-    words = lines[starts[-1] :] if starts else lines
-    return " ".join(" ".join(words).split())[:300]
-
-
-@dataclass
-class _Tally:
-    done: int = 0
-    failed: int = 0
-    crystals: int = 0
-    first_error: str | None = None
-
-    def add(self, rows: pa.Table) -> None:
-        failures = rows["error"].filter(pc.equal(rows["status"], FAILED))
-        self.done += rows.num_rows
-        self.failed += len(failures)
-        self.crystals += pc.sum(rows["n_crystals"]).as_py() or 0
-        if self.first_error is None and len(failures):
-            self.first_error = failures[0].as_py()

@@ -1,20 +1,22 @@
-"""The stages of a scan: read, segment, classify. Each says beside its work what it needs.
+"""The stages of a scan: read, segment, classify, write. Each says beside its work what it needs.
 
-A stage takes a batch of tiles and gives a row for each, whatever happens: work that fails on a
-batch is tried again tile by tile, and a tile that fails alone keeps its row with the reason.
+A stage takes a batch of tiles and gives a row for each, whatever happens (`pipelines.guard`).
 """
 
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from itertools import islice
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mcn.analyzer import (
     Classifier,
@@ -23,48 +25,28 @@ from mcn.analyzer import (
     classify_segmented,
     segment_micrographs,
 )
-from mcn.catalog.schema import FAILED, OK, Tile, crystal_table, tile_table
+from mcn.catalog.schema import FAILED, OK, TILES, Tile, crystal_table, tile_table
+from mcn.catalog.store import Catalog
 from mcn.crystal import Crystal
 from mcn.errors import McnError
 from mcn.micrograph import Limits, Micrograph, MicrographError, decode_micrograph, note_text
-from mcn.source import filesystem_of, one_line
+from mcn.objects import StorageError, fetch
 from pipelines import rows
+from pipelines.group import Group
+from pipelines.guard import Failure, Guard
+from pipelines.plan import Piece
+from pipelines.pools import Pool
 
-_SIDECAR_BYTES = 2**20
+_SIDECAR_BYTES: Final = 2**20
+
+_GROUP_BYTES: Final = 4 * 2**20
+_UNKNOWN_BYTES: Final = 2**20
+"""What a tile of unknown size is taken for."""
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-
-@dataclass(frozen=True)
-class Pool:
-    """What a stage asks of the cluster.
-
-    Parameters
-    ----------
-    workers : int
-        Actors of a stage with a model; at most so many tasks at once of one without.
-    num_cpus, num_gpus : float
-        Share of a core and a GPU for each worker. The shares leave every stage some of the
-        cores, however few there are, so that none waits for another.
-    batch_size : int
-        Tiles a call.
-    threads : int
-        Threads of the model's library in each worker.
-    """
-
-    workers: int
-    num_cpus: float
-    num_gpus: float
-    batch_size: int
-    threads: int = 1
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a tile came to nothing, on one line."""
-
-    reason: str
+Fetched = tuple[bytes, str | None]
 
 
 @dataclass(frozen=True)
@@ -82,50 +64,89 @@ class ModelError(McnError):
 
 
 class ReadTiles:
-    """Fetches and decodes tiles: `mcn.source.LISTED` in, `READ` out, a tile at a time."""
+    """Fetches and decodes tiles: a `Piece` of a plan in, `READ` out."""
 
-    FETCHES = 8
-    """Objects of a batch fetched at once: object stores answer slowly, but many."""
+    GROUP: Final = 8
+    """Most tiles in a table: small ones go together, which spares handing them on one by one."""
 
-    def __init__(self, limits: Limits) -> None:
+    AHEAD: Final = 2
+    """Groups fetched before they are needed: object stores answer slowly, but many."""
+
+    def __init__(self, limits: Limits, guard: Guard | None = None) -> None:
         self._limits = limits
+        self._guard = guard or Guard("read")
 
     @staticmethod
     def pool(cores: float, gpus: float) -> Pool:
-        """Few cores, since a tile is read in a fraction of the time it takes a model.
+        """Few cores, since a tile is read in a fraction of the time it takes a model."""
+        del gpus
+        return Pool(least=1, most=max(2, int(cores)), cpus=0.1, gpus=0, batch=1024, seconds=120)
 
-        A batch is also what later stages are handed at once, so it is not long in seconds.
+    def __call__(self, pieces: pa.Table) -> Iterator[pa.Table]:
+        """Read pieces of a plan."""
+        for piece in Piece.all_in(pieces):
+            yield from self.read(piece.read())
+
+    def read(self, tiles: pa.Table) -> Iterator[pa.Table]:
+        """Read tiles of schema `PLANNED` into small tables, so that memory is bounded by bytes.
+
+        The tables depend on the tiles alone: a worker that takes over from a lost one gives
+        the same again.
         """
-        size = 64 if gpus >= 1 else 16
-        return Pool(workers=max(2, int(cores)), num_cpus=0.1, num_gpus=0, batch_size=size)
+        with ThreadPoolExecutor(self.GROUP) as threads:
+            groups = _groups(tiles, self.GROUP)
+            ahead = deque(self._fetch_all(threads, group) for group in islice(groups, self.AHEAD))
+            while ahead:
+                group, fetches = ahead.popleft()
+                if self._guard.draining:
+                    return
+                for following in islice(groups, 1):
+                    ahead.append(self._fetch_all(threads, following))
+                yield self._read(group, fetches)
 
-    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        """Read a batch; yields tables of one tile, so that memory is bounded by bytes."""
-        with ThreadPoolExecutor(self.FETCHES) as threads:
-            fetches = [(tile, threads.submit(self._fetch, tile)) for tile in batch.to_pylist()]
-            for i, fetch in enumerate(fetches):
-                started = perf_counter()
-                micrographs, errors = _apart(settle("reading", self._decode, [fetch]))
-                yield pa.table(
-                    {
-                        **_columns(batch.slice(i, 1), rows.ORIGIN),
-                        **rows.pack_micrographs(micrographs),
-                        "seconds": pa.array([perf_counter() - started]),
-                        "error": pa.array(errors, pa.string()),
-                    }
-                ).select(rows.READ.names)
+    def _fetch_all(
+        self, threads: ThreadPoolExecutor, group: pa.Table
+    ) -> tuple[pa.Table, list[tuple[dict[str, Any], Future[Fetched]]]]:
+        tiles = group.to_pylist()
+        return group, [(tile, threads.submit(self._fetch, tile)) for tile in tiles]
 
-    def _fetch(self, tile: dict[str, Any]) -> tuple[bytes, str | None]:
-        data = _bytes_of(tile["uri"], tile["bytes"], self._limits.max_bytes)
-        if tile["sidecar"] is None:
-            return data, None
-        return data, note_text(_bytes_of(tile["sidecar"], None, _SIDECAR_BYTES))
+    def _read(
+        self, group: pa.Table, fetches: list[tuple[dict[str, Any], Future[Fetched]]]
+    ) -> pa.Table:
+        started = perf_counter()
+        outcomes = self._guard.settle(
+            group["tile_id"].to_pylist(), fetches, self._decode, lambda fetch: _size(fetch[1])
+        )
+        micrographs, errors = _apart(outcomes)
+        each = (perf_counter() - started) / len(fetches)
+        return pa.table(
+            {
+                **_columns(group, rows.ORIGIN),
+                **rows.pack_micrographs(micrographs),
+                "seconds": pa.repeat(each, len(fetches)),
+                "error": pa.array(errors, pa.string()),
+            }
+        ).select(rows.READ.names)
+
+    def _fetch(self, tile: dict[str, Any]) -> Fetched:
+        try:
+            data = fetch(tile["uri"], tile["bytes"], self._limits.max_bytes)
+            if tile["sidecar"] is None:
+                return data, None
+            return data, note_text(fetch(tile["sidecar"], None, _SIDECAR_BYTES))
+        except FileNotFoundError as error:
+            raise MicrographError(
+                f"{tile['uri']}: there is no such object any more; list again"
+            ) from error
+        except StorageError as error:
+            raise MicrographError(str(error)) from error
 
     def _decode(
-        self, fetches: Sequence[tuple[dict[str, Any], Future[tuple[bytes, str | None]]]]
+        self, fetches: Sequence[tuple[dict[str, Any], Future[Fetched]]], shrink: int
     ) -> Iterator[Micrograph]:
-        for tile, fetch in fetches:
-            data, sidecar = fetch.result()
+        del shrink
+        for tile, fetching in fetches:
+            data, sidecar = fetching.result()
             yield decode_micrograph(
                 data,
                 tile["uri"],
@@ -138,26 +159,33 @@ class ReadTiles:
 class SegmentTiles:
     """Finds crystals: `READ` in, `SEGMENTED` out."""
 
-    def __init__(self, load: Callable[[], Segmenter], threads: int, stamp: Stamp) -> None:
+    def __init__(
+        self,
+        load: Callable[[], Segmenter],
+        threads: int,
+        stamp: Stamp,
+        guard: Guard | None = None,
+    ) -> None:
         self._segmenter = load()
         _check_name(self._segmenter.name, stamp.segmenter)
         _limit_threads(threads)
+        self._guard = guard or Guard("segment")
 
     @staticmethod
     def pool(cores: float, gpus: float) -> Pool:
         """Most of each GPU, else most of each core: this is where the time goes."""
         if gpus >= 1:
-            return Pool(int(gpus), num_cpus=0.5, num_gpus=0.75, batch_size=16)
+            return Pool(least=int(gpus), most=int(gpus), cpus=0.5, gpus=0.75, batch=16, seconds=600)
         # A thread an actor does more than an actor with many threads: nothing is shared.
-        return Pool(max(1, int(cores)), num_cpus=0.7, num_gpus=0, batch_size=4)
+        workers = max(1, int(cores))
+        return Pool(least=workers, most=workers, cpus=0.6, gpus=0, batch=4, seconds=600)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Segment a batch."""
+        """Segment a batch; nothing of it when the scan is to stop, for it would take long."""
+        if self._guard.draining:
+            return rows.SEGMENTED.empty_table()
         outcomes, seconds, errors = _work(
-            "segmentation",
-            partial(segment_micrographs, self._segmenter),
-            rows.unpack_micrographs(batch),
-            batch,
+            self._guard, self._segment, rows.unpack_micrographs(batch), batch
         )
         return pa.table(
             {
@@ -168,32 +196,38 @@ class SegmentTiles:
             }
         ).select(rows.SEGMENTED.names)
 
+    def _segment(self, micrographs: Sequence[Micrograph], shrink: int) -> list[Segmented]:
+        return segment_micrographs(_shrunk(self._segmenter, shrink), micrographs)
+
 
 class ClassifyTiles:
     """Names shapes and writes the catalogue's rows: `SEGMENTED` in, `classified` out."""
 
-    def __init__(self, load: Callable[[], Classifier], threads: int, stamp: Stamp) -> None:
+    def __init__(
+        self,
+        load: Callable[[], Classifier],
+        threads: int,
+        stamp: Stamp,
+        guard: Guard | None = None,
+    ) -> None:
         self._classifier = load()
         _check_name(self._classifier.name, stamp.classifier)
         _limit_threads(threads)
         self._stamp = stamp
+        self._guard = guard or Guard("classify")
 
     @staticmethod
     def pool(cores: float, gpus: float) -> Pool:
         """The rest of each GPU, else little of few cores: crops are small."""
         if gpus >= 1:
-            return Pool(int(gpus), num_cpus=0.2, num_gpus=0.25, batch_size=32)
-        return Pool(max(1, int(cores) // 8), num_cpus=0.2, num_gpus=0, batch_size=8)
+            return Pool(least=int(gpus), most=int(gpus), cpus=0.2, gpus=0.25, batch=32, seconds=120)
+        workers = max(1, int(cores) // 8)
+        return Pool(least=workers, most=workers, cpus=0.2, gpus=0, batch=8, seconds=120)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Classify a batch."""
         segmented = rows.unpack_segmented(batch)
-        outcomes, seconds, errors = _work(
-            "classification",
-            partial(classify_segmented, self._classifier),
-            segmented,
-            batch,
-        )
+        outcomes, seconds, errors = _work(self._guard, self._classify, segmented, batch)
         found: list[tuple[Tile, Sequence[Crystal]]] = [
             (self._tile(row, picture, crystals), crystals or ())
             for row, picture, crystals in zip(
@@ -213,6 +247,10 @@ class ClassifyTiles:
         lists = rows.in_lists(as_structs, [len(its) for _, its in found])
         return tile_table([tile for tile, _ in found]).append_column("crystals", lists)
 
+    def _classify(self, segmented: Sequence[Segmented], shrink: int) -> list[list[Crystal]]:
+        del shrink
+        return classify_segmented(self._classifier, segmented)
+
     def _tile(
         self, row: dict[str, Any], picture: Segmented | None, crystals: list[Crystal] | None
     ) -> Tile:
@@ -231,37 +269,76 @@ class ClassifyTiles:
         )
 
 
-def settle(stage: str, work: Callable[[Sequence[T]], Any], items: Sequence[T]) -> list[Any]:
-    """Do work on items together, or where that fails one by one.
+class WriteTiles:
+    """Writes data files that a commit can name: `classified` in, a row with a `Group` out."""
 
-    Returns
-    -------
-    list
-        For each item what `work` gave, or a `Failure`.
-    """
-    try:
-        outcomes = list(work(items))
-        if len(outcomes) != len(items):
-            raise ValueError(f"{len(outcomes)} results for {len(items)} tiles")
-        return outcomes
-    except Exception as error:
-        if len(items) == 1:
-            return [Failure(_reason(stage, error))]
-        return [outcome for item in items for outcome in settle(stage, work, [item])]
+    def __init__(self, catalog: Catalog, scan_id: str) -> None:
+        self._catalog = catalog
+        self._scan_id = scan_id
+
+    @staticmethod
+    def pool(cores: float, gpus: float) -> Pool:
+        """Hardly any core; many tiles a file, since every file is an object and a line of log."""
+        del cores, gpus
+        return Pool(least=1, most=2, cpus=0.1, gpus=0, batch=256, seconds=120)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Write a batch."""
+        crystals = pa.Table.from_struct_array(batch["crystals"].combine_chunks().flatten())
+        tiles = batch.select(TILES.names)
+        parts, _ = self._catalog.write(crystals, tiles, self._scan_id)
+        return Group.of(parts, tiles, crystals).as_table()
+
+
+def _groups(batch: pa.Table, most: int) -> Iterator[pa.Table]:
+    """Consecutive tiles of a few MiB together, by what the list says of their size."""
+    sizes = pc.fill_null(batch["bytes"], _UNKNOWN_BYTES).to_numpy()
+    start, total = 0, 0
+    for i, size in enumerate(sizes.tolist()):
+        if i > start and (i - start >= most or total + size > _GROUP_BYTES):
+            yield batch.slice(start, i - start)
+            start, total = i, 0
+        total += size
+    if start < len(sizes):
+        yield batch.slice(start)
+
+
+def _size(fetching: Future[Fetched]) -> int:
+    if not fetching.done() or fetching.exception():
+        return 0
+    return len(fetching.result()[0])
+
+
+def _shrunk(segmenter: Segmenter, times: int) -> Segmenter:
+    """A segmenter that needs less memory, as far as it can."""
+    for _ in range(times):
+        smaller = getattr(segmenter, "in_smaller_windows", lambda: None)()
+        if smaller is None:
+            break
+        segmenter = smaller
+    return segmenter
 
 
 def _work(
-    stage: str, work: Callable[[Sequence[T]], list[R]], items: Sequence[T | None], batch: pa.Table
+    guard: Guard,
+    work: Callable[[Sequence[T], int], list[R]],
+    items: Sequence[T | None],
+    batch: pa.Table,
 ) -> tuple[list[R | None], pa.Array, pa.Array]:
     """Results of a batch with the time and the errors so far; failed tiles are passed over."""
     started = perf_counter()
-    there = [item for item in items if item is not None]
-    outcomes = iter(settle(stage, work, there) if there else ())
+    names = batch["tile_id"].to_pylist()
+    there = [(name, item) for name, item in zip(names, items, strict=True) if item is not None]
+    outcomes = iter(guard.settle([name for name, _ in there], [item for _, item in there], work))
     results, failures = _apart([None if item is None else next(outcomes) for item in items])
     each = (perf_counter() - started) / max(1, len(there))
-    before = batch.select(["seconds", "error"]).to_pylist()
-    seconds = [row["seconds"] + each * (row["error"] is None) for row in before]
-    errors = [row["error"] or failure for row, failure in zip(before, failures, strict=True)]
+    before = batch.select(["seconds", "error"])
+    failed = np.array([error is not None for error in before["error"].to_pylist()])
+    seconds = before["seconds"].to_numpy() + each * ~failed
+    errors = [
+        error or failure
+        for error, failure in zip(before["error"].to_pylist(), failures, strict=True)
+    ]
     return results, pa.array(seconds, pa.float64()), pa.array(errors, pa.string())
 
 
@@ -273,25 +350,6 @@ def _apart(outcomes: Sequence[Any]) -> tuple[list[Any], list[str | None]]:
     results = [None if isinstance(outcome, Failure) else outcome for outcome in outcomes]
     errors = [outcome.reason if isinstance(outcome, Failure) else None for outcome in outcomes]
     return results, errors
-
-
-def _reason(stage: str, error: Exception) -> str:
-    if isinstance(error, McnError):
-        return one_line(error)
-    return f"{stage} failed: {type(error).__name__}: {one_line(error)}"
-
-
-def _bytes_of(uri: str, size: int | None, most: int) -> bytes:
-    fs, path = filesystem_of(uri)
-    try:
-        if size is None:
-            size = fs.size(path)
-        if size > most:
-            raise MicrographError(f"{uri}: it has {size} bytes, and a tile may have {most}")
-        # Naming both ends spares object stores a request for the size, but none may be empty.
-        return fs.cat_file(path, start=0, end=size) if size else b""
-    except FileNotFoundError as error:
-        raise MicrographError(f"{uri}: there is no such object any more; list again") from error
 
 
 def _check_name(loaded: str, expected: str) -> None:

@@ -23,7 +23,8 @@ from mcn.catalog.query import Selection, pieces_of
 from mcn.catalog.storage import CatalogError
 from mcn.errors import McnError
 from mcn.mask import decode_rle
-from mcn.source import etag_of, filesystem_of
+from mcn.objects import filesystem_of
+from mcn.source import etag_of
 
 if TYPE_CHECKING:
     from mcn.catalog.store import Catalog, Snapshot

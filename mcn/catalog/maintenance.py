@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mcn.catalog import journal
 from mcn.catalog.dataset import files
+from mcn.catalog.parts import PARTITIONS, in_folder, label_of
 from mcn.catalog.query import question
+from mcn.catalog.recovery import unnamed_files
 from mcn.catalog.schema import TILES, depth_bin
-from mcn.catalog.storage import data_files, explained
-from mcn.catalog.store import FORMAT, WRITER, Catalog
+from mcn.catalog.storage import CatalogError, data_files, explained, persistently
+from mcn.catalog.store import COMMIT, FORMAT, WRITER, Catalog, undisturbed
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
+
+_COMMIT_HOURS: Final = 24
+"""Longer than any commit takes."""
 
 _COUNTS = """
     SELECT
@@ -70,6 +77,9 @@ class Report:
         Data files opened, and rows counted in them.
     orphan_crystals : int
         Crystals without a tile row: left by a commit that was cut short, and never seen.
+    orphan_files : list of str
+        Data files that no commit ever named, left by a process that was lost; those of scans
+        that run are not among them. The next scan, or `vacuum`, deletes them.
     problems : list of str
         One line a fault: unreadable files, counts that differ, tiles twice or incomplete.
     """
@@ -77,6 +87,7 @@ class Report:
     files: int
     rows: int
     orphan_crystals: int
+    orphan_files: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -120,8 +131,8 @@ def verify(catalog: Catalog) -> Report:
     """Open every data file with two independent Parquet readers, and check the guarantees.
 
     Each file of the log is read by pyarrow and by fastparquet; its rows, depths and columns
-    must be those of the log and the schema. Then every tile must be there once, with as many
-    crystals as its row says.
+    must be those of the log and the schema, and its folder that of its partition. Then every
+    tile must be there once, with as many crystals as its row says.
     """
     now = catalog.snapshot()
     problems: list[str] = []
@@ -151,11 +162,16 @@ def verify(catalog: Catalog) -> Report:
             ):
                 if number := count(text):
                     problems.append(f"{number} {fault}")
-    return Report(sum(one.num_rows for one in found.values()), rows, orphans, problems)
+    running = {entry.scan_id for entry, _ in journal.entries(catalog)}
+    lost = [path for path in unnamed_files(catalog) if label_of(path) not in running]
+    return Report(sum(one.num_rows for one in found.values()), rows, orphans, lost, problems)
 
 
 def compact(catalog: Catalog, target_bytes: int = 128 * 2**20) -> dict[str, int]:
-    """Rewrite small data files as fewer large ones; readers and writers may go on.
+    """Rewrite small data files as fewer large ones in order of depth; others may go on.
+
+    Only partitions of several small files are rewritten, a well at a time, so that doing it
+    again changes nothing.
 
     Returns
     -------
@@ -164,19 +180,50 @@ def compact(catalog: Catalog, target_bytes: int = 128 * 2**20) -> dict[str, int]
         files stay for readers of older snapshots until `vacuum`.
     """
     before, after = [], []
-    for name in ("tiles", "crystals"):
-        table: DeltaTable = getattr(catalog, name)()
-        before.append(files(table))
+    for name in PARTITIONS:
+        found = files(getattr(catalog, name)())
+        before.append(found)
+        for partitions in _crumbled(found, target_bytes):
+            with explained(catalog.uri):
+                undisturbed(partial(_rewrite, catalog, name, partitions, target_bytes))
         with explained(catalog.uri):
-            table.optimize.compact(target_size=target_bytes, writer_properties=WRITER)
-            table.create_checkpoint()
-        after.append(files(table))
+            persistently(getattr(catalog, name)().create_checkpoint)
+        after.append(files(getattr(catalog, name)()))
     return {
         "files_before": sum(one.num_rows for one in before),
         "files_after": sum(one.num_rows for one in after),
         "bytes_before": sum(sum(one["size_bytes"].to_pylist()) for one in before),
         "bytes_after": sum(sum(one["size_bytes"].to_pylist()) for one in after),
     }
+
+
+def _crumbled(found: pa.Table, target_bytes: int) -> list[list[tuple[str, str, Any]]]:
+    """Filters of each well's partitions that have more files than their bytes need."""
+    columns = [name for name in found.column_names if name.startswith("partition.")]
+    sums = found.group_by(columns).aggregate([("size_bytes", "sum"), ("path", "count")])
+    bins: dict[str, list[str]] = {}
+    for row in sums.to_pylist():
+        if row["path_count"] > 1 + 2 * (row["size_bytes_sum"] // target_bytes):
+            its = bins.setdefault(row["partition.well"], [])
+            if "partition.depth_bin" in row:
+                its.append(in_folder(row["partition.depth_bin"]))
+    return [
+        [("well", "=", well), *([("depth_bin", "in", its)] if its else [])]
+        for well, its in sorted(bins.items())
+    ]
+
+
+def _rewrite(
+    catalog: Catalog, name: str, partitions: list[tuple[str, str, Any]], target_bytes: int
+) -> None:
+    table: DeltaTable = getattr(catalog, name)()
+    table.optimize.z_order(
+        ["depth_m"],
+        partition_filters=partitions,
+        target_size=target_bytes,
+        writer_properties=WRITER,
+        commit_properties=COMMIT,
+    )
 
 
 def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) -> list[str]:
@@ -186,8 +233,8 @@ def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) ->
     ----------
     catalog : Catalog
     keep_hours : int
-        Files younger than this stay. Below a scan's longest commit and a reader's longest
-        query it takes files away from under them.
+        Files younger than this stay. Below a reader's longest query it takes files away from
+        under it.
     dry_run : bool
         Only say which files would go.
 
@@ -195,21 +242,40 @@ def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) ->
     -------
     list of str
         The files, relative to the catalogue.
+
+    Raises
+    ------
+    CatalogError
+        Where a scan runs whose files are not committed yet, and less than a day is kept.
     """
+    running = [entry.scan_id for entry, _ in journal.entries(catalog)]
+    if running and keep_hours < _COMMIT_HOURS and not dry_run:
+        raise CatalogError(
+            f"{catalog.uri}: scan {running[0]} runs or was cut short, and its files may not be "
+            f"committed yet; keep {_COMMIT_HOURS} hours or more, or scan again first"
+        )
     gone = []
-    for name in ("tiles", "crystals"):
+    for name in PARTITIONS:
         with explained(catalog.uri):
-            paths = getattr(catalog, name)().vacuum(
-                retention_hours=keep_hours,
-                dry_run=dry_run,
-                enforce_retention_duration=False,
-                full=True,
+            paths = persistently(
+                partial(
+                    getattr(catalog, name)().vacuum,
+                    retention_hours=keep_hours,
+                    dry_run=dry_run,
+                    enforce_retention_duration=False,
+                    full=True,
+                )
             )
         gone += [f"{name}/{unquote(path)}" for path in paths]
     return gone
 
 
 def _partition_fault(entry: dict[str, Any], width: float) -> str | None:
+    folders = dict(part.split("=", 1) for part in unquote(entry["path"]).split("/")[:-1])
+    for name, value in folders.items():
+        told = entry[f"partition.{name}"]
+        if unquote(value) != told if isinstance(told, str) else float(value) != told:
+            return f"lies in {name}={value}, and the log says {told}"
     start = entry.get("partition.depth_bin")
     ends = depth_bin([entry["min.depth_m"], entry["max.depth_m"]], width)
     if start is None or (ends == start).all():

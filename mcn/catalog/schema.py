@@ -173,8 +173,11 @@ class Tile:
 
 
 def tile_id(uri: str) -> str:
-    """Stable name of a tile: 16 hexadecimal digits of the SHA-256 of its URI."""
-    return hashlib.sha256(uri.encode()).hexdigest()[:16]
+    """Stable name of a tile: 32 hexadecimal digits of the SHA-256 of its URI.
+
+    128 bits: the chance that two of 50 million tiles share a name is below 1e-23.
+    """
+    return hashlib.sha256(uri.encode()).hexdigest()[:32]
 
 
 def depth_bin(depth_m: ArrayLike, width: float) -> NDArray[np.float64]:

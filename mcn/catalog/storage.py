@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import pyarrow.fs as pafs
+import tenacity
 from deltalake.exceptions import DeltaError
 
 from mcn.errors import McnError
+
+T = TypeVar("T")
 
 _UNSAFE: Final = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|\\\x00-\x1f\x7f]")
 """Characters that deltalake's URL parser turns into another folder or stops at."""
@@ -85,7 +88,11 @@ def data_files(uri: str) -> tuple[pafs.FileSystem, str]:
     if not uri.startswith("s3://"):
         return pafs.LocalFileSystem(), uri
     known = _s3_settings()
-    options: dict[str, Any] = {"region": known.get("region", "us-east-1")}
+    options: dict[str, Any] = {
+        "region": known.get("region", "us-east-1"),
+        # Arrow's own strategy gives up after three tries, or sooner where many requests fail.
+        "retry_strategy": pafs.AwsDefaultS3RetryStrategy(max_attempts=8),
+    }
     if endpoint := known.get("endpoint"):
         scheme, _, host = endpoint.partition("://")
         options |= {"scheme": scheme, "endpoint_override": host.rstrip("/")}
@@ -104,6 +111,25 @@ def explained(uri: str) -> Iterator[None]:
         raise
     except (DeltaError, OSError, ValueError) as error:
         raise CatalogError(f"{uri}: {_gist(error)}") from error
+
+
+def persistently(ask: Callable[[], T]) -> T:
+    """Ask an object store through `deltalake` again when its answer breaks off.
+
+    The library itself asks again where no answer comes, and not where one ends in its middle.
+    Only for what may be done twice.
+    """
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_broke_off),
+        wait=tenacity.wait_random_exponential(multiplier=0.1, max=5.0),
+        stop=tenacity.stop_after_attempt(6),
+        reraise=True,
+    )(ask)
+
+
+def _broke_off(error: BaseException) -> bool:
+    told = f"{error} {error.__cause__ or ''}"
+    return "S3 error" in told and ("body error" in told or "response body" in told)
 
 
 _CURES: Final = {

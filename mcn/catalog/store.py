@@ -7,45 +7,39 @@ atomic and each reading a snapshot; the data files are plain Parquet.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
+import pyarrow.dataset as pads
+import tenacity
+from deltalake import CommitProperties, DeltaTable, WriterProperties
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
 
-from mcn.catalog.dataset import files
-from mcn.catalog.query import question
+from mcn.catalog.dataset import dataset, files
+from mcn.catalog.parts import PARTITIONS, STATISTICS, Part, write_parts
 from mcn.catalog.schema import OK, TILES, RowError, crystals_schema, depth_bin
-from mcn.catalog.storage import CatalogError, explained, log_options, normalise
+from mcn.catalog.storage import CatalogError, explained, log_options, normalise, persistently
 from mcn.taxonomy import SHAPES
+
+T = TypeVar("T")
 
 __all__ = ["FORMAT", "Catalog", "CatalogError", "Snapshot"]
 
 FORMAT: Final = 1
 """Version of the catalogue's layout; a catalogue of a newer one is not opened."""
 
-_PARTITIONS: Final = {"crystals": ["well", "depth_bin"], "tiles": ["well"]}
-_STATISTICS: Final = {
-    "crystals": "depth_m,equivalent_diameter_um,scanned_at",
-    "tiles": "depth_m,scanned_at",
-}
 _KEY: Final = ["tile_id", "segmenter", "classifier"]
 WRITER: Final = WriterProperties(compression="ZSTD", max_row_group_size=128 * 1024)
-_COMMIT: Final = CommitProperties(max_commit_retries=100)
-_SCANNED: Final = """
-    SELECT tile_id, latest.etag AS etag, latest.status AS status FROM (
-        SELECT tile_id, arg_max({'etag': etag, 'status': status}, scanned_at) AS latest
-        FROM tile_rows WHERE segmenter = $segmenter AND classifier = $classifier
-        GROUP BY tile_id
-    )
-"""
+COMMIT: Final = CommitProperties(max_commit_retries=100)
 
 
 @dataclass(frozen=True)
@@ -187,35 +181,41 @@ class Catalog:
         """The table `tiles` as it is now."""
         return self._table("tiles")
 
-    def scanned(self, segmenter: str, classifier: str) -> pa.Table:
-        """Tiles that these models have seen, each with its latest outcome.
+    def tile_rows(self) -> pads.FileSystemDataset:
+        """The rows of `tiles` as they are now and as they were committed, of schema `TILES`."""
+        return dataset(f"{self.uri}/tiles", TILES, files(self.tiles()))
+
+    def commit(self, crystals: pa.Table, tiles: pa.Table) -> datetime:
+        """Add scanned tiles with all their crystals: `write`, then `commit_parts`.
 
         Returns
         -------
-        pa.Table
-            `tile_id`, `etag` and `status` (`"ok"` or `"failed"`), a row a tile, unordered.
+        datetime
+            The `scanned_at` of these rows.
         """
-        with question(self, files(self.tiles())) as connection:
-            return connection.sql(
-                _SCANNED, params={"segmenter": segmenter, "classifier": classifier}
-            ).to_arrow_table()
+        parts, now = self.write(crystals, tiles, "commit")
+        self.commit_parts(parts)
+        return now
 
-    def commit(self, crystals: pa.Table, tiles: pa.Table) -> datetime:
-        """Add scanned tiles with all their crystals; readers see a tile whole or not at all.
+    def write(self, crystals: pa.Table, tiles: pa.Table, label: str) -> tuple[list[Part], datetime]:
+        """Write scanned tiles with all their crystals as data files that nobody sees yet.
 
-        The crystals go first and the tile rows second, and a crystal counts only beside a
-        tile row of the same `tile_id`, models and `scanned_at`. `scanned_at` of both tables
-        is set here, so what an interrupted commit leaves behind never joins a later one,
-        and committing the same rows again shows each tile once.
+        `scanned_at` of both tables is set here. A crystal counts only beside a tile row of
+        the same `tile_id`, models and `scanned_at`, so what an interrupted commit leaves
+        behind never joins a later one.
 
         Parameters
         ----------
         crystals : pa.Table of schema `crystals_schema`
         tiles : pa.Table of schema `TILES`
             One row a tile, failed tiles included.
+        label : str
+            Who writes, as the files' names tell it.
 
         Returns
         -------
+        list of Part
+            To be handed to `commit_parts` together.
         datetime
             The `scanned_at` of these rows.
 
@@ -224,7 +224,7 @@ class Catalog:
         RowError
             Where the two tables do not belong together. Nothing is written.
         CatalogError
-            Where the storage fails; nothing of it is visible, and it may be tried again.
+            Where the storage fails.
         """
         try:
             crystals, tiles = crystals.cast(self.crystals_schema), tiles.cast(TILES)
@@ -232,28 +232,57 @@ class Catalog:
             raise RowError(f"{self.uri}: rows of other columns or with gaps ({error})") from error
         self._check(crystals, tiles)
         now = datetime.now(UTC)
-        if crystals.num_rows:
-            self._append("crystals", crystals, now)
-        if tiles.num_rows:
-            self._append("tiles", tiles, now)
-        return now
-
-    def _append(self, name: str, rows: pa.Table, scanned_at: datetime) -> None:
-        column = rows.schema.get_field_index("scanned_at")
-        field = rows.schema.field(column)
-        stamped = rows.set_column(
-            column, field, pa.repeat(pa.scalar(scanned_at, field.type), rows.num_rows)
-        )
+        tables = {"crystals": _stamped(crystals, now), "tiles": _stamped(tiles, now)}
         with explained(self.uri):
-            write_deltalake(
-                f"{self.uri}/{name}",
-                stamped,
-                mode="append",
-                partition_by=_PARTITIONS[name],
-                writer_properties=WRITER,
-                commit_properties=_COMMIT,
-                storage_options=log_options(self.uri),
+            return write_parts(self.uri, tables, label), now
+
+    def commit_parts(
+        self, parts: Sequence[Part], announce: Callable[[Sequence[Part]], None] = lambda _: None
+    ) -> None:
+        """Make written parts visible; readers see a tile whole or not at all.
+
+        The crystals go first and the tile rows second. Committing the same parts again
+        changes nothing.
+
+        Parameters
+        ----------
+        parts : sequence of Part
+            All that one or several calls of `write` gave.
+        announce : callable
+            Told the crystals' parts before any of them is in the log.
+
+        Raises
+        ------
+        CatalogError
+            Where the storage fails. Nothing of it is visible, and it may be tried again.
+        """
+        for name in PARTITIONS:
+            its = [part for part in parts if part.table == name]
+            if name == "crystals":
+                announce(its)
+            if its:
+                self.change(name, [part.added() for part in its])
+
+    def change(self, name: str, actions: Sequence[AddAction | RemoveAction]) -> None:
+        """Add and remove data files of a table in one transaction.
+
+        Any number of processes may do so at once: each transaction is one object that the
+        storage creates or refuses, and a refused one is tried again behind the others.
+        """
+        schema = self.crystals_schema if name == "crystals" else TILES
+
+        def once() -> None:
+            self._table(name).create_write_transaction(
+                list(actions),
+                "append",
+                schema,
+                partition_by=list(PARTITIONS[name]),
+                commit_properties=COMMIT,
             )
+
+        with explained(self.uri):
+            # A commit whose answer was lost may be done: adding a file twice adds it once.
+            persistently(once)
 
     def _check(self, crystals: pa.Table, tiles: pa.Table) -> None:
         # An empty partition value is read back as null, and the table never opens again.
@@ -277,9 +306,10 @@ class Catalog:
             raise RowError(f"{self.uri}: a tile twice in one commit")
 
     def _table(self, name: str) -> DeltaTable:
+        place, options = f"{self.uri}/{name}", log_options(self.uri)
         with explained(self.uri):
             try:
-                return DeltaTable(f"{self.uri}/{name}", storage_options=log_options(self.uri))
+                return persistently(partial(DeltaTable, place, storage_options=options))
             except TableNotFoundError:
                 raise CatalogError(
                     f"{self.uri}: no crystal catalogue is there; check the address, "
@@ -287,12 +317,20 @@ class Catalog:
                 ) from None
 
 
+def _stamped(rows: pa.Table, scanned_at: datetime) -> pa.Table:
+    column = rows.schema.get_field_index("scanned_at")
+    field = rows.schema.field(column)
+    stamps = pa.repeat(pa.scalar(scanned_at, field.type), rows.num_rows)
+    return rows.set_column(column, field, stamps)
+
+
 def _is_catalog(uri: str) -> bool:
     """Whether both tables are there."""
     try:
         # `DeltaTable.is_deltatable` would hold the interpreter's lock while it waits.
-        for name in _PARTITIONS:
-            DeltaTable(f"{uri}/{name}", storage_options=log_options(uri))
+        for name in PARTITIONS:
+            place, options = f"{uri}/{name}", log_options(uri)
+            persistently(partial(DeltaTable, place, storage_options=options))
     except TableNotFoundError:
         return False
     return True
@@ -310,11 +348,11 @@ def _make(uri: str, depth_bin_m: float, shapes: Sequence[str]) -> None:
                 f"{uri}/{name}",
                 schema,
                 mode="ignore",
-                partition_by=_PARTITIONS[name],
+                partition_by=list(PARTITIONS[name]),
                 configuration={
                     "mcn.format": str(FORMAT),
                     "mcn.depth_bin_m": repr(float(depth_bin_m)),
-                    "delta.dataSkippingStatsColumns": _STATISTICS[name],
+                    "delta.dataSkippingStatsColumns": ",".join(STATISTICS[name]),
                 },
                 storage_options=log_options(uri),
                 raise_if_key_not_exists=False,
@@ -331,7 +369,21 @@ def _refuse_other_content(uri: str) -> None:
     except FileNotFoundError:
         return
     # A creation that was cut short leaves one of the two tables: it is finished here.
-    if others := sorted(there - set(_PARTITIONS)):
+    if others := sorted(there - set(PARTITIONS)):
         raise CatalogError(
             f"{uri}: the folder holds something else ({others[0]}); choose an empty or new folder"
         )
+
+
+def undisturbed(work: Callable[[], T]) -> T:
+    """Do work on the log again and again until no other process changes it meanwhile."""
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_is_disturbed),
+        wait=tenacity.wait_random(0, 0.2),
+        stop=tenacity.stop_after_attempt(50),
+        reraise=True,
+    )(lambda: persistently(work))
+
+
+def _is_disturbed(error: BaseException) -> bool:
+    return isinstance(error, CommitFailedError) or isinstance(error.__cause__, CommitFailedError)

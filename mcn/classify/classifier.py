@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from mcn.classify.crops import CROP_SIZE, CropError
+from mcn.classify.crops import CropError
 from mcn.classify.network import MicroCrystalNet, NetworkSettings
 from mcn.classify.published import FORMAT as PUBLISHED
 from mcn.classify.published import PublishedNetwork, load_network, published_weights
 from mcn.classify.trust import Trust
-from mcn.crystal import Classified
+from mcn.crystal import CROP_SIZE, Classified
 from mcn.errors import McnError
 from mcn.taxonomy import Taxonomy, TaxonomyError
 

@@ -9,10 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mcn.crystal import CROP_SIZE
 from mcn.errors import McnError
 from mcn.mask import Mask
-
-CROP_SIZE = 64
 
 _BATCH_PX = 2**20  # of padded boxes that are resized at once
 

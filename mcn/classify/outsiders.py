@@ -15,7 +15,7 @@ import string
 import numpy as np
 from numpy.typing import NDArray
 
-from mcn.classify.crops import CROP_SIZE
+from mcn.crystal import CROP_SIZE
 
 Crops = NDArray[np.uint8]
 

@@ -42,6 +42,8 @@ class GeneratorSettings:
         Most masks of one image that it holds; the best stay.
     pixels_per_batch : int
         Pixels encoded at once; an image larger than this goes alone.
+    window : int
+        Side of the largest image that is encoded whole, pixels; larger ones go in windows.
     """
 
     centre_threshold: float = 0.15
@@ -57,6 +59,7 @@ class GeneratorSettings:
     max_duplicate_iou: float = 0.7
     max_masks: int = 1024
     pixels_per_batch: int = 2**22
+    window: int = 2048
 
 
 GPU_SETTINGS = GeneratorSettings(prompts_per_batch=1024, pixels_per_batch=2**24)

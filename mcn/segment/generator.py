@@ -86,7 +86,7 @@ def _candidates(
     """Candidates of images (B, H, W), each from the window and magnification that suit it."""
     device = next(model.parameters()).device
     found = []
-    for reduction, reduced, windows in levels(images):
+    for reduction, reduced, windows in levels(images, settings.window):
         greys = np.array([grey_level(one) for one in reduced], np.float32)
         mean, deviation = greys.T[:, :, None, None]
         for window in windows:

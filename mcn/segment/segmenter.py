@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from mcn.segment.sam import CompactSam, channels_last
 from mcn.segment.vit import CHECKPOINTS, GridSegmenter, fetch_checkpoint
 from mcn.segment.watershed import WatershedSegmenter
 from mcn.segment.weights import load_model
+from mcn.segment.windows import SMALLEST_WINDOW
 
 
 class SegmenterError(McnError):
@@ -51,6 +53,15 @@ class CompactSegmenter:
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
         """Disjoint masks of the crystals in each (H, W) image."""
         return generate(self.model, images, self.settings)
+
+    def in_smaller_windows(self) -> CompactSegmenter | None:
+        """The same model that needs less memory at once; None where it can do with no less."""
+        if self.settings.window == SMALLEST_WINDOW:
+            return None
+        window = max(self.settings.window // 2, SMALLEST_WINDOW)
+        pixels = self.settings.pixels_per_batch // 4
+        settings = replace(self.settings, window=window, pixels_per_batch=pixels)
+        return CompactSegmenter(self.model, self.name, settings)
 
     def predict(
         self,

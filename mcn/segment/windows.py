@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-WINDOW = 2048
-"""Side of the largest image that is encoded whole, pixels."""
+SMALLEST_WINDOW = 768
+"""Side of a window that can be used at least, pixels."""
 MARGIN = 192
 """Pixels that a window sees beyond what it answers for."""
 LARGEST = 256
@@ -46,13 +46,17 @@ class Window:
     sides: tuple[float, float]
 
 
-def levels(images: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8], list[Window]]]:
+def levels(
+    images: NDArray[np.uint8], window: int = 2048
+) -> Iterator[tuple[int, NDArray[np.uint8], list[Window]]]:
     """Images at each magnification they have to be looked at, with the windows of each.
 
     Parameters
     ----------
     images : (B, H, W) uint8 array
         Of any size.
+    window : int
+        Side of the largest image that is encoded whole, pixels; `SMALLEST_WINDOW` or more.
 
     Yields
     ------
@@ -68,7 +72,7 @@ def levels(images: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8], 
         height, width = images.shape[1:]
         last = max(height, width) <= LARGEST
         most = np.inf if last else float(LARGEST)
-        yield reduction, images, _tiling(height, width, (least, most))
+        yield reduction, images, _tiling(height, width, (least, most), window)
         if last:
             return
         images = np.stack([np.asarray(Image.fromarray(one).reduce(REDUCTION)) for one in images])
@@ -85,19 +89,19 @@ def grey_level(image: NDArray[np.uint8]) -> tuple[float, float]:
     return mean, max(variance**0.5, 1e-3)
 
 
-def _tiling(height: int, width: int, sides: tuple[float, float]) -> list[Window]:
+def _tiling(height: int, width: int, sides: tuple[float, float], window: int) -> list[Window]:
     windows = []
-    for top, bottom, y, h in _steps(height):
-        for left, right, x, w in _steps(width):
+    for top, bottom, y, h in _steps(height, window):
+        for left, right, x, w in _steps(width, window):
             core = (left - x, top - y, right - x, bottom - y)
             windows.append(Window(x, y, w, h, core, sides))
     return windows
 
 
-def _steps(length: int) -> Iterator[tuple[float, float, int, int]]:
+def _steps(length: int, window: int) -> Iterator[tuple[float, float, int, int]]:
     """Core's start and end, window's start and length, along one side of an image."""
-    core = WINDOW - 2 * MARGIN
-    count = 1 if length <= WINDOW else -(-length // core)
+    core = window - 2 * MARGIN
+    count = 1 if length <= window else -(-length // core)
     for i in range(count):
         start, end = i * length / count, (i + 1) * length / count
         first = max(int(start) - MARGIN, 0)

@@ -8,7 +8,6 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
 
-from mcn.catalog.schema import tile_id
 from mcn.manifest import read_manifest
 from mcn.source import LISTED, SourceError
 
@@ -34,7 +33,6 @@ def test_both_kinds_say_the_same(tmp_path: Path, kind: str) -> None:
     assert tiles.schema == LISTED
     assert tiles["well"].to_pylist() == ["007", "NA", "Å 1"]
     assert tiles["uri"].to_pylist() == ["s3://core/a.tif", "s3://other/b.tif", "file:///data/c.tif"]
-    assert tiles["tile_id"].to_pylist() == [tile_id(uri) for uri in tiles["uri"].to_pylist()]
     assert tiles["depth_m"].to_pylist() == [1.5, -2.0, 3000.0]
     assert tiles["pixel_size_um"].to_pylist() == [0.01, None, 0.5]
 

@@ -13,7 +13,7 @@ from PIL import Image
 from mcn.crystal import Classified
 from mcn.mask import Mask, masks_from_labels
 from mcn.taxonomy import CALCITE
-from pipelines.scan import Models
+from pipelines.models import Models
 
 
 class OtsuSegmenter:

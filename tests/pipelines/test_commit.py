@@ -1,53 +1,96 @@
-"""Rows are committed by number or by time, whichever is first, and none is left behind."""
+"""Groups are committed by number or by time, whichever is first, and none is left behind."""
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
+import pytest
 
+from mcn.catalog.journal import Journal
+from mcn.catalog.query import sql
 from mcn.catalog.schema import Tile, crystal_table, tile_table
+from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
 from pipelines.commit import Committer
-from pipelines.rows import in_lists
+from pipelines.group import Count, Group
 
 
-def classified(*names: str) -> pa.Table:
-    tiles = [
-        Tile(
-            tile_id=name,
-            uri=f"s3://core/{name}",
-            well="A",
-            depth_m=1.0,
-            segmenter="s",
-            classifier="c",
-            scan_id="scan",
-        )
-        for name in names
-    ]
-    none = crystal_table([]).to_struct_array().combine_chunks()
-    return tile_table(tiles).append_column("crystals", in_lists(none, [0] * len(tiles)))
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    return Catalog.create(tmp_path / "catalog")
+
+
+@pytest.fixture
+def journal(catalog: Catalog) -> Iterator[Journal]:
+    with Journal(catalog, "scan") as journal:
+        yield journal
+
+
+def written(catalog: Catalog, *names: str) -> Group:
+    tiles = tile_table(
+        [
+            Tile(
+                tile_id=name,
+                uri=f"s3://core/{name}",
+                well="A",
+                depth_m=1.0,
+                segmenter="s",
+                classifier="c",
+                scan_id="scan",
+            )
+            for name in names
+        ]
+    )
+    crystals = crystal_table([])
+    parts, _ = catalog.write(crystals, tiles, "scan")
+    (again,) = Group.all_in(Group.of(parts, tiles, crystals).as_table())
+    assert again.count == Count(len(names))
+    return again
 
 
 def committed(catalog: Catalog) -> list[str]:
-    return sorted(catalog.scanned("s", "c")["tile_id"].to_pylist())
+    return sql(catalog, "SELECT tile_id FROM tiles ORDER BY 1")["tile_id"].to_pylist()
 
 
-def test_by_number(tmp_path: Path) -> None:
-    catalog = Catalog.create(tmp_path / "catalog")
-    committer = Committer(catalog, tiles=3, seconds=3600)
-    committer.add(classified("a", "b"))
-    assert committed(catalog) == []
-    committer.add(classified("c", "d"))
-    assert committed(catalog) == ["a", "b", "c", "d"]
-    committer.add(classified("e"))
-    committer.flush()
+def test_by_number(catalog: Catalog, journal: Journal) -> None:
+    done = threading.Event()
+    with Committer(catalog, journal, 3, 3600, lambda groups, took: done.set()) as committer:
+        committer.add(written(catalog, "a", "b"))
+        assert not done.wait(0.2)
+        committer.add(written(catalog, "c", "d"))
+        assert done.wait(30)
+        assert committed(catalog) == ["a", "b", "c", "d"]
+        committer.add(written(catalog, "e"))
     assert committed(catalog) == ["a", "b", "c", "d", "e"]
     version = catalog.tiles().version()
-    committer.flush()
+    with Committer(catalog, journal, 3, 3600):
+        pass
     assert catalog.tiles().version() == version
 
 
-def test_by_time(tmp_path: Path) -> None:
-    catalog = Catalog.create(tmp_path / "catalog")
-    committer = Committer(catalog, tiles=1000, seconds=0)
-    committer.add(classified("a"))
+def test_by_time_also_when_nothing_follows(catalog: Catalog, journal: Journal) -> None:
+    done = threading.Event()
+    with Committer(catalog, journal, 1000, 0.1, lambda groups, took: done.set()) as committer:
+        committer.add(written(catalog, "a"))
+        assert done.wait(30)
+        assert committed(catalog) == ["a"]
+
+
+def test_a_storage_that_fails_stops_the_scan(catalog: Catalog, journal: Journal) -> None:
+    lost = Catalog(f"{catalog.uri}-gone", 100.0)
+    with (
+        pytest.raises(CatalogError, match="no crystal catalogue is there"),
+        Committer(lost, journal, 1, 3600) as committer,
+    ):
+        committer.add(written(catalog, "a"))
+
+
+def test_what_is_done_is_committed_when_the_scan_fails(catalog: Catalog, journal: Journal) -> None:
+    def scan() -> None:
+        with Committer(catalog, journal, 1000, 3600) as committer:
+            committer.add(written(catalog, "a"))
+            raise ValueError("a worker is lost")
+
+    with pytest.raises(ValueError, match="a worker is lost"):
+        scan()
     assert committed(catalog) == ["a"]

@@ -1,65 +1,174 @@
-"""A plan holds what is new, once."""
+"""A plan holds what is new, once, in order, and shards share it out."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcn.catalog.schema import RowError
+from mcn.catalog.schema import RowError, Tile, crystal_table, tile_id, tile_table
+from mcn.catalog.store import Catalog
 from mcn.source import LISTED
-from pipelines.plan import Plan
+from pipelines.plan import Plan, Shard, ShardError, make_plan
+
+MODELS = ("seg@1", "cls@1")
 
 
-def listed(*tiles: tuple[str, str | None], well: str = "A") -> pa.RecordBatch:
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    return Catalog.create(tmp_path / "catalog")
+
+
+def listed(*tiles: tuple[str, str | None], well: str = "A", depth_m: float = 1.0) -> pa.RecordBatch:
     rows = [
-        {"tile_id": name, "uri": f"s3://core/{name}", "etag": etag, "well": well, "depth_m": 1.0}
+        {"uri": f"s3://core/{name}", "etag": etag, "well": well, "depth_m": depth_m}
         for name, etag in tiles
     ]
     return pa.RecordBatch.from_pylist(rows, LISTED)
 
 
-def scanned(*tiles: tuple[str, str | None, str]) -> pa.Table:
-    rows = [{"tile_id": name, "etag": etag, "status": status} for name, etag, status in tiles]
-    names = ["tile_id", "etag", "status"]
-    return pa.Table.from_pylist(rows, pa.schema([(name, pa.string()) for name in names]))
+def scanned(catalog: Catalog, *tiles: tuple[str, str | None, str], model: str = "seg@1") -> None:
+    rows = [
+        Tile(
+            tile_id=tile_id(f"s3://core/{name}"),
+            uri=f"s3://core/{name}",
+            etag=etag,
+            well="A",
+            depth_m=1.0,
+            status=status,
+            segmenter=model,
+            classifier="cls@1",
+            scan_id="before",
+        )
+        for name, etag, status in tiles
+    ]
+    catalog.commit(crystal_table([]), tile_table(rows))
 
 
-def ids(plan: Plan) -> list[str]:
-    return [name for batch in plan for name in batch["tile_id"].to_pylist()]
+def plan_of(catalog: Catalog, batches: Iterable[pa.RecordBatch], **how: Any) -> Plan:
+    return make_plan(batches, catalog, MODELS, f"{catalog.uri}/_scans/now", **how)
 
 
-def test_what_the_catalogue_has_is_skipped() -> None:
-    plan = Plan([listed(("a", "1"), ("b", "1")), listed(("c", "1"))], scanned(("b", "1", "ok")))
-    assert ids(plan) == ["a", "c"]
-    assert (plan.to_scan, plan.skipped) == (2, 1)
+def rows(plan: Plan, size: int = 1024) -> list[dict[str, Any]]:
+    return [row for piece in plan.pieces(size) for row in piece.read().to_pylist()]
 
 
-def test_a_changed_object_is_scanned_again() -> None:
-    before = scanned(*((name, "1", "ok") for name in "abc"), ("d", None, "ok"))
-    plan = Plan([listed(("a", "2"), ("b", "1"), ("c", None), ("d", "1"))], before)
-    assert ids(plan) == ["a"]
+def names(plan: Plan, size: int = 1024) -> list[str]:
+    return [row["uri"].removeprefix("s3://core/") for row in rows(plan, size)]
 
 
-def test_failed_tiles_are_scanned_again_when_asked() -> None:
-    before = scanned(("a", "1", "failed"), ("b", "1", "ok"))
-    assert ids(Plan([listed(("a", "1"), ("b", "1"))], before)) == []
-    assert ids(Plan([listed(("a", "1"), ("b", "1"))], before, retry_failed=True)) == ["a"]
+def test_what_the_catalogue_has_is_skipped(catalog: Catalog) -> None:
+    scanned(catalog, ("b", "1", "ok"))
+    scanned(catalog, ("a", "1", "ok"), model="other@1")
+    plan = plan_of(catalog, [listed(("c", "1"), ("b", "1")), listed(("a", "1"))])
+    assert names(plan) == ["a", "c"]
+    assert (plan.to_scan, plan.skipped, plan.again) == (2, 1, 0)
+    assert plan.wells == {"A": 2}
+    assert [row["tile_id"] for row in rows(plan)] == [tile_id(f"s3://core/{n}") for n in "ac"]
 
 
+def test_a_changed_object_is_scanned_again(catalog: Catalog) -> None:
+    scanned(catalog, *((name, "1", "ok") for name in "abc"), ("d", None, "ok"))
+    tiles = [listed(("a", "2"), ("b", "1"), ("c", None), ("d", "1"))]
+    plan = plan_of(catalog, tiles)
+    assert names(plan) == ["a"]
+    assert plan.again == 1
+    scanned(catalog, ("a", "2", "ok"))
+    assert names(plan_of(catalog, tiles)) == []
+
+
+def test_failed_tiles_are_scanned_again_when_asked(catalog: Catalog) -> None:
+    scanned(catalog, ("a", "1", "failed"), ("b", "1", "ok"))
+    tiles = [listed(("a", "1"), ("b", "1"))]
+    assert names(plan_of(catalog, tiles)) == []
+    assert names(plan_of(catalog, tiles, retry_failed=True)) == ["a"]
+
+
+@settings(deadline=None, max_examples=25)
 @given(
-    st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1)),
-    st.sets(st.sampled_from("abcdefgh")),
+    batches=st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1)),
+    before=st.sets(st.sampled_from("abcdefgh")),
+    size=st.integers(1, 5),
 )
-def test_each_new_tile_is_planned_once(batches: list[list[str]], before: set[str]) -> None:
-    plan = Plan(
-        [listed(*((name, "1") for name in batch)) for batch in batches],
-        scanned(*((name, "1", "ok") for name in before)),
-    )
+def test_each_new_tile_is_planned_once(
+    tmp_path_factory: pytest.TempPathFactory,
+    batches: list[list[str]],
+    before: set[str],
+    size: int,
+) -> None:
+    catalog = Catalog.create(tmp_path_factory.mktemp("c"))
+    if before:
+        scanned(catalog, *((name, "1", "ok") for name in sorted(before)))
+    plan = plan_of(catalog, [listed(*((name, "1") for name in batch)) for batch in batches])
     there = {name for batch in batches for name in batch}
-    assert sorted(ids(plan)) == sorted(there - before)
+    assert names(plan, size) == sorted(there - before)
     assert (plan.to_scan, plan.skipped) == (len(there - before), len(there & before))
+    assert all(piece.tiles <= size for piece in plan.pieces(size))
 
 
-def test_a_well_the_catalogue_cannot_hold_stops_the_scan_before_it_starts() -> None:
+def test_tiles_come_in_order_of_well_and_depth(catalog: Catalog) -> None:
+    batches = [
+        listed((f"{well}{depth}", "1"), well=well, depth_m=depth)
+        for well, depth in (("B", 2.0), ("A", 30.0), ("B", -1.0), ("A", 4.0))
+    ]
+    assert [(row["well"], row["depth_m"]) for row in rows(plan_of(catalog, batches))] == [
+        ("A", 4.0),
+        ("A", 30.0),
+        ("B", -1.0),
+        ("B", 2.0),
+    ]
+
+
+def test_of_two_rows_of_one_tile_the_first_counts(catalog: Catalog) -> None:
+    plan = plan_of(catalog, [listed(("a", "1"), well="B"), listed(("a", "1"), well="A")])
+    assert [row["well"] for row in rows(plan)] == ["B"]
+
+
+def test_shards_share_all_tiles_and_a_metre_stays_together(catalog: Catalog) -> None:
+    batches = [
+        listed((f"{well}-{depth}", "1"), well=well, depth_m=depth / 4)
+        for well in "ABC"
+        for depth in range(200)
+    ]
+    shards = [rows(plan_of(catalog, batches, shard=Shard(job, 4))) for job in (1, 2, 3, 4)]
+    counted = Counter(row["uri"] for shard in shards for row in shard)
+    assert len(counted) == 600
+    assert {*counted.values()} == {1}
+    assert all(90 < len(shard) < 210 for shard in shards)
+    metres = [{(row["well"], row["depth_m"] // 1) for row in shard} for shard in shards]
+    assert sum(map(len, metres)) == len(set().union(*metres)) == 150
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "1/0", "-1/2"])
+def test_a_shard_there_is_none_of(text: str) -> None:
+    with pytest.raises(ShardError, match="write it as I/N"):
+        Shard.read(text)
+    assert Shard.read(" 3/8 ") == Shard(3, 8)
+
+
+def test_a_well_the_catalogue_cannot_hold_stops_the_scan_before_it_starts(
+    catalog: Catalog,
+) -> None:
     with pytest.raises(RowError, match=r"s3://core/a: the well name .* is too long"):
-        ids(Plan([listed(("a", "1"), well="é" * 200)], scanned()))
+        plan_of(catalog, [listed(("a", "1"), well="é" * 200)])
+    with pytest.raises(RowError, match=r"s3://core/b: depth inf is not a number of metres"):
+        plan_of(catalog, [listed(("a", "1")), listed(("b", "1"), depth_m=float("inf"))])
+
+
+@pytest.mark.parametrize("size", [16, 1000, 1024, 5000])
+def test_a_long_plan_is_read_in_pieces_of_any_size(catalog: Catalog, size: int) -> None:
+    tiles = 40_000
+    plan = plan_of(catalog, [listed(*((f"{number:06d}", None) for number in range(tiles)))])
+    assert plan.to_scan == tiles
+    assert len(plan.files) == 3
+    pieces = plan.pieces(size)
+    assert sum(piece.tiles for piece in pieces) == tiles
+    chosen = [pieces[0], pieces[len(pieces) // 2], pieces[-1]]
+    before = [sum(piece.tiles for piece in pieces[: pieces.index(one)]) for one in chosen]
+    for piece, start in zip(chosen, before, strict=True):
+        expected = [f"s3://core/{start + i:06d}" for i in range(piece.tiles)]
+        assert piece.read()["uri"].to_pylist() == expected

@@ -27,7 +27,9 @@ from mcn.classify.network import MicroCrystalNet, NetworkSettings
 from mcn.errors import McnError
 from mcn.micrograph import read_micrograph
 from mcn.taxonomy import Taxonomy
-from pipelines.scan import Models, ScanError, ScanSettings, run_scan
+from pipelines.flow import ScanError
+from pipelines.models import Models
+from pipelines.scan import ScanSettings, run_scan
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -243,7 +245,8 @@ SCRIPT = """
 import json, sys
 from dataclasses import asdict
 from mcn.taxonomy import CALCITE
-from pipelines.scan import Models, run_scan
+from pipelines.models import Models
+from pipelines.scan import run_scan
 
 class Nothing:
     name = "nothing@000000000000"

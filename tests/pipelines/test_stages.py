@@ -10,31 +10,30 @@ import pytest
 from PIL import Image
 
 from mcn.analyzer import Analyzer
-from mcn.catalog.schema import CRYSTALS, TILES
+from mcn.catalog.schema import CRYSTALS, TILES, tile_id
 from mcn.manifest import read_manifest
 from mcn.micrograph import DEFAULT_LIMITS, Limits
 from mcn.source import find_tiles
 from pipelines import rows
-from pipelines.scan import Models
-from pipelines.stages import (
-    ClassifyTiles,
-    Failure,
-    ModelError,
-    ReadTiles,
-    SegmentTiles,
-    Stamp,
-    settle,
-)
+from pipelines.models import Models
+from pipelines.plan import PLANNED
+from pipelines.stages import ClassifyTiles, ModelError, ReadTiles, SegmentTiles, Stamp
 
 STAMP = Stamp("otsu@000000000000", "mean@000000000000", "scan", 100.0)
 
 
+def named(listed: pa.Table) -> pa.Table:
+    """Tiles as a plan has them."""
+    names = [tile_id(uri) for uri in listed["uri"].to_pylist()]
+    return listed.add_column(0, PLANNED.field("tile_id"), pa.array(names))
+
+
 def listed(core: Path) -> pa.Table:
-    return pa.Table.from_batches(find_tiles(str(core)))
+    return named(pa.Table.from_batches(find_tiles(str(core))))
 
 
 def read(core: Path, limits: Limits = DEFAULT_LIMITS) -> pa.Table:
-    return pa.concat_tables(ReadTiles(limits)(listed(core)))
+    return pa.concat_tables(ReadTiles(limits).read(listed(core)))
 
 
 def scan(core: Path, models: Models) -> list[dict[str, Any]]:
@@ -79,8 +78,8 @@ def test_a_tile_that_fails_in_a_batch_does_not_take_the_others_along(
     tiles = {Path(tile["uri"]).stem: tile for tile in scan(core, models)}
     failed = {name: tile["error"] for name, tile in tiles.items() if tile["status"] == "failed"}
     assert failed == {
-        "0": "segmentation failed: RuntimeError: out of memory",
-        "3": "classification failed: RuntimeError: no such crystal",
+        "0": "segment failed: RuntimeError: out of memory",
+        "3": "classify failed: RuntimeError: no such crystal",
     }
     assert len(tiles) == 8
     assert tiles["3"]["n_crystals"] == 0
@@ -93,7 +92,7 @@ def test_reading_says_what_is_wrong_with_a_file(core: Path) -> None:
     before = listed(core)
     for path in core.glob("*/*/2.png"):
         path.unlink()
-    tiles = pa.concat_tables(ReadTiles(Limits(max_bytes=10**6))(before)).to_pylist()
+    tiles = pa.concat_tables(ReadTiles(Limits(max_bytes=10**6)).read(before)).to_pylist()
     assert [tile["uri"] for tile in tiles] == before["uri"].to_pylist()
     errors = {Path(tile["uri"]).stem: tile["error"] for tile in tiles if tile["error"]}
     assert errors.keys() == {"1", "2"}
@@ -116,26 +115,12 @@ def test_the_manifest_tells_the_pixel_size_and_the_sidecar_too(core: Path) -> No
         f"{first},A,1,0.25,\n{second.relative_to(core)},A,2,,b.txt\n"
     )
     (batch,) = read_manifest(str(core / "m.csv"), str(core))
-    tiles = pa.concat_tables(ReadTiles(Limits())(pa.table(batch))).to_pylist()
+    tiles = pa.concat_tables(ReadTiles(Limits()).read(named(pa.table(batch)))).to_pylist()
     assert [tile["error"] for tile in tiles] == [None, None]
     assert [(tile["pixel_size_um"], tile["pixel_size_source"]) for tile in tiles] == [
         (0.25, "manifest"),
         (0.01, "vendor"),
     ]
-
-
-def test_settling_finds_the_guilty() -> None:
-    def halves(numbers: list[int]) -> list[float]:
-        return [1 / number for number in numbers]
-
-    assert settle("dividing", halves, [1, 0, 2]) == [
-        1.0,
-        Failure("dividing failed: ZeroDivisionError: division by zero"),
-        0.5,
-    ]
-    assert settle("dividing", halves, []) == []
-    lost = Failure("dividing failed: ValueError: 0 results for 1 tiles")
-    assert settle("dividing", lambda numbers: [], [1, 2]) == [lost, lost]
 
 
 def test_a_worker_with_another_model_does_no_work(models: Models) -> None:

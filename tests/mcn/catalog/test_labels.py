@@ -16,7 +16,8 @@ from mcn.classify.labelled import read_examples
 from mcn.classify.train import train_classifier
 from mcn.mask import masks_from_labels
 from mcn.micrograph import read_micrograph
-from mcn.source import etag_of, filesystem_of
+from mcn.objects import filesystem_of
+from mcn.source import etag_of
 from mcn.synthetic.core import CoreSettings, render_core
 from mcn.taxonomy import SHAPES
 

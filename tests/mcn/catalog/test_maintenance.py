@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 
+from mcn.catalog import journal
+from mcn.catalog.journal import Journal
 from mcn.catalog.maintenance import compact, info, vacuum, verify
 from mcn.catalog.query import query
 from mcn.catalog.schema import crystal_table, tile_table
+from mcn.catalog.storage import CatalogError
 
 
 @pytest.fixture
@@ -63,6 +67,54 @@ def test_compaction_keeps_every_row_and_vacuum_the_present_files(crumbs):
     assert len(files_of(crumbs)) == 2
     assert query(crumbs).equals(before)
     assert verify(crumbs).ok
+
+
+def test_compaction_puts_rows_in_order_of_depth_and_leaves_whole_wells_alone(
+    crumbs, make_tile, make_crystal, commit
+):
+    compact(crumbs)
+    untouched = {*files_of(crumbs)}
+    for number in (3, 1, 2):
+        commit(crumbs, (make_tile(f"b{number}", "B", 10.0 * number), [make_crystal()] * 2))
+    assert compact(crumbs)["files_after"] == 5
+    after = {*files_of(crumbs)}
+    assert untouched < after
+    now = DeltaTable(f"{crumbs.uri}/crystals").file_uris([("well", "=", "B")])
+    assert [pq.read_table(path)["depth_m"].to_pylist() for path in now] == [
+        [10.0, 10.0, 20.0, 20.0, 30.0, 30.0]
+    ]
+    version = crumbs.crystals().version()
+    compact(crumbs)
+    assert crumbs.crystals().version() == version
+
+
+def test_vacuum_takes_nothing_from_a_scan_that_runs(crumbs, make_tile):
+    with Journal(crumbs, "now") as scan:
+        tiles = tile_table([make_tile("new")])
+        parts, _ = crumbs.write(crystal_table([]), tiles, "now")
+        with pytest.raises(CatalogError, match="scan now runs or was cut short"):
+            vacuum(crumbs, 0)
+        assert verify(crumbs).orphan_files == []
+        crumbs.commit_parts(parts, scan.announce)
+        journal.strike(crumbs, "now")
+    vacuum(crumbs, 0)
+    assert verify(crumbs).ok
+
+
+def test_verify_lists_files_that_nobody_names(crumbs, make_tile):
+    parts, _ = crumbs.write(crystal_table([]), tile_table([make_tile("lost")]), "lost")
+    report = verify(crumbs)
+    assert report.orphan_files == [f"tiles/{part.path}" for part in parts]
+    assert report.ok
+    vacuum(crumbs, 0)
+    assert verify(crumbs).orphan_files == []
+
+
+def test_verify_finds_a_file_in_another_wells_folder(crumbs):
+    log = sorted(Path(crumbs.uri, "tiles", "_delta_log").glob("*.json"))[-1]
+    log.write_text(log.read_text().replace('"well":"A 1"', '"well":"B"'))
+    (problem,) = verify(crumbs).problems
+    assert problem.endswith("lies in well=A%201, and the log says B")
 
 
 def test_verify_counts_files_and_rows(crumbs):

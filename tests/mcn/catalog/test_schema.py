@@ -58,7 +58,7 @@ def test_bins_go_down_below_the_datum_and_zero_is_one_bin():
 
 
 def test_tile_id_is_stable():
-    assert tile_id("s3://core/well=A/depth=1/a.tif") == "63a34da1ca549ba9"
+    assert tile_id("s3://core/well=A/depth=1/a.tif") == "63a34da1ca549ba9fb46c121ed46c7f7"
 
 
 def test_crystal_ids_name_tile_models_and_number(make_tile, make_crystal):

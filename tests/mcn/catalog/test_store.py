@@ -151,21 +151,6 @@ def test_each_pair_of_models_has_its_rows(catalog, make_tile, make_crystal, comm
     assert query(catalog, segmenter="vit_h@ffffffffffff").num_rows == 2
 
 
-def test_scanned_gives_the_latest_outcome_of_these_models(catalog, make_tile, commit):
-    failed = {"status": "failed", "error": "cut short"}
-    commit(catalog, (make_tile("a", etag="1", **failed), []), (make_tile("b"), []))
-    commit(catalog, (make_tile("a", etag=None), []), (make_tile("c", segmenter="other@1"), []))
-    seen = catalog.scanned("compact@0123456789ab", "nsr@0123456789ab")
-    assert sorted(seen.to_pylist(), key=lambda row: row["tile_id"]) == sorted(
-        (
-            {"tile_id": make_tile("a").tile_id, "etag": None, "status": "ok"},
-            {"tile_id": make_tile("b").tile_id, "etag": None, "status": "ok"},
-        ),
-        key=lambda row: row["tile_id"],
-    )
-    assert catalog.scanned("compact@0123456789ab", "nobody@1").num_rows == 0
-
-
 def test_wells_of_any_name_come_back(catalog, make_tile, make_crystal, commit):
     commit(catalog, *((make_tile(well=well), [make_crystal()]) for well in ODD_WELLS))
     assert sorted(query(catalog)["well"].to_pylist()) == sorted(ODD_WELLS)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from mcn.classify.crops import CROP_SIZE, CropError, cut_crops
+from mcn.classify.crops import CropError, cut_crops
+from mcn.crystal import CROP_SIZE
 from mcn.mask import Mask, masks_from_labels
 
 

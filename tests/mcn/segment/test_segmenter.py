@@ -66,3 +66,18 @@ def test_a_seam_neither_cuts_nor_doubles_crystals(compact: CompactSegmenter) -> 
 def same_pixels(masks: list, shape: tuple[int, ...]) -> int:
     canvas: NDArray[np.int64] = paint(masks, (shape[0], shape[1]))
     return int(np.count_nonzero(canvas))
+
+
+def test_smaller_windows_find_the_same_crystals(compact: CompactSegmenter) -> None:
+    """What a scan falls back to where there is not memory enough for a large tile."""
+    tile = render_tile(4, TileSettings(height=900, width=1100, diameter_um=2.0)).image
+    smaller = compact.in_smaller_windows()
+    assert smaller is not None
+    assert smaller.name == compact.name
+    smallest = smaller.in_smaller_windows()
+    assert smallest is not None
+    assert smallest.in_smaller_windows() is None
+    (whole,), (parts,) = compact.segment([tile]), smallest.segment([tile])
+    assert len(whole) > 50
+    assert abs(len(parts) - len(whole)) <= 0.1 * len(whole)
+    assert len(match(whole, parts, (900, 1100))) > 0.85 * len(whole)

@@ -1,18 +1,23 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcn.segment.windows import LARGEST, MARGIN, WINDOW, levels
+from mcn.segment.windows import LARGEST, MARGIN, SMALLEST_WINDOW, levels
 
 sides = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
 
 
 @settings(max_examples=30, deadline=None)
-@given(sides, st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20))
+@given(
+    sides,
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20),
+    st.integers(SMALLEST_WINDOW, 2048),
+)
 def test_every_centre_has_one_window_that_sees_around_it(
-    shape: tuple[int, int], places: list[tuple[float, float]]
+    shape: tuple[int, int], places: list[tuple[float, float]], side: int
 ) -> None:
-    for _, images, windows in levels(np.zeros((1, *shape), np.uint8)):
+    for _, images, windows in levels(np.zeros((1, *shape), np.uint8), side):
         height, width = images.shape[1:]
         for u, v in places:
             x, y = u * width, v * height
@@ -42,6 +47,7 @@ def test_every_size_is_answered_for_once(shape: tuple[int, int], side: float) ->
     assert side / answering[0] <= LARGEST or max(shape) / answering[0] <= LARGEST
 
 
-def test_windows_are_never_larger_than_what_is_encoded_whole() -> None:
-    for _, _, windows in levels(np.zeros((2, 5000, 3000), np.uint8)):
-        assert all(window.width <= WINDOW and window.height <= WINDOW for window in windows)
+@pytest.mark.parametrize("side", [SMALLEST_WINDOW, 2048])
+def test_windows_are_never_larger_than_what_is_encoded_whole(side: int) -> None:
+    for _, _, windows in levels(np.zeros((2, 5000, 3000), np.uint8), side):
+        assert all(window.width <= side and window.height <= side for window in windows)

@@ -1,0 +1,323 @@
+"""Scans that are struck down at random, and what is left of them.
+
+One scan of 120 tiles on a Ray cluster of three nodes, again and again: each time a worker's
+actor, a node or the driver is killed (`kill -9`) at a random moment, then the scan is run again
+until it is through. Every catalogue must equal the undisturbed one: the same crystals, none
+twice, none missing, no file left that nobody names. Then two scans of overlapping sources run
+into one catalogue at once. Prints one JSON object.
+
+    python benchmarks/chaos.py [--runs N] [--seed S]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mcn.catalog.dataset import files
+from mcn.catalog.maintenance import verify
+from mcn.catalog.query import query, sql
+from mcn.catalog.store import Catalog
+from mcn.crystal import Classified
+from mcn.mask import Mask, masks_from_labels
+from mcn.taxonomy import CALCITE
+
+TILES, NODES = 120, 3
+VICTIMS = ("actor", "raylet", "driver")
+SECONDS_A_TILE = 0.15
+
+
+class Patches:
+    """Connected bright patches, found in as long as a small model takes."""
+
+    name = "patches@000000000000"
+
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
+        from scipy.ndimage import label
+
+        time.sleep(SECONDS_A_TILE * len(images))
+        return [masks_from_labels(label(image > 100)[0]) for image in images]
+
+
+class Mean:
+    """Brightness of four parts of a crop."""
+
+    name = "mean@000000000000"
+    taxonomy = CALCITE
+
+    def classify(self, crops: NDArray[np.uint8]) -> Classified:
+        p = crops.reshape(len(crops), 4, -1).mean(axis=2, dtype=np.float32) + 1
+        p = np.asarray(p / p.sum(axis=1, keepdims=True), np.float32)
+        return Classified(p, p.max(axis=1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--drive", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.drive:
+        drive(*options.drive)
+        return
+    with tempfile.TemporaryDirectory(prefix="mcn-chaos-") as folder:
+        report = chaos(Path(folder), options.runs, random.Random(options.seed))
+    print(json.dumps(report))
+    sys.exit(0 if report["faults"] == 0 else 1)
+
+
+def drive(source: str, catalog: str, manifest: str = "") -> None:
+    """Run one scan in this process."""
+    from pipelines.models import Models
+    from pipelines.scan import ScanSettings, run_scan
+
+    models = Models(Patches.name, Mean.name, Patches, Mean)
+    settings = ScanSettings(
+        commit_tiles=8,
+        commit_seconds=1.0,
+        manifest=manifest or None,
+        stages=("segment.most=3", "segment.least=2", "segment.cpus=0.5"),
+    )
+    print(json.dumps(asdict(run_scan(source, catalog, settings, models))))
+
+
+def chaos(folder: Path, runs: int, chance: random.Random) -> dict[str, Any]:
+    """Disturb so many scans, and compare what they leave with what an undisturbed one does."""
+    from ray.cluster_utils import Cluster
+
+    source = draw_core(folder / "core")
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 128 * 2**20}
+    )
+    try:
+        for _ in range(NODES - 1):
+            add_node(cluster)
+        for name in ("cold", "calm"):  # The first scan also wakes the cluster up.
+            started = time.monotonic()
+            finish(start(cluster, source, folder / name), must=True)
+            seconds = time.monotonic() - started
+        expected = content(folder / "calm")
+        assert expected["crystals"], "the undisturbed scan found nothing"
+        report: list[dict[str, Any]] = []
+        for number in range(runs):
+            victim = VICTIMS[number % len(VICTIMS)]
+            catalog = folder / f"run-{number}"
+            # Sometimes while it starts, mostly somewhere between the first and the last commit.
+            commits = chance.randint(0, 10)
+            moment = chance.uniform(0.2, 0.5) * seconds if commits == 0 else chance.uniform(0, 1)
+            scan = start(cluster, source, catalog)
+            killed = strike(cluster, scan, victim, moment, chance, catalog, commits)
+            ended = finish(scan)
+            again = finish(start(cluster, source, catalog), must=True)
+            found = content(catalog)
+            report.append(
+                {
+                    "victim": victim,
+                    "killed": killed,
+                    "after_commits": commits,
+                    "and_s": round(moment, 2),
+                    "ended": ended is not None,
+                    "left_for_the_next": again["tiles_ok"] if again else None,
+                    "same": found == expected,
+                    "difference": difference(found, expected),
+                }
+            )
+            print(json.dumps(report[-1]), file=sys.stderr, flush=True)
+            shutil.rmtree(catalog)
+        together = both_at_once(cluster, source, folder, expected)
+    finally:
+        cluster.shutdown()
+    return {
+        "tiles": TILES,
+        "crystals": len(expected["crystals"]),
+        "undisturbed_s": round(seconds, 1),
+        "left_for_the_next": [run["left_for_the_next"] for run in report],
+        "runs": runs,
+        "victims": Counter(run["victim"] for run in report if run["killed"]),
+        "went_on_by_themselves": sum(run["ended"] for run in report),
+        "two_at_once": together,
+        "faults": sum(not run["same"] for run in report) + (not together["same"]),
+        "differences": [run["difference"] for run in report if not run["same"]],
+    }
+
+
+def both_at_once(
+    cluster: Any, source: Path, folder: Path, expected: dict[str, Any]
+) -> dict[str, Any]:
+    """Two scans, a third of whose tiles are the same, into one catalogue at once."""
+    paths = sorted(source.rglob("*.png"), key=lambda path: int(path.stem))
+    third = TILES // 3
+    scans = []
+    for name, its in (("one", paths[: 2 * third]), ("two", paths[third:])):
+        manifest = folder / f"{name}.csv"
+        lines = ["uri,well,depth_m"]
+        for path in its:
+            well, depth = path.parts[-3:-1]
+            lines.append(f"{path},{well.partition('=')[2]},{depth.partition('=')[2]}")
+        manifest.write_text("\n".join(lines))
+        scans.append(start(cluster, source, folder / "both", manifest))
+    summaries = [finish(scan, must=True) for scan in scans]
+    found = content(folder / "both")
+    return {
+        "tiles": [summary["tiles_ok"] for summary in summaries if summary],
+        "same": found == expected,
+        "difference": difference(found, expected),
+    }
+
+
+def draw_core(root: Path) -> Path:
+    rng = np.random.default_rng(7)
+    for number in range(TILES):
+        folder = root / f"well={'ABC'[number * 3 // TILES]}" / f"depth={1000 + number}"
+        folder.mkdir(parents=True)
+        pixels = rng.integers(20, 40, (120, 160), dtype=np.uint8)
+        for y, x, h, w in rng.integers((2, 2, 5, 5), (95, 135, 20, 20), (12, 4)):
+            pixels[y : y + h, x : x + w] = 200
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
+
+
+def content(catalog: Path) -> dict[str, Any]:
+    """All that must be the same: rows as readers see them, and rows and files as they lie."""
+    opened = Catalog.open(catalog)
+    seen = query(opened).drop_columns(["scanned_at"]).to_pylist()
+    report = verify(opened)
+    named = {
+        f"{name}/{path}"
+        for name in ("tiles", "crystals")
+        for version in range(getattr(opened, name)().version() + 1)
+        for path in added(Path(opened.uri, name, "_delta_log", f"{version:020d}.json"))
+    }
+    there = {str(path.relative_to(catalog)) for path in catalog.rglob("part-*")}
+    return {
+        "crystals": {row["crystal_id"]: json.dumps(row, sort_keys=True) for row in seen},
+        "crystals_seen": len(seen),
+        "tiles": sorted(
+            (row["uri"], row["status"], row["n_crystals"])
+            for row in sql(opened, "SELECT uri, status, n_crystals FROM tiles").to_pylist()
+        ),
+        "rows": {
+            name: sum(files(getattr(opened, name)())["num_records"].to_pylist())
+            for name in ("tiles", "crystals")
+        },
+        "problems": [*report.problems, *sorted(there - named)],
+        "orphans": report.orphan_crystals,
+        "entries": [path.name for path in (catalog / "_scans").glob("*")],
+    }
+
+
+def added(log: Path) -> list[str]:
+    from urllib.parse import unquote
+
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    return [unquote(action["add"]["path"]) for action in actions if "add" in action]
+
+
+def difference(found: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
+    told = {
+        name: found[name] if name not in ("crystals", "tiles") else len(found[name])
+        for name in expected
+        if found[name] != expected[name]
+    }
+    if found["crystals"] != expected["crystals"]:
+        told["missing"] = len(expected["crystals"].keys() - found["crystals"].keys())
+        told["extra"] = len(found["crystals"].keys() - expected["crystals"].keys())
+    return told
+
+
+def start(
+    cluster: Any, source: Path, catalog: Path, manifest: Path | str = ""
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, __file__, "--drive", str(source), str(catalog), str(manifest)],
+        env={**os.environ, "RAY_ADDRESS": cluster.address},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(scan: subprocess.Popen[str], must: bool = False) -> dict[str, Any] | None:
+    """The summary of a scan that came through by itself."""
+    told, errors = scan.communicate(timeout=240)
+    if scan.returncode == 0:
+        summary: dict[str, Any] = json.loads(told.splitlines()[-1])
+        return summary
+    if must:
+        raise RuntimeError(f"a scan that nobody disturbed failed:\n{errors[-3000:]}")
+    return None
+
+
+def strike(
+    cluster: Any,
+    scan: subprocess.Popen[str],
+    victim: str,
+    moment: float,
+    chance: random.Random,
+    catalog: Path,
+    commits: int,
+) -> bool:
+    """Kill something of a scan after so many commits and seconds; False where it had ended."""
+    log = catalog / "tiles" / "_delta_log" / f"{commits:020d}.json"
+    while commits and scan.poll() is None and not log.exists():
+        time.sleep(0.01)
+    try:
+        scan.wait(moment)
+        return False
+    except subprocess.TimeoutExpired:
+        pass
+    if victim == "driver":
+        scan.kill()
+        return True
+    if victim == "raylet":
+        node = chance.choice(sorted(cluster.worker_nodes, key=lambda node: node.node_id))
+        cluster.remove_node(node, allow_graceful=False)
+        add_node(cluster)
+        return True
+    while not (actors := workers()):
+        if scan.poll() is not None:
+            return False
+        time.sleep(0.05)
+    try:
+        os.kill(chance.choice(actors), signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def workers() -> list[int]:
+    """The processes in which Ray's actors of a scan run."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            title = (process / "cmdline").read_bytes() if process.name.isdigit() else b""
+        except OSError:
+            continue
+        if title.startswith((b"ray::MapWorker", b"ray::Ledger", b"ray::ReadTiles")):
+            found.append(int(process.name))
+    return sorted(found)
+
+
+def add_node(cluster: Any) -> None:
+    cluster.add_node(num_cpus=1, object_store_memory=128 * 2**20)
+
+
+if __name__ == "__main__":
+    main()

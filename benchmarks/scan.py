@@ -1,0 +1,312 @@
+"""What a scan costs beside its models: efficiency, overhead, scaling and memory.
+
+- efficiency: tiles a second of a scan over those of the same models in one plain loop on the
+  same cores, both on a rendered core, start-up not counted;
+- overhead: seconds a tile of a scan whose models do nothing;
+- scaling: tiles a second with 32 workers of a model that takes a second a tile on a (pretended)
+  GPU, over the 32 that they would do if nothing else took time;
+- memory: the most that driver and workers hold at 1,000 and at 20,000 tiles.
+
+Start-up is left out by taking the time from the first to the last commit. Prints one JSON object.
+
+    python benchmarks/scan.py [--only efficiency overhead scaling memory] [--tiles N] [--pairs N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mcn.crystal import Classified
+from mcn.mask import Mask
+from mcn.taxonomy import CALCITE
+
+STAGES = (
+    "driver", "ReadTiles", "MapBatches(SegmentTiles", "MapBatches(ClassifyTiles", "WriteTiles",
+    "Ledger",
+)  # fmt: skip
+PARTS = ("efficiency", "overhead", "scaling", "memory")
+
+
+class Idle:
+    """A model that takes a fixed time a tile and finds nothing."""
+
+    name = "idle@000000000000"
+    taxonomy = CALCITE
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
+        if self._seconds:
+            time.sleep(self._seconds * len(images))
+        return [[] for _ in images]
+
+    def classify(self, crops: NDArray[np.uint8]) -> Classified:
+        raise AssertionError("no crystal, no question")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--tiles", type=int, default=200, help="of the efficiency's core")
+    parser.add_argument("--pairs", type=int, default=1, help="loops and scans, alternately")
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        part, arguments = options.worker
+        print(json.dumps(globals()[f"_{part}"](**json.loads(arguments))))
+        return
+    report: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="mcn-bench-") as folder:
+        for part in options.only:
+            report |= globals()[part](Path(folder), options)
+    print(json.dumps(report))
+
+
+def apart(part: str, **arguments: Any) -> dict[str, Any]:
+    """Do a part in a process of its own, as a user would, with the most memory it held."""
+    with most_memory() as most:
+        process = subprocess.Popen(
+            [sys.executable, __file__, "--worker", part, json.dumps(arguments)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        most.pid = process.pid
+        told, _ = process.communicate()
+    assert process.returncode == 0
+    return {**json.loads(told.splitlines()[-1]), "memory_mib": most.mib}
+
+
+def efficiency(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Loops and scans alternately; the better of each."""
+    from mcn.synthetic.core import render_core
+
+    core = folder / "rendered"
+    render_core(core, wells=3, tiles=options.tiles, seed=5, workers=os.cpu_count() or 1)
+    scans, loops = [], []
+    for number in range(options.pairs):
+        loops.append(apart("loop", core=str(core))["tiles_per_second"])
+        scans.append(
+            apart("scan", core=str(core), catalog=str(folder / f"efficiency-{number}"))[
+                "tiles_per_second"
+            ]
+        )
+        say(f"loop {loops[-1]:.3f} tiles/s, scan {scans[-1]:.3f} tiles/s")
+    return {
+        "efficiency": round(max(scans) / max(loops), 3),
+        "efficiency_scans": scans,
+        "efficiency_loops": loops,
+        "efficiency_tiles": options.tiles,
+    }
+
+
+def overhead(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    core = draw(folder / "small", 4000)
+    told = apart("idle", core=str(core), catalog=str(folder / "overhead"), seconds=0.0)
+    say(f"overhead {told}")
+    return {"overhead_ms_a_tile": round(1000 / told["tiles_per_second"], 2)}
+
+
+def scaling(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """32 workers of one second a tile, as SAM takes on a GPU: linear is 32 tiles a second."""
+    workers, seconds = 32, 1.0
+    told = apart(
+        "idle",
+        core=str(draw(folder / "scaling", 60 * workers)),
+        catalog=str(folder / "scaled"),
+        seconds=seconds,
+        gpus=workers,
+    )
+    rate = told["tiles_per_second"]
+    say(f"{workers} workers: {rate:.3f} tiles/s")
+    return {
+        "scaling_workers": workers,
+        "scaling_tiles_per_second": round(rate, 2),
+        "scaling_of_linear": round(rate * seconds / workers, 3),
+    }
+
+
+def memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Tiles of 512 × 512, so that what piles up would be seen; listed in a manifest."""
+    most = {}
+    for tiles in (1000, 20_000):
+        core = draw(folder / f"memory-{tiles}", tiles, side=512)
+        told = apart(
+            "idle",
+            core=str(core),
+            catalog=str(folder / f"filled-{tiles}"),
+            seconds=0.0,
+            manifest=str(list_tiles(core)),
+        )
+        most[tiles] = told["memory_mib"]
+        say(f"{tiles} tiles: {told}")
+    names = [name for name in STAGES if name in most[1000] and name in most[20_000]]
+    return {
+        "memory_mib": {tiles: {name: its[name] for name in names} for tiles, its in most.items()},
+        "memory_growth": {
+            name: round(most[20_000][name] / most[1000][name] - 1, 3) for name in names
+        },
+    }
+
+
+def _loop(core: str) -> dict[str, Any]:
+    """The models of the package on one tile after the other, with all cores."""
+    import torch
+
+    from mcn.analyzer import Analyzer
+    from mcn.classify import load_classifier
+    from mcn.micrograph import read_micrograph
+    from mcn.segment import load_segmenter
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    analyzer = Analyzer(load_segmenter(), load_classifier())
+    paths = sorted(Path(core).glob("well=*/depth=*/*.tif"))
+    analyzer.analyze([read_micrograph(paths[0])])
+    started = time.perf_counter()
+    for path in paths:
+        analyzer.analyze([read_micrograph(path)])
+    return {"tiles_per_second": len(paths) / (time.perf_counter() - started)}
+
+
+def _scan(core: str, catalog: str) -> dict[str, Any]:
+    from pipelines.scan import ScanSettings, run_scan
+
+    run_scan(core, catalog, ScanSettings(commit_tiles=1, stages=("write.batch=4",)))
+    return {"tiles_per_second": steady_rate(catalog)}
+
+
+def _idle(
+    core: str, catalog: str, seconds: float, gpus: int = 0, manifest: str | None = None
+) -> dict[str, Any]:
+    import ray
+
+    from pipelines.models import Models
+    from pipelines.scan import ScanSettings, run_scan
+
+    stages: tuple[str, ...] = ()
+    if gpus:
+        # Pretended GPUs: the workers sleep, and Ray places them as it places real ones.
+        stages = ("segment.batch=4", "segment.cpus=0.01", "classify.cpus=0.01", "classify.gpus=0",
+                  "classify.least=1", "classify.most=1", "read.cpus=0.01", "write.cpus=0.01",
+                  "segment.gpus=1", "write.batch=8")  # fmt: skip
+        ray.init(
+            address="local",
+            num_gpus=gpus,
+            include_dashboard=False,
+            object_store_memory=2**30,
+            logging_level="ERROR",
+            log_to_driver=False,
+        )
+    models = Models(Idle.name, Idle.name, partial(Idle, seconds), partial(Idle, seconds))
+    settings = ScanSettings(commit_tiles=1, commit_seconds=1.0, stages=stages, manifest=manifest)
+    run_scan(core, catalog, settings, models)
+    return {"tiles_per_second": steady_rate(catalog)}
+
+
+def steady_rate(catalog: str) -> float:
+    """Tiles a second between the end of the first fifth and of the last tile but a few.
+
+    Each row tells when its data file was written.
+    """
+    from mcn.catalog.query import sql
+    from mcn.catalog.store import Catalog
+
+    rows = sql(
+        Catalog.open(catalog),
+        "SELECT epoch(scanned_at) AS at, count(*) AS n FROM tiles GROUP BY 1 ORDER BY 1",
+    )
+    at, tiles = rows["at"].to_numpy(), rows["n"].to_numpy().cumsum()
+    first = int(np.searchsorted(tiles, tiles[-1] * 0.2))
+    last = int(np.searchsorted(tiles, tiles[-1] * 0.95))
+    return float((tiles[last] - tiles[first]) / (at[last] - at[first]))
+
+
+def draw(root: Path, tiles: int, side: int = 64) -> Path:
+    """Tiles of stripes, which take little room on the disk, in five wells."""
+    rng = np.random.default_rng(0)
+    ramp = np.add.outer(np.arange(side), np.arange(side))
+    pictures = [(ramp * k % 251).astype(np.uint8) for k in rng.integers(1, 9, 4)]
+    for number in range(tiles):
+        folder = root / f"well={'ABCDE'[number % 5]}" / f"depth={number // 50}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pictures[number % 4]).save(folder / f"{number}.png", compress_level=1)
+    return root
+
+
+def list_tiles(core: Path) -> Path:
+    """A manifest of drawn tiles."""
+    manifest = core / "tiles.csv"
+    with manifest.open("w") as file:
+        file.write("uri,well,depth_m\n")
+        for path in core.glob("well=*/depth=*/*.png"):
+            well, depth = (part.partition("=")[2] for part in path.parts[-3:-1])
+            file.write(f"{path},{well},{depth}\n")
+    return manifest
+
+
+class _Most:
+    """The most memory that a process and each kind of Ray's workers held, MiB."""
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.mib: dict[str, int] = {}
+
+    def look(self) -> None:
+        held: dict[str, int] = {}
+        for process in Path("/proc").iterdir():
+            if not process.name.isdigit():
+                continue
+            try:
+                title = (process / "cmdline").read_bytes().split(b"\0")[0].decode()
+                pages = int((process / "statm").read_text().split()[1])
+                shared = int((process / "statm").read_text().split()[2])
+            except (OSError, IndexError, ValueError):
+                continue
+            name = "driver" if int(process.name) == self.pid else title
+            if name == "driver" or title.startswith("ray::"):
+                own = (pages - shared) * 4096 // 2**20
+                kind = name.partition("(")[2].rstrip(")") or name.removeprefix("ray::")
+                held[kind] = max(held.get(kind, 0), own)
+        for kind, own in held.items():
+            self.mib[kind] = max(self.mib.get(kind, 0), own)
+
+
+@contextmanager
+def most_memory() -> Iterator[_Most]:
+    most, over = _Most(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.25):
+            most.look()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        thread.join()
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

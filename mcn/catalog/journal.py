@@ -1,0 +1,234 @@
+"""What each running scan tells the others: that it lives, and what it is just committing.
+
+A scan keeps one small object, `_scans/SCAN_ID.json` beside the tables, for as long as it runs.
+Whoever finds the object of a scan that has died finishes after it (`mcn.catalog.recovery`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from mcn.catalog.parts import Part
+from mcn.catalog.storage import CatalogError
+from mcn.catalog.store import Catalog
+from mcn.objects import fetch, filesystem_of, insist, store
+
+logger = logging.getLogger(__name__)
+
+FOLDER: Final = "_scans"
+BEAT_S: Final = 20.0
+DEAD_S: Final = 300.0
+"""A scan of another machine that has not been heard of for so long is taken for dead."""
+
+_FENCED: Final = ".fenced"
+
+
+class LostScanError(CatalogError):
+    """The scan was taken for dead, and what it had not committed is gone."""
+
+    @classmethod
+    def of(cls, catalog: Catalog, scan_id: str) -> LostScanError:
+        """The error of a scan that finds its entry gone."""
+        return cls(
+            f"{catalog.uri}: scan {scan_id} was not heard of for {DEAD_S:g} s and another one "
+            "took its place; run it again"
+        )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a scan.
+
+    Parameters
+    ----------
+    scan_id : str
+    place, process : str, int
+        Machine (and container) it runs on, and its process there.
+    started : str
+        When it began, in ISO 8601, by its own clock.
+    pending : tuple of Part
+        Parts of `crystals` whose tile rows are perhaps not committed.
+    """
+
+    scan_id: str
+    place: str
+    process: int
+    started: str
+    pending: tuple[Part, ...] = ()
+
+    def as_bytes(self) -> bytes:
+        """The entry as it is stored, JSON."""
+        return json.dumps(asdict(self)).encode()
+
+
+class Journal:
+    """A scan's entry, kept fresh by a thread from `with` to its end.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    scan_id : str
+    """
+
+    def __init__(self, catalog: Catalog, scan_id: str) -> None:
+        self._catalog = catalog
+        self._entry = Entry(scan_id, _place(), os.getpid(), datetime.now(UTC).isoformat())
+        self._uri = _address(catalog, scan_id)
+        self._over = threading.Event()
+        self._writing = threading.Lock()
+        self._lost = False
+        self._beat = threading.Thread(target=self._keep_fresh, name="journal", daemon=True)
+
+    @property
+    def entry(self) -> Entry:
+        """The entry as it was last written."""
+        return self._entry
+
+    def __enter__(self) -> Self:
+        store(self._uri, self._entry.as_bytes())
+        self._beat.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop; the entry stays until `strike`, so that what is left gets cleaned up."""
+        self._over.set()
+        self._beat.join()
+
+    def announce(self, parts: Sequence[Part]) -> None:
+        """Tell which crystals are about to be committed before their tile rows.
+
+        Raises
+        ------
+        LostScanError
+            Where another run has taken this one for dead.
+        """
+        self._write(tuple(parts))
+
+    def _keep_fresh(self) -> None:
+        while not self._over.wait(BEAT_S):
+            try:
+                self._write()
+            except LostScanError:
+                self._lost = True
+                return
+            except Exception:
+                # Storage libraries have errors of their own. The next beat may get through, and
+                # a few that do not are no harm.
+                logger.warning("scan %s: no sign of life stored", self._entry.scan_id)
+
+    def _write(self, pending: tuple[Part, ...] | None = None) -> None:
+        with self._writing:
+            if self._lost or _is_over(self._uri):
+                raise LostScanError.of(self._catalog, self._entry.scan_id)
+            if pending is not None:
+                self._entry = replace(self._entry, pending=pending)
+            store(self._uri, self._entry.as_bytes())
+
+
+def entries(catalog: Catalog) -> list[tuple[Entry, datetime]]:
+    """The scans that have an entry, each with the storage's own time of its last beat."""
+    fs, folder = filesystem_of(f"{catalog.uri}/{FOLDER}")
+    try:
+        found = insist(fs.ls, folder, detail=True)
+    except FileNotFoundError:
+        return []
+    known = []
+    for info in found:
+        if not info["name"].endswith(".json"):
+            continue
+        try:
+            known.append((_read(fs.unstrip_protocol(info["name"])), _changed(info)))
+        except FileNotFoundError:
+            continue  # It ended meanwhile.
+    return known
+
+
+def is_dead(entry: Entry, beat: datetime, now: datetime) -> bool:
+    """Whether a scan has ended without striking its entry.
+
+    Parameters
+    ----------
+    entry, beat
+        As `entries` gives them.
+    now : datetime
+        The storage's own time, so that clocks need not agree.
+    """
+    if (now - beat).total_seconds() > DEAD_S:
+        return True
+    return entry.place == _place() and not _runs(entry.process)
+
+
+def fence(catalog: Catalog, scan_id: str) -> None:
+    """Keep a scan that was taken for dead from committing anything, should it wake."""
+    store(_address(catalog, scan_id) + _FENCED, b"")
+
+
+def strike(catalog: Catalog, scan_id: str) -> None:
+    """Take a scan's entry away, and all that lies beside it."""
+    fs, path = filesystem_of(_address(catalog, scan_id))
+    # The entry goes last: until then another run can finish this.
+    for left in (path.removesuffix(".json"), path + _FENCED, path):
+        if insist(fs.exists, left):
+            insist(fs.rm, left, recursive=True)
+
+
+def folder_of(catalog: Catalog, scan_id: str) -> str:
+    """Where a scan keeps what only it needs, for as long as it has an entry."""
+    return _address(catalog, scan_id).removesuffix(".json")
+
+
+def _address(catalog: Catalog, scan_id: str) -> str:
+    return f"{catalog.uri}/{FOLDER}/{scan_id}.json"
+
+
+def _read(uri: str) -> Entry:
+    fields = json.loads(fetch(uri))
+    fields["pending"] = tuple(Part(**part) for part in fields["pending"])
+    return Entry(**fields)
+
+
+def _is_over(uri: str) -> bool:
+    """Whether another run finishes after this scan, or has done so."""
+    fs, path = filesystem_of(uri)
+    return bool(insist(fs.exists, path + _FENCED)) or not insist(fs.exists, path)
+
+
+def _changed(info: dict[str, Any]) -> datetime:
+    changed = info.get("LastModified") or info.get("mtime")
+    if isinstance(changed, datetime):
+        return changed
+    return datetime.fromtimestamp(changed or 0.0, UTC)
+
+
+def _place() -> str:
+    """The machine since it started, and the container: where a process number means anything."""
+    try:
+        started = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{started}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,157 @@
+"""Data files of a catalogue: written by whoever has rows, committed by name later.
+
+A part is not in the catalogue before a commit names it, so any number of processes write
+parts at once, and what a lost process wrote is a file that nobody sees.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake.transaction import AddAction, RemoveAction
+
+from mcn.objects import UNFINISHED, store
+
+PARTITIONS: Final[Mapping[str, Sequence[str]]] = {
+    "crystals": ("well", "depth_bin"),
+    "tiles": ("well",),
+}
+STATISTICS: Final[Mapping[str, Sequence[str]]] = {
+    "crystals": ("depth_m", "equivalent_diameter_um", "scanned_at"),
+    "tiles": ("depth_m", "scanned_at"),
+}
+"""Columns whose lowest and highest value of each file are in the log."""
+
+_ORDER: Final = {"crystals": ("depth_m", "crystal_id"), "tiles": ("depth_m", "tile_id")}
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A data file that a commit may name.
+
+    Parameters
+    ----------
+    table : {"crystals", "tiles"}
+    path : str
+        Below the table's folder.
+    size, rows : int
+        Bytes and rows of the file.
+    partition : dict
+        Partition column → value, as the log writes it.
+    statistics : str
+        Rows and ranges of the file, as the log writes them (JSON).
+    """
+
+    table: str
+    path: str
+    size: int
+    rows: int
+    partition: Mapping[str, str]
+    statistics: str
+
+    def added(self) -> AddAction:
+        """What the log says when the file comes."""
+        now = int(time.time() * 1000)
+        return AddAction(self.path, self.size, self.partition, now, True, self.statistics)
+
+    def removed(self) -> RemoveAction:
+        """What the log says when the file goes."""
+        now = int(time.time() * 1000)
+        return RemoveAction(self.path, True, now, self.size, dict(self.partition))
+
+
+def write_parts(uri: str, tables: Mapping[str, pa.Table], label: str) -> list[Part]:
+    """Write rows as data files, one for each partition.
+
+    Parameters
+    ----------
+    uri : str
+        The catalogue's address.
+    tables : mapping of str to Table
+        Rows of `crystals` and `tiles`, in their schemas.
+    label : str
+        Goes into the files' names: who wrote them (`label_of` finds it again).
+    """
+    return [
+        _write(uri, name, rows, partition, label)
+        for name, table in tables.items()
+        for partition, rows in _partitions(table, PARTITIONS[name])
+    ]
+
+
+def label_of(path: str) -> str | None:
+    """The label of the process that wrote a part; None for other files."""
+    name = path.rpartition("/")[2].removesuffix(UNFINISHED)
+    found = name.startswith(_PREFIX) and name.endswith(_ENDING)
+    return name[len(_PREFIX) : -len(_ENDING)].rpartition("-")[0] or None if found else None
+
+
+_PREFIX: Final = "part-"
+_ENDING: Final = ".parquet"
+
+
+def _write(uri: str, name: str, rows: pa.Table, partition: dict[str, str], label: str) -> Part:
+    folder = "/".join(f"{key}={quote(value, safe='')}" for key, value in partition.items())
+    path = f"{folder}/{_PREFIX}{label}-{uuid.uuid4().hex}{_ENDING}"
+    rows = rows.sort_by([(column, "ascending") for column in _ORDER[name]])
+    file = pa.BufferOutputStream()
+    pq.write_table(rows, file, compression="zstd", row_group_size=128 * 1024)
+    data = file.getvalue().to_pybytes()
+    store(f"{uri}/{name}/{path}", data)
+    return Part(name, path, len(data), rows.num_rows, partition, _statistics(name, rows))
+
+
+def _partitions(
+    rows: pa.Table, columns: Sequence[str]
+) -> Iterator[tuple[dict[str, str], pa.Table]]:
+    for values in rows.select(columns).group_by(columns).aggregate([]).to_pylist():
+        here = pc.scalar(True)
+        for column, value in values.items():
+            here = here & (pc.field(column) == value)
+        yield (
+            {column: in_folder(value) for column, value in values.items()},
+            rows.filter(here).drop_columns(list(columns)),
+        )
+
+
+def in_folder(value: str | float) -> str:
+    """A partition's value as text; whole depths without their fraction, as in deltalake."""
+    return value if isinstance(value, str) else repr(value).removesuffix(".0")
+
+
+def _statistics(name: str, rows: pa.Table) -> str:
+    lowest, highest, nulls = {}, {}, {}
+    for column in STATISTICS[name]:
+        ends = pc.min_max(rows[column]).as_py()
+        nulls[column] = rows[column].null_count
+        if ends["min"] is not None:
+            lowest[column] = _in_log(ends["min"])
+            # The log keeps milliseconds, and a range must hold all that is in it.
+            high = ends["max"]
+            highest[column] = _in_log(high + _MILLISECOND if isinstance(high, datetime) else high)
+    return json.dumps(
+        {
+            "numRecords": rows.num_rows,
+            "minValues": lowest,
+            "maxValues": highest,
+            "nullCount": nulls,
+        }
+    )
+
+
+def _in_log(value: Any) -> Any:
+    if isinstance(value, datetime):
+        stamp = value.astimezone(UTC).isoformat(timespec="milliseconds")
+        return stamp.replace("+00:00", "Z")
+    return value

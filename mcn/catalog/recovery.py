@@ -1,0 +1,175 @@
+"""Finishing after a scan: nothing half-committed, no file that nobody names, no row twice."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+from urllib.parse import unquote
+
+import pyarrow as pa
+
+from mcn.catalog import journal
+from mcn.catalog.dataset import files
+from mcn.catalog.journal import Entry
+from mcn.catalog.parts import PARTITIONS, label_of
+from mcn.catalog.query import question
+from mcn.catalog.storage import explained
+from mcn.catalog.store import COMMIT, WRITER, Catalog, undisturbed
+from mcn.objects import filesystem_of, insist
+
+_KEY: Final = "tile_id, segmenter, classifier"
+_HALF: Final = f"""
+    SELECT count(*) FROM crystal_rows ANTI JOIN tile_rows USING ({_KEY}, scanned_at)
+"""
+_OUTDATED: Final = f"""
+    SELECT well, segmenter, classifier, scanned_at, list(tile_id) AS tiles FROM (
+        SELECT *, max(scanned_at) OVER (PARTITION BY {_KEY}) AS latest FROM (
+            SELECT well, {_KEY}, scanned_at FROM tile_rows
+            WHERE tile_id IN (SELECT tile_id FROM tile_rows WHERE scanned_at >= $since)
+        )
+    ) WHERE scanned_at < latest GROUP BY ALL
+"""
+_TILES_AT_ONCE: Final = 500
+_CLOCKS: Final = timedelta(hours=1)
+"""By so much the clocks of two machines may differ."""
+
+
+def recover(catalog: Catalog, mine: str) -> list[str]:
+    """Finish after every scan that has died.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    mine : str
+        The `scan_id` of a scan with an entry of its own, which tells the storage's time.
+
+    Returns
+    -------
+    list of str
+        The scans that were finished.
+
+    Raises
+    ------
+    LostScanError
+        Where the scan's own entry is gone.
+    """
+    known = journal.entries(catalog)
+    beats = {entry.scan_id: beat for entry, beat in known}
+    if mine not in beats:
+        raise journal.LostScanError.of(catalog, mine)
+    now = beats[mine]
+    dead = [entry for entry, beat in known if journal.is_dead(entry, beat, now)]
+    for entry in dead:
+        journal.fence(catalog, entry.scan_id)
+        finish(catalog, entry)
+    return [entry.scan_id for entry in dead]
+
+
+def finish(catalog: Catalog, entry: Entry, *, alone: bool = False) -> None:
+    """Finish after one scan, then strike its entry. May be cut short and done again.
+
+    Crystals that were committed without their tile rows are taken back, files that were never
+    committed are deleted, and rows of tiles that were scanned anew give way.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    entry : Entry
+    alone : bool
+        Known to have scanned no tile that the catalogue had.
+    """
+    _take_back(catalog, entry)
+    _delete_unnamed(catalog, entry.scan_id)
+    if not alone:
+        drop_outdated(catalog, datetime.fromisoformat(entry.started) - _CLOCKS)
+    journal.strike(catalog, entry.scan_id)
+
+
+def drop_outdated(catalog: Catalog, since: datetime) -> int:
+    """Delete the rows of tiles that the same models have scanned anew since then.
+
+    Returns
+    -------
+    int
+        Tile rows deleted.
+    """
+    with question(catalog, files(catalog.tiles())) as connection:
+        found = connection.sql(_OUTDATED, params={"since": since}).to_arrow_table()
+    groups = found.to_pylist()
+    for group in groups:
+        for start in range(0, len(group["tiles"]), _TILES_AT_ONCE):
+            condition = _condition(group, group["tiles"][start : start + _TILES_AT_ONCE])
+            # Crystals first: they count only beside their tile row.
+            for name in PARTITIONS:
+                _delete(catalog, name, condition)
+    return sum(len(group["tiles"]) for group in groups)
+
+
+def _condition(group: dict[str, Any], tiles: list[str]) -> str:
+    stamp = group["scanned_at"].isoformat()
+    texts = {name: _quoted(group[name]) for name in ("well", "segmenter", "classifier")}
+    return " AND ".join(
+        [
+            *(f"{name} = {text}" for name, text in texts.items()),
+            f"scanned_at = arrow_cast('{stamp}', 'Timestamp(Microsecond, Some(\"UTC\"))')",
+            f"tile_id IN ({', '.join(map(_quoted, tiles))})",
+        ]
+    )
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _delete(catalog: Catalog, name: str, condition: str) -> None:
+    def once() -> None:
+        table = getattr(catalog, name)()
+        table.delete(condition, writer_properties=WRITER, commit_properties=COMMIT)
+
+    with explained(catalog.uri):
+        undisturbed(once)
+
+
+def _take_back(catalog: Catalog, entry: Entry) -> None:
+    """Remove the parts of crystals from the log whose tile rows never came."""
+
+    def once() -> None:
+        named = files(catalog.crystals())
+        there = {unquote(path) for path in named["path"].to_pylist()}
+        for part in entry.pending:
+            if part.path in there and _is_half(catalog, part.path, named):
+                catalog.change("crystals", [part.removed()])
+
+    if entry.pending:
+        undisturbed(once)
+
+
+def _is_half(catalog: Catalog, path: str, named: pa.Table) -> bool:
+    its = named.filter(pa.array([unquote(other) == path for other in named["path"].to_pylist()]))
+    tiles = files(catalog.tiles(), its["partition.well"].to_pylist())
+    with question(catalog, tiles, its) as connection:
+        return bool(connection.sql(_HALF).fetchall()[0][0])
+
+
+def unnamed_files(catalog: Catalog) -> list[str]:
+    """Data files below the catalogue that are in no snapshot, present or past."""
+    found = []
+    for name in PARTITIONS:
+        with explained(catalog.uri):
+            table = getattr(catalog, name)()
+            told = {"retention_hours": 0, "dry_run": True, "enforce_retention_duration": False}
+            past = {*table.vacuum(**told)}
+            found += [
+                f"{name}/{path}" for path in table.vacuum(**told, full=True) if path not in past
+            ]
+    return found
+
+
+def _delete_unnamed(catalog: Catalog, scan_id: str) -> None:
+    for path in unnamed_files(catalog):
+        if label_of(path) == scan_id:
+            fs, place = filesystem_of(f"{catalog.uri}/{path}")
+            try:
+                insist(fs.rm_file, place)
+            except FileNotFoundError:
+                continue  # Another run finishes after the same scan.

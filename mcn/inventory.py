@@ -1,0 +1,257 @@
+"""The tiles there are to scan, out of an Amazon S3 Inventory report.
+
+References
+----------
+Amazon Simple Storage Service User Guide, *Cataloging and analyzing your data with S3 Inventory*:
+the report's `manifest.json`, and its CSV, ORC and Parquet files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, unquote_plus
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mcn.objects import fetch, filesystem_of, one_line
+from mcn.scratch import scratch_database
+from mcn.source import BATCH, DEFAULT_PATTERN, LISTED, SIDECARS, SourceError, compile_pattern
+
+if TYPE_CHECKING:
+    import duckdb
+
+_OBJECTS: Final = pa.schema(
+    [
+        pa.field("path", pa.string()),
+        pa.field("bytes", pa.int64()),
+        pa.field("etag", pa.string()),
+        pa.field("well", pa.string()),
+        pa.field("depth_m", pa.float64()),
+    ]
+)
+"""Objects below the folder of tiles; well and depth where the path matches the pattern."""
+
+_ENDING: Final = f"({'|'.join(re.escape(ending) for ending in SIDECARS)})$"
+
+# The text file of `a.tif` is `a.txt`, `a.tif.txt` or `a-tif.txt`; see `mcn.source`.
+_TILES: Final = f"""
+    CREATE TEMP TABLE images AS
+    SELECT *, regexp_replace(path, '\\.[^./]*$', '') AS stem,
+        regexp_replace(path, '\\.([^./]*)$', '-\\1') AS dashed
+    FROM objects WHERE NOT regexp_matches(lower(path), '{_ENDING}');
+
+    CREATE TEMP TABLE texts AS
+    SELECT *, regexp_replace(path, '\\.[^./]*$', '') AS base
+    FROM objects WHERE regexp_matches(lower(path), '{_ENDING}');
+
+    CREATE TEMP TABLE owners AS
+    SELECT stem AS base FROM images UNION SELECT path FROM images UNION SELECT dashed FROM images;
+
+    CREATE TEMP TABLE sidecars AS
+    SELECT base, coalesce(
+        min(path) FILTER (path LIKE '%.txt'), min(path) FILTER (path LIKE '%.hdr')
+    ) AS path FROM texts GROUP BY base;
+
+    CREATE TEMP TABLE tiles AS
+    SELECT images.*, coalesce(a.path, b.path, c.path) AS sidecar FROM images
+    LEFT JOIN sidecars a ON a.base = images.stem
+    LEFT JOIN sidecars b ON b.base = images.path
+    LEFT JOIN sidecars c ON c.base = images.dashed
+    WHERE images.depth_m IS NOT NULL
+    UNION ALL
+    SELECT texts.* RENAME (base AS stem), '', NULL FROM texts ANTI JOIN owners USING (base)
+    WHERE depth_m IS NOT NULL
+"""
+
+
+@dataclass(frozen=True)
+class _Report:
+    bucket: str
+    form: str
+    columns: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+def is_inventory(manifest: str) -> bool:
+    """Whether an address is that of an inventory report's manifest."""
+    return manifest.rpartition("/")[2] == "manifest.json"
+
+
+def read_inventory(
+    manifest: str, tiles: str, pattern: str = DEFAULT_PATTERN
+) -> Iterator[pa.RecordBatch]:
+    """Tiles that an S3 Inventory report lists below a folder, as a stream.
+
+    What is a tile and what belongs to one is told apart as `mcn.source.find_tiles` does.
+    Only the latest version of an object counts.
+
+    Parameters
+    ----------
+    manifest : str
+        The report's `manifest.json`, where S3 put it or in a copy of the report's folders.
+    tiles : str
+        Folder of tiles in the bucket of the report, `s3://BUCKET/FOLDER`.
+    pattern : str
+        Where well and depth stand in an object's path below `tiles`.
+
+    Yields
+    ------
+    RecordBatch
+        Of schema `LISTED`.
+
+    Raises
+    ------
+    SourceError
+        When the report is not one, is of another bucket, or lists no tile there.
+    """
+    matcher = compile_pattern(pattern)
+    report = _report(manifest)
+    root = tiles.removeprefix("s3://").rstrip("/") + "/"
+    if not tiles.startswith("s3://") or not root.startswith(f"{report.bucket}/"):
+        raise SourceError(
+            f"{manifest}: is an inventory of s3://{report.bucket}, and {tiles} is not in it; "
+            "name the folder of tiles there"
+        )
+    with scratch_database() as database:
+        objects = pa.RecordBatchReader.from_batches(
+            _OBJECTS, _objects(report, manifest, root, matcher)
+        )
+        database.register("listed", objects)
+        database.execute("CREATE TEMP TABLE objects AS SELECT * FROM listed")
+        database.execute(_TILES)
+        if not _count(database, "tiles"):
+            raise SourceError(
+                f"{manifest}: none of {_count(database, 'objects')} objects below {tiles} matches "
+                f"{pattern!r}; name the folder the pattern starts in, or give another pattern"
+            )
+        answer = database.sql(
+            "SELECT 's3://' || path AS uri, etag, bytes, well, depth_m, "
+            "NULL::DOUBLE AS pixel_size_um, 's3://' || sidecar AS sidecar FROM tiles"
+        )
+        for batch in answer.to_arrow_reader(BATCH):
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=LISTED)
+
+
+def _count(database: duckdb.DuckDBPyConnection, table: str) -> int:
+    return int(database.sql(f"SELECT count(*) FROM {table}").fetchall()[0][0])
+
+
+def _report(manifest: str) -> _Report:
+    try:
+        told = json.loads(fetch(manifest, most=2**26))
+        form = told["fileFormat"].upper()
+        schema = told["fileSchema"]
+        names = schema.split(",") if form == "CSV" else re.findall(r"(\w+)[^;,:]*[;:]", schema)
+        return _Report(
+            bucket=told["sourceBucket"],
+            form=form,
+            columns=tuple(_plain(name) for name in names),
+            files=tuple(
+                _place_of(file["key"], manifest, told["destinationBucket"])
+                for file in told["files"]
+            ),
+        )
+    except FileNotFoundError:
+        raise SourceError(f"{manifest}: no such manifest; check the address") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SourceError(
+            f"{manifest}: is no manifest of an S3 Inventory report ({one_line(error)}); name the "
+            "manifest.json of one, or a .parquet or .csv list of tiles"
+        ) from error
+
+
+def _place_of(key: str, manifest: str, destination: str) -> str:
+    """Where a file of the report lies: in its bucket, or in a copy's folder `data`."""
+    if manifest.startswith("s3://"):
+        return f"s3://{destination.removeprefix('arn:aws:s3:::')}/{key}"
+    return f"{manifest.rsplit('/', 2)[0]}/data/{key.rpartition('/')[2]}"
+
+
+def _objects(
+    report: _Report, manifest: str, root: str, matcher: re.Pattern[str]
+) -> Iterator[pa.RecordBatch]:
+    for uri in report.files:
+        fs, path = filesystem_of(uri)
+        try:
+            with fs.open(path, "rb") as file:
+                for batch in _rows(report, file, path):
+                    yield _below(batch, root, matcher, encoded=report.form == "CSV")
+        except SourceError:
+            raise
+        except Exception as error:
+            raise SourceError(
+                f"{manifest}: {uri} cannot be read ({one_line(error)}); check the report"
+            ) from error
+
+
+def _rows(report: _Report, file: Any, path: str) -> Iterator[pa.RecordBatch]:
+    """Rows of one of the report's files; names of columns as in CSV reports, in small letters."""
+    if report.form == "CSV":
+        from pyarrow import csv
+
+        packed = "gzip" if path.endswith(".gz") else None
+        yield from csv.open_csv(
+            pa.input_stream(file, compression=packed),
+            read_options=csv.ReadOptions(column_names=list(report.columns)),
+            convert_options=csv.ConvertOptions(
+                column_types=dict.fromkeys(report.columns, pa.string())
+            ),
+        )
+        return
+    if report.form == "PARQUET":
+        import pyarrow.parquet as pq
+
+        batches: Iterator[pa.RecordBatch] = pq.ParquetFile(file).iter_batches()
+    elif report.form == "ORC":
+        from pyarrow import orc
+
+        stripes = orc.ORCFile(file)
+        batches = (stripes.read_stripe(number) for number in range(stripes.nstripes))
+    else:
+        raise SourceError(f"{path}: {report.form} is no format of S3 Inventory reports")
+    for batch in batches:
+        yield batch.rename_columns([_plain(name) for name in batch.schema.names])
+
+
+def _plain(name: str) -> str:
+    """`IsLatest`, `is_latest` and ` isLatest ` as one name."""
+    return name.strip().replace("_", "").lower()
+
+
+def _below(
+    batch: pa.RecordBatch, root: str, matcher: re.Pattern[str], encoded: bool
+) -> pa.RecordBatch:
+    """The latest versions of objects below the folder of tiles, as `_OBJECTS`."""
+
+    def column(name: str, to: pa.DataType) -> pa.Array:
+        there = name in batch.schema.names
+        return batch[name].cast(to) if there else pa.nulls(batch.num_rows, to)
+
+    keys = column("key", pa.string())
+    if encoded and pc.any(pc.match_substring_regex(keys, "[%+]")).as_py():
+        keys = pa.array([unquote_plus(key) for key in keys.to_pylist()], pa.string())
+    paths = pc.binary_join_element_wise(column("bucket", pa.string()), keys, "/")
+    below = pc.utf8_slice_codeunits(paths, len(root))
+    kept = pc.and_(pc.starts_with(paths, root), pc.invert(pc.ends_with(paths, "/")))
+    kept = pc.and_(kept, pc.invert(pc.match_substring_regex(below, r"(^|/)\.")))
+    kept = pc.and_(kept, pc.fill_null(column("islatest", pa.bool_()), True))
+    kept = pc.and_(kept, pc.invert(pc.fill_null(column("isdeletemarker", pa.bool_()), False)))
+    found = pc.extract_regex(below, f"^(?:{matcher.pattern})$")
+    depths = pc.struct_field(found, "depth_m").cast(pa.float64())
+    wells = _decoded(pc.struct_field(found, "well"))
+    rows = [paths, column("size", pa.int64()), column("etag", pa.string()), wells, depths]
+    return pa.RecordBatch.from_arrays(rows, schema=_OBJECTS).filter(kept)
+
+
+def _decoded(wells: pa.Array) -> pa.Array:
+    coded = wells.dictionary_encode()
+    names = pa.array(
+        [name if name is None else unquote(name) for name in coded.dictionary.to_pylist()],
+        pa.string(),
+    )
+    return names.take(coded.indices)

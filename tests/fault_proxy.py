@@ -1,0 +1,113 @@
+"""An HTTP proxy before an S3 server that spoils a share of the requests, as real ones do."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+_SLOW_DOWN = b'<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>slow</Message></Error>'
+_HOP = {"connection", "keep-alive", "transfer-encoding", "content-encoding"}
+
+
+@dataclass
+class Faults:
+    """How many requests came, and what was done to some of them."""
+
+    share: float
+    chance: random.Random
+    requests: int = 0
+    done: Counter[str] = field(default_factory=Counter)
+
+    def next(self) -> str | None:
+        """What to do to the next request."""
+        self.requests += 1
+        if self.chance.random() >= self.share:
+            return None
+        fault = self.chance.choice(["slow down", "reset", "lost answer", "cut short"])
+        self.done[fault] += 1
+        return fault
+
+
+@contextmanager
+def fault_proxy(target: str, share: float, seed: int = 0) -> Iterator[tuple[str, Faults]]:
+    """Address of the proxy, and the record of its faults."""
+    faults = Faults(share, random.Random(seed))
+    loop = asyncio.new_event_loop()
+    over = asyncio.Event()
+
+    async def serve() -> None:
+        async with aiohttp.ClientSession(auto_decompress=False) as session:
+
+            async def answer(request: web.Request) -> web.StreamResponse:
+                return await _answer(request, session, target, faults)
+
+            application = web.Application(client_max_size=2**30)
+            application.router.add_route("*", "/{path:.*}", answer)
+            runner = web.AppRunner(application)
+            await runner.setup()
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+            address.append(f"http://127.0.0.1:{port}")
+            started.set()
+            await over.wait()
+            await runner.cleanup()
+
+    address: list[str] = []
+    started = threading.Event()
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
+    thread.start()
+    assert started.wait(30)
+    try:
+        yield address[0], faults
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join(30)
+
+
+async def _answer(
+    request: web.Request, session: aiohttp.ClientSession, target: str, faults: Faults
+) -> web.StreamResponse:
+    fault = faults.next()
+    if fault == "slow down":
+        return web.Response(status=503, body=_SLOW_DOWN, content_type="application/xml")
+    if fault == "reset":
+        return _cut(request)
+    async with session.request(
+        request.method,
+        URL(target + request.raw_path, encoded=True),
+        # The client's side has waited for leave to send its body; the server's need not.
+        headers={k: v for k, v in request.headers.items() if k.lower() != "expect"},
+        data=await request.read(),
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        allow_redirects=False,
+    ) as upstream:
+        body = await upstream.read()
+        headers = {k: v for k, v in upstream.headers.items() if k.lower() not in _HOP}
+        if fault == "lost answer":
+            return _cut(request)
+        if fault == "cut short" and len(body) > 1 and request.method != "HEAD":
+            response = web.StreamResponse(status=upstream.status, headers=headers)
+            response.content_length = len(body)
+            await response.prepare(request)
+            await response.write(body[: len(body) // 2])
+            return _cut(request)
+        if request.method == "HEAD":
+            return web.Response(status=upstream.status, headers=headers)
+        headers.pop("Content-Length", None)
+        return web.Response(status=upstream.status, headers=headers, body=body)
+
+
+def _cut(request: web.Request) -> web.StreamResponse:
+    if request.transport is not None:
+        request.transport.abort()
+    raise asyncio.CancelledError

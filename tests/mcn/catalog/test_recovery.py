@@ -1,0 +1,153 @@
+"""What a scan that was cut short leaves is gone after the next one, whatever it was."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from mcn.catalog import journal
+from mcn.catalog.journal import Journal, LostScanError, entries
+from mcn.catalog.maintenance import compact, verify
+from mcn.catalog.parts import label_of
+from mcn.catalog.query import query
+from mcn.catalog.recovery import drop_outdated, finish, recover
+from mcn.catalog.schema import crystal_table, tile_table
+from mcn.catalog.store import Catalog
+from mcn.objects import store
+
+
+@pytest.fixture
+def gone() -> int:
+    """Number of a process that has ended."""
+    return int(subprocess.check_output([sys.executable, "-c", "import os; print(os.getpid())"]))
+
+
+@pytest.fixture
+def mine(catalog: Catalog) -> Iterator[str]:
+    """A scan that runs now."""
+    with Journal(catalog, "mine"):
+        yield "mine"
+
+
+def die(catalog: Catalog, scan: Journal, process: int) -> None:
+    """Make a scan's entry that of a process that has ended."""
+    entry = replace(scan.entry, process=process)
+    store(f"{catalog.uri}/_scans/{entry.scan_id}.json", entry.as_bytes())
+
+
+def write(catalog, make_tile, make_crystal, label, *names, crystals=3, **facts):
+    tiles = [make_tile(name, n_crystals=crystals, **facts) for name in names]
+    rows = crystal_table([(tile, [make_crystal()] * crystals) for tile in tiles])
+    return catalog.write(rows, tile_table(tiles), label)[0]
+
+
+def data_files(catalog: Catalog) -> set[str]:
+    root = Path(catalog.uri)
+    return {str(file.relative_to(root)) for file in root.rglob("part-*")}
+
+
+def crystal_rows(catalog: Catalog) -> int:
+    """Rows as any other reader of Delta tables counts them."""
+    actions = DeltaTable(f"{catalog.uri}/crystals").get_add_actions(flatten=True)
+    return sum(actions["num_records"].to_pylist())
+
+
+def test_parts_are_seen_once_they_are_committed_however_often(catalog, make_tile, make_crystal):
+    parts = write(catalog, make_tile, make_crystal, "one", "a", "b")
+    assert query(catalog).num_rows == 0
+    catalog.commit_parts(parts)
+    catalog.commit_parts(parts)
+    assert query(catalog).num_rows == crystal_rows(catalog) == 6
+    assert {label_of(part.path) for part in parts} == {"one"}
+    assert verify(catalog).ok
+
+
+@pytest.mark.parametrize("committed", ["nothing", "crystals", "both"])
+def test_a_commit_that_was_cut_short(catalog, make_tile, make_crystal, gone, mine, committed):
+    catalog.commit_parts(write(catalog, make_tile, make_crystal, "before", "z"))
+    with Journal(catalog, "lost") as scan:
+        parts = write(catalog, make_tile, make_crystal, "lost", "a", "b")
+        scan.announce([part for part in parts if part.table == "crystals"])
+        for name in {"nothing": (), "crystals": ("crystals",), "both": ("crystals", "tiles")}[
+            committed
+        ]:
+            catalog.change(name, [part.added() for part in parts if part.table == name])
+    before = data_files(catalog)
+    assert recover(catalog, mine) == [], "its process runs still"
+    assert data_files(catalog) == before
+    die(catalog, scan, gone)
+    assert recover(catalog, mine) == ["lost"]
+    assert recover(catalog, mine) == []
+    kept = 9 if committed == "both" else 3
+    assert query(catalog).num_rows == crystal_rows(catalog) == kept
+    if committed != "crystals":  # What was in the log once stays for readers of that snapshot.
+        assert any("lost" in file for file in data_files(catalog)) == (committed == "both")
+    assert verify(catalog).orphan_crystals == 0
+    assert verify(catalog).ok
+    assert {entry.scan_id for entry, _ in entries(catalog)} == {mine}
+    catalog.commit_parts(write(catalog, make_tile, make_crystal, "again", "a", "b"))
+    assert query(catalog).num_rows == 9
+
+
+def test_a_commit_cut_short_and_compacted_by_another(
+    catalog, make_tile, make_crystal, gone, mine
+) -> None:
+    catalog.commit_parts(write(catalog, make_tile, make_crystal, "before", "z"))
+    with Journal(catalog, "lost") as scan:
+        parts = write(catalog, make_tile, make_crystal, "lost", "a")
+        scan.announce([part for part in parts if part.table == "crystals"])
+        catalog.commit_parts(parts)
+    compact(catalog)
+    die(catalog, scan, gone)
+    recover(catalog, mine)
+    assert query(catalog).num_rows == crystal_rows(catalog) == 6
+
+
+def test_a_scan_of_another_machine_is_dead_when_it_is_silent(catalog) -> None:
+    with Journal(catalog, "here") as scan:
+        ((entry, beat),) = entries(catalog)
+    assert entry == scan.entry
+    elsewhere = replace(entry, place="elsewhere")
+    assert not journal.is_dead(elsewhere, beat, beat + timedelta(seconds=journal.DEAD_S - 1))
+    assert journal.is_dead(elsewhere, beat, beat + timedelta(seconds=journal.DEAD_S + 1))
+
+
+def test_a_scan_that_wakes_after_it_was_taken_for_dead_commits_nothing(
+    catalog, make_tile, make_crystal, gone, mine
+) -> None:
+    with Journal(catalog, "asleep") as scan:
+        parts = write(catalog, make_tile, make_crystal, "asleep", "a")
+        journal.fence(catalog, "asleep")
+        with pytest.raises(LostScanError, match="another one took its place; run it again"):
+            catalog.commit_parts(parts, scan.announce)
+    die(catalog, scan, gone)
+    recover(catalog, mine)
+    with Journal(catalog, "asleep") as scan:
+        journal.strike(catalog, "asleep")
+        with pytest.raises(LostScanError, match="run it again"):
+            scan.announce([])
+        with pytest.raises(LostScanError, match="run it again"):
+            recover(catalog, "asleep")
+    assert crystal_rows(catalog) == 0
+
+
+def test_rows_of_a_tile_scanned_anew_give_way(catalog, make_tile, make_crystal, mine) -> None:
+    quoted = {"well": "q'uote\"/1"}
+    catalog.commit_parts(write(catalog, make_tile, make_crystal, "one", "a", "b", **quoted))
+    catalog.commit_parts(write(catalog, make_tile, make_crystal, "one", "c"))
+    with Journal(catalog, "second") as scan:
+        catalog.commit_parts(
+            write(catalog, make_tile, make_crystal, "two", "a", crystals=2, **quoted)
+        )
+        assert crystal_rows(catalog) == 11
+        finish(catalog, scan.entry)
+    assert query(catalog).num_rows == crystal_rows(catalog) == 8
+    tiles = DeltaTable(f"{catalog.uri}/tiles").get_add_actions(flatten=True)
+    assert sum(tiles["num_records"].to_pylist()) == 3
+    assert verify(catalog).ok
+    assert drop_outdated(catalog, datetime.now(UTC) - timedelta(hours=1)) == 0

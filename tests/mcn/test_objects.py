@@ -1,0 +1,66 @@
+"""Objects are fetched and stored whole, and a storage that fails is asked again."""
+
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from mcn.objects import StorageError, fetch, insist, store
+
+
+def test_what_is_stored_comes_back(tmp_path: Path) -> None:
+    for uri in (str(tmp_path / "new" / "a"), f"file://{tmp_path}/b", "memory://c/d"):
+        store(uri, b"whole")
+        assert fetch(uri) == fetch(uri, 5, 5) == b"whole"
+        with pytest.raises(StorageError, match="it has 5 bytes, and at most 4 are read"):
+            fetch(uri, most=4)
+    assert not list(tmp_path.rglob("*.new"))
+    with pytest.raises(FileNotFoundError):
+        fetch(str(tmp_path / "none"))
+
+
+def test_a_short_answer_is_no_object(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"cut")
+    with pytest.raises(OSError, match="3 of 5 bytes came"):
+        fetch(str(tmp_path / "a"), 5)
+
+
+def test_a_storage_is_asked_again_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mcn.objects
+
+    monkeypatch.setattr(mcn.objects, "_LONGEST_WAIT_S", 0.0)
+    asked = []
+
+    def answer(failures: int, error: Exception) -> str:
+        asked.append(error)
+        if len(asked) <= failures:
+            raise error
+        return "here"
+
+    assert insist(answer, 3, OSError("slow down")) == "here"
+    assert len(asked) == 4
+    asked.clear()
+    with pytest.raises(OSError, match="slow down"):
+        insist(answer, 99, OSError("slow down"))
+    assert len(asked) == 6
+    asked.clear()
+    with pytest.raises(FileNotFoundError):
+        insist(answer, 99, FileNotFoundError("none"))
+    assert len(asked) == 1
+
+
+def test_an_object_that_shrinks_while_it_is_read_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store("memory://cut/a", b"whole")
+    fs = fsspec.filesystem("memory", use_listings_cache=False)
+    whole, times = type(fs).cat_file, []
+
+    def cut(self, path, start=None, end=None, **kwargs):  # type: ignore[no-untyped-def]
+        times.append(path)
+        data = whole(self, path, start=start, end=end, **kwargs)
+        return data[:2] if len(times) < 3 else data
+
+    monkeypatch.setattr(type(fs), "cat_file", cut)
+    assert fetch("memory://cut/a", 5) == b"whole"
+    assert len(times) == 3

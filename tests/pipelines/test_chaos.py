@@ -1,0 +1,30 @@
+"""A scan that is struck down leaves, run again, what an undisturbed one does.
+
+Three runs of `make chaos`: an actor, a node and the driver are killed.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHAOS = Path(__file__).parents[2] / "benchmarks" / "chaos.py"
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_scans_that_are_struck_down_lose_and_repeat_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, str(CHAOS), "--runs", "3", "--seed", "3"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout, done.stderr[-3000:]
+    report = json.loads(done.stdout)
+    assert report["faults"] == 0, report
+    assert report["victims"] == {"actor": 1, "raylet": 1, "driver": 1}
+    assert report["crystals"] > 1000
+    assert report["two_at_once"]["same"]

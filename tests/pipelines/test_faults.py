@@ -1,0 +1,212 @@
+"""What goes wrong in a long scan: tiles that kill or hang, stores that fail, people who stop it."""
+
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from mcn.catalog.maintenance import verify
+from mcn.catalog.query import sql
+from mcn.catalog.store import Catalog
+from mcn.mask import Mask
+from pipelines.models import Models
+from pipelines.scan import ScanSettings, run_scan
+
+from .conftest import OtsuSegmenter, draw
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+OFTEN = ScanSettings(commit_tiles=2)
+KILLER, SLEEPER = 15, 17
+
+
+class Dangerous(OtsuSegmenter):
+    """Takes its process along, or never comes back, on pictures whose first pixel says so."""
+
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
+        if any(image[0, 0] == KILLER for image in images):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if any(image[0, 0] == SLEEPER for image in images):
+            threading.Event().wait()
+        return super().segment(images)
+
+
+def mark(core: Path, number: int, value: int) -> None:
+    (path,) = core.glob(f"*/*/{number}.png")
+    pixels = np.array(Image.open(path))
+    pixels[0, 0] = value
+    Image.fromarray(pixels).save(path)
+
+
+def statuses(catalog: str) -> dict[str, tuple[str, str | None]]:
+    rows = sql(Catalog.open(catalog), "SELECT uri, status, error FROM tiles").to_pylist()
+    return {Path(row["uri"]).stem: (row["status"], row["error"]) for row in rows}
+
+
+def test_a_tile_that_kills_and_one_that_hangs_are_quarantined(
+    core: Path, tmp_path: Path, models: Models
+) -> None:
+    mark(core, 2, KILLER)
+    mark(core, 5, SLEEPER)
+    catalog = str(tmp_path / "catalog")
+    settings = replace(OFTEN, stages=("segment.seconds=1.5", "segment.most=1"))
+    summary = run_scan(str(core), catalog, settings, replace(models, load_segmenter=Dangerous))
+    assert (summary.tiles_ok, summary.tiles_failed) == (6, 2)
+    told = statuses(catalog)
+    assert told["2"] == (
+        "failed",
+        "segment: ended its worker 3 times; --retry-failed tries once more",
+    )
+    assert told["5"] == (
+        "failed",
+        "segment: took over 1.5 s 3 times; --retry-failed tries once more",
+    )
+    again = run_scan(str(core), catalog, replace(OFTEN, retry_failed=True), models)
+    assert (again.tiles_ok, again.tiles_failed, again.tiles_skipped) == (2, 0, 6)
+    opened = Catalog.open(catalog)
+    assert sql(opened, "SELECT count(*) AS n FROM tiles").to_pylist() == [{"n": 8}]
+    assert sum(opened.tiles().get_add_actions(flatten=True)["num_records"].to_pylist()) == 8
+
+
+def fuzzed(data: bytes, chance: random.Random) -> bytes:
+    """The data with some bits turned, or cut short, or with a piece of it repeated."""
+    kind = chance.randrange(3)
+    if kind == 0:
+        broken = bytearray(data)
+        for _ in range(chance.randint(1, 40)):
+            broken[chance.randrange(len(broken))] ^= 1 << chance.randrange(8)
+        return bytes(broken)
+    if kind == 1:
+        return data[: chance.randrange(len(data))]
+    start = chance.randrange(len(data))
+    return data[:start] + data[start : start + 200] * chance.randint(2, 50) + data[start:]
+
+
+def bomb() -> bytes:
+    """A small file of a large picture, all of one grey."""
+    file = io.BytesIO()
+    Image.new("L", (12_000, 12_000)).save(file, "PNG", optimize=False, compress_level=9)
+    return file.getvalue()
+
+
+def test_a_thousand_broken_files_are_a_thousand_rows(tmp_path: Path, models: Models) -> None:
+    chance = random.Random(20261124)
+    forms = {"png": {}, "tiff": {}, "jpeg": {}, "bmp": {}, "gif": {}, "webp": {}}
+    whole = {}
+    for form in forms:
+        file = io.BytesIO()
+        Image.fromarray(draw(1)).save(file, form.upper())
+        whole[form] = file.getvalue()
+    packed = io.BytesIO()
+    Image.fromarray(draw(2)).save(packed, "TIFF", compression="tiff_lzw")
+    whole["tif"] = packed.getvalue()
+    endings = [*whole, "txt", "zip", "parquet"]
+    folder = tmp_path / "core" / "well=A" / "depth=1"
+    folder.mkdir(parents=True)
+    for number in range(998):
+        data = fuzzed(whole[chance.choice([*whole])], chance)
+        # Some have the ending of another kind of file.
+        (folder / f"{number}.{chance.choice(endings)}").write_bytes(data)
+    (folder / "bomb.png").write_bytes(bomb())
+    (folder / "whole.png").write_bytes(whole["png"])
+
+    catalog = str(tmp_path / "catalog")
+    summary = run_scan(str(tmp_path / "core"), catalog, ScanSettings(), models)
+    assert summary.tiles_ok + summary.tiles_failed == 1000
+    told = statuses(catalog)
+    assert len(told) == 1000
+    assert told["whole"] == ("ok", None)
+    counted = Counter(status for status, _ in told.values())
+    assert counted["failed"] > 300, "most of them cannot be read"
+    reasons = [error for status, error in told.values() if status == "failed"]
+    assert all(reason and "\n" not in reason for reason in reasons)
+    assert verify(Catalog.open(catalog)).ok
+
+
+STOPPED = """
+import json, sys, time
+from dataclasses import asdict
+from mcn.taxonomy import CALCITE
+from pipelines.models import Models
+from pipelines.scan import ScanSettings, run_scan
+
+class Slow:
+    name = "slow@000000000000"
+    taxonomy = CALCITE
+    def segment(self, images):
+        time.sleep(0.2 * len(images))
+        return [[] for _ in images]
+
+models = Models(Slow.name, Slow.name, Slow, Slow)
+settings = ScanSettings(commit_tiles=1, stages=("write.batch=4",))
+print(json.dumps(asdict(run_scan(sys.argv[1], sys.argv[2], settings, models))))
+"""
+
+
+def scan_of_many(draw_core: Callable[..., Path], tmp_path: Path) -> subprocess.Popen[str]:
+    core = draw_core(tmp_path / "many", tiles=200)
+    return subprocess.Popen(
+        [sys.executable, "-c", STOPPED, str(core), str(tmp_path / "catalog")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        start_new_session=True,
+    )
+
+
+def wait_for_a_commit(catalog: Path) -> None:
+    """Until the log of tiles has its second commit."""
+    while not (catalog / "tiles" / "_delta_log" / f"{1:020d}.json").exists():
+        time.sleep(0.05)
+
+
+def test_ctrl_c_drains_and_commits(draw_core: Callable[..., Path], tmp_path: Path) -> None:
+    scan = scan_of_many(draw_core, tmp_path)
+    wait_for_a_commit(tmp_path / "catalog")
+    os.killpg(scan.pid, signal.SIGINT)  # As a terminal does: to every process of the group.
+    told, errors = scan.communicate(timeout=120)
+    assert scan.returncode == 0, errors
+    assert "finishing what is begun, then stopping; once more ends it now" in errors
+    summary = json.loads(told)
+    assert 0 < summary["tiles_ok"] < 200
+    assert summary["tiles_left"] == 200 - summary["tiles_ok"]
+    catalog = Catalog.open(tmp_path / "catalog")
+    assert len(statuses(catalog.uri)) == summary["tiles_ok"]
+    assert verify(catalog).orphan_files == []
+    assert not list(Path(catalog.uri, "_scans").iterdir())
+
+
+def test_a_second_ctrl_c_ends_the_scan_and_the_next_one_cleans_up(
+    draw_core: Callable[..., Path], tmp_path: Path, models: Models
+) -> None:
+    scan = scan_of_many(draw_core, tmp_path)
+    wait_for_a_commit(tmp_path / "catalog")
+    assert scan.stderr is not None
+    os.killpg(scan.pid, signal.SIGINT)
+    assert "finishing what is begun" in scan.stderr.readline()
+    os.killpg(scan.pid, signal.SIGINT)
+    scan.communicate(timeout=60)
+    assert scan.returncode != 0
+    catalog = str(tmp_path / "catalog")
+    before = len(statuses(catalog))
+    assert before > 0
+    summary = run_scan(str(tmp_path / "many"), catalog, ScanSettings(), models)
+    assert summary.tiles_ok + summary.tiles_skipped == 200 + summary.tiles_skipped
+    report = verify(Catalog.open(catalog))
+    assert (report.ok, report.orphan_files, report.orphan_crystals) == (True, [], 0)
+    assert not list(Path(catalog, "_scans").iterdir())

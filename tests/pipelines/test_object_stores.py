@@ -1,0 +1,135 @@
+"""A whole scan in real object stores, and in one that fails every now and then."""
+
+import json
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from ..ceph import ceph_gateway, environment, missing_programs
+from ..fault_proxy import fault_proxy
+
+pytestmark = pytest.mark.ray
+
+SCRIPT = """
+import json, sys
+from dataclasses import asdict
+from pathlib import Path
+
+import boto3
+import fsspec
+import numpy as np
+
+from mcn.catalog.maintenance import compact, vacuum, verify
+from mcn.catalog.query import query, sql
+from mcn.catalog.store import Catalog
+from mcn.crystal import Classified
+from mcn.mask import masks_from_labels
+from mcn.taxonomy import CALCITE
+from pipelines.models import Models
+from pipelines.scan import ScanSettings, run_scan
+
+class Patches:
+    name = "patches@000000000000"
+    def segment(self, images):
+        from scipy.ndimage import label
+        return [masks_from_labels(label(image > 100)[0]) for image in images]
+
+class Mean:
+    name = "mean@000000000000"
+    taxonomy = CALCITE
+    def classify(self, crops):
+        p = crops.reshape(len(crops), 4, -1).mean(axis=2, dtype=np.float32) + 1
+        p = np.asarray(p / p.sum(axis=1, keepdims=True), np.float32)
+        return Classified(p, p.max(axis=1))
+
+core, out, bucket = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+boto3.client("s3").create_bucket(Bucket=bucket)
+fs = fsspec.filesystem("s3")
+for path in core.glob("*/*/*.png"):
+    fs.pipe_file(f"{bucket}/core/{path.relative_to(core)}", path.read_bytes())
+fs.pipe_file(f"{bucket}/core/well=A/depth=1/empty.tif", b"")
+
+models = Models(Patches.name, Mean.name, Patches, Mean)
+often = ScanSettings(commit_tiles=8, stages=("write.batch=4",))
+first = run_scan(f"s3://{bucket}/core", f"s3://{bucket}/catalog", often, models)
+again = run_scan(f"s3://{bucket}/core", f"s3://{bucket}/catalog", often, models)
+catalog = Catalog.open(f"s3://{bucket}/catalog")
+report = verify(catalog)
+compact(catalog)
+gone = vacuum(catalog, 0)
+rows = query(catalog).to_pylist()
+out.write_text(json.dumps({
+    "first": asdict(first),
+    "again": asdict(again),
+    "verify": report.as_dict(),
+    "after": verify(catalog).as_dict(),
+    "gone": len(gone),
+    "crystals": len(rows),
+    "ids": len({row["crystal_id"] for row in rows}),
+    "tiles": sql(catalog, "SELECT count(*) AS n FROM tiles").to_pylist()[0]["n"],
+    "left": fs.find(f"{bucket}/catalog/_scans"),
+}))
+"""
+
+
+@pytest.fixture
+def s3_server() -> Iterator[str]:
+    """An S3 server on this machine."""
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+def scan(core: Path, out: Path, address: str) -> dict[str, Any]:
+    environ = {k: v for k, v in environment(address).items() if k != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(core), str(out), f"survey-{uuid.uuid4()}"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    told: dict[str, Any] = json.loads(out.read_text())
+    return told
+
+
+def check(told: dict[str, Any], tiles: int) -> None:
+    assert (told["first"]["tiles_ok"], told["first"]["tiles_failed"]) == (tiles, 1)
+    assert (told["again"]["tiles_ok"], told["again"]["tiles_skipped"]) == (0, tiles + 1)
+    assert told["tiles"] == tiles + 1
+    assert told["crystals"] == told["ids"] == told["first"]["crystals"] > 5 * tiles
+    assert told["verify"]["ok"], told["verify"]
+    assert told["verify"]["orphan_files"] == []
+    assert told["after"]["ok"], told["after"]
+    assert told["gone"] > 2
+    assert told["left"] == []
+
+
+def test_ceph(draw_core, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    if missing := missing_programs():
+        pytest.skip(f"not installed: {', '.join(missing)}; apt-get install radosgw and others")
+    core = draw_core(tmp_path / "core", tiles=24)
+    with ceph_gateway(tmp_path / "ceph") as address:
+        check(scan(core, tmp_path / "told.json", address), 24)
+
+
+def test_a_store_that_fails_now_and_then(
+    draw_core,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+    s3_server: str,
+) -> None:
+    core = draw_core(tmp_path / "core", tiles=60)
+    with fault_proxy(s3_server, share=0.05, seed=1) as (address, faults):
+        check(scan(core, tmp_path / "told.json", address), 60)
+    assert faults.requests > 200
+    assert len(faults.done) == 4, faults.done
+    assert sum(faults.done.values()) > 0.02 * faults.requests
