@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -45,7 +46,11 @@ def watched(ledger: Any, metrics: ScanMetrics, on_gpu: bool) -> Iterator[None]:
 
 @contextmanager
 def drained_on_interrupt(ledger: Any, scan_id: str) -> Iterator[threading.Event]:
-    """The first Ctrl-C or request to end lets what is begun be finished; the second ends it."""
+    """The first Ctrl-C or request to end lets what is begun be finished; the second ends it.
+
+    The second ends this process where it stands, for an exception may be caught on its way
+    through other libraries; the next scan cleans up, as after any death.
+    """
     stopping = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopping
@@ -57,9 +62,14 @@ def drained_on_interrupt(ledger: Any, scan_id: str) -> Iterator[threading.Event]
         for number, handler in before.items():
             signal.signal(number, handler)
 
+    def second(number: int, frame: Any) -> None:
+        del frame
+        os._exit(128 + number)
+
     def first(number: int, frame: Any) -> None:
         del number, frame
-        restore()
+        for each in signals:
+            signal.signal(each, second)
         stopping.set()
         ledger.drain.remote()
         print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -16,8 +17,9 @@ from mcn.catalog.parts import PARTITIONS, in_folder, label_of
 from mcn.catalog.query import question
 from mcn.catalog.recovery import unnamed_files
 from mcn.catalog.schema import TILES, depth_bin
-from mcn.catalog.storage import CatalogError, data_files, explained, persistently
+from mcn.catalog.storage import CatalogError, explained, persistently
 from mcn.catalog.store import COMMIT, FORMAT, WRITER, Catalog, undisturbed
+from mcn.objects import fetch
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -140,11 +142,10 @@ def verify(catalog: Catalog) -> Report:
     tables = (("tiles", TILES, now.tiles), ("crystals", catalog.crystals_schema, now.crystals))
     found = {name: files(table) for name, _, table in tables}
     for name, schema, _ in tables:
-        file_system, root = data_files(f"{catalog.uri}/{name}")
         for entry in found[name].to_pylist():
-            path = f"{root}/{unquote(entry['path'])}"
             rows += entry["num_records"] or 0
-            fault = _file_fault(file_system, path, entry, schema)
+            uri = f"{catalog.uri}/{name}/{unquote(entry['path'])}"
+            fault = _file_fault(uri, entry, schema)
             if fault or (fault := _partition_fault(entry, catalog.depth_bin_m)):
                 problems.append(f"{name}/{unquote(entry['path'])}: {fault}")
     orphans = 0
@@ -283,16 +284,15 @@ def _partition_fault(entry: dict[str, Any], width: float) -> str | None:
     return f"holds depths outside its bin of {start:g} m"
 
 
-def _file_fault(
-    file_system: Any, path: str, entry: dict[str, Any], schema: pa.Schema
-) -> str | None:
+def _file_fault(uri: str, entry: dict[str, Any], schema: pa.Schema) -> str | None:
     import fastparquet
 
     try:
-        with file_system.open_input_file(path) as file:
-            table = pq.ParquetFile(file).read()
-        with file_system.open_input_file(path) as file:
-            frame = fastparquet.ParquetFile(file).to_pandas(columns=["tile_id", "depth_m"])
+        # Fetched whole: a store that fails now and then is no fault of the file.
+        data = fetch(uri)
+        table = pq.ParquetFile(pa.BufferReader(data)).read()
+        file = fastparquet.ParquetFile(io.BytesIO(data))
+        frame = file.to_pandas(columns=["tile_id", "depth_m"])
     # Two readers and their codecs raise whatever they like on a damaged file.
     except Exception as error:
         return f"cannot be read ({(str(error) or repr(error)).splitlines()[0]})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -13,7 +14,7 @@ from mcn.catalog.dataset import files
 from mcn.catalog.journal import Entry
 from mcn.catalog.parts import PARTITIONS, label_of
 from mcn.catalog.query import question
-from mcn.catalog.storage import explained
+from mcn.catalog.storage import explained, persistently
 from mcn.catalog.store import COMMIT, WRITER, Catalog, undisturbed
 from mcn.objects import filesystem_of, insist
 
@@ -157,11 +158,12 @@ def unnamed_files(catalog: Catalog) -> list[str]:
     for name in PARTITIONS:
         with explained(catalog.uri):
             table = getattr(catalog, name)()
-            told = {"retention_hours": 0, "dry_run": True, "enforce_retention_duration": False}
-            past = {*table.vacuum(**told)}
-            found += [
-                f"{name}/{path}" for path in table.vacuum(**told, full=True) if path not in past
-            ]
+            look = partial(
+                table.vacuum, retention_hours=0, dry_run=True, enforce_retention_duration=False
+            )
+            past = {*persistently(look)}
+            every = persistently(partial(look, full=True))
+            found += [f"{name}/{path}" for path in every if path not in past]
     return found
 
 

@@ -201,7 +201,7 @@ def test_a_second_ctrl_c_ends_the_scan_and_the_next_one_cleans_up(
     assert "finishing what is begun" in scan.stderr.readline()
     os.killpg(scan.pid, signal.SIGINT)
     scan.communicate(timeout=60)
-    assert scan.returncode != 0
+    assert scan.returncode == 128 + signal.SIGINT
     catalog = str(tmp_path / "catalog")
     before = len(statuses(catalog))
     assert before > 0
