@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth chaos clean
+.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth bench-serve chaos clean
 
 setup: $(STAMP)
 
@@ -57,6 +57,9 @@ bench-scan: setup
 
 bench-growth: setup
 	$(BIN)/python benchmarks/growth.py
+
+bench-serve: setup
+	$(BIN)/python benchmarks/serve.py
 
 chaos: setup
 	$(BIN)/python benchmarks/chaos.py

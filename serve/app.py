@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from ray import serve
@@ -43,25 +44,31 @@ def build(args: Mapping[str, Any] | Settings) -> serve.Application:
     """
     settings = _guarded(args if isinstance(args, Settings) else read_settings(args))
     pools = pools_of(*_cores_and_gpus(), settings)
-    segmenter = _deployed(
-        Segmenter, pools.segmenter, user_config={"model": _absolute(settings.segmenter)}
-    ).bind(pools.segmenter)
-    classifier = _deployed(
-        Classifier, pools.classifier, user_config={"model": _absolute(settings.classifier)}
-    ).bind(pools.classifier)
-    reader = _deployed(CatalogReader, pools.reader).bind(
-        settings.catalog, settings.refresh_seconds, settings.limits
+    reading = (settings.catalog, settings.refresh_seconds, settings.limits)
+    handles = (
+        _deployed(
+            Segmenter,
+            pools.segmenter,
+            pools.segmenter,
+            user_config={"model": _absolute(settings.segmenter)},
+        ),
+        _deployed(
+            Classifier,
+            pools.classifier,
+            pools.classifier,
+            user_config={"model": _absolute(settings.classifier)},
+        ),
+        _deployed(CatalogReader, pools.reader, *reading),
     )
-    ingress = _deployed(Ingress, pools.ingress)
-    application: serve.Application = ingress.bind(settings, pools, segmenter, classifier, reader)
+    application: serve.Application = _deployed(Ingress, pools.ingress, settings, pools, *handles)
     return application
 
 
 def start(settings: Settings, host: str, port: int) -> DeploymentHandle[Any]:
     """Start the endpoint on a running Ray, or change the one that runs.
 
-    A change of models alone loads them beside the old ones; any other change replaces replica
-    by replica. No request is dropped by either.
+    A change replaces replica by replica, and no request is dropped by it. Where a Serve config
+    file changes a model's `user_config` alone, it is loaded beside the old one.
 
     Raises
     ------
@@ -103,7 +110,7 @@ def until_stopped() -> Iterator[threading.Event]:
         serve.shutdown()  # type: ignore[no-untyped-call]
 
 
-def _deployed(kind: type, pool: Pool, **more: Any) -> Any:
+def _deployed(kind: type, pool: Pool, *arguments: Any, **more: Any) -> Any:
     deployment: Any = serve.deployment(kind)
     return deployment.options(
         name=kind.__name__,
@@ -123,14 +130,12 @@ def _deployed(kind: type, pool: Pool, **more: Any) -> Any:
         graceful_shutdown_wait_loop_s=0.5,
         **_HEALTH_S,
         **more,
-    )
+    ).bind(*arguments)
 
 
 def _guarded(settings: Settings) -> Settings:
     if settings.guarded or settings.insecure:
         return settings
-    from dataclasses import replace
-
     token = os.environ.get("MCN_TOKEN", "")
     if len(token) < 16:
         raise SettingsError(

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Final
 
-from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError, RayServeException
 
 from mcn.micrograph import Micrograph
 from serve.metrics import ServeMetrics
@@ -20,7 +20,8 @@ from serve.settings import Pools, Settings
 from serve.work import Analyzed, Effort, Refusal
 
 _RETRY_AFTER_S: Final = 1
-_DIED: Final = (RayActorError, DeploymentUnavailableError)
+_DIED: Final = (RayActorError, RayServeException)
+"""A replica's own death, and that of one before it, of which Serve has no type of its own."""
 
 
 @dataclass
@@ -96,12 +97,6 @@ class Services:
                         "died",
                     ) from error
                 self.metrics.retries.inc()
-            except RayTaskError as error:
-                # An error of an earlier stage arrives within that of the later one.
-                if isinstance(error.cause, _DIED) and not last:
-                    self.metrics.retries.inc()
-                    continue
-                raise
         if isinstance(outcome, Refusal):
             raise Problem(outcome.status, outcome.detail)
         return outcome

@@ -143,7 +143,7 @@ async def decode_crops(parts: Sequence[Part]) -> NDArray[np.uint8]:
     Problem
         422 where one is no picture or has another size; names it.
     """
-    limits = Limits(_CROP_BYTES, CROP_SIZE * CROP_SIZE)
+    limits = Limits(_CROP_BYTES, _CROP_BYTES)
     crops = []
     for part in parts:
         pixels = (await decode(part, None, limits)).pixels

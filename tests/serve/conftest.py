@@ -76,6 +76,8 @@ def serving(folder: Path, *words: str, tokens: dict[str, str] | None = None) -> 
     endpoint = Endpoint(f"http://127.0.0.1:{port}", process, log, tokens or {})
     try:
         endpoint.wait_until_ready()
+        while b"ready at" not in log.read_bytes():
+            time.sleep(0.05)
         yield endpoint
     finally:
         process.send_signal(signal.SIGINT)

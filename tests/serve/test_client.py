@@ -1,0 +1,80 @@
+"""The client in Python and on the command line."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from mcn.catalog.query import query
+from mcn.catalog.store import Catalog
+from serve.client import Client, ClientError
+
+from .conftest import MCN, Endpoint
+
+
+def test_the_typed_client(endpoint: Endpoint, tile: Path, scanned: tuple[Path, Path]) -> None:
+    with Client(endpoint.url, endpoint.tokens["lab"]) as client:
+        told = client.analyze(tile, masks="none", min_confidence=0.5)
+        assert told.crystals[0].shape in client.models().shapes
+        assert told.segmenter == client.models().segmenter
+        batch = client.analyze_batch([tile, b"nothing"])
+        assert [hasattr(image, "crystals") for image in batch.images] == [True, False]
+        (well,) = client.wells()
+        rows = query(Catalog.open(scanned[1]))
+        assert pa.concat_tables(client.crystals(well.well)).equals(rows)
+        assert len(client.segment(tile, {"points": [[50, 50]]}).masks) == 1
+        with pytest.raises(ClientError, match=r"422.*a crop has 64") as refused:
+            client.classify([tile])
+    assert refused.value.status == 422
+    assert refused.value.request_id
+
+
+def test_errors_name_the_cure(endpoint: Endpoint, tile: Path) -> None:
+    with Client(endpoint.url, "wrong") as client, pytest.raises(ClientError, match=r"401.*token"):
+        client.wells()
+    with Client("http://127.0.0.1:9") as client, pytest.raises(ClientError, match="check the addr"):
+        client.wells()
+    with Client(endpoint.url) as client, pytest.raises(ClientError, match="check the path"):
+        client.analyze("nowhere.tif")
+
+
+def test_the_command(endpoint: Endpoint, tile: Path, tmp_path: Path) -> None:
+    words = [
+        "remote",
+        "analyze",
+        str(tile),
+        "--url",
+        endpoint.url,
+        "--out",
+        str(tmp_path),
+        "--json",
+    ]
+    environ = {**os.environ, "MCN_TOKEN": endpoint.tokens["lab"]}
+    done = subprocess.run([MCN, *words], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (image,) = json.loads(done.stdout)["images"]
+    assert len(image["crystals"]) > 50
+    assert (tmp_path / f"{tile.stem}.overlay.png").read_bytes().startswith(b"\x89PNG")
+    environ["MCN_TOKEN"] = "wrong"
+    done = subprocess.run([MCN, *words], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "401" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_open_endpoint_stays_on_this_machine() -> None:
+    done = subprocess.run(
+        [MCN, "serve", "--insecure", "--host", "0.0.0.0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "127.0.0.1" in done.stderr
+    environ = {name: value for name, value in os.environ.items() if name != "MCN_TOKEN"}
+    done = subprocess.run([MCN, "serve"], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "nobody would be kept out" in done.stderr

@@ -1,0 +1,161 @@
+"""At its limits: too many, too slow, gone away, killed, replaced."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from .conftest import MCN, Endpoint, serving
+
+TIFF = {"Content-Type": "image/tiff"}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """One segmenter, and one picture that may wait for it."""
+    folder = tmp_path_factory.mktemp("small")
+    config = folder / "serve.toml"
+    config.write_text("insecure = true\n[segmenters]\nleast = 1\nmost = 1\nqueued = 1\n")
+    with serving(folder, "--config", str(config)) as running:
+        yield running
+
+
+def post(url: str, data: bytes, timeout: float = 120) -> httpx.Response:
+    return httpx.post(f"{url}/v1/analyze?masks=none", content=data, headers=TIFF, timeout=timeout)
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, "it did not come to pass"
+        time.sleep(0.05)
+
+
+def inside(endpoint: Endpoint) -> float:
+    """Pictures at work or waiting."""
+    text = httpx.get(f"{endpoint.url}/metrics", timeout=30).text
+    line = next(line for line in text.splitlines() if line.startswith("mcn_serve_queue "))
+    return float(line.split()[1])
+
+
+def test_too_many_are_refused_at_once_and_the_rest_are_finished(
+    small: Endpoint, tile: Path
+) -> None:
+    data = tile.read_bytes()
+    with ThreadPoolExecutor(12) as threads:
+        answers = list(threads.map(lambda _: post(small.url, data), range(12)))
+    counted = Counter(answer.status_code for answer in answers)
+    assert counted[200] >= 2
+    assert counted[200] + counted[503] == 12
+    accepted = [answer for answer in answers if answer.status_code == 200]
+    assert all(len(answer.json()["crystals"]) > 50 for answer in accepted)
+    for answer in answers:
+        if answer.status_code == 503:
+            assert int(answer.headers["retry-after"]) >= 1
+            assert "at work" in answer.json()["detail"]
+    assert inside(small) == 0
+
+
+def test_who_goes_away_leaves_the_place_free(small: Endpoint, tile: Path) -> None:
+    data = tile.read_bytes()
+    with ThreadPoolExecutor(2) as threads:
+        # Two fill the endpoint and lose patience long before they are answered.
+        gone = [threads.submit(post, small.url, data, 0.15) for _ in range(2)]
+        assert all(isinstance(one.exception(), httpx.TimeoutException) for one in gone)
+    wait_until(lambda: inside(small) == 0)
+    assert post(small.url, data).status_code == 200
+
+
+def test_a_killed_replica_is_retried_once(small: Endpoint, tile: Path) -> None:
+    data = tile.read_bytes()
+
+    def figure(name: str) -> float:
+        text = httpx.get(f"{small.url}/metrics", timeout=30).text
+        return sum(float(x.split()[-1]) for x in text.splitlines() if x.startswith(name))
+
+    before = figure("mcn_serve_retries_total")
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(post, small.url, data)
+        wait_until(lambda: inside(small) == 1)
+        (segmenter,) = small.replicas("Segmenter")
+        os.kill(segmenter, signal.SIGKILL)
+        told = answer.result()
+    assert told.status_code in (200, 503), told.text
+    if told.status_code == 503:
+        assert told.headers["content-type"] == "application/problem+json"
+    assert figure("mcn_serve_retries_total") == before + 1
+    small.wait_until_ready()
+    assert post(small.url, data).status_code == 200
+
+
+def test_every_kind_of_replica_may_die_under_load(small: Endpoint, tile: Path) -> None:
+    data, over = tile.read_bytes(), threading.Event()
+    outcomes: Counter[int] = Counter()
+
+    def load() -> None:
+        while not over.is_set():
+            answer = post(small.url, data)
+            outcomes[answer.status_code] += 1
+            time.sleep(0.05 if answer.status_code == 200 else 0.3)
+
+    with ThreadPoolExecutor(3) as threads:
+        loads = [threads.submit(load) for _ in range(3)]
+        for kind in ("Classifier", "Ingress", "Segmenter"):
+            done = outcomes[200]
+            wait_until(lambda done=done: outcomes[200] > done)
+            (replica,) = small.replicas(kind)
+            os.kill(replica, signal.SIGKILL)
+            wait_until(lambda kind=kind: bool(small.replicas(kind)))
+            small.wait_until_ready()
+        over.set()
+        for one in loads:
+            one.result()  # No connection was dropped: each request had an answer.
+    assert set(outcomes) <= {200, 500, 503}, outcomes
+
+
+CHANGE = """
+import sys
+import ray
+from serve import app
+from serve.settings import read_settings
+
+ray.init(address="auto", namespace="change", log_to_driver=False)
+settings = read_settings({"segmenter": sys.argv[1]}, sys.argv[3])
+app.start(settings, "127.0.0.1", int(sys.argv[2]))
+"""
+
+
+def test_models_are_replaced_without_a_dropped_request(small: Endpoint, tile: Path) -> None:
+    data, over = tile.read_bytes(), threading.Event()
+    seen: list[tuple[int, str]] = []
+
+    def load() -> None:
+        while not over.is_set():
+            answer = post(small.url, data)
+            seen.append((answer.status_code, answer.json().get("segmenter", "")))
+
+    with ThreadPoolExecutor(1) as threads:
+        loading = threads.submit(load)
+        wait_until(lambda: len(seen) > 1)
+        port, config = small.url.rpartition(":")[2], small.log.with_name("serve.toml")
+        done = subprocess.run(
+            [str(MCN.with_name("python")), "-c", CHANGE, "watershed", port, str(config)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        wait_until(lambda: seen[-1][1].startswith("watershed"))
+        over.set()
+        loading.result()
+    assert {status for status, _ in seen} == {200}
+    models = [name.partition("@")[0] for _, name in seen]
+    assert models == sorted(models), "first all by the old model, then all by the new one"
