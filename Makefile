@@ -59,7 +59,7 @@ bench-growth: setup
 	$(BIN)/python benchmarks/growth.py
 
 bench-serve: setup
-	$(BIN)/python benchmarks/serve.py
+	$(BIN)/python benchmarks/endpoint.py
 
 chaos: setup
 	$(BIN)/python benchmarks/chaos.py

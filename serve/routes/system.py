@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -83,9 +84,12 @@ def system_routes(services: Services, guard: Guard) -> APIRouter:
     )
     async def figures() -> Response:
         """In Prometheus' text format."""
-        age = await services.ask(services.reader.age_s.remote)
-        if age is not None:
-            metrics.catalog_age.set(age)
+        # The other figures are wanted most when something does not answer.
+        with suppress(Problem, TimeoutError):
+            async with asyncio.timeout(_READY_S):
+                age = await services.ask(services.reader.age_s.remote)
+            if age is not None:
+                metrics.catalog_age.set(age)
         body, kind = await asyncio.to_thread(metrics.exposed)
         return Response(body, media_type=kind)
 

@@ -11,7 +11,7 @@
 
 Prints one JSON object.
 
-    python benchmarks/serve.py [--only throughput latency batching overload scaling kills]
+    python benchmarks/endpoint.py [--only throughput latency batching overload scaling kills]
 """
 
 from __future__ import annotations
