@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth chaos clean
+.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth chaos monitoring notices release-check sbom audit clean
 
 setup: $(STAMP)
 
@@ -60,6 +60,9 @@ bench-growth: setup
 
 chaos: setup
 	$(BIN)/python benchmarks/chaos.py
+
+monitoring: setup
+	$(BIN)/python -m deploy.monitoring.write
 
 clean:
 	rm -rf .venv demo runs build dist *.egg-info
