@@ -199,7 +199,9 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
 
         def start(name: str, *command: str | Path, **environment: str) -> None:
             log = folder / f"{name}.log"
-            stack.enter_context(running(*map(str, command), log=log, **environment))
+            # A scan and an endpoint would finish what is begun; Ray stops its own processes.
+            end = signal.SIGTERM if name == "ray" else signal.SIGKILL
+            stack.enter_context(running(*map(str, command), log=log, end=end, **environment))
 
         # Ray's folder of sockets has to have a short name.
         ray = stack.enter_context(TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True))
