@@ -193,6 +193,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_metrics_report_interval_ms": "1000",
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     }
     joined = {**environment, "RAY_ADDRESS": f"127.0.0.1:{cluster}"}
     with ExitStack() as stack:
