@@ -57,7 +57,7 @@ def written() -> dict[str, str]:
 
 
 def _yaml(source: str, value: Any) -> str:
-    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
     return _HEAD.format(source) + text
 
 

@@ -47,19 +47,19 @@ def run_time_packages() -> Iterator[str]:
 
 def licence(name: str) -> str:
     """A package's licence as its metadata tells it."""
-    told = metadata.metadata(name)
     if name in KNOWN:
         return KNOWN[name]
-    if expression := told.get("License-Expression"):
-        return expression
+    told = metadata.metadata(name).json
+    if expression := told.get("license_expression"):
+        return str(expression)
     classifiers = [
         each.rpartition(" :: ")[2]
-        for each in told.get_all("Classifier") or ()
+        for each in told.get("classifier", ())
         if each.startswith("License ::")
     ]
-    named = " ".join((told.get("License") or "").split())
     if classifiers:
         return ", ".join(classifiers)
+    named = " ".join(str(told.get("license", "")).split())
     if not named or named == "UNKNOWN" or len(named) > _LONGEST:
         raise LookupError(f"{name}: its metadata tell no licence; look, and add it to KNOWN")
     return named
