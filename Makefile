@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+RELEASE := build/release
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth bench-serve chaos clean
+.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth bench-serve chaos monitoring notices release-check sbom audit clean
 
 setup: $(STAMP)
 
@@ -63,6 +64,34 @@ bench-serve: setup
 
 chaos: setup
 	$(BIN)/python benchmarks/chaos.py
+
+monitoring: setup
+	$(BIN)/python -m deploy.monitoring.write
+
+notices: setup
+	$(BIN)/python -m deploy.release.notices
+
+# The wheel, in an environment where nothing else is, runs the demo.
+release-check:
+	$(PYTHON) deploy/release/check.py $(RELEASE)
+
+$(RELEASE)/venv/bin/mcn:
+	$(MAKE) release-check
+
+$(RELEASE)/tools/bin/pip-audit: deploy/release/tools.txt
+	$(PYTHON) -m venv $(RELEASE)/tools
+	$(RELEASE)/tools/bin/python -m pip --disable-pip-version-check install --quiet -r deploy/release/tools.txt
+	touch $@
+
+# What the released environment holds, as CycloneDX.
+sbom: $(RELEASE)/venv/bin/mcn $(RELEASE)/tools/bin/pip-audit
+	$(RELEASE)/tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file $(RELEASE)/sbom.cdx.json $(RELEASE)/venv/bin/python
+
+# Needs the internet: it asks PyPI and OSV for known vulnerabilities, and fails where one does not answer.
+audit: $(RELEASE)/venv/bin/mcn $(RELEASE)/tools/bin/pip-audit
+	$(RELEASE)/venv/bin/python -m pip freeze --exclude mcn | sed 's/+[a-z0-9.]*$$//' > $(RELEASE)/installed.txt
+	$(RELEASE)/tools/bin/pip-audit --strict --no-deps --disable-pip -r $(RELEASE)/installed.txt
 
 clean:
 	rm -rf .venv demo runs build dist *.egg-info

@@ -16,6 +16,18 @@ from mcn.errors import McnError
 from pipelines.group import Group
 from pipelines.ledger import STAGES, Pace
 
+FIGURES: Final = {
+    "mcn_scan_tiles_total": ("Tiles committed.", ("scan_id", "status")),
+    "mcn_scan_crystals_total": ("Crystals committed.", ("scan_id", "shape")),
+    "mcn_scan_stage_seconds_total": ("Time workers were busy.", ("scan_id", "stage")),
+    "mcn_scan_read_bytes_total": ("Bytes of tiles fetched.", ("scan_id",)),
+    "mcn_scan_queue_tiles": ("Tiles that wait for a stage.", ("scan_id", "stage")),
+    "mcn_scan_busy_share": ("Busy workers of all of a stage.", ("scan_id", "stage")),
+    "mcn_scan_gpu_busy_share": ("Busy share of the workers on GPUs.", ("scan_id",)),
+    "mcn_scan_commit_seconds": ("Time a commit took.", ("scan_id",)),
+}
+"""Name → meaning and labels, for dashboards and rules to be compared with."""
+
 _BOUNDS: Final = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
 
 
@@ -39,17 +51,17 @@ class ScanMetrics:
         self._workers = workers
         self._before: dict[str, Pace] = {}
 
-        def figure(kind: str, name: str, meaning: str, *labels: str) -> _Figure:
-            return _Figure(self.registry, kind, name, meaning, labels, scan_id)
+        def figure(kind: str, name: str) -> _Figure:
+            return _Figure(self.registry, kind, name, scan_id)
 
-        self._tiles = figure("counter", "tiles", "Tiles committed.", "status")
-        self._crystals = figure("counter", "crystals", "Crystals committed.", "shape")
-        self._seconds = figure("counter", "stage_seconds", "Time workers were busy.", "stage")
-        self._bytes = figure("counter", "read_bytes", "Bytes of tiles fetched.")
-        self._queue = figure("gauge", "queue_tiles", "Tiles that wait for a stage.", "stage")
-        self._busy = figure("gauge", "busy_share", "Busy workers of all of a stage.", "stage")
-        self._gpu = figure("gauge", "gpu_busy_share", "Busy share of the workers on GPUs.")
-        self._commit = figure("histogram", "commit_seconds", "Time a commit took.")
+        self._tiles = figure("counter", "mcn_scan_tiles_total")
+        self._crystals = figure("counter", "mcn_scan_crystals_total")
+        self._seconds = figure("counter", "mcn_scan_stage_seconds_total")
+        self._bytes = figure("counter", "mcn_scan_read_bytes_total")
+        self._queue = figure("gauge", "mcn_scan_queue_tiles")
+        self._busy = figure("gauge", "mcn_scan_busy_share")
+        self._gpu = figure("gauge", "mcn_scan_gpu_busy_share")
+        self._commit = figure("histogram", "mcn_scan_commit_seconds")
 
     def committed(self, group: Group) -> None:
         """Count a group that became visible."""
@@ -107,24 +119,21 @@ class _Figure:
         registry: prometheus.CollectorRegistry,
         kind: str,
         name: str,
-        meaning: str,
-        labels: tuple[str, ...],
         scan_id: str,
     ) -> None:
-        full = f"mcn_scan_{name}"
-        keys = ("scan_id", *labels)
+        meaning, keys = FIGURES[name]
         self._fixed = {"scan_id": scan_id}
         if kind == "counter":
-            self._prometheus: Any = prometheus.Counter(full, meaning, keys, registry=registry)
-            self._ray: Any = ray_metrics.Counter(full, meaning, keys)
+            self._prometheus: Any = prometheus.Counter(name, meaning, keys, registry=registry)
+            self._ray: Any = ray_metrics.Counter(name.removesuffix("_total"), meaning, keys)
         elif kind == "gauge":
-            self._prometheus = prometheus.Gauge(full, meaning, keys, registry=registry)
-            self._ray = ray_metrics.Gauge(full, meaning, keys)
+            self._prometheus = prometheus.Gauge(name, meaning, keys, registry=registry)
+            self._ray = ray_metrics.Gauge(name, meaning, keys)
         else:
             self._prometheus = prometheus.Histogram(
-                full, meaning, keys, buckets=_BOUNDS, registry=registry
+                name, meaning, keys, buckets=_BOUNDS, registry=registry
             )
-            self._ray = ray_metrics.Histogram(full, meaning, _BOUNDS, keys)
+            self._ray = ray_metrics.Histogram(name, meaning, _BOUNDS, keys)
 
     def add(self, amount: float, **labels: str) -> None:
         """Count up."""

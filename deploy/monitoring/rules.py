@@ -1,0 +1,320 @@
+"""What is computed beforehand, and what somebody is woken for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from deploy.monitoring.figures import APPLICATION, scan_gauge, scan_rate
+
+Severity = Literal["critical", "warning"]
+
+RUNBOOK: Final = "docs/operations.md"
+
+GOAL: Final = 0.995
+"""Share of requests to be answered without a fault of the endpoint's, over 30 days."""
+
+FAILED_SHARE: Final = 0.05
+COMMIT_SECONDS: Final = 30
+"""A scan commits every so many seconds; commits that take longer hold it up."""
+WAITING_TILES: Final = 2000
+WAITING_PICTURES: Final = 10
+REFUSED_SHARE: Final = 0.01
+FAILED_CHECKS: Final = 3
+STALE_HOURS: Final = 50
+"""Two nightly scans, and two hours for the second to end in."""
+
+WINDOWS: Final = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
+"""What the share of failed requests is taken over."""
+
+_ASKED: Final = 'route=~"/v1/.*"'
+_FAILED: Final = '{status="failed"}'
+_FAULT: Final = f'{_ASKED},status=~"5.."'
+
+
+@dataclass(frozen=True)
+class Record:
+    """A figure computed from others.
+
+    Parameters
+    ----------
+    name : str
+        `level:figure:operation`, the level being the labels that are left.
+    expr : str
+        In PromQL.
+    labels : tuple of str
+        Labels that it has.
+    """
+
+    name: str
+    expr: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Alert:
+    """A state that somebody has to do something about.
+
+    Parameters
+    ----------
+    name : str
+        Also the heading of its section in `RUNBOOK`.
+    expr : str
+        In PromQL; the state is there while it gives anything.
+    lasting : str
+        How long before somebody is told.
+    severity : str
+        `critical` for now, `warning` for today.
+    summary : str
+        One line.
+    description : str
+        What it means and what to do first.
+    """
+
+    name: str
+    expr: str
+    lasting: str
+    severity: Severity
+    summary: str
+    description: str
+
+    @property
+    def runbook(self) -> str:
+        """Where it stands what to do."""
+        return f"{RUNBOOK}#{self.name.lower()}"
+
+
+def _failed_share(window: str) -> str:
+    all_requests = f"sum(rate(mcn_serve_requests_total{{{_ASKED}}}[{window}]))"
+    faults = f"sum(rate(mcn_serve_requests_total{{{_FAULT}}}[{window}]))"
+    return f"({faults} or 0 * {all_requests}) / {all_requests}"
+
+
+def _tiles(matching: str) -> str:
+    tiles = scan_rate(f"mcn_scan_tiles_total{matching}", "15m")
+    return f"sum by (scan_id) (max by (scan_id, status) {tiles})"
+
+
+_COMMITS: Final = scan_rate("mcn_scan_commit_seconds_bucket", "15m")
+
+SCAN_RECORDS: Final = (
+    Record(
+        "scan_status:mcn_scan_tiles:rate5m",
+        f"max by (scan_id, status) {scan_rate('mcn_scan_tiles_total', '5m')}",
+        ("scan_id", "status"),
+    ),
+    Record(
+        "scan_shape:mcn_scan_crystals:rate5m",
+        f"max by (scan_id, shape) {scan_rate('mcn_scan_crystals_total', '5m')}",
+        ("scan_id", "shape"),
+    ),
+    Record(
+        "scan_stage:mcn_scan_stage_seconds:rate5m",
+        f"max by (scan_id, stage) {scan_rate('mcn_scan_stage_seconds_total', '5m')}",
+        ("scan_id", "stage"),
+    ),
+    Record(
+        "scan_stage:mcn_scan_queue_tiles:max",
+        f"max by (scan_id, stage) {scan_gauge('mcn_scan_queue_tiles')}",
+        ("scan_id", "stage"),
+    ),
+    Record(
+        "scan_stage:mcn_scan_busy_share:max",
+        f"max by (scan_id, stage) {scan_gauge('mcn_scan_busy_share')}",
+        ("scan_id", "stage"),
+    ),
+    Record(
+        "scan:mcn_scan_failed_tiles:ratio_rate15m",
+        f"({_tiles(_FAILED)} or 0 * {_tiles('')}) / {_tiles('')}",
+        ("scan_id",),
+    ),
+    Record(
+        "scan:mcn_scan_commit_seconds:p90_rate15m",
+        f"histogram_quantile(0.9, max by (scan_id, le) {_COMMITS})",
+        ("scan_id",),
+    ),
+)
+
+ENDPOINT_RECORDS: Final = (
+    *(
+        Record(f"endpoint:mcn_serve_errors:ratio_rate{window}", _failed_share(window))
+        for window in WINDOWS
+    ),
+    Record("endpoint:mcn_serve_queue:sum", "sum(mcn_serve_queue)"),
+    Record(
+        "deployment:ray_serve_health_check_failures:sum",
+        # A replica's first failure makes its series, which `increase` would not see: the sum over
+        # replicas counts it, from 0 on where none has failed yet.
+        "sum by (application, deployment) (ray_serve_health_check_failures_total)"
+        " or 0 * max by (application, deployment) (ray_serve_deployment_status)",
+        ("application", "deployment"),
+    ),
+)
+
+
+def _burning(factor: float, long: str, short: str) -> str:
+    """Whether the budget of errors goes so many times too fast, still, and not by a handful."""
+    limit = f"{factor * (1 - GOAL):.4g}"
+    return (
+        f"(endpoint:mcn_serve_errors:ratio_rate{long} > {limit}"
+        f" and endpoint:mcn_serve_errors:ratio_rate{short} > {limit}"
+        f" and sum(increase(mcn_serve_requests_total{{{_FAULT}}}[{long}])) >= 5)"
+    )
+
+
+SCAN_ALERTS: Final = (
+    Alert(
+        "ScanStalled",
+        "max by (scan_id) (scan_stage:mcn_scan_busy_share:max)"
+        " unless on (scan_id) sum by (scan_id) (scan_status:mcn_scan_tiles:rate5m) > 0",
+        "15m",
+        "critical",
+        "Scan {{ $labels.scan_id }} commits nothing",
+        "The scan is running, but no tile was committed for a quarter of an hour. Look at its "
+        "stages' busy shares: all idle means that the cluster has no room for its workers or "
+        "that the store does not answer; one busy means that this stage hangs. It is safe to "
+        "stop the scan and run it again: it goes on where it was.",
+    ),
+    Alert(
+        "ScanTilesFailing",
+        f"scan:mcn_scan_failed_tiles:ratio_rate15m > {FAILED_SHARE}",
+        "10m",
+        "warning",
+        "{{ $value | humanizePercentage }} of scan {{ $labels.scan_id }}'s tiles fail",
+        "Each failed tile is a row with its error. Ask the catalogue for the most frequent "
+        "errors, remove the cause, and scan once more with --retry-failed.",
+    ),
+    Alert(
+        "ScanCommitSlow",
+        f"scan:mcn_scan_commit_seconds:p90_rate15m > {COMMIT_SECONDS}",
+        "15m",
+        "warning",
+        "Commits of scan {{ $labels.scan_id }} take {{ $value | humanizeDuration }}",
+        "A commit takes longer than the time between two. Look whether the store answers slowly "
+        "or other scans commit to the same tables, then compact the catalogue.",
+    ),
+    Alert(
+        "ScanQueueGrowing",
+        f"scan_stage:mcn_scan_queue_tiles:max > {WAITING_TILES}"
+        " and deriv(scan_stage:mcn_scan_queue_tiles:max[30m]) > 0",
+        "30m",
+        "warning",
+        "{{ $value | humanize }} tiles of scan {{ $labels.scan_id }} wait for {{ $labels.stage }}",
+        "The stage gets tiles faster than it does them, and those that wait fill the object "
+        "store. Give it more workers (`most` of the stage), or the stage before it fewer.",
+    ),
+)
+
+ENDPOINT_ALERTS: Final = (
+    Alert(
+        "EndpointSilent",
+        "absent(mcn_serve_in_flight)",
+        "5m",
+        "critical",
+        "The endpoint tells no figures",
+        "Either it is down, or the scrape is refused. Ask /healthz and /readyz; if they answer, "
+        "look whether the scrape's token still has the scope admin.",
+    ),
+    Alert(
+        "EndpointErrorBudgetBurnsFast",
+        _burning(14.4, "1h", "5m") + " or " + _burning(6, "6h", "30m"),
+        "2m",
+        "critical",
+        "{{ $value | humanizePercentage }} of requests fail by a fault of the endpoint's",
+        f"At this pace the errors allowed for 30 days ({1 - GOAL:.1%} of requests) are used up "
+        "within days. Look which status and route it is: 503 with refusals is overload, 503 with "
+        "retries means that replicas die, 500 is in the log with the request's id.",
+    ),
+    Alert(
+        "EndpointErrorBudgetBurnsSlowly",
+        _burning(3, "1d", "2h") + " or " + _burning(1, "3d", "6h"),
+        "1h",
+        "warning",
+        "{{ $value | humanizePercentage }} of requests fail by a fault of the endpoint's",
+        f"Errors come faster than {1 - GOAL:.1%} of requests, which is allowed over 30 days. "
+        "Find the most frequent one in the log and see to it this week.",
+    ),
+    Alert(
+        "EndpointQueueGrowing",
+        f"endpoint:mcn_serve_queue:sum > {WAITING_PICTURES}"
+        " and deriv(endpoint:mcn_serve_queue:sum[15m]) > 0",
+        "15m",
+        "warning",
+        "{{ $value | humanize }} pictures wait for a segmenter",
+        "Pictures come faster than they are analyzed. Look whether replicas wait for nodes; "
+        "if not, raise `most` of the segmenters.",
+    ),
+    Alert(
+        "EndpointRefusing",
+        'sum(rate(mcn_serve_refused_total{reason="overload"}[10m]))'
+        f" > {REFUSED_SHARE} * sum(rate(mcn_serve_requests_total{{{_ASKED}}}[10m]))",
+        "10m",
+        "warning",
+        "The endpoint refuses {{ $value | humanize }} requests a second: all models are at work",
+        "The queue is full, and clients are told to come back later. Raise `most` of the "
+        "segmenters, or find the client that sends so much and lower its token's limit.",
+    ),
+    Alert(
+        "ReplicasRestarting",
+        f'increase(deployment:ray_serve_health_check_failures:sum{{application="{APPLICATION}"}}'
+        f"[30m]) >= {FAILED_CHECKS}",
+        "1m",
+        "warning",
+        "Replicas of {{ $labels.deployment }} die or hang, and are started again",
+        "{{ $value | humanize }} health checks failed within half an hour. Look in Ray's "
+        "dashboard why the replicas ended: mostly it is memory. Requests are begun again once, "
+        "so that users may not have noticed yet.",
+    ),
+    Alert(
+        "DeploymentUnhealthy",
+        "min by (application, deployment)"
+        f' (ray_serve_deployment_status{{application="{APPLICATION}"}}) < 6',
+        "15m",
+        "critical",
+        "{{ $labels.deployment }} does not get well",
+        "Ray Serve has not brought this deployment up for a quarter of an hour: it cannot start "
+        "(see `serve status`), or no node has room for its replicas.",
+    ),
+    Alert(
+        "CatalogueStale",
+        f"min(mcn_serve_catalog_age_seconds) > {STALE_HOURS * 3600}",
+        "10m",
+        "warning",
+        "Nothing was committed to the catalogue for {{ $value | humanizeDuration }}",
+        "Two nightly scans have added nothing. Look whether they ran and how they ended; "
+        "if no new tiles came in, silence this until they do.",
+    ),
+)
+
+RECORDS: Final = (*SCAN_RECORDS, *ENDPOINT_RECORDS)
+ALERTS: Final = (*SCAN_ALERTS, *ENDPOINT_ALERTS)
+
+
+def rule_groups() -> dict[str, Any]:
+    """All rules as a rule file of Prometheus has them; a PrometheusRule's spec is the same."""
+    return {
+        "groups": [
+            {"name": "mcn-scan", "rules": [_recorded(each) for each in SCAN_RECORDS]},
+            {"name": "mcn-endpoint", "rules": [_recorded(each) for each in ENDPOINT_RECORDS]},
+            {"name": "mcn-scan-alerts", "rules": [_told(each) for each in SCAN_ALERTS]},
+            {"name": "mcn-endpoint-alerts", "rules": [_told(each) for each in ENDPOINT_ALERTS]},
+        ]
+    }
+
+
+def _recorded(record: Record) -> dict[str, Any]:
+    return {"record": record.name, "expr": record.expr}
+
+
+def _told(alert: Alert) -> dict[str, Any]:
+    return {
+        "alert": alert.name,
+        "expr": alert.expr,
+        "for": alert.lasting,
+        "labels": {"severity": alert.severity, "service": "mcn"},
+        "annotations": {
+            "summary": alert.summary,
+            "description": alert.description,
+            "runbook": alert.runbook,
+        },
+    }

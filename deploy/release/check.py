@@ -1,0 +1,106 @@
+"""Builds the wheel, installs it where nothing else is, and runs the demo from there.
+
+`python deploy/release/check.py FOLDER` leaves the wheel in `FOLDER/wheel` and the environment in
+`FOLDER/venv`; it needs nothing but Python. `make release-check` runs it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PACKAGES: Final = {"mcn", "pipelines", "serve"}
+SHIPPED: Final = (
+    "mcn/py.typed",
+    "mcn/weights/compact.md",
+    "mcn/weights/compact.safetensors",
+    "mcn/weights/nsr.md",
+    "mcn/weights/nsr.safetensors",
+    ".dist-info/licenses/LICENSE",
+    ".dist-info/licenses/THIRD_PARTY_NOTICES.md",
+)
+
+
+def build_wheel(folder: Path) -> Path:
+    """The wheel of this repository, made anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as copy:
+        # setuptools keeps what it once built, and would ship files that are gone since.
+        source = shutil.copytree(
+            ROOT,
+            Path(copy, "source"),
+            ignore=shutil.ignore_patterns(".*", "build", "demo", "runs", "*.egg-info"),
+        )
+        _run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, source)
+    (wheel,) = folder.glob("mcn-*.whl")
+    return wheel
+
+
+def missing_from(wheel: Path) -> list[str]:
+    """What a wheel should hold and does not, or holds and should not."""
+    names = zipfile.ZipFile(wheel).namelist()
+    missing = [each for each in SHIPPED if not any(name.endswith(each) for name in names)]
+    folders = {name.split("/")[0] for name in names if ".dist-info/" not in name}
+    return missing + sorted(folders - PACKAGES)
+
+
+def install(wheel: Path, folder: Path) -> Path:
+    """The wheel in a new environment with the versions that are tested; gives its programs."""
+    shutil.rmtree(folder, ignore_errors=True)
+    _run(sys.executable, "-m", "venv", folder)
+    programs = folder / "bin"
+    constraints = ROOT / "constraints.txt"
+    pins = constraints.read_text(encoding="utf-8").splitlines()
+    pip = (programs / "python", "-m", "pip", "--disable-pip-version-check")
+    torch = next(line for line in pins if line.startswith("torch=="))
+    # By itself first, as `make setup` does: so nothing pulls in CUDA.
+    _run(*pip, "install", "--quiet", "-c", constraints, torch)
+    _run(*pip, "install", "--quiet", "-c", constraints, f"{wheel}[serve]")
+    _run(*pip, "check")
+    return programs
+
+
+def demonstrate(programs: Path) -> list[str]:
+    """Run the installed demo away from the repository; gives the files it made."""
+    with tempfile.TemporaryDirectory() as away:
+        out = Path(away, "demo")
+        _run(programs / "mcn", "demo", "--out", out, at=Path(away))
+        _run(programs / "mcn", "serve", "--help", at=Path(away), quiet=True)
+        return sorted(str(path.relative_to(out)) for path in out.rglob("*.png"))
+
+
+def _run(*command: str | Path, at: Path = ROOT, quiet: bool = False) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL"))}
+    subprocess.run(
+        [str(part) for part in command],
+        cwd=at,
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL if quiet else None,
+    )
+
+
+def main(folder: Path) -> int:
+    """Do it all; 0 if all is well."""
+    wheel = build_wheel(folder / "wheel")
+    print(f"{wheel.name}: {wheel.stat().st_size / 2**20:.1f} MiB", flush=True)
+    if wrong := missing_from(wheel):
+        print(f"{wheel.name} lacks, or should not hold: {', '.join(wrong)}", file=sys.stderr)
+        return 1
+    made = demonstrate(install(wheel, folder / "venv"))
+    if not made:
+        print("the demo of the installed wheel drew nothing", file=sys.stderr)
+        return 1
+    print(f"the installed wheel's demo drew {len(made)} pictures: {made[0]}, …")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]).resolve()))

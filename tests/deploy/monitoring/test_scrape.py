@@ -1,0 +1,297 @@
+"""A real Prometheus asks a running scan, a running endpoint and Ray's exporter.
+
+It runs on this machine's loopback with the scrape configuration and rules that are shipped; only
+addresses, the token's file and the intervals are changed.
+"""
+
+import json
+import os
+import random
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.error import HTTPError
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from deploy.monitoring.figures import RAY
+from deploy.monitoring.panels import QUERIES, Query
+from deploy.monitoring.rules import ALERTS, RECORDS
+from mcn.catalog.store import Catalog
+from mcn.synthetic.core import CoreSettings, render_core
+from pipelines.metrics import FIGURES as OF_SCANS
+from serve.client import Client
+from serve.metrics import FIGURES as OF_ENDPOINT
+
+ROOT = Path(__file__).parents[3]
+MONITORING = ROOT / "deploy/monitoring"
+SCRIPTS = Path(sys.executable).parent
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.skipif(
+        shutil.which("prometheus") is None,
+        reason="needs Prometheus: apt-get install --no-install-recommends prometheus",
+    ),
+]
+
+
+def free_port() -> int:
+    """A port that stays free: one that the system gives to outgoing connections would not."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as taken, suppress(OSError):
+            taken.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
+def fetch(url: str, token: str = "") -> bytes:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        body: bytes = answer.read()
+        return body
+
+
+def eventually(what: Callable[[], Any], why: str, seconds: float = 90) -> Any:
+    """What it gives as soon as it gives something."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            found, last = what(), None
+        except OSError as error:
+            found, last = None, error
+        if found:
+            return found
+        assert time.monotonic() < until, f"{why}: {last or found}"
+        time.sleep(0.5)
+
+
+@contextmanager
+def running(
+    *command: str, log: Path, end: signal.Signals, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program, and at the end a signal to it."""
+    with log.open("wb") as out:
+        program = subprocess.Popen(
+            command, stdout=out, stderr=out, env={**os.environ, **environment}, cwd=log.parent
+        )
+        try:
+            yield program
+        finally:
+            program.send_signal(end)
+            try:
+                program.wait(40)
+            except subprocess.TimeoutExpired:
+                program.kill()
+                program.wait()
+
+
+def draw_tiles(root: Path, tiles: int) -> Path:
+    """Pictures of bright boxes, in two wells."""
+    rng = np.random.default_rng(0)
+    for number in range(tiles):
+        pixels = rng.integers(20, 40, (96, 128), dtype=np.uint8)
+        for y, x in rng.integers(2, 70, (6, 2)):
+            pixels[y : y + 12, x : x + 15] = 200
+        folder = root / f"well={'AB'[number % 2]}" / f"depth={1000 + number}"
+        folder.mkdir(parents=True)
+        Image.fromarray(pixels).save(folder / "tile.png")
+    return root
+
+
+class Prometheus:
+    """What it has taken in."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}/api/v1"
+
+    def ask(self, query: str) -> list[Any]:
+        """Data of a query, now; an error where it cannot be answered."""
+        told = json.loads(fetch(f"{self.url}/query?{urllib.parse.urlencode({'query': query})}"))
+        assert told["status"] == "success"
+        assert told["data"]["resultType"] == "vector"
+        data: list[Any] = told["data"]["result"]
+        return data
+
+    def names(self) -> set[str]:
+        """All figures that there are."""
+        return set(json.loads(fetch(f"{self.url}/label/__name__/values"))["data"])
+
+
+def configured(folder: Path, targets: dict[str, int], token: str) -> Path:
+    """The shipped configuration with this machine's addresses, and quick."""
+    configuration = yaml.safe_load((MONITORING / "prometheus.yml").read_text(encoding="utf-8"))
+    configuration["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    configuration["rule_files"] = [str(MONITORING / "rules.yml")]
+    (folder / "token").write_text(token, encoding="utf-8")
+    for job in configuration["scrape_configs"]:
+        job["static_configs"] = [{"targets": [f"127.0.0.1:{targets.pop(job['job_name'])}"]}]
+        if "authorization" in job:
+            job["authorization"]["credentials_file"] = str(folder / "token")
+    assert not targets
+    path = folder / "prometheus.yml"
+    path.write_text(yaml.safe_dump(configuration), encoding="utf-8")
+    return path
+
+
+def token_for(folder: Path, name: str, *scopes: str) -> str:
+    """A token of the endpoint that is to be started."""
+    added = subprocess.run(
+        [SCRIPTS / "mcn", "token", "add", folder / "tokens.json", name]
+        + [f"--scope={scope}" for scope in scopes],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return added.stdout.strip()
+
+
+@dataclass
+class Places:
+    """Where everything is."""
+
+    folder: Path
+    endpoint: str
+    scan_port: int
+    tokens: dict[str, str]
+    prometheus: Prometheus
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
+    """A cluster with an endpoint that was asked things and a scan at work, and Prometheus."""
+    folder = tmp_path_factory.mktemp("scrape")
+    tokens = {
+        "user": token_for(folder, "user", "read", "analyze"),
+        "prometheus": token_for(folder, "prometheus", "admin"),
+    }
+    ports = {name: free_port() for name in ("endpoint", "ray", "scan")}
+    configuration = configured(folder, dict(ports), tokens["prometheus"])
+    cluster, own = free_port(), free_port()
+    catalog = folder / "catalog"
+    Catalog.open_or_create(str(catalog))
+    settings = folder / "serve.toml"
+    settings.write_text("[segmenters]\nmost = 1\n[classifiers]\nmost = 1\n", encoding="utf-8")
+    tiles = draw_tiles(folder / "tiles", 150)
+    render_core(folder / "core", wells=1, tiles=1, settings=CoreSettings(height=384, width=512))
+    picture = next(folder.glob("core/well=*/*/*.tif"))
+    environment = {
+        "PYTHONPATH": str(ROOT),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_metrics_report_interval_ms": "1000",
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+    }
+    joined = {**environment, "RAY_ADDRESS": f"127.0.0.1:{cluster}"}
+    with ExitStack() as stack:
+
+        def start(name: str, *command: str | Path, **environment: str) -> None:
+            log = folder / f"{name}.log"
+            # A scan and an endpoint would finish what is begun; Ray stops its own processes.
+            end = signal.SIGTERM if name == "ray" else signal.SIGKILL
+            stack.enter_context(running(*map(str, command), log=log, end=end, **environment))
+
+        # Ray's folder of sockets has to have a short name.
+        ray = stack.enter_context(TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True))
+        start(
+            "ray", SCRIPTS / "ray", "start", "--head", "--block", "--disable-usage-stats",
+            "--num-cpus=4", "--include-dashboard=false", f"--temp-dir={ray}",
+            f"--object-store-memory={256 * 2**20}", f"--port={cluster}",
+            f"--dashboard-port={free_port()}", f"--ray-client-server-port={free_port()}",
+            f"--dashboard-agent-listen-port={free_port()}",
+            f"--metrics-export-port={ports['ray']}",
+            **environment,
+        )  # fmt: skip
+        start(
+            "prometheus", "prometheus", f"--config.file={configuration}",
+            f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{own}",
+        )  # fmt: skip
+        eventually(lambda: fetch(f"http://127.0.0.1:{ports['ray']}/metrics"), "Ray's exporter")
+        start(
+            "serve", SCRIPTS / "mcn", "serve", f"--catalog={catalog}",
+            f"--port={ports['endpoint']}", f"--tokens={folder / 'tokens.json'}",
+            f"--config={settings}", **joined,
+        )  # fmt: skip
+        endpoint = f"http://127.0.0.1:{ports['endpoint']}"
+        eventually(lambda: fetch(f"{endpoint}/readyz"), "the endpoint")
+        start(
+            "scan", sys.executable, Path(__file__).with_name("slow_scan.py"),
+            tiles, catalog, str(ports["scan"]), **joined,
+        )  # fmt: skip
+        with Client(endpoint, tokens["user"]) as client:
+            for _ in range(3):
+                assert client.analyze(picture).crystals
+                time.sleep(1.5)
+        with pytest.raises(HTTPError, match="403"):
+            fetch(f"{endpoint}/metrics", tokens["user"])
+        yield Places(folder, endpoint, ports["scan"], tokens, Prometheus(own))
+
+
+@pytest.fixture(scope="module")
+def answers(places: Places) -> dict[str, list[Any]]:
+    """What each query gave as soon as it gave something, or at last nothing."""
+    asked = [query.expr for query in QUERIES] + [record.name for record in RECORDS]
+    answers: dict[str, list[Any]] = {query: [] for query in asked}
+    seldom = {query.expr for query in QUERIES if query.only}
+
+    def all_answered() -> bool:
+        for query in asked:
+            answers[query] = answers[query] or places.prometheus.ask(query.replace("$scan", ".*"))
+        return all(answers[query] for query in asked if query not in seldom)
+
+    with suppress(AssertionError):
+        eventually(all_answered, "not all queries have data", 40)
+    return answers
+
+
+@pytest.mark.parametrize("query", [q for q in QUERIES if not q.only], ids=lambda q: q.expr)
+def test_each_query_of_the_dashboard_has_data(query: Query, answers: dict[str, list[Any]]) -> None:
+    assert answers[query.expr]
+
+
+@pytest.mark.parametrize("query", [q for q in QUERIES if q.only], ids=lambda q: q.only)
+def test_others_are_answered(query: Query, answers: dict[str, list[Any]]) -> None:
+    # "on GPUs" and "while an alert fires" have no data here; a refusal there was.
+    assert bool(answers[query.expr]) == (query.only == "after a refusal")
+
+
+def test_each_recorded_figure_has_data(answers: dict[str, list[Any]]) -> None:
+    assert [record.name for record in RECORDS if not answers[record.name]] == []
+
+
+def test_every_figure_is_told_as_the_tables_say(
+    places: Places, answers: dict[str, list[Any]]
+) -> None:
+    told = {re.sub("_(bucket|sum|count)$", "", name) for name in places.prometheus.names()}
+    scans = {name for name in OF_SCANS if "gpu" not in name}
+    assert scans <= told
+    assert {f"ray_{name}" for name in scans} <= told
+    assert set(OF_ENDPOINT) <= told
+    assert set(RAY) - {"ray_node_gpus_utilization", "ray_serve_health_check_failures_total"} <= told
+
+
+def test_all_is_well(places: Places, answers: dict[str, list[Any]]) -> None:
+    assert [each["value"][1] for each in places.prometheus.ask('up{job!="scan"}')] == ["1", "1"]
+    assert places.prometheus.ask('max_over_time(up{job="scan"}[5m])')[0]["value"][1] == "1"
+    told = json.loads(fetch(f"{places.prometheus.url}/rules"))["data"]["groups"]
+    rules = [rule for group in told for rule in group["rules"]]
+    assert len(rules) == len(RECORDS) + len(ALERTS)
+    assert {rule["health"] for rule in rules} == {"ok"}
+    firing = [rule["name"] for rule in rules if rule.get("state") == "firing"]
+    assert firing == []

@@ -1,0 +1,26 @@
+"""Every package that comes along at run time is listed with its licence."""
+
+import re
+
+from deploy.release.notices import HEADING, NOTICES, licence, run_time_packages
+
+ONLY_WITH_GPUS = ("nvidia-", "cuda-", "triton")
+
+
+def test_every_run_time_package_is_listed() -> None:
+    listed = dict(
+        re.findall(
+            r"^\| (\S+) \| (.+) \|$", NOTICES.read_text("utf-8").split(HEADING)[1], re.MULTILINE
+        )
+    )
+    here = [name for name in run_time_packages() if not name.startswith(ONLY_WITH_GPUS)]
+    assert "ray" in here
+    assert "aiohttp" in here
+    assert "pytest" not in here
+    assert {name: licence(name) for name in here if listed.get(name) != licence(name)} == {}
+
+
+def test_what_others_made_is_named() -> None:
+    told = NOTICES.read_text("utf-8")
+    for work in ("EfficientNet-Lite0", "Segment Anything", "EMPS", "MicroCrystalNet authors"):
+        assert work in told
