@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth chaos clean
+.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth chaos test-install clean
 
 setup: $(STAMP)
 
@@ -60,6 +60,10 @@ bench-growth: setup
 
 chaos: setup
 	$(BIN)/python benchmarks/chaos.py
+
+# The image's install steps as a script in a fresh virtual environment; about two minutes.
+test-install:
+	$(PYTHON) deploy/docker/rehearse.py
 
 clean:
 	rm -rf .venv demo runs build dist *.egg-info
