@@ -20,6 +20,7 @@ from mcn.model_commands import (
     train_app,
     weights_app,
 )
+from mcn.online_commands import remote_app, serve, token_app
 from mcn.terminal import print_json, progress_bar, say
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ app.add_typer(catalog_app, name="catalog")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(weights_app, name="weights")
+app.add_typer(token_app, name="token")
+app.add_typer(remote_app, name="remote")
+app.command()(serve)
 
 CatalogUri = Annotated[str, typer.Argument(metavar="CATALOG", help="Folder or URI of a catalogue.")]
 Wells = Annotated[list[str] | None, typer.Option("--well", help="Well; may be repeated.")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from mcn.micrograph import Micrograph, read_micrograph
 from mcn.plots import overlay_figure
 from mcn.segment import load_segmenter
 from mcn.taxonomy import SHAPES
+
+_FACTS = tuple(field.name for field in fields(Crystal) if field.name != "probabilities")
 
 
 def analyze_files(
@@ -79,7 +81,13 @@ def analyze_files(
                     "image": image,
                     "pixel_size_um": micrograph.pixel_size_um,
                     "overlay": str(overlay),
-                    "crystals": crystal_rows(image, crystals, analyzer),
+                    "crystals": crystal_rows(
+                        image,
+                        crystals,
+                        analyzer.segmenter.name,
+                        analyzer.classifier.name,
+                        namer.taxonomy.shapes,
+                    ),
                 }
             )
         if on_image is not None:
@@ -89,31 +97,45 @@ def analyze_files(
 
 
 def crystal_rows(
-    image: str, crystals: Sequence[Crystal], analyzer: Analyzer
+    image: str,
+    crystals: Sequence[Crystal],
+    segmenter: str,
+    classifier: str,
+    shapes: Sequence[str] = SHAPES,
 ) -> list[dict[str, Any]]:
-    """Rows with the catalogue's columns; well and depth, which a picture lacks, are null."""
-    scanned_at = datetime.now(UTC).isoformat()
+    """Rows with the catalogue's columns; well and depth, which a picture lacks, are null.
+
+    Parameters
+    ----------
+    image : str
+        Name of the picture.
+    crystals : sequence of Crystal
+    segmenter, classifier : str
+        Names of the models that found and named them.
+    shapes : sequence of str
+        Those that the classifier tells apart.
+    """
     tile = Tile(
         tile_id=tile_id(image),
         uri=image,
         well=image,
         depth_m=0.0,
-        segmenter=analyzer.segmenter.name,
-        classifier=analyzer.classifier.name,
+        segmenter=segmenter,
+        classifier=classifier,
         scan_id="",
     )
-    known = {
+    every = dict.fromkeys(crystals_schema(shapes).names) | {
         "tile_id": tile.tile_id,
-        "segmenter": tile.segmenter,
-        "classifier": tile.classifier,
-        "scanned_at": scanned_at,
+        "segmenter": segmenter,
+        "classifier": classifier,
+        "scanned_at": datetime.now(UTC).isoformat(),
     }
-    columns = crystals_schema(analyzer.classifier.taxonomy.shapes).names
     rows = []
     for crystal_id, crystal in zip(crystal_ids(tile, len(crystals)), crystals, strict=True):
-        shares = {f"p_{shape}": p for shape, p in crystal.probabilities.items()}
-        row = {**known, "crystal_id": crystal_id, **asdict(crystal), **shares}
-        rows.append({column: row.get(column) for column in columns})
+        row = every | {"crystal_id": crystal_id}
+        row |= {name: getattr(crystal, name) for name in _FACTS}
+        row |= {f"p_{shape}": p for shape, p in crystal.probabilities.items()}
+        rows.append(row)
     return rows
 
 

@@ -117,7 +117,7 @@ def _write_geojson(catalog: Catalog, selection: Selection, text: TextIO) -> int:
         {
             "type": "Feature",
             "id": row["crystal_id"],
-            "geometry": _outline(row.pop("mask_rle")),
+            "geometry": outline_geometry(row.pop("mask_rle")),
             "properties": {"uri": uri_of[row["tile_id"]], **row},
         }
         for row in _rows(catalog, selection, snapshot)
@@ -154,7 +154,7 @@ def tiles_of(
     return tiles.sort_by([(name, "ascending") for name in _ORDER]).select(facts)
 
 
-def _outline(rle: Any) -> dict[str, Any]:
+def outline_geometry(rle: Any) -> dict[str, Any]:
     """GeoJSON geometry of a mask: rings half a pixel or less from the pixels' borders."""
     from scipy.ndimage import label
 

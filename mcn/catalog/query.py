@@ -56,6 +56,8 @@ class Selection:
         Measured depths in metres, both ends included; None is open.
     segmenter, classifier : str or None
         Models as the catalogue names them, such as `compact@0123456789ab`.
+    after : (float, str) or None
+        Of one well: only crystals behind the one of this depth and `crystal_id`.
     """
 
     wells: Sequence[str] = ()
@@ -63,6 +65,7 @@ class Selection:
     shapes: Sequence[str] = ()
     segmenter: str | None = None
     classifier: str | None = None
+    after: tuple[float, str] | None = None
 
 
 def query(
@@ -117,7 +120,7 @@ def pieces_of(
         raise CatalogError(_unknown("shape", unknown[0], catalog.shapes))
     snapshot = snapshot or catalog.snapshot()
     tile_files = known_wells(catalog, snapshot.tiles, selection.wells)
-    crystal_files = files(snapshot.crystals, selection.wells, selection.depth)
+    crystal_files = files(snapshot.crystals, selection.wells, _depths(selection))
     left = limit
     yield catalog.crystals_schema.empty_table()
     for part in _consecutive(crystal_files, _PIECE_ROWS if limit is None else limit):
@@ -246,6 +249,14 @@ def question(
             ) from error
 
 
+def _depths(selection: Selection) -> Depths | None:
+    """The depths that files may hold crystals of."""
+    if selection.after is None:
+        return selection.depth
+    low, high = selection.depth or (None, None)
+    return selection.after[0] if low is None else max(low, selection.after[0]), high
+
+
 def _select(
     connection: duckdb.DuckDBPyConnection,
     selection: Selection,
@@ -254,7 +265,10 @@ def _select(
 ) -> pa.Table:
     """One piece of an answer; its wells are chosen by its files already."""
     low, high = selection.depth or (None, None)
-    asked = [
+    depth, crystal = selection.after or (None, None)
+    asked: list[tuple[str, str, object]] = [
+        ("depth_m >= $depth", "depth", depth),
+        ("(depth_m > $depth OR crystal_id > $crystal)", "crystal", crystal),
         ("depth_m >= $low", "low", low),
         ("depth_m <= $high", "high", high),
         ("list_contains($shapes, shape)", "shapes", list(selection.shapes) or None),

@@ -4,6 +4,7 @@ from mcn.micrograph.picture import DEFAULT_LIMITS, Limits, note_text
 from mcn.micrograph.reading import (
     Micrograph,
     MicrographError,
+    MicrographSizeError,
     decode_micrograph,
     read_micrograph,
     read_sidecar,
@@ -14,6 +15,7 @@ __all__ = [
     "Limits",
     "Micrograph",
     "MicrographError",
+    "MicrographSizeError",
     "decode_micrograph",
     "note_text",
     "read_micrograph",

@@ -57,6 +57,10 @@ class PictureError(Exception):
     """Why a file is no picture we can read, and the cure; without the file's name."""
 
 
+class PictureSizeError(PictureError):
+    """A file that may be a picture, and is larger than the limits."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """The most a picture file may be, checked before its pixels are decoded.
@@ -143,7 +147,7 @@ def check_bytes(n_bytes: int, limits: Limits) -> None:
     PictureError
     """
     if n_bytes > limits.max_bytes:
-        raise PictureError(
+        raise PictureSizeError(
             f"the file has {n_bytes} bytes, more than the limit of {limits.max_bytes}; "
             "cut it into tiles or raise the limit"
         )
@@ -153,7 +157,7 @@ def _check_size(width: int, height: int, bytes_a_pixel: int, limits: Limits) -> 
     if width <= 0 or height <= 0:
         raise PictureError(f"it declares {width}×{height} pixels; there is nothing to analyse")
     if width * height * max(1, bytes_a_pixel / _BYTES_A_PIXEL) > limits.max_pixels:
-        raise PictureError(
+        raise PictureSizeError(
             f"it declares {width}×{height} pixels of {bytes_a_pixel} bytes, more than the "
             f"limit of {limits.max_pixels}; cut it into tiles or raise the limit"
         )

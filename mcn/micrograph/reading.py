@@ -18,19 +18,31 @@ from mcn.micrograph.picture import (
     Limits,
     Picture,
     PictureError,
+    PictureSizeError,
     check_bytes,
     decode_picture,
     note_text,
 )
 from mcn.micrograph.pixelsize import find_pixel_size, find_scan_height
 
-__all__ = ["Limits", "Micrograph", "MicrographError", "decode_micrograph", "read_micrograph"]
+__all__ = [
+    "Limits",
+    "Micrograph",
+    "MicrographError",
+    "MicrographSizeError",
+    "decode_micrograph",
+    "read_micrograph",
+]
 
 _DARK_LIGHT_PERCENT: Final = (0.1, 99.9)
 
 
 class MicrographError(McnError):
     """A file that is no readable micrograph; the message names the file and the reason."""
+
+
+class MicrographSizeError(MicrographError):
+    """A file that is larger than the limits; the message names the file and the limit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +185,8 @@ def _errors_about(name: str) -> Iterator[None]:
     """Turn whatever goes wrong in a file into one error that names it."""
     try:
         yield
+    except PictureSizeError as error:
+        raise MicrographSizeError(f"{name}: {error}") from error
     except PictureError as error:
         raise MicrographError(f"{name}: {error}") from error
     except MemoryError as error:

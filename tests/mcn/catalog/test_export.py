@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from pycocotools.coco import COCO
 from skimage.draw import polygon2mask
 
-from mcn.catalog.export import _outline, export
+from mcn.catalog.export import export, outline_geometry
 from mcn.catalog.query import query
 from mcn.catalog.schema import CRYSTALS
 from mcn.catalog.store import CatalogError
@@ -72,7 +72,7 @@ def test_outline_covers_the_mask(pixels):
     masks = masks_from_labels(pixels.astype(np.uint8))
     if not masks:
         return
-    geometry = _outline(encode_rle(masks, *pixels.shape)[0])
+    geometry = outline_geometry(encode_rle(masks, *pixels.shape)[0])
     polygons = geometry["coordinates"]
     if geometry["type"] == "Polygon":
         polygons = [polygons]

@@ -1,0 +1,141 @@
+"""Commands about the endpoint: `mcn serve`, `mcn token`, `mcn remote`."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mcn.terminal import print_json, say
+
+token_app = typer.Typer(help="Make and take back tokens of the endpoint.", no_args_is_help=True)
+remote_app = typer.Typer(help="Ask an endpoint that runs elsewhere.", no_args_is_help=True)
+
+TokenFileArg = Annotated[Path, typer.Argument(metavar="FILE", help="File of tokens (JSON).")]
+Url = Annotated[str, typer.Option(help="Address, such as http://127.0.0.1:8000.")]
+
+
+def serve(
+    catalog: Annotated[
+        str | None, typer.Option(help="Folder or URI of the catalogue to answer from.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    segmenter: Annotated[
+        str | None, typer.Option(help="compact (if not given), vit_b, vit_l, vit_h, or a file.")
+    ] = None,
+    classifier: Annotated[
+        str | None, typer.Option(help="nsr (if not given), published, or a weights file.")
+    ] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="File of tokens, made by `mcn token add`.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Let everybody in; on this machine only.")
+    ] = False,
+    config: Annotated[
+        str | None, typer.Option(help="TOML file of settings; see docs/serving.md.")
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show what the replicas log, the audit among it.")
+    ] = False,
+) -> None:
+    """Answer over HTTP until Ctrl-C. MCN_TOKEN, or a file of tokens, says who is let in."""
+    from mcn.catalog.storage import normalise
+    from pipelines.cluster import ray_cluster
+    from serve.settings import read_settings
+
+    if insecure and host not in ("127.0.0.1", "localhost", "::1"):
+        raise typer.BadParameter(f"--insecure goes with --host 127.0.0.1, not {host}")
+    given: dict[str, Any] = {
+        "catalog": None if catalog is None else normalise(catalog),
+        "segmenter": segmenter,
+        "classifier": classifier,
+        "tokens": None if tokens is None else str(tokens.resolve()),
+        "insecure": insecure or None,
+    }
+    settings = read_settings({k: v for k, v in given.items() if v is not None}, config)
+    from serve import app
+
+    with ray_cluster(verbose):
+        app.start(settings, host, port)
+        with app.until_stopped() as over:
+            say(f"ready at http://{host}:{port}, described at http://{host}:{port}/docs")
+            over.wait()
+            say("finishing what is begun, then stopping")
+
+
+@token_app.command("add")
+def token_add(
+    file: TokenFileArg,
+    name: Annotated[str, typer.Argument(help="Whose it is; it stands in the audit.")],
+    scope: Annotated[list[str], typer.Option(help="read, analyze or admin; may be repeated.")],
+    expires: Annotated[
+        datetime | None, typer.Option(help="When it ends, UTC.", formats=["%Y-%m-%d"])
+    ] = None,
+) -> None:
+    """Make a token and print it once; only its hash is kept."""
+    from serve.tokens import add_token
+
+    typer.echo(add_token(file, name, scope, expires))
+    say(f"{file}: {name} may {', '.join(scope)}")
+
+
+@token_app.command("remove")
+def token_remove(file: TokenFileArg, name: Annotated[str, typer.Argument()]) -> None:
+    """Take a token back; endpoints that run refuse it within a second."""
+    from serve.tokens import remove_token
+
+    remove_token(file, name)
+    say(f"{file}: {name} is out")
+
+
+@token_app.command("list")
+def token_list(file: TokenFileArg) -> None:
+    """Who may do what."""
+    from serve.tokens import read_tokens
+
+    for token in read_tokens(file).tokens:
+        until = f", until {token.expires:%Y-%m-%d}" if token.expires else ""
+        typer.echo(f"{token.name}: {', '.join(token.scopes)}{until}")
+
+
+@remote_app.command("analyze")
+def remote_analyze(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Micrographs.")],
+    url: Url = "http://127.0.0.1:8000",
+    out: Annotated[Path | None, typer.Option(help="Folder for an overlay of each picture.")] = None,
+    pixel_size_um: Annotated[
+        float | None, typer.Option("--pixel-size", help="Micrometres a pixel, if known better.")
+    ] = None,
+    min_confidence: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Find, name and measure crystals by an endpoint; the token comes from MCN_TOKEN."""
+    from serve.client import Client, ClientError
+
+    report: list[dict[str, Any]] = []
+    failed = 0
+    with Client(url, os.environ.get("MCN_TOKEN")) as client:
+        for image in images:
+            try:
+                told = client.analyze(
+                    image, pixel_size_um=pixel_size_um, min_confidence=min_confidence
+                )
+                if out is not None:
+                    out.mkdir(parents=True, exist_ok=True)
+                    picture = client.overlay(image, min_confidence=min_confidence)
+                    (out / f"{image.stem}.overlay.png").write_bytes(picture)
+            except ClientError as error:
+                failed += 1
+                say(f"error: {image}: {error}")
+                continue
+            report.append(told.model_dump())
+            say(f"{image}: {len(told.crystals)} crystals by {told.segmenter}, {told.classifier}")
+    if as_json:
+        print_json({"images": report})
+    if failed:
+        raise typer.Exit(1)

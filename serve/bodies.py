@@ -1,0 +1,157 @@
+"""What comes in: bodies of bounded size and time, and the pictures in them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from fastapi import Request
+from numpy.typing import NDArray
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+
+from mcn.crystal import CROP_SIZE
+from mcn.micrograph import (
+    Limits,
+    Micrograph,
+    MicrographError,
+    MicrographSizeError,
+    decode_micrograph,
+)
+from serve.problems import Problem
+
+_FORM: Final = "multipart/form-data"
+_PLAIN: Final = ("application/octet-stream", "")
+_CROP_BYTES: Final = 2**20
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a body: its bytes and what the sender calls it."""
+
+    data: bytes
+    name: str
+
+
+async def read_body(request: Request, max_bytes: int, seconds: float) -> bytes:
+    """A request's body, refused as soon as it is known to be too large or too slow."""
+    told = request.headers.get("content-length", "")
+    too_large = Problem(413, f"the body may have {max_bytes} bytes; send a smaller one")
+    if told.isdigit() and int(told) > max_bytes:
+        raise too_large
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > max_bytes:
+                    raise too_large
+                chunks.append(chunk)
+    except TimeoutError:
+        raise Problem(
+            408, f"the body did not come in within {seconds:g} s; send it faster"
+        ) from None
+    except ClientDisconnect:
+        raise Problem(400, "the connection ended before the body did") from None
+    return b"".join(chunks)
+
+
+async def read_parts(
+    request: Request, field: str, most: int, max_bytes: int, seconds: float
+) -> tuple[list[Part], dict[str, str]]:
+    """The files of a body and its other fields.
+
+    Parameters
+    ----------
+    request : Request
+        Its body is the bytes of one picture, or `multipart/form-data`.
+    field : str
+        Name of the form's field that holds the files.
+    most : int
+        Files there may be.
+    max_bytes, seconds
+        As for `read_body`.
+
+    Raises
+    ------
+    Problem
+        415 for another kind of body, 400 for a form that cannot be read, 422 where there is
+        no file or more than there may be.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != _FORM and kind not in _PLAIN and not kind.startswith("image/"):
+        raise Problem(415, f"{kind!r} is not read; send a picture's bytes (image/…) or {_FORM}")
+    body = await read_body(request, max_bytes, seconds)
+    if kind != _FORM:
+        return [Part(body, "image")], {}
+    form = await _read_form(request, body, most, max_bytes)
+    try:
+        files = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
+        if not 1 <= len(files) <= most:
+            many = "one file" if most == 1 else f"1 to {most} files"
+            raise Problem(
+                422, f"{field}: the form has {len(files)} files of that name; send {many}"
+            )
+        parts = [Part(await file.read(), (file.filename or field)[:200]) for file in files]
+        return parts, {name: value for name, value in form.items() if isinstance(value, str)}
+    finally:
+        await form.close()
+
+
+async def _read_form(request: Request, body: bytes, most: int, max_bytes: int) -> FormData:
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    try:
+        parser = MultiPartParser(
+            request.headers, stream(), max_files=most + 1, max_fields=16, max_part_size=max_bytes
+        )
+        return await parser.parse()
+    except (MultiPartException, KeyError, ValueError) as error:
+        why = getattr(error, "message", None) or "it has no boundary or is cut short"
+        raise Problem(400, f"the form cannot be read: {why}") from None
+
+
+async def decode(part: Part, pixel_size_um: float | None, limits: Limits) -> Micrograph:
+    """A picture of a body as a micrograph.
+
+    Raises
+    ------
+    Problem
+        413 where it is larger than the limits, 422 where it is none.
+    """
+    try:
+        return await asyncio.to_thread(
+            decode_micrograph, part.data, part.name, pixel_size_um=pixel_size_um, limits=limits
+        )
+    except MicrographSizeError as error:
+        raise Problem(413, str(error)) from None
+    except MicrographError as error:
+        raise Problem(422, str(error)) from None
+
+
+async def decode_crops(parts: Sequence[Part]) -> NDArray[np.uint8]:
+    """Pictures of crystals as the classifier takes them, (N, 64, 64).
+
+    Raises
+    ------
+    Problem
+        422 where one is no picture or has another size; names it.
+    """
+    limits = Limits(_CROP_BYTES, CROP_SIZE * CROP_SIZE)
+    crops = []
+    for part in parts:
+        pixels = (await decode(part, None, limits)).pixels
+        if pixels.shape != (CROP_SIZE, CROP_SIZE):
+            height, width = pixels.shape
+            raise Problem(
+                422,
+                f"{part.name}: it has {width}×{height} pixels; a crop has {CROP_SIZE}×{CROP_SIZE}",
+            )
+        crops.append(pixels)
+    return np.stack(crops)

@@ -1,0 +1,109 @@
+"""Round every request: its id, security headers, figures, and a line of audit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import uuid
+from time import perf_counter
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.metrics import ServeMetrics
+from serve.problems import MEDIA_TYPE, as_dict
+
+audit = logging.getLogger("serve.audit")
+logger = logging.getLogger("serve")
+
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_GONE: Final = 499
+_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+class Envelope:
+    """ASGI middleware.
+
+    Parameters
+    ----------
+    app : ASGI application
+    metrics : ServeMetrics
+    """
+
+    def __init__(self, app: ASGIApp, metrics: ServeMetrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        # Serve's proxy gives every request an id, and every answer the header.
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        status = 0
+        sent = 0
+
+        async def mark(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            elif message["type"] == "http.response.body":
+                sent += len(message.get("body", b""))
+            await send(message)
+
+        started = perf_counter()
+        self._metrics.in_flight.inc()
+        try:
+            await self._app(scope, receive, mark)
+        except asyncio.CancelledError:
+            status = status or _GONE
+            raise
+        except Exception:
+            logger.exception("request %s failed", request_id)
+            if status == 0:
+                told = as_dict(500, "a fault of ours; it is in the log under this id", request_id)
+                await JSONResponse(told, 500, media_type=MEDIA_TYPE)(scope, receive, mark)
+        finally:
+            self._metrics.in_flight.dec()
+            self._note(scope, status, sent, perf_counter() - started)
+
+    def _note(self, scope: Scope, status: int, sent: int, seconds: float) -> None:
+        state = scope["state"]
+        # Paths as they were asked for would be labels without number.
+        route = getattr(scope.get("route"), "path", "none")
+        method = scope["method"] if route != "none" else "any"
+        self._metrics.requests.labels(route, method, str(status)).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+        if reason := state.get("refused"):
+            self._metrics.refused.labels(reason).inc()
+        client = scope.get("client")
+        audit.info(
+            json.dumps(
+                {
+                    "request_id": state["request_id"],
+                    "token": state.get("token"),
+                    "client": client[0] if client else None,
+                    "method": scope["method"],
+                    "path": scope["path"][:200],
+                    "status": status,
+                    "ms": round(seconds * 1000, 1),
+                    "bytes": sent,
+                }
+            )
+        )

@@ -1,0 +1,203 @@
+"""The two models as Serve deployments: batches over requests, models that can be replaced.
+
+Both work by the functions that a scan's workers call (`mcn.analyzer`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ray import serve
+
+from mcn.analyzer import classify_segmented, segment_micrographs
+from mcn.micrograph import Micrograph
+from serve.settings import Pool
+from serve.work import About, Analyzed, Effort, Found, Named, Pointed, Refusal
+from serve.worker import Worker, given
+
+_HANGS_S = 900.0
+"""A model that does not come back for so long is stuck."""
+
+
+class Segmenter:
+    """Finds crystals.
+
+    Parameters
+    ----------
+    pool : Pool
+        Its batches and threads.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._worker = Worker(pool.threads, _HANGS_S)
+        self._asked: str | None = None
+        _set_batches(self._together, pool)
+
+    async def reconfigure(self, config: Mapping[str, Any]) -> None:
+        """Load the model that Serve's `user_config` names; the old one works until then."""
+        asked = config["model"]
+        if asked == self._asked:
+            return
+
+        def load() -> Any:
+            from mcn.segment import load_segmenter
+
+            model = load_segmenter(asked)
+            model.segment([_ground(256)])  # The first call of a model is slow.
+            return model
+
+        self._model = await self._worker.do(load)
+        self._asked = asked
+
+    async def segment(self, micrograph: Micrograph) -> Found:
+        """The crystals of a micrograph, measured."""
+        return given(await self._together(micrograph))  # type: ignore[no-any-return]
+
+    @serve.batch(max_batch_size=1, batch_wait_timeout_s=0)
+    async def _together(self, micrographs: list[Micrograph]) -> list[Found | Exception]:
+        model = self._model
+        done = await self._worker.do_all(lambda some: segment_micrographs(model, some), micrographs)
+        return [
+            out if isinstance(out, Exception) else Found(model.name, out, effort)
+            for out, effort in done
+        ]
+
+    async def predict(
+        self, micrograph: Micrograph, points: Any, labels: Any, boxes: Any
+    ) -> Pointed | Refusal:
+        """The crystals that prompts mean; see `mcn.analyzer.PromptedSegmenter`."""
+        from mcn.segment.clicks import PromptError
+
+        model = self._model
+        if not hasattr(model, "predict"):
+            return Refusal(422, f"{model.name} answers no prompts; ask for an analysis")
+        try:
+            ((masks, effort),) = await self._worker.do_all(
+                lambda some: [model.predict(m.analysed, points, labels, boxes) for m in some],
+                [micrograph],
+            )
+            return Pointed(model.name, given(masks), effort)
+        except PromptError as error:
+            return Refusal(422, str(error))
+
+    def about(self) -> About:
+        """The model's name, and whether it answers prompts."""
+        return About(self._model.name, prompts=hasattr(self._model, "predict"))
+
+    def check_health(self) -> None:
+        """Fail where the model is stuck, so that Serve replaces this replica."""
+        self._worker.check()
+
+
+class Classifier:
+    """Names crystals.
+
+    Parameters
+    ----------
+    pool : Pool
+        Its batches and threads.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._worker = Worker(pool.threads, _HANGS_S)
+        self._asked: str | None = None
+        _set_batches(self._together, pool)
+
+    async def reconfigure(self, config: Mapping[str, Any]) -> None:
+        """Load the model that Serve's `user_config` names; the old one works until then."""
+        asked = config["model"]
+        if asked == self._asked:
+            return
+
+        def load() -> Any:
+            from mcn.classify import load_classifier
+
+            model = load_classifier(asked)
+            model.classify(np.zeros((1, 64, 64), np.uint8))
+            return model
+
+        self._model = await self._worker.do(load)
+        self._asked = asked
+
+    async def name(self, found: Found) -> Analyzed:
+        """The crystals of a segmented picture with their shapes."""
+        return given(await self._together(found))  # type: ignore[no-any-return]
+
+    @serve.batch(max_batch_size=1, batch_wait_timeout_s=0)
+    async def _together(self, found: list[Found]) -> list[Analyzed | Exception]:
+        model = self._model
+        done = await self._worker.do_all(
+            lambda some: classify_segmented(model, [one.segmented for one in some]), found
+        )
+        crops = sum(len(one.segmented.measures) for one in found)
+        return [
+            out
+            if isinstance(out, Exception)
+            else Analyzed(
+                one.segmenter,
+                model.name,
+                model.taxonomy.shapes,
+                out,
+                one.segmented.covered_px / max(1, one.segmented.analysed_px),
+                {"segment": one.effort, "classify": Effort(effort.seconds, crops)},
+            )
+            for one, (out, effort) in zip(found, done, strict=True)
+        ]
+
+    async def classify(self, crops: NDArray[np.uint8]) -> Named:
+        """The shapes of crops (N, 64, 64)."""
+        model = self._model
+        ((out, effort),) = await self._worker.do_all(
+            lambda some: [model.classify(one) for one in some], [crops]
+        )
+        named = given(out)
+        taxonomy = model.taxonomy
+        return Named(
+            model.name,
+            taxonomy.shapes,
+            tuple(taxonomy.facet_of[shape] for shape in taxonomy.shapes),
+            named.probabilities.tolist(),
+            named.confidence.tolist(),
+            Effort(effort.seconds, len(crops)),
+        )
+
+    async def explain(
+        self, crop: NDArray[np.uint8], shape: str | None
+    ) -> tuple[NDArray[np.float32], str, str, Effort] | Refusal:
+        """Where in a crop (64, 64) the evidence for a shape lies: map, shape, model, effort."""
+        from mcn.classify.explain import explain
+
+        model = self._model
+        shapes = model.taxonomy.shapes
+        if shape is not None and shape not in shapes:
+            return Refusal(422, f"shape: no {shape!r}; there are {', '.join(shapes)}")
+
+        def look(some: Any) -> list[tuple[NDArray[np.float32], str]]:
+            named = model.classify(crop[None]).probabilities[0]
+            chosen = int(named.argmax()) if shape is None else shapes.index(shape)
+            return [(explain(model, crop[None], [chosen])[0], shapes[chosen])]
+
+        ((out, effort),) = await self._worker.do_all(look, [crop])
+        heat, told = given(out)
+        return heat, told, model.name, effort
+
+    def about(self) -> About:
+        """The model's name and shapes."""
+        return About(self._model.name, self._model.taxonomy.shapes)
+
+    def check_health(self) -> None:
+        """Fail where the model is stuck, so that Serve replaces this replica."""
+        self._worker.check()
+
+
+def _set_batches(together: Any, pool: Pool) -> None:
+    together.set_max_batch_size(pool.batch)
+    together.set_batch_wait_timeout_s(pool.wait_ms / 1000)
+
+
+def _ground(side: int) -> NDArray[np.uint8]:
+    """Noise to warm a model up on."""
+    return np.random.default_rng(0).integers(90, 110, (side, side), dtype=np.uint8)

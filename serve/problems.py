@@ -1,0 +1,120 @@
+"""Errors as the endpoint tells them: problem details of RFC 9457, one form for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+class Problem(Exception):  # noqa: N818 (the word of the RFC)
+    """An answer that is no success.
+
+    Parameters
+    ----------
+    status : int
+        HTTP status.
+    detail : str
+        One line that names what is wrong and what to do.
+    reason : str, optional
+        Why it was refused unread, for the count of refusals.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, detail
+        self.headers, self.reason = dict(headers or {}), reason
+
+
+def too_busy(detail: str, retry_after_s: int) -> Problem:
+    """The answer of an endpoint that is at its limit."""
+    return Problem(503, detail, {"Retry-After": str(retry_after_s)}, "overload")
+
+
+class ProblemDetails(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str = Field(description="The status in words.")
+    status: int
+    detail: str = Field(description="What is wrong and what to do.")
+    request_id: str = Field(description="As in the header X-Request-Id; name it when you ask.")
+
+
+def as_dict(status: int, detail: str, request_id: str) -> dict[str, Any]:
+    """A problem as JSON values."""
+    return ProblemDetails(
+        title=HTTPStatus(status).phrase, status=status, detail=detail, request_id=request_id
+    ).model_dump()
+
+
+def answer(
+    request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A problem as an answer to a request."""
+    return JSONResponse(
+        as_dict(status, detail, request.state.request_id),
+        status,
+        headers=headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+async def on_problem(request: Request, problem: Exception) -> Response:
+    """Answer a `Problem`."""
+    assert isinstance(problem, Problem)
+    request.state.refused = problem.reason
+    return answer(request, problem.status, problem.detail, problem.headers)
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """Answer what the framework itself refuses: unknown paths and methods."""
+    assert isinstance(error, HTTPException)
+    return answer(request, error.status_code, str(error.detail), error.headers)
+
+
+async def on_bad_parameters(request: Request, error: Exception) -> Response:
+    """Answer parameters that are missing or cannot be read."""
+    assert isinstance(error, RequestValidationError)
+    told = [
+        f"{'.'.join(map(str, one['loc'][1:])) or one['loc'][0]}: {one['msg']}"
+        for one in error.errors()
+    ]
+    return answer(request, 422, "; ".join(told[:5]))
+
+
+DOCUMENTED: Final[dict[int, str]] = {
+    400: "The request cannot be read.",
+    401: "No token, or none that is known.",
+    403: "The token lacks the scope.",
+    404: "There is no such thing.",
+    405: "Not with this method.",
+    406: "None of the accepted forms can be given.",
+    408: "The body took too long to come in.",
+    413: "The body, or a picture in it, is too large.",
+    415: "Not a kind of body that is read.",
+    422: "Something in the request cannot be used.",
+    429: "More requests than the token may make; see Retry-After.",
+    500: "A fault of ours.",
+    503: "Too busy, or a model is being replaced; see Retry-After.",
+}
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries of problems."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+    return {s: {"description": DOCUMENTED[s], "content": content} for s in statuses}

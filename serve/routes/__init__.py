@@ -1,0 +1,1 @@
+"""The endpoint's routes, by what they are about."""

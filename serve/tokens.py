@@ -1,0 +1,194 @@
+"""Who may do what: bearer tokens, of which only hashes are kept.
+
+A token is 32 random bytes, so that a plain SHA-256 of it gives nothing away. The file is JSON:
+
+    {"tokens": [{"name": "lab", "sha256": "…", "scopes": ["read", "analyze"],
+                 "expires": "2027-01-01T00:00:00Z", "requests_a_minute": 60}]}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final, Literal, get_args
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from mcn.errors import McnError
+
+Scope = Literal["read", "analyze", "admin"]
+"""`read`: the catalogue and the list of models; `analyze`: the models; `admin`: the metrics."""
+
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+MAX_LENGTH: Final = 256
+
+
+class TokenError(McnError):
+    """A file of tokens that cannot be used; names it and the cure."""
+
+
+class Token(BaseModel):
+    """A token's entry: its hash and what it is good for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[\w.@-]{1,64}$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    scopes: tuple[Scope, ...]
+    expires: AwareDatetime | None = None
+    requests_a_minute: Annotated[int, Field(ge=1)] | None = None
+    requests_a_day: Annotated[int, Field(ge=1)] | None = None
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether it has expired."""
+        return self.expires is not None and now >= self.expires
+
+
+class TokenFile(BaseModel):
+    """All tokens of a file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tokens: tuple[Token, ...] = ()
+
+
+class Tokens:
+    """The tokens an endpoint knows; those of a file are read again when it changes.
+
+    Parameters
+    ----------
+    path : str, optional
+        File of tokens.
+    sha256 : str, optional
+        Hash of one token with every scope.
+    """
+
+    def __init__(self, path: str | None = None, sha256: str | None = None) -> None:
+        self._path = None if path is None else Path(path)
+        self._single = () if sha256 is None else (Token(name="all", sha256=sha256, scopes=SCOPES),)
+        self._read_at: tuple[int, int] | None = None
+        self._known: tuple[Token, ...] = self._single
+        if self._path is not None:
+            self._read()
+
+    def find(self, presented: str) -> Token | None:
+        """The entry of a token, expired or not; all are compared, in constant time."""
+        self._read_if_changed()
+        digest = digest_of(presented)
+        found = None
+        for token in self._known:
+            if hmac.compare_digest(token.sha256, digest):
+                found = token
+        return found
+
+    def _read_if_changed(self) -> None:
+        if self._path is None:
+            return
+        try:
+            if self._stamp() != self._read_at:
+                self._read()
+        except (OSError, TokenError):
+            # A file that is being replaced; the tokens known so far stay good.
+            return
+
+    def _read(self) -> None:
+        assert self._path is not None
+        stamp = self._stamp()
+        self._known = (*self._single, *read_tokens(self._path).tokens)
+        self._read_at = stamp
+
+    def _stamp(self) -> tuple[int, int]:
+        assert self._path is not None
+        try:
+            info = self._path.stat()
+        except OSError as error:
+            raise TokenError(f"{self._path}: {error.strerror}; name a file of tokens") from error
+        return info.st_mtime_ns, info.st_ino
+
+
+def digest_of(token: str) -> str:
+    """What is kept of a token."""
+    return hashlib.sha256(token[:MAX_LENGTH].encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def read_tokens(path: Path) -> TokenFile:
+    """The tokens of a file.
+
+    Raises
+    ------
+    TokenError
+        Where it cannot be read; the message shows nothing of its content.
+    """
+    try:
+        told = TokenFile.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise TokenError(f"{path}: {error.strerror}; name a file of tokens") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "file"
+        raise TokenError(f"{path}: {place}: {first['msg']}; make it with `mcn token`") from None
+    names = [token.name for token in told.tokens]
+    if len(set(names)) != len(names):
+        raise TokenError(f"{path}: two tokens have one name; give each its own")
+    return told
+
+
+def add_token(path: Path, name: str, scopes: Sequence[str], expires: datetime | None = None) -> str:
+    """Make a token and add its hash to a file, which only its owner may read.
+
+    Returns
+    -------
+    str
+        The token itself. It is nowhere kept.
+
+    Raises
+    ------
+    TokenError
+        Where the file cannot be read, or has a token of that name.
+    """
+    known = read_tokens(path).tokens if path.exists() else ()
+    if any(token.name == name for token in known):
+        raise TokenError(f"{path}: there is a token {name!r}; remove it first or choose another")
+    secret = f"mcn_{secrets.token_urlsafe(32)}"
+    if expires is not None and expires.tzinfo is None:
+        expires = expires.replace(tzinfo=UTC)
+    try:
+        entry = Token(
+            name=name,
+            sha256=digest_of(secret),
+            scopes=tuple(scopes),  # type: ignore[arg-type]
+            expires=expires,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise TokenError(f"{first['loc'][0]}: {first['msg']}") from None
+    _write(path, TokenFile(tokens=(*known, entry)))
+    return secret
+
+
+def remove_token(path: Path, name: str) -> None:
+    """Take a token out of a file; endpoints that read it refuse it from then on.
+
+    Raises
+    ------
+    TokenError
+        Where there is none of that name.
+    """
+    known = read_tokens(path).tokens
+    left = tuple(token for token in known if token.name != name)
+    if left == known:
+        names = ", ".join(token.name for token in known) or "none"
+        raise TokenError(f"{path}: no token {name!r}; there are {names}")
+    _write(path, TokenFile(tokens=left))
+
+
+def _write(path: Path, tokens: TokenFile) -> None:
+    new = path.with_name(f".{path.name}.new")
+    with open(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+        file.write(tokens.model_dump_json(indent=1, exclude_none=True) + "\n")
+    os.replace(new, path)

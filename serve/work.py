@@ -1,0 +1,77 @@
+"""What passes between the endpoint's deployments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mcn.analyzer import Segmented
+from mcn.crystal import Crystal
+from mcn.mask import Mask
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What one stage took for a request: seconds of its batch, and the size of that."""
+
+    seconds: float
+    batch: int
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A segmented picture, the segmenter that did it, and what it took."""
+
+    segmenter: str
+    segmented: Segmented
+    effort: Effort
+
+
+@dataclass(frozen=True, eq=False)
+class Pointed:
+    """The crystals that a person's prompts mean, in their order."""
+
+    segmenter: str
+    masks: Sequence[Mask]
+    effort: Effort
+
+
+@dataclass(frozen=True, eq=False)
+class Analyzed:
+    """A picture's crystals, the models that found and named them, and what it took."""
+
+    segmenter: str
+    classifier: str
+    shapes: tuple[str, ...]
+    crystals: Sequence[Crystal]
+    area_fraction: float
+    efforts: Mapping[str, Effort]
+
+
+@dataclass(frozen=True)
+class Named:
+    """Shapes of crops: for each its probabilities by shape, its facet and the confidence."""
+
+    classifier: str
+    shapes: tuple[str, ...]
+    facets: tuple[str, ...]
+    probabilities: Sequence[Sequence[float]]
+    confidence: Sequence[float]
+    effort: Effort
+
+
+@dataclass(frozen=True)
+class About:
+    """What a deployment says of the model it has loaded."""
+
+    name: str
+    shapes: tuple[str, ...] = ()
+    prompts: bool = False
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A request that a deployment understood and cannot meet."""
+
+    status: int
+    detail: str
