@@ -1,4 +1,4 @@
-"""Runs the install steps of the cpu image as they stand in the Dockerfile, without a container engine.
+"""Runs the install steps of the cpu image, as the Dockerfile has them, without a container engine.
 
 Each stage's COPY and RUN happen in a folder of their own that stands for `/`, with only the files
 that the Dockerfile and .dockerignore let in; then the installed commands are tried, and the size is
@@ -43,7 +43,7 @@ def stages(dockerfile: str) -> dict[str, list[Step]]:
 
 
 def admitted(path: str, ignore: str) -> bool:
-    """Whether .dockerignore lets a file of the repository in; the last pattern that fits decides."""
+    """Whether .dockerignore lets a file in; the last pattern that fits decides."""
     verdict = True
     for line in ignore.splitlines():
         pattern = line.strip()
@@ -129,7 +129,9 @@ def main() -> None:
             ["mcn", "demo", "--out", "demo"],
         ):
             print(f"+ {' '.join(command)}", flush=True)
-            subprocess.run([str(binaries / command[0]), *command[1:]], cwd=root, env=clean, check=True)
+            subprocess.run(
+                [str(binaries / command[0]), *command[1:]], cwd=root, env=clean, check=True
+            )
         size = size_mb(root / "opt/mcn")
         print(f"installed: {size:.0f} MB of {BUDGET_MB} MB")
         if size > BUDGET_MB:
