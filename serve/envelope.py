@@ -86,7 +86,7 @@ class Envelope:
     def _note(self, scope: Scope, status: int, sent: int, seconds: float) -> None:
         state = scope["state"]
         # Paths as they were asked for would be labels without number.
-        route = getattr(scope.get("route"), "path", "none")
+        route = getattr(scope.get("route"), "path_format", "none")
         method = scope["method"] if route != "none" else "any"
         self._metrics.requests.labels(route, method, str(status)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)

@@ -51,7 +51,7 @@ def catalog_routes(services: Services, guard: Guard) -> APIRouter:
         return await json_answer({"wells": row_objects(await ask("wells"))})
 
     @router.get(
-        "/wells/{well}/crystals",
+        "/wells/{well:path}/crystals",
         summary="The crystals of a well",
         response_model=CrystalPage,
         responses={200: {"content": {CSV: _TEXT, ARROW: _BYTES}}},
@@ -95,7 +95,7 @@ def catalog_routes(services: Services, guard: Guard) -> APIRouter:
         return Response(body, media_type=JSON, headers=headers)
 
     @router.get(
-        "/wells/{well}/log",
+        "/wells/{well:path}/log",
         summary="The depth log of a well",
         responses={
             200: {

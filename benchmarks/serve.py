@@ -1,0 +1,484 @@
+"""What the endpoint costs beside its models, and how it behaves at its limits.
+
+- throughput: pictures a second for 32 clients at once, over those of the same models called
+  directly in one process on the same cores, before and after;
+- latency: what the endpoint adds to a picture of one client, against the direct call with as
+  many threads as a replica has;
+- batching: pictures a second with batches of 8 over those without;
+- overload: three times the pictures that it can do, for a minute, without a second try;
+- scaling: replicas over time under a step of load, drawn to runs/serve-scaling.png;
+- kills: a replica of each kind in turn killed with `kill -9` under load, 20 times.
+
+Prints one JSON object.
+
+    python benchmarks/serve.py [--only throughput latency batching overload scaling kills]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+
+PARTS = ("throughput", "latency", "batching", "overload", "scaling", "kills")
+CLIENTS = 32
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--pictures", type=int, default=48)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of overload")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--direct", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.direct:
+        print(json.dumps(_direct(*options.direct)))
+        return
+    with tempfile.TemporaryDirectory(prefix="mcn-serve-") as folder:
+        pictures = render(Path(folder), options.pictures)
+        report: dict[str, Any] = {}
+        for part in options.only:
+            report |= {part: globals()[part](Path(folder), pictures, options)}
+            say(f"{part}: {report[part]}")
+    print(json.dumps(report))
+
+
+def throughput(folder: Path, pictures: list[Path], options: argparse.Namespace) -> dict[str, Any]:
+    before = direct(folder, threads=os.cpu_count() or 1)
+    with endpoint(folder, most=os.cpu_count() or 1) as running:
+        told = drive(running, pictures, CLIENTS)
+    after = direct(folder, threads=os.cpu_count() or 1)
+    loop = 2 / (1 / before["pictures_per_second"] + 1 / after["pictures_per_second"])
+    return {
+        "direct_pictures_per_second": [before["pictures_per_second"], after["pictures_per_second"]],
+        "served_pictures_per_second": told["pictures_per_second"],
+        "of_direct": round(told["pictures_per_second"] / loop, 3),
+        **{name: told[name] for name in ("statuses", "p50_s", "p99_s")},
+    }
+
+
+def latency(folder: Path, pictures: list[Path], options: argparse.Namespace) -> dict[str, Any]:
+    del options
+    with endpoint(folder, most=1) as running:
+        served = one_by_one(running, pictures)
+        # The endpoint stays up, idle, so that both are measured on the same machine state.
+        alone = direct(folder, threads=1)["seconds"]
+        again = one_by_one(running, pictures)
+    added = [min(a, b) - c for a, b, c in zip(served, again, alone, strict=True)]
+    return {
+        "direct_p50_s": round(statistics.median(alone), 4),
+        "served_p50_s": round(statistics.median(served + again), 4),
+        "added_p50_ms": round(1000 * statistics.median(added), 1),
+    }
+
+
+def batching(folder: Path, pictures: list[Path], options: argparse.Namespace) -> dict[str, Any]:
+    del options
+    rates: dict[int, list[float]] = {1: [], 8: []}
+    for _ in range(2):
+        for batch in rates:
+            pool = {"batch": batch, "wait_ms": 5 if batch > 1 else 0, "ongoing": batch, "queued": 8}
+            with endpoint(folder, most=1, threads=os.cpu_count() or 1, **pool) as running:
+                told = drive(running, pictures, 12)
+            rates[batch].append(told["pictures_per_second"])
+    return {
+        "pictures_per_second": {str(batch): its for batch, its in rates.items()},
+        "on_over_off": round(statistics.mean(rates[8]) / statistics.mean(rates[1]), 3),
+    }
+
+
+def overload(folder: Path, pictures: list[Path], options: argparse.Namespace) -> dict[str, Any]:
+    cores = os.cpu_count() or 1
+    with endpoint(folder, most=cores) as running:
+        drive(running, pictures, CLIENTS)  # What it learns of its pace, it learns here.
+        capacity = drive(running, pictures, CLIENTS)["pictures_per_second"]
+        unloaded = one_by_one(running, pictures)
+        memory = running.memory_mib()
+        told = asyncio.run(
+            open_loop(
+                running.url, [p.read_bytes() for p in pictures], 3 * capacity, options.seconds
+            )
+        )
+        after = running.memory_mib()
+        started = time.monotonic()
+        usual = 1.5 * statistics.median(unloaded)
+        while one_by_one(running, pictures[:1])[0] > usual:
+            pass
+        recovered = time.monotonic() - started
+    p99 = float(np.percentile(unloaded, 99))
+    return {
+        "capacity_per_second": round(capacity, 3),
+        "offered_per_second": round(3 * capacity, 3),
+        "statuses": told["statuses"],
+        "retry_after_on_every_503": told["retry_after"],
+        "refused_p50_ms": round(1000 * float(np.median(told["refused_s"] or [0])), 1),
+        "refused_p99_ms": round(1000 * float(np.percentile(told["refused_s"] or [0], 99)), 1),
+        "unloaded_p99_s": round(p99, 3),
+        "accepted_p99_s": round(float(np.percentile(told["accepted_s"], 99)), 3),
+        "accepted_over_unloaded": round(float(np.percentile(told["accepted_s"], 99)) / p99, 2),
+        "memory_mib": [memory, after],
+        "recovered_s": round(recovered, 1),
+    }
+
+
+def scaling(folder: Path, pictures: list[Path], options: argparse.Namespace) -> dict[str, Any]:
+    """On a pretended cluster of many cores, since replicas are counted here, not pictures."""
+    del options
+    seen: list[tuple[float, int, int]] = []
+    most = 6
+    with endpoint(folder, least=1, most=most, cores=12) as running:
+        started = time.monotonic()
+        over = threading.Event()
+        clients = 0
+
+        def watch() -> None:
+            while not over.wait(1.0):
+                seen.append((time.monotonic() - started, clients, running.replicas("Segmenter")))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        for clients, seconds in ((0, 10), (1, 20), (16, 90), (0, 150)):
+            keep_busy(running, pictures, clients, seconds)
+        over.set()
+        watcher.join()
+    _draw(seen, Path("runs/serve-scaling.png"))
+    counts = [replicas for _, _, replicas in seen]
+    return {
+        "replicas_from_to_and_back": [counts[0], max(counts), counts[-1]],
+        "seconds_to_most": round(
+            next(t for t, _, n in seen if n == max(counts)) - next(t for t, c, _ in seen if c > 1),
+            1,
+        ),
+    }
+
+
+def kills(folder: Path, pictures: list[Path], options: argparse.Namespace) -> dict[str, Any]:
+    chance = random.Random(0)
+    killed: Counter[str] = Counter()
+    over = threading.Event()
+    with endpoint(folder, most=os.cpu_count() or 1) as running:
+        with ThreadPoolExecutor(6) as threads:
+            loads = [threads.submit(_steady, running.url, pictures, over, n) for n in range(6)]
+            for number in range(options.kills):
+                kind = ("Segmenter", "Classifier", "Ingress", "Segmenter")[number % 4]
+                time.sleep(chance.uniform(0.5, 3.0))
+                running.wait_for(kind)
+                killed[kind] += running.kill(kind, chance)
+            over.set()
+            outcomes: Counter[str] = sum((load.result() for load in loads), Counter())
+        figures = httpx.get(f"{running.url}/metrics").text
+        running.wait_for("Ingress")
+        still = one_by_one(running, pictures[:2])
+    retried = [x for x in figures.splitlines() if x.startswith("mcn_serve_retries_total")]
+    return {
+        "killed": dict(killed),
+        "outcomes": dict(outcomes),
+        "retries": float(retried[0].split()[1]) if retried else 0.0,
+        "works_afterwards_s": round(max(still), 2),
+    }
+
+
+@dataclass(frozen=True)
+class Running:
+    """An endpoint in processes of its own."""
+
+    url: str
+    process: psutil.Process
+
+    def family(self, name: str = "") -> list[psutil.Process]:
+        """Its processes whose title has this name."""
+        found = []
+        for process in self.process.children(recursive=True):
+            try:
+                if name in " ".join(process.cmdline()):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def replicas(self, kind: str) -> int:
+        """Replicas that run."""
+        return len({p.pid for p in self.family(f"ServeReplica:mcn:{kind}")})
+
+    def memory_mib(self) -> int:
+        """What all of them hold."""
+        total = 0
+        for process in self.family():
+            try:
+                total += process.memory_full_info().uss
+            except psutil.Error:
+                continue
+        return round(total / 2**20)
+
+    def kill(self, kind: str, chance: random.Random) -> int:
+        """Kill one replica of a kind; 0 where there was none."""
+        there = self.family(f"ServeReplica:mcn:{kind}")
+        if not there:
+            return 0
+        os.kill(chance.choice(there).pid, signal.SIGKILL)
+        return 1
+
+    def wait_for(self, kind: str) -> None:
+        """Until there is a replica of a kind and the endpoint answers."""
+        for _ in range(600):
+            try:
+                ready = httpx.get(f"{self.url}/readyz", timeout=10).status_code == 200
+            except httpx.HTTPError:
+                ready = False
+            if ready and self.replicas(kind):
+                return
+            time.sleep(0.2)
+        raise RuntimeError(f"no {kind} came back")
+
+
+@contextmanager
+def endpoint(folder: Path, cores: int | None = None, **segmenters: Any) -> Iterator[Running]:
+    """`mcn serve` with so many replicas of the segmenter, ready."""
+    segmenters = {"least": segmenters.get("most", 1), **segmenters}
+    settings = {"segmenters": segmenters}
+    config = folder / "serve.toml"
+    config.write_text(
+        "\n".join(
+            f"[{table}]\n" + "\n".join(f"{name} = {value}" for name, value in its.items())
+            for table, its in settings.items()
+        )
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environ = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    if cores is not None:
+        environ["RAY_OVERRIDE_RESOURCES"] = json.dumps({"CPU": cores})
+    mcn = Path(sys.executable).with_name("mcn")
+    with (folder / "serve.log").open("ab") as log:
+        process = subprocess.Popen(
+            [str(mcn), "serve", "--insecure", "--port", str(port), "--config", str(config)],
+            env=environ,
+            stdout=log,
+            stderr=log,
+        )
+    running = Running(f"http://127.0.0.1:{port}", psutil.Process(process.pid))
+    try:
+        while True:
+            try:
+                if httpx.get(f"{running.url}/readyz", timeout=10).status_code == 200:
+                    break
+            except httpx.HTTPError:
+                pass
+            if process.poll() is not None:
+                raise RuntimeError((folder / "serve.log").read_text()[-2000:])
+            time.sleep(0.3)
+        running.wait_for("Segmenter")
+        while running.replicas("Segmenter") < segmenters["least"]:
+            time.sleep(0.2)
+        time.sleep(2.0)  # The last replica has its model by now.
+        yield running
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(120)
+
+
+def drive(running: Running, pictures: Sequence[Path], clients: int) -> dict[str, Any]:
+    """All pictures by so many clients at once, who wait as they are told."""
+    from serve.client import Client
+
+    data = [picture.read_bytes() for picture in pictures]
+    times: list[float] = []
+
+    def one(image: bytes) -> None:
+        started = time.perf_counter()
+        with Client(running.url, patience_s=600, timeout_s=600) as client:
+            client._ask("POST", "/v1/analyze", content=image, headers=_TYPE)
+        times.append(time.perf_counter() - started)
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(clients) as threads:
+        list(threads.map(one, data))
+    took = time.perf_counter() - started
+    return {
+        "pictures_per_second": round(len(data) / took, 3),
+        "statuses": {"200": len(times)},
+        "p50_s": round(float(np.percentile(times, 50)), 3),
+        "p99_s": round(float(np.percentile(times, 99)), 3),
+    }
+
+
+def one_by_one(running: Running, pictures: Sequence[Path]) -> list[float]:
+    """Seconds of each picture, one client."""
+    times = []
+    with httpx.Client(base_url=running.url, timeout=600) as client:
+        for picture in pictures:
+            data = picture.read_bytes()
+            started = time.perf_counter()
+            client.post("/v1/analyze", content=data, headers=_TYPE).raise_for_status()
+            times.append(time.perf_counter() - started)
+    return times
+
+
+async def open_loop(
+    url: str, pictures: Sequence[bytes], rate: float, seconds: float
+) -> dict[str, Any]:
+    """Pictures that come at a rate, whatever becomes of those before them."""
+    chance = random.Random(0)
+    statuses: Counter[str] = Counter()
+    accepted: list[float] = []
+    refused: list[float] = []
+    hints = True
+
+    async def one(client: httpx.AsyncClient, image: bytes) -> None:
+        nonlocal hints
+        started = time.perf_counter()
+        try:
+            answer = await client.post("/v1/analyze", content=image, headers=_TYPE)
+        except httpx.HTTPError as error:
+            statuses[type(error).__name__] += 1
+            return
+        took = time.perf_counter() - started
+        statuses[str(answer.status_code)] += 1
+        if answer.status_code == 200:
+            accepted.append(took)
+        else:
+            refused.append(took)
+            hints &= answer.headers.get("retry-after", "").isdigit()
+
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=url, timeout=600, limits=limits) as client:
+        until = time.monotonic() + seconds
+        tasks = []
+        while time.monotonic() < until:
+            tasks.append(asyncio.create_task(one(client, chance.choice(pictures))))
+            await asyncio.sleep(chance.expovariate(rate))
+        await asyncio.gather(*tasks)
+    return {
+        "statuses": dict(statuses),
+        "accepted_s": accepted,
+        "refused_s": refused,
+        "retry_after": hints,
+    }
+
+
+def keep_busy(running: Running, pictures: Sequence[Path], clients: int, seconds: float) -> None:
+    """So many clients for so long."""
+    over = threading.Event()
+    with ThreadPoolExecutor(max(1, clients)) as threads:
+        loads = [threads.submit(_steady, running.url, pictures, over, n) for n in range(clients)]
+        time.sleep(seconds)
+        over.set()
+        for load in loads:
+            load.result()
+
+
+def _steady(url: str, pictures: Sequence[Path], over: threading.Event, seed: int) -> Counter[str]:
+    """One client that asks again and again, and what it was answered."""
+    chance = random.Random(seed)
+    outcomes: Counter[str] = Counter()
+    with httpx.Client(base_url=url, timeout=120) as client:
+        while not over.is_set():
+            data = chance.choice(pictures).read_bytes()
+            try:
+                answer = client.post("/v1/analyze", content=data, headers=_TYPE)
+            except httpx.HTTPError as error:
+                outcomes[type(error).__name__] += 1
+                continue
+            kind = answer.headers.get("content-type", "").partition(";")[0]
+            outcomes[f"{answer.status_code} {kind}"] += 1
+            if answer.status_code != 200:
+                time.sleep(chance.uniform(0.2, 0.6))
+    return outcomes
+
+
+_TYPE = {"Content-Type": "image/tiff"}
+
+
+def direct(folder: Path, threads: int) -> dict[str, Any]:
+    """The same models in one process of their own."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--direct", str(folder / "core"), str(threads), "2"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def _direct(core: str, threads: str, rounds: str) -> dict[str, Any]:
+    import torch
+
+    from mcn.analyzer import Analyzer
+    from mcn.classify import load_classifier
+    from mcn.micrograph import decode_micrograph
+    from mcn.segment import load_segmenter
+
+    torch.set_num_threads(int(threads))
+    analyzer = Analyzer(load_segmenter(), load_classifier())
+    data = [path.read_bytes() for path in tiles_of(Path(core))]
+
+    def analyze(image: bytes) -> float:
+        started = time.perf_counter()
+        analyzer.analyze([decode_micrograph(image, "image")])
+        return time.perf_counter() - started
+
+    analyze(data[0])
+    runs = [[analyze(image) for image in data] for _ in range(int(rounds))]
+    seconds = [min(times) for times in zip(*runs, strict=True)]
+    rate = len(data) * len(runs) / sum(map(sum, runs))
+    return {"seconds": seconds, "pictures_per_second": round(rate, 3)}
+
+
+def render(folder: Path, pictures: int) -> list[Path]:
+    """A rendered core's tiles."""
+    from mcn.synthetic.core import render_core
+
+    say(f"rendering {pictures} tiles")
+    render_core(folder / "core", 3, pictures, 7, workers=os.cpu_count() or 1)
+    return tiles_of(folder / "core")
+
+
+def tiles_of(core: Path) -> list[Path]:
+    return sorted(core.glob("well=*/depth=*/*.tif"))
+
+
+def _draw(seen: Sequence[tuple[float, int, int]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    times, clients, replicas = zip(*seen, strict=True)
+    figure = Figure(figsize=(8, 3.2), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    axes.step(times, clients, where="post", color="#8a93a6", label="clients")
+    axes.step(times, replicas, where="post", color="#D55E9B", linewidth=2, label="segmenters")
+    axes.set_xlabel("seconds")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""One endpoint for all tests, started as a person does, over a scanned core."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from serve.tokens import add_token
+
+MCN = Path(sys.executable).with_name("mcn")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint in processes of its own, and what it was started with."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    def client(self, token: str = "lab") -> httpx.Client:
+        headers = {"Authorization": f"Bearer {self.tokens[token]}"} if token in self.tokens else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=120)
+
+    def replicas(self, kind: str) -> list[int]:
+        """Processes of a deployment's replicas."""
+        found = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            try:
+                if f"ServeReplica:mcn:{kind}" in " ".join(process.cmdline()):
+                    found.append(process.pid)
+            except psutil.Error:
+                continue
+        return found
+
+    def wait_until_ready(self) -> None:
+        until = time.monotonic() + 120
+        while time.monotonic() < until:
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=10).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.1)
+        pytest.fail(f"the endpoint is not ready: {self.log.read_text()[-3000:]}")
+
+
+@contextmanager
+def serving(folder: Path, *words: str, tokens: dict[str, str] | None = None) -> Iterator[Endpoint]:
+    """`mcn serve` with these words, ready."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = folder / "serve.log"
+    environ = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [str(MCN), "serve", "--port", str(port), *words], env=environ, stdout=file, stderr=file
+        )
+    endpoint = Endpoint(f"http://127.0.0.1:{port}", process, log, tokens or {})
+    try:
+        endpoint.wait_until_ready()
+        yield endpoint
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+
+
+@pytest.fixture(scope="session")
+def scanned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A rendered core of two tiles, and the catalogue of its scan."""
+    folder = tmp_path_factory.mktemp("scanned")
+    core, catalog = folder / "core", folder / "catalog"
+    environ = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    for words in (
+        ("core", str(core), "--tiles", "2", "--wells", "1", "--seed", "11"),
+        ("scan", str(core), str(catalog)),
+    ):
+        done = subprocess.run([str(MCN), *words], env=environ, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return core, catalog
+
+
+@pytest.fixture(scope="session")
+def tile(scanned: tuple[Path, Path]) -> Path:
+    """One of its tiles."""
+    return sorted(scanned[0].glob("well=*/depth=*/*.tif"))[0]
+
+
+@pytest.fixture(scope="session")
+def endpoint(
+    scanned: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Endpoint]:
+    """Guarded, with tokens of several kinds."""
+    folder = tmp_path_factory.mktemp("endpoint")
+    file = folder / "tokens.json"
+    tokens = {
+        "lab": add_token(file, "lab", ["read", "analyze"]),
+        "reader": add_token(file, "reader", ["read"]),
+        "analyst": add_token(file, "analyst", ["analyze"]),
+        "operator": add_token(file, "operator", ["admin"]),
+        "expired": add_token(
+            file, "expired", ["read", "analyze", "admin"], datetime(2020, 1, 1, tzinfo=UTC)
+        ),
+        "unknown": "mcn_" + "x" * 43,
+    }
+    config = folder / "serve.toml"
+    config.write_text(
+        "requests_a_minute = 100000\nmax_megabytes = 8\nmax_megapixels = 4\nupload_seconds = 3\n"
+        "refresh_seconds = 0.2\n[segmenters]\nleast = 1\nmost = 1\nqueued = 3\n"
+    )
+    with serving(
+        folder,
+        "--catalog", str(scanned[1]), "--tokens", str(file), "--config", str(config),
+        tokens=tokens,
+    ) as running:  # fmt: skip
+        yield running
+
+
+@pytest.fixture
+def lab(endpoint: Endpoint) -> Iterator[httpx.Client]:
+    """A client who may read and analyze."""
+    with endpoint.client() as client:
+        yield client

@@ -1,0 +1,135 @@
+"""The catalogue over HTTP says what it says elsewhere, page by page."""
+
+import io
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import lasio
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+from PIL import Image
+
+from mcn.catalog.formats import row_objects
+from mcn.catalog.query import query
+from mcn.catalog.store import Catalog
+from mcn.micrograph import read_micrograph
+
+ARROW = "application/vnd.apache.arrow.stream"
+
+
+@pytest.fixture(scope="module")
+def rows(scanned: tuple[Path, Path]) -> pa.Table:
+    return query(Catalog.open(scanned[1]))
+
+
+@pytest.fixture(scope="module")
+def well(rows: pa.Table) -> str:
+    return str(rows["well"][0].as_py())
+
+
+def place(well: str, what: str) -> str:
+    return f"/v1/wells/{quote(well, safe='')}/{what}"
+
+
+def test_wells(lab: httpx.Client, rows: pa.Table, well: str) -> None:
+    (told,) = lab.get("/v1/wells").json()["wells"]
+    assert (told["well"], told["tiles"], told["crystals"]) == (well, 2, rows.num_rows)
+    assert told["depth_min_m"] == rows["depth_m"][0].as_py()
+
+
+def test_pages_are_all_of_it_once(lab: httpx.Client, rows: pa.Table, well: str) -> None:
+    found, cursor = [], None
+    while True:
+        asked = {"limit": 100} | ({"cursor": cursor} if cursor else {})
+        answer = lab.get(place(well, "crystals"), params=asked)
+        page = answer.json()
+        found += page["crystals"]
+        assert ("next" in answer.links) == (page["next"] is not None)
+        cursor = page["next"]
+        if cursor is None:
+            break
+        assert len(page["crystals"]) == 100
+    assert found == row_objects(rows)
+
+
+def test_other_forms_hold_the_same(lab: httpx.Client, rows: pa.Table, well: str) -> None:
+    answer = lab.get(place(well, "crystals"), params={"limit": 5000}, headers={"Accept": ARROW})
+    with pa.ipc.open_stream(io.BytesIO(answer.content)) as reader:
+        assert reader.read_all().equals(rows)
+    text = lab.get(place(well, "crystals"), params={"limit": 5000}, headers={"Accept": "text/csv"})
+    table = pa.csv.read_csv(io.BytesIO(text.content))
+    assert table["crystal_id"].to_pylist() == rows["crystal_id"].to_pylist()
+    link = lab.get(place(well, "crystals"), params={"limit": 7}, headers={"Accept": ARROW}).links
+    following = lab.get(link["next"]["url"], headers={"Accept": ARROW})
+    with pa.ipc.open_stream(io.BytesIO(following.content)) as reader:
+        assert reader.read_all().equals(rows.slice(7, 7))
+
+
+def test_questions_are_narrowed(lab: httpx.Client, rows: pa.Table, well: str) -> None:
+    depth = rows["depth_m"][0].as_py()
+    asked = {"depth": f":{depth}", "shape": ["rhombic", "spherical"], "limit": 5000}
+    told = lab.get(place(well, "crystals"), params=asked).json()["crystals"]
+    assert told == [
+        row
+        for row in row_objects(rows)
+        if row["depth_m"] <= depth and row["shape"] in ("rhombic", "spherical")
+    ]
+    other = lab.get(place(well, "crystals"), params={"segmenter": "other@000000000000"})
+    assert other.json() == {"crystals": [], "next": None}
+
+
+def test_the_log_in_every_form(lab: httpx.Client, well: str) -> None:
+    def ask(form: str) -> httpx.Response:
+        answer = lab.get(place(well, "log"), params={"step": 20}, headers={"Accept": form})
+        assert answer.headers["content-type"].startswith(form)
+        return answer
+
+    told = ask("application/json").json()
+    las = lasio.read(io.StringIO(ask("text/plain").text))
+    assert las.well["WELL"].value == well
+    np.testing.assert_allclose(las["NCRY"], [row["n_crystals"] for row in told])
+    assert pa.csv.read_csv(io.BytesIO(ask("text/csv").content)).num_rows == len(told)
+    assert Image.open(io.BytesIO(ask("image/png").content)).width > 300
+
+
+def test_a_tile_and_its_picture(lab: httpx.Client, rows: pa.Table, well: str, tile: Path) -> None:
+    tile_id = rows["tile_id"][0].as_py()
+    for asked in ({}, {"well": well}):
+        told = lab.get(f"/v1/tiles/{tile_id}", params=asked).json()
+        (row,) = told["rows"]
+        assert (row["tile_id"], row["status"], row["well"]) == (tile_id, "ok", well)
+        picture = lab.get(f"/v1/tiles/{tile_id}/image", params=asked)
+        pixels = np.asarray(Image.open(io.BytesIO(picture.content)))
+        uri = row["uri"].removeprefix("file://")
+        np.testing.assert_array_equal(pixels, read_micrograph(uri).pixels)
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "status", "why"),
+    [
+        ("/v1/wells/none/crystals", {}, 404, "no well 'none'"),
+        ("/v1/wells/none/log", {}, 404, "no well 'none'"),
+        ("/v1/wells/..%2F..%2Fetc/crystals", {}, 404, "no well '../../etc'"),
+        ("/v1/wells/{well}/crystals", {"shape": "cubic"}, 422, "no shape 'cubic'"),
+        ("/v1/wells/{well}/crystals", {"depth": "2:1"}, 422, "reversed"),
+        ("/v1/wells/{well}/crystals", {"depth": "deep"}, 422, "not a range"),
+        ("/v1/wells/{well}/crystals", {"limit": 0}, 422, "limit"),
+        ("/v1/wells/{well}/crystals", {"cursor": "e30="}, 422, "cursor"),
+        ("/v1/wells/{well}/crystals", {"cursor": "%%"}, 422, "cursor"),
+        ("/v1/wells/{well}/log", {"step": 1e-9}, 422, "step"),
+        ("/v1/wells/{well}/log", {"step": "nan"}, 422, "step"),
+        ("/v1/tiles/{zeros}", {}, 404, "no tile"),
+        ("/v1/tiles/{zeros}", {"well": "none"}, 404, "no well"),
+        ("/v1/tiles/file:%2F%2F%2Fetc%2Fpasswd/image", {}, 404, "Not Found"),
+        ("/v1/tiles/passwd/image", {}, 422, "tile_id"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    lab: httpx.Client, well: str, path: str, asked: dict[str, object], status: int, why: str
+) -> None:
+    answer = lab.get(path.format(well=quote(well), zeros="0" * 32), params=asked)
+    assert answer.status_code == status, answer.text
+    assert why in answer.json()["detail"]

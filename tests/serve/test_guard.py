@@ -1,0 +1,96 @@
+"""Every route, with every kind of token."""
+
+from pathlib import Path
+
+import httpx
+
+from .conftest import Endpoint
+
+ROUTES = [
+    ("POST", "/v1/analyze", "analyze"),
+    ("POST", "/v1/analyze:batch", "analyze"),
+    ("POST", "/v1/segment", "analyze"),
+    ("POST", "/v1/classify", "analyze"),
+    ("POST", "/v1/explain", "analyze"),
+    ("GET", "/v1/wells", "read"),
+    ("GET", "/v1/wells/{well}/crystals", "read"),
+    ("GET", "/v1/wells/{well}/log", "read"),
+    ("GET", "/v1/tiles/{tile_id}", "read"),
+    ("GET", "/v1/tiles/{tile_id}/image", "read"),
+    ("GET", "/v1/models", "read"),
+    ("GET", "/metrics", "admin"),
+]
+SCOPES = {"reader": {"read"}, "analyst": {"analyze"}, "operator": {"admin"}}
+
+
+def test_every_route_asks_for_its_scope(endpoint: Endpoint) -> None:
+    for method, path, scope in ROUTES:
+        asked = path.format(well="none", tile_id="0" * 32)
+        for name in ("nobody", "unknown", "expired", *SCOPES):
+            with endpoint.client(name) as client:
+                answer = client.request(method, asked)
+            where = f"{method} {path} by {name}: {answer.status_code} {answer.text}"
+            if name not in SCOPES:
+                assert answer.status_code == 401, where
+                assert answer.headers["www-authenticate"] == "Bearer", where
+            elif scope in SCOPES[name]:
+                assert answer.status_code in (200, 404, 415, 422), where
+            else:
+                assert answer.status_code == 403, where
+            if answer.status_code >= 400:
+                told = answer.json()
+                assert answer.headers["content-type"] == "application/problem+json", where
+                assert told["status"] == answer.status_code
+                assert told["request_id"] == answer.headers["x-request-id"], where
+
+
+def test_no_route_is_forgotten(endpoint: Endpoint) -> None:
+    paths = httpx.get(f"{endpoint.url}/openapi.json").json()["paths"]
+    described = {(method.upper(), path) for path, its in paths.items() for method in its}
+    open_to_all = {("GET", "/healthz"), ("GET", "/readyz")}
+    assert described - open_to_all == {(method, path) for method, path, _ in ROUTES}
+
+
+def test_health_is_open_and_tells_nothing(endpoint: Endpoint) -> None:
+    assert httpx.get(f"{endpoint.url}/healthz").json() == {"status": "ok"}
+    assert httpx.get(f"{endpoint.url}/readyz").json() == {"status": "ready"}
+
+
+def test_a_token_in_the_wrong_place_is_none(endpoint: Endpoint) -> None:
+    token = endpoint.tokens["lab"]
+    for headers in (
+        {"Authorization": token},
+        {"Authorization": f"Basic {token}"},
+        {"Authorization": f"Bearer {token}x"},
+        {"Authorization": "Bearer " + "x" * 5000},
+        {"X-Token": token},
+    ):
+        assert httpx.get(f"{endpoint.url}/v1/wells", headers=headers).status_code == 401, headers
+    latin = {"Authorization": b"Bearer \xff\xfe"}
+    assert httpx.get(f"{endpoint.url}/v1/wells", headers=latin).status_code == 401
+    assert httpx.get(f"{endpoint.url}/v1/wells?token={token}").status_code == 401
+
+
+def test_answers_carry_security_headers_and_no_permission_for_other_sites(
+    endpoint: Endpoint,
+) -> None:
+    with endpoint.client() as client:
+        for path in ("/v1/wells", "/v1/nothing", "/healthz"):
+            headers = client.get(path, headers={"Origin": "https://elsewhere.example"}).headers
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["cache-control"] == "no-store"
+            assert "default-src 'none'" in headers["content-security-policy"]
+            assert "access-control-allow-origin" not in headers
+
+
+def test_the_log_has_a_line_a_request_and_no_token(endpoint: Endpoint) -> None:
+    with endpoint.client() as client:
+        request_id = client.get("/v1/wells").headers["x-request-id"]
+    logs = [
+        Path(f"/proc/{pid}/fd/2").resolve().read_text(errors="replace")
+        for pid in endpoint.replicas("Ingress")
+    ]
+    lines = [line for text in logs for line in text.splitlines() if request_id in line]
+    assert any('"path": "/v1/wells"' in line and '"token": "lab"' in line for line in lines)
+    for secret in endpoint.tokens.values():
+        assert not any(secret in text for text in logs)

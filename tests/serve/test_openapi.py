@@ -1,0 +1,59 @@
+"""The OpenAPI document tells the truth: schemathesis asks by it and compares."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from .conftest import Endpoint
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+
+
+def test_every_operation_answers_as_described(endpoint: Endpoint) -> None:
+    document = schemathesis.openapi.from_url(f"{endpoint.url}/openapi.json")
+    operations = [found.ok() for found in document.get_all_operations()]
+    assert len(operations) == 14
+    for operation in operations:
+        name = "operator" if operation.path == "/metrics" else "lab"
+        asking(operation, {"Authorization": f"Bearer {endpoint.tokens[name]}"})()
+
+
+def asking(operation: Any, headers: dict[str, str]) -> Callable[[], None]:
+    """Asks one operation in many ways."""
+
+    @settings(
+        max_examples=20,
+        deadline=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        derandomize=True,
+        database=None,
+    )
+    @given(case=operation.as_strategy())
+    def ask(case: Any) -> None:
+        case.call_and_validate(headers=headers, checks=CHECKS, timeout=60)
+
+    return ask
+
+
+def test_the_page_of_documentation_needs_nobody_else(endpoint: Endpoint) -> None:
+    page = httpx.get(f"{endpoint.url}/docs")
+    assert "/docs/static/swagger-ui-bundle.js" in page.text
+    assert "https://" not in page.text
+    for file in ("swagger-ui-bundle.js", "swagger-ui.css"):
+        assert httpx.get(f"{endpoint.url}/docs/static/{file}").status_code == 200
+    assert httpx.get(f"{endpoint.url}/docs/static/..%2f..%2f__init__.py").status_code == 404

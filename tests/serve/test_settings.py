@@ -1,0 +1,61 @@
+"""Settings come from a file and from words; what cannot be is named."""
+
+from pathlib import Path
+
+import pytest
+
+from serve.app import build
+from serve.settings import SettingsError, pools_of, read_settings
+
+
+def test_words_go_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text('segmenter = "vit_b"\nseconds = 5\n[segmenters]\nmost = 7\n')
+    settings = read_settings({"segmenter": "compact"}, str(file))
+    assert (settings.segmenter, settings.seconds) == ("compact", 5)
+    assert pools_of(2, 0, settings).segmenter.most == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("colour = 1", "colour"),
+        ("seconds = 0", "seconds"),
+        ("seconds = [", "cannot be read as TOML"),
+        ('token_sha256 = "secret"', "token_sha256"),
+    ],
+)
+def test_what_cannot_be_is_named(tmp_path: Path, text: str, why: str) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=why) as error:
+        read_settings({}, str(file))
+    assert str(file) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("pool", "why"),
+    [({"most": 0}, "most"), ({"gpu": 1}, "gpu"), ({"least": 3, "most": 2}, "least = 3")],
+)
+def test_so_are_pools(pool: dict[str, int], why: str) -> None:
+    with pytest.raises(SettingsError, match=f"segmenters.*{why}"):
+        pools_of(2, 0, read_settings({"segmenters": pool}))
+
+
+def test_pools_fit_the_cluster() -> None:
+    settings = read_settings({})
+    two = pools_of(2, 0, settings)
+    least = [two.ingress, two.classifier, two.reader]
+    assert two.segmenter.most * two.segmenter.cpus + sum(pool.cpus for pool in least) <= 2
+    assert two.analyses == 4
+    gpus = pools_of(64, 8, settings)
+    assert gpus.segmenter.most == 8
+    assert gpus.segmenter.gpus + gpus.classifier.gpus <= 1
+    assert gpus.segmenter.batch > 1
+
+
+def test_nobody_is_let_in_by_omission(monkeypatch: pytest.MonkeyPatch) -> None:
+    for token in ("", "short"):
+        monkeypatch.setenv("MCN_TOKEN", token)
+        with pytest.raises(SettingsError, match="nobody would be kept out"):
+            build({})

@@ -1,0 +1,83 @@
+"""Only hashes are kept, and a file is believed only where it is sound."""
+
+import json
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from serve.tokens import TokenError, Tokens, add_token, digest_of, read_tokens, remove_token
+
+
+def test_a_token_is_found_and_its_text_nowhere_kept(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    lab, survey = add_token(file, "lab", ["read"]), add_token(file, "survey", ["read", "analyze"])
+    assert lab != survey
+    assert lab not in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    tokens = Tokens(str(file))
+    found = tokens.find(survey)
+    assert found is not None
+    assert (found.name, found.scopes) == ("survey", ("read", "analyze"))
+    assert tokens.find(lab[:-1]) is None
+    assert tokens.find("") is None
+
+
+def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    first = add_token(file, "first", ["read"])
+    tokens = Tokens(str(file))
+    second = add_token(file, "second", ["read"])
+    assert tokens.find(second) is not None
+    remove_token(file, "first")
+    assert tokens.find(first) is None
+    file.write_text("half a fi")
+    assert tokens.find(second) is not None, "what was known stays known"
+
+
+def test_one_token_by_its_hash_may_do_everything() -> None:
+    found = Tokens(sha256=digest_of("one for all of them")).find("one for all of them")
+    assert found is not None
+    assert set(found.scopes) == {"read", "analyze", "admin"}
+
+
+def test_a_token_ends(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    add_token(file, "guest", ["read"], datetime(2026, 1, 2))
+    (guest,) = read_tokens(file).tokens
+    assert not guest.is_over(datetime(2026, 1, 1, 23, tzinfo=UTC))
+    assert guest.is_over(datetime(2026, 1, 2, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "Invalid JSON"),
+        ("[]", "file: Input should be"),
+        ('{"tokens": [{"name": "a", "sha256": "00", "scopes": []}]}', "tokens.0.sha256"),
+        ('{"tokens": [{"name": "a b", "scopes": ["read"]}]}', "tokens.0.name"),
+        (json.dumps({"tokens": [{"name": "a", "sha256": "0" * 64, "scopes": ["root"]}]}), "scopes"),
+        (
+            json.dumps({"tokens": [{"name": "a", "sha256": "0" * 64, "scopes": ["read"]}] * 2}),
+            "two tokens have one name",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str, why: str) -> None:
+    file = tmp_path / "tokens.json"
+    file.write_text(text)
+    with pytest.raises(TokenError, match=why) as error:
+        Tokens(str(file))
+    assert str(file) in str(error.value)
+
+
+def test_names_are_given_once(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    add_token(file, "lab", ["read"])
+    with pytest.raises(TokenError, match="there is a token 'lab'"):
+        add_token(file, "lab", ["read"])
+    with pytest.raises(TokenError, match="no token 'labs'; there are lab"):
+        remove_token(file, "labs")
+    with pytest.raises(TokenError, match="scopes"):
+        add_token(file, "other", ["write"])
