@@ -16,3 +16,7 @@ project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 print(*project["dependencies"], *project["optional-dependencies"]["serve"], sep="\n")
 ' > requirements.txt
 "$venv/bin/python" -m pip install --no-cache-dir -c constraints.txt -r requirements.txt
+
+# Headers, tests and Java that nothing here uses: a tenth of the whole.
+packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+rm -rf "$packages/torch/include" "$packages/torch/test" "$packages/pandas/tests" "$packages/ray/jars"

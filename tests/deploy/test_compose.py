@@ -52,7 +52,7 @@ def test_without_secrets_it_says_how_to_make_them() -> None:
 
 
 def test_it_has_all_that_a_laboratory_needs(project: dict[str, Any]) -> None:
-    needed = {"store", "head", "load", "prometheus", "grafana"}
+    needed = {"store", "ray-head", "load", "prometheus", "grafana"}
     assert needed <= set(project["services"])
     # So one command starts everything and fills it.
     started = {"load"}
@@ -77,7 +77,7 @@ def test_services_are_pinned_confined_and_heard_on_this_machine_alone(
 
 
 def test_ours_is_built_from_the_dockerfile(project: dict[str, Any]) -> None:
-    for name in ("head", "load"):
+    for name in ("ray-head", "load"):
         build = project["services"][name]["build"]
         assert (Path(build["context"]) / build["dockerfile"]).is_file()
         assert build["target"] == "cpu"
@@ -97,7 +97,7 @@ def test_commands_are_in_the_image(project: dict[str, Any]) -> None:
 
     from mcn.cli import app
 
-    scripts = [project["services"][name]["command"][-1] for name in ("head", "load")]
+    scripts = [project["services"][name]["command"][-1] for name in ("ray-head", "load")]
     commands = re.findall(r"mcn (serve|core|scan|query)\b([^\n]*)", "\n".join(scripts))
     assert {name for name, _ in commands} == {"serve", "core", "scan", "query"}
     for name, rest in commands:

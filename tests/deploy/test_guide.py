@@ -35,8 +35,9 @@ def test_mcn_has_the_commands() -> None:
 
 def test_services_and_targets_are_the_files_own() -> None:
     services = set(yaml.safe_load((REPOSITORY / "deploy/compose.yaml").read_text())["services"])
-    named = re.findall(r"compose\.yaml (?:run --rm|exec|build|up --detach --wait) (\w+)", COMMANDS)
-    assert {"load", "head"} <= set(named) <= services
+    verbs = "run --rm|exec|build|up --detach --wait"
+    named = re.findall(rf"compose\.yaml (?:{verbs}) ([\w-]+)", COMMANDS)
+    assert {"load", "ray-head"} <= set(named) <= services
     dockerfile = (REPOSITORY / "deploy/docker/Dockerfile").read_text()
     for target in re.findall(r"--target (\w+)", COMMANDS):
         assert f" AS {target}\n" in dockerfile

@@ -77,6 +77,7 @@ def ray_head(home: Path, settings: Mapping[str, str], cpus: int) -> Iterator[Hea
         "PYTHONPATH": str(REPOSITORY),
         # No token lies in this home.
         "HOME": str(home),
+        "PYTHONUNBUFFERED": "1",
         "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",
