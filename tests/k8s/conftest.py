@@ -1,6 +1,7 @@
 """Rendered overlays, and one Ray head for the tests that run what stands in them."""
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from mcn.synthetic.core import CoreSettings, render_core
 
 from .head import Head, ray_head
-from .manifests import OVERLAYS, Manifest, one, render
+from .manifests import OVERLAYS, Manifest, job_of, one, render
 
 
 @pytest.fixture(params=OVERLAYS)
@@ -42,3 +43,10 @@ def head(core: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]
     with ray_head(folder, settings, cpus=8) as running:
         yield running
     shutil.rmtree(f"/tmp/mcn-{running.token[:8]}", ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def scanned(head: Head) -> subprocess.CompletedProcess[str]:
+    """The scan's entrypoint as it is written, submitted with the token: what it printed."""
+    scan = job_of(one(render("overlays/gpu"), "RayJob", "mcn-scan"))
+    return head.submit(scan["entrypoint"], head.token)

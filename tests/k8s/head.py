@@ -54,6 +54,13 @@ class Head:
         """Submit a job with the command that the operator's submitter has."""
         return self.shell(f"ray job submit --address {self.dashboard} -- {entrypoint} ;", token)
 
+    def jobs(self) -> list[str]:
+        """Every job that was taken."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        request = urllib.request.Request(f"{self.dashboard}/api/jobs/", headers=headers)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return sorted(str(job["submission_id"]) for job in json.load(answer))
+
 
 def status(address: str, token: str | None = None) -> int:
     """HTTP status of an answer, 0 where nobody answers."""

@@ -1,6 +1,6 @@
 """The jobs' entrypoints as they are written, on a Ray that asks for its token."""
 
-from pathlib import Path
+import subprocess
 
 import pytest
 
@@ -13,19 +13,14 @@ from .manifests import cluster_of, job_of, one, render
 pytestmark = pytest.mark.ray
 
 
-@pytest.fixture(scope="module")
-def scan() -> str:
-    """The scan's entrypoint."""
-    entrypoint: str = job_of(one(render("overlays/gpu"), "RayJob", "mcn-scan"))["entrypoint"]
-    return entrypoint
-
-
-def test_without_the_token_a_job_is_refused(head: Head, scan: str) -> None:
+def test_without_the_token_a_job_is_refused(head: Head) -> None:
+    scan = job_of(one(render("overlays/gpu"), "RayJob", "mcn-scan"))["entrypoint"]
+    before = head.jobs()
     for token, said in ((None, "Authentication required"), ("0" * 32, "Authentication failed")):
         refused = head.submit(scan, token)
         assert refused.returncode != 0
         assert said in refused.stdout + refused.stderr
-    assert not Path(head.environment["MCN_CATALOG"]).exists()
+    assert head.jobs() == before
 
 
 def test_without_the_token_the_job_server_tells_nothing(head: Head) -> None:
@@ -43,10 +38,11 @@ def test_probes_need_no_token(head: Head) -> None:
         assert status(f"{head.agent}{asked['path']}") == 200
 
 
-def test_the_scan_and_the_night_after_it(head: Head, scan: str) -> None:
-    first = head.submit(scan, head.token)
-    assert first.returncode == 0, first.stdout + first.stderr
-    summary = last_object(first.stdout)
+def test_the_scan_and_the_night_after_it(
+    head: Head, scanned: subprocess.CompletedProcess[str]
+) -> None:
+    assert scanned.returncode == 0, scanned.stdout + scanned.stderr
+    summary = last_object(scanned.stdout)
     assert (summary["tiles_ok"], summary["tiles_failed"], summary["tiles_skipped"]) == (2, 0, 0)
     night = job_of(one(render("overlays/gpu"), "RayCronJob", "mcn-nightly-scan"))
     second = head.submit(night["entrypoint"], head.token)
