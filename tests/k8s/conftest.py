@@ -1,6 +1,5 @@
 """Rendered overlays, and one Ray head for the tests that run what stands in them."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +41,6 @@ def head(core: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]
     assert set(settings) <= set(one(manifests, "ConfigMap", "mcn-settings")["data"])
     with ray_head(folder, settings, cpus=8) as running:
         yield running
-    shutil.rmtree(f"/tmp/mcn-{running.token[:8]}", ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -90,6 +91,8 @@ def ray_head(home: Path, settings: Mapping[str, str], cpus: int) -> Iterator[Hea
         "RAY_worker_niceness": "0",
         **settings,
     }
+    # Not below pytest's own folder: a socket's path may have a hundred letters.
+    sessions = f"/tmp/mcn-{token[:8]}"
     ports = _free_ports(7)
     names = (
         "port",
@@ -105,7 +108,7 @@ def ray_head(home: Path, settings: Mapping[str, str], cpus: int) -> Iterator[Hea
         *("--dashboard-host=127.0.0.1", f"--num-cpus={cpus}", "--num-gpus=0"),
         *("--object-store-memory=500000000", "--disable-usage-stats"),
         *(f"--{name}={port}" for name, port in zip(names, ports, strict=True)),
-        f"--temp-dir=/tmp/mcn-{token[:8]}",
+        f"--temp-dir={sessions}",
     ]
     log = home / "ray-start.log"
     with log.open("w") as out:
@@ -127,6 +130,10 @@ def ray_head(home: Path, settings: Mapping[str, str], cpus: int) -> Iterator[Hea
             process.wait(10)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        # What it started ends a moment later and writes until then.
+        time.sleep(1)
+        shutil.rmtree(sessions, ignore_errors=True)
 
 
 def _wait_for(head: Head, process: subprocess.Popen[bytes], log: Path) -> None:
