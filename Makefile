@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 RELEASE := build/release
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth bench-serve chaos monitoring notices release-check sbom audit clean
+.PHONY: setup demo test lint format bench-real bench-query bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth bench-serve chaos monitoring notices release-check sbom audit test-install clean
 
 setup: $(STAMP)
 
@@ -92,6 +92,10 @@ sbom: $(RELEASE)/venv/bin/mcn $(RELEASE)/tools/bin/pip-audit
 audit: $(RELEASE)/venv/bin/mcn $(RELEASE)/tools/bin/pip-audit
 	$(RELEASE)/venv/bin/python -m pip freeze --exclude mcn | sed 's/+[a-z0-9.]*$$//' > $(RELEASE)/installed.txt
 	$(RELEASE)/tools/bin/pip-audit --strict --no-deps --disable-pip -r $(RELEASE)/installed.txt
+
+# The image's install steps as a script in a fresh virtual environment; about two minutes.
+test-install:
+	$(PYTHON) deploy/docker/rehearse.py
 
 clean:
 	rm -rf .venv demo runs build dist *.egg-info

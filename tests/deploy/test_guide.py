@@ -1,0 +1,60 @@
+"""What the guide tells an operator to type is there."""
+
+import re
+from pathlib import Path
+
+import yaml
+from typer.testing import CliRunner
+
+from mcn.cli import app
+
+REPOSITORY = Path(__file__).parents[2]
+GUIDE = (REPOSITORY / "deploy/README.md").read_text()
+COMMANDS = "\n".join(re.findall(r"(?s)```sh\n(.*?)```", GUIDE))
+
+
+def test_files_and_folders_exist() -> None:
+    named = re.findall(
+        r"(?:--file|--kustomize|sh|ray \S+(?: --\S+)*) ((?:deploy|k8s)/\S+)", COMMANDS
+    )
+    assert len(set(named)) >= 5
+    for path in {*named, *re.findall(r"`((?:base|overlays)/[\w./-]+)`", GUIDE)}:
+        places = [REPOSITORY / path, REPOSITORY / "k8s" / path]
+        assert any(place.exists() for place in places) or path == "deploy/.env", path
+
+
+def test_mcn_has_the_commands() -> None:
+    found = set(re.findall(r"mcn (serve|scan|core|query|token add)\b((?: [^\s'|&]+)*)", COMMANDS))
+    assert found
+    for name, rest in found:
+        told = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "200"})
+        assert told.exit_code == 0, name
+        for option in re.findall(r"--[a-z-]+", rest):
+            assert option in told.output, f"mcn {name} {option}"
+
+
+def test_services_and_targets_are_the_files_own() -> None:
+    services = set(yaml.safe_load((REPOSITORY / "deploy/compose.yaml").read_text())["services"])
+    verbs = "run --rm|exec|build|up --detach --wait"
+    named = re.findall(rf"compose\.yaml (?:{verbs}) ([\w-]+)", COMMANDS)
+    assert {"load", "ray-head"} <= set(named) <= services
+    dockerfile = (REPOSITORY / "deploy/docker/Dockerfile").read_text()
+    for target in re.findall(r"--target (\w+)", COMMANDS):
+        assert f" AS {target}\n" in dockerfile
+
+
+def test_objects_that_are_asked_for_exist() -> None:
+    text = "\n".join(path.read_text() for path in (REPOSITORY / "k8s").rglob("*.yaml"))
+    names = re.findall(r"(?:rayjob|rayservice|raycronjob|job)[ /](mcn-[\w-]+)", COMMANDS)
+    assert {"mcn-scan", "mcn-endpoint", "mcn-nightly-scan", "mcn-load"} <= set(names)
+    for name in names:
+        assert f"name: {name}\n" in text, name
+
+
+def test_every_way_ends_with_an_upgrade_and_a_rollback() -> None:
+    _, *ways = re.split(r"(?m)^## (?=One machine|Kubernetes|EC2|Watching)", GUIDE)
+    for way in ways[:3]:
+        title = way.splitlines()[0]
+        assert re.search("(?i)first scan|scans it|ray job submit", way), title
+        assert "**Upgrade" in way, title
+        assert re.search(r"(?i)\*\*rollback|rollback\.\*\*", way), title

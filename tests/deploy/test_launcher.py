@@ -1,0 +1,68 @@
+"""The cluster launcher's file as Ray's launcher understands it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> dict[str, Any]:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    prepared: dict[str, Any] = prepare_config(
+        yaml.safe_load((REPOSITORY / "deploy/cluster.yaml").read_text())
+    )
+    validate_config(prepared)
+    return prepared
+
+
+def test_machines_have_a_role_and_no_keys(cluster: dict[str, Any]) -> None:
+    for name, kind in cluster["available_node_types"].items():
+        node = kind["node_config"]
+        assert node["IamInstanceProfile"]["Arn"].endswith("instance-profile/mcn-ray"), name
+        assert node["MetadataOptions"]["HttpTokens"] == "required", name
+        assert node["BlockDeviceMappings"][0]["Ebs"]["Encrypted"] is True, name
+    text = (REPOSITORY / "deploy/cluster.yaml").read_text()
+    assert not re.search(r"(?i)AKIA|secret_access|ssh_private_key", text)
+
+
+def test_spot_machines_first_others_while_there_are_none(cluster: dict[str, Any]) -> None:
+    """By the choice of Ray's own autoscaler."""
+    from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+    from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
+    from ray.autoscaler.v2.utils import ResourceRequestUtil
+
+    types = AutoscalingConfig(cluster, skip_content_hash=True).get_node_type_configs()
+    wanted = ResourceRequestUtil.group_by_count([ResourceRequestUtil.make({"GPU": 1.0})])
+    for availability, chosen in ((1.0, "models-spot"), (0.0, "models-on-demand")):
+        request = SchedulingRequest(
+            disable_launch_config_check=True,
+            node_type_configs=types,
+            max_num_nodes=8,
+            resource_requests=wanted,
+            recoverable_resource_availabilities={"models-spot": availability},
+        )
+        reply = ResourceDemandScheduler().schedule(request)
+        assert chosen in [launch.instance_type for launch in reply.to_launch]
+    market = cluster["available_node_types"]["models-spot"]["node_config"]["InstanceMarketOptions"]
+    assert market == {"MarketType": "spot"}
+
+
+def test_machines_install_what_the_images_do(cluster: dict[str, Any]) -> None:
+    setup = "\n".join(cluster["worker_setup_commands"])
+    assert "sh deploy/docker/packages.sh" in setup
+    assert (REPOSITORY / "deploy/docker/packages.sh").is_file()
+    assert "pip install -c constraints.txt boto3" in cluster["head_setup_commands"][-1]
+
+
+def test_ray_asks_for_its_token(cluster: dict[str, Any]) -> None:
+    assert "RAY_AUTH_MODE=token" in "\n".join(cluster["worker_setup_commands"])
+    for role in ("head", "worker"):
+        for command in cluster[f"{role}_start_ray_commands"]:
+            assert command.startswith(". ~/mcn-environment")
+    assert "~/.ray/auth_token" in cluster["file_mounts"]

@@ -1,0 +1,169 @@
+"""A Ray head as the operator starts one: with a token, and with the job server."""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .manifests import REPOSITORY
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head.
+
+    Parameters
+    ----------
+    dashboard, agent : str
+        Addresses of its job server, and of what is asked how it is.
+    token : str
+    environment : mapping of str to str
+        Of its container, the token not among it.
+    """
+
+    dashboard: str
+    agent: str
+    token: str
+    environment: Mapping[str, str]
+
+    def shell(
+        self, script: str, token: str | None, seconds: float = 280
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a shell script as a pod beside the head would; without a token as a stranger does."""
+        mode = {"RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
+        return subprocess.run(
+            ["bash", "-ce", "--", script],
+            env={**self.environment, **mode},
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+
+    def submit(self, entrypoint: str, token: str | None) -> subprocess.CompletedProcess[str]:
+        """Submit a job with the command that the operator's submitter has."""
+        return self.shell(f"ray job submit --address {self.dashboard} -- {entrypoint} ;", token)
+
+    def jobs(self) -> list[str]:
+        """Every job that was taken."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        request = urllib.request.Request(f"{self.dashboard}/api/jobs/", headers=headers)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return sorted(str(job["submission_id"]) for job in json.load(answer))
+
+
+def status(address: str, token: str | None = None) -> int:
+    """HTTP status of an answer, 0 where nobody answers."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(address, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+@contextmanager
+def ray_head(home: Path, settings: Mapping[str, str], cpus: int) -> Iterator[Head]:
+    """Start a head with settings in its environment, and end it with all that it started."""
+    token = secrets.token_hex(16)
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(REPOSITORY),
+        # No token lies in this home.
+        "HOME": str(home),
+        "PYTHONUNBUFFERED": "1",
+        "RAY_AUTH_MODE": "token",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",
+        **settings,
+    }
+    # Not below pytest's own folder: a socket's path may have a hundred letters.
+    sessions = f"/tmp/mcn-{token[:8]}"
+    ports = _free_ports(7)
+    names = (
+        "port",
+        "dashboard-port",
+        "dashboard-agent-listen-port",
+        "dashboard-agent-grpc-port",
+        "ray-client-server-port",
+        "metrics-export-port",
+        "runtime-env-agent-port",
+    )
+    command = [
+        *("ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1"),
+        *("--dashboard-host=127.0.0.1", f"--num-cpus={cpus}", "--num-gpus=0"),
+        *("--object-store-memory=500000000", "--disable-usage-stats"),
+        *(f"--{name}={port}" for name, port in zip(names, ports, strict=True)),
+        f"--temp-dir={sessions}",
+    ]
+    log = home / "ray-start.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command,
+            env={**environment, "RAY_AUTH_TOKEN": token},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    dashboard, agent = (f"http://127.0.0.1:{port}" for port in ports[1:3])
+    head = Head(dashboard, agent, token, environment)
+    try:
+        _wait_for(head, process, log)
+        yield head
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        # What it started ends a moment later and writes until then.
+        time.sleep(1)
+        shutil.rmtree(sessions, ignore_errors=True)
+
+
+def _wait_for(head: Head, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            break
+        if status(f"{head.dashboard}/api/jobs/", head.token) == 200:
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"ray start: {log.read_text()[-2000:]}")
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    return _free_ports(1)[0]
+
+
+def last_object(text: str) -> dict[str, object]:
+    """The last JSON object on a line of its own in a job's log."""
+    lines = [line for line in text.splitlines() if line.startswith("{")]
+    found: dict[str, object] = json.loads(lines[-1])
+    return found

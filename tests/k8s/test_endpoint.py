@@ -1,0 +1,70 @@
+"""The endpoint's Serve configuration: read by Ray Serve, and brought up without GPUs."""
+
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from ray.serve.schema import ServeDeploySchema
+
+from serve.settings import read_settings
+
+from .head import Head, free_port, status
+from .manifests import Manifest, render, served
+
+
+def test_ray_serve_reads_it(manifests: tuple[Manifest, ...]) -> None:
+    schema = ServeDeploySchema.model_validate(served(manifests))
+    (application,) = schema.applications
+    assert (application.name, application.route_prefix) == ("mcn", "/")
+    assert application.import_path == "serve.app:build"
+    assert schema.http_options.host == "0.0.0.0"
+    settings = read_settings(application.args)
+    assert settings.guarded
+    assert not settings.insecure
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("scanned")
+def test_it_comes_up_without_gpus(head: Head, tmp_path: Path) -> None:
+    config = served(render("overlays/gpu"))
+    (application,) = config["applications"]
+    arguments = application["args"]
+    for pool in ("segmenters", "classifiers"):
+        assert arguments[pool].pop("gpus") > 0
+        arguments[pool]["gpus"] = 0
+    port = config["http_options"]["port"] = free_port()
+    config["http_options"]["host"] = "127.0.0.1"
+    arguments["catalog"] = head.environment["MCN_CATALOG"]
+    arguments["tokens"] = str(tmp_path / "tokens.json")
+    file = tmp_path / "serve.yaml"
+    file.write_text(yaml.safe_dump(config))
+    made = head.shell(
+        f"mcn token add {arguments['tokens']} test --scope read --scope admin", token=None
+    )
+    assert made.returncode == 0, made.stderr
+    token = made.stdout.split()[-1]
+
+    refused = head.shell(f"serve deploy --address {head.dashboard} {file}", token=None)
+    assert refused.returncode != 0
+    deployed = head.shell(f"serve deploy --address {head.dashboard} {file}", head.token)
+    assert deployed.returncode == 0, deployed.stderr
+
+    address = f"http://127.0.0.1:{port}"
+    _wait_until_ready(head, address)
+    assert status(f"{address}/-/healthz") == 200
+    assert status(f"{address}/v1/wells") == 401
+    assert status(f"{address}/v1/wells", token) == 200
+    assert status(f"{address}/metrics") == 401
+    assert status(f"{address}/metrics", token) == 200
+    head.shell(f"serve shutdown --yes --address {head.dashboard}", head.token)
+
+
+def _wait_until_ready(head: Head, address: str) -> None:
+    until = time.monotonic() + 200
+    while time.monotonic() < until:
+        if status(f"{address}/readyz") == 200:
+            return
+        time.sleep(1)
+    told = head.shell(f"serve status --address {head.dashboard}", head.token)
+    raise AssertionError(told.stdout[-3000:])
