@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import mimeparse
+import orjson
 from fastapi import Request, Response
 
 from mcn.micrograph import Micrograph
@@ -40,7 +40,7 @@ def accepted(request: Request, *offers: str) -> str:
 
 async def json_answer(value: Any) -> Response:
     """JSON, written off the event loop: thousands of crystals take their time."""
-    body = await asyncio.to_thread(json.dumps, value, separators=(",", ":"))
+    body = await asyncio.to_thread(orjson.dumps, value)
     return Response(body, media_type="application/json")
 
 

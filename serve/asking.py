@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -117,8 +118,8 @@ class Services:
             self.metrics.queue.dec()
         for stage, effort in analyzed.efforts.items():
             self.note(stage, effort)
-        for crystal in analyzed.crystals:
-            self.metrics.crystals.labels(crystal.shape).inc()
+        for shape, crystals in Counter(one.shape for one in analyzed.crystals).items():
+            self.metrics.crystals.labels(shape).inc(crystals)
         return analyzed
 
     def note(self, stage: str, effort: Effort) -> None:
