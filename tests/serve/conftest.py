@@ -47,6 +47,14 @@ class Endpoint:
                 continue
         return found
 
+    def cluster(self) -> str:
+        """Address of its own Ray cluster; there may be others on this machine."""
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            for word in process.cmdline():
+                if word.startswith("--gcs-address="):
+                    return word.partition("=")[2]
+        raise AssertionError("it has no cluster")
+
     def wait_until_ready(self) -> None:
         until = time.monotonic() + 120
         while time.monotonic() < until:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -127,9 +128,9 @@ import ray
 from serve import app
 from serve.settings import read_settings
 
-ray.init(address="auto", namespace="change", log_to_driver=False)
-settings = read_settings({"segmenter": sys.argv[1]}, sys.argv[3])
-app.start(settings, "127.0.0.1", int(sys.argv[2]))
+cluster, port, config = sys.argv[1:]
+ray.init(cluster, namespace="change", log_to_driver=False)
+app.start(read_settings({"segmenter": "watershed"}, config), "127.0.0.1", int(port))
 """
 
 
@@ -147,15 +148,17 @@ def test_models_are_replaced_without_a_dropped_request(small: Endpoint, tile: Pa
         wait_until(lambda: len(seen) > 1)
         port, config = small.url.rpartition(":")[2], small.log.with_name("serve.toml")
         done = subprocess.run(
-            [str(MCN.with_name("python")), "-c", CHANGE, "watershed", port, str(config)],
+            [str(MCN.with_name("python")), "-c", CHANGE, small.cluster(), port, str(config)],
+            env=os.environ | {"RAY_AUTH_MODE": "token"},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stderr[-3000:]
-        wait_until(lambda: seen[-1][1].startswith("watershed"))
+        with suppress(AssertionError):
+            wait_until(lambda: seen[-1][1].startswith("watershed"))
         over.set()
         loading.result()
+    assert done.returncode == 0, done.stderr[-3000:]
     assert {status for status, _ in seen} == {200}
     models = {name.partition("@")[0] for _, name in seen}
     assert models == {"compact", "watershed"}, "while they change, both are at work"
