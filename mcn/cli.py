@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from mcn.catalog_commands import CatalogUri, catalog_app, export, log, query
 from mcn.errors import McnError
 from mcn.model_commands import (
     AsJson,
@@ -23,9 +24,6 @@ from mcn.model_commands import (
 from mcn.online_commands import remote_app, serve, token_app
 from mcn.terminal import print_json, progress_bar, say
 
-if TYPE_CHECKING:
-    from mcn.catalog.dataset import Depths
-
 app = typer.Typer(
     name="mcn",
     help="Reads microcrystals out of scanning electron micrographs of rock.",
@@ -33,20 +31,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-catalog_app = typer.Typer(help="Look after a crystal catalogue.", no_args_is_help=True)
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(weights_app, name="weights")
 app.add_typer(token_app, name="token")
 app.add_typer(remote_app, name="remote")
-app.command()(serve)
-
-CatalogUri = Annotated[str, typer.Argument(metavar="CATALOG", help="Folder or URI of a catalogue.")]
-Wells = Annotated[list[str] | None, typer.Option("--well", help="Well; may be repeated.")]
-Depth = Annotated[
-    str | None, typer.Option("--depth", metavar="A:B", help="Depths in metres; either may be open.")
-]
 
 
 def main() -> NoReturn:
@@ -287,148 +277,8 @@ def plan(
         print(f"  assuming {assumption}")
 
 
-@app.command()
-def query(
-    catalog: CatalogUri,
-    well: Wells = None,
-    depth: Depth = None,
-    shape: Annotated[list[str] | None, typer.Option(help="Shape; may be repeated.")] = None,
-    sql: Annotated[
-        str | None, typer.Option(help="SQL over the views crystals and tiles instead.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=0, help="Most rows.")] = None,
-    form: Annotated[
-        str, typer.Option("--format", metavar="table|csv|json|parquet", help="How to print.")
-    ] = "table",
-) -> None:
-    """List the crystals in these wells, at these depths, of these shapes."""
-    from mcn.catalog import query as questions
-    from mcn.catalog.formats import write_table
-    from mcn.catalog.store import Catalog
-
-    opened = Catalog.open(catalog)
-    if sql is not None:
-        if well or depth or shape:
-            raise typer.BadParameter("--sql stands alone; put wells, depths and shapes into it")
-        answer: Any = questions.sql(opened, sql)
-        answer = answer if limit is None else answer.slice(0, limit)
-    else:
-        chosen = questions.Selection(well or (), _depths(depth), shape or ())
-        answer = questions.pieces_of(opened, chosen, limit)
-    write_table(answer, form, sys.stdout.buffer)
-
-
-@app.command()
-def log(
-    catalog: CatalogUri,
-    well: Annotated[str, typer.Option(help="Well.")],
-    step: Annotated[float | None, typer.Option(help="Metres an interval.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Picture to write.")] = None,
-    las: Annotated[Path | None, typer.Option(help="LAS 2.0 file to write.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
-) -> None:
-    """Depth log of a well: shape fractions, size and crystal area against depth."""
-    from mcn.catalog import depthlog
-    from mcn.catalog.formats import write_table
-    from mcn.catalog.store import Catalog
-
-    table = depthlog.depth_log(Catalog.open(catalog), well, step)
-    if csv:
-        depthlog.write_csv(table, csv)
-    if las:
-        depthlog.write_las(table, well, las)
-    if png:
-        depthlog.write_png(table, well, png)
-    if not (csv or las or png):
-        write_table(table, "table", sys.stdout.buffer)
-    for path in filter(None, (csv, las, png)):
-        say(f"wrote {path}")
-
-
-@app.command()
-def export(
-    catalog: CatalogUri,
-    out: Annotated[Path, typer.Argument(help="File to write; a folder with --labels.")],
-    well: Wells = None,
-    depth: Depth = None,
-    form: Annotated[
-        str, typer.Option("--format", metavar="coco|csv|parquet|geojson", help="What to write.")
-    ] = "coco",
-    labels: Annotated[
-        bool,
-        typer.Option("--labels", help="Crops and a labels.csv to correct by hand and train on."),
-    ] = False,
-    limit: Annotated[
-        int, typer.Option(min=1, help="With --labels: most crystals, the least certain first.")
-    ] = 500,
-) -> None:
-    """Write the crystals of wells and depths for other programs, or to be labelled."""
-    from mcn.catalog.export import export as write
-    from mcn.catalog.labels import export_labels
-    from mcn.catalog.store import Catalog
-
-    if labels:
-        made = export_labels(Catalog.open(catalog), out, well or (), _depths(depth), limit)
-        for reason in made.skipped:
-            say(f"left out: {reason}")
-        say(f"{made.crystals} crystals in {made.sheet}; correct its column shape, then train on it")
-        return
-    rows = write(Catalog.open(catalog), out, form, wells=well or (), depth=_depths(depth))
-    say(f"{rows} crystals in {out}")
-
-
-@catalog_app.command("info")
-def catalog_info(catalog: CatalogUri) -> None:
-    """What a catalogue holds: counts, wells, depths, models."""
-    from mcn.catalog import maintenance
-    from mcn.catalog.store import Catalog
-
-    print_json(maintenance.info(Catalog.open(catalog)))
-
-
-@catalog_app.command("verify")
-def catalog_verify(catalog: CatalogUri) -> None:
-    """Open every data file with two libraries and compare counts with the log."""
-    from mcn.catalog import maintenance
-    from mcn.catalog.store import Catalog
-
-    report = maintenance.verify(Catalog.open(catalog))
-    print_json(report.as_dict())
-    if not report.ok:
-        raise typer.Exit(1)
-
-
-@catalog_app.command("compact")
-def catalog_compact(
-    catalog: CatalogUri,
-    target_mb: Annotated[int, typer.Option(min=1, help="Size to aim at, MiB a file.")] = 128,
-) -> None:
-    """Rewrite many small data files as fewer large ones."""
-    from mcn.catalog import maintenance
-    from mcn.catalog.store import Catalog
-
-    print_json(maintenance.compact(Catalog.open(catalog), target_mb * 2**20))
-
-
-@catalog_app.command("vacuum")
-def catalog_vacuum(
-    catalog: CatalogUri,
-    keep_hours: Annotated[int, typer.Option(min=0, help="Keep files younger than this.")] = 168,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
-) -> None:
-    """Delete data files that no snapshot of the last hours needs."""
-    from mcn.catalog import maintenance
-    from mcn.catalog.store import Catalog
-
-    files = maintenance.vacuum(Catalog.open(catalog), keep_hours, dry_run=dry_run)
-    print_json({"files": files, "deleted": not dry_run})
-
-
-def _depths(text: str | None) -> Depths | None:
-    from mcn.catalog.query import parse_depth
-
-    return None if text is None else parse_depth(text)
-
+for command in (query, log, export, serve):
+    app.command()(command)
 
 if __name__ == "__main__":
     main()

@@ -32,25 +32,12 @@ class Segmenter:
     """
 
     def __init__(self, pool: Pool) -> None:
-        self._worker = Worker(pool.threads, _HANGS_S)
-        self._asked: str | None = None
+        self._worker = Worker(_warm_segmenter, pool.threads, _HANGS_S)
         _set_batches(self._together, pool)
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
         """Load the model that Serve's `user_config` names; the old one works until then."""
-        asked = config["model"]
-        if asked == self._asked:
-            return
-
-        def load() -> Any:
-            from mcn.segment import load_segmenter
-
-            model = load_segmenter(asked)
-            model.segment([_ground(256)])  # The first call of a model is slow.
-            return model
-
-        self._model = await self._worker.do(load)
-        self._asked = asked
+        await self._worker.use(config["model"])
 
     async def segment(self, micrograph: Micrograph) -> Found:
         """The crystals of a micrograph, measured."""
@@ -58,7 +45,7 @@ class Segmenter:
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0)
     async def _together(self, micrographs: list[Micrograph]) -> list[Found | Exception]:
-        model = self._model
+        model = self._worker.model
         done = await self._worker.do_all(lambda some: segment_micrographs(model, some), micrographs)
         return [
             out if isinstance(out, Exception) else Found(model.name, out, effort)
@@ -71,7 +58,7 @@ class Segmenter:
         """The crystals that prompts mean; see `mcn.analyzer.PromptedSegmenter`."""
         from mcn.segment.clicks import PromptError
 
-        model = self._model
+        model = self._worker.model
         if not hasattr(model, "predict"):
             return Refusal(422, f"{model.name} answers no prompts; ask for an analysis")
         try:
@@ -85,7 +72,7 @@ class Segmenter:
 
     def about(self) -> About:
         """The model's name, and whether it answers prompts."""
-        return About(self._model.name, prompts=hasattr(self._model, "predict"))
+        return About(self._worker.model.name, prompts=hasattr(self._worker.model, "predict"))
 
     def check_health(self) -> None:
         """Fail where the model is stuck, so that Serve replaces this replica."""
@@ -102,25 +89,12 @@ class Classifier:
     """
 
     def __init__(self, pool: Pool) -> None:
-        self._worker = Worker(pool.threads, _HANGS_S)
-        self._asked: str | None = None
+        self._worker = Worker(_warm_classifier, pool.threads, _HANGS_S)
         _set_batches(self._together, pool)
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
         """Load the model that Serve's `user_config` names; the old one works until then."""
-        asked = config["model"]
-        if asked == self._asked:
-            return
-
-        def load() -> Any:
-            from mcn.classify import load_classifier
-
-            model = load_classifier(asked)
-            model.classify(np.zeros((1, 64, 64), np.uint8))
-            return model
-
-        self._model = await self._worker.do(load)
-        self._asked = asked
+        await self._worker.use(config["model"])
 
     async def name(self, found: Found) -> Analyzed:
         """The crystals of a segmented picture with their shapes."""
@@ -128,7 +102,7 @@ class Classifier:
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0)
     async def _together(self, found: list[Found]) -> list[Analyzed | Exception]:
-        model = self._model
+        model = self._worker.model
         done = await self._worker.do_all(
             lambda some: classify_segmented(model, [one.segmented for one in some]), found
         )
@@ -149,7 +123,7 @@ class Classifier:
 
     async def classify(self, crops: NDArray[np.uint8]) -> Named:
         """The shapes of crops (N, 64, 64)."""
-        model = self._model
+        model = self._worker.model
         ((out, effort),) = await self._worker.do_all(
             lambda some: [model.classify(one) for one in some], [crops]
         )
@@ -170,7 +144,7 @@ class Classifier:
         """Where in a crop (64, 64) the evidence for a shape lies: map, shape, model, effort."""
         from mcn.classify.explain import explain
 
-        model = self._model
+        model = self._worker.model
         shapes = model.taxonomy.shapes
         if shape is not None and shape not in shapes:
             return Refusal(422, f"shape: no {shape!r}; there are {', '.join(shapes)}")
@@ -186,7 +160,7 @@ class Classifier:
 
     def about(self) -> About:
         """The model's name and shapes."""
-        return About(self._model.name, self._model.taxonomy.shapes)
+        return About(self._worker.model.name, self._worker.model.taxonomy.shapes)
 
     def check_health(self) -> None:
         """Fail where the model is stuck, so that Serve replaces this replica."""
@@ -198,6 +172,18 @@ def _set_batches(together: Any, pool: Pool) -> None:
     together.set_batch_wait_timeout_s(pool.wait_ms / 1000)
 
 
-def _ground(side: int) -> NDArray[np.uint8]:
-    """Noise to warm a model up on."""
-    return np.random.default_rng(0).integers(90, 110, (side, side), dtype=np.uint8)
+def _warm_segmenter(name: str) -> Any:
+    """Loaded and called once, since the first call of a model is slow."""
+    from mcn.segment import load_segmenter
+
+    model = load_segmenter(name)
+    model.segment([np.random.default_rng(0).integers(90, 110, (256, 256), dtype=np.uint8)])
+    return model
+
+
+def _warm_classifier(name: str) -> Any:
+    from mcn.classify import load_classifier
+
+    model = load_classifier(name)
+    model.classify(np.zeros((1, 64, 64), np.uint8))
+    return model

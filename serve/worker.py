@@ -16,22 +16,35 @@ R = TypeVar("R")
 
 
 class Worker:
-    """A thread that does a model's work, so that the replica goes on to answer meanwhile.
+    """A model, and a thread that does its work, so that the replica answers meanwhile.
 
     Parameters
     ----------
+    load : callable
+        Gives the model of a name.
     threads : int
         Threads of the model's library.
     seconds : float
         A call that takes longer means that the replica is to be replaced.
     """
 
-    def __init__(self, threads: int, seconds: float) -> None:
+    model: Any
+    """The one at work, after the first `use`."""
+
+    def __init__(self, load: Callable[[str], Any], threads: int, seconds: float) -> None:
+        self._load = load
+        self._used: str | None = None
         self._thread = ThreadPoolExecutor(1, "model")
         self._threads, self._seconds = threads, seconds
         self._since: float | None = None
 
-    async def do(self, work: Callable[[], T]) -> T:
+    async def use(self, name: str) -> None:
+        """Load the model of this name; the one before works until then."""
+        if name != self._used:
+            self.model = await self._do(lambda: self._load(name))
+            self._used = name
+
+    async def _do(self, work: Callable[[], T]) -> T:
         """Do one piece of work after those before it."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, work)
 
@@ -49,7 +62,7 @@ class Worker:
                     return [error]
             return [_alone(work, item) for item in items]
 
-        outcomes = await self.do(together)
+        outcomes = await self._do(together)
         effort = Effort(perf_counter() - started, len(items))
         return [(outcome, effort) for outcome in outcomes]
 

@@ -1,0 +1,162 @@
+"""Commands about a catalogue: `mcn query`, `mcn log`, `mcn export`, `mcn catalog`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mcn.terminal import print_json, say
+
+if TYPE_CHECKING:
+    from mcn.catalog.dataset import Depths
+
+catalog_app = typer.Typer(help="Look after a crystal catalogue.", no_args_is_help=True)
+
+CatalogUri = Annotated[str, typer.Argument(metavar="CATALOG", help="Folder or URI of a catalogue.")]
+Wells = Annotated[list[str] | None, typer.Option("--well", help="Well; may be repeated.")]
+Depth = Annotated[
+    str | None, typer.Option("--depth", metavar="A:B", help="Depths in metres; either may be open.")
+]
+
+
+def query(
+    catalog: CatalogUri,
+    well: Wells = None,
+    depth: Depth = None,
+    shape: Annotated[list[str] | None, typer.Option(help="Shape; may be repeated.")] = None,
+    sql: Annotated[
+        str | None, typer.Option(help="SQL over the views crystals and tiles instead.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Most rows.")] = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="table|csv|json|parquet", help="How to print.")
+    ] = "table",
+) -> None:
+    """List the crystals in these wells, at these depths, of these shapes."""
+    from mcn.catalog import query as questions
+    from mcn.catalog.formats import write_table
+    from mcn.catalog.store import Catalog
+
+    opened = Catalog.open(catalog)
+    if sql is not None:
+        if well or depth or shape:
+            raise typer.BadParameter("--sql stands alone; put wells, depths and shapes into it")
+        answer: Any = questions.sql(opened, sql)
+        answer = answer if limit is None else answer.slice(0, limit)
+    else:
+        chosen = questions.Selection(well or (), _depths(depth), shape or ())
+        answer = questions.pieces_of(opened, chosen, limit)
+    write_table(answer, form, sys.stdout.buffer)
+
+
+def log(
+    catalog: CatalogUri,
+    well: Annotated[str, typer.Option(help="Well.")],
+    step: Annotated[float | None, typer.Option(help="Metres an interval.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Picture to write.")] = None,
+    las: Annotated[Path | None, typer.Option(help="LAS 2.0 file to write.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
+) -> None:
+    """Depth log of a well: shape fractions, size and crystal area against depth."""
+    from mcn.catalog import depthlog
+    from mcn.catalog.formats import write_table
+    from mcn.catalog.store import Catalog
+
+    table = depthlog.depth_log(Catalog.open(catalog), well, step)
+    if csv:
+        depthlog.write_csv(table, csv)
+    if las:
+        depthlog.write_las(table, well, las)
+    if png:
+        depthlog.write_png(table, well, png)
+    if not (csv or las or png):
+        write_table(table, "table", sys.stdout.buffer)
+    for path in filter(None, (csv, las, png)):
+        say(f"wrote {path}")
+
+
+def export(
+    catalog: CatalogUri,
+    out: Annotated[Path, typer.Argument(help="File to write; a folder with --labels.")],
+    well: Wells = None,
+    depth: Depth = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="coco|csv|parquet|geojson", help="What to write.")
+    ] = "coco",
+    labels: Annotated[
+        bool,
+        typer.Option("--labels", help="Crops and a labels.csv to correct by hand and train on."),
+    ] = False,
+    limit: Annotated[
+        int, typer.Option(min=1, help="With --labels: most crystals, the least certain first.")
+    ] = 500,
+) -> None:
+    """Write the crystals of wells and depths for other programs, or to be labelled."""
+    from mcn.catalog.export import export as write
+    from mcn.catalog.labels import export_labels
+    from mcn.catalog.store import Catalog
+
+    if labels:
+        made = export_labels(Catalog.open(catalog), out, well or (), _depths(depth), limit)
+        for reason in made.skipped:
+            say(f"left out: {reason}")
+        say(f"{made.crystals} crystals in {made.sheet}; correct its column shape, then train on it")
+        return
+    rows = write(Catalog.open(catalog), out, form, wells=well or (), depth=_depths(depth))
+    say(f"{rows} crystals in {out}")
+
+
+@catalog_app.command("info")
+def catalog_info(catalog: CatalogUri) -> None:
+    """What a catalogue holds: counts, wells, depths, models."""
+    from mcn.catalog import maintenance
+    from mcn.catalog.store import Catalog
+
+    print_json(maintenance.info(Catalog.open(catalog)))
+
+
+@catalog_app.command("verify")
+def catalog_verify(catalog: CatalogUri) -> None:
+    """Open every data file with two libraries and compare counts with the log."""
+    from mcn.catalog import maintenance
+    from mcn.catalog.store import Catalog
+
+    report = maintenance.verify(Catalog.open(catalog))
+    print_json(report.as_dict())
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@catalog_app.command("compact")
+def catalog_compact(
+    catalog: CatalogUri,
+    target_mb: Annotated[int, typer.Option(min=1, help="Size to aim at, MiB a file.")] = 128,
+) -> None:
+    """Rewrite many small data files as fewer large ones."""
+    from mcn.catalog import maintenance
+    from mcn.catalog.store import Catalog
+
+    print_json(maintenance.compact(Catalog.open(catalog), target_mb * 2**20))
+
+
+@catalog_app.command("vacuum")
+def catalog_vacuum(
+    catalog: CatalogUri,
+    keep_hours: Annotated[int, typer.Option(min=0, help="Keep files younger than this.")] = 168,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
+) -> None:
+    """Delete data files that no snapshot of the last hours needs."""
+    from mcn.catalog import maintenance
+    from mcn.catalog.store import Catalog
+
+    files = maintenance.vacuum(Catalog.open(catalog), keep_hours, dry_run=dry_run)
+    print_json({"files": files, "deleted": not dry_run})
+
+
+def _depths(text: str | None) -> Depths | None:
+    from mcn.catalog.query import parse_depth
+
+    return None if text is None else parse_depth(text)
