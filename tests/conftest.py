@@ -1,7 +1,11 @@
 """What tests of several folders share."""
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -26,3 +30,25 @@ def s3_endpoint() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a rendered `core` of three tiles in one well, its `catalog`, and `scan.json`.
+
+    Made by the commands, as a person makes them; tests only read it.
+    """
+    folder = tmp_path_factory.mktemp("scanned")
+    environ = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+
+    def mcn(*words: str) -> str:
+        command = [str(Path(sys.executable).with_name("mcn")), *words]
+        done = subprocess.run(
+            command, cwd=folder, env=environ, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    mcn("core", "core", "--wells", "1", "--tiles", "3", "--seed", "11")
+    (folder / "scan.json").write_text(mcn("scan", str(folder / "core"), "catalog", "--json"))
+    return folder

@@ -25,6 +25,7 @@ def test_ray_serve_reads_it(manifests: tuple[Manifest, ...]) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.long
 @pytest.mark.usefixtures("scanned")
 def test_it_comes_up_without_gpus(head: Head, tmp_path: Path) -> None:
     config = served(render("overlays/gpu"))

@@ -10,7 +10,7 @@ from mcn.catalog.store import Catalog
 from .head import Head, last_object, status
 from .manifests import cluster_of, job_of, one, render
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 
 def test_without_the_token_a_job_is_refused(head: Head) -> None:

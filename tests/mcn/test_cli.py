@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 MCN = Path(sys.executable).parent / "mcn"
@@ -28,17 +27,6 @@ def refused(run: subprocess.CompletedProcess[str], *parts: str) -> None:
     assert line.startswith("error: ")
     for part in parts:
         assert part in line
-
-
-@pytest.fixture(scope="module")
-def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A rendered core of three tiles in one well, scanned."""
-    folder = tmp_path_factory.mktemp("cli")
-    assert mcn("core", folder / "core", "--wells", 1, "--tiles", 3).returncode == 0
-    run = mcn("scan", folder / "core", folder / "catalog", "--json")
-    assert run.returncode == 0, run.stderr
-    (folder / "scan.json").write_text(run.stdout)
-    return folder
 
 
 def test_help_imports_nothing_slow() -> None:

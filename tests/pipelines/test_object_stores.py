@@ -14,7 +14,7 @@ from moto.server import ThreadedMotoServer
 from ..ceph import ceph_gateway, environment, missing_programs
 from ..fault_proxy import fault_proxy
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 SCRIPT = """
 import json, sys

@@ -93,30 +93,13 @@ def serving(folder: Path, *words: str, tokens: dict[str, str] | None = None) -> 
 
 
 @pytest.fixture(scope="session")
-def scanned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A rendered core of two tiles, and the catalogue of its scan."""
-    folder = tmp_path_factory.mktemp("scanned")
-    core, catalog = folder / "core", folder / "catalog"
-    environ = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    for words in (
-        ("core", str(core), "--tiles", "2", "--wells", "1", "--seed", "11"),
-        ("scan", str(core), str(catalog)),
-    ):
-        done = subprocess.run([str(MCN), *words], env=environ, capture_output=True, check=False)
-        assert done.returncode == 0, done.stderr
-    return core, catalog
-
-
-@pytest.fixture(scope="session")
-def tile(scanned: tuple[Path, Path]) -> Path:
+def tile(scanned: Path) -> Path:
     """One of its tiles."""
-    return sorted(scanned[0].glob("well=*/depth=*/*.tif"))[0]
+    return sorted(scanned.glob("core/well=*/depth=*/*.tif"))[0]
 
 
 @pytest.fixture(scope="session")
-def endpoint(
-    scanned: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Endpoint]:
+def endpoint(scanned: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     """Guarded, with tokens of several kinds."""
     folder = tmp_path_factory.mktemp("endpoint")
     file = folder / "tokens.json"
@@ -137,7 +120,7 @@ def endpoint(
     )
     with serving(
         folder,
-        "--catalog", str(scanned[1]), "--tokens", str(file), "--config", str(config),
+        "--catalog", str(scanned / "catalog"), "--tokens", str(file), "--config", str(config),
         tokens=tokens,
     ) as running:  # fmt: skip
         yield running

@@ -35,10 +35,8 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def test_posted_and_scanned_give_identical_crystals(
-    analysis, scanned: tuple[Path, Path], tile: Path
-) -> None:
-    rows = query(Catalog.open(scanned[1]))
+def test_posted_and_scanned_give_identical_crystals(analysis, scanned: Path, tile: Path) -> None:
+    rows = query(Catalog.open(scanned / "catalog"))
     scan = [row for row in row_objects(rows) if row["tile_id"] == tile_id(f"file://{tile}")]
     assert len(scan) == len(analysis["crystals"]) > 50
     for posted, row in zip(analysis["crystals"], scan, strict=True):

@@ -21,8 +21,8 @@ ARROW = "application/vnd.apache.arrow.stream"
 
 
 @pytest.fixture(scope="module")
-def rows(scanned: tuple[Path, Path]) -> pa.Table:
-    return query(Catalog.open(scanned[1]))
+def rows(scanned: Path) -> pa.Table:
+    return query(Catalog.open(scanned / "catalog"))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def place(well: str, what: str) -> str:
 
 def test_wells(lab: httpx.Client, rows: pa.Table, well: str) -> None:
     (told,) = lab.get("/v1/wells").json()["wells"]
-    assert (told["well"], told["tiles"], told["crystals"]) == (well, 2, rows.num_rows)
+    assert (told["well"], told["tiles"], told["crystals"]) == (well, 3, rows.num_rows)
     assert told["depth_min_m"] == rows["depth_m"][0].as_py()
 
 

@@ -15,7 +15,7 @@ from serve.client import Client, ClientError
 from .conftest import MCN, Endpoint
 
 
-def test_the_typed_client(endpoint: Endpoint, tile: Path, scanned: tuple[Path, Path]) -> None:
+def test_the_typed_client(endpoint: Endpoint, tile: Path, scanned: Path) -> None:
     with Client(endpoint.url, endpoint.tokens["lab"]) as client:
         told = client.analyze(tile, masks="none", min_confidence=0.5)
         assert told.crystals[0].shape in client.models().shapes
@@ -23,7 +23,7 @@ def test_the_typed_client(endpoint: Endpoint, tile: Path, scanned: tuple[Path, P
         batch = client.analyze_batch([tile, b"nothing"])
         assert [hasattr(image, "crystals") for image in batch.images] == [True, False]
         (well,) = client.wells()
-        rows = query(Catalog.open(scanned[1]))
+        rows = query(Catalog.open(scanned / "catalog"))
         assert pa.concat_tables(client.crystals(well.well)).equals(rows)
         assert len(client.segment(tile, {"points": [[50, 50]]}).masks) == 1
         with pytest.raises(ClientError, match=r"422.*a crop has 64") as refused:

@@ -16,6 +16,8 @@ import pytest
 
 from .conftest import MCN, Endpoint, serving
 
+pytestmark = [pytest.mark.ray, pytest.mark.long]
+
 TIFF = {"Content-Type": "image/tiff"}
 
 

@@ -45,6 +45,7 @@ SCRIPTS = Path(sys.executable).parent
 
 pytestmark = [
     pytest.mark.ray,
+    pytest.mark.long,
     pytest.mark.skipif(
         shutil.which("prometheus") is None,
         reason="needs Prometheus: apt-get install --no-install-recommends prometheus",
