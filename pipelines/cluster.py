@@ -75,6 +75,8 @@ def quiet_data(verbose: bool = False) -> Iterator[DataContext]:
     """
     import ray.data
 
+    from pipelines.forget import ForgetPassedBlocks
+
     logger = logging.getLogger("ray.data")
     levels = {handler: handler.level for handler in logger.handlers}
     with warnings.catch_warnings():
@@ -88,6 +90,7 @@ def quiet_data(verbose: bool = False) -> Iterator[DataContext]:
         context.enable_operator_progress_bars = False
         context.print_on_execution_start = False
         context.target_max_block_size = _BLOCK_BYTES
+        context.custom_execution_callback_classes = [ForgetPassedBlocks]
         try:
             with ray.data.DataContext.current(context):
                 yield context
