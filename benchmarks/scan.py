@@ -93,6 +93,12 @@ def apart(part: str, **arguments: Any) -> dict[str, Any]:
     return {**json.loads(told.splitlines()[-1]), "memory_mib": most.mib}
 
 
+def scanned(part: str, catalog: Path, **arguments: Any) -> dict[str, Any]:
+    """Scan in a process of its own; what it did is asked here, so that its memory is the scan's."""
+    told = apart(part, catalog=str(catalog), **arguments)
+    return {"tiles_per_second": steady_rate(str(catalog)), **told}
+
+
 def efficiency(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Loops and scans alternately; the better of each."""
     from mcn.synthetic.core import render_core
@@ -103,9 +109,7 @@ def efficiency(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     for number in range(options.pairs):
         loops.append(apart("loop", core=str(core))["tiles_per_second"])
         scans.append(
-            apart("scan", core=str(core), catalog=str(folder / f"efficiency-{number}"))[
-                "tiles_per_second"
-            ]
+            scanned("scan", folder / f"efficiency-{number}", core=str(core))["tiles_per_second"]
         )
         say(f"loop {loops[-1]:.3f} tiles/s, scan {scans[-1]:.3f} tiles/s")
     return {
@@ -118,7 +122,7 @@ def efficiency(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def overhead(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     core = draw(folder / "small", 4000)
-    told = apart("idle", core=str(core), catalog=str(folder / "overhead"), seconds=0.0)
+    told = scanned("idle", folder / "overhead", core=str(core), seconds=0.0)
     say(f"overhead {told}")
     return {"overhead_ms_a_tile": round(1000 / told["tiles_per_second"], 2)}
 
@@ -126,10 +130,10 @@ def overhead(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 def scaling(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """32 workers of one second a tile, as SAM takes on a GPU: linear is 32 tiles a second."""
     workers, seconds = 32, 1.0
-    told = apart(
+    told = scanned(
         "idle",
+        folder / "scaled",
         core=str(draw(folder / "scaling", 60 * workers)),
-        catalog=str(folder / "scaled"),
         seconds=seconds,
         gpus=workers,
     )
@@ -147,10 +151,10 @@ def memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     most = {}
     for tiles in (1000, 20_000):
         core = draw(folder / f"memory-{tiles}", tiles, side=512)
-        told = apart(
+        told = scanned(
             "idle",
+            folder / f"filled-{tiles}",
             core=str(core),
-            catalog=str(folder / f"filled-{tiles}"),
             seconds=0.0,
             manifest=str(list_tiles(core)),
         )
@@ -188,7 +192,7 @@ def _scan(core: str, catalog: str) -> dict[str, Any]:
     from pipelines.scan import ScanSettings, run_scan
 
     run_scan(core, catalog, ScanSettings(commit_tiles=1, stages=("write.batch=4",)))
-    return {"tiles_per_second": steady_rate(catalog)}
+    return {}
 
 
 def _idle(
@@ -216,7 +220,7 @@ def _idle(
     models = Models(Idle.name, Idle.name, partial(Idle, seconds), partial(Idle, seconds))
     settings = ScanSettings(commit_tiles=1, commit_seconds=1.0, stages=stages, manifest=manifest)
     run_scan(core, catalog, settings, models)
-    return {"tiles_per_second": steady_rate(catalog)}
+    return {}
 
 
 def steady_rate(catalog: str) -> float:
