@@ -21,8 +21,6 @@ import asyncio
 import json
 import os
 import random
-import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -30,16 +28,14 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-import psutil
+from running import Running, endpoint
 
 PARTS = ("throughput", "latency", "batching", "overload", "scaling", "kills")
 CLIENTS = 32
@@ -198,106 +194,6 @@ def kills(folder: Path, pictures: list[Path], options: argparse.Namespace) -> di
         "retries": float(retried[0].split()[1]) if retried else 0.0,
         "works_afterwards_s": round(max(still), 2),
     }
-
-
-@dataclass(frozen=True)
-class Running:
-    """An endpoint in processes of its own."""
-
-    url: str
-    process: psutil.Process
-
-    def family(self, name: str = "") -> list[psutil.Process]:
-        """Its processes whose title has this name."""
-        found = []
-        for process in self.process.children(recursive=True):
-            try:
-                if name in " ".join(process.cmdline()):
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
-
-    def replicas(self, kind: str) -> int:
-        """Replicas that run."""
-        return len({p.pid for p in self.family(f"ServeReplica:mcn:{kind}")})
-
-    def memory_mib(self) -> int:
-        """What all of them hold."""
-        total = 0
-        for process in self.family():
-            try:
-                total += process.memory_full_info().uss
-            except psutil.Error:
-                continue
-        return round(total / 2**20)
-
-    def kill(self, kind: str, chance: random.Random) -> int:
-        """Kill one replica of a kind; 0 where there was none."""
-        there = self.family(f"ServeReplica:mcn:{kind}")
-        if not there:
-            return 0
-        os.kill(chance.choice(there).pid, signal.SIGKILL)
-        return 1
-
-    def wait_for(self, kind: str) -> None:
-        """Until there is a replica of a kind and the endpoint answers."""
-        for _ in range(600):
-            try:
-                ready = httpx.get(f"{self.url}/readyz", timeout=10).status_code == 200
-            except httpx.HTTPError:
-                ready = False
-            if ready and self.replicas(kind):
-                return
-            time.sleep(0.2)
-        raise RuntimeError(f"no {kind} came back")
-
-
-@contextmanager
-def endpoint(folder: Path, cores: int | None = None, **segmenters: Any) -> Iterator[Running]:
-    """`mcn serve` with so many replicas of the segmenter, ready."""
-    segmenters = {"least": segmenters.get("most", 1), **segmenters}
-    settings = {"segmenters": segmenters}
-    config = folder / "serve.toml"
-    config.write_text(
-        "\n".join(
-            f"[{table}]\n" + "\n".join(f"{name} = {value}" for name, value in its.items())
-            for table, its in settings.items()
-        )
-    )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environ = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    if cores is not None:
-        environ["RAY_OVERRIDE_RESOURCES"] = json.dumps({"CPU": cores})
-    mcn = Path(sys.executable).with_name("mcn")
-    with (folder / "serve.log").open("ab") as log:
-        process = subprocess.Popen(
-            [str(mcn), "serve", "--insecure", "--port", str(port), "--config", str(config)],
-            env=environ,
-            stdout=log,
-            stderr=log,
-        )
-    running = Running(f"http://127.0.0.1:{port}", psutil.Process(process.pid))
-    try:
-        while True:
-            try:
-                if httpx.get(f"{running.url}/readyz", timeout=10).status_code == 200:
-                    break
-            except httpx.HTTPError:
-                pass
-            if process.poll() is not None:
-                raise RuntimeError((folder / "serve.log").read_text()[-2000:])
-            time.sleep(0.3)
-        running.wait_for("Segmenter")
-        while running.replicas("Segmenter") < segmenters["least"]:
-            time.sleep(0.2)
-        time.sleep(2.0)  # The last replica has its model by now.
-        yield running
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(120)
 
 
 def drive(running: Running, pictures: Sequence[Path], clients: int) -> dict[str, Any]:
