@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from mcn.segment.modeling.processor import autocast
 from mcn.mask import RLE, encode_rle
 from mcn.segment import load_segmenter
 from mcn.segment.candidates import Candidates, GeneratorSettings
@@ -112,7 +113,7 @@ def compact_ours(_: int) -> dict[str, Any]:
     clock = Clock()
     features, proposals = compact_prompts(model, settings, tile)
     clock.encoded()
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), autocast(torch.device("cpu")):
         candidates = decode_proposals(model, features, proposals, settings)
     masks = overlapping(candidates, tile.shape)
     return figures(masks, clock, before, "compact", len(proposals.points), settings)
@@ -301,7 +302,7 @@ def compact_prompts(model: CompactSam, settings: GeneratorSettings, tile: NDArra
     """Features of a tile and the crystals proposed in it."""
     from stock_sam import standardised
 
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), autocast(torch.device("cpu")):
         features = model.image_encoder(standardised(torch.from_numpy(tile)[None, None].float()))
         sizes = [(tile.shape[0], tile.shape[1])]
         return features, propose(

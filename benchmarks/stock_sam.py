@@ -17,6 +17,7 @@ from segment_anything import sam_model_registry
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from mcn.segment.modeling.processor import autocast
 from mcn.segment.candidates import GeneratorSettings
 from mcn.segment.decoder import square_windows
 from mcn.segment.encoder import Features
@@ -136,7 +137,7 @@ class CompactAsSam(nn.Module):
             labels=torch.ones_like(chosen[:, None]),
             boxes=self.proposals.boxes[chosen],
         )
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu")):
             logits, iou = self.model.decode(image_embeddings, prompts)
         started, cpu_started = perf_counter(), process_time()
         # A few at a time, for the peak of memory to be the generator's own.
@@ -172,7 +173,7 @@ class _Encoder:
     img_size: int = FRAME
 
     def __call__(self, image: Tensor) -> Features:
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu")):
             features: Features = self.model.image_encoder(image)
         return features
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mcn.segment.modeling.processor import autocast
 from mcn.classify.augment import augment
 from mcn.classify.classifier import Classifier, ClassifierError
 from mcn.classify.evaluate import score
@@ -186,7 +187,7 @@ class Training:
             )
             mixed = torch.cat([crops, others[some, None].float()])
             seen = augment(mixed, self.generator).to(device)
-            with torch.autocast(device.type, torch.bfloat16):
+            with autocast(device):
                 logits = self.network(seen)
             loss = _loss(logits.float(), classes.to(device), settings)
             self.optimizer.zero_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mcn.segment.point_decoder import working_dtype
+from mcn.segment.modeling.processor import number_format
 
 _ROWS_AT_ONCE = 16
 
@@ -58,7 +58,7 @@ def distinct(logits: Tensor, scores: Tensor, max_iou: float) -> Tensor:
         The masks that stay, best first.
     """
     order = scores.argsort(descending=True, stable=True)
-    logits, dtype = logits[order], working_dtype(logits.device)
+    logits, dtype = logits[order], number_format(logits.device)
     shared = torch.zeros(len(order), len(order), device=logits.device)
     for rows in logits.split(_ROWS_AT_ONCE, dim=1):
         inside = (rows > 0).flatten(1).to(dtype)

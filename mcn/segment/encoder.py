@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+from mcn.segment.modeling.processor import full_precision
 
 # (blocks, kernel, stride, expansion, channels) of EfficientNet-Lite0, its last stage left out
 _STAGES = (
@@ -70,9 +71,9 @@ class Depthwise(ConvAct):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C, H/stride, W/stride)."""
-        # On processors the gradient of a bf16 depthwise kernel is 3 to 6 times slower.
+        # On processors the gradient of a half-precision depthwise kernel is 3 to 6 times slower.
         single = self.training and x.device.type == "cpu"
-        with torch.autocast("cpu", enabled=False) if single else nullcontext():
+        with full_precision(x.device) if single else nullcontext():
             x = x.float() if single else x
             for layer in self:
                 x = layer(x)

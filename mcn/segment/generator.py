@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from mcn.segment.modeling.processor import autocast
 from mcn.mask import Mask
 from mcn.segment.candidates import Candidates, GeneratorSettings, by_shape, portions, steady
 from mcn.segment.decoder import MASK_SIZE, square_windows
@@ -43,7 +44,7 @@ def generate(
     """
     device = next(model.parameters()).device
     results: list[list[Mask]] = [[] for _ in images]
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+    with torch.inference_mode(), autocast(device):
         for shape, members in by_shape(images).items():
             small = []
             for part in portions(members, shape[0] * shape[1], settings):
@@ -103,7 +104,7 @@ def _candidates(
             found.append(
                 replace(
                     candidates,
-                    logits=candidates.logits.bfloat16(),
+                    logits=candidates.logits.half(),
                     windows=(candidates.windows + origin) * reduction,
                 )
             )

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from mcn.segment.modeling.processor import full_precision
 
 
 class LowRank(nn.Module):
@@ -34,7 +35,7 @@ class LowRank(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """The weight (rows, columns) with what has been learnt added."""
         # Half precision would lose a small change beside the weight it is added to.
-        with torch.autocast(weight.device.type, enabled=False):
+        with full_precision(weight.device):
             return weight + self.up @ self.down
 
 

@@ -14,14 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
-
-
-def working_dtype(device: torch.device) -> torch.dtype:
-    """Half precision where the processor multiplies it faster."""
-    if device.type == "cuda":
-        return torch.bfloat16
-    quick = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
-    return torch.bfloat16 if quick else torch.float32
+from mcn.segment.modeling.processor import number_format
 
 
 @dataclass(frozen=True)
@@ -53,7 +46,7 @@ class PointDecoder:
         self.prompts = sam.prompt_encoder
         self.decoder = sam.mask_decoder
         weight = self.decoder.mask_tokens.weight
-        self.dtype = dtype or working_dtype(weight.device)
+        self.dtype = dtype or number_format(weight.device)
         self.grid = self.prompts.image_embedding_size
         self.masks = self.decoder.num_mask_tokens - 1
         with torch.no_grad():

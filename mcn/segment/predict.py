@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from mcn.segment.modeling.processor import autocast
 from mcn.mask import Mask
 from mcn.segment.candidates import GeneratorSettings, steadiness
 from mcn.segment.clicks import Clicks
@@ -77,7 +78,7 @@ def predict(
     device = next(model.parameters()).device
     mean, deviation = grey_level(image)
     masks = []
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+    with torch.inference_mode(), autocast(device):
         for i in range(len(clicks)):
             views = list(_views(image, clicks, i, settings))
             batch = np.zeros((len(views), 1, VIEW, VIEW), np.float32)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from mcn.segment.modeling.processor import full_precision
 from mcn.mask import Mask
 from mcn.segment.candidates import Candidates, GeneratorSettings
 
@@ -148,7 +149,7 @@ def _read(logits: Tensor, windows: Tensor, origin: Tensor, height: int, width: i
     columns = _weights(windows[:, 0], windows[:, 2], origin[:, 0], width, logits.shape[2])
     rows = _weights(windows[:, 1], windows[:, 3], origin[:, 1], height, logits.shape[1])
     # Half precision would round the weights, and with them the outline.
-    with torch.autocast(logits.device.type, enabled=False):
+    with full_precision(logits.device):
         return rows @ logits.float() @ columns.mT > 0
 
 

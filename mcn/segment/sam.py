@@ -8,6 +8,7 @@ import torch
 from segment_anything.modeling import PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
+from mcn.segment.modeling.processor import full_precision
 from mcn.segment.decoder import (
     MASK_SIZE,
     TOKENS,
@@ -80,9 +81,8 @@ class CompactSam(nn.Module):
         iou : (N, M) tensor
             Predicted intersection over union.
         """
-        device_type = prompts.windows.device.type
         # Sines of large arguments lose their meaning in half precision.
-        with torch.autocast(device_type, enabled=False):
+        with full_precision(prompts.windows.device):
             sparse, dense = self._embed(prompts)
             image_pe = self.prompt_encoder.get_dense_pe()
         embedding, fine, finest = window_features(features, prompts.windows, prompts.image_index)

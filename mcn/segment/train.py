@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from mcn.segment.modeling.processor import autocast
 from mcn.analyzer import Segmenter
 from mcn.errors import McnError
 from mcn.segment.compact_training import CompactTrainee, from_imagenet
@@ -238,7 +239,7 @@ def train_segmenter(
         factor = _schedule(step, settings.steps)
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * factor
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             loss, parts = trainee.losses(batch, dice.random() < settings.correction)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -15,6 +15,7 @@ from segment_anything.utils.amg import build_point_grid
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from mcn.segment.modeling.processor import autocast
 from mcn.download import DownloadError, cache, download
 from mcn.errors import McnError
 from mcn.mask import Mask
@@ -193,7 +194,7 @@ class GridSegmenter:
             grey = grey.pin_memory().to(device, non_blocking=True)
         size = self._size(images.shape[1:])
         resized = F.interpolate(grey.float(), size, mode="bilinear", antialias=True)
-        with torch.autocast(device.type, self.decoder.dtype, self.decoder.dtype != torch.float32):
+        with autocast(device):
             embedding: Tensor = self.sam.image_encoder(
                 self.sam.preprocess(resized.expand(-1, 3, -1, -1))
             )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.checkpoint import checkpoint
 
+from mcn.segment.modeling.processor import full_precision
 from mcn.segment.lora import adapt_attention, merged_state
 from mcn.segment.losses import mask_losses, window_truth, wrong_cells
 from mcn.segment.vit import GridSegmenter
@@ -223,7 +224,7 @@ def decode(sam: Any, embedding: Tensor, prompts: FramePrompts) -> tuple[Tensor, 
         Predicted intersection over union.
     """
     # Sines of large arguments lose their meaning in half precision.
-    with torch.autocast(embedding.device.type, enabled=False):
+    with full_precision(embedding.device):
         clicked = (prompts.points, prompts.labels) if prompts.points.shape[1] else None
         sparse, dense = sam.prompt_encoder(clicked, prompts.boxes, prompts.logits)
         image_pe = sam.prompt_encoder.get_dense_pe()

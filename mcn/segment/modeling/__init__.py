@@ -1,0 +1,1 @@
+"""The networks of the segmenters, and how a processor computes them."""

@@ -1,0 +1,46 @@
+"""The number format in which networks run: the one place that knows what a processor can do."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from functools import cache
+
+import torch
+
+
+def number_format(device: torch.device) -> torch.dtype:
+    """The fastest format that a device computes natively.
+
+    Returns
+    -------
+    torch.dtype
+        bf16 on CUDA and on processors with AVX-512 BF16 or AMX; else fp32, as processors
+        without bf16 instructions emulate them several times slower.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16
+    return torch.bfloat16 if device.type == "cpu" and _cpu_has_bf16() else torch.float32
+
+
+def autocast(device: torch.device) -> AbstractContextManager[None]:
+    """Run a network in the `number_format` of its device."""
+    dtype = number_format(device)
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[None]:
+    """Within `autocast`, a part that loses its meaning in less than fp32."""
+    return torch.autocast(device.type, enabled=False)
+
+
+@cache
+def _cpu_has_bf16() -> bool:
+    """Native bf16 that neither `ATEN_CPU_CAPABILITY` nor `ONEDNN_MAX_CPU_ISA` forbids."""
+    native = torch.cpu.get_capabilities()
+    if not (native.get("avx512_bf16") or native.get("amx_bf16")):
+        return False
+    if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        return False
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
+    return most in ("ALL", "DEFAULT") or any(isa in most for isa in ("BF16", "FP16", "AMX", "AVX10"))
