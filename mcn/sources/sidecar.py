@@ -177,8 +177,8 @@ def sidecar_sql(objects: str) -> str:
     FROM {objects};
 
     CREATE TEMP TABLE texts AS
-    SELECT path, folder, regexp_replace(name, '\\.[^.]*$', '') AS base, {plain.format("base")} AS key,
-        lower(regexp_extract(name, '\\.[^.]*$')) AS ending
+    SELECT path, folder, regexp_replace(name, '\\.[^.]*$', '') AS base,
+        {plain.format("base")} AS key, lower(regexp_extract(name, '\\.[^.]*$')) AS ending
     FROM named WHERE is_text;
 
     CREATE TEMP TABLE owners AS

@@ -129,7 +129,8 @@ class _Bucket:
         self.keys, self.listed = keys, 0
 
     def find(self, folder: str, prefix: str, maxdepth: int) -> list[str]:
-        assert prefix and maxdepth == 1
+        assert prefix
+        assert maxdepth == 1
         found = [key for key in self.keys if key.startswith(f"{folder}/{prefix}")]
         self.listed += len(found)
         return found
