@@ -52,6 +52,7 @@ _JEOL_PHOTO: Final = "128 96"
 _HITACHI_PHOTO_UM: Final = 127e3
 # A data bar may be a part of the height that a field of view knows nothing of.
 _MOST_BAR: Final = 0.15
+_ODDEST: Final = 4.0
 
 
 class Pixel(NamedTuple):
@@ -212,9 +213,10 @@ def _jeol_field(
         columns, rows = scan
         if not (columns and rows):
             columns, rows = width, height
-            # As many rows as square pixels take, and the others are a data bar.
-            square = down / across * width
-            if not rows or (1 - _MOST_BAR) * rows <= square <= rows:
+            # Square pixels take so many of the rows; a few more are a data bar, and far more or
+            # far fewer a strip cut out of the picture, which tells nothing.
+            share = down / across * width / rows if rows else 0.0
+            if not 1 / _ODDEST <= share <= _ODDEST or 1 - _MOST_BAR <= share <= 1:
                 return pixel
         return Pixel(across / width, down * columns / rows / width, error + error_down)
     return pixel
