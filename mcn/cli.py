@@ -22,7 +22,7 @@ from mcn.model_commands import (
     weights_app,
 )
 from mcn.online_commands import remote_app, serve, token_app
-from mcn.terminal import print_json, progress_bar, say
+from mcn.terminal import possible_size, print_json, progress_bar, say
 
 app = typer.Typer(
     name="mcn",
@@ -113,7 +113,10 @@ def segment(
     segmenter: SegmenterName = "compact",
     classifier: ClassifierName = "nsr",
     pixel_size_um: Annotated[
-        float | None, typer.Option("--pixel-size", help="Micrometres a pixel, if known better.")
+        float | None,
+        typer.Option(
+            "--pixel-size", help="Micrometres a pixel, if known better.", callback=possible_size
+        ),
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Also draw what each shape was named for.")

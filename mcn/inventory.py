@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 
 from mcn.objects import fetch, filesystem_of, one_line
 from mcn.scratch import scratch_database
-from mcn.source import BATCH, DEFAULT_PATTERN, LISTED, SIDECARS, SourceError, compile_pattern
+from mcn.source import BATCH, DEFAULT_PATTERN, LISTED, SourceError, compile_pattern
+from mcn.sources.sidecar import sidecar_sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -36,36 +37,14 @@ _OBJECTS: Final = pa.schema(
 )
 """Objects below the folder of tiles; well and depth where the path matches the pattern."""
 
-_ENDING: Final = f"({'|'.join(re.escape(ending) for ending in SIDECARS)})$"
-
-# The text file of `a.tif` is `a.txt`, `a.tif.txt` or `a-tif.txt`; see `mcn.source`.
 _TILES: Final = f"""
-    CREATE TEMP TABLE images AS
-    SELECT *, regexp_replace(path, '\\.[^./]*$', '') AS stem,
-        regexp_replace(path, '\\.([^./]*)$', '-\\1') AS dashed
-    FROM objects WHERE NOT regexp_matches(lower(path), '{_ENDING}');
-
-    CREATE TEMP TABLE texts AS
-    SELECT *, regexp_replace(path, '\\.[^./]*$', '') AS base
-    FROM objects WHERE regexp_matches(lower(path), '{_ENDING}');
-
-    CREATE TEMP TABLE owners AS
-    SELECT stem AS base FROM images UNION SELECT path FROM images UNION SELECT dashed FROM images;
-
-    CREATE TEMP TABLE sidecars AS
-    SELECT base, coalesce(
-        min(path) FILTER (path LIKE '%.txt'), min(path) FILTER (path LIKE '%.hdr')
-    ) AS path FROM texts GROUP BY base;
+    {sidecar_sql("objects")};
 
     CREATE TEMP TABLE tiles AS
-    SELECT images.*, coalesce(a.path, b.path, c.path) AS sidecar FROM images
-    LEFT JOIN sidecars a ON a.base = images.stem
-    LEFT JOIN sidecars b ON b.base = images.path
-    LEFT JOIN sidecars c ON c.base = images.dashed
-    WHERE images.depth_m IS NOT NULL
-    UNION ALL
-    SELECT texts.* RENAME (base AS stem), '', NULL FROM texts ANTI JOIN owners USING (base)
-    WHERE depth_m IS NOT NULL
+    SELECT objects.*, preferred.sidecar FROM objects
+    ANTI JOIN sidecars USING (path)
+    LEFT JOIN preferred ON preferred.image = objects.path
+    WHERE objects.depth_m IS NOT NULL
 """
 
 

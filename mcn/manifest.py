@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from collections.abc import Iterator
+from itertools import chain, islice
+from typing import IO, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mcn.micrograph.pixelsize import MAX_UM, MIN_UM
 from mcn.objects import filesystem_of, one_line
 from mcn.source import BATCH, LISTED, SourceError
+
+_COLUMNS: Final = ("uri", "well", "depth_m", "pixel_size_um", "etag", "sidecar")
+_NUMBERS: Final = ("depth_m", "pixel_size_um")
+_DELIMITERS: Final = (",", ";", "\t")
 
 
 def read_manifest(manifest: str, tiles: str) -> Iterator[pa.RecordBatch]:
@@ -19,7 +29,8 @@ def read_manifest(manifest: str, tiles: str) -> Iterator[pa.RecordBatch]:
     manifest : str
         Parquet or CSV file (local path or fsspec URI) with the columns uri, well, depth_m and
         optionally pixel_size_um, etag, and sidecar, the uri of a vendor's text file; other
-        columns are passed over.
+        columns are passed over. Names in other capitals, and spaces around names and values,
+        are read; a CSV file may have semicolons or tabs instead of commas.
     tiles : str
         Folder that relative uris start in: a local path or any fsspec URI.
 
@@ -48,34 +59,22 @@ def read_manifest(manifest: str, tiles: str) -> Iterator[pa.RecordBatch]:
 
 def _batches(manifest: str) -> Iterator[pa.RecordBatch]:
     """The manifest's own rows, only the columns that are used, text where CSV is text."""
-    import pyarrow.csv as csv
     import pyarrow.parquet as pq
 
     fs, path = filesystem_of(manifest)
-    wanted = {"uri", "well", "depth_m", "pixel_size_um", "etag", "sidecar"}
     try:
         if not fs.exists(path):
             raise SourceError(f"{manifest}: no such manifest; check the address")
         with fs.open(path, "rb") as file:
             if path.lower().endswith((".parquet", ".pq")):
                 parquet = pq.ParquetFile(file)
-                _need_columns(parquet.schema_arrow.names, manifest)
-                columns = [name for name in parquet.schema_arrow.names if name in wanted]
-                yield from parquet.iter_batches(BATCH, columns=columns)
+                names = parquet.schema_arrow.names
+                used = _used_columns(names, manifest)
+                for batch in parquet.iter_batches(BATCH, columns=[names[i] for i in used.values()]):
+                    columns = [batch.column(names[i]) for i in used.values()]
+                    yield pa.RecordBatch.from_arrays(columns, names=list(used))
             elif path.lower().endswith(".csv"):
-                header = file.readline().decode("utf-8-sig")
-                names = [name.strip().strip('"') for name in header.strip().split(",")]
-                _need_columns(names, manifest)
-                file.seek(0)
-                # Wells such as 007 stay as written, and only an empty cell is missing.
-                options = csv.ConvertOptions(
-                    column_types=dict.fromkeys(wanted, pa.string()),
-                    include_columns=[name for name in names if name in wanted],
-                    strings_can_be_null=True,
-                    null_values=[""],
-                )
-                reading = csv.ReadOptions(column_names=names, skip_rows=1)
-                yield from csv.open_csv(file, read_options=reading, convert_options=options)
+                yield from _csv_batches(file, manifest)
             else:
                 raise SourceError(f"{manifest}: not a manifest; name a .parquet or .csv file")
     except SourceError:
@@ -86,13 +85,60 @@ def _batches(manifest: str) -> Iterator[pa.RecordBatch]:
         ) from error
 
 
-def _need_columns(names: list[str], manifest: str) -> None:
-    missing = [name for name in ("uri", "well", "depth_m") if name not in names]
+def _csv_batches(file: IO[bytes], manifest: str) -> Iterator[pa.RecordBatch]:
+    """Rows of a CSV file, all columns text: wells such as 007 stay as written.
+
+    Python's reader, since others do not know quotes after a space.
+    """
+    text = io.TextIOWrapper(file, "utf-8-sig", newline="")
+    head = next((line for line in text if line.strip()), "")
+    delimiter = max(_DELIMITERS, key=head.count)
+    rows = csv.reader(chain([head], text), delimiter=delimiter, skipinitialspace=True)
+    names = next(rows, [])
+    used = _used_columns(names, manifest)
+    row_number = 0
+    while lines := list(islice((row for row in rows if any(map(str.strip, row))), BATCH)):
+        columns: dict[str, list[str | None]] = {name: [] for name in used}
+        for row in lines:
+            row_number += 1
+            if len(row) < len(names) or any(map(str.strip, row[len(names) :])):
+                raise SourceError(
+                    f"{manifest}: row {row_number}: cannot be read as a manifest's, it has "
+                    f"{len(row)} cells, not {len(names)}; write one for each column"
+                )
+            for name, i in used.items():
+                columns[name].append(_cell(name, row[i], delimiter))
+        yield pa.RecordBatch.from_pydict(
+            columns, schema=pa.schema([(name, pa.string()) for name in used])
+        )
+
+
+def _cell(name: str, text: str, delimiter: str) -> str | None:
+    cell = text.strip()
+    if delimiter != "," and name in _NUMBERS:
+        # Spreadsheets put semicolons between cells where commas stand for the point.
+        cell = cell.replace(",", ".")
+    return cell or None
+
+
+def _used_columns(names: list[str], manifest: str) -> dict[str, int]:
+    """Where the columns are that are used: case, and spaces around or for `_`, do not count."""
+    used: dict[str, int] = {}
+    for i, name in enumerate(names):
+        plain = re.sub(r"[\s-]+", "_", name.strip().strip("\ufeff\"'").strip().lower())
+        if plain in _COLUMNS and plain in used:
+            raise SourceError(
+                f"{manifest}: columns {names[used[plain]]!r} and {name!r} are one; leave one out"
+            )
+        if plain in _COLUMNS:
+            used[plain] = i
+    missing = [name for name in _COLUMNS[:3] if name not in used]
     if missing:
         raise SourceError(
             f"{manifest}: no column {', '.join(missing)} (it has {', '.join(names)}); "
             "a manifest needs uri, well, depth_m"
         )
+    return used
 
 
 def _checked(batch: pa.RecordBatch, manifest: str, done: int, root_uri: str) -> pa.RecordBatch:
@@ -103,6 +149,13 @@ def _checked(batch: pa.RecordBatch, manifest: str, done: int, root_uri: str) -> 
         if name not in batch.schema.names:
             return pa.nulls(n, to)
         values = batch.column(name)
+        if pa.types.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        if pa.types.is_string_view(values.type):
+            values = values.cast(pa.string())
+        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+            values = pc.utf8_trim_whitespace(values)
+            values = pc.if_else(pc.equal(values, ""), pa.scalar(None, values.type), values)
         try:
             return values.cast(to)
         except pa.ArrowException:
@@ -124,7 +177,8 @@ def _checked(batch: pa.RecordBatch, manifest: str, done: int, root_uri: str) -> 
     check("uri", uris, pc.greater(pc.utf8_length(uris), 0))
     check("well", wells, pc.greater(pc.utf8_length(wells), 0))
     check("depth_m", depths, pc.is_finite(depths))
-    check("pixel_size_um", sizes, pc.or_kleene(pc.is_null(sizes), pc.greater(sizes, 0)))
+    possible = pc.and_(pc.greater_equal(sizes, MIN_UM), pc.less_equal(sizes, MAX_UM))
+    check("pixel_size_um", sizes, pc.or_kleene(pc.is_null(sizes), possible))
     uris = _absolute(uris, root_uri)
     return pa.RecordBatch.from_arrays(
         [
@@ -150,6 +204,6 @@ def _absolute(uris: pa.Array, root_uri: str) -> pa.Array:
 def _bad_row(manifest: str, row: int, name: str, value: object) -> SourceError:
     expected = {
         "depth_m": "a depth in metres such as 1234.5",
-        "pixel_size_um": "micrometres above 0, or nothing",
+        "pixel_size_um": f"micrometres from {MIN_UM:g} to {MAX_UM:g}, or nothing",
     }.get(name, "a text that is not empty")
     return SourceError(f"{manifest}: row {row}: {name} is {value!r}; write {expected}")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mcn.terminal import print_json, say
+from mcn.terminal import possible_size, print_json, say
 
 token_app = typer.Typer(help="Make and take back tokens of the endpoint.", no_args_is_help=True)
 remote_app = typer.Typer(help="Ask an endpoint that runs elsewhere.", no_args_is_help=True)
@@ -109,7 +109,10 @@ def remote_analyze(
     url: Url = "http://127.0.0.1:8000",
     out: Annotated[Path | None, typer.Option(help="Folder for an overlay of each picture.")] = None,
     pixel_size_um: Annotated[
-        float | None, typer.Option("--pixel-size", help="Micrometres a pixel, if known better.")
+        float | None,
+        typer.Option(
+            "--pixel-size", help="Micrometres a pixel, if known better.", callback=possible_size
+        ),
     ] = None,
     min_confidence: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

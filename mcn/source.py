@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from mcn.errors import McnError
 from mcn.objects import filesystem_of, one_line
+from mcn.sources.sidecar import Sidecars
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +32,6 @@ LISTED: Final = pa.schema(
 )
 """One row a tile. `etag` and `bytes` are null where the listing does not give them,
 `pixel_size_um` is the manifest's, `sidecar` the URI of the vendor's text file beside the image."""
-
-SIDECARS: Final = (".txt", ".hdr", ".json", ".xml")
-"""Endings of files that belong to an image beside them; the first two may tell pixel sizes."""
 
 IMAGES: Final = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 
@@ -78,7 +76,7 @@ def find_tiles(tiles: str, pattern: str = DEFAULT_PATTERN) -> Iterator[pa.Record
     example = stray = ""
     waiting: list[dict[str, Any]] = []
     for objects in _folders(fs, root, tiles):
-        sidecars = _Sidecars(objects)
+        sidecars = Sidecars(objects)
         rows = []
         for path, info in objects.items():
             below = path[len(root) :].lstrip("/")
@@ -93,7 +91,7 @@ def find_tiles(tiles: str, pattern: str = DEFAULT_PATTERN) -> Iterator[pa.Record
                     strays, stray = strays + 1, below
                 continue
             uri = fs.unstrip_protocol(path)
-            sidecar = sidecars.beside(path)
+            sidecar = next(iter(sidecars.of(path)), None)
             rows.append(
                 {
                     "uri": uri,
@@ -195,32 +193,6 @@ def _folders(fs: Any, root: str, tiles: str) -> Iterator[dict[str, dict[str, Any
         raise SourceError(
             f"{tiles}: cannot be listed ({one_line(error)}); check the address and credentials"
         ) from error
-
-
-class _Sidecars:
-    """The text files that belong to an image beside them, within one listing."""
-
-    def __init__(self, objects: dict[str, dict[str, Any]]) -> None:
-        self._objects = objects
-        self._stems: set[str] = set()
-        for path in objects:
-            stem, dot, extension = path.rpartition(".")
-            if f".{extension.lower()}" not in SIDECARS:
-                self._stems.update((stem if dot else path, path, f"{stem}-{extension}"))
-
-    def holds(self, path: str) -> bool:
-        """Whether a path is a sidecar: `a.txt`, `a.tif.txt` or `a-tif.txt` beside `a.tif`."""
-        stem, _, extension = path.rpartition(".")
-        return f".{extension.lower()}" in SIDECARS and stem in self._stems
-
-    def beside(self, path: str) -> str | None:
-        """The sidecar of an image that may tell its pixel size, if there is one."""
-        stem, _, extension = path.rpartition(".")
-        for base in (stem, path, f"{stem}-{extension}"):
-            for ending in SIDECARS[:2]:
-                if base + ending != path and base + ending in self._objects:
-                    return base + ending
-        return None
 
 
 def _hidden(below: str) -> bool:

@@ -10,6 +10,18 @@ from typing import Any
 import typer
 
 
+def possible_size(size_um: float | None) -> float | None:
+    """A pixel size as given on the command line, if it can be one; bad usage otherwise."""
+    if size_um is not None:
+        from mcn.micrograph.pixelsize import PixelSizeError, check_pixel_size
+
+        try:
+            check_pixel_size(size_um)
+        except PixelSizeError as error:
+            raise typer.BadParameter(str(error)) from None
+    return size_um
+
+
 def say(text: str) -> None:
     """A line for people."""
     typer.echo(text, err=True)

@@ -32,10 +32,11 @@ class ScanError(McnError):
 
 @dataclass(frozen=True)
 class How:
-    """Workers of each stage, and what a tile may be at most."""
+    """Workers of each stage, what a tile may be at most, and whether to look for sidecars."""
 
     pools: Mapping[str, Pool]
     limits: Limits
+    seeks_sidecars: bool = False
 
 
 def pools_of(
@@ -80,7 +81,9 @@ def flow(
     pieces = plan.pieces(min(max(pools["segment"].batch, share), read.batch))
     dataset: Dataset = (
         ray.data.from_arrow([piece.as_table() for piece in pieces])
-        .map_batches(ReadTiles(how.limits, guards["read"]), **_tasks(read, None))
+        .map_batches(
+            ReadTiles(how.limits, guards["read"], how.seeks_sidecars), **_tasks(read, None)
+        )
         .map_batches(
             SegmentTiles,
             fn_constructor_args=(

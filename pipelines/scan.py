@@ -272,7 +272,10 @@ class _Run:
                     committed,
                 )
             )
-            how = How(pools, self.settings.limits)
+            manifest = self.settings.manifest
+            # A listing knows which sidecars there are, a manifest only those it names.
+            seeks_sidecars = manifest is not None and not is_inventory(manifest)
+            how = How(pools, self.settings.limits, seeks_sidecars)
             dataset = flow(plan, self.store, self.models, self.scan_id, how, ledger)
             for group in groups_of(dataset):
                 committer.add(group)

@@ -29,15 +29,14 @@ from mcn.catalog.schema import FAILED, OK, TILES, Tile, crystal_table, tile_tabl
 from mcn.catalog.store import Catalog
 from mcn.crystal import Crystal
 from mcn.errors import McnError
-from mcn.micrograph import Limits, Micrograph, MicrographError, decode_micrograph, note_text
-from mcn.objects import StorageError, fetch
+from mcn.micrograph import Limits, Micrograph, MicrographError, decode_micrograph
+from mcn.objects import StorageError, fetch, one_line
+from mcn.sources.sidecar import find_sidecars, read_sidecar
 from pipelines import rows
 from pipelines.group import Group
 from pipelines.guard import Failure, Guard
 from pipelines.plan import Piece
 from pipelines.pools import Pool
-
-_SIDECAR_BYTES: Final = 2**20
 
 _GROUP_BYTES: Final = 4 * 2**20
 _UNKNOWN_BYTES: Final = 2**20
@@ -64,7 +63,15 @@ class ModelError(McnError):
 
 
 class ReadTiles:
-    """Fetches and decodes tiles: a `Piece` of a plan in, `READ` out."""
+    """Fetches and decodes tiles: a `Piece` of a plan in, `READ` out.
+
+    Parameters
+    ----------
+    limits : Limits
+    guard : Guard, optional
+    seeks_sidecars : bool
+        Look beside tiles without a sidecar: their list, a manifest, does not know of any.
+    """
 
     GROUP: Final = 8
     """Most tiles in a table: small ones go together, which spares handing them on one by one."""
@@ -72,9 +79,12 @@ class ReadTiles:
     AHEAD: Final = 2
     """Groups fetched before they are needed: object stores answer slowly, but many."""
 
-    def __init__(self, limits: Limits, guard: Guard | None = None) -> None:
+    def __init__(
+        self, limits: Limits, guard: Guard | None = None, seeks_sidecars: bool = False
+    ) -> None:
         self._limits = limits
         self._guard = guard or Guard("read")
+        self._seeks_sidecars = seeks_sidecars
 
     @staticmethod
     def pool(cores: float, gpus: float) -> Pool:
@@ -129,29 +139,45 @@ class ReadTiles:
         ).select(rows.READ.names)
 
     def _fetch(self, tile: dict[str, Any]) -> Fetched:
+        uri = tile["uri"]
         try:
-            data = fetch(tile["uri"], tile["bytes"], self._limits.max_bytes)
+            data = fetch(uri, tile["bytes"], self._limits.max_bytes)
             if tile["sidecar"] is None:
                 return data, None
-            return data, note_text(fetch(tile["sidecar"], None, _SIDECAR_BYTES))
+            uri = tile["sidecar"]
+            return data, read_sidecar(uri)
         except FileNotFoundError as error:
-            raise MicrographError(
-                f"{tile['uri']}: there is no such object any more; list again"
-            ) from error
+            raise MicrographError(f"{uri}: there is no such object any more; list again") from error
         except StorageError as error:
             raise MicrographError(str(error)) from error
+
+    def _sidecars(self, tile: dict[str, Any], text: str | None) -> Iterator[str]:
+        """Texts beside a tile: the listed one, and others where that is not told or not enough."""
+        if text is not None:
+            yield text
+        if text is None and not self._seeks_sidecars:
+            return
+        try:
+            for sidecar in find_sidecars(tile["uri"]):
+                if sidecar != tile["sidecar"]:
+                    yield read_sidecar(sidecar)
+        except Exception as error:
+            # Every storage library has errors of its own, and no base is common to them.
+            raise MicrographError(
+                f"{tile['uri']}: its sidecar cannot be read ({one_line(error)}); scan it again"
+            ) from error
 
     def _decode(
         self, fetches: Sequence[tuple[dict[str, Any], Future[Fetched]]], shrink: int
     ) -> Iterator[Micrograph]:
         del shrink
         for tile, fetching in fetches:
-            data, sidecar = fetching.result()
+            data, text = fetching.result()
             yield decode_micrograph(
                 data,
                 tile["uri"],
                 pixel_size_um=tile["pixel_size_um"],
-                sidecar=sidecar,
+                sidecar=self._sidecars(tile, text),
                 limits=self._limits,
             )
 

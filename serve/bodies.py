@@ -21,9 +21,15 @@ from mcn.micrograph import (
     MicrographError,
     MicrographSizeError,
     decode_micrograph,
+    note_text,
 )
+from mcn.sources.sidecar import Sidecars
 from serve.problems import Problem
 
+SIDECAR: Final = "sidecar"
+"""Field of a form for the text files that microscopes put beside pictures."""
+
+_PICTURE: Final = "image"
 _FORM: Final = "multipart/form-data"
 _PLAIN: Final = ("application/octet-stream", "")
 _CROP_BYTES: Final = 2**20
@@ -31,10 +37,11 @@ _CROP_BYTES: Final = 2**20
 
 @dataclass(frozen=True)
 class Part:
-    """One file of a body: its bytes and what the sender calls it."""
+    """One file of a body: its bytes, what the sender calls it, and the texts that came with it."""
 
     data: bytes
     name: str
+    sidecars: tuple[str, ...] = ()
 
 
 async def read_body(request: Request, max_bytes: int, seconds: float) -> bytes:
@@ -71,7 +78,8 @@ async def read_parts(
     request : Request
         Its body is the bytes of one picture, or `multipart/form-data`.
     field : str
-        Name of the form's field that holds the files.
+        Name of the form's field that holds the files. A form of pictures may hold sidecars
+        too, in the field `sidecar` or among the pictures: see `mcn.sources.sidecar`.
     most : int
         Files there may be.
     max_bytes, seconds
@@ -81,7 +89,7 @@ async def read_parts(
     ------
     Problem
         415 for another kind of body, 400 for a form that cannot be read, 422 where there is
-        no file or more than there may be.
+        no file or more than there may be, or a sidecar of no picture or of two.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != _FORM and kind not in _PLAIN and not kind.startswith("image/"):
@@ -91,16 +99,51 @@ async def read_parts(
         return [Part(body, "image")], {}
     form = await _read_form(request, body, most, max_bytes)
     try:
-        files = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
+        files = _files(form, field)
+        texts = _files(form, SIDECAR) if field == _PICTURE else []
+        listing = Sidecars(map(_path_of, [*files, *texts] if field == _PICTURE else ()))
+        texts += [file for file in files if listing.holds(_path_of(file))]
+        files = [file for file in files if not listing.holds(_path_of(file))]
         if not 1 <= len(files) <= most:
             many = "one file" if most == 1 else f"1 to {most} files"
             raise Problem(
                 422, f"{field}: the form has {len(files)} files of that name; send {many}"
             )
-        parts = [Part(await file.read(), (file.filename or field)[:200]) for file in files]
+        sidecars = await _sidecars_of(files, texts, listing)
+        parts = [
+            Part(await file.read(), (file.filename or field)[:200], its)
+            for file, its in zip(files, sidecars, strict=True)
+        ]
         return parts, {name: value for name, value in form.items() if isinstance(value, str)}
     finally:
         await form.close()
+
+
+async def _sidecars_of(
+    images: Sequence[UploadFile], texts: Sequence[UploadFile], listing: Sidecars
+) -> list[tuple[str, ...]]:
+    """Each picture's sidecars, in order of preference; a single picture has all there are."""
+    paths = [_path_of(image) for image in images]
+    read = {_path_of(text): note_text(await text.read()) for text in texts}
+    wanted = [listing.of(path) for path in paths]
+    if len(images) == 1:
+        return [tuple(read[path] for path in dict.fromkeys([*wanted[0], *read]))]
+    for text in read:
+        owners = [path for path, its in zip(paths, wanted, strict=True) if text in its]
+        if len(owners) != len(set(owners)) or not (owners or listing.holds(text)):
+            many = "two pictures of one name" if owners else "no picture"
+            raise Problem(
+                422, f"{SIDECAR}: {text!r} is of {many}; call it as its picture, a.txt for a.tif"
+            )
+    return [tuple(read[path] for path in its) for its in wanted]
+
+
+def _files(form: FormData, field: str) -> list[UploadFile]:
+    return [value for value in form.getlist(field) if isinstance(value, UploadFile)]
+
+
+def _path_of(file: UploadFile) -> str:
+    return (file.filename or "").replace("\\", "/")
 
 
 async def _read_form(request: Request, body: bytes, most: int, max_bytes: int) -> FormData:
@@ -109,7 +152,11 @@ async def _read_form(request: Request, body: bytes, most: int, max_bytes: int) -
 
     try:
         parser = MultiPartParser(
-            request.headers, stream(), max_files=most + 1, max_fields=16, max_part_size=max_bytes
+            request.headers,
+            stream(),
+            max_files=2 * most + 1,
+            max_fields=16,
+            max_part_size=max_bytes,
         )
         return await parser.parse()
     except (MultiPartException, KeyError, ValueError) as error:
@@ -127,7 +174,12 @@ async def decode(part: Part, pixel_size_um: float | None, limits: Limits) -> Mic
     """
     try:
         return await asyncio.to_thread(
-            decode_micrograph, part.data, part.name, pixel_size_um=pixel_size_um, limits=limits
+            decode_micrograph,
+            part.data,
+            part.name,
+            pixel_size_um=pixel_size_um,
+            sidecar=part.sidecars,
+            limits=limits,
         )
     except MicrographSizeError as error:
         raise Problem(413, str(error)) from None

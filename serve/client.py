@@ -26,6 +26,9 @@ _ARROW: Final = "application/vnd.apache.arrow.stream"
 _LONGEST_WAIT_S: Final = 30.0
 _PAGE: Final = 10_000
 
+_Upload = tuple[str, tuple[str, bytes, str]]
+"""A file of a form: its field, its name, its bytes and their kind."""
+
 
 class ClientError(McnError):
     """An answer that is no success.
@@ -97,13 +100,15 @@ class Client:
     ) -> Analysis:
         """The crystals of a picture: a path, or the bytes of a TIFF, PNG or JPEG.
 
+        With a path go the sidecars beside it (`mcn.sources.sidecar`).
+
         Raises
         ------
         ClientError
             Where the endpoint cannot be reached or refuses; its `status` says which.
         """
         asked = _options(pixel_size_um, model, min_confidence, masks)
-        told = self._ask("POST", "/v1/analyze", params=asked, files=[_file("image", image)])
+        told = self._ask("POST", "/v1/analyze", params=asked, files=_picture(image))
         return Analysis.model_validate_json(told.content)
 
     def overlay(
@@ -115,13 +120,17 @@ class Client:
             "POST",
             "/v1/analyze",
             params=asked,
-            files=[_file("image", image)],
+            files=_picture(image),
             headers={"Accept": "image/png"},
         ).content
 
     def analyze_batch(self, images: Sequence[str | os.PathLike[str] | bytes]) -> Batch:
         """The crystals of several pictures, each with its result or its problem."""
-        files = [_file("image", image) for image in images]
+        names = [None if isinstance(image, bytes) else Path(image).name for image in images]
+        # Pictures of one name are told apart by a folder.
+        folders = ["" if names.count(name) == 1 else f"{i}/" for i, name in enumerate(names)]
+        pictures = zip(images, folders, strict=True)
+        files = [file for image, folder in pictures for file in _picture(image, folder)]
         told = self._ask("POST", "/v1/analyze:batch", files=files)
         return Batch.model_validate_json(told.content)
 
@@ -214,7 +223,19 @@ def _options(
     return asked
 
 
-def _file(field: str, image: str | os.PathLike[str] | bytes) -> tuple[str, tuple[str, bytes, str]]:
+def _picture(image: str | os.PathLike[str] | bytes, folder: str = "") -> list[_Upload]:
+    """A picture and the sidecars beside it, as fields of a form."""
+    from mcn.sources.sidecar import find_sidecars
+
+    files = [_file("image", image)]
+    if not isinstance(image, bytes):
+        sidecars = find_sidecars(os.fspath(image))
+        files += [_file("sidecar", uri.removeprefix("file://")) for uri in sidecars]
+        files = [(field, (folder + name, data, kind)) for field, (name, data, kind) in files]
+    return files
+
+
+def _file(field: str, image: str | os.PathLike[str] | bytes) -> _Upload:
     if isinstance(image, bytes):
         return field, (field, image, "application/octet-stream")
     path = Path(image)

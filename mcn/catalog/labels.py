@@ -168,7 +168,7 @@ def _crops(rows: pa.Table, tile_id: str, uri: str, etag: str | None) -> Iterator
         raise CatalogError(f"{uri}: cannot be read again ({error})") from error
     if etag and now != etag:
         raise CatalogError(f"{uri}: is another picture than the one that was scanned")
-    # Pixel sizes do not matter here; a given one spares the search for a sidecar.
+    # Pixel sizes do not matter here, and a given one is in the way of no picture.
     pixels = read_micrograph(uri, pixel_size_um=1.0).pixels
     masks = [decode_rle(rle) for rle in _rles(rows)]
     for crystal_id, crop in zip(

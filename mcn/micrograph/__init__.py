@@ -4,10 +4,10 @@ from mcn.micrograph.picture import DEFAULT_LIMITS, Limits, note_text
 from mcn.micrograph.reading import (
     Micrograph,
     MicrographError,
+    MicrographScaleError,
     MicrographSizeError,
     decode_micrograph,
     read_micrograph,
-    read_sidecar,
 )
 
 __all__ = [
@@ -15,9 +15,9 @@ __all__ = [
     "Limits",
     "Micrograph",
     "MicrographError",
+    "MicrographScaleError",
     "MicrographSizeError",
     "decode_micrograph",
     "note_text",
     "read_micrograph",
-    "read_sidecar",
 ]

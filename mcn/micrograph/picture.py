@@ -180,8 +180,12 @@ def _png_notes(data: bytes) -> FileNotes:
     while position + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
         if kind == b"pHYs" and length == 9 and position + 17 <= len(data):
-            x, _, unit = struct.unpack_from(">IIB", data, position + 8)
-            return FileNotes(pixels_per_unit=float(x), unit_um=_M_UM if unit == 1 else None)
+            x, y, unit = struct.unpack_from(">IIB", data, position + 8)
+            return FileNotes(
+                pixels_per_unit=float(x),
+                pixels_per_unit_y=float(y),
+                unit_um=_M_UM if unit == 1 else None,
+            )
         if kind == b"IDAT":
             break
         position += 12 + length
@@ -308,11 +312,7 @@ def _tiff_grey(page: TiffPage, samples: NDArray[Any]) -> NDArray[Any]:
 
 
 def _tiff_notes(page: TiffPage, data: bytes) -> FileNotes:
-    x_resolution = page.tags.valueof(282)
     units = {2: _INCH_UM, 3: _CM_UM}
-    pixels_per_unit = None
-    if isinstance(x_resolution, tuple) and len(x_resolution) == 2 and x_resolution[1]:
-        pixels_per_unit = float(x_resolution[0]) / float(x_resolution[1])
     vendor = {}
     for code in VENDOR_TAGS:
         tag = page.tags.get(code)
@@ -322,10 +322,18 @@ def _tiff_notes(page: TiffPage, data: bytes) -> FileNotes:
     return FileNotes(
         vendor=vendor,
         description=str(page.description)[:_MAX_NOTE_BYTES],
-        pixels_per_unit=pixels_per_unit,
+        pixels_per_unit=_ratio(page.tags.valueof(282)),
+        pixels_per_unit_y=_ratio(page.tags.valueof(283)),
         # Without the tag the unit is the inch, says TIFF 6.0; few writers mean it.
         unit_um=units.get(page.tags.valueof(296)),
     )
+
+
+def _ratio(value: object) -> float | None:
+    """A rational tag as a number; damaged ones can be anything."""
+    if isinstance(value, tuple) and len(value) == 2 and value[1]:
+        return float(value[0]) / float(value[1])
+    return None
 
 
 def note_text(data: bytes) -> str:
@@ -333,6 +341,8 @@ def note_text(data: bytes) -> str:
     data = data[:_MAX_NOTE_BYTES]
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         text = data.decode("utf-16", errors="replace")
+    elif len(data) > 3 and data[1] == data[3] == 0 != data[0]:
+        text = data.decode("utf-16-le", errors="replace")
     else:
         try:
             text = data.decode("utf-8-sig")

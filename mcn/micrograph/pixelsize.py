@@ -1,65 +1,51 @@
 """The width of a pixel in micrometres, as the microscope or the file tells it.
 
-Where each maker keeps it:
-
-- FEI and Thermo Fisher: TIFF tags 34680 (S-FEG) and 34682 (Helios and later), an INI text
-  with `[Scan] PixelWidth` in metres, `[Image] ResolutionX/ResolutionY` for the scan without
-  its data bar, `HorFieldsize` or `HFW` for the width of the field in metres [1]_ [2]_.
-  Phenom desktop microscopes: tag 34683, XML with `<pixelWidth unit="um">` [3]_.
-- Zeiss: TIFF tag 34118 (CZ_SEM), pairs of lines `AP_IMAGE_PIXEL_SIZE` and
-  `Image Pixel Size = 2.791 nm`; old versions have only a fourth unnamed number, the pixel
-  size in metres of a picture 1024 pixels wide [1]_ [2]_.
-- TESCAN: TIFF tag 50431 or a sidecar NAME.hdr, INI text with `PixelSizeX` in metres and
-  `ImageStripSize`, the height of the data bar [4]_.
-- JEOL: sidecar NAME.txt, `$$SM_MICRON_BAR` in pixels, `$$SM_MICRON_MARKER` as length with
-  unit, `$CM_FULL_SIZE` for the scan without its data bar [5]_.
-- Hitachi: sidecar NAME.txt, section `[SemImageFile]`, `PixelSize` in nanometres [6]_.
-
-References
-----------
-.. [1] tifffile, `read_fei_metadata`, `read_cz_sem` and its table of tags.
-.. [2] RosettaSciIO, `rsciio/tiff/_api.py`, `_axes_fei` and `_axes_zeiss`.
-.. [3] Tag 34683 in tifffile's table (FEI_TITAN); the XML as Phenom users parse it.
-.. [4] Gwyddion, `modules/file/tescan.c`; NexusLIMS, TESCAN extractor.
-.. [5] "JSM ScaleBar" plugin and "SEM Suite" macros for ImageJ (github.com/pjf32/EM-tool).
-.. [6] Bio-Formats, `HitachiReader.java`; `SEM_Hitachi_Scale.ijm` of the same SEM Suite.
+First the makers' own texts (`mcn.micrograph.makers`), then OME-XML, then ImageJ's or any other
+resolution. All sizes here are of one side of a square: a file whose pixels are wider than high,
+or higher than wide, is refused, since no crystal's shape or size could be told from it as it is.
 """
 
 from __future__ import annotations
 
+import math
+import numbers
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
-FEI_TAGS = (34680, 34682)
-PHENOM_TAG = 34683
-ZEISS_TAG = 34118
-TESCAN_TAG = 50431
-VENDOR_TAGS = (*FEI_TAGS, PHENOM_TAG, ZEISS_TAG, TESCAN_TAG)
+from mcn.micrograph.makers import VENDOR_TAGS, Pixel, vendor_pixels, vendor_scan_heights
+from mcn.micrograph.units import length_um, number, unit_um
 
-# One picometre to one millimetre: what any electron microscope could mean.
-_POSSIBLE_UM = (1e-6, 1e3)
+__all__ = [
+    "MAX_UM",
+    "MIN_UM",
+    "VENDOR_TAGS",
+    "FileNotes",
+    "PixelSizeError",
+    "check_pixel_size",
+    "find_pixel_size",
+    "find_scan_height",
+    "is_possible",
+    "knows_vendor_size",
+]
+
+MIN_UM: Final = 1e-6
+MAX_UM: Final = 1e3
+"""One picometre to one millimetre: what any electron microscope could mean."""
+
 # Resolution tags are as often left by a printer driver or a screen, so they need to look
 # like a microscope's.
-_PLAUSIBLE_UM = (0.0005, 50.0)
-_PRINT_DPI = (600, 720, 800, 1200, 1440, 2400, 2880, 3600, 4800)
+_PLAUSIBLE_UM: Final = (0.0005, 50.0)
+_PRINT_DPI: Final = (600, 720, 800, 1200, 1440, 2400, 2880, 3600, 4800)
+_SQUARE: Final = 0.01
+"""By how much the sides of a square pixel may differ: makers round."""
+_ODDEST: Final = 10.0
+"""No pixel is so many times as wide as high; a tag that says so was left by chance."""
 
-_UM = {
-    "m": 1e6,
-    "cm": 1e4,
-    "mm": 1e3,
-    "um": 1.0,
-    "micron": 1.0,
-    "microns": 1.0,
-    "micrometer": 1.0,
-    "nm": 1e-3,
-    "å": 1e-4,
-    "pm": 1e-6,
-    # SmartSEM writes the micro sign in a code page that is lost on the way.
-    "?m": 1.0,
-    "\ufffdm": 1.0,
-}
-_NUMBER = r"[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?"
+
+class PixelSizeError(Exception):
+    """Why no pixel size can be used, and the cure; without the file's name."""
 
 
 @dataclass(frozen=True)
@@ -77,22 +63,45 @@ class FileNotes:
     unit_um : float or None
         Unit of the resolution in micrometres; None where the file gives none.
     sidecar : str
-        Text of the NAME.txt or NAME.hdr beside the file.
+        Text of the file beside the picture.
+    pixels_per_unit_y : float or None
+        Vertical resolution; None where the file gives none.
     """
 
-    vendor: dict[int, str] = field(default_factory=dict)
+    vendor: Mapping[int, str] = field(default_factory=dict)
     description: str = ""
     pixels_per_unit: float | None = None
     unit_um: float | None = None
     sidecar: str = ""
+    pixels_per_unit_y: float | None = None
 
     def beside(self, sidecar: str | None) -> FileNotes:
         """The same notes with those of a sidecar."""
         return replace(self, sidecar=sidecar) if sidecar else self
 
 
+def is_possible(size_um: float) -> bool:
+    """Whether a pixel can be so wide, in micrometres."""
+    return MIN_UM <= size_um <= MAX_UM
+
+
+def check_pixel_size(size_um: object) -> None:
+    """Refuse a pixel size that was given and cannot be.
+
+    Raises
+    ------
+    PixelSizeError
+        Where it is no number, or none from `MIN_UM` to `MAX_UM`.
+    """
+    is_number = isinstance(size_um, numbers.Real) and not isinstance(size_um, bool)
+    if not is_number or not is_possible(float(size_um)):  # type: ignore[arg-type]
+        raise PixelSizeError(
+            f"a pixel size of {size_um!r} µm cannot be; give {MIN_UM:g} to {MAX_UM:g}, or nothing"
+        )
+
+
 def find_pixel_size(
-    notes: FileNotes, width: int, manifest: float | None = None
+    notes: FileNotes, width: int, manifest: float | None = None, height: int | None = None
 ) -> tuple[float | None, str]:
     """Pixel size in micrometres and where it is from.
 
@@ -104,6 +113,8 @@ def find_pixel_size(
         Width of the picture in pixels.
     manifest : float or None
         Pixel size the caller was given; first if it is a possible one.
+    height : int, optional
+        Height of the picture in pixels.
 
     Returns
     -------
@@ -111,19 +122,29 @@ def find_pixel_size(
     source : str
         "manifest", "vendor", "ome", "resolution", or "unknown" with None. Values that are
         not positive, not numbers or absurd are passed over for the next source.
+
+    Raises
+    ------
+    PixelSizeError
+        Where the best source tells that pixels are not square.
     """
-    if manifest is not None and _is_within(manifest, _POSSIBLE_UM):
+    if manifest is not None and is_possible(manifest):
         return float(manifest), "manifest"
-    for size in _vendor_sizes(notes, width):
-        if size is not None and _is_within(size, _POSSIBLE_UM):
-            return _decimal(size), "vendor"
-    size = _ome_size(notes.description)
-    if size is not None and _is_within(size, _POSSIBLE_UM):
-        return _decimal(size), "ome"
-    size = _resolution_size(notes)
-    if size is not None and _is_within(size, _PLAUSIBLE_UM) and not _is_print_default(size):
-        return _decimal(size), "resolution"
+    pixel = _vendor_pixel(notes, width, height)
+    if pixel is not None:
+        return _side(pixel, "its microscope"), "vendor"
+    pixel = _ome_pixel(notes.description)
+    if pixel is not None:
+        return _side(pixel, "OME"), "ome"
+    pixel = _resolution_pixel(notes)
+    if pixel is not None:
+        return _side(pixel, "its resolution"), "resolution"
     return None, "unknown"
+
+
+def knows_vendor_size(notes: FileNotes, width: int, height: int) -> bool:
+    """Whether a maker's text among the notes tells the pixel size."""
+    return _vendor_pixel(notes, width, height) is not None
 
 
 def find_scan_height(notes: FileNotes, height: int, width: int) -> int | None:
@@ -132,137 +153,91 @@ def find_scan_height(notes: FileNotes, height: int, width: int) -> int | None:
     What is below these rows is the data bar. Ignored where the picture is not as wide as
     the scan, since it has then been resized, and where it would take half of the picture.
     """
-    for rows in _vendor_heights(notes, height, width):
+    for rows in vendor_scan_heights(notes.vendor, notes.sidecar, height, width):
         if rows is not None and height / 2 < rows < height:
             return int(rows)
     return None
 
 
-def _is_within(size: float, limits: tuple[float, float]) -> bool:
-    return limits[0] <= size <= limits[1]
+def _side(pixel: Pixel, teller: str) -> float:
+    """The side of a square pixel, as it was written: without the error of a change of units."""
+    width = pixel.width_um or 0.0
+    if not _is_square(width, pixel.height_um, pixel.error):
+        raise _not_square(f"{width:.6g} × {pixel.height_um:.6g} µm", teller)
+    return float(f"{width:.12g}")
 
 
-def _is_print_default(size_um: float) -> bool:
-    return any(abs(25400 / size_um / dpi - 1) < 1e-3 for dpi in _PRINT_DPI)
+def _is_square(width: float, height: float | None, error: float = 0.0) -> bool:
+    if height is None or not (math.isfinite(height) and height > 0):
+        return True
+    return abs(height / width - 1) <= _SQUARE + error
 
 
-def _decimal(size: float) -> float:
-    """The number as it was written, without the rounding error of a change of units."""
-    return float(f"{size:.12g}")
+def _not_square(size: str, teller: str) -> PixelSizeError:
+    return PixelSizeError(
+        f"its pixels are not square ({size}, says {teller}); resample it to square pixels, or "
+        "give its pixel size if they are"
+    )
 
 
-def _vendor_sizes(notes: FileNotes, width: int) -> Iterator[float | None]:
-    for tag in FEI_TAGS:
-        yield from _fei_sizes(notes.vendor.get(tag, ""))
-    yield _length(_match(r"<pixelWidth\b[^<>]*>([^<]*)<", notes.vendor.get(PHENOM_TAG, "")), "um")
-    yield from _zeiss_sizes(notes.vendor.get(ZEISS_TAG, ""), width)
-    yield _length(_value("PixelSizeX", notes.vendor.get(TESCAN_TAG, "")), "m")
-    yield _jeol_size(notes.sidecar, width)
-    yield _length(_value("PixelSize", notes.sidecar), "nm")
-    yield _length(_value("PixelSizeX", notes.sidecar), "m")
+def _vendor_pixel(notes: FileNotes, width: int, height: int | None) -> Pixel | None:
+    for pixel in vendor_pixels(notes.vendor, notes.sidecar, width, height):
+        if pixel.width_um is not None and is_possible(pixel.width_um):
+            return pixel
+    return None
 
 
-def _vendor_heights(notes: FileNotes, height: int, width: int) -> Iterator[float | None]:
-    for tag in FEI_TAGS:
-        image = _section("Image", notes.vendor.get(tag, ""))
-        if _number(_value("ResolutionX", image)) == width:
-            yield _number(_value("ResolutionY", image))
-    strips = [
-        _match(r"<databarHeight\b[^<>]*>([^<]*)<", notes.vendor.get(PHENOM_TAG, "")),
-        _value("ImageStripSize", notes.vendor.get(TESCAN_TAG, "")),
-        _value("ImageStripSize", notes.sidecar),
-    ]
-    for strip in map(_number, strips):
-        yield None if strip is None else height - strip
-    full = re.search(r"^\$CM_FULL_SIZE[ \t]+(\d{1,6})[ \t]+(\d{1,6})", notes.sidecar, re.MULTILINE)
-    if full and int(full[1]) == width:
-        yield float(full[2])
-
-
-def _fei_sizes(text: str) -> Iterator[float | None]:
-    for name in ("Scan", "EScan", "IScan"):
-        yield _length(_value("PixelWidth", _section(name, text)), "m")
-    columns = _number(_value("ResolutionX", _section("Image", text)))
-    for name, key in (("Scan", "HorFieldsize"), ("EBeam", "HFW"), ("IBeam", "HFW")):
-        field_um = _length(_value(key, _section(name, text)), "m")
-        yield field_um / columns if field_um and columns else None
-
-
-def _zeiss_sizes(text: str, width: int) -> Iterator[float | None]:
-    for key in ("AP_IMAGE_PIXEL_SIZE", "AP_PIXEL_SIZE"):
-        yield _length(_match(rf"^{key}[ \t]*\n[^=\n]*=([^\n]*)", text), "m")
-    unnamed = text.split("\n", 4)[:4]
-    if len(unnamed) == 4 and width > 0:
-        size = _length(unnamed[3], "m")
-        yield None if size is None else size * 1024 / width
-
-
-def _jeol_size(text: str, width: int) -> float | None:
-    """Marker length over bar length, at the width of the scan.
-
-    The picture may have been saved at another width than that of the scan to which the
-    bar refers.
-    """
-    bar = _number(_match(r"^\$+[SC]M_MICRON_BAR[ \t]+(\S+)", text))
-    marker = _length(_match(r"^\$+[SC]M_MICRON_MARKER([^\n]*)", text), "um")
-    if not bar or marker is None:
-        return None
-    scan_width = _number(_match(r"^\$CM_FULL_SIZE[ \t]+(\S+)", text))
-    return marker / bar * (scan_width / width if scan_width and width else 1.0)
-
-
-def _ome_size(description: str) -> float | None:
-    pixels = _match(r"<(?:\w{1,32}:)?Pixels\b([^<>]*)>", description)
-    if not pixels:
-        return None
-    unit = _match(r'\bPhysicalSizeXUnit\s*=\s*["\']([^"\']*)', pixels) or "um"
-    return _length(_match(r'\bPhysicalSizeX\s*=\s*["\']([^"\']*)', pixels), unit)
-
-
-def _resolution_size(notes: FileNotes) -> float | None:
-    unit_um = notes.unit_um
-    if notes.description.startswith("ImageJ="):
-        # ImageJ keeps the unit of its resolution in the description.
-        unit_um = _UM.get(_plain_unit(_value("unit", notes.description) or ""), unit_um)
-    if not unit_um or not notes.pixels_per_unit:
-        return None
-    return unit_um / notes.pixels_per_unit
-
-
-def _section(name: str, text: str) -> str:
-    """Lines of an INI section, with its head."""
-    start = f"\n{text}".find(f"\n[{name}]")
-    if start < 0:
-        return ""
-    end = text.find("\n[", start)
-    return text[start : None if end < 0 else end]
-
-
-def _value(key: str, text: str) -> str | None:
-    return _match(rf"^[ \t]*{key}[ \t]*=([^\n]*)", text)
-
-
-def _match(pattern: str, text: str) -> str | None:
-    found = re.search(pattern, text, re.MULTILINE)
-    return found[1] if found else None
-
-
-def _number(text: str | None) -> float | None:
-    found = re.match(rf"\s*({_NUMBER})", text or "")
-    return float(found[1].replace(",", ".")) if found else None
-
-
-def _length(text: str | None, unit: str) -> float | None:
-    """Micrometres of a number with its own unit or else the given one."""
-    found = re.match(rf"\s*({_NUMBER})\s*(\S*)", text or "")
+def _ome_pixel(description: str) -> Pixel | None:
+    """The pixel in OME-XML; a relative one, in pixels or frames, if it is not square."""
+    found = re.search(r"<(?:\w{1,32}:)?Pixels\b([^<>]*)>", description)
     if not found:
         return None
-    factor = _UM.get(_plain_unit(found[2] or unit))
-    return None if factor is None else float(found[1].replace(",", ".")) * factor
+    unit = _attribute("PhysicalSizeXUnit", found[1])
+    units = [unit or "um", _attribute("PhysicalSizeYUnit", found[1]) or unit or "um"]
+    texts = [_attribute(f"PhysicalSize{axis}", found[1]) for axis in "XY"]
+    width, height = (length_um(text, unit) for text, unit in zip(texts, units, strict=True))
+    if width is not None and is_possible(width):
+        return Pixel(width, height)
+    if units[0] == units[1] and unit_um(units[0]) is None:
+        # In units of their own, such as "pixel", lengths tell a shape and no size.
+        _check_shape(number(texts[0]), number(texts[1]), "OME")
+    return None
 
 
-def _plain_unit(text: str) -> str:
-    # Both micro signs, and what UTF-8's looks like when read as Latin-1.
-    plain = text.strip().strip("\0").replace("\\u00B5", "u").replace("Âµ", "u")
-    plain = plain.replace("µ", "u").replace("μ", "u")
-    return plain.lower().replace("micrometre", "micrometer").replace("angstrom", "å")
+def _attribute(name: str, tag: str) -> str | None:
+    found = re.search(rf"\b{name}\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", tag)
+    return None if found is None else found[1] or found[2]
+
+
+def _resolution_pixel(notes: FileNotes) -> Pixel | None:
+    units = [notes.unit_um, notes.unit_um]
+    if notes.description.startswith("ImageJ="):
+        # ImageJ keeps the unit of its resolution in the description.
+        unit, unit_y = (
+            re.search(rf"^[ \t]*{key}[ \t]*=([^\n]*)", notes.description, re.MULTILINE)
+            for key in ("unit", "yunit")
+        )
+        if unit:
+            units = [unit_um(unit[1]), unit_um((unit_y or unit)[1])]
+    per_unit = [notes.pixels_per_unit, notes.pixels_per_unit_y]
+    width, height = (
+        unit / count if unit and count else None
+        for unit, count in zip(units, per_unit, strict=True)
+    )
+    if width and _is_of_a_microscope(width):
+        return Pixel(width, height)
+    # Without a unit of length, resolutions tell a shape and no size.
+    _check_shape(per_unit[1], per_unit[0], "its resolution")
+    return None
+
+
+def _is_of_a_microscope(size_um: float) -> bool:
+    is_of_print = any(abs(25400 / size_um / dpi - 1) < 1e-3 for dpi in _PRINT_DPI)
+    return _PLAUSIBLE_UM[0] <= size_um <= _PLAUSIBLE_UM[1] and not is_of_print
+
+
+def _check_shape(width: float | None, height: float | None, teller: str) -> None:
+    """Refuse pixels that are not square, whatever their size."""
+    ratio = height / width if width and height else 1.0
+    if 1 / _ODDEST <= ratio <= _ODDEST and not _is_square(1.0, ratio):
+        raise _not_square(f"1 × {ratio:.4g}", teller)

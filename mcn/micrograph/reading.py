@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,14 +21,22 @@ from mcn.micrograph.picture import (
     PictureSizeError,
     check_bytes,
     decode_picture,
-    note_text,
 )
-from mcn.micrograph.pixelsize import find_pixel_size, find_scan_height
+from mcn.micrograph.pixelsize import (
+    FileNotes,
+    PixelSizeError,
+    check_pixel_size,
+    find_pixel_size,
+    find_scan_height,
+    knows_vendor_size,
+)
+from mcn.sources.sidecar import sidecar_texts
 
 __all__ = [
     "Limits",
     "Micrograph",
     "MicrographError",
+    "MicrographScaleError",
     "MicrographSizeError",
     "decode_micrograph",
     "read_micrograph",
@@ -39,6 +47,10 @@ _DARK_LIGHT_PERCENT: Final = (0.1, 99.9)
 
 class MicrographError(McnError):
     """A file that is no readable micrograph; the message names the file and the reason."""
+
+
+class MicrographScaleError(MicrographError):
+    """A pixel size that cannot be: impossible as given, or not that of a square pixel."""
 
 
 class MicrographSizeError(MicrographError):
@@ -80,7 +92,7 @@ def decode_micrograph(
     name: str,
     *,
     pixel_size_um: float | None = None,
-    sidecar: str | None = None,
+    sidecar: str | Iterable[str] | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Micrograph:
     """Decode the bytes of one TIFF, PNG or JPEG file.
@@ -97,8 +109,10 @@ def decode_micrograph(
         Path or URI, for messages.
     pixel_size_um : float or None
         Pixel size from a manifest in micrometres; comes before what the file says.
-    sidecar : str or None
-        Text of the file that JEOL, Hitachi and TESCAN microscopes put beside the picture.
+    sidecar : str or iterable of str, optional
+        Text of the file that JEOL, Hitachi and TESCAN microscopes put beside the picture. Of
+        several the first that tells a pixel size counts; none is asked for where the picture's
+        own tags tell it as the microscope knew it.
     limits : Limits
         What the file may be at most; checked before pixels are decoded.
 
@@ -107,9 +121,14 @@ def decode_micrograph(
     MicrographError
         The file is empty, cut short, damaged, too large, not a picture or of an unknown
         kind.
+    MicrographScaleError
+        `pixel_size_um` cannot be, or the pixels are not square by what the file says.
     """
+    sidecars = (sidecar,) if isinstance(sidecar, str) else sidecar or ()
     with _errors_about(name):
-        return _interpret(decode_picture(data, limits), name, pixel_size_um, sidecar)
+        if pixel_size_um is not None:
+            check_pixel_size(pixel_size_um)
+        return _interpret(decode_picture(data, limits), name, pixel_size_um, sidecars)
 
 
 def read_micrograph(
@@ -120,8 +139,8 @@ def read_micrograph(
 ) -> Micrograph:
     """Read a file from a local path or an fsspec URI, and the sidecar beside it.
 
-    A sidecar (NAME.txt, NAME.hdr, NAME-tif.hdr) is looked for only where neither the
-    caller nor the file itself tells the pixel size as the microscope knew it.
+    A sidecar (`mcn.sources.sidecar`) is looked for only where the file itself does not tell
+    the pixel size as the microscope knew it.
 
     Parameters
     ----------
@@ -136,28 +155,13 @@ def read_micrograph(
         The file cannot be read, or as in `decode_micrograph`.
     """
     name = os.fspath(path)
-    data = _read_bytes(name, limits)
-    with _errors_about(name):
-        picture = decode_picture(data, limits)
-        _, source = find_pixel_size(picture.notes, picture.grey.shape[1], pixel_size_um)
-        sidecar = None if source in ("manifest", "vendor") else read_sidecar(name)
-        return _interpret(picture, name, pixel_size_um, sidecar)
-
-
-def read_sidecar(name: str) -> str | None:
-    """Text of the NAME.txt, NAME.hdr or NAME-tif.hdr beside a picture, None without one."""
-    from fsspec.core import url_to_fs
-
-    stem, extension = os.path.splitext(name)
-    for ending in (".txt", ".hdr", f"-{extension[1:]}.hdr"):
-        beside = stem + (ending.upper() if extension.isupper() else ending)
-        try:
-            filesystem, path = url_to_fs(beside)
-            return note_text(filesystem.cat_file(path))
-        except Exception:
-            # Whatever keeps us from it, a picture can be read without its sidecar.
-            continue
-    return None
+    return decode_micrograph(
+        _read_bytes(name, limits),
+        name,
+        pixel_size_um=pixel_size_um,
+        sidecar=sidecar_texts(name),
+        limits=limits,
+    )
 
 
 def _read_bytes(name: str, limits: Limits) -> bytes:
@@ -185,10 +189,15 @@ def _errors_about(name: str) -> Iterator[None]:
     """Turn whatever goes wrong in a file into one error that names it."""
     try:
         yield
+    except MicrographError:
+        # About another file, such as a sidecar.
+        raise
     except PictureSizeError as error:
         raise MicrographSizeError(f"{name}: {error}") from error
     except PictureError as error:
         raise MicrographError(f"{name}: {error}") from error
+    except PixelSizeError as error:
+        raise MicrographScaleError(f"{name}: {error}") from error
     except MemoryError as error:
         raise MicrographError(
             f"{name}: there is not the memory to decode it; cut it into tiles"
@@ -204,16 +213,29 @@ def _gist(error: Exception) -> str:
 
 
 def _interpret(
-    picture: Picture, name: str, pixel_size_um: float | None, sidecar: str | None
+    picture: Picture, name: str, pixel_size_um: float | None, sidecars: Iterable[str]
 ) -> Micrograph:
-    notes = picture.notes.beside(sidecar)
     height, width = picture.grey.shape
+    notes = _notes_beside(picture.notes, sidecars, width, height)
     pixels = _to_8_bits(picture.grey, height)
     bar_y = find_scan_height(notes, height, width) or find_data_bar(pixels)
     if bar_y is not None and picture.grey.dtype != np.uint8:
         pixels = _to_8_bits(picture.grey, bar_y)
-    size, source = find_pixel_size(notes, width, pixel_size_um)
+    size, source = find_pixel_size(notes, width, pixel_size_um, height)
     return Micrograph(pixels, size, source, name, bar_y)
+
+
+def _notes_beside(notes: FileNotes, sidecars: Iterable[str], width: int, height: int) -> FileNotes:
+    """A picture's notes with those of the first sidecar that tells a pixel size, if need be."""
+    if knows_vendor_size(notes, width, height):
+        return notes
+    first = None
+    for text in sidecars:
+        beside = notes.beside(text)
+        if knows_vendor_size(beside, width, height):
+            return beside
+        first = first or beside
+    return first or notes
 
 
 def _to_8_bits(grey: NDArray[Any], rows: int) -> NDArray[np.uint8]:

@@ -9,9 +9,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ValidationError
 
 from mcn.mask import encode_rle
+from mcn.micrograph.pixelsize import MAX_UM, MIN_UM
 from serve.answers import Masks, accepted, as_analysis, as_overlay, heat_picture, json_answer
 from serve.asking import Services
-from serve.bodies import Part, decode, decode_crops, read_parts
+from serve.bodies import SIDECAR, Part, decode, decode_crops, read_parts
 from serve.documents import Analysis, Batch, Explanation, Prompted, Prompts, Shapes
 from serve.guard import Guard
 from serve.problems import Problem, documented
@@ -24,7 +25,9 @@ _MOST_CROPS: Final = 512
 
 PixelSize = Annotated[
     float | None,
-    Query(gt=0, lt=1e6, description="Micrometres a pixel, if known better than by the file."),
+    Query(
+        ge=MIN_UM, le=MAX_UM, description="Micrometres a pixel, if known better than by the file."
+    ),
 ]
 Model = Annotated[
     str | None,
@@ -39,6 +42,9 @@ _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 def _form(field: str, many: bool = False, **others: Any) -> dict[str, Any]:
     one = {"type": "string", "format": "binary"}
     properties = {field: {"type": "array", "items": one, "minItems": 1} if many else one, **others}
+    if field == "image":
+        told = "Texts that the microscope put beside pictures, called as these: a.txt for a.tif."
+        properties[SIDECAR] = {"type": "array", "items": one, "description": told}
     return {"schema": {"type": "object", "properties": properties, "required": [field, *others]}}
 
 
@@ -91,8 +97,9 @@ def analysis_routes(services: Services, guard: Guard) -> APIRouter:
     ) -> Response:
         """Find, measure and name the crystals of a TIFF, PNG or JPEG.
 
-        Its bytes are the body, or the field `image` of a form. `Accept: image/png` gives
-        the crystals' outlines drawn on the picture.
+        Its bytes are the body, or the field `image` of a form, beside which `sidecar` may hold
+        the text that the microscope put beside it. `Accept: image/png` gives the crystals'
+        outlines drawn on the picture.
         """
         form = accepted(request, JSON, PNG)
         with services.analyses.entered():
@@ -120,7 +127,10 @@ def analysis_routes(services: Services, guard: Guard) -> APIRouter:
         min_confidence: MinConfidence = 0.0,
         masks: MasksAs = "rle",
     ) -> Response:
-        """Several files of the name `image` in one form; each has its own result or problem."""
+        """Several files of the name `image` in one form; each has its own result or problem.
+
+        Files of the name `sidecar` go with the pictures that are called as they are.
+        """
         accepted(request, JSON)
         side_by_side = asyncio.Semaphore(services.pools.segmenter.batch)
 

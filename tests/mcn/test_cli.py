@@ -194,3 +194,12 @@ def test_debug_shows_where(tmp_path: Path) -> None:
     run = mcn("query", tmp_path / "nowhere", "--debug")
     assert run.returncode == 1
     assert "Traceback" in run.stderr
+
+
+def test_pixel_sizes_that_cannot_be_are_bad_usage(tmp_path: Path) -> None:
+    for words in (("segment", "a.tif", "--out", tmp_path), ("remote", "analyze", "a.tif")):
+        for size in ("1e-300", "1e9", "nan"):
+            run = mcn(*words, "--pixel-size", size)
+            assert run.returncode == 2
+            assert run.stdout == ""
+            assert "cannot be" in run.stderr

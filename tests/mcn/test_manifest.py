@@ -98,3 +98,94 @@ def test_a_manifest_that_is_none(tmp_path: Path) -> None:
     )
     with pytest.raises(SourceError, match=r"row 1: depth_m is \[1.0\]"):
         listed(tmp_path / "n.parquet")
+
+
+HEADERS = [
+    "uri,well,depth_m,pixel_size_um",
+    "URI,Well,Depth_M,Pixel_Size_um",
+    "Uri, WELL , Depth_m, PIXEL_SIZE_UM ",
+    " uri , well , depth_m , pixel_size_um",
+    '"URI", "Well", "Depth M", "Pixel Size um"',
+    "\ufeffuri,well,depth_m,pixel_size_um",
+    "\ufeff\"URI\",'Well',depth-m,pixel_size_um",
+    "URI;Well;Depth_m;Pixel_size_um",
+    "URI\tWell\tDepth_m\tPixel_size_um",
+]
+ROWS = [
+    "a.tif,W 1,1200.5,0.05",
+    "a.tif, W 1, 1200.5, 0.05",
+    "  a.tif ,\tW 1 , 1200.5 ,0.05 ",
+    'a.tif, "W 1", 1200.5, "0.05"',
+    '"a.tif","W 1"," 1200.5",0.05,',
+    "\na.tif,W 1,1200.5,0.05\n\n , , , \n",
+]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("header", HEADERS)
+def test_capitals_spaces_and_quotes_do_not_count(
+    tmp_path: Path, header: str, row: str, end: str
+) -> None:
+    delimiter = max(",;\t", key=header.count)
+    if delimiter == "\t" and "\t" in row:
+        row = row.replace("\t", "")
+    text = f"{header}\n{row.replace(',', delimiter)}\n".replace("\n", end)
+    (tmp_path / "m.csv").write_bytes(text.encode())
+    (tile,) = listed(tmp_path / "m.csv").to_pylist()
+    assert (tile["uri"], tile["well"], tile["depth_m"], tile["pixel_size_um"]) == (
+        "s3://core/a.tif",
+        "W 1",
+        1200.5,
+        0.05,
+    )
+
+
+def test_commas_may_stand_within_quotes_and_for_the_point(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text('Depth_m, URI, Well\n1, "a, b.tif", "W, 1"\n')
+    (tile,) = listed(tmp_path / "m.csv").to_pylist()
+    assert (tile["uri"], tile["well"]) == ("s3://core/a, b.tif", "W, 1")
+    (tmp_path / "m.csv").write_text("URI;Well;Depth_m;Pixel_size_um\na,b.tif;W;1200,5;0,05\n")
+    (tile,) = listed(tmp_path / "m.csv").to_pylist()
+    assert (tile["uri"], tile["depth_m"], tile["pixel_size_um"]) == (
+        "s3://core/a,b.tif",
+        1200.5,
+        0.05,
+    )
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
+def test_parquet_too(tmp_path: Path, kind: pa.DataType) -> None:
+    table = pa.table(
+        {
+            " URI ": pa.array(["a.tif ", " b.tif"], kind),
+            "Well": pa.array([" W 1", "W 1 "], kind),
+            "Depth M": [1, 2],
+            "PIXEL_SIZE_UM": pa.array([" 0.05", ""], kind),
+            "Sidecar": pa.array(["a.txt", None], kind),
+        }
+    )
+    pq.write_table(table, tmp_path / "m.parquet")
+    tiles = listed(tmp_path / "m.parquet")
+    assert tiles["uri"].to_pylist() == ["s3://core/a.tif", "s3://core/b.tif"]
+    assert tiles["well"].to_pylist() == ["W 1", "W 1"]
+    assert tiles["pixel_size_um"].to_pylist() == [0.05, None]
+    assert tiles["sidecar"].to_pylist() == ["s3://core/a.txt", None]
+
+
+def test_columns_that_are_one_are_named(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("uri,Well,WELL,depth_m\na.tif,A,B,1\n")
+    with pytest.raises(SourceError, match="columns 'Well' and 'WELL' are one"):
+        listed(tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "1e-300", "1e9", "1001", "nan", "inf", "-inf", "wide"])
+def test_pixel_sizes_that_cannot_be_are_named_with_their_row(tmp_path: Path, size: str) -> None:
+    (tmp_path / "m.csv").write_text(f"uri,well,depth_m,pixel_size_um\na,A,1,\nb,A,2,{size}\n")
+    with pytest.raises(SourceError, match=r"row 2: pixel_size_um is .*from 1e-06 to 1000"):
+        listed(tmp_path / "m.csv")
+    if size != "wide":
+        table = {"uri": ["a"], "well": ["A"], "depth_m": [1.0], "pixel_size_um": [float(size)]}
+        pq.write_table(pa.table(table), tmp_path / "m.parquet")
+        with pytest.raises(SourceError, match=r"row 1: pixel_size_um is .*from 1e-06 to 1000"):
+            listed(tmp_path / "m.parquet")

@@ -18,7 +18,7 @@ PIXELS = np.full((768, 1024), 90, dtype=np.uint8)
 FEI = (
     "[User]\r\nUserText=grüße\r\n\r\n[Beam]\r\nBeam=EBeam\r\nScan=EScan\r\n\r\n"
     "[EBeam]\r\nHV=5000\r\nHFW=5.12e-005\r\n\r\n[EScan]\r\nPixelWidth=5e-008\r\n\r\n"
-    "[Scan]\r\nPixelWidth={width}\r\nPixelHeight=5e-008\r\nHorFieldsize={field}\r\n\r\n"
+    "[Scan]\r\nPixelWidth={width}\r\nPixelHeight={width}\r\nHorFieldsize={field}\r\n\r\n"
     "[Image]\r\nResolutionX=1024\r\nResolutionY=700\r\n\r\n[PrivateFei]\r\nDatabarHeight=68\r\n"
 )
 ZEISS_NUMBERS = "0\r\n0\r\n0\r\n2.8e-008\r\n1.000507e+004\r\n"

@@ -1,0 +1,279 @@
+"""What the makers of microscopes write of a pixel: TIFF tags and sidecar texts.
+
+Each gives the pixel of the picture as the instrument stored it. Where the text also tells the
+width that was stored, or the size belongs to a width of its own, it is brought to the width of
+the picture at hand, which may have been resized since.
+
+- FEI and Thermo Fisher: TIFF tags 34680 (S-FEG) and 34682 (Helios and later), an INI text
+  with `[Scan] PixelWidth` and `PixelHeight` in metres, `[Image] ResolutionX/ResolutionY` for
+  the scan without its data bar, `HorFieldsize` or `HFW` for the width of the field in metres
+  [1]_ [2]_. Phenom desktop microscopes: tag 34683, XML with `<pixelWidth unit="um">` [3]_.
+- Zeiss: TIFF tag 34118 (CZ_SEM), or a sidecar of the same text: pairs of lines
+  `AP_IMAGE_PIXEL_SIZE` and `Image Pixel Size = 2.791 nm`, the pixel of the stored picture;
+  `AP_PIXEL_SIZE`, the pixel of a picture 1024 pixels wide, whatever was stored; a fourth
+  unnamed number, the same in metres; `AP_WIDTH`, the width of the field [1]_ [2]_.
+- TESCAN: TIFF tag 50431 or a sidecar, INI text with `PixelSizeX` and `PixelSizeY` in metres
+  and `ImageStripSize`, the height of the data bar [4]_.
+- JEOL: sidecar with `$$SM_MICRON_BAR` in pixels and `$$SM_MICRON_MARKER` as length with unit;
+  `$CM_FIELD_OF_VIEW`, width and height of the field; `$CM_PIXEL_SIZE`; `$CM_MAG`, the
+  magnification on a photograph of `$SM_STANDARD_FIELD_SIZE` (128 × 96 mm); `$CM_FULL_SIZE` or
+  `$CM_IMAGE_SIZE`, pixels of the scan without its data bar [5]_ [7]_.
+- Hitachi: sidecar, section `[SemImageFile]`, `PixelSize` in nanometres and `DataSize` in
+  pixels, or `Magnification` on a photograph 127 mm wide [6]_.
+
+References
+----------
+.. [1] tifffile, `read_fei_metadata`, `read_cz_sem` and its table of tags.
+.. [2] RosettaSciIO, `rsciio/tiff/_api.py`, `_axes_fei` and `_axes_zeiss`.
+.. [3] Tag 34683 in tifffile's table (FEI_TITAN); the XML as Phenom users parse it.
+.. [4] Gwyddion, `modules/file/tescan.c`; NexusLIMS, TESCAN extractor.
+.. [5] "JSM ScaleBar" plugin and "SEM Suite" macros for ImageJ (github.com/pjf32/EM-tool).
+.. [6] Bio-Formats, `HitachiReader.java`; `SEM_Hitachi_Scale.ijm` of the same SEM Suite.
+.. [7] pynxtools-em, `image_tiff_jeol`; a JSM-7100F picture among the examples of odemis, whose
+   bar of 500 µm at 50 times is 250 of 1280 pixels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from mcn.micrograph.units import length_um, lengths_um, number
+
+FEI_TAGS: Final = (34680, 34682)
+PHENOM_TAG: Final = 34683
+ZEISS_TAG: Final = 34118
+TESCAN_TAG: Final = 50431
+VENDOR_TAGS: Final = (*FEI_TAGS, PHENOM_TAG, ZEISS_TAG, TESCAN_TAG)
+
+_ZEISS_WIDTH: Final = 1024
+_JEOL_PHOTO: Final = "128 96"
+_HITACHI_PHOTO_UM: Final = 127e3
+# A data bar may be a part of the height that a field of view knows nothing of.
+_MOST_BAR: Final = 0.15
+_ODDEST: Final = 4.0
+
+
+class Pixel(NamedTuple):
+    """A pixel as a text tells it.
+
+    Parameters
+    ----------
+    width_um : float or None
+        Micrometres; None where the text does not tell.
+    height_um : float or None
+        Micrometres; None where the text tells of no other than the width.
+    error : float
+        Relative error of height to width, by the digits they were written with.
+    """
+
+    width_um: float | None
+    height_um: float | None = None
+    error: float = 0.0
+
+    def times(self, factor: float) -> Pixel:
+        """The pixel of the same picture at another width."""
+        width, height = (
+            None if size is None else size * factor for size in (self.width_um, self.height_um)
+        )
+        return Pixel(width, height, self.error)
+
+
+def vendor_pixels(
+    tags: Mapping[int, str], sidecar: str, width: int, height: int | None
+) -> Iterator[Pixel]:
+    """Pixels that the makers' texts tell of, the most certain first.
+
+    Parameters
+    ----------
+    tags : mapping of int to str
+        Texts of the TIFF tags in `VENDOR_TAGS`.
+    sidecar : str
+        Text of the file beside the picture.
+    width, height : int
+        The picture's size in pixels, data bar included.
+    """
+    for tag in FEI_TAGS:
+        yield from _fei_pixels(tags.get(tag, ""), width)
+    yield _phenom_pixel(tags.get(PHENOM_TAG, ""))
+    yield from _zeiss_pixels(tags.get(ZEISS_TAG, ""), width)
+    yield _tescan_pixel(tags.get(TESCAN_TAG, ""))
+    yield from _jeol_pixels(sidecar, width, height)
+    yield from _hitachi_pixels(sidecar, width)
+    yield _tescan_pixel(sidecar)
+    # Other texts speak of widths and pixel sizes too.
+    if re.search(r"\b[AD]P_[A-Z]|Image Pixel Size", sidecar):
+        yield from _zeiss_pixels(sidecar, width)
+
+
+def vendor_scan_heights(
+    tags: Mapping[int, str], sidecar: str, height: int, width: int
+) -> Iterator[float | None]:
+    """Rows of the scan without its data bar, as the makers' texts tell."""
+    for tag in FEI_TAGS:
+        image = _section("Image", tags.get(tag, ""))
+        if number(_value("ResolutionX", image)) == width:
+            yield number(_value("ResolutionY", image))
+    strips = [
+        _match(r"<databarHeight\b[^<>]*>([^<]*)<", tags.get(PHENOM_TAG, "")),
+        _value("ImageStripSize", tags.get(TESCAN_TAG, "")),
+        _value("ImageStripSize", sidecar),
+    ]
+    for strip in map(number, strips):
+        yield None if strip is None else height - strip
+    columns, rows = _jeol_scan(sidecar)
+    if columns == width:
+        yield rows
+
+
+def _fei_pixels(text: str, width: int) -> Iterator[Pixel]:
+    image = _section("Image", text)
+    columns, rows = (number(_value(f"Resolution{axis}", image)) for axis in "XY")
+    is_ion = (_value("Beam", _section("Beam", text)) or "").strip().lower() == "ibeam"
+    beams = ("I", "E") if is_ion else ("E", "I")
+    for name in ("Scan", *(f"{beam}Scan" for beam in beams)):
+        section = _section(name, text)
+        pixel = _sides(_value(f"Pixel{side}", section) for side in ("Width", "Height"))
+        yield pixel.times(_shrunk(columns, width))
+    for name, across, down in (
+        ("Scan", "HorFieldsize", "VerFieldsize"),
+        *((f"{beam}Scan", "HorFieldsize", "VerFieldsize") for beam in beams),
+        *((f"{beam}Beam", "HFW", "VFW") for beam in beams),
+    ):
+        section = _section(name, text)
+        across_um, down_um = (length_um(_value(key, section), "m") for key in (across, down))
+        if across_um and width > 0:
+            rows_here = rows / columns * width if rows and columns else None
+            yield Pixel(across_um / width, down_um and rows_here and down_um / rows_here)
+
+
+def _phenom_pixel(text: str) -> Pixel:
+    sides = []
+    for side in ("Width", "Height"):
+        unit = _match(rf"<pixel{side}\b[^<>]*\bunit\s*=\s*[\"']([^\"'<>]*)", text)
+        sides.append(length_um(_match(rf"<pixel{side}\b[^<>]*>([^<]*)<", text), unit or "um"))
+    return Pixel(sides[0], sides[1])
+
+
+def _zeiss_pixels(text: str, width: int) -> Iterator[Pixel]:
+    if width <= 0:
+        return
+    own = _zeiss_value("AP_IMAGE_PIXEL_SIZE", text)
+    own = own or _match(r"^[ \t]*Image Pixel Size[ \t]*[=:]([^\n]*)", text)
+    stored = number(_zeiss_value("DP_IMAGE_STORE", text))
+    yield Pixel(length_um(own, "m")).times(_shrunk(stored, width))
+    standard = _ZEISS_WIDTH / width
+    yield Pixel(length_um(_zeiss_value("AP_PIXEL_SIZE", text), "m")).times(standard)
+    unnamed = text.split("\n", 4)[:4]
+    if len(unnamed) == 4 and all(re.fullmatch(r"[ \t]*[-+.\deE]+[ \t]*", line) for line in unnamed):
+        yield Pixel(number(unnamed[3])).times(1e6 * standard)
+    yield Pixel(length_um(_zeiss_value("AP_WIDTH", text), "m")).times(1 / width)
+
+
+def _zeiss_value(key: str, text: str) -> str | None:
+    """What stands after the key, a line break or tab, and `Label =`; or after `KEY =`."""
+    return _match(rf"^[ \t]*{key}\b[^\n=]*(?:\n[^\n=]*)?=([^\n]*)", text)
+
+
+def _tescan_pixel(text: str) -> Pixel:
+    return _sides(_value(f"PixelSize{axis}", text) for axis in "XY")
+
+
+def _jeol_pixels(text: str, width: int, height: int | None) -> Iterator[Pixel]:
+    if width <= 0:
+        return
+    scan = columns, _ = _jeol_scan(text)
+    field = _jeol_field(text, scan, width, height)
+    if not columns:
+        # The bar's pixels are those of the stored width, which is not known; a field has none.
+        yield field
+    marker_um = length_um(_jeol_value("MICRON_MARKER", text), "um")
+    bar = number(_jeol_value("MICRON_BAR", text))
+    size_um = length_um(_jeol_value("PIXEL_SIZE", text), "nm")
+    shrunk = _shrunk(columns, width)
+    yield _of_shape(marker_um / bar if bar and marker_um else None, field).times(shrunk)
+    yield field
+    yield _of_shape(size_um, field).times(shrunk)
+    magnification = number(_jeol_value("MAG", text))
+    photo = lengths_um(_jeol_value("STANDARD_FIELD_SIZE", text) or _JEOL_PHOTO, "mm")
+    if magnification and photo:
+        yield Pixel(photo[0][0] / magnification / width)
+
+
+def _jeol_field(
+    text: str, scan: tuple[float | None, float | None], width: int, height: int | None
+) -> Pixel:
+    lengths = lengths_um(_jeol_value("FIELD_OF_VIEW", text), "um")
+    if not lengths:
+        return Pixel(None)
+    (across, error), *rest = lengths
+    pixel = Pixel(across / width)
+    for down, error_down in rest[:1]:
+        columns, rows = scan
+        if not (columns and rows):
+            columns, rows = width, height
+            # Square pixels take so many of the rows; a few more are a data bar, and far more or
+            # far fewer a strip cut out of the picture, which tells nothing.
+            share = down / across * width / rows if rows else 0.0
+            if not 1 / _ODDEST <= share <= _ODDEST or 1 - _MOST_BAR <= share <= 1:
+                return pixel
+        return Pixel(across / width, down * columns / rows / width, error + error_down)
+    return pixel
+
+
+def _of_shape(width_um: float | None, other: Pixel) -> Pixel:
+    """A pixel of a width, as high in proportion as another one."""
+    if not (width_um and other.width_um and other.height_um):
+        return Pixel(width_um)
+    return Pixel(width_um, width_um * other.height_um / other.width_um, other.error)
+
+
+def _jeol_scan(text: str) -> tuple[float | None, float | None]:
+    """Columns and rows of the scan, without its data bar."""
+    for name in ("FULL_SIZE", "IMAGE_SIZE"):
+        found = re.match(r"\s*(\d{1,6})\D{1,8}(\d{1,6})", _jeol_value(name, text) or "")
+        if found and int(found[1]) and int(found[2]):
+            return float(found[1]), float(found[2])
+    return None, None
+
+
+def _jeol_value(name: str, text: str) -> str | None:
+    return _match(rf"^\$+[CS]M_{name}[ \t]+([^\n]*)", text)
+
+
+def _hitachi_pixels(text: str, width: int) -> Iterator[Pixel]:
+    columns = number(_value("DataSize", text))
+    yield Pixel(length_um(_value("PixelSize", text), "nm")).times(_shrunk(columns, width))
+    magnification = number(_value("Magnification", text))
+    if "[SemImageFile]" in text and magnification and width > 0:
+        yield Pixel(_HITACHI_PHOTO_UM / magnification / width)
+
+
+def _sides(texts: Iterable[str | None]) -> Pixel:
+    """A pixel of two lengths, in metres where they have no unit."""
+    width, height = (length_um(text, "m") for text in texts)
+    return Pixel(width, height)
+
+
+def _shrunk(columns: float | None, width: int) -> float:
+    """How much larger the pixels of a picture are than those of the columns it had once."""
+    return columns / width if columns and width > 0 else 1.0
+
+
+def _section(name: str, text: str) -> str:
+    """Lines of an INI section, with its head."""
+    start = f"\n{text}".find(f"\n[{name}]")
+    if start < 0:
+        return ""
+    end = text.find("\n[", start)
+    return text[start : None if end < 0 else end]
+
+
+def _value(key: str, text: str) -> str | None:
+    return _match(rf"^[ \t]*{key}[ \t]*=([^\n]*)", text)
+
+
+def _match(pattern: str, text: str) -> str | None:
+    found = re.search(pattern, text, re.MULTILINE)
+    return found[1] if found else None

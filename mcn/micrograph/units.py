@@ -1,0 +1,121 @@
+"""Lengths as files write them: numbers, and units in words, symbols, entities and lost signs."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from typing import Final
+
+NUMBER: Final = r"[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?"
+
+_UM: Final = {
+    "m": 1e6,
+    "dm": 1e5,
+    "cm": 1e4,
+    "mm": 1e3,
+    "um": 1.0,
+    "u": 1.0,
+    "nm": 1e-3,
+    "å": 1e-4,
+    "pm": 1e-6,
+    "fm": 1e-9,
+    "in": 25400.0,
+    "inch": 25400.0,
+    "inches": 25400.0,
+    "micron": 1.0,
+    "angstrom": 1e-4,
+    "ångström": 1e-4,
+    "thou": 25.4,
+    "mil": 25.4,
+}
+_PREFIXES: Final = {
+    "": 1e6,
+    "deci": 1e5,
+    "centi": 1e4,
+    "milli": 1e3,
+    "micro": 1.0,
+    "nano": 1e-3,
+    "pico": 1e-6,
+    "femto": 1e-9,
+}
+# OME means mega- and petametres by these; without case they are other units.
+_TOO_LONG: Final = ("Mm", "Pm")
+_LONGEST: Final = 64
+"""Characters of a unit that are looked at."""
+
+
+def unit_um(word: str | None) -> float | None:
+    """Micrometres of a unit of length, None for any other word.
+
+    Symbols (`nm`, `µm` with either of Unicode's signs, `Å`), words in either English spelling,
+    single or plural (`micrometers`, `Nanometre`, `microns`, `inch`), entities of XML
+    (`&#181;m`, `&#xB5;m`, `&micro;m`) and escapes of ImageJ (`\\u00B5m`) are read. Case does not
+    count. A micro sign that was lost in a change of code page (`?m`, `Âµm`, `ƒÊm`) is read as
+    one, since no other prefix of the metre is outside ASCII.
+
+    Examples
+    --------
+    >>> [unit_um(word) for word in ("nm", "&#181;m", "Micrometers", "\\\\u00C5", "pixel")]
+    [0.001, 1.0, 1.0, 0.0001, None]
+    """
+    plain = _unescaped((word or "")[:_LONGEST]).strip("\0 \t\r\n\"'()[]")
+    plain = plain.partition("/")[0].strip().rstrip(".,;")
+    if plain in _TOO_LONG:
+        return None
+    if re.fullmatch(r"(?:[^\x00-\x7f]|\?){1,4}m", plain):
+        return 1.0
+    plain = unicodedata.normalize("NFKC", plain.replace("Ã…", "Å").replace("Ã\x85", "Å"))
+    plain = plain.replace("μ", "u").lower()
+    if plain in _UM:
+        return _UM[plain]
+    singular = plain.removesuffix("s")
+    metre = re.fullmatch(r"([a-z]*)[ -]?met(?:er|re)", singular)
+    return _PREFIXES.get(metre[1]) if metre else _UM.get(singular)
+
+
+def number(text: str | None) -> float | None:
+    """The number that a text begins with; a comma may stand for the point."""
+    found = re.match(rf"\s*({NUMBER})", text or "")
+    return float(found[1].replace(",", ".")) if found else None
+
+
+def length_um(text: str | None, unit: str) -> float | None:
+    """Micrometres of a number with its own unit or else the given one."""
+    found = re.match(rf"\s*({NUMBER})[ \t\xa0]*([^\n]*)", text or "")
+    if not found:
+        return None
+    own = found[2].strip("\0 \t\r")
+    factor = unit_um(own) or unit_um(own.partition(" ")[0]) if own else unit_um(unit)
+    return None if factor is None else float(found[1].replace(",", ".")) * factor
+
+
+def lengths_um(text: str | None, unit: str) -> list[tuple[float, float]]:
+    """Lengths in a row, such as `1280um 960um`, `1280 x 960 µm` or `1.28mm`.
+
+    A length without a unit has that of the next one, of the one before, or the given one.
+
+    Returns
+    -------
+    list of (float, float)
+        Micrometres, and the relative error of each by the digits that it was written with.
+        Empty where a unit is unknown.
+    """
+    found = re.findall(rf"({NUMBER})\s*([^\s\d.,;×*+-]*)", _unescaped((text or "")[: 4 * _LONGEST]))
+    words = ["" if word.lower() in ("x", "by") else word for _, word in found]
+    lengths = []
+    for i, (digits, _) in enumerate(found):
+        word = next((w for w in (*words[i:], *reversed(words[:i])) if w), unit)
+        factor, value = unit_um(word), float(digits.replace(",", "."))
+        if factor is None or not value:
+            return []
+        mantissa, _, exponent = digits.lower().replace(",", ".").partition("e")
+        step = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+        lengths.append((value * factor, abs(step / 2 / value)))
+    return lengths
+
+
+def _unescaped(text: str) -> str:
+    escaped = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda found: chr(int(found[1], 16)), text)
+    # Twice, as some writers escape what is escaped.
+    return html.unescape(html.unescape(escaped))

@@ -1,0 +1,259 @@
+"""Which text files belong to a picture: the one rule, wherever a picture comes from.
+
+A microscope puts a text file beside each picture, and people's tools rename both. The sidecars
+of `a.tif` lie in its folder and are called `a`, `a.tif` or `a-tif`, each with `.txt` or `.hdr`.
+Neither case nor Unicode form of a name counts: `B.TIF` has `b.txt`. The order of preference is
+that of this sentence, a name spelled as the picture's before one in other capitals; the first
+text that tells a pixel size is the one that counts.
+
+`.json` and `.xml` files of the same names belong to a picture too, and are no tiles, but nothing
+is read out of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from mcn.objects import fetch, filesystem_of, insist, one_line
+
+logger = logging.getLogger(__name__)
+
+TELLING: Final = (".txt", ".hdr")
+"""Endings of sidecars that may tell a pixel size, in order of preference."""
+
+ENDINGS: Final = (*TELLING, ".json", ".xml")
+"""Endings of all files that belong to a picture of the same name."""
+
+_MOST_BYTES: Final = 2**20
+_PREFIX_LISTED: Final = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"))
+_NOT_LISTED: Final = frozenset(("http", "https"))
+
+
+class Sidecars:
+    """The sidecars among the files of a listing.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        Paths with slashes; whole ones, or names within one folder.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._texts: dict[tuple[str, str], list[str]] = {}
+        self._owned: set[tuple[str, str]] = set()
+        for path in paths:
+            folder, base, ending = _apart(path)
+            if ending in ENDINGS:
+                self._texts.setdefault((folder, _plain(base)), []).append(path)
+            else:
+                self._owned.update((folder, _plain(base)) for base in _bases(path))
+
+    def holds(self, path: str) -> bool:
+        """Whether a file belongs to another one of the listing, a picture."""
+        folder, base, ending = _apart(path)
+        return ending in ENDINGS and (folder, _plain(base)) in self._owned
+
+    def of(self, image: str) -> list[str]:
+        """A picture's sidecars that may tell its pixel size, in order of preference."""
+        folder = image[: image.rfind("/") + 1]
+        ranked = []
+        for rank, spelled in enumerate(_bases(image)):
+            for path in self._texts.get((folder, _plain(spelled)), ()):
+                _, base, ending = _apart(path)
+                if ending in TELLING and path != image:
+                    order = (rank, TELLING.index(ending), base != spelled, path)
+                    ranked.append(order)
+        return [path for *_, path in sorted(ranked)]
+
+
+def sidecars_of(image: str, names: Iterable[str]) -> list[str]:
+    """A picture's sidecars among the files beside it, in order of preference.
+
+    Parameters
+    ----------
+    image : str
+        Name or path.
+    names : iterable of str
+        Names or paths of other files, in the same manner.
+
+    Examples
+    --------
+    >>> sidecars_of("B.TIF", ["b-tif.hdr", "B.txt", "B2.txt", "B.png"])
+    ['B.txt', 'b-tif.hdr']
+    """
+    return Sidecars(names).of(image)
+
+
+def find_sidecars(uri: str) -> list[str]:
+    """URIs of the sidecars beside a stored picture, in order of preference.
+
+    A folder is listed; in an object store, whose folders may hold millions, only the keys that
+    begin with the picture's name, as it is written and in small and in capital letters. Where
+    nothing can be listed (HTTP, or no right to), names are tried in these spellings.
+
+    Parameters
+    ----------
+    uri : str
+        Local path or any fsspec URI of a picture.
+
+    Raises
+    ------
+    OSError
+        Where the storage does not answer, however often it is asked.
+    """
+    fs, path = filesystem_of(uri)
+    try:
+        names = _probed(fs, path) if _is_one_of(fs, _NOT_LISTED) else _listed(fs, path)
+    except (PermissionError, NotImplementedError):
+        names = _probed(fs, path)
+    except (FileNotFoundError, NotADirectoryError):
+        names = []
+    return [fs.unstrip_protocol(name) for name in sidecars_of(path, names) if fs.isfile(name)]
+
+
+def sidecar_texts(uri: str) -> Iterator[str]:
+    """Texts of the sidecars beside a stored picture, each read when it is asked for.
+
+    Whatever keeps us from one, the picture can be read without it: a warning is logged.
+    """
+    # Every storage library has errors of its own, and no base is common to them.
+    try:
+        sidecars = find_sidecars(uri)
+    except Exception as error:
+        logger.warning("%s: its sidecars cannot be looked for (%s)", uri, one_line(error))
+        return
+    for sidecar in sidecars:
+        try:
+            text = read_sidecar(sidecar)
+        except Exception as error:
+            logger.warning("%s: cannot be read (%s)", sidecar, one_line(error))
+        else:
+            yield text
+
+
+def read_sidecar(uri: str) -> str:
+    """Text of a stored sidecar; of a long file its first MiB.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where it is not there.
+    OSError
+        Where the storage does not give it.
+    """
+    from mcn.micrograph.picture import note_text
+
+    fs, path = filesystem_of(uri)
+    size: int = insist(fs.size, path) or 0
+    return note_text(fetch(uri, min(size, _MOST_BYTES)))
+
+
+def sidecar_sql(objects: str) -> str:
+    """The rule in DuckDB's SQL, for listings too long for memory.
+
+    Parameters
+    ----------
+    objects : str
+        Table with a column `path`.
+
+    Returns
+    -------
+    str
+        Statements that create the tables `sidecars` (`path`: every file that belongs to a
+        picture) and `preferred` (`image, sidecar`: paths, one row a picture that has one).
+    """
+    endings, telling = ("|".join(re.escape(end[1:]) for end in ends) for ends in (ENDINGS, TELLING))
+    plain = "lower(nfc_normalize({}))"
+    rank = " ".join(f"WHEN '{ending}' THEN {rank}" for rank, ending in enumerate(TELLING))
+    return f"""
+    CREATE TEMP TABLE named AS
+    SELECT path, regexp_extract(path, '^(?:.*/)?') AS folder,
+        regexp_extract(path, '[^/]*$') AS name,
+        regexp_matches(lower(path), '[^/]\\.({endings})$') AS is_text
+    FROM {objects};
+
+    CREATE TEMP TABLE texts AS
+    SELECT path, folder, regexp_replace(name, '\\.[^.]*$', '') AS base,
+        {plain.format("base")} AS key, lower(regexp_extract(name, '\\.[^.]*$')) AS ending
+    FROM named WHERE is_text;
+
+    CREATE TEMP TABLE owners AS
+    SELECT path, folder, unnest(bases) AS base, unnest([0, 1, 2]) AS rank,
+        {plain.format("base")} AS key
+    FROM (
+        SELECT path, folder, [
+            regexp_replace(name, '(.)\\.[^.]*$', '\\1'),
+            name,
+            regexp_replace(name, '(.)\\.([^.]*)$', '\\1-\\2')
+        ] AS bases FROM named WHERE NOT is_text
+    );
+
+    CREATE TEMP TABLE sidecars AS SELECT path FROM texts SEMI JOIN owners USING (folder, key);
+
+    CREATE TEMP TABLE preferred AS
+    SELECT owners.path AS image, arg_min(
+        texts.path, (rank, CASE ending {rank} END, texts.base <> owners.base, texts.path)
+    ) AS sidecar
+    FROM owners JOIN texts USING (folder, key)
+    WHERE regexp_matches(ending, '^\\.({telling})$')
+    GROUP BY image
+    """
+
+
+def _apart(path: str) -> tuple[str, str, str]:
+    """Folder with its slash, name without its ending, and ending in small letters."""
+    start = path.rfind("/") + 1
+    dot = path.rfind(".")
+    end = dot if dot > start else len(path)
+    return path[:start], path[start:end], path[end:].lower()
+
+
+def _bases(image: str) -> tuple[str, ...]:
+    """What a picture's sidecars are called, without their endings: `a`, `a.tif`, `a-tif`."""
+    folder, stem, ending = _apart(image)
+    name = image[len(folder) :]
+    return (stem, name, f"{stem}-{name[len(stem) + 1 :]}") if ending else (name,)
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).lower()
+
+
+def _is_one_of(fs: Any, protocols: frozenset[str]) -> bool:
+    names = fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)
+    return not protocols.isdisjoint(names)
+
+
+def _spellings(text: str) -> list[str]:
+    """A text as it is written, in small and in capital letters; each once."""
+    return list(dict.fromkeys((text, text.lower(), text.upper())))
+
+
+def _listed(fs: Any, path: str) -> list[str]:
+    """Files of a picture's folder; of an object store those whose names begin as the picture's."""
+    folder, stem, ending = _apart(path)
+    if not _is_one_of(fs, _PREFIX_LISTED):
+        names: list[str] = fs.ls(folder, detail=False)
+        return names
+    dashed = [f"-{extension}" for extension in _spellings(ending[1:])] if ending else []
+    found: list[str] = []
+    for spelled in _spellings(stem):
+        for prefix in (f"{spelled}.", *(spelled + end for end in dashed)):
+            found += insist(fs.find, folder.rstrip("/"), prefix=prefix, maxdepth=1)
+    return list(dict.fromkeys(found))
+
+
+def _probed(fs: Any, path: str) -> list[str]:
+    """Possible names of a picture's sidecars that are there."""
+    folder = _apart(path)[0]
+    names = (
+        folder + base + spelled
+        for base in _bases(path)
+        for ending in TELLING
+        for spelled in _spellings(ending)
+    )
+    return [name for name in names if fs.exists(name)]

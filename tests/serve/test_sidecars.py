@@ -1,0 +1,139 @@
+"""Texts that come with uploaded pictures, and pixel sizes that cannot be; without models."""
+
+import asyncio
+import io
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import tifffile
+from fastapi import FastAPI, Request
+
+from mcn.micrograph import DEFAULT_LIMITS
+from serve.bodies import decode, read_parts
+from serve.client import _picture
+from serve.problems import Problem
+from serve.routes.analysis import PixelSize
+
+MAKER = b"[MAIN]\nPixelSizeX=5e-8\n"
+OTHER = b"[MAIN]\nPixelSizeX=7e-8\n"
+
+
+def picture() -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.full((48, 64), 90, np.uint8), metadata=None)
+    return file.getvalue()
+
+
+class Client:
+    """Asks an application in this process."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._transport = httpx.ASGITransport(app)
+
+    def post(self, place: str, **request: Any) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            url = "http://endpoint"
+            async with httpx.AsyncClient(transport=self._transport, base_url=url) as client:
+                return await client.post(place, **request)
+
+        return asyncio.run(ask())
+
+
+@pytest.fixture(scope="module")
+def client() -> Client:
+    app = FastAPI()
+
+    @app.post("/sizes")
+    async def sizes(request: Request, most: int = 1, pixel_size_um: PixelSize = None):  # type: ignore[no-untyped-def]
+        try:
+            parts, _ = await read_parts(request, "image", most, 2**20, 10)
+            found = [await decode(part, pixel_size_um, DEFAULT_LIMITS) for part in parts]
+        except Problem as problem:
+            return {"status": problem.status, "detail": problem.detail}
+        return [[part.name, image.pixel_size_um] for part, image in zip(parts, found, strict=True)]
+
+    return Client(app)
+
+
+def sizes(client: Client, *files: tuple[str, str, bytes], most: int = 8):  # type: ignore[no-untyped-def]
+    form = [(field, (name, data)) for field, name, data in files]
+    return client.post("/sizes", params={"most": most}, files=form).json()
+
+
+@pytest.mark.parametrize(
+    ("image", "text"),
+    [
+        ("a.tif", "a.txt"),
+        ("B.TIF", "B.TXT"),
+        ("D.TIF", "D.txt"),
+        ("a.tif", "a-TIF.hdr"),
+        ("a.tif", "A.tif.txt"),
+        ("core/a.tif", "core/a.txt"),
+        ("core\\a.tif", "core\\a.hdr"),
+    ],
+)
+@pytest.mark.parametrize("field", ["sidecar", "image"])
+def test_a_picture_with_its_text(client: Client, field: str, image: str, text: str) -> None:
+    both = [("image", image, picture()), (field, text, MAKER)]
+    for files in (both, both[::-1]):
+        ((name, size),) = sizes(client, *files, most=1)
+        assert size == pytest.approx(0.05)
+        assert name.endswith(".tif" if image.islower() else ".TIF")
+
+
+def test_the_text_of_a_single_picture_may_have_any_name(client: Client) -> None:
+    files = [("image", "image", picture()), ("sidecar", "notes.txt", MAKER)]
+    assert sizes(client, *files) == [["image", pytest.approx(0.05)]]
+
+
+def test_each_of_several_pictures_has_its_own(client: Client) -> None:
+    files = [
+        ("image", "a.tif", picture()),
+        ("sidecar", "B.TXT", OTHER),
+        ("image", "b.tif", picture()),
+        ("image", "c.tif", picture()),
+        ("sidecar", "a-tif.hdr", MAKER),
+    ]
+    told = sizes(client, *files)
+    assert told == [["a.tif", pytest.approx(0.05)], ["b.tif", pytest.approx(0.07)], ["c.tif", None]]
+
+
+def test_a_text_of_none_or_of_two_is_refused(client: Client) -> None:
+    pictures = [("image", "a.tif", picture()), ("image", "b.tif", picture())]
+    told = sizes(client, *pictures, ("sidecar", "c.txt", MAKER))
+    assert told["status"] == 422
+    assert "'c.txt' is of no picture" in told["detail"]
+    twice = [("image", "a.tif", picture())] * 2
+    told = sizes(client, *twice, ("sidecar", "a.txt", MAKER))
+    assert told["status"] == 422
+    assert "two pictures of one name" in told["detail"]
+    assert len(sizes(client, *twice)) == 2
+
+
+def test_the_client_sends_what_lies_beside(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "B.TIF").write_bytes(picture())
+    (tmp_path / "b.txt").write_bytes(MAKER)
+    told = client.post("/sizes", files=_picture(tmp_path / "B.TIF")).json()
+    assert told == [["B.TIF", pytest.approx(0.05)]]
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "1e-300", "1e9", "1001", "nan", "inf", "wide", ""])
+def test_sizes_that_cannot_be_are_refused(client: Client, size: str) -> None:
+    answer = client.post(
+        "/sizes", params={"pixel_size_um": size}, files={"image": ("a.tif", picture())}
+    )
+    assert answer.status_code == 422
+    answer = client.post(
+        "/sizes", params={"pixel_size_um": "0.5"}, files={"image": ("a.tif", picture())}
+    )
+    assert answer.json() == [["a.tif", 0.5]]
+
+
+def test_pixels_that_are_not_square_are_refused_with_the_reason(client: Client) -> None:
+    files = [("image", "a.tif", picture()), ("sidecar", "a.txt", MAKER + b"PixelSizeY=1e-7\n")]
+    told = sizes(client, *files)
+    assert told["status"] == 422
+    assert "its pixels are not square" in told["detail"]
