@@ -26,6 +26,7 @@ from mcn.mask import Mask
 from pipelines.models import Models
 from pipelines.scan import ScanSettings, run_scan
 
+from ..waiting import DEADLINE_S, wait_until
 from .conftest import OtsuSegmenter, draw
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -41,7 +42,7 @@ class Dangerous(OtsuSegmenter):
         if any(image[0, 0] == KILLER for image in images):
             os.kill(os.getpid(), signal.SIGKILL)
         if any(image[0, 0] == SLEEPER for image in images):
-            threading.Event().wait()
+            threading.Event().wait()  # hangs
         while any(image[0, 0] == SPINNER for image in images):
             pass
         return super().segment(images)
@@ -108,7 +109,7 @@ def crowded() -> Iterator[None]:
         for other in others:
             other.kill()
         for other in others:
-            other.wait(60)
+            other.wait(DEADLINE_S)
 
 
 @pytest.mark.long
@@ -216,17 +217,17 @@ def scan_of_many(draw_core: Callable[..., Path], tmp_path: Path) -> subprocess.P
     )
 
 
-def wait_for_a_commit(catalog: Path) -> None:
+def wait_for_a_commit(scan: subprocess.Popen[str], catalog: Path) -> None:
     """Until the log of tiles has its second commit."""
-    while not (catalog / "tiles" / "_delta_log" / f"{1:020d}.json").exists():
-        time.sleep(0.05)
+    second = catalog / "tiles" / "_delta_log" / f"{1:020d}.json"
+    wait_until(second.exists, "the second commit", scan)
 
 
 def test_ctrl_c_drains_and_commits(draw_core: Callable[..., Path], tmp_path: Path) -> None:
     scan = scan_of_many(draw_core, tmp_path)
-    wait_for_a_commit(tmp_path / "catalog")
+    wait_for_a_commit(scan, tmp_path / "catalog")
     os.killpg(scan.pid, signal.SIGINT)  # As a terminal does: to every process of the group.
-    told, errors = scan.communicate(timeout=120)
+    told, errors = scan.communicate(timeout=DEADLINE_S)
     assert scan.returncode == 0, errors
     assert "finishing what is begun, then stopping; once more ends it now" in errors
     summary = json.loads(told)
@@ -242,12 +243,12 @@ def test_a_second_ctrl_c_ends_the_scan_and_the_next_one_cleans_up(
     draw_core: Callable[..., Path], tmp_path: Path, models: Models
 ) -> None:
     scan = scan_of_many(draw_core, tmp_path)
-    wait_for_a_commit(tmp_path / "catalog")
+    wait_for_a_commit(scan, tmp_path / "catalog")
     assert scan.stderr is not None
     os.killpg(scan.pid, signal.SIGINT)
     assert "finishing what is begun" in scan.stderr.readline()
     os.killpg(scan.pid, signal.SIGINT)
-    scan.communicate(timeout=60)
+    scan.communicate(timeout=DEADLINE_S)
     assert scan.returncode == 128 + signal.SIGINT
     catalog = str(tmp_path / "catalog")
     before = len(statuses(catalog))

@@ -10,6 +10,8 @@ import pytest
 
 from pipelines.watchdog import WorkClock, run_queue_delays, time_limit
 
+from ..waiting import DEADLINE_S
+
 
 class Machine:
     """What a clock looks at, said by hand."""
@@ -73,7 +75,7 @@ def test_a_thread_that_shares_its_core_is_seen_to_wait() -> None:
     finally:
         os.sched_setaffinity(0, before)
         other.kill()
-        other.wait(60)
+        other.wait(DEADLINE_S)
 
 
 def test_work_in_time_goes_on() -> None:
@@ -115,7 +117,7 @@ def test_what_hangs_ends_its_process(work: str, told: str) -> None:
         [sys.executable, "-c", HUNG.format(work=work)],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=DEADLINE_S,
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, told), done.stderr
