@@ -70,8 +70,13 @@ def time_limit(seconds: float, expired: Callable[[], None]) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
-def run_queue_delays() -> Mapping[str, float]:
+def run_queue_delays(thread: str = "*") -> Mapping[str, float]:
     """Seconds that each thread of this process has been ready to run and waited for a core.
+
+    Parameters
+    ----------
+    thread : str
+        Number of the only thread to ask about; all if not given.
 
     Returns
     -------
@@ -83,12 +88,12 @@ def run_queue_delays() -> Mapping[str, float]:
     Linux kernel, "Scheduler Statistics", `/proc/<pid>/schedstat`: the second number.
     """
     delays = {}
-    for thread in _THREADS.glob("*/schedstat"):
+    for number in os.listdir(_THREADS) if thread == "*" and _THREADS.exists() else [thread]:
         try:
-            delays[thread.parent.name] = int(thread.read_text().split()[1]) / 1e9
+            delays[number] = int((_THREADS / number / "schedstat").read_text().split()[1]) / 1e9
         except (OSError, IndexError, ValueError):  # the thread has just ended
             continue
-    return delays if any(delays.values()) else {}
+    return delays
 
 
 class WorkClock:
@@ -101,35 +106,36 @@ class WorkClock:
     Parameters
     ----------
     delays : callable
-        As `run_queue_delays`.
+        As `run_queue_delays`. The thread that makes the clock is the one that works.
     now, used : callable
         Seconds that have passed, and seconds of processor time.
     """
 
     def __init__(
         self,
-        delays: Callable[[], Mapping[str, float]] = run_queue_delays,
+        delays: Callable[..., Mapping[str, float]] = run_queue_delays,
         now: Callable[[], float] = monotonic,
         used: Callable[[], float] = process_time,
     ) -> None:
         self._delays, self._now, self._used = delays, now, used
         self._start = self._last = now()
         self._last_used = used()
-        # Read at the first tick: most work is done before it.
-        self._before: Mapping[str, float] | None = None
+        # Of all others from the first reading on, since most work is done before it.
+        self._before = delays(str(threading.get_native_id()))
         self._waited = 0.0
 
     def read(self) -> float:
         """Seconds so far; to be read often, since a thread that ends takes its figures along."""
         now, used, delays = self._now(), self._used(), self._delays()
         elapsed, progress = now - self._last, used - self._last_used
-        if not delays:
+        if not any(delays.values()):  # as where the kernel was built without
             if progress > _PROGRESS * elapsed:
                 self._waited += max(0.0, elapsed - progress)
-        elif self._before is not None:
+        else:
             # Threads wait for one another, so the one that waited longest held up the work.
-            longest = max(delay - self._before.get(name, 0.0) for name, delay in delays.items())
-            self._waited += max(0.0, longest)
+            self._waited += max(
+                delay - self._before.get(name, delay) for name, delay in delays.items()
+            )
         self._last, self._last_used, self._before = now, used, delays
         total = now - self._start
         return max(total - self._waited, _LEAST_SHARE * total)

@@ -18,7 +18,7 @@ class Machine:
 
     def __init__(self) -> None:
         self.now, self.used, self.delays = 100.0, 7.0, {"1": 3.0, "2": 0.5}
-        self.clock = WorkClock(lambda: self.delays, lambda: self.now, lambda: self.used)
+        self.clock = WorkClock(lambda *thread: self.delays, lambda: self.now, lambda: self.used)
 
     def passes(self, seconds: float, used: float = 0.0, **waited: float) -> float:
         self.now += seconds
@@ -42,7 +42,8 @@ def test_the_thread_that_waited_longest_held_up_the_work() -> None:
     machine.passes(0.0)
     assert machine.passes(4.0, thread_1=1.0, thread_2=3.0) == pytest.approx(1.0)
     machine.delays = {"2": 3.5, "3": 2.0}  # one has ended, and there is a new one
-    assert machine.passes(4.0) == pytest.approx(3.0)
+    assert machine.passes(4.0) == pytest.approx(5.0)
+    assert machine.passes(4.0, thread_3=3.0) == pytest.approx(6.0)
 
 
 def test_some_of_the_time_counts_however_crowded_the_cores_are() -> None:
