@@ -22,7 +22,7 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -m "not long" --durations=20
 
-# With a Ceph, a Prometheus, Kubernetes' jobs, and an endpoint whose replicas are killed.
+# With a Ceph, a Prometheus, Kubernetes' jobs, endpoints and scans of which parts are killed, and loaded cores.
 test-long: setup
 	$(BIN)/python -m pytest -m long --durations=20
 
