@@ -13,18 +13,18 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) install --quiet -c constraints.txt $$(grep '^torch==' constraints.txt)
-	$(PIP) install --quiet -c constraints.txt -e '.[serve,dev]'
+	$(PIP) install --quiet -c constraints.txt -e '.[serve,train,dev]'
 	touch $(STAMP)
 
 demo: setup
 	$(BIN)/mcn demo --out demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" --durations=20
 
-# With a Ceph, a Prometheus, Kubernetes' jobs, and an endpoint whose replicas are killed.
+# With a Ceph, a Prometheus, Kubernetes' jobs, endpoints and scans of which parts are killed, and loaded cores.
 test-long: setup
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m long --durations=20
 
 lint: setup
 	$(BIN)/ruff check .

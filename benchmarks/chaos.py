@@ -44,6 +44,8 @@ from mcn.taxonomy import CALCITE
 TILES, NODES = 120, 3
 VICTIMS = ("actor", "raylet", "driver")
 SECONDS_A_TILE = 0.15
+LONGEST_S = 600.0
+"""A scan that takes longer than this, on however busy a machine, hangs."""
 
 
 class Patches:
@@ -258,7 +260,7 @@ def start(
 
 def finish(scan: subprocess.Popen[str], must: bool = False) -> dict[str, Any] | None:
     """The summary of a scan that came through by itself."""
-    told, errors = scan.communicate(timeout=240)
+    told, errors = scan.communicate(timeout=LONGEST_S)
     if scan.returncode == 0:
         summary: dict[str, Any] = json.loads(told.splitlines()[-1])
         return summary
@@ -278,7 +280,8 @@ def strike(
 ) -> bool:
     """Kill something of a scan after so many commits and seconds; False where it had ended."""
     log = catalog / "tiles" / "_delta_log" / f"{commits:020d}.json"
-    while commits and scan.poll() is None and not log.exists():
+    until = time.monotonic() + LONGEST_S
+    while commits and scan.poll() is None and not log.exists() and time.monotonic() < until:
         time.sleep(0.01)
     try:
         scan.wait(moment)
@@ -294,7 +297,7 @@ def strike(
         add_node(cluster)
         return True
     while not (actors := workers(cluster)):
-        if scan.poll() is not None:
+        if scan.poll() is not None or time.monotonic() > until:
             return False
         time.sleep(0.05)
     try:

@@ -158,7 +158,7 @@ def scaling(folder: Path, pictures: list[Path], options: argparse.Namespace) -> 
         for clients, seconds in ((0, 10), (1, 20), (16, 90), (0, 150)):
             keep_busy(running, pictures, clients, seconds)
         over.set()
-        watcher.join()
+        watcher.join(60)
     _draw(seen, Path("runs/serve-scaling.png"))
     counts = [replicas for _, _, replicas in seen]
     return {
@@ -183,8 +183,8 @@ def kills(folder: Path, pictures: list[Path], options: argparse.Namespace) -> di
                 running.wait_for(kind)
                 killed[kind] += running.kill(kind, chance)
             over.set()
-            outcomes: Counter[str] = sum((load.result() for load in loads), Counter())
-        figures = httpx.get(f"{running.url}/metrics").text
+            outcomes: Counter[str] = sum((load.result(600) for load in loads), Counter())
+        figures = httpx.get(f"{running.url}/metrics", timeout=120).text
         running.wait_for("Ingress")
         still = one_by_one(running, pictures[:2])
     retried = [x for x in figures.splitlines() if x.startswith("mcn_serve_retries_total")]
@@ -283,7 +283,7 @@ def keep_busy(running: Running, pictures: Sequence[Path], clients: int, seconds:
         time.sleep(seconds)
         over.set()
         for load in loads:
-            load.result()
+            load.result(600)
 
 
 def _steady(url: str, pictures: Sequence[Path], over: threading.Event, seed: int) -> Counter[str]:
@@ -314,6 +314,7 @@ def direct(folder: Path, threads: int) -> dict[str, Any]:
         [sys.executable, __file__, "--direct", str(folder / "core"), str(threads), "2"],
         capture_output=True,
         text=True,
+        timeout=3600,
         check=True,
     )
     told: dict[str, Any] = json.loads(done.stdout)

@@ -50,6 +50,7 @@ def main() -> None:
             [sys.executable, __file__, "--plan", str(manifest), str(catalog)],
             stdout=subprocess.PIPE,
             text=True,
+            timeout=7200,
             check=True,
         )
     print(

@@ -111,7 +111,7 @@ def upload(images: list[Path]) -> list[float]:
 def mcn(*words: str) -> Any:
     """What a command prints as JSON."""
     command = [str(Path(sys.executable).with_name("mcn")), *words]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=3600, check=True)
     return json.loads(done.stdout)
 
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,15 @@ from typing import Any
 
 import httpx
 import psutil
+
+
+def wait_until(happened: Callable[[], bool], what: str, seconds: float = 600.0) -> None:
+    """Ask until the answer is yes."""
+    until = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > until:
+            raise TimeoutError(f"{what}: not within {seconds:g} s")
+        time.sleep(0.2)
 
 
 @dataclass(frozen=True)
@@ -62,15 +71,14 @@ class Running:
 
     def wait_for(self, kind: str) -> None:
         """Until there is a replica of a kind and the endpoint answers."""
-        for _ in range(600):
-            try:
-                ready = httpx.get(f"{self.url}/readyz", timeout=10).status_code == 200
-            except httpx.HTTPError:
-                ready = False
-            if ready and self.replicas(kind):
-                return
-            time.sleep(0.2)
-        raise RuntimeError(f"no {kind} came back")
+        wait_until(lambda: self.is_ready() and self.replicas(kind) > 0, f"a {kind} is there")
+
+    def is_ready(self) -> bool:
+        """Whether it answers."""
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=60).status_code == 200
+        except httpx.HTTPError:
+            return False
 
 
 @contextmanager
@@ -101,18 +109,12 @@ def endpoint(folder: Path, cores: int | None = None, **segmenters: Any) -> Itera
         )
     running = Running(f"http://127.0.0.1:{port}", psutil.Process(process.pid))
     try:
-        while True:
-            try:
-                if httpx.get(f"{running.url}/readyz", timeout=10).status_code == 200:
-                    break
-            except httpx.HTTPError:
-                pass
-            if process.poll() is not None:
-                raise RuntimeError((folder / "serve.log").read_text()[-2000:])
-            time.sleep(0.3)
+        wait_until(lambda: running.is_ready() or process.poll() is not None, "it is ready")
+        if process.poll() is not None:
+            raise RuntimeError((folder / "serve.log").read_text()[-2000:])
         running.wait_for("Segmenter")
-        while running.replicas("Segmenter") < segmenters["least"]:
-            time.sleep(0.2)
+        least = segmenters["least"]
+        wait_until(lambda: running.replicas("Segmenter") >= least, f"{least} segmenters are there")
         time.sleep(2.0)  # The last replica has its model by now.
         yield running
     finally:

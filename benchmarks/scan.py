@@ -88,7 +88,7 @@ def apart(part: str, **arguments: Any) -> dict[str, Any]:
             text=True,
         )
         most.pid = process.pid
-        told, _ = process.communicate()
+        told, _ = process.communicate(timeout=7200)
     assert process.returncode == 0
     return {**json.loads(told.splitlines()[-1]), "memory_mib": most.mib}
 
@@ -305,7 +305,7 @@ def most_memory() -> Iterator[_Most]:
         yield most
     finally:
         over.set()
-        thread.join()
+        thread.join(60)
 
 
 def say(text: str) -> None:

@@ -70,7 +70,9 @@ def main() -> None:
         say(name)
         command = [sys.executable, __file__, "--measure", name]
         command += ["--points-per-side", str(options.points_per_side)]
-        result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        result = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, timeout=3600, check=True
+        )
         return json.loads(result.stdout.splitlines()[-1])
 
     end_to_end = measure("compact_segment")

@@ -122,7 +122,6 @@ CALCITE: Final = Taxonomy(
 """Microcrystals of calcite, as the MicroCrystalNet paper parts them."""
 
 SHAPES: Final = CALCITE.shapes
-FACETS: Final = CALCITE.facets
 FACET_OF_SHAPE: Final = CALCITE.facet_of
 
 

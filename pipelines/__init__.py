@@ -1,1 +1,1 @@
-"""Ray Data jobs: the scan and catalogue maintenance."""
+"""Ray Data jobs: the scan, its plan, what it costs."""

@@ -8,7 +8,10 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from mcn.errors import McnError
+from mcn.objects import one_line
 
 if TYPE_CHECKING:
     from ray.data import DataContext
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 _STORE_SHARE = 0.2
 _STORE_BYTES = 2 * 2**30
 _BLOCK_BYTES = 8 * 2**20
+_STARTS = 3
+_TOO_SLOW = "timed out during startup"
 
 _ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -26,6 +31,10 @@ _ENVIRONMENT = {
 """Ray reads these when it is imported or started: workers run from the packages that are
 installed, whoever started the driver; nothing is sent home; and workers, which Ray otherwise
 runs at niceness 15, do not starve beside other programs."""
+
+
+class ClusterError(McnError):
+    """A cluster that cannot be started or joined; the message says why."""
 
 
 @contextmanager
@@ -41,6 +50,11 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
         Let through what Ray and its workers print, to standard error.
     num_cpus : int, optional
         Cores of a cluster that is started here; all of the machine's if not given.
+
+    Raises
+    ------
+    ClusterError
+        When it does not start, or nobody answers at `RAY_ADDRESS`.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -51,7 +65,7 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
         return
     local = "RAY_ADDRESS" not in os.environ
     with nullcontext() if verbose else _silent_core():
-        ray.init(
+        _start(
             # Unless told, Ray would join whatever cluster somebody runs on this machine.
             address="local" if local else None,
             num_cpus=num_cpus,
@@ -66,6 +80,31 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
         ray.shutdown()
 
 
+def _start(**settings: Any) -> None:
+    """Start or join; a machine that is too busy for the half minute Ray allows is asked again."""
+    import ray
+
+    for last in (False,) * (_STARTS - 1) + (True,):
+        try:
+            ray.init(**settings)
+        except Exception as error:  # Ray has no type of its own for these
+            if _TOO_SLOW in str(error) and not last:
+                continue
+            raise ClusterError(
+                f"Ray does not start ({one_line(error)}); "
+                f"{_cure(error)}, or see what it wrote with --verbose"
+            ) from error
+        return
+
+
+def _cure(error: Exception) -> str:
+    if _TOO_SLOW in str(error):
+        return "try again when this machine is less busy"
+    if "RAY_ADDRESS" in os.environ:
+        return f"check RAY_ADDRESS={os.environ['RAY_ADDRESS']}"
+    return "check the free memory and the space in /tmp"
+
+
 @contextmanager
 def quiet_data(verbose: bool = False) -> Iterator[DataContext]:
     """Ray Data without progress bars and messages of its own, and with small blocks.
@@ -75,7 +114,7 @@ def quiet_data(verbose: bool = False) -> Iterator[DataContext]:
     """
     import ray.data
 
-    from pipelines.forget import ForgetPassedBlocks
+    from pipelines.forget import forget_passed_blocks
 
     logger = logging.getLogger("ray.data")
     levels = {handler: handler.level for handler in logger.handlers}
@@ -90,7 +129,7 @@ def quiet_data(verbose: bool = False) -> Iterator[DataContext]:
         context.enable_operator_progress_bars = False
         context.print_on_execution_start = False
         context.target_max_block_size = _BLOCK_BYTES
-        context.custom_execution_callback_classes = [ForgetPassedBlocks]
+        forget_passed_blocks(context)
         try:
             with ray.data.DataContext.current(context):
                 yield context

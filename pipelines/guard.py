@@ -1,16 +1,13 @@
 """Work on tiles from which each comes back: with its result, or with the reason why not.
 
 Work that fails on several tiles is tried again tile by tile, so that one takes no other along.
-A tile that takes its worker along is known to the ledger, and one that never ends is ended.
+A tile that takes its worker along is known to the ledger, and so is one that never ends: its
+worker is ended, and the tile has one longer chance alone (`pipelines.watchdog`).
 """
 
 from __future__ import annotations
 
-import faulthandler
-import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Final, TypeVar
@@ -18,11 +15,12 @@ from typing import Any, Final, TypeVar
 from mcn.errors import McnError
 from mcn.objects import one_line
 from pipelines.ledger import Ledger, Verdict
+from pipelines.watchdog import GRACE_S, time_limit
 
 T = TypeVar("T")
 
-_GRACE_S: Final = 20.0
-"""So much later a worker ends that does not even hear its own alarm."""
+_LONGER: Final = 4.0
+"""So many times the usual limit has a tile that ran out of time, when it is tried alone."""
 
 _SHRINKS: Final = 3
 
@@ -44,7 +42,7 @@ class Guard:
     ledger : actor handle of `Ledger`, optional
         None where nothing is shared: tests, and single pictures.
     seconds : float
-        Longest time for a tile.
+        Longest time for a tile, as `pipelines.watchdog.WorkClock` counts it.
     """
 
     def __init__(self, stage: str, ledger: Any = None, seconds: float = float("inf")) -> None:
@@ -88,7 +86,7 @@ class Guard:
         if told.quarantined:
             return [Failure(told.quarantined)]
         if not told.alone:
-            outcomes = self._attempt(tiles, items, work, told.kills, size)
+            outcomes = self._attempt(tiles, items, work, told, size)
             if outcomes is not None:
                 return outcomes
         return [
@@ -102,42 +100,20 @@ class Guard:
         tiles: Sequence[str],
         items: Sequence[T],
         work: Callable[[Sequence[T], int], Any],
-        kills: int,
+        told: Verdict,
         size: Callable[[T], int],
     ) -> list[Any] | None:
         """Outcomes, or None where they have to be found one by one."""
+        limit = self._seconds * len(tiles) * (_LONGER if told.overdue else 1.0)
         started = perf_counter()
         try:
-            with self._time_limit(tiles):
-                return _work(items, work, kills)
+            with time_limit(limit, lambda: self._ledger.overdue(self.stage, tiles, limit)):
+                return _work(items, work, told.kills)
         except Exception as error:
             return [Failure(_reason(self.stage, error))] if len(items) == 1 else None
         finally:
             seconds = perf_counter() - started
             self._ledger.end(self.stage, tiles, seconds, sum(size(item) for item in items))
-
-    @contextmanager
-    def _time_limit(self, tiles: Sequence[str]) -> Iterator[None]:
-        if self._seconds == float("inf"):
-            yield
-            return
-        limit = self._seconds * len(tiles)
-        alarm = threading.Timer(limit, self._give_up, [tiles])
-        alarm.daemon = True
-        alarm.start()
-        # An alarm of Python's own is not heard while a library holds the interpreter.
-        faulthandler.dump_traceback_later(limit + _GRACE_S, exit=True)
-        try:
-            yield
-        finally:
-            alarm.cancel()
-            faulthandler.cancel_dump_traceback_later()
-
-    def _give_up(self, tiles: Sequence[str]) -> None:
-        """End this worker: nothing else stops a library that does not come back."""
-        if len(tiles) == 1:
-            self._ledger.overdue(self.stage, tiles[0], self._seconds)
-        os._exit(1)
 
 
 def _work(items: Sequence[T], work: Callable[[Sequence[T], int], Any], shrink: int) -> list[Any]:
@@ -188,7 +164,7 @@ class _Remote:
     def end(self, stage: str, tiles: Sequence[str], seconds: float, read: int) -> None:
         self._ledger.end.remote(stage, list(tiles), seconds, read)
 
-    def overdue(self, stage: str, tile: str, limit: float) -> None:
+    def overdue(self, stage: str, tiles: Sequence[str], limit: float) -> None:
         import ray
 
-        ray.get(self._ledger.overdue.remote(stage, tile, limit), timeout=_GRACE_S / 2)
+        ray.get(self._ledger.overdue.remote(stage, list(tiles), limit), timeout=GRACE_S / 2)

@@ -14,6 +14,9 @@ from typing import Any, Final
 KILLS: Final = 3
 """A tile is left alone when it has killed its worker so often."""
 
+CHANCES: Final = 2
+"""A tile is called hung when it has run out of time so often, the last time alone."""
+
 STAGES: Final = ("read", "segment", "classify", "write")
 
 
@@ -28,7 +31,9 @@ class Verdict:
     quarantined : str or None
         Why the tile is to be left alone.
     kills : int
-        How often the tile was begun and never ended.
+        How often the tile was begun and never ended, not counting `overdue`.
+    overdue : int
+        How often it ran out of time.
     draining : bool
         No new tiles shall be read or segmented.
     """
@@ -36,6 +41,7 @@ class Verdict:
     alone: bool = False
     quarantined: str | None = None
     kills: int = 0
+    overdue: int = 0
     draining: bool = False
 
 
@@ -54,34 +60,40 @@ class Ledger:
     """Tiles at work and how often they were begun; lives in an actor (`start_ledger`)."""
 
     _begun: dict[tuple[str, str], int] = field(default_factory=dict)
-    _overdue: dict[tuple[str, str], float] = field(default_factory=dict)
+    _overdue: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     _pace: dict[str, Pace] = field(default_factory=lambda: defaultdict(Pace))
     _draining: bool = False
 
     def begin(self, stage: str, tiles: Sequence[str]) -> Verdict:
         """Ask before working on tiles, together or one alone."""
-        kills = [self._begun.get((stage, tile), 0) for tile in tiles]
-        worst = max(kills, default=0)
-        if worst and len(tiles) > 1:
+        begun = max((self._begun.get((stage, tile), 0) for tile in tiles), default=0)
+        if begun and len(tiles) > 1:
             return Verdict(alone=True, draining=self._draining)
-        if worst >= KILLS:
-            # It stays known: the rest of its batch may still bring it back.
-            limit = self._overdue.get((stage, tiles[0]))
-            why = f"took over {limit:g} s" if limit else "ended its worker"
+        limits = self._overdue.get((stage, tiles[0]), []) if begun else []
+        kills = begun - len(limits)
+        # A tile left alone stays known: the rest of its batch may still bring it back.
+        if len(limits) >= CHANCES:
             return Verdict(
-                quarantined=f"{stage}: {why} {worst} times; --retry-failed tries once more"
+                quarantined=f"{stage}: took over {limits[-1]:g} s alone, its second chance; "
+                "--retry-failed tries once more"
+            )
+        if kills >= KILLS:
+            return Verdict(
+                quarantined=f"{stage}: ended its worker {kills} times; "
+                "--retry-failed tries once more"
             )
         for tile in tiles:
-            self._begun[stage, tile] = worst + 1
-        pace = self._pace[stage]
-        if not worst:
+            self._begun[stage, tile] = begun + 1
+        if not begun:
+            pace = self._pace[stage]
             self._pace[stage] = replace(pace, begun=pace.begun + len(tiles))
-        return Verdict(kills=worst, draining=self._draining)
+        return Verdict(kills=kills, overdue=len(limits), draining=self._draining)
 
     def end(self, stage: str, tiles: Sequence[str], seconds: float, read: int = 0) -> None:
         """Tell that tiles are done with, well or not."""
         for tile in tiles:
             self._begun.pop((stage, tile), None)
+            self._overdue.pop((stage, tile), None)
         pace = self._pace[stage]
         self._pace[stage] = replace(
             pace,
@@ -90,9 +102,10 @@ class Ledger:
             bytes=pace.bytes + read,
         )
 
-    def overdue(self, stage: str, tile: str, limit: float) -> None:
-        """Tell that a tile takes longer than it may and its worker gives up."""
-        self._overdue[stage, tile] = limit
+    def overdue(self, stage: str, tiles: Sequence[str], limit: float) -> None:
+        """Tell that tiles take longer than they may, in seconds, and their worker gives up."""
+        for tile in tiles:
+            self._overdue.setdefault((stage, tile), []).append(limit)
 
     def drain(self) -> None:
         """Let nothing new be read or segmented from now on."""

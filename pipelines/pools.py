@@ -36,7 +36,9 @@ class Pool:
     threads : int
         Threads of the model's library in each worker.
     seconds : float
-        Longest time for a tile; a worker that takes longer is ended, and the tile fails.
+        Longest time for a tile, without the time for which its worker waits for a core. A
+        worker that takes longer is ended; the tile is tried alone with four times as long,
+        then fails.
     """
 
     least: int

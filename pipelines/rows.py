@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 
 from mcn.analyzer import Segmented
-from mcn.catalog.schema import TILES, crystals_schema
 from mcn.crystal import CROP_SIZE
 from mcn.micrograph import Micrograph
 from mcn.morphology import Measures
@@ -61,12 +60,6 @@ SEGMENTED: Final = pa.schema(
     ]
 )
 """A tile with the crops and outlines of its crystals, without its pixels."""
-
-
-def classified(shapes: Sequence[str]) -> pa.Schema:
-    """A row of the catalogue's `tiles`, and with it the tile's rows of `crystals`."""
-    crystals = pa.list_(pa.struct(list(crystals_schema(shapes))))
-    return pa.schema([*TILES, pa.field("crystals", crystals)])
 
 
 def pack_micrographs(micrographs: Sequence[Micrograph | None]) -> dict[str, pa.Array]:

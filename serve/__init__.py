@@ -1,1 +1,22 @@
-"""The Ray Serve application: HTTP API and viewer page."""
+"""The Ray Serve application: HTTP API, tokens and client; the extra `serve` brings its packages."""
+
+from importlib.util import find_spec
+from typing import Final
+
+from mcn.errors import MissingPackageError
+
+_NEEDED: Final = (
+    ("fastapi", "fastapi"),
+    ("httpx", "httpx"),
+    ("limits", "limits"),
+    ("mimeparse", "python-mimeparse"),
+    ("orjson", "orjson"),
+    ("pydantic", "pydantic"),
+    ("python_multipart", "python-multipart"),
+    ("swagger_ui_bundle", "swagger-ui-bundle"),
+)
+"""Module and package."""
+
+for _module, _package in _NEEDED:
+    if find_spec(_module) is None:
+        raise MissingPackageError("the endpoint or its client", _package, "serve")

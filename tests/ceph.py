@@ -18,7 +18,7 @@ from pathlib import Path
 
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
 KEY, SECRET = "testaccesskey", "testsecretkey0123456789"
-_WAIT_S = 60.0
+_WAIT_S = 240.0
 
 _SETTINGS = """
 [global]
@@ -118,7 +118,7 @@ def ceph_gateway(folder: Path) -> Iterator[str]:
     finally:
         for process in reversed(running):
             process.kill()
-            process.wait()
+            process.wait(_WAIT_S)
 
 
 def _until(there: object, wait_s: float = _WAIT_S) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from .waiting import DEADLINE_S
+
 # How long an example takes is the machine's business.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
@@ -44,7 +46,13 @@ def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def mcn(*words: str) -> str:
         command = [str(Path(sys.executable).with_name("mcn")), *words]
         done = subprocess.run(
-            command, cwd=folder, env=environ, capture_output=True, text=True, check=False
+            command,
+            cwd=folder,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

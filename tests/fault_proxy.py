@@ -14,6 +14,8 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from .waiting import DEADLINE_S
+
 _SLOW_DOWN = b'<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>slow</Message></Error>'
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-encoding"}
 
@@ -66,12 +68,12 @@ def fault_proxy(target: str, share: float, seed: int = 0) -> Iterator[tuple[str,
     started = threading.Event()
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
     thread.start()
-    assert started.wait(30)
+    assert started.wait(DEADLINE_S)
     try:
         yield address[0], faults
     finally:
         loop.call_soon_threadsafe(over.set)
-        thread.join(30)
+        thread.join(DEADLINE_S)
 
 
 async def _answer(

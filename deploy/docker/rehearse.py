@@ -90,7 +90,7 @@ def run(rest: str, folder: Path, root: Path) -> None:
     script = re.sub(r"--mount=\S+\s+", "", rest)
     script = OURS.sub(lambda match: f"{root}/{match[1]}", script)
     print(f"+ {script}", flush=True)
-    subprocess.run(["sh", "-euc", script], cwd=folder, check=True)
+    subprocess.run(["sh", "-euc", script], cwd=folder, timeout=1800, check=True)
 
 
 def rehearse(root: Path) -> Path:
@@ -130,7 +130,11 @@ def main() -> None:
         ):
             print(f"+ {' '.join(command)}", flush=True)
             subprocess.run(
-                [str(binaries / command[0]), *command[1:]], cwd=root, env=clean, check=True
+                [str(binaries / command[0]), *command[1:]],
+                cwd=root,
+                env=clean,
+                timeout=1800,
+                check=True,
             )
         size = size_mb(root / "opt/mcn")
         print(f"installed: {size:.0f} MB of {BUDGET_MB} MB")

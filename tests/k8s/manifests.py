@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from ..programs import program
+from ..waiting import DEADLINE_S
 
 REPOSITORY = Path(__file__).parents[2]
 OVERLAYS = ("base", "overlays/dev", "overlays/gpu")
@@ -31,6 +32,7 @@ def render(overlay: str) -> tuple[Manifest, ...]:
         check=True,
         capture_output=True,
         text=True,
+        timeout=DEADLINE_S,
     ).stdout
     return tuple(yaml.safe_load_all(text))
 

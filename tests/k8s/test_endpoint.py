@@ -1,6 +1,5 @@
 """The endpoint's Serve configuration: read by Ray Serve, and brought up without GPUs."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from serve.settings import read_settings
 
+from ..waiting import wait_until
 from .head import Head, free_port, status
 from .manifests import Manifest, render, served
 
@@ -62,10 +62,8 @@ def test_it_comes_up_without_gpus(head: Head, tmp_path: Path) -> None:
 
 
 def _wait_until_ready(head: Head, address: str) -> None:
-    until = time.monotonic() + 200
-    while time.monotonic() < until:
-        if status(f"{address}/readyz") == 200:
-            return
-        time.sleep(1)
-    told = head.shell(f"serve status --address {head.dashboard}", head.token)
-    raise AssertionError(told.stdout[-3000:])
+    try:
+        wait_until(lambda: status(f"{address}/readyz") == 200, "the endpoint is ready")
+    except AssertionError as error:
+        told = head.shell(f"serve status --address {head.dashboard}", head.token)
+        raise AssertionError(told.stdout[-3000:]) from error

@@ -9,13 +9,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..waiting import DEADLINE_S
+
 MCN = Path(sys.executable).parent / "mcn"
 
 
 def mcn(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [MCN, *map(str, words)], capture_output=True, text=True, cwd=cwd, env=environment
+        [MCN, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        cwd=cwd,
+        env=environment,
     )
 
 
@@ -37,7 +44,9 @@ def test_help_imports_nothing_slow() -> None:
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'ray', 'pyarrow', 'matplotlib', 'duckdb'} & set(sys.modules)))"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE_S, check=True
+    )
     assert run.stdout.splitlines()[-1] == "[]"
 
 

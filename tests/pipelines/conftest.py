@@ -21,6 +21,11 @@ class OtsuSegmenter:
 
     name = "otsu@000000000000"
 
+    def __init__(self) -> None:
+        # As a model is loaded: before the work, so that no tile waits for it.
+        import skimage.filters
+        import skimage.measure  # noqa: F401
+
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
         from skimage.filters import threshold_otsu
         from skimage.measure import label

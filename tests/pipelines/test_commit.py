@@ -14,6 +14,8 @@ from mcn.catalog.store import Catalog
 from pipelines.commit import Committer
 from pipelines.group import Count, Group
 
+from ..waiting import DEADLINE_S
+
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
@@ -58,7 +60,7 @@ def test_by_number(catalog: Catalog, journal: Journal) -> None:
         committer.add(written(catalog, "a", "b"))
         assert not done.wait(0.2)
         committer.add(written(catalog, "c", "d"))
-        assert done.wait(30)
+        assert done.wait(DEADLINE_S)
         assert committed(catalog) == ["a", "b", "c", "d"]
         committer.add(written(catalog, "e"))
     assert committed(catalog) == ["a", "b", "c", "d", "e"]
@@ -72,7 +74,7 @@ def test_by_time_also_when_nothing_follows(catalog: Catalog, journal: Journal) -
     done = threading.Event()
     with Committer(catalog, journal, 1000, 0.1, lambda groups, took: done.set()) as committer:
         committer.add(written(catalog, "a"))
-        assert done.wait(30)
+        assert done.wait(DEADLINE_S)
         assert committed(catalog) == ["a"]
 
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,12 +26,13 @@ from mcn.mask import Mask
 from pipelines.models import Models
 from pipelines.scan import ScanSettings, run_scan
 
+from ..waiting import DEADLINE_S, wait_until
 from .conftest import OtsuSegmenter, draw
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
 OFTEN = ScanSettings(commit_tiles=2)
-KILLER, SLEEPER = 15, 17
+KILLER, SLEEPER, SPINNER = 15, 17, 19
 
 
 class Dangerous(OtsuSegmenter):
@@ -41,8 +42,21 @@ class Dangerous(OtsuSegmenter):
         if any(image[0, 0] == KILLER for image in images):
             os.kill(os.getpid(), signal.SIGKILL)
         if any(image[0, 0] == SLEEPER for image in images):
-            threading.Event().wait()
+            threading.Event().wait()  # hangs
+        while any(image[0, 0] == SPINNER for image in images):
+            pass
         return super().segment(images)
+
+
+class Thorough(Dangerous):
+    """Takes a third of a second of a core for each picture."""
+
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
+        masks = super().segment(images)
+        end = time.thread_time() + 0.35 * len(images)
+        while time.thread_time() < end:
+            pass
+        return masks
 
 
 def mark(core: Path, number: int, value: int) -> None:
@@ -73,13 +87,47 @@ def test_a_tile_that_kills_and_one_that_hangs_are_quarantined(
     )
     assert told["5"] == (
         "failed",
-        "segment: took over 1.5 s 3 times; --retry-failed tries once more",
+        "segment: took over 6 s alone, its second chance; --retry-failed tries once more",
     )
     again = run_scan(str(core), catalog, replace(OFTEN, retry_failed=True), models)
     assert (again.tiles_ok, again.tiles_failed, again.tiles_skipped) == (2, 0, 6)
     opened = Catalog.open(catalog)
     assert sql(opened, "SELECT count(*) AS n FROM tiles").to_pylist() == [{"n": 8}]
     assert sum(opened.tiles().get_add_actions(flatten=True)["num_records"].to_pylist()) == 8
+
+
+@pytest.fixture
+def crowded() -> Iterator[None]:
+    """Every core of this machine with four other programs on it that never rest."""
+    others = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        for _ in range(4 * (os.cpu_count() or 1))
+    ]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+        for other in others:
+            other.wait(DEADLINE_S)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("crowded")
+def test_on_a_crowded_machine_only_what_hangs_fails(
+    core: Path, tmp_path: Path, models: Models
+) -> None:
+    """A fifth of a core each is left, so that every tile takes longer than its limit."""
+    mark(core, 2, SPINNER)
+    mark(core, 5, SLEEPER)
+    catalog = str(tmp_path / "catalog")
+    settings = replace(OFTEN, stages=("segment.seconds=1",))
+    summary = run_scan(str(core), catalog, settings, replace(models, load_segmenter=Thorough))
+    told = statuses(catalog)
+    assert (summary.tiles_ok, summary.tiles_failed) == (6, 2), told
+    hung = "segment: took over 4 s alone, its second chance; --retry-failed tries once more"
+    assert told["2"] == told["5"] == ("failed", hung)
 
 
 def fuzzed(data: bytes, chance: random.Random) -> bytes:
@@ -169,17 +217,17 @@ def scan_of_many(draw_core: Callable[..., Path], tmp_path: Path) -> subprocess.P
     )
 
 
-def wait_for_a_commit(catalog: Path) -> None:
+def wait_for_a_commit(scan: subprocess.Popen[str], catalog: Path) -> None:
     """Until the log of tiles has its second commit."""
-    while not (catalog / "tiles" / "_delta_log" / f"{1:020d}.json").exists():
-        time.sleep(0.05)
+    second = catalog / "tiles" / "_delta_log" / f"{1:020d}.json"
+    wait_until(second.exists, "the second commit", scan)
 
 
 def test_ctrl_c_drains_and_commits(draw_core: Callable[..., Path], tmp_path: Path) -> None:
     scan = scan_of_many(draw_core, tmp_path)
-    wait_for_a_commit(tmp_path / "catalog")
+    wait_for_a_commit(scan, tmp_path / "catalog")
     os.killpg(scan.pid, signal.SIGINT)  # As a terminal does: to every process of the group.
-    told, errors = scan.communicate(timeout=120)
+    told, errors = scan.communicate(timeout=DEADLINE_S)
     assert scan.returncode == 0, errors
     assert "finishing what is begun, then stopping; once more ends it now" in errors
     summary = json.loads(told)
@@ -195,12 +243,12 @@ def test_a_second_ctrl_c_ends_the_scan_and_the_next_one_cleans_up(
     draw_core: Callable[..., Path], tmp_path: Path, models: Models
 ) -> None:
     scan = scan_of_many(draw_core, tmp_path)
-    wait_for_a_commit(tmp_path / "catalog")
+    wait_for_a_commit(scan, tmp_path / "catalog")
     assert scan.stderr is not None
     os.killpg(scan.pid, signal.SIGINT)
     assert "finishing what is begun" in scan.stderr.readline()
     os.killpg(scan.pid, signal.SIGINT)
-    scan.communicate(timeout=60)
+    scan.communicate(timeout=DEADLINE_S)
     assert scan.returncode == 128 + signal.SIGINT
     catalog = str(tmp_path / "catalog")
     before = len(statuses(catalog))

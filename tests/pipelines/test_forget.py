@@ -1,5 +1,8 @@
-"""Ray Data keeps nothing of blocks that have passed."""
+"""Ray Data keeps nothing of blocks that have passed, and a Ray without the means is warned of."""
 
+import logging
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,8 +10,7 @@ import ray.data
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from pipelines.cluster import quiet_data
-
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+from pipelines.forget import forget_passed_blocks
 
 
 def kept_of(blocks: int, forgetful: bool) -> int:
@@ -29,6 +31,60 @@ def kept_of(blocks: int, forgetful: bool) -> int:
     return figures
 
 
-def test_figures_of_blocks_are_forgotten() -> None:
-    assert kept_of(40, forgetful=False) >= 40, "if Ray keeps none, ForgetPassedBlocks can go"
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_figures_of_blocks_are_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+    assert kept_of(40, forgetful=False) >= 40, "if Ray keeps none, pipelines.forget can go"
     assert kept_of(40, forgetful=True) == 0
+    assert not [record for record in caplog.records if record.name == "pipelines.forget"]
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+
+
+def test_a_ray_without_callbacks_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    context: Any = SimpleNamespace()
+    forget_passed_blocks(context)
+    assert vars(context) == {}
+    context = SimpleNamespace(custom_execution_callback_classes=[])
+    monkeypatch.setitem(sys.modules, "ray.data._internal.execution.execution_callback", None)
+    forget_passed_blocks(context)
+    assert context.custom_execution_callback_classes == []
+    assert len(warned(caplog)) == 2
+    assert all("gigabytes more memory" in line for line in warned(caplog))
+
+
+@pytest.mark.parametrize(
+    "executor",
+    [
+        SimpleNamespace(),
+        SimpleNamespace(_topology=[SimpleNamespace()]),
+        SimpleNamespace(_topology=[SimpleNamespace(get_stats=lambda: None)]),
+        SimpleNamespace(_topology=[SimpleNamespace(get_stats=lambda: {"a": ()})]),
+    ],
+    ids=["topology", "operators", "stats", "lists"],
+)
+def test_an_executor_that_is_built_otherwise_is_warned_of_once(
+    executor: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    context: Any = SimpleNamespace(custom_execution_callback_classes=[])
+    forget_passed_blocks(context)
+    (made,) = context.custom_execution_callback_classes
+    callback = made()
+    callback.on_execution_step(executor)
+    callback.on_execution_step(executor)
+    assert len(warned(caplog)) == 1
+
+
+def test_lists_are_emptied() -> None:
+    context: Any = SimpleNamespace(custom_execution_callback_classes=[])
+    forget_passed_blocks(context)
+    stats = {"a": [1, 2], "b": []}
+    operator = SimpleNamespace(get_stats=lambda: stats)
+    context.custom_execution_callback_classes[0]().on_execution_step(
+        SimpleNamespace(_topology=[operator])
+    )
+    assert stats == {"a": [], "b": []}

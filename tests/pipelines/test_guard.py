@@ -1,6 +1,7 @@
 """Every tile comes back: with a result, or with the reason; also what takes its worker along."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given
@@ -111,14 +112,52 @@ def settle_unfinished(guard: Guard, batch: list[int], work):  # type: ignore[no-
         guard._ledger = ledger
 
 
-def test_a_tile_that_took_too_long_is_told_so() -> None:
+def test_a_tile_that_ran_out_of_time_has_a_second_longer_chance_alone() -> None:
     ledger = Ledger()
-    for _ in range(KILLS):
-        assert ledger.begin("read", ["slow"]).quarantined is None
-        ledger.overdue("read", "slow", 30.0)
-    told = ledger.begin("read", ["slow"]).quarantined
-    assert told == "read: took over 30 s 3 times; --retry-failed tries once more"
-    assert ledger.begin("read", ["slow"]).quarantined == told
+    batch = ["slow", "quick"]
+    assert ledger.begin("read", batch).overdue == 0
+    ledger.overdue("read", batch, 60.0)
+    assert ledger.begin("read", batch).alone
+    told = ledger.begin("read", ["slow"])
+    assert (told.overdue, told.kills, told.quarantined) == (1, 0, None)
+    ledger.overdue("read", ["slow"], 120.0)
+    hung = "read: took over 120 s alone, its second chance; --retry-failed tries once more"
+    assert ledger.begin("read", ["slow"]).quarantined == hung
+    assert ledger.begin("read", ["slow"]).quarantined == hung
+    assert ledger.begin("read", ["quick"]).quarantined is None
+    ledger.end("read", ["quick"], 1.0)
+    assert ledger.begin("read", ["quick"]).overdue == 0, "nothing is held against it"
+
+
+def test_lost_workers_do_not_take_the_longer_chance_away() -> None:
+    ledger = Ledger()
+    for kills in range(KILLS - 1):
+        assert ledger.begin("read", ["a"]).kills == kills
+    assert ledger.begin("read", ["a"]).quarantined is None
+    ledger.overdue("read", ["a"], 30.0)
+    told = ledger.begin("read", ["a"])
+    assert (told.overdue, told.kills, told.quarantined) == (1, KILLS - 1, None)
+
+
+def test_the_longer_chance_is_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+
+    @contextmanager
+    def limited(seconds: float, expired: Callable[[], None]) -> Iterator[None]:
+        limits.append(seconds)
+        if len(limits) < 3:
+            expired()
+            raise Killed
+        yield
+
+    monkeypatch.setattr("pipelines.guard.time_limit", limited)
+    guard = Guard("dividing", seconds=10.0)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            settle_unfinished(guard, [1, 2], inverse)
+    hung = "dividing: took over 40 s alone, its second chance; --retry-failed tries once more"
+    assert settle(guard, [1, 2]) == [Failure(hung), 0.5]
+    assert limits == [20.0, 40.0, 40.0]
 
 
 def test_the_pace_of_a_stage() -> None:

@@ -8,6 +8,8 @@ from pipelines.group import Count, Group
 from pipelines.ledger import Pace
 from pipelines.metrics import MetricsError, ScanMetrics, serve_metrics
 
+from ..waiting import DEADLINE_S
+
 
 @pytest.fixture
 def metrics() -> ScanMetrics:
@@ -24,7 +26,7 @@ def test_figures_on_a_port(metrics: ScanMetrics) -> None:
     server = serve_metrics(metrics, 0)
     try:
         address = f"http://127.0.0.1:{server.server_port}/metrics"
-        told = urllib.request.urlopen(address).read().decode()
+        told = urllib.request.urlopen(address, timeout=DEADLINE_S).read().decode()
     finally:
         server.shutdown()
         server.server_close()

@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 
 from ..ceph import ceph_gateway, environment, missing_programs
 from ..fault_proxy import fault_proxy
+from ..waiting import DEADLINE_S
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 
@@ -95,6 +96,7 @@ def scan(core: Path, out: Path, address: str) -> dict[str, Any]:
         env=environ,
         capture_output=True,
         text=True,
+        timeout=DEADLINE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -31,6 +31,8 @@ from pipelines.flow import ScanError
 from pipelines.models import Models
 from pipelines.scan import ScanSettings, run_scan
 
+from ..waiting import DEADLINE_S
+
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
 OFTEN = ScanSettings(commit_tiles=2)
@@ -273,6 +275,7 @@ def test_a_scan_starts_its_own_ray_from_any_folder_and_keeps_quiet(
         env=environment,
         capture_output=True,
         text=True,
+        timeout=DEADLINE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

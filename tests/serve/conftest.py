@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ import psutil
 import pytest
 
 from serve.tokens import add_token
+
+from ..waiting import DEADLINE_S, wait_until
 
 MCN = Path(sys.executable).with_name("mcn")
 
@@ -34,7 +35,7 @@ class Endpoint:
 
     def client(self, token: str = "lab") -> httpx.Client:
         headers = {"Authorization": f"Bearer {self.tokens[token]}"} if token in self.tokens else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=120)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=DEADLINE_S)
 
     def replicas(self, kind: str) -> list[int]:
         """Processes of a deployment's replicas."""
@@ -56,17 +57,16 @@ class Endpoint:
         raise AssertionError("it has no cluster")
 
     def wait_until_ready(self) -> None:
-        until = time.monotonic() + 120
-        while time.monotonic() < until:
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=10).status_code == 200:
-                    return
-            except httpx.HTTPError:
-                pass
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.1)
-        pytest.fail(f"the endpoint is not ready: {self.log.read_text()[-3000:]}")
+        try:
+            wait_until(self._is_ready, "the endpoint is ready", self.process)
+        except AssertionError as error:
+            pytest.fail(f"{error}: {self.log.read_text()[-3000:]}")
+
+    def _is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=60).status_code == 200
+        except httpx.HTTPError:
+            return False
 
 
 @contextmanager
@@ -84,12 +84,11 @@ def serving(folder: Path, *words: str, tokens: dict[str, str] | None = None) -> 
     endpoint = Endpoint(f"http://127.0.0.1:{port}", process, log, tokens or {})
     try:
         endpoint.wait_until_ready()
-        while b"ready at" not in log.read_bytes():
-            time.sleep(0.05)
+        wait_until(lambda: b"ready at" in log.read_bytes(), "it says so", process)
         yield endpoint
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(DEADLINE_S) == 0
 
 
 @pytest.fixture(scope="session")

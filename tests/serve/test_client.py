@@ -12,6 +12,7 @@ from mcn.catalog.query import query
 from mcn.catalog.store import Catalog
 from serve.client import Client, ClientError
 
+from ..waiting import DEADLINE_S
 from .conftest import MCN, Endpoint
 
 
@@ -53,13 +54,17 @@ def test_the_command(endpoint: Endpoint, tile: Path, tmp_path: Path) -> None:
         "--json",
     ]
     environ = {**os.environ, "MCN_TOKEN": endpoint.tokens["lab"]}
-    done = subprocess.run([MCN, *words], env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [MCN, *words], env=environ, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
     assert done.returncode == 0, done.stderr
     (image,) = json.loads(done.stdout)["images"]
     assert len(image["crystals"]) > 50
     assert (tmp_path / f"{tile.stem}.overlay.png").read_bytes().startswith(b"\x89PNG")
     environ["MCN_TOKEN"] = "wrong"
-    done = subprocess.run([MCN, *words], env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [MCN, *words], env=environ, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
     assert done.returncode == 1
     assert "401" in done.stderr
     assert "Traceback" not in done.stderr
@@ -70,11 +75,14 @@ def test_an_open_endpoint_stays_on_this_machine() -> None:
         [MCN, "serve", "--insecure", "--host", "0.0.0.0"],
         capture_output=True,
         text=True,
+        timeout=DEADLINE_S,
         check=False,
     )
     assert done.returncode == 2
     assert "127.0.0.1" in done.stderr
     environ = {name: value for name, value in os.environ.items() if name != "MCN_TOKEN"}
-    done = subprocess.run([MCN, "serve"], env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [MCN, "serve"], env=environ, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
     assert done.returncode == 1
     assert "nobody would be kept out" in done.stderr

@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ..waiting import DEADLINE_S, wait_until
 from .conftest import MCN, Endpoint, serving
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
@@ -31,20 +32,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
         yield running
 
 
-def post(url: str, data: bytes, timeout: float = 120) -> httpx.Response:
+def post(url: str, data: bytes, timeout: float = DEADLINE_S) -> httpx.Response:
     return httpx.post(f"{url}/v1/analyze?masks=none", content=data, headers=TIFF, timeout=timeout)
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, "it did not come to pass"
-        time.sleep(0.05)
 
 
 def inside(endpoint: Endpoint) -> float:
     """Pictures at work or waiting."""
-    text = httpx.get(f"{endpoint.url}/metrics", timeout=30).text
+    text = httpx.get(f"{endpoint.url}/metrics", timeout=60).text
     line = next(line for line in text.splitlines() if line.startswith("mcn_serve_queue "))
     return float(line.split()[1])
 
@@ -72,8 +66,8 @@ def test_who_goes_away_leaves_the_place_free(small: Endpoint, tile: Path) -> Non
     with ThreadPoolExecutor(2) as threads:
         # Two fill the endpoint and lose patience long before they are answered.
         gone = [threads.submit(post, small.url, data, 0.15) for _ in range(2)]
-        assert all(isinstance(one.exception(), httpx.TimeoutException) for one in gone)
-    wait_until(lambda: inside(small) == 0)
+        assert all(isinstance(one.exception(DEADLINE_S), httpx.TimeoutException) for one in gone)
+    wait_until(lambda: inside(small) == 0, "nobody is inside")
     assert post(small.url, data).status_code == 200
 
 
@@ -81,16 +75,16 @@ def test_a_killed_replica_is_retried_once(small: Endpoint, tile: Path) -> None:
     data = tile.read_bytes()
 
     def figure(name: str) -> float:
-        text = httpx.get(f"{small.url}/metrics", timeout=30).text
+        text = httpx.get(f"{small.url}/metrics", timeout=60).text
         return sum(float(x.split()[-1]) for x in text.splitlines() if x.startswith(name))
 
     before = figure("mcn_serve_retries_total")
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(post, small.url, data)
-        wait_until(lambda: inside(small) == 1)
+        wait_until(lambda: inside(small) == 1, "one is inside")
         (segmenter,) = small.replicas("Segmenter")
         os.kill(segmenter, signal.SIGKILL)
-        told = answer.result()
+        told = answer.result(DEADLINE_S)
     assert told.status_code in (200, 503), told.text
     if told.status_code == 503:
         assert told.headers["content-type"] == "application/problem+json"
@@ -113,14 +107,14 @@ def test_every_kind_of_replica_may_die_under_load(small: Endpoint, tile: Path) -
         loads = [threads.submit(load) for _ in range(3)]
         for kind in ("Classifier", "Ingress", "Segmenter"):
             done = outcomes[200]
-            wait_until(lambda done=done: outcomes[200] > done)
+            wait_until(lambda done=done: outcomes[200] > done, "one more is answered")
             (replica,) = small.replicas(kind)
             os.kill(replica, signal.SIGKILL)
-            wait_until(lambda kind=kind: bool(small.replicas(kind)))
+            wait_until(lambda kind=kind: small.replicas(kind), f"a {kind} is back")
             small.wait_until_ready()
         over.set()
         for one in loads:
-            one.result()  # No connection was dropped: each request had an answer.
+            one.result(DEADLINE_S)  # No connection was dropped: each request had an answer.
     assert set(outcomes) <= {200, 500, 503}, outcomes
 
 
@@ -147,19 +141,20 @@ def test_models_are_replaced_without_a_dropped_request(small: Endpoint, tile: Pa
 
     with ThreadPoolExecutor(1) as threads:
         loading = threads.submit(load)
-        wait_until(lambda: len(seen) > 1)
+        wait_until(lambda: len(seen) > 1, "the old model answers")
         port, config = small.url.rpartition(":")[2], small.log.with_name("serve.toml")
         done = subprocess.run(
             [str(MCN.with_name("python")), "-c", CHANGE, small.cluster(), port, str(config)],
             env=os.environ | {"RAY_AUTH_MODE": "token"},
             capture_output=True,
             text=True,
+            timeout=DEADLINE_S,
             check=False,
         )
         with suppress(AssertionError):
-            wait_until(lambda: seen[-1][1].startswith("watershed"))
+            wait_until(lambda: seen[-1][1].startswith("watershed"), "the new model answers")
         over.set()
-        loading.result()
+        loading.result(DEADLINE_S)
     assert done.returncode == 0, done.stderr[-3000:]
     assert {status for status, _ in seen} == {200}
     models = {name.partition("@")[0] for _, name in seen}

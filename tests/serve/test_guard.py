@@ -4,6 +4,7 @@ from pathlib import Path
 
 import httpx
 
+from ..waiting import DEADLINE_S
 from .conftest import Endpoint
 
 ROUTES = [
@@ -45,15 +46,15 @@ def test_every_route_asks_for_its_scope(endpoint: Endpoint) -> None:
 
 
 def test_no_route_is_forgotten(endpoint: Endpoint) -> None:
-    paths = httpx.get(f"{endpoint.url}/openapi.json").json()["paths"]
+    paths = httpx.get(f"{endpoint.url}/openapi.json", timeout=DEADLINE_S).json()["paths"]
     described = {(method.upper(), path) for path, its in paths.items() for method in its}
     open_to_all = {("GET", "/healthz"), ("GET", "/readyz")}
     assert described - open_to_all == {(method, path) for method, path, _ in ROUTES}
 
 
 def test_health_is_open_and_tells_nothing(endpoint: Endpoint) -> None:
-    assert httpx.get(f"{endpoint.url}/healthz").json() == {"status": "ok"}
-    assert httpx.get(f"{endpoint.url}/readyz").json() == {"status": "ready"}
+    assert httpx.get(f"{endpoint.url}/healthz", timeout=DEADLINE_S).json() == {"status": "ok"}
+    assert httpx.get(f"{endpoint.url}/readyz", timeout=DEADLINE_S).json() == {"status": "ready"}
 
 
 def test_a_token_in_the_wrong_place_is_none(endpoint: Endpoint) -> None:
@@ -65,10 +66,17 @@ def test_a_token_in_the_wrong_place_is_none(endpoint: Endpoint) -> None:
         {"Authorization": "Bearer " + "x" * 5000},
         {"X-Token": token},
     ):
-        assert httpx.get(f"{endpoint.url}/v1/wells", headers=headers).status_code == 401, headers
+        assert (
+            httpx.get(f"{endpoint.url}/v1/wells", headers=headers, timeout=DEADLINE_S).status_code
+            == 401
+        ), headers
     latin = {"Authorization": b"Bearer \xff\xfe"}
-    assert httpx.get(f"{endpoint.url}/v1/wells", headers=latin).status_code == 401
-    assert httpx.get(f"{endpoint.url}/v1/wells?token={token}").status_code == 401
+    assert (
+        httpx.get(f"{endpoint.url}/v1/wells", headers=latin, timeout=DEADLINE_S).status_code == 401
+    )
+    assert (
+        httpx.get(f"{endpoint.url}/v1/wells?token={token}", timeout=DEADLINE_S).status_code == 401
+    )
 
 
 def test_answers_carry_security_headers_and_no_permission_for_other_sites(

@@ -13,6 +13,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from ..waiting import DEADLINE_S
 from .conftest import Endpoint
 
 CHECKS = [
@@ -45,15 +46,22 @@ def asking(operation: Any, headers: dict[str, str]) -> Callable[[], None]:
     )
     @given(case=operation.as_strategy())
     def ask(case: Any) -> None:
-        case.call_and_validate(headers=headers, checks=CHECKS, timeout=60)
+        case.call_and_validate(headers=headers, checks=CHECKS, timeout=DEADLINE_S)
 
     return ask
 
 
 def test_the_page_of_documentation_needs_nobody_else(endpoint: Endpoint) -> None:
-    page = httpx.get(f"{endpoint.url}/docs")
+    page = httpx.get(f"{endpoint.url}/docs", timeout=DEADLINE_S)
     assert "/docs/static/swagger-ui-bundle.js" in page.text
     assert "https://" not in page.text
     for file in ("swagger-ui-bundle.js", "swagger-ui.css"):
-        assert httpx.get(f"{endpoint.url}/docs/static/{file}").status_code == 200
-    assert httpx.get(f"{endpoint.url}/docs/static/..%2f..%2f__init__.py").status_code == 404
+        assert (
+            httpx.get(f"{endpoint.url}/docs/static/{file}", timeout=DEADLINE_S).status_code == 200
+        )
+    assert (
+        httpx.get(
+            f"{endpoint.url}/docs/static/..%2f..%2f__init__.py", timeout=DEADLINE_S
+        ).status_code
+        == 404
+    )

@@ -10,6 +10,8 @@ import yaml
 
 from deploy.monitoring.rules import ALERTS, RUNBOOK, Alert
 
+from ...waiting import DEADLINE_S
+
 ROOT = Path(__file__).parents[3]
 CASES = sorted(Path(__file__).with_name("rules").glob("*.yml"))
 
@@ -21,7 +23,12 @@ needs_promtool = pytest.mark.skipif(
 
 def promtool(*arguments: str) -> str:
     done = subprocess.run(
-        ["promtool", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        ["promtool", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

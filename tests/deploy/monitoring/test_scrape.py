@@ -39,6 +39,8 @@ from pipelines.metrics import FIGURES as OF_SCANS
 from serve.client import Client
 from serve.metrics import FIGURES as OF_ENDPOINT
 
+from ...waiting import DEADLINE_S, wait_until
+
 ROOT = Path(__file__).parents[3]
 MONITORING = ROOT / "deploy/monitoring"
 SCRIPTS = Path(sys.executable).parent
@@ -64,23 +66,21 @@ def free_port() -> int:
 
 def fetch(url: str, token: str = "") -> bytes:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         body: bytes = answer.read()
         return body
 
 
-def eventually(what: Callable[[], Any], why: str, seconds: float = 90) -> Any:
-    """What it gives as soon as it gives something."""
-    until = time.monotonic() + seconds
-    while True:
+def eventually(what: Callable[[], Any], why: str) -> Any:
+    """What it gives as soon as it gives something; nobody who answers is nothing."""
+
+    def answer() -> Any:
         try:
-            found, last = what(), None
-        except OSError as error:
-            found, last = None, error
-        if found:
-            return found
-        assert time.monotonic() < until, f"{why}: {last or found}"
-        time.sleep(0.5)
+            return what()
+        except OSError:
+            return None
+
+    return wait_until(answer, why)
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def running(
                 program.wait(40)
             except subprocess.TimeoutExpired:
                 program.kill()
-                program.wait()
+                program.wait(DEADLINE_S)
 
 
 def draw_tiles(root: Path, tiles: int) -> Path:
@@ -158,6 +158,7 @@ def token_for(folder: Path, name: str, *scopes: str) -> str:
         + [f"--scope={scope}" for scope in scopes],
         capture_output=True,
         text=True,
+        timeout=DEADLINE_S,
         check=True,
     )
     return added.stdout.strip()

@@ -20,11 +20,17 @@ from mcn.catalog.schema import crystal_table, tile_table
 from mcn.catalog.store import Catalog
 from mcn.objects import store
 
+from ...waiting import DEADLINE_S
+
 
 @pytest.fixture
 def gone() -> int:
     """Number of a process that has ended."""
-    return int(subprocess.check_output([sys.executable, "-c", "import os; print(os.getpid())"]))
+    return int(
+        subprocess.check_output(
+            [sys.executable, "-c", "import os; print(os.getpid())"], timeout=DEADLINE_S
+        )
+    )
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from mcn.catalog.query import query, sql
 from mcn.catalog.storage import log_options
 from mcn.catalog.store import Catalog, CatalogError
 
+from ...waiting import DEADLINE_S
+
 WELLS = ("100%", "Ünï/7")
 
 
@@ -57,7 +59,7 @@ def test_writers_at_once_lose_nothing_in_s3(s3, make_tile, make_crystal, commit)
 
     with ThreadPoolExecutor(2) as writers:
         for done in [writers.submit(write, writer) for writer in range(2)]:
-            done.result()
+            done.result(DEADLINE_S)
     catalog = Catalog.open("s3://cores/shared")
     assert query(catalog).num_rows == 4
     assert verify(catalog).ok

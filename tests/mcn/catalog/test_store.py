@@ -20,6 +20,8 @@ from mcn.catalog.query import query, sql
 from mcn.catalog.schema import CRYSTALS, TILES, RowError, crystal_table, tile_table
 from mcn.catalog.store import Catalog, CatalogError
 
+from ...waiting import DEADLINE_S
+
 ODD_WELLS = [
     "A/B 1", "100%", "%2F", "Ünï-7", "0012", "x=y", "w:1?#&", "..", "a\\b", "q'uote\"",
     "a+b", "tab\there", "__HIVE_DEFAULT_PARTITION__", "*", "[x]", "null", " ",
@@ -206,7 +208,7 @@ def test_writers_at_once_lose_nothing(catalog, make_tile, make_crystal, commit):
 
     with ThreadPoolExecutor(4) as writers:
         for done in [writers.submit(write, writer) for writer in range(4)]:
-            done.result()
+            done.result(DEADLINE_S)
     assert query(catalog).num_rows == 4 * 4 * 3
     assert verify(catalog).ok
 
@@ -231,7 +233,7 @@ def test_processes_at_once_make_one_catalogue_and_end_well(tmp_path):
         subprocess.Popen([sys.executable, "-c", PROCESS, str(tmp_path / "c"), *mine])
         for mine in names
     ]
-    assert [process.wait() for process in running] == [0, 0]
+    assert [process.wait(DEADLINE_S) for process in running] == [0, 0]
     catalog = Catalog.open(tmp_path / "c")
     uris = sql(catalog, "SELECT uri FROM tiles ORDER BY uri")["uri"].to_pylist()
     assert uris == ["a", "b", "both", "c", "d"]

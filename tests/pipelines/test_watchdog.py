@@ -1,0 +1,126 @@
+"""Work that does not come back ends its process; waiting for a core is not held against it."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipelines.watchdog import WorkClock, run_queue_delays, time_limit
+
+from ..waiting import DEADLINE_S
+
+
+class Machine:
+    """What a clock looks at, said by hand."""
+
+    def __init__(self) -> None:
+        self.now, self.used, self.delays = 100.0, 7.0, {"1": 3.0, "2": 0.5}
+        self.clock = WorkClock(lambda *thread: self.delays, lambda: self.now, lambda: self.used)
+
+    def passes(self, seconds: float, used: float = 0.0, **waited: float) -> float:
+        self.now += seconds
+        self.used += used
+        self.delays = {
+            name: delay + waited.get(f"thread_{name}", 0.0) for name, delay in self.delays.items()
+        }
+        return self.clock.read()
+
+
+def test_waiting_for_a_core_does_not_count_and_all_else_does() -> None:
+    machine = Machine()
+    assert machine.passes(1.0) == pytest.approx(1.0)
+    assert machine.passes(4.0, used=1.0, thread_1=3.0) == pytest.approx(2.0), "a crowded machine"
+    assert machine.passes(1.0, used=1.0) == pytest.approx(3.0), "one of its own"
+    assert machine.passes(5.0) == pytest.approx(8.0), "asleep, or waiting for a file"
+
+
+def test_the_thread_that_waited_longest_held_up_the_work() -> None:
+    machine = Machine()
+    machine.passes(0.0)
+    assert machine.passes(4.0, thread_1=1.0, thread_2=3.0) == pytest.approx(1.0)
+    machine.delays = {"2": 3.5, "3": 2.0}  # one has ended, and there is a new one
+    assert machine.passes(4.0) == pytest.approx(5.0)
+    assert machine.passes(4.0, thread_3=3.0) == pytest.approx(6.0)
+
+
+def test_some_of_the_time_counts_however_crowded_the_cores_are() -> None:
+    machine = Machine()
+    machine.passes(0.0)
+    assert machine.passes(100.0, thread_1=99.9) == pytest.approx(10.0)
+
+
+def test_where_the_kernel_does_not_tell_progress_counts() -> None:
+    machine = Machine()
+    machine.delays = {}
+    assert machine.passes(4.0, used=1.0) == pytest.approx(1.0), "slow, but it goes on"
+    assert machine.passes(4.0, used=0.01) == pytest.approx(5.0), "nothing goes on"
+    assert machine.passes(4.0, used=16.0) == pytest.approx(9.0), "many threads"
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="no schedstat here")
+def test_a_thread_that_shares_its_core_is_seen_to_wait() -> None:
+    """One core for this thread and another process: until each of them had to wait."""
+    before = os.sched_getaffinity(0)
+    core = min(before)
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        os.sched_setaffinity(other.pid, {core})
+        os.sched_setaffinity(0, {core})
+        me = str(threading.get_native_id())
+        first = run_queue_delays().get(me, 0.0)
+        while run_queue_delays().get(me, 0.0) <= first:
+            pass
+    finally:
+        os.sched_setaffinity(0, before)
+        other.kill()
+        other.wait(DEADLINE_S)
+
+
+def test_work_in_time_goes_on() -> None:
+    def expired() -> None:
+        raise AssertionError("it was in time")
+
+    for seconds in (600.0, float("inf")):
+        with time_limit(seconds, expired):
+            pass
+    assert not [thread for thread in threading.enumerate() if thread.name == "watchdog"]
+    with pytest.raises(ValueError, match="mine"), time_limit(600.0, expired):
+        raise ValueError("mine")
+
+
+HUNG = """
+import ctypes, os, re, sys, threading
+from pipelines import watchdog
+watchdog.GRACE_S = 0.5
+with watchdog.time_limit(0.2, lambda: os.write(1, b"expired")):
+    {work}
+print("came back")
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [
+        ("threading.Event().wait()", "expired"),
+        ("os.read(os.pipe()[0], 1)", "expired"),
+        ("ctypes.CDLL(None).pause()", "expired"),
+        ("while True: pass", "expired"),
+        ("ctypes.PyDLL(None).pause()", ""),
+        ("re.match('(a+)+$', 'a' * 60 + 'b')", ""),
+    ],
+    ids=["asleep", "blocked", "in C", "loop", "holding the interpreter", "loop holding it"],
+)
+def test_what_hangs_ends_its_process(work: str, told: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HUNG.format(work=work)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, told), done.stderr
+    if not told:
+        assert "Timeout" in done.stderr, "with the place where it hung"
