@@ -30,7 +30,7 @@ from mcn.catalog.store import Catalog
 from mcn.crystal import Crystal
 from mcn.errors import McnError
 from mcn.micrograph import Limits, Micrograph, MicrographError, decode_micrograph, note_text
-from mcn.objects import StorageError, fetch
+from mcn.objects import ObjectError, fetch
 from pipelines import rows
 from pipelines.group import Group
 from pipelines.guard import Failure, Guard
@@ -138,7 +138,7 @@ class ReadTiles:
             raise MicrographError(
                 f"{tile['uri']}: there is no such object any more; list again"
             ) from error
-        except StorageError as error:
+        except ObjectError as error:
             raise MicrographError(str(error)) from error
 
     def _decode(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mcn.catalog.damage import is_of_reading, reading_fault
 from mcn.catalog.dataset import Depths, dataset, files
 from mcn.catalog.schema import TILES
 from mcn.catalog.storage import CatalogError, explained
@@ -160,6 +161,8 @@ def sql(catalog: Catalog, text: str) -> pa.Table:
                 )
             answer: pa.Table = connection.sql(text).to_arrow_table()
         except duckdb.Error as error:
+            if is_of_reading(error):
+                raise
             told, *more = [line.strip() for line in str(error).splitlines() if line.strip()]
             told = re.sub(r"^[\w ]+ Error: ", "", told)
             hints = [line for line in more if line.startswith("Candidate bindings")]
@@ -242,10 +245,13 @@ def question(
             connection.execute(f"CREATE TEMP VIEW crystals AS {_VISIBLE_CRYSTALS}")
         try:
             yield connection
-        except duckdb.Error as error:
-            told = re.sub(r"^.*?IOError: ", "", str(error).splitlines()[0])
-            raise CatalogError(
-                f"{catalog.uri}: {told}; `mcn catalog verify` lists damaged files"
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            if isinstance(error, duckdb.Error) and not is_of_reading(error):
+                told = " ".join(str(error).split())
+                raise CatalogError(f"{catalog.uri}: {told}") from error
+            read = {"tiles": tile_files, "crystals": crystal_files}
+            raise reading_fault(
+                catalog, error, {name: its for name, its in read.items() if its is not None}
             ) from error
 
 
