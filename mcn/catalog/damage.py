@@ -61,13 +61,15 @@ def is_of_reading(error: BaseException) -> bool:
 
 @contextmanager
 def damage_named(catalog: Catalog, files: Mapping[str, pa.Table]) -> Iterator[None]:
-    """Turn errors of reading data files with Arrow into one line that names the damaged one."""
+    """Turn errors of reading data files into one line that names the damaged one."""
     try:
         yield
     except McnError:
         raise
-    except (pa.ArrowException, OSError) as error:
-        raise reading_fault(catalog, error, files) from error
+    except Exception as error:
+        if isinstance(error, pa.ArrowException | OSError) or is_of_reading(error):
+            raise reading_fault(catalog, error, files) from error
+        raise
 
 
 def reading_fault(

@@ -72,7 +72,7 @@ def check_entries(uri: str, name: str, table: DeltaTable, *, again: bool = False
 
     def fault(number: int) -> str | None:
         try:
-            return _entry_fault(_read(file_system, f"{folder}/{number:020d}.json"))
+            return _entry_fault(_read(file_system, f"{folder}/{number:020d}.json"), number)
         except FileNotFoundError:
             return None  # Older than what the log keeps; `deltalake` tells of gaps itself.
 
@@ -98,8 +98,9 @@ def find_fault(uri: str, name: str) -> CatalogStorageError | None:
             return _of_checkpoint(uri, name, each, versions, version)
     kept = [number for number in versions if number > max(checkpoints.values(), default=-1)]
     for number in kept:
-        if found := _entry_fault(_read(file_system, f"{folder}/{number:020d}.json")):
-            return _of_entry(uri, name, number, found, is_newest=number == versions[-1])
+        data = _read(file_system, f"{folder}/{number:020d}.json")
+        if fault := _entry_fault(data, number):
+            return _of_entry(uri, name, number, fault, is_newest=number == versions[-1])
     start = max(checkpoints.values(), default=-1) + 1
     for number, expected in zip(kept, range(start, start + len(kept)), strict=True):
         if number != expected:
@@ -143,13 +144,16 @@ def _of_checkpoint(
     return CatalogStorageError(f"{folder}/{file}: this checkpoint is damaged; {cure}", "damaged")
 
 
-def _entry_fault(data: bytes) -> str | None:
+def _entry_fault(data: bytes, number: int) -> str | None:
     if not data.strip():
         return "is empty"
     try:
         lines: list[Mapping[str, Any]] = [json.loads(line) for line in data.splitlines() if line]
         seal = next((each["commitInfo"].get(_SEAL) for each in lines if "commitInfo" in each), None)
         if seal is not None and seal != _digest(lines):
+            return "is cut short or was changed"
+        kinds = {kind for line in lines for kind in line}
+        if number == 0 and not {"protocol", "metaData"} <= kinds:
             return "is cut short or was changed"
     # A value of another kind than expected is damage as well.
     except (ValueError, TypeError, AttributeError, KeyError):

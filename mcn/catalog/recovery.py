@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -145,7 +146,6 @@ def _delete_unnamed(catalog: Catalog, scan_id: str) -> None:
     for path in unnamed_files(catalog):
         if label_of(path) == scan_id:
             fs, place = filesystem_of(f"{catalog.uri}/{path}")
-            try:
+            # Another run may be finishing after the same scan.
+            with explained(catalog.uri), suppress(FileNotFoundError):
                 insist(fs.rm_file, place)
-            except FileNotFoundError:
-                continue  # Another run finishes after the same scan.

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
+from deltalake.transaction import AddAction, RemoveAction
 
 from mcn.catalog.damage import damage_named
 from mcn.catalog.dataset import dataset, files
@@ -130,7 +131,7 @@ def _replace(
         )
         for row in old.to_pylist()
     ]
-    actions = [
+    actions: list[AddAction | RemoveAction] = [
         *(part.removed(data_change=data_change) for part in gone),
         *(part.added(data_change=data_change) for part in new),
     ]

@@ -17,16 +17,22 @@ import pyarrow.fs as pafs
 import tenacity
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from mcn.errors import McnError, StorageError, StorageTrouble
+from mcn.errors import McnError, QueryError, StorageError, StorageTrouble
 
 T = TypeVar("T")
 
+_RETRIES: Final = {"max_retries": "8", "retry_timeout": "60s"}
+_ATTEMPTS: Final = 8
 _UNSAFE: Final = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|\\\x00-\x1f\x7f]")
 """Characters that deltalake's URL parser turns into another folder or stops at."""
 
 
 class CatalogError(McnError):
     """A catalogue that cannot be opened, read or written; names it and the cure."""
+
+
+class CatalogQueryError(CatalogError, QueryError):
+    """A question that a catalogue cannot answer as it is asked; names what can be asked."""
 
 
 class CatalogStorageError(CatalogError, StorageError):
@@ -73,8 +79,7 @@ def log_options(uri: str) -> dict[str, str]:
     options = {
         "aws_conditional_put": "etag",
         "aws_region": known.get("region", "us-east-1"),
-        "max_retries": "8",
-        "retry_timeout": "60s",
+        **_RETRIES,
     }
     if endpoint := known.get("endpoint"):
         options["aws_endpoint_url"] = endpoint
@@ -95,7 +100,7 @@ def data_files(uri: str) -> tuple[pafs.FileSystem, str]:
     options: dict[str, Any] = {
         "region": known.get("region", "us-east-1"),
         # Arrow's own strategy gives up after three tries, or sooner where many requests fail.
-        "retry_strategy": pafs.AwsDefaultS3RetryStrategy(max_attempts=8),
+        "retry_strategy": pafs.AwsDefaultS3RetryStrategy(max_attempts=_ATTEMPTS),
     }
     if endpoint := known.get("endpoint"):
         scheme, _, host = endpoint.partition("://")
@@ -136,7 +141,9 @@ def storage_trouble(uri: str, error: BaseException | str) -> CatalogStorageError
         What the library said.
     """
     told = _gist(str(error))
-    spoken = f"{type(error).__name__} {told}"
+    # s3fs keeps the object store's own code in the cause alone.
+    cause = error.__cause__ if isinstance(error, BaseException) else None
+    spoken = f"{type(error).__name__} {told} {cause or ''}"
     for signs, trouble, cure in _TROUBLES:
         if re.search(signs, spoken, re.IGNORECASE):
             return CatalogStorageError(f"{uri}: {cure.format(told=told)}", trouble)

@@ -18,13 +18,11 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 import tenacity
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from mcn.catalog.dataset import dataset, files
 from mcn.catalog.delta_log import check_entries, find_fault, sealed
 from mcn.catalog.parts import PARTITIONS, STATISTICS, Part, write_parts
 from mcn.catalog.schema import OK, TILES, RowError, crystals_schema, depth_bin
@@ -184,10 +182,6 @@ class Catalog:
         """The table `tiles` as it is now."""
         return self._table("tiles")
 
-    def tile_rows(self) -> pads.FileSystemDataset:
-        """The rows of `tiles` as they are now and as they were committed, of schema `TILES`."""
-        return dataset(f"{self.uri}/tiles", TILES, files(self.tiles()))
-
     def commit(self, crystals: pa.Table, tiles: pa.Table) -> datetime:
         """Add scanned tiles with all their crystals: `write`, then `commit_parts`.
 
@@ -330,6 +324,8 @@ class Catalog:
             try:
                 return _load(self.uri, name)
             except TableNotFoundError:
+                if not self.uri.startswith("s3://") and os.path.isdir(self.uri):
+                    os.listdir(self.uri)  # Or the system says that it may not be read.
                 raise NoCatalogError(
                     f"{self.uri}: no crystal catalogue is there; check the address, "
                     "or make one with `mcn scan TILES CATALOG`"
