@@ -27,8 +27,8 @@ _TRIES: Final = 6
 _LONGEST_WAIT_S: Final = 10.0
 
 
-class StorageError(McnError):
-    """A place that cannot be reached; the message names it, the reason and the cure."""
+class ObjectError(McnError):
+    """An object that is not read: of an unknown kind of address, or too large."""
 
 
 class ShortReadError(OSError):
@@ -43,7 +43,7 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
 
     Raises
     ------
-    StorageError
+    ObjectError
         When there is no file system for the URI's protocol.
     """
     import fsspec
@@ -52,7 +52,7 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
     try:
         fs = fsspec.filesystem(protocol, use_listings_cache=False)
     except (ImportError, ValueError) as error:
-        raise StorageError(
+        raise ObjectError(
             f"{uri}: no way to read {protocol}:// here ({error}); use a local path, s3:// or "
             "install the fsspec package for it"
         ) from error
@@ -74,7 +74,7 @@ def fetch(uri: str, size: int | None = None, most: int | None = None) -> bytes:
 
     Raises
     ------
-    StorageError
+    ObjectError
         Where it is larger, before anything is read.
     FileNotFoundError
         Where it is not there.
@@ -86,7 +86,7 @@ def fetch(uri: str, size: int | None = None, most: int | None = None) -> bytes:
     def read() -> bytes:
         length: int = fs.size(path) if size is None else size
         if most is not None and length > most:
-            raise StorageError(f"{uri}: it has {length} bytes, and at most {most} are read")
+            raise ObjectError(f"{uri}: it has {length} bytes, and at most {most} are read")
         # Naming both ends spares object stores a request for the size, but none may be empty.
         data: bytes = fs.cat_file(path, start=0, end=length) if length else b""
         if len(data) < length:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mcn.catalog.schema import Tile
+from mcn.catalog.damage import damage_named
+from mcn.catalog.dataset import dataset, files
+from mcn.catalog.schema import TILES, Tile
 from mcn.catalog.store import Catalog
 from mcn.errors import McnError
 from mcn.objects import fetch, store
@@ -193,8 +195,10 @@ def make_plan(
         database.register("listed", pa.RecordBatchReader.from_batches(LISTED, iter(listed)))
         database.execute(_SOURCE)
         _check_wells(database)
-        database.register("tile_rows", catalog.tile_rows())
-        database.execute(_SETTLED, dict(zip(("segmenter", "classifier"), models, strict=True)))
+        tile_files = files(catalog.tiles())
+        database.register("tile_rows", dataset(f"{catalog.uri}/tiles", TILES, tile_files))
+        with damage_named(catalog, {"tiles": tile_files}):
+            database.execute(_SETTLED, dict(zip(("segmenter", "classifier"), models, strict=True)))
         database.execute(_MINE, {"jobs": shard.jobs, "job": shard.job - 1})
         database.execute(_TO_SCAN, {"retry_failed": retry_failed})
         wells = database.sql("SELECT well, count(*) FROM to_scan GROUP BY well ORDER BY well")
@@ -202,8 +206,8 @@ def make_plan(
         tiles = sum(per_well.values())
         different = _number(database, "SELECT count(DISTINCT tile) FROM mine")
         again = _number(database, "SELECT count(*) FROM to_scan WHERE again")
-        files = dict(_write(database, folder)) if tiles else {}
-    return Plan(files, per_well, different - tiles, again)
+        written = dict(_write(database, folder)) if tiles else {}
+    return Plan(written, per_well, different - tiles, again)
 
 
 def _write(database: duckdb.DuckDBPyConnection, folder: str) -> Iterator[tuple[str, int]]:

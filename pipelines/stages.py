@@ -30,7 +30,7 @@ from mcn.catalog.store import Catalog
 from mcn.crystal import Crystal
 from mcn.errors import McnError
 from mcn.micrograph import Limits, Micrograph, MicrographError, decode_micrograph
-from mcn.objects import StorageError, fetch, one_line
+from mcn.objects import ObjectError, fetch, one_line
 from mcn.sources.sidecar import find_sidecars, read_sidecar
 from pipelines import rows
 from pipelines.group import Group
@@ -148,7 +148,7 @@ class ReadTiles:
             return data, read_sidecar(uri)
         except FileNotFoundError as error:
             raise MicrographError(f"{uri}: there is no such object any more; list again") from error
-        except StorageError as error:
+        except ObjectError as error:
             raise MicrographError(str(error)) from error
 
     def _sidecars(self, tile: dict[str, Any], text: str | None) -> Iterator[str]:

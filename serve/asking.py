@@ -21,6 +21,7 @@ from serve.settings import Pools, Settings
 from serve.work import Analyzed, Effort, Refusal
 
 _RETRY_AFTER_S: Final = 1
+_STORAGE_RETRY_AFTER_S: Final = 10
 _DIED: Final = (RayActorError, RayServeException)
 """A replica's own death, and that of one before it, of which Serve has no type of its own."""
 
@@ -81,7 +82,8 @@ class Services:
         Raises
         ------
         Problem
-            503 where it is too busy or died twice, 500 where it failed, or what it refused.
+            503 where it is too busy, died twice or cannot reach its storage, 500 where it failed
+            or its data are damaged, or what it refused.
         """
         for last in (False, True):
             try:
@@ -99,7 +101,11 @@ class Services:
                     ) from error
                 self.metrics.retries.inc()
         if isinstance(outcome, Refusal):
-            raise Problem(outcome.status, outcome.detail)
+            if outcome.trouble is None:
+                raise Problem(outcome.status, outcome.detail)
+            self.metrics.storage_errors.labels(outcome.trouble).inc()
+            wait = {"Retry-After": str(_STORAGE_RETRY_AFTER_S)} if outcome.status == 503 else {}
+            raise Problem(outcome.status, outcome.detail, wait)
         return outcome
 
     async def analyze(self, micrograph: Micrograph) -> Analyzed:

@@ -22,6 +22,10 @@ FIGURES: Final = {
     "mcn_serve_queue": ("Pictures that wait for a segmenter or are in one.", ()),
     "mcn_serve_refused_total": ("Requests refused unread.", ("reason",)),
     "mcn_serve_retries_total": ("Requests begun again after a replica died.", ()),
+    "mcn_serve_storage_errors_total": (
+        "Answers that the storage of catalogue or tiles kept from being given.",
+        ("trouble",),
+    ),
     "mcn_serve_crystals_total": ("Crystals named.", ("shape",)),
     "mcn_serve_catalog_age_seconds": ("Time since the catalogue's last commit.", ()),
 }
@@ -70,6 +74,7 @@ class ServeMetrics:
         self.queue = gauge("mcn_serve_queue", "livesum")
         self.refused = counter("mcn_serve_refused_total")
         self.retries = counter("mcn_serve_retries_total")
+        self.storage_errors = counter("mcn_serve_storage_errors_total")
         self.crystals = counter("mcn_serve_crystals_total")
         self.catalog_age = gauge("mcn_serve_catalog_age_seconds", "mostrecent")
 

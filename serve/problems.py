@@ -109,8 +109,8 @@ DOCUMENTED: Final[dict[int, str]] = {
     415: "Not a kind of body that is read.",
     422: "Something in the request cannot be used.",
     429: "More requests than the token may make; see Retry-After.",
-    500: "A fault of ours.",
-    503: "Too busy, or a model is being replaced; see Retry-After.",
+    500: "A fault of ours, or damaged data.",
+    503: "Too busy, a model is being replaced, or storage does not answer; see Retry-After.",
 }
 
 

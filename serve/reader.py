@@ -19,10 +19,11 @@ from mcn.catalog import depthlog
 from mcn.catalog.dataset import Depths, files
 from mcn.catalog.formats import row_objects, write_table
 from mcn.catalog.query import Selection, pieces_of, question
-from mcn.catalog.storage import CatalogError
-from mcn.catalog.store import Catalog, Snapshot
-from mcn.errors import McnError
-from mcn.micrograph import Limits, read_micrograph
+from mcn.catalog.storage import CatalogError, CatalogStorageError, explained, storage_trouble
+from mcn.catalog.store import Catalog, NoCatalogError, Snapshot
+from mcn.errors import McnError, StorageError
+from mcn.micrograph import Limits, decode_micrograph
+from mcn.objects import fetch
 from serve.work import Refusal
 
 ARROW: Final = "application/vnd.apache.arrow.stream"
@@ -64,6 +65,9 @@ def _refusing(ask: Callable[P, R]) -> Callable[P, Awaitable[R | Refusal]]:
             return await asyncio.to_thread(ask, *args, **named)
         except _MissingError as error:
             return Refusal(404, str(error))
+        except StorageError as error:
+            # Waiting does not mend damaged bytes.
+            return Refusal(500 if error.trouble == "damaged" else 503, str(error), error.trouble)
         except CatalogError as error:
             return Refusal(422, str(error))
         except McnError as error:
@@ -146,20 +150,22 @@ class CatalogReader:
         import imagecodecs
 
         row = self._tile(tile_id, well).slice(0, 1).to_pylist()[0]
-        micrograph = read_micrograph(
-            row["uri"], pixel_size_um=row["pixel_size_um"], limits=self._limits
+        micrograph = decode_micrograph(
+            _fetched(row["uri"], self._limits),
+            row["uri"],
+            pixel_size_um=row["pixel_size_um"],
+            limits=self._limits,
         )
         return Content(bytes(imagecodecs.png_encode(micrograph.pixels)), PNG)
 
-    async def age_s(self) -> float | None:
+    @_refusing
+    def age_s(self) -> float | None:
         """Seconds since the last commit; None without one."""
-        return await asyncio.to_thread(self._age_s)
-
-    def _age_s(self) -> float | None:
         try:
-            _, snapshot = self._now()
-            (last,) = snapshot.tiles.history(1)
-        except (McnError, ValueError):
+            catalog, snapshot = self._now()
+            with explained(catalog.uri):
+                (last,) = snapshot.tiles.history(1)
+        except _MissingError:
             return None
         committed: float = last["timestamp"] / 1000
         return max(0.0, datetime.now(UTC).timestamp() - committed)
@@ -170,10 +176,18 @@ class CatalogReader:
         if self._opened is None:
             try:
                 self._opened = Catalog.open(self._uri)
+            except StorageError:
+                raise
             except CatalogError as error:
                 raise _MissingError(str(error)) from error
         if self._snapshot is None or monotonic() - self._snapshot[0] > self._refresh_s:
-            self._snapshot = monotonic(), self._opened.snapshot()
+            try:
+                self._snapshot = monotonic(), self._opened.snapshot()
+            except NoCatalogError as error:
+                # It was there: its storage was taken away, or is not mounted.
+                raise CatalogStorageError(
+                    f"{self._uri}: the catalogue is gone; restore it or its storage", "missing"
+                ) from error
         return self._opened, self._snapshot[1]
 
     def _all_wells(self) -> pa.Table:
@@ -200,6 +214,19 @@ class CatalogReader:
         if not rows.num_rows:
             raise _MissingError(f"no tile {tile_id!r}; ids stand in the column tile_id of crystals")
         return rows
+
+
+def _fetched(uri: str, limits: Limits) -> bytes:
+    """A tile's object."""
+    try:
+        return fetch(uri, most=limits.max_bytes)
+    except FileNotFoundError as error:
+        raise _MissingError(f"{uri}: the tile's picture is no longer there") from error
+    except McnError:
+        raise
+    # Storage libraries have errors of their own.
+    except Exception as error:
+        raise storage_trouble(uri, error) from error
 
 
 def _as_bytes(table: pa.Table, media_type: str) -> bytes:

@@ -71,7 +71,18 @@ class About:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A request that a deployment understood and cannot meet."""
+    """A request that a deployment understood and cannot meet.
+
+    Parameters
+    ----------
+    status : int
+        HTTP status.
+    detail : str
+        One line that names what is wrong and what to do.
+    trouble : str, optional
+        What is the matter with the storage, if that is why.
+    """
 
     status: int
     detail: str
+    trouble: str | None = None

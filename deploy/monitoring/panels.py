@@ -243,6 +243,18 @@ ENDPOINT: Final = (
         ),
     ),
     Panel(
+        "Storage errors",
+        "Answers that the storage of catalogue or tiles kept from being given, by trouble.",
+        "reqps",
+        (
+            Query(
+                "sum by (trouble) (rate(mcn_serve_storage_errors_total[5m]))",
+                "{{trouble}}",
+                only="after an error of the storage",
+            ),
+        ),
+    ),
+    Panel(
         "Age of the catalogue",
         "Time since its last commit.",
         "s",

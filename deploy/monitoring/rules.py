@@ -223,7 +223,8 @@ ENDPOINT_ALERTS: Final = (
         "{{ $value | humanizePercentage }} of requests fail by a fault of the endpoint's",
         f"At this pace the errors allowed for 30 days ({1 - GOAL:.1%} of requests) are used up "
         "within days. Look which status and route it is: 503 with refusals is overload, 503 with "
-        "retries means that replicas die, 500 is in the log with the request's id.",
+        "retries means that replicas die, 500 is in the log with the request's id; storage that "
+        "fails has an alert of its own.",
     ),
     Alert(
         "EndpointErrorBudgetBurnsSlowly",
@@ -274,6 +275,16 @@ ENDPOINT_ALERTS: Final = (
         "{{ $labels.deployment }} does not get well",
         "Ray Serve has not brought this deployment up for a quarter of an hour: it cannot start "
         "(see `serve status`), or no node has room for its replicas.",
+    ),
+    Alert(
+        "StorageFailing",
+        "sum by (trouble) (increase(mcn_serve_storage_errors_total[5m])) > 0",
+        "5m",
+        "critical",
+        "The endpoint's storage fails: {{ $labels.trouble }}",
+        "Questions to the catalogue cannot be answered because of the storage: it is unreachable, "
+        "refuses the credentials, lacks something, or holds damaged bytes. The log and the "
+        "answers say which place and what to do. Wrong questions are not counted here.",
     ),
     Alert(
         "CatalogueStale",

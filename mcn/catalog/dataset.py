@@ -52,7 +52,9 @@ def dataset(uri: str, schema: pa.Schema, found: pa.Table) -> pads.FileSystemData
         Files to read, as `files` gives them.
     """
     file_system, root = data_files(uri)
-    parquet = pads.ParquetFileFormat()
+    # DuckDB and Arrow scan with these options; files without checksums are read as before.
+    checked = pads.ParquetFragmentScanOptions(page_checksum_verification=True)
+    parquet = pads.ParquetFileFormat(default_fragment_scan_options=checked)
     partitions = [name for name in found.column_names if name.startswith("partition.")]
     guarantees = _guarantees(found, partitions) if found.num_rows else {}
     columns = [found[name].to_pylist() for name in ("path", *partitions)]

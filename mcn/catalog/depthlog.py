@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from mcn.catalog.dataset import files
 from mcn.catalog.query import known_wells, question
-from mcn.catalog.storage import CatalogError
+from mcn.catalog.storage import CatalogError, CatalogQueryError
 
 if TYPE_CHECKING:
     from mcn.catalog.store import Catalog
@@ -111,7 +111,7 @@ def depth_log(catalog: Catalog, well: str, step_m: float | None = None) -> pa.Ta
         For an unknown well, a well without a tile that could be read, or an unusable step.
     """
     if step_m is not None and not (math.isfinite(step_m) and step_m > 0):
-        raise CatalogError(f"a step of {step_m:g} m; give one above 0")
+        raise CatalogQueryError(f"a step of {step_m:g} m; give one above 0")
     now = catalog.snapshot()
     its_tiles = known_wells(catalog, now.tiles, [well])
     with question(catalog, its_tiles, files(now.crystals, [well])) as connection:
@@ -121,13 +121,13 @@ def depth_log(catalog: Catalog, well: str, step_m: float | None = None) -> pa.Ta
         ).fetchall()
         top, base, depths = found[0]
         if not depths:
-            raise CatalogError(
+            raise CatalogQueryError(
                 f"{catalog.uri}: no tile of well {well!r} could be read; see why with "
                 '`mcn query CATALOG --sql "SELECT uri, error FROM tiles"`'
             )
         step = step_m or _step(base - top, depths)
         if (base - top) / step > _MOST_INTERVALS:
-            raise CatalogError(
+            raise CatalogQueryError(
                 f"a step of {step:g} m makes over {_MOST_INTERVALS} intervals; give a larger one"
             )
         fractions = ", ".join(

@@ -94,7 +94,8 @@ def _write_parquet(pieces: Iterator[pa.Table], file: BinaryIO) -> int:
 
     first = next(pieces)
     rows = 0
-    with pq.ParquetWriter(file, first.schema, compression="zstd") as writer:
+    options = {"compression": "zstd", "write_page_checksum": True}
+    with pq.ParquetWriter(file, first.schema, **options) as writer:
         for piece in itertools.chain([first], pieces):
             writer.write_table(piece)
             rows += piece.num_rows

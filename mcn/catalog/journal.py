@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from mcn.catalog.parts import Part
-from mcn.catalog.storage import CatalogError
+from mcn.catalog.storage import CatalogError, CatalogStorageError, explained
 from mcn.catalog.store import Catalog
 from mcn.objects import fetch, filesystem_of, insist, store
 
@@ -95,7 +95,8 @@ class Journal:
         return self._entry
 
     def __enter__(self) -> Self:
-        store(self._uri, self._entry.as_bytes())
+        with explained(self._catalog.uri):
+            store(self._uri, self._entry.as_bytes())
         self._beat.start()
         return self
 
@@ -132,7 +133,7 @@ class Journal:
                 logger.warning("scan %s: no sign of life stored", self._entry.scan_id)
 
     def _write(self, pending: tuple[Part, ...] | None = None) -> None:
-        with self._writing:
+        with self._writing, explained(self._catalog.uri):
             if self._lost or _is_over(self._uri):
                 raise LostScanError.of(self._catalog, self._entry.scan_id)
             if pending is not None:
@@ -143,18 +144,19 @@ class Journal:
 def entries(catalog: Catalog) -> list[tuple[Entry, datetime]]:
     """The scans that have an entry, each with the storage's own time of its last beat."""
     fs, folder = filesystem_of(f"{catalog.uri}/{FOLDER}")
-    try:
-        found = insist(fs.ls, folder, detail=True)
-    except FileNotFoundError:
-        return []
     known = []
-    for info in found:
-        if not info["name"].endswith(".json"):
-            continue
+    with explained(catalog.uri):
         try:
-            known.append((_read(fs.unstrip_protocol(info["name"])), _changed(info)))
+            found = insist(fs.ls, folder, detail=True)
         except FileNotFoundError:
-            continue  # It ended meanwhile.
+            return []
+        for info in found:
+            if not info["name"].endswith(".json"):
+                continue
+            try:
+                known.append((_read(fs.unstrip_protocol(info["name"])), _changed(info)))
+            except FileNotFoundError:
+                continue  # It ended meanwhile.
     return known
 
 
@@ -175,16 +177,18 @@ def is_dead(entry: Entry, beat: datetime, now: datetime) -> bool:
 
 def fence(catalog: Catalog, scan_id: str) -> None:
     """Keep a scan that was taken for dead from committing anything, should it wake."""
-    store(_address(catalog, scan_id) + _FENCED, b"")
+    with explained(catalog.uri):
+        store(_address(catalog, scan_id) + _FENCED, b"")
 
 
 def strike(catalog: Catalog, scan_id: str) -> None:
     """Take a scan's entry away, and all that lies beside it."""
     fs, path = filesystem_of(_address(catalog, scan_id))
     # The entry goes last: until then another run can finish this.
-    for left in (path.removesuffix(".json"), path + _FENCED, path):
-        if insist(fs.exists, left):
-            insist(fs.rm, left, recursive=True)
+    with explained(catalog.uri):
+        for left in (path.removesuffix(".json"), path + _FENCED, path):
+            if insist(fs.exists, left):
+                insist(fs.rm, left, recursive=True)
 
 
 def folder_of(catalog: Catalog, scan_id: str) -> str:
@@ -197,9 +201,17 @@ def _address(catalog: Catalog, scan_id: str) -> str:
 
 
 def _read(uri: str) -> Entry:
-    fields = json.loads(fetch(uri))
-    fields["pending"] = tuple(Part(**part) for part in fields["pending"])
-    return Entry(**fields)
+    data = fetch(uri)
+    try:
+        fields = json.loads(data)
+        fields["pending"] = tuple(Part(**part) for part in fields["pending"])
+        return Entry(**fields)
+    except (ValueError, TypeError, KeyError):
+        raise CatalogStorageError(
+            f"{uri}: this scan's entry is cut short or was changed; delete it once no scan runs, "
+            "then see what `mcn catalog verify` tells",
+            "damaged",
+        ) from None
 
 
 def _is_over(uri: str) -> bool:

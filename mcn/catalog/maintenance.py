@@ -5,24 +5,30 @@ from __future__ import annotations
 import io
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mcn.catalog import journal
+from mcn.catalog.damage import CURE, fault_of_bytes
 from mcn.catalog.dataset import files
-from mcn.catalog.parts import PARTITIONS, in_folder, label_of
+from mcn.catalog.delta_log import check_entries
+from mcn.catalog.parts import PARTITIONS, label_of
 from mcn.catalog.query import question
 from mcn.catalog.recovery import unnamed_files
+from mcn.catalog.rewriting import merge_small_files, small_partitions
 from mcn.catalog.schema import TILES, depth_bin
-from mcn.catalog.storage import CatalogError, explained, persistently
-from mcn.catalog.store import COMMIT, FORMAT, WRITER, Catalog, undisturbed
+from mcn.catalog.storage import (
+    CatalogError,
+    CatalogStorageError,
+    explained,
+    persistently,
+    storage_trouble,
+)
+from mcn.catalog.store import FORMAT, Catalog, undisturbed
 from mcn.objects import fetch
-
-if TYPE_CHECKING:
-    from deltalake import DeltaTable
 
 _COMMIT_HOURS: Final = 24
 """Longer than any commit takes."""
@@ -132,15 +138,21 @@ def info(catalog: Catalog) -> dict[str, Any]:
 def verify(catalog: Catalog) -> Report:
     """Open every data file with two independent Parquet readers, and check the guarantees.
 
-    Each file of the log is read by pyarrow and by fastparquet; its rows, depths and columns
-    must be those of the log and the schema, and its folder that of its partition. Then every
-    tile must be there once, with as many crystals as its row says.
+    Each file of the log must have the bytes that its name tells the digest of. It is read by
+    pyarrow, which compares each page with its checksum, and by fastparquet; its rows, depths and
+    columns must be those of the log and the schema, and its folder that of its partition. Then
+    every tile must be there once, with as many crystals as its row says.
     """
     now = catalog.snapshot()
     problems: list[str] = []
     rows = 0
     tables = (("tiles", TILES, now.tiles), ("crystals", catalog.crystals_schema, now.crystals))
     found = {name: files(table) for name, _, table in tables}
+    for name, _, table in tables:
+        try:
+            check_entries(catalog.uri, name, table, again=True)
+        except CatalogStorageError as error:
+            problems.append(str(error).removeprefix(f"{catalog.uri}/"))
     for name, schema, _ in tables:
         for entry in found[name].to_pylist():
             rows += entry["num_records"] or 0
@@ -184,9 +196,9 @@ def compact(catalog: Catalog, target_bytes: int = 128 * 2**20) -> dict[str, int]
     for name in PARTITIONS:
         found = files(getattr(catalog, name)())
         before.append(found)
-        for partitions in _crumbled(found, target_bytes):
-            with explained(catalog.uri):
-                undisturbed(partial(_rewrite, catalog, name, partitions, target_bytes))
+        small = small_partitions(found, target_bytes)
+        for well in dict.fromkeys(partition["partition.well"] for partition in small):
+            undisturbed(partial(merge_small_files, catalog, name, well, target_bytes))
         with explained(catalog.uri):
             persistently(getattr(catalog, name)().create_checkpoint)
         after.append(files(getattr(catalog, name)()))
@@ -196,35 +208,6 @@ def compact(catalog: Catalog, target_bytes: int = 128 * 2**20) -> dict[str, int]
         "bytes_before": sum(sum(one["size_bytes"].to_pylist()) for one in before),
         "bytes_after": sum(sum(one["size_bytes"].to_pylist()) for one in after),
     }
-
-
-def _crumbled(found: pa.Table, target_bytes: int) -> list[list[tuple[str, str, Any]]]:
-    """Filters of each well's partitions that have more files than their bytes need."""
-    columns = [name for name in found.column_names if name.startswith("partition.")]
-    sums = found.group_by(columns).aggregate([("size_bytes", "sum"), ("path", "count")])
-    bins: dict[str, list[str]] = {}
-    for row in sums.to_pylist():
-        if row["path_count"] > 1 + 2 * (row["size_bytes_sum"] // target_bytes):
-            its = bins.setdefault(row["partition.well"], [])
-            if "partition.depth_bin" in row:
-                its.append(in_folder(row["partition.depth_bin"]))
-    return [
-        [("well", "=", well), *([("depth_bin", "in", its)] if its else [])]
-        for well, its in sorted(bins.items())
-    ]
-
-
-def _rewrite(
-    catalog: Catalog, name: str, partitions: list[tuple[str, str, Any]], target_bytes: int
-) -> None:
-    table: DeltaTable = getattr(catalog, name)()
-    table.optimize.z_order(
-        ["depth_m"],
-        partition_filters=partitions,
-        target_size=target_bytes,
-        writer_properties=WRITER,
-        commit_properties=COMMIT,
-    )
 
 
 def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) -> list[str]:
@@ -290,6 +273,13 @@ def _file_fault(uri: str, entry: dict[str, Any], schema: pa.Schema) -> str | Non
     try:
         # Fetched whole: a store that fails now and then is no fault of the file.
         data = fetch(uri)
+    except FileNotFoundError:
+        return f"gone; {CURE}"
+    except OSError as error:
+        raise storage_trouble(uri, error) from error
+    if fault := fault_of_bytes(uri, data):
+        return fault
+    try:
         table = pq.ParquetFile(pa.BufferReader(data)).read()
         file = fastparquet.ParquetFile(io.BytesIO(data))
         frame = file.to_pandas(columns=["tile_id", "depth_m"])

@@ -2,11 +2,17 @@
 
 A part is not in the catalogue before a commit names it, so any number of processes write
 parts at once, and what a lost process wrote is a file that nobody sees.
+
+Each page of a file carries a checksum, which readers compare, and each file's name carries a
+digest of all its bytes, which `verify` compares: page headers and the footer have no checksum in
+Parquet.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +38,7 @@ STATISTICS: Final[Mapping[str, Sequence[str]]] = {
 }
 """Columns whose lowest and highest value of each file are in the log."""
 
+ROW_GROUP_ROWS: Final = 128 * 1024
 _ORDER: Final = {"crystals": ("depth_m", "crystal_id"), "tiles": ("depth_m", "tile_id")}
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -60,15 +67,15 @@ class Part:
     partition: Mapping[str, str]
     statistics: str
 
-    def added(self) -> AddAction:
-        """What the log says when the file comes."""
+    def added(self, *, data_change: bool = True) -> AddAction:
+        """What the log says when the file comes; no change where it holds rows that were there."""
         now = int(time.time() * 1000)
-        return AddAction(self.path, self.size, self.partition, now, True, self.statistics)
+        return AddAction(self.path, self.size, self.partition, now, data_change, self.statistics)
 
-    def removed(self) -> RemoveAction:
+    def removed(self, *, data_change: bool = True) -> RemoveAction:
         """What the log says when the file goes."""
         now = int(time.time() * 1000)
-        return RemoveAction(self.path, True, now, self.size, dict(self.partition))
+        return RemoveAction(self.path, data_change, now, self.size, dict(self.partition))
 
 
 def write_parts(uri: str, tables: Mapping[str, pa.Table], label: str) -> list[Part]:
@@ -84,7 +91,7 @@ def write_parts(uri: str, tables: Mapping[str, pa.Table], label: str) -> list[Pa
         Goes into the files' names: who wrote them (`label_of` finds it again).
     """
     return [
-        _write(uri, name, rows, partition, label)
+        write_part(uri, name, rows, partition, label)
         for name, table in tables.items()
         for partition, rows in _partitions(table, PARTITIONS[name])
     ]
@@ -97,17 +104,34 @@ def label_of(path: str) -> str | None:
     return name[len(_PREFIX) : -len(_ENDING)].rpartition("-")[0] or None if found else None
 
 
+def digest_in_name(path: str) -> str | None:
+    """The digest that a part's name carries; None for files of other writers and older versions."""
+    found = _DIGEST_IN_NAME.search(path)
+    return found and found[1]
+
+
+def digest_of(data: bytes) -> str:
+    """Digest of a file's bytes, as its name carries it."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
 _PREFIX: Final = "part-"
 _ENDING: Final = ".parquet"
+_DIGEST_IN_NAME: Final = re.compile(r"\.([0-9a-f]{32})\.parquet$")
 
 
-def _write(uri: str, name: str, rows: pa.Table, partition: dict[str, str], label: str) -> Part:
-    folder = "/".join(f"{key}={quote(value, safe='')}" for key, value in partition.items())
-    path = f"{folder}/{_PREFIX}{label}-{uuid.uuid4().hex}{_ENDING}"
+def write_part(
+    uri: str, name: str, rows: pa.Table, partition: Mapping[str, str], label: str
+) -> Part:
+    """Write rows of one partition, without its columns, as a data file in order of depth."""
     rows = rows.sort_by([(column, "ascending") for column in _ORDER[name]])
     file = pa.BufferOutputStream()
-    pq.write_table(rows, file, compression="zstd", row_group_size=128 * 1024)
+    pq.write_table(
+        rows, file, compression="zstd", row_group_size=ROW_GROUP_ROWS, write_page_checksum=True
+    )
     data = file.getvalue().to_pybytes()
+    folder = "/".join(f"{key}={quote(value, safe='')}" for key, value in partition.items())
+    path = f"{folder}/{_PREFIX}{label}-{uuid.uuid4().hex}.{digest_of(data)}{_ENDING}"
     store(f"{uri}/{name}/{path}", data)
     return Part(name, path, len(data), rows.num_rows, partition, _statistics(name, rows))
 

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mcn.catalog.damage import damage_named, is_of_reading
 from mcn.catalog.dataset import Depths, dataset, files
 from mcn.catalog.schema import TILES
-from mcn.catalog.storage import CatalogError, explained
+from mcn.catalog.storage import CatalogError, CatalogQueryError, explained
 
 if TYPE_CHECKING:
     import duckdb
@@ -93,7 +94,7 @@ def query(
 
     Raises
     ------
-    CatalogError
+    CatalogQueryError
         For wells and shapes that do not exist, naming those that do.
 
     Examples
@@ -115,9 +116,9 @@ def pieces_of(
     The first piece is empty, so that there always is one.
     """
     if limit is not None and limit < 0:
-        raise CatalogError(f"a limit of {limit} rows; give 0 or more")
+        raise CatalogQueryError(f"a limit of {limit} rows; give 0 or more")
     if unknown := [shape for shape in selection.shapes if shape not in catalog.shapes]:
-        raise CatalogError(_unknown("shape", unknown[0], catalog.shapes))
+        raise CatalogQueryError(_unknown("shape", unknown[0], catalog.shapes))
     snapshot = snapshot or catalog.snapshot()
     tile_files = known_wells(catalog, snapshot.tiles, selection.wells)
     crystal_files = files(snapshot.crystals, selection.wells, _depths(selection))
@@ -144,8 +145,10 @@ def sql(catalog: Catalog, text: str) -> pa.Table:
 
     Raises
     ------
-    CatalogError
+    CatalogQueryError
         For anything DuckDB refuses, and for statements other than a question.
+    CatalogStorageError
+        Where the data cannot be read.
     """
     import duckdb
 
@@ -154,16 +157,18 @@ def sql(catalog: Catalog, text: str) -> pa.Table:
         try:
             kinds = [statement.type.name for statement in connection.extract_statements(text)]
             if len(kinds) != 1 or kinds[0] not in _READING_STATEMENTS:
-                raise CatalogError(
+                raise CatalogQueryError(
                     f"SQL: {' and '.join(kinds) or 'nothing'} is not one question; "
                     "give one SELECT on crystals and tiles"
                 )
             answer: pa.Table = connection.sql(text).to_arrow_table()
         except duckdb.Error as error:
+            if is_of_reading(error):
+                raise
             told, *more = [line.strip() for line in str(error).splitlines() if line.strip()]
             told = re.sub(r"^[\w ]+ Error: ", "", told)
             hints = [line for line in more if line.startswith("Candidate bindings")]
-            raise CatalogError(
+            raise CatalogQueryError(
                 f"SQL: {' '.join([told, *hints])} (the tables are crystals and tiles)"
             ) from None
     return answer.rename_columns(_distinct(answer.column_names))
@@ -174,13 +179,13 @@ def known_wells(catalog: Catalog, tiles: DeltaTable, wells: Sequence[str]) -> pa
 
     Raises
     ------
-    CatalogError
+    CatalogQueryError
         For a well that has no tile, naming those that have.
     """
     found = files(tiles, wells)
     if unknown := sorted({*wells} - {*found["partition.well"].to_pylist()}):
         existing = sorted({*files(tiles)["partition.well"].to_pylist()})
-        raise CatalogError(f"{catalog.uri}: {_unknown('well', unknown[0], existing)}")
+        raise CatalogQueryError(f"{catalog.uri}: {_unknown('well', unknown[0], existing)}")
     return found
 
 
@@ -189,7 +194,7 @@ def parse_depth(text: str) -> Depths:
 
     Raises
     ------
-    CatalogError
+    CatalogQueryError
         Where it is no range of numbers, or is reversed.
     """
     ends = text.split(":")
@@ -197,12 +202,12 @@ def parse_depth(text: str) -> Depths:
     try:
         low, high = (float(end) if end.strip() else None for end in ends)
     except ValueError:
-        raise CatalogError(wrong) from None
+        raise CatalogQueryError(wrong) from None
     known = [end for end in (low, high) if end is not None]
     if not known or not all(map(math.isfinite, known)):
-        raise CatalogError(wrong)
+        raise CatalogQueryError(wrong)
     if low is not None and high is not None and low > high:
-        raise CatalogError(
+        raise CatalogQueryError(
             f"depth {text!r} is reversed; write the smaller depth first: {high:g}:{low:g}"
         )
     return low, high
@@ -240,13 +245,13 @@ def question(
             crystals = dataset(f"{catalog.uri}/crystals", catalog.crystals_schema, crystal_files)
             connection.register("crystal_rows", crystals)
             connection.execute(f"CREATE TEMP VIEW crystals AS {_VISIBLE_CRYSTALS}")
+        read = {"tiles": tile_files}
+        read |= {} if crystal_files is None else {"crystals": crystal_files}
         try:
-            yield connection
+            with damage_named(catalog, read):
+                yield connection
         except duckdb.Error as error:
-            told = re.sub(r"^.*?IOError: ", "", str(error).splitlines()[0])
-            raise CatalogError(
-                f"{catalog.uri}: {told}; `mcn catalog verify` lists damaged files"
-            ) from error
+            raise CatalogError(f"{catalog.uri}: {' '.join(str(error).split())}") from error
 
 
 def _depths(selection: Selection) -> Depths | None:

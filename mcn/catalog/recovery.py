@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mcn.catalog import journal
 from mcn.catalog.dataset import files
 from mcn.catalog.journal import Entry
 from mcn.catalog.parts import PARTITIONS, label_of
 from mcn.catalog.query import question
+from mcn.catalog.rewriting import remove_rows
 from mcn.catalog.storage import explained, persistently
-from mcn.catalog.store import COMMIT, WRITER, Catalog, undisturbed
+from mcn.catalog.store import Catalog, undisturbed
 from mcn.objects import filesystem_of, insist
 
 _KEY: Final = "tile_id, segmenter, classifier"
@@ -23,14 +26,13 @@ _HALF: Final = f"""
     SELECT count(*) FROM crystal_rows ANTI JOIN tile_rows USING ({_KEY}, scanned_at)
 """
 _OUTDATED: Final = f"""
-    SELECT well, segmenter, classifier, scanned_at, list(tile_id) AS tiles FROM (
+    SELECT well, {_KEY}, scanned_at FROM (
         SELECT *, max(scanned_at) OVER (PARTITION BY {_KEY}) AS latest FROM (
             SELECT well, {_KEY}, scanned_at FROM tile_rows
             WHERE tile_id IN (SELECT tile_id FROM tile_rows WHERE scanned_at >= $since)
         )
-    ) WHERE scanned_at < latest GROUP BY ALL
+    ) WHERE scanned_at < latest
 """
-_TILES_AT_ONCE: Final = 500
 _CLOCKS: Final = timedelta(hours=1)
 """By so much the clocks of two machines may differ."""
 
@@ -96,39 +98,12 @@ def drop_outdated(catalog: Catalog, since: datetime) -> int:
     """
     with question(catalog, files(catalog.tiles())) as connection:
         found = connection.sql(_OUTDATED, params={"since": since}).to_arrow_table()
-    groups = found.to_pylist()
-    for group in groups:
-        for start in range(0, len(group["tiles"]), _TILES_AT_ONCE):
-            condition = _condition(group, group["tiles"][start : start + _TILES_AT_ONCE])
-            # Crystals first: they count only beside their tile row.
-            for name in PARTITIONS:
-                _delete(catalog, name, condition)
-    return sum(len(group["tiles"]) for group in groups)
-
-
-def _condition(group: dict[str, Any], tiles: list[str]) -> str:
-    stamp = group["scanned_at"].isoformat()
-    texts = {name: _quoted(group[name]) for name in ("well", "segmenter", "classifier")}
-    return " AND ".join(
-        [
-            *(f"{name} = {text}" for name, text in texts.items()),
-            f"scanned_at = arrow_cast('{stamp}', 'Timestamp(Microsecond, Some(\"UTC\"))')",
-            f"tile_id IN ({', '.join(map(_quoted, tiles))})",
-        ]
-    )
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _delete(catalog: Catalog, name: str, condition: str) -> None:
-    def once() -> None:
-        table = getattr(catalog, name)()
-        table.delete(condition, writer_properties=WRITER, commit_properties=COMMIT)
-
-    with explained(catalog.uri):
-        undisturbed(once)
+    for well in pc.unique(found["well"]).to_pylist():
+        outdated = found.filter(pc.equal(found["well"], well)).drop_columns(["well"])
+        # Crystals first: they count only beside their tile row.
+        for name in PARTITIONS:
+            undisturbed(partial(remove_rows, catalog, name, well, outdated))
+    return int(found.num_rows)
 
 
 def _take_back(catalog: Catalog, entry: Entry) -> None:
@@ -171,7 +146,6 @@ def _delete_unnamed(catalog: Catalog, scan_id: str) -> None:
     for path in unnamed_files(catalog):
         if label_of(path) == scan_id:
             fs, place = filesystem_of(f"{catalog.uri}/{path}")
-            try:
+            # Another run may be finishing after the same scan.
+            with explained(catalog.uri), suppress(FileNotFoundError):
                 insist(fs.rm_file, place)
-            except FileNotFoundError:
-                continue  # Another run finishes after the same scan.

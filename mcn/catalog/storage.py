@@ -8,25 +8,35 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import pyarrow.fs as pafs
 import tenacity
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
-from mcn.errors import McnError
+from mcn.errors import McnError, QueryError, StorageError, StorageTrouble
 
 T = TypeVar("T")
 
+_RETRIES: Final = {"max_retries": "8", "retry_timeout": "60s"}
+_ATTEMPTS: Final = 8
 _UNSAFE: Final = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|\\\x00-\x1f\x7f]")
 """Characters that deltalake's URL parser turns into another folder or stops at."""
 
 
 class CatalogError(McnError):
     """A catalogue that cannot be opened, read or written; names it and the cure."""
+
+
+class CatalogQueryError(CatalogError, QueryError):
+    """A question that a catalogue cannot answer as it is asked; names what can be asked."""
+
+
+class CatalogStorageError(CatalogError, StorageError):
+    """The storage of a catalogue is gone, refuses, breaks off or holds damaged bytes."""
 
 
 def normalise(uri: str | os.PathLike[str]) -> str:
@@ -69,8 +79,7 @@ def log_options(uri: str) -> dict[str, str]:
     options = {
         "aws_conditional_put": "etag",
         "aws_region": known.get("region", "us-east-1"),
-        "max_retries": "8",
-        "retry_timeout": "60s",
+        **_RETRIES,
     }
     if endpoint := known.get("endpoint"):
         options["aws_endpoint_url"] = endpoint
@@ -91,7 +100,7 @@ def data_files(uri: str) -> tuple[pafs.FileSystem, str]:
     options: dict[str, Any] = {
         "region": known.get("region", "us-east-1"),
         # Arrow's own strategy gives up after three tries, or sooner where many requests fail.
-        "retry_strategy": pafs.AwsDefaultS3RetryStrategy(max_attempts=8),
+        "retry_strategy": pafs.AwsDefaultS3RetryStrategy(max_attempts=_ATTEMPTS),
     }
     if endpoint := known.get("endpoint"):
         scheme, _, host = endpoint.partition("://")
@@ -107,10 +116,45 @@ def explained(uri: str) -> Iterator[None]:
     """Turn errors of storage and log into one line that names the catalogue."""
     try:
         yield
-    except CatalogError:
+    except McnError:
         raise
-    except (DeltaError, OSError, ValueError) as error:
-        raise CatalogError(f"{uri}: {_gist(error)}") from error
+    except Exception as error:
+        if isinstance(error, CommitFailedError):
+            raise CatalogError(
+                f"{uri}: other processes changed the catalogue all the while; try again"
+            ) from error
+        if isinstance(error, ValueError):
+            raise CatalogError(f"{uri}: {_gist(str(error)) or 'no reason given'}") from error
+        if not _is_of_storage(error):
+            raise
+        raise storage_trouble(uri, error) from error
+
+
+def storage_trouble(uri: str, error: BaseException | str) -> CatalogStorageError:
+    """An error of any storage library as one line with its cure.
+
+    Parameters
+    ----------
+    uri : str
+        What to name: a catalogue or a file.
+    error : Exception or str
+        What the library said.
+    """
+    told = _gist(str(error))
+    # s3fs keeps the object store's own code in the cause alone.
+    cause = error.__cause__ if isinstance(error, BaseException) else None
+    spoken = f"{type(error).__name__} {told} {cause or ''}"
+    for signs, trouble, cure in _TROUBLES:
+        if re.search(signs, spoken, re.IGNORECASE):
+            return CatalogStorageError(f"{uri}: {cure.format(told=told)}", trouble)
+    reason = told or type(error).__name__
+    return CatalogStorageError(f"{uri}: {reason}; look at the storage, then try again")
+
+
+def _is_of_storage(error: BaseException) -> bool:
+    """Whether a library of storage raised it; some have errors that are no `OSError`."""
+    library = type(error).__module__.partition(".")[0]
+    return isinstance(error, DeltaError | OSError) or library in ("botocore", "aiohttp", "s3fs")
 
 
 def persistently(ask: Callable[[], T]) -> T:
@@ -132,23 +176,85 @@ def _broke_off(error: BaseException) -> bool:
     return "S3 error" in told and ("body error" in told or "response body" in told)
 
 
-_CURES: Final = {
-    "NoSuchBucket": "the bucket does not exist; make it or check its name",
-    "(Connect)": "the object store cannot be reached; check AWS_ENDPOINT_URL and the network",
-    "InvalidAccessKeyId": "the object store does not know the key; check AWS_ACCESS_KEY_ID",
-    "SignatureDoesNotMatch": "the object store refuses the key; check AWS_SECRET_ACCESS_KEY",
-    "AccessDenied": "the object store denies access; ask for rights to read and write there",
-}
+_TROUBLES: Final[Sequence[tuple[str, StorageTrouble, str]]] = (
+    (
+        "NoSuchBucket|NO_SUCH_BUCKET",
+        "missing",
+        "the bucket does not exist; make it or check its name",
+    ),
+    (
+        "InvalidAccessKeyId|INVALID_ACCESS_KEY_ID",
+        "refused",
+        "the object store does not know the key; check AWS_ACCESS_KEY_ID",
+    ),
+    (
+        "SignatureDoesNotMatch|SIGNATURE_DOES_NOT_MATCH",
+        "refused",
+        "the object store refuses the key; check AWS_SECRET_ACCESS_KEY",
+    ),
+    (
+        "ExpiredToken|TokenRefreshRequired|InvalidToken|NoCredentials|Unable to locate credentials"
+        "|INVALID_CLIENT_TOKEN_ID",
+        "refused",
+        "the object store's credentials are missing or have expired; renew them",
+    ),
+    (
+        r"AccessDenied|ACCESS_DENIED|Forbidden|HTTP status 40[13]|HTTP status code: 40[13]|\b403\b",
+        "refused",
+        "the object store denies access; ask for rights to read and write there",
+    ),
+    (
+        r"PermissionError|errno 13\b|Permission denied|os error 13\b|errno 30\b|Read-only file",
+        "refused",
+        "the system denies access ({told}); ask for rights to read and write there",
+    ),
+    (
+        r"errno 28\b|os error 28\b|No space left|quota exceeded|errno 122\b",
+        "full",
+        "the storage is full; make room and try again",
+    ),
+    (
+        r"SlowDown|SLOW_DOWN|ServiceUnavailable|SERVICE_UNAVAILABLE|InternalError|\b50[0-4]\b",
+        "unreachable",
+        "the object store is overloaded or down; try again later",
+    ),
+    (
+        r"\(Connect\)|ConnectionError|EndpointConnection|NETWORK_CONNECTION|Could not connect"
+        "|Connection refused|ConnectError|error sending request|dns error|resolve host",
+        "unreachable",
+        "the object store cannot be reached; check AWS_ENDPOINT_URL and the network",
+    ),
+    (
+        "timed out|timeout|TimedOut|did not answer",
+        "unreachable",
+        "the storage did not answer in time; check the network and try again",
+    ),
+    (
+        r"body error|response body|broken pipe|connection (was )?(reset|closed)|curlCode|"
+        r"ClientPayloadError|ServerDisconnected|errno 5\b|Input/output error|Stale file handle",
+        "unreachable",
+        "the storage broke off ({told}); try again",
+    ),
+    (
+        r"NO_SUCH_KEY|NoSuchKey|errno 2\b|os error 2\b|No such file|RESOURCE_NOT_FOUND"
+        r"|FileNotFound|\bNot ?Found\b|does not exist",
+        "missing",
+        "a file of it is gone ({told}); ask again if a vacuum took it away meanwhile, else restore "
+        "it from a backup (`mcn catalog verify` lists such files)",
+    ),
+)
+"""Signs of a trouble in the words of deltalake, Arrow, s3fs and the system; the first that fits."""
 
 
-def _gist(error: Exception) -> str:
-    """One line for an error of the log's library, which tells a coloured tree of causes."""
-    plain = re.sub(r"\x1b\[\d*m", "", str(error))
-    for sign, cure in _CURES.items():
-        if sign in plain:
-            return cure
+def _gist(told: str) -> str:
+    """One line of what the log's library tells: a coloured tree of causes, or a stack."""
+    plain = re.sub(r"\x1b\[\d*m", "", told)
     causes = [line.strip(" ↳\t") for line in plain.splitlines()]
-    return ": ".join(cause for cause in causes if cause) or type(error).__name__
+    named = [cause for cause in causes if cause and not _STACK.match(cause)]
+    return ": ".join(cause.removesuffix(":") for cause in named)[:500]
+
+
+_STACK: Final = re.compile(r"\d+: |at \S+:\d+|Stack backtrace|stack backtrace")
 
 
 def _s3_settings() -> dict[str, str]:

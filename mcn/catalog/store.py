@@ -18,13 +18,12 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 import tenacity
-from deltalake import CommitProperties, DeltaTable, WriterProperties
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from mcn.catalog.dataset import dataset, files
+from mcn.catalog.delta_log import check_entries, find_fault, sealed
 from mcn.catalog.parts import PARTITIONS, STATISTICS, Part, write_parts
 from mcn.catalog.schema import OK, TILES, RowError, crystals_schema, depth_bin
 from mcn.catalog.storage import CatalogError, explained, log_options, normalise, persistently
@@ -38,8 +37,10 @@ FORMAT: Final = 1
 """Version of the catalogue's layout; a catalogue of a newer one is not opened."""
 
 _KEY: Final = ["tile_id", "segmenter", "classifier"]
-WRITER: Final = WriterProperties(compression="ZSTD", max_row_group_size=128 * 1024)
-COMMIT: Final = CommitProperties(max_commit_retries=100)
+
+
+class NoCatalogError(CatalogError):
+    """Nothing is where a catalogue is looked for."""
 
 
 @dataclass(frozen=True)
@@ -181,10 +182,6 @@ class Catalog:
         """The table `tiles` as it is now."""
         return self._table("tiles")
 
-    def tile_rows(self) -> pads.FileSystemDataset:
-        """The rows of `tiles` as they are now and as they were committed, of schema `TILES`."""
-        return dataset(f"{self.uri}/tiles", TILES, files(self.tiles()))
-
     def commit(self, crystals: pa.Table, tiles: pa.Table) -> datetime:
         """Add scanned tiles with all their crystals: `write`, then `commit_parts`.
 
@@ -263,21 +260,38 @@ class Catalog:
             if its:
                 self.change(name, [part.added() for part in its])
 
-    def change(self, name: str, actions: Sequence[AddAction | RemoveAction]) -> None:
+    def change(
+        self,
+        name: str,
+        actions: Sequence[AddAction | RemoveAction],
+        read: DeltaTable | None = None,
+    ) -> None:
         """Add and remove data files of a table in one transaction.
 
         Any number of processes may do so at once: each transaction is one object that the
         storage creates or refuses, and a refused one is tried again behind the others.
+
+        Parameters
+        ----------
+        name : {"crystals", "tiles"}
+        actions : sequence of AddAction or RemoveAction
+        read : DeltaTable, optional
+            The table as it was when what to remove was decided; now if not given.
+
+        Raises
+        ------
+        CatalogError
+            Where the storage fails, or another process has removed one of the files since.
         """
         schema = self.crystals_schema if name == "crystals" else TILES
 
         def once() -> None:
-            self._table(name).create_write_transaction(
+            (read or self._table(name)).create_write_transaction(
                 list(actions),
                 "append",
                 schema,
                 partition_by=list(PARTITIONS[name]),
-                commit_properties=COMMIT,
+                commit_properties=sealed(actions),
             )
 
         with explained(self.uri):
@@ -306,15 +320,28 @@ class Catalog:
             raise RowError(f"{self.uri}: a tile twice in one commit")
 
     def _table(self, name: str) -> DeltaTable:
-        place, options = f"{self.uri}/{name}", log_options(self.uri)
         with explained(self.uri):
             try:
-                return persistently(partial(DeltaTable, place, storage_options=options))
+                return _load(self.uri, name)
             except TableNotFoundError:
-                raise CatalogError(
+                if not self.uri.startswith("s3://") and os.path.isdir(self.uri):
+                    os.listdir(self.uri)  # Or the system says that it may not be read.
+                raise NoCatalogError(
                     f"{self.uri}: no crystal catalogue is there; check the address, "
                     "or make one with `mcn scan TILES CATALOG`"
                 ) from None
+
+
+def _load(uri: str, name: str) -> DeltaTable:
+    """A table as it is now, its log compared with what was written."""
+    try:
+        table = persistently(partial(DeltaTable, f"{uri}/{name}", storage_options=log_options(uri)))
+    except TableNotFoundError:
+        raise
+    except DeltaError as error:
+        raise find_fault(uri, name) or error from error
+    check_entries(uri, name, table)
+    return table
 
 
 def _stamped(rows: pa.Table, scanned_at: datetime) -> pa.Table:
@@ -329,8 +356,7 @@ def _is_catalog(uri: str) -> bool:
     try:
         # `DeltaTable.is_deltatable` would hold the interpreter's lock while it waits.
         for name in PARTITIONS:
-            place, options = f"{uri}/{name}", log_options(uri)
-            persistently(partial(DeltaTable, place, storage_options=options))
+            _load(uri, name)
     except TableNotFoundError:
         return False
     return True

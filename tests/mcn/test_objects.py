@@ -5,14 +5,14 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from mcn.objects import StorageError, fetch, insist, store
+from mcn.objects import ObjectError, fetch, insist, store
 
 
 def test_what_is_stored_comes_back(tmp_path: Path) -> None:
     for uri in (str(tmp_path / "new" / "a"), f"file://{tmp_path}/b", "memory://c/d"):
         store(uri, b"whole")
         assert fetch(uri) == fetch(uri, 5, 5) == b"whole"
-        with pytest.raises(StorageError, match="it has 5 bytes, and at most 4 are read"):
+        with pytest.raises(ObjectError, match="it has 5 bytes, and at most 4 are read"):
             fetch(uri, most=4)
     assert not list(tmp_path.rglob("*.new"))
     with pytest.raises(FileNotFoundError):

@@ -134,7 +134,9 @@ def test_verify_names_damaged_and_missing_files(crumbs):
     told = dict(line.split(": ", 1) for line in report.problems)
     names = {str(path.relative_to(crumbs.uri)) for path in (missing, cut, swapped)}
     assert {*told} == names
-    assert "has no column" in told[str(swapped.relative_to(crumbs.uri))]
+    assert "gone; restore it from a backup" in told[str(missing.relative_to(crumbs.uri))]
+    for path in (cut, swapped):
+        assert "not those that were written; restore it" in told[str(path.relative_to(crumbs.uri))]
     assert all("\n" not in line for line in report.problems)
 
 

@@ -1,0 +1,114 @@
+"""Data files whose bytes are not those that were written: found and named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mcn.catalog.parts import digest_in_name, digest_of
+from mcn.catalog.storage import CatalogStorageError, storage_trouble
+from mcn.errors import McnError
+from mcn.objects import fetch
+
+if TYPE_CHECKING:
+    from mcn.catalog.store import Catalog
+
+CURE: Final = (
+    "restore it from a backup or an older version of the object, or scan its tiles into a new "
+    "catalogue"
+)
+
+_SEARCHED_BYTES: Final = 2**30
+"""So much is read again at most to name the file of a failed question."""
+
+_STREAM: Final = re.compile(
+    r"^.*?(reading the stream registered as '\w+' failed: |arrow_scan: get_next failed\(\): )"
+)
+_NOT_OF_BYTES: Final = re.compile(
+    "errno|AWS Error|curlCode|HTTP status|No such file|NotFound|timed? ?out|Connection"
+    "|resolve host",
+    re.IGNORECASE,
+)
+
+
+def fault_of_bytes(path: str, data: bytes) -> str | None:
+    """What is wrong with a data file's bytes: their digest, a page's checksum, their form.
+
+    Files of older versions carry neither digest nor checksums; of these only the form tells.
+    """
+    digest = digest_in_name(path)
+    if digest is not None and digest != digest_of(data):
+        return f"damaged: its bytes are not those that were written; {CURE}"
+    try:
+        pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
+    # The reader and its codecs raise whatever they like on a damaged file.
+    except Exception as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
+        return f"damaged: cannot be read ({reason}); {CURE}"
+    return None
+
+
+def is_of_reading(error: BaseException) -> bool:
+    """Whether DuckDB failed because data files could not be read, and not by the question."""
+    return _STREAM.match(str(error)) is not None
+
+
+@contextmanager
+def damage_named(catalog: Catalog, files: Mapping[str, pa.Table]) -> Iterator[None]:
+    """Turn errors of reading data files into one line that names the damaged one."""
+    try:
+        yield
+    except McnError:
+        raise
+    except Exception as error:
+        if isinstance(error, pa.ArrowException | OSError) or is_of_reading(error):
+            raise reading_fault(catalog, error, files) from error
+        raise
+
+
+def reading_fault(
+    catalog: Catalog, error: BaseException, files: Mapping[str, pa.Table]
+) -> CatalogStorageError:
+    """Why a question's data files could not be read, naming the file where one is damaged.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    error : Exception
+        What Arrow or DuckDB raised.
+    files : mapping of str to pa.Table
+        The files that were read of each table, as `mcn.catalog.dataset.files` gives them.
+    """
+    told = _STREAM.sub("", str(error)).partition("\n")[0]
+    told = re.sub(r"^\w+: ", "", told).removesuffix(".")
+    if _NOT_OF_BYTES.search(told):
+        return storage_trouble(catalog.uri, told)
+    for path, fault in _damaged(catalog, files):
+        return CatalogStorageError(f"{catalog.uri}/{path}: {fault}", "damaged")
+    return CatalogStorageError(
+        f"{catalog.uri}: {told}; `mcn catalog verify` lists damaged files", "damaged"
+    )
+
+
+def _damaged(catalog: Catalog, files: Mapping[str, pa.Table]) -> Iterator[tuple[str, str]]:
+    searched = 0
+    for name, found in files.items():
+        for path, size in zip(
+            found["path"].to_pylist(), found["size_bytes"].to_pylist(), strict=True
+        ):
+            searched += size
+            if searched > _SEARCHED_BYTES:
+                return
+            place = f"{name}/{unquote(path)}"
+            try:
+                fault = fault_of_bytes(place, fetch(f"{catalog.uri}/{place}"))
+            except OSError:
+                continue  # The storage's trouble, not the file's.
+            if fault:
+                yield place, fault

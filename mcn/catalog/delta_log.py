@@ -1,0 +1,192 @@
+"""What `deltalake` does not notice in a log, or does not name: entries cut short or changed.
+
+An entry that is empty, or that ends between two of its lines, is read without an error: its rows
+are missing. So each commit seals its entry with a digest of its actions, and whoever opens a
+table compares those that are newer than its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable
+from deltalake.transaction import AddAction, RemoveAction
+
+from mcn.catalog.storage import CatalogStorageError, data_files
+from mcn.objects import insist
+
+_SEAL: Final = "mcn.actions"
+_RETRIES: Final = 100
+_READERS: Final = 16
+_ENTRY: Final = re.compile(r"(\d{20})\.json")
+_CHECKPOINT: Final = re.compile(r"(\d{20})\.checkpoint(\.[\w-]+)*\.parquet")
+
+_checked: dict[tuple[str, str], int] = {}
+"""Folder and id of a table → version up to which its entries, which never change, were compared."""
+
+
+def sealed(actions: Sequence[AddAction | RemoveAction]) -> CommitProperties:
+    """Properties of a commit of these actions: its entry carries their digest."""
+    lines = [
+        {"add": {"path": action.path, "size": action.size, "stats": action.stats}}
+        if isinstance(action, AddAction)
+        else {"remove": {"path": action.path, "size": action.size}}
+        for action in actions
+    ]
+    return CommitProperties({_SEAL: _digest(lines)}, max_commit_retries=_RETRIES)
+
+
+def check_entries(uri: str, name: str, table: DeltaTable, *, again: bool = False) -> None:
+    """Compare the entries since the table's last checkpoint with their seals.
+
+    Parameters
+    ----------
+    uri : str
+        The catalogue's address.
+    name : {"crystals", "tiles"}
+    table : DeltaTable
+        The table as it was opened.
+    again : bool
+        Compare also those that this process has compared before.
+
+    Raises
+    ------
+    CatalogStorageError
+        For an entry that is empty, cut short or changed, with its cure.
+    """
+    version = table.version()
+    file_system, folder = _log_of(uri, name)
+    key = f"{uri}/{name}", str(table.metadata().id)
+    if not again and _checked.get(key, -1) >= version:
+        return
+    compared = -1 if again else _checked.get(key, -1)
+    first = max(compared, _last_checkpoint(file_system, folder)) + 1
+    versions = range(first, version + 1)
+
+    def fault(number: int) -> str | None:
+        try:
+            return _entry_fault(_read(file_system, f"{folder}/{number:020d}.json"), number)
+        except FileNotFoundError:
+            return None  # Older than what the log keeps; `deltalake` tells of gaps itself.
+
+    with ThreadPoolExecutor(max(1, min(_READERS, len(versions)))) as readers:
+        for number, found in zip(versions, readers.map(fault, versions), strict=True):
+            if found:
+                raise _of_entry(uri, name, number, found, is_newest=number == version)
+    _checked[key] = version
+
+
+def find_fault(uri: str, name: str) -> CatalogStorageError | None:
+    """The file of a log because of which it cannot be read, or None."""
+    file_system, folder = _log_of(uri, name)
+    there = file_system.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+    names = sorted(info.base_name for info in there)
+    versions = [int(found[1]) for each in names if (found := _ENTRY.fullmatch(each))]
+    checkpoints = {each: int(found[1]) for each in names if (found := _CHECKPOINT.fullmatch(each))}
+    for each, version in checkpoints.items():
+        try:
+            pq.ParquetFile(file_system.open_input_file(f"{folder}/{each}")).read()
+        # The reader raises whatever it likes on a damaged file.
+        except Exception:
+            return _of_checkpoint(uri, name, each, versions, version)
+    kept = [number for number in versions if number > max(checkpoints.values(), default=-1)]
+    for number in kept:
+        data = _read(file_system, f"{folder}/{number:020d}.json")
+        if fault := _entry_fault(data, number):
+            return _of_entry(uri, name, number, fault, is_newest=number == versions[-1])
+    start = max(checkpoints.values(), default=-1) + 1
+    for number, expected in zip(kept, range(start, start + len(kept)), strict=True):
+        if number != expected:
+            return _of_entry(uri, name, expected, "is gone", is_newest=False)
+    hint = f"{folder}/_last_checkpoint"
+    if _last_checkpoint(file_system, folder) not in {*checkpoints.values(), -1}:
+        return CatalogStorageError(
+            f"{hint}: names a checkpoint that is not there; restore the checkpoint from a backup, "
+            "or delete this file: the log's entries hold the same",
+            "damaged",
+        )
+    return None
+
+
+def _of_entry(
+    uri: str, name: str, number: int, fault: str, *, is_newest: bool
+) -> CatalogStorageError:
+    otherwise = (
+        ", or, as it is the newest, delete it, see by `mcn catalog verify` what is missing, and "
+        "scan again"
+        if is_newest
+        else ""
+    )
+    return CatalogStorageError(
+        f"{uri}/{name}/_delta_log/{number:020d}.json: this entry of the log {fault}; "
+        f"restore it from a backup{otherwise}",
+        "damaged",
+    )
+
+
+def _of_checkpoint(
+    uri: str, name: str, file: str, versions: Sequence[int], version: int
+) -> CatalogStorageError:
+    folder = f"{uri}/{name}/_delta_log"
+    needed = range(version + 1)
+    cure = (
+        "delete it and _last_checkpoint beside it: the entries before it hold the same"
+        if {*needed} <= {*versions}
+        else "restore it from a backup"
+    )
+    return CatalogStorageError(f"{folder}/{file}: this checkpoint is damaged; {cure}", "damaged")
+
+
+def _entry_fault(data: bytes, number: int) -> str | None:
+    if not data.strip():
+        return "is empty"
+    try:
+        lines: list[Mapping[str, Any]] = [json.loads(line) for line in data.splitlines() if line]
+        seal = next((each["commitInfo"].get(_SEAL) for each in lines if "commitInfo" in each), None)
+        if seal is not None and seal != _digest(lines):
+            return "is cut short or was changed"
+        kinds = {kind for line in lines for kind in line}
+        if number == 0 and not {"protocol", "metaData"} <= kinds:
+            return "is cut short or was changed"
+    # A value of another kind than expected is damage as well.
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return "is cut short or was changed"
+    return None
+
+
+def _digest(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Number and digest of the files that an entry adds and removes."""
+    facts = sorted(
+        [kind, fields["path"].rpartition("/")[2], fields["size"], fields.get("stats")]
+        for line in lines
+        for kind, fields in line.items()
+        if kind in ("add", "remove")
+    )
+    return f"{len(facts)}:{hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()}"
+
+
+def _last_checkpoint(file_system: pafs.FileSystem, folder: str) -> int:
+    try:
+        return int(json.loads(_read(file_system, f"{folder}/_last_checkpoint"))["version"])
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return -1
+
+
+def _log_of(uri: str, name: str) -> tuple[pafs.FileSystem, str]:
+    file_system, root = data_files(uri)
+    return file_system, f"{root}/{name}/_delta_log"
+
+
+def _read(file_system: pafs.FileSystem, path: str) -> bytes:
+    def read() -> bytes:
+        with file_system.open_input_stream(path) as stream:
+            return bytes(stream.readall())
+
+    return insist(read)

@@ -1,0 +1,173 @@
+"""Data files replaced by others of the same rows, or of fewer: merged, or without outdated tiles.
+
+Files are written as a scan writes them, with a checksum on each page and a digest in each name,
+which `deltalake`'s own rewriting does not give.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+from deltalake.transaction import AddAction, RemoveAction
+
+from mcn.catalog.damage import damage_named
+from mcn.catalog.dataset import dataset, files
+from mcn.catalog.parts import PARTITIONS, Part, in_folder, write_part
+from mcn.catalog.schema import TILES
+
+if TYPE_CHECKING:
+    from mcn.catalog.store import Catalog
+
+_KEY: Final = ["tile_id", "segmenter", "classifier", "scanned_at"]
+
+
+def merge_small_files(catalog: Catalog, name: str, well: str, target_bytes: int) -> None:
+    """Rewrite a well's partitions of several small files as few large ones in order of depth.
+
+    Raises
+    ------
+    CatalogError
+        With `CommitFailedError` as its cause, where another process removed one of the files
+        meanwhile: nothing has changed, and it may be done again.
+    """
+    table: DeltaTable = getattr(catalog, name)()
+    found = files(table, [well])
+    new: list[Part] = []
+    old: list[pa.Table] = []
+    for partition in small_partitions(found, target_bytes):
+        its = _of_partition(found, partition)
+        with damage_named(catalog, {name: its}):
+            new += [
+                _write(catalog, name, rows, partition, "compact")
+                for rows in _in_pieces(catalog, name, its, target_bytes)
+            ]
+        old.append(its)
+    if old:
+        _replace(catalog, name, table, pa.concat_tables(old), new, data_change=False)
+
+
+def small_partitions(found: pa.Table, target_bytes: int) -> list[dict[str, Any]]:
+    """Partitions that have more files than their bytes need."""
+    columns = [column for column in found.column_names if column.startswith("partition.")]
+    sums = found.group_by(columns).aggregate([("size_bytes", "sum"), ("path", "count")])
+    return [
+        {column: row[column] for column in columns}
+        for row in sums.sort_by([(column, "ascending") for column in columns]).to_pylist()
+        if row["path_count"] > 1 + 2 * (row["size_bytes_sum"] // target_bytes)
+    ]
+
+
+def remove_rows(catalog: Catalog, name: str, well: str, outdated: pa.Table) -> None:
+    """Rewrite a well's files without the rows of some tiles.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    name : {"crystals", "tiles"}
+    well : str
+    outdated : pa.Table
+        `tile_id, segmenter, classifier, scanned_at` of the rows to remove.
+
+    Raises
+    ------
+    CatalogError
+        As `merge_small_files`.
+    """
+    table: DeltaTable = getattr(catalog, name)()
+    found = files(table, [well])
+    times = pc.min_max(outdated["scanned_at"])
+    # Files whose range is not known are opened.
+    for column, ends in (("max.scanned_at", times["min"]), ("min.scanned_at", times["max"])):
+        compare = pc.greater_equal if column.startswith("max") else pc.less_equal
+        inside = compare(found[column].cast(outdated["scanned_at"].type), ends)
+        found = found.filter(pc.fill_null(inside, True))
+    new: list[Part] = []
+    old: list[pa.Table] = []
+    for index in range(found.num_rows):
+        its = found.slice(index, 1)
+        with damage_named(catalog, {name: its}):
+            rows = _dataset(catalog, name, its)
+            keys = rows.to_table(columns=_KEY)
+            if not keys.join(outdated, _KEY, join_type="left semi").num_rows:
+                continue
+            kept = rows.to_table().join(outdated, _KEY, join_type="left anti")
+        partition = {
+            column: its[column][0].as_py()
+            for column in its.column_names
+            if column.startswith("partition.")
+        }
+        if kept.num_rows:
+            kept = kept.select(rows.schema.names).cast(rows.schema)
+            new.append(_write(catalog, name, kept, partition, "recover"))
+        old.append(its)
+    if old:
+        _replace(catalog, name, table, pa.concat_tables(old), new, data_change=True)
+
+
+def _replace(
+    catalog: Catalog,
+    name: str,
+    read: DeltaTable,
+    old: pa.Table,
+    new: Sequence[Part],
+    *,
+    data_change: bool,
+) -> None:
+    gone = [
+        Part(
+            name,
+            unquote(row["path"]),
+            row["size_bytes"],
+            row["num_records"] or 0,
+            {column: in_folder(row[f"partition.{column}"]) for column in PARTITIONS[name]},
+            "",
+        )
+        for row in old.to_pylist()
+    ]
+    actions: list[AddAction | RemoveAction] = [
+        *(part.removed(data_change=data_change) for part in gone),
+        *(part.added(data_change=data_change) for part in new),
+    ]
+    catalog.change(name, actions, read)
+
+
+def _write(
+    catalog: Catalog, name: str, rows: pa.Table, partition: dict[str, Any], label: str
+) -> Part:
+    values = {column: in_folder(partition[f"partition.{column}"]) for column in PARTITIONS[name]}
+    rows = rows.drop_columns(list(PARTITIONS[name]))
+    return write_part(catalog.uri, name, rows, values, label)
+
+
+def _in_pieces(catalog: Catalog, name: str, its: pa.Table, target_bytes: int) -> Iterator[pa.Table]:
+    """The rows of a partition in depth ranges of about the wanted size; never all in memory."""
+    rows = _dataset(catalog, name, its)
+    count = round(pc.sum(its["size_bytes"]).as_py() / target_bytes)
+    if count <= 1:
+        yield rows.to_table()
+        return
+    depths = rows.to_table(columns=["depth_m"])["depth_m"].to_numpy()
+    shares = np.linspace(0, 1, count + 1)[1:-1]
+    inner = np.unique(np.quantile(depths, shares, method="nearest"))
+    for low, high in itertools.pairwise([-np.inf, *inner.tolist(), np.inf]):
+        piece = rows.to_table(filter=(pc.field("depth_m") >= low) & (pc.field("depth_m") < high))
+        if piece.num_rows:
+            yield piece
+
+
+def _of_partition(found: pa.Table, partition: dict[str, Any]) -> pa.Table:
+    for column, value in partition.items():
+        found = found.filter(pc.equal(found[column], value))
+    return found
+
+
+def _dataset(catalog: Catalog, name: str, its: pa.Table) -> Any:
+    schema = catalog.crystals_schema if name == "crystals" else TILES
+    return dataset(f"{catalog.uri}/{name}", schema, its)

@@ -1,0 +1,257 @@
+"""Bytes that are not those that were written are found and named, with what to do."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable, WriterProperties
+
+from mcn.catalog import delta_log, parts
+from mcn.catalog.depthlog import depth_log
+from mcn.catalog.export import export
+from mcn.catalog.labels import export_labels
+from mcn.catalog.maintenance import compact, info, verify
+from mcn.catalog.query import query, sql
+from mcn.catalog.storage import CatalogError
+from mcn.catalog.store import Catalog
+from mcn.errors import QueryError, StorageError
+
+CURE = "restore it from a backup"
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory, make_tile, make_crystal, commit) -> Catalog:  # type: ignore[no-untyped-def]
+    """Eight tiles of one well, committed one by one."""
+    catalog = Catalog.create(tmp_path_factory.mktemp("once") / "catalog")
+    for number in range(8):
+        rows = [make_crystal(confidence=0.5 + 0.01 * n) for n in range(20)]
+        commit(catalog, (make_tile(str(number), "A", 1200.0 + number), rows))
+    return catalog
+
+
+@pytest.fixture
+def filled(once: Catalog, tmp_path: Path) -> Catalog:
+    """A copy of it, to be damaged."""
+    return Catalog.open(shutil.copytree(once.uri, tmp_path / "catalog"))
+
+
+def data_files(catalog: Catalog, table: str = "crystals") -> list[Path]:
+    return sorted(Path(uri) for uri in DeltaTable(f"{catalog.uri}/{table}").file_uris())
+
+
+@pytest.fixture(params=["scanned", "compacted"])
+def small(request, filled, tmp_path, make_tile, make_crystal, commit) -> Catalog:  # type: ignore[no-untyped-def]
+    """With one file a table, as a scan or as compaction writes it."""
+    if request.param == "compacted":
+        compact(filled)
+        return filled  # type: ignore[no-any-return]
+    catalog = Catalog.create(tmp_path / "small")
+    commit(catalog, (make_tile(), [make_crystal()] * 40))
+    return catalog
+
+
+@pytest.mark.parametrize("table", ["crystals", "tiles"])
+def test_sixty_of_sixty_flipped_bytes_are_found(small: Catalog, table: str) -> None:
+    filled = small
+    (file,) = data_files(filled, table)
+    data = file.read_bytes()
+    chance = random.Random(13)
+    for _ in range(60):
+        spot = chance.randrange(len(data))
+        flipped = bytearray(data)
+        flipped[spot] ^= chance.randrange(1, 256)
+        file.write_bytes(flipped)
+        (problem,) = verify(filled).problems
+        assert problem.startswith(f"{file.relative_to(filled.uri)}: damaged")
+        assert CURE in problem
+    file.write_bytes(data)
+    assert verify(filled).ok
+
+
+def test_readers_find_every_flipped_byte_of_a_page(filled) -> None:  # type: ignore[no-untyped-def]
+    compact(filled)
+    (file,) = data_files(filled)
+    data, rows = file.read_bytes(), query(filled)
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    chance = random.Random(7)
+    refused = []
+    for _ in range(60):
+        flipped = bytearray(data)
+        flipped[chance.randrange(4, footer)] ^= 1 << chance.randrange(8)
+        file.write_bytes(flipped)
+        try:
+            # A byte of a page's header may mean nothing to a reader.
+            assert query(filled).equals(rows)
+        except StorageError as error:
+            refused.append(str(error))
+    assert len(refused) > 30
+    assert all(told.startswith(f"{file}: damaged") for told in refused)
+
+
+@pytest.fixture
+def damaged(filled: Catalog) -> tuple[Catalog, Path]:
+    """With one changed byte in the page of a column that all readers want."""
+    file = data_files(filled)[3]
+    column = next(
+        column
+        for number in range(100)
+        if (column := pq.read_metadata(file).row_group(0).column(number)).path_in_schema
+        == "tile_id"
+    )
+    start = column.dictionary_page_offset or column.data_page_offset
+    data = bytearray(file.read_bytes())
+    data[start + column.total_compressed_size - 1] ^= 1
+    file.write_bytes(data)
+    return filled, file
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        query,
+        lambda catalog: sql(catalog, "SELECT count(DISTINCT tile_id) FROM crystals"),
+        lambda catalog: sql(catalog, "SELECT t.uri FROM tiles t JOIN crystals c USING (tile_id)"),
+        lambda catalog: depth_log(catalog, "A"),
+        lambda catalog: export(catalog, Path(catalog.uri).parent / "out.json"),
+        lambda catalog: export(catalog, Path(catalog.uri).parent / "out.parquet", "parquet"),
+        lambda catalog: export_labels(catalog, Path(catalog.uri).parent / "labels"),
+        compact,
+    ],
+    ids=["query", "sql", "join", "log", "coco", "parquet", "labels", "compact"],
+)
+def test_every_reader_names_the_damaged_file_and_its_cure(damaged, ask) -> None:  # type: ignore[no-untyped-def]
+    catalog, file = damaged
+    with pytest.raises(StorageError) as told:
+        ask(catalog)
+    assert str(told.value).startswith(f"{file}: damaged")
+    assert CURE in str(told.value)
+    assert "\n" not in str(told.value)
+    assert told.value.trouble == "damaged"
+    assert not isinstance(told.value, QueryError)
+
+
+def test_checksums_are_written_everywhere(filled, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    export(filled, tmp_path / "out.parquet", "parquet")
+    compact(filled)
+    for path in (tmp_path / "out.parquet", *data_files(filled), *data_files(filled, "tiles")):
+        data = bytearray(path.read_bytes())
+        metadata = pq.read_metadata(path)
+        column = metadata.row_group(metadata.num_row_groups - 1).column(0)
+        start = column.dictionary_page_offset or column.data_page_offset
+        data[start + column.total_compressed_size - 1] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(OSError, match="CRC checksum verification failed"):
+            pq.ParquetFile(path, page_checksum_verification=True).read()
+
+
+def test_checksums_cost_about_a_hundredth(filled, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    rows = pa.concat_tables([query(filled)] * 20).drop_columns(["well", "depth_bin"])
+    numbers = np.random.default_rng(0).normal(size=(rows.num_columns, rows.num_rows))
+    for index, field in enumerate(rows.schema):
+        if pa.types.is_floating(field.type):
+            rows = rows.set_column(index, field, pa.array(numbers[index]).cast(field.type))
+    partition = {"well": "A", "depth_bin": "1200"}
+    with_sums = parts.write_part(filled.uri, "crystals", rows, partition, "size").size
+    write = pq.write_table
+    monkeypatch.setattr(pq, "write_table", lambda *a, write_page_checksum, **k: write(*a, **k))
+    without = parts.write_part(filled.uri, "crystals", rows, partition, "size").size
+    assert without < with_sums < 1.01 * without
+
+
+def test_files_of_older_versions_are_read(filled) -> None:  # type: ignore[no-untyped-def]
+    rows = query(filled)
+    # deltalake writes no checksums, and its names carry no digest.
+    table = filled.crystals()
+    table.optimize.z_order(["depth_m"], writer_properties=WriterProperties(compression="ZSTD"))
+    (file,) = data_files(filled)
+    assert parts.digest_in_name(str(file)) is None
+    assert query(filled).equals(rows)
+    assert verify(filled).ok
+    assert compact(filled)["files_after"] < 9
+    assert query(filled).equals(rows)
+
+
+def entry(catalog: Catalog, table: str, version: int) -> Path:
+    return Path(catalog.uri, table, "_delta_log", f"{version:020d}.json")
+
+
+@pytest.mark.parametrize("table", ["crystals", "tiles"])
+@pytest.mark.parametrize("version", [0, 4, 8])
+@pytest.mark.parametrize("left", [0, 1, 150, -3, "a line", "renamed action"])
+def test_a_log_entry_cut_short_says_so(once, tmp_path, table, version, left) -> None:  # type: ignore[no-untyped-def]
+    catalog = Path(shutil.copytree(once.uri, tmp_path / "copy"))
+    file = catalog / table / "_delta_log" / f"{version:020d}.json"
+    data = file.read_bytes()
+    if left == "a line":
+        file.write_bytes(data.splitlines(keepends=True)[0])
+    elif left == "renamed action":
+        file.write_bytes(data.replace(b'{"add"', b'{"adx"').replace(b'{"meta', b'{"mexa'))
+    else:
+        file.write_bytes(data[:left])
+    with pytest.raises(StorageError) as told:
+        Catalog.open(catalog)
+    assert str(told.value).startswith(f"{file}: this entry of the log is ")
+    assert re.search("is empty;|is cut short or was changed;", str(told.value))
+    assert CURE in str(told.value)
+    assert ("delete it" in str(told.value)) == (version == 8)
+    assert told.value.trouble == "damaged"
+
+
+def test_a_log_entry_that_is_gone_is_named(filled) -> None:  # type: ignore[no-untyped-def]
+    file = entry(filled, "tiles", 4)
+    file.unlink()
+    with pytest.raises(StorageError, match=re.escape(f"{file}: this entry of the log is gone")):
+        query(filled)
+
+
+@pytest.mark.parametrize("left", [0, 300, None])
+def test_a_damaged_checkpoint_is_named(filled, left) -> None:  # type: ignore[no-untyped-def]
+    rows = query(filled)
+    filled.tiles().create_checkpoint()
+    (file,) = Path(filled.uri, "tiles", "_delta_log").glob("*.checkpoint.parquet")
+    hint = file.with_name("_last_checkpoint")
+    if left is None:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(StorageError) as told:
+        query(filled)
+    assert str(told.value).startswith(f"{hint if left is None else file}: ")
+    # The cure that it tells cures it.
+    assert "delete" in str(told.value)
+    file.unlink(missing_ok=True)
+    hint.unlink()
+    assert query(filled).equals(rows)
+
+
+def test_verify_looks_at_entries_again(filled) -> None:  # type: ignore[no-untyped-def]
+    assert verify(filled).ok
+    file = entry(filled, "tiles", 5)
+    file.write_bytes(b"")
+    (problem,) = [told for told in verify(filled).problems if "_delta_log" in told]
+    assert problem.startswith(f"tiles/_delta_log/{file.name}: this entry of the log is empty")
+
+
+def test_a_recreated_catalogue_is_compared_anew(filled, make_tile) -> None:  # type: ignore[no-untyped-def]
+    assert info(filled)["tiles"] == 8
+    shutil.rmtree(filled.uri)
+    again = Catalog.create(filled.uri)
+    entry(again, "tiles", 0).write_bytes(entry(again, "tiles", 0).read_bytes()[:200])
+    with pytest.raises(CatalogError, match="cut short"):
+        Catalog.open(filled.uri)
+
+
+def test_the_seal_is_of_all_that_matters() -> None:
+    one = parts.Part("tiles", "well=A/a.parquet", 5, 1, {"well": "A"}, "{}")
+    sealed = [
+        delta_log.sealed(actions).custom_metadata["mcn.actions"]
+        for actions in ([], [one.added()], [one.removed()], [one.added(), one.removed()])
+    ]
+    assert len(set(sealed)) == 4

@@ -1,0 +1,186 @@
+"""Over HTTP a wrong question is 4xx, and a store that is gone 503; the two are counted apart."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from mcn.catalog.storage import storage_trouble
+from mcn.catalog.store import Catalog
+from mcn.micrograph import Limits
+from serve.asking import Gate, Services
+from serve.guard import Guard
+from serve.ingress import create_app
+from serve.metrics import ServeMetrics
+from serve.reader import CatalogReader
+from serve.settings import Settings, pools_of
+
+
+class Handle:
+    """A deployment's handle whose replica is in this process."""
+
+    def __init__(self, replica: Any) -> None:
+        self._replica = replica
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._replica, name)
+        return type("Method", (), {"remote": staticmethod(method)})
+
+
+@pytest.fixture
+def address(scanned: Path, tmp_path: Path) -> Path:
+    """A catalogue of one's own."""
+    return Path(shutil.copytree(scanned / "catalog", tmp_path / "catalog"))
+
+
+@pytest.fixture
+def metrics() -> ServeMetrics:
+    return ServeMetrics("test-storage-trouble")
+
+
+@pytest.fixture
+def client(address: Path, metrics: ServeMetrics) -> Iterator[TestClient]:
+    settings = Settings(insecure=True)
+    reader = Handle(CatalogReader(str(address), 0.0, Limits()))
+    services = Services(
+        Handle(None), Handle(None), reader, settings, pools_of(2, 0, settings), metrics,
+        analyses=Gate(1), crops=Gate(1),
+    )  # fmt: skip
+    with TestClient(create_app(services, Guard(settings))) as asking:
+        yield asking
+
+
+def counted(client: TestClient, figure: str = "mcn_serve_storage_errors_total") -> float:
+    lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith(figure)]
+    return sum(float(line.split()[-1]) for line in lines)
+
+
+def well_of(client: TestClient) -> str:
+    return str(client.get("/v1/wells").json()["wells"][0]["well"])
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/wells/none/crystals", 404),
+        ("/v1/wells/none/log", 404),
+        ("/v1/wells/{well}/crystals?depth=deep", 422),
+        ("/v1/wells/{well}/crystals?depth=2:1", 422),
+        ("/v1/wells/{well}/crystals?shape=cubic", 422),
+        ("/v1/wells/{well}/crystals?limit=0", 422),
+        ("/v1/wells/{well}/crystals?cursor=x", 422),
+        ("/v1/wells/{well}/log?step=1e-9", 422),
+        (f"/v1/tiles/{'0' * 32}", 404),
+        (f"/v1/tiles/{'0' * 32}/image", 404),
+        ("/v1/nothing", 404),
+    ],
+)
+def test_wrong_questions_are_the_askers(client: TestClient, path: str, status: int) -> None:
+    before = counted(client)
+    answer = client.get(path.format(well=well_of(client)))
+    assert answer.status_code == status, answer.text
+    assert "Retry-After" not in answer.headers
+    assert counted(client) == before
+
+
+def damage(folder: Path) -> None:
+    for file in folder.rglob("*.parquet"):
+        data = bytearray(file.read_bytes())
+        for spot in range(4, len(data) * 9 // 10, 50):
+            data[spot] ^= 255
+        file.write_bytes(data)
+
+
+def drop(folder: Path) -> None:
+    for file in folder.rglob("*.parquet"):
+        file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what", "status", "trouble"),
+    [
+        (lambda at: shutil.rmtree(at), "crystals", 503, "missing"),
+        (lambda at: shutil.rmtree(at / "crystals"), "log", 503, "missing"),
+        (lambda at: drop(at / "crystals"), "crystals", 503, "missing"),
+        (lambda at: drop(at / "crystals"), "log", 503, "missing"),
+        (lambda at: damage(at / "crystals"), "crystals", 500, "damaged"),
+        (lambda at: damage(at / "crystals"), "log", 500, "damaged"),
+    ],
+)
+def test_storage_trouble_is_not(
+    client: TestClient,
+    address: Path,
+    spoil: Callable[[Path], None],
+    what: str,
+    status: int,
+    trouble: str,
+) -> None:
+    well = well_of(client)
+    before = counted(client, f'mcn_serve_storage_errors_total{{trouble="{trouble}"}}')
+    spoil(address)
+    answer = client.get(f"/v1/wells/{well}/{what}")
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert str(address) in answer.json()["detail"]
+    assert ("Retry-After" in answer.headers) == (status == 503)
+    after = counted(client, f'mcn_serve_storage_errors_total{{trouble="{trouble}"}}')
+    assert after > before
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "AWS Error NETWORK_CONNECTION during GetObject: curlCode: 7, Couldn't connect",
+        "AWS Error ACCESS_DENIED during GetObject",
+        "AWS Error NO_SUCH_BUCKET during HeadBucket",
+        TimeoutError(),
+    ],
+)
+def test_a_store_that_does_not_give_is_503(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, error: str | Exception
+) -> None:
+    well = well_of(client)
+    fault = storage_trouble("s3://cores/catalog", error)
+
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(Catalog, "snapshot", fail)
+    before = counted(client)
+    for path in ("/v1/wells", f"/v1/wells/{well}/crystals", f"/v1/tiles/{'0' * 32}/image"):
+        answer = client.get(path)
+        assert answer.status_code == 503, answer.text
+        assert int(answer.headers["Retry-After"]) > 0
+        assert answer.json()["detail"] == str(fault)
+    # Each look at the figures looks at the catalogue's age as well.
+    assert counted(client) > before + 3
+
+
+def test_a_tile_whose_store_is_gone(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    well = well_of(client)
+    (row, *_) = client.get(f"/v1/wells/{well}/crystals?limit=1").json()["crystals"]
+    path = f"/v1/tiles/{row['tile_id']}/image"
+    assert client.get(path).status_code == 200
+
+    def raising(error: Exception) -> Callable[..., bytes]:
+        def fail(*_: object, **__: object) -> bytes:
+            raise error
+
+        return fail
+
+    monkeypatch.setattr("serve.reader.fetch", raising(ConnectionResetError(104, "reset by peer")))
+    assert client.get(path).status_code == 503
+    monkeypatch.setattr("serve.reader.fetch", raising(FileNotFoundError("gone")))
+    assert client.get(path).status_code == 404
+
+
+def test_a_catalogue_that_never_was_there_is_no_fault(client: TestClient, address: Path) -> None:
+    shutil.rmtree(address)
+    answer = client.get("/v1/wells")
+    assert answer.status_code == 404
+    assert "no crystal catalogue is there" in answer.json()["detail"]
