@@ -195,7 +195,7 @@ def _jeol_pixels(text: str, width: int, height: int | None) -> Iterator[Pixel]:
     yield _of_shape(marker_um / bar if bar and marker_um else None, field).times(shrunk)
     yield field
     yield _of_shape(size_um, field).times(shrunk)
-    magnification = number(_jeol_value("MAG", text))
+    magnification = _magnification(_jeol_value("MAG", text))
     photo = lengths_um(_jeol_value("STANDARD_FIELD_SIZE", text) or _JEOL_PHOTO, "mm")
     if magnification and photo:
         yield Pixel(photo[0][0] / magnification / width)
@@ -213,9 +213,11 @@ def _jeol_field(
         columns, rows = scan
         if not (columns and rows):
             columns, rows = width, height
+            if not rows:
+                return pixel
             # Square pixels take so many of the rows; a few more are a data bar, and far more or
             # far fewer a strip cut out of the picture, which tells nothing.
-            share = down / across * width / rows if rows else 0.0
+            share = down / across * width / rows
             if not 1 / _ODDEST <= share <= _ODDEST or 1 - _MOST_BAR <= share <= 1:
                 return pixel
         return Pixel(across / width, down * columns / rows / width, error + error_down)
@@ -245,9 +247,18 @@ def _jeol_value(name: str, text: str) -> str | None:
 def _hitachi_pixels(text: str, width: int) -> Iterator[Pixel]:
     columns = number(_value("DataSize", text))
     yield Pixel(length_um(_value("PixelSize", text), "nm")).times(_shrunk(columns, width))
-    magnification = number(_value("Magnification", text))
+    magnification = _magnification(_value("Magnification", text))
     if "[SemImageFile]" in text and magnification and width > 0:
         yield Pixel(_HITACHI_PHOTO_UM / magnification / width)
+
+
+def _magnification(text: str | None) -> float | None:
+    """A magnification such as `5000`, `x5,000` or `5.00k`."""
+    found = re.match(r"\s*[xX×]?\s*(\d[\d.,]{0,20})\s*([kK]?)", text or "")
+    if not found:
+        return None
+    value = number(re.sub(r",(?=\d{3}(?:\D|$))", "", found[1]))
+    return None if value is None else value * (1000.0 if found[2] else 1.0)
 
 
 def _sides(texts: Iterable[str | None]) -> Pixel:

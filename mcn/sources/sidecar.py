@@ -28,6 +28,7 @@ TELLING: Final = (".txt", ".hdr")
 ENDINGS: Final = (*TELLING, ".json", ".xml")
 """Endings of all files that belong to a picture of the same name."""
 
+_LONGEST_ENDING: Final = max(map(len, ENDINGS))
 _MOST_BYTES: Final = 2**20
 _PREFIX_LISTED: Final = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"))
 _NOT_LISTED: Final = frozenset(("http", "https"))
@@ -43,31 +44,43 @@ class Sidecars:
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
-        self._texts: dict[tuple[str, str], list[str]] = {}
-        self._owned: set[tuple[str, str]] = set()
+        self._texts: dict[str, dict[str, list[str]]] = {}
+        self._owned: set[str] = set()
+        images = []
         for path in paths:
+            if not path[-_LONGEST_ENDING:].lower().endswith(ENDINGS):
+                images.append(path)
+                continue
             folder, base, ending = _apart(path)
             if ending in ENDINGS:
-                self._texts.setdefault((folder, _plain(base)), []).append(path)
+                beside = self._texts.setdefault(folder, {})
+                beside.setdefault(_plain(base), []).append(path)
             else:
-                self._owned.update((folder, _plain(base)) for base in _bases(path))
+                images.append(path)
+        for image in images if self._texts else ():
+            self._owned.update(path for _, _, path in self._beside(image))
 
     def holds(self, path: str) -> bool:
-        """Whether a file belongs to another one of the listing, a picture."""
-        folder, base, ending = _apart(path)
-        return ending in ENDINGS and (folder, _plain(base)) in self._owned
+        """Whether a file of the listing belongs to another one, a picture."""
+        return path in self._owned
 
     def of(self, image: str) -> list[str]:
         """A picture's sidecars that may tell its pixel size, in order of preference."""
-        folder = image[: image.rfind("/") + 1]
         ranked = []
-        for rank, spelled in enumerate(_bases(image)):
-            for path in self._texts.get((folder, _plain(spelled)), ()):
-                _, base, ending = _apart(path)
-                if ending in TELLING and path != image:
-                    order = (rank, TELLING.index(ending), base != spelled, path)
-                    ranked.append(order)
+        for rank, spelled, path in self._beside(image):
+            _, base, ending = _apart(path)
+            if ending in TELLING and path != image:
+                ranked.append((rank, TELLING.index(ending), base != spelled, path))
         return [path for *_, path in sorted(ranked)]
+
+    def _beside(self, image: str) -> Iterator[tuple[int, str, str]]:
+        """Files that are called as a picture, each with which of its bases that is."""
+        beside = self._texts.get(image[: image.rfind("/") + 1]) if self._texts else None
+        if beside is None:
+            return
+        for rank, base in enumerate(_bases(image)):
+            for path in beside.get(_plain(base), ()):
+                yield rank, base, path
 
 
 def sidecars_of(image: str, names: Iterable[str]) -> list[str]:
@@ -170,7 +183,7 @@ def sidecar_sql(objects: str) -> str:
     plain = "lower(nfc_normalize({}))"
     rank = " ".join(f"WHEN '{ending}' THEN {rank}" for rank, ending in enumerate(TELLING))
     return f"""
-    CREATE TEMP TABLE named AS
+    CREATE TEMP VIEW named AS
     SELECT path, regexp_extract(path, '^(?:.*/)?') AS folder,
         regexp_extract(path, '[^/]*$') AS name,
         regexp_matches(lower(path), '[^/]\\.({endings})$') AS is_text
@@ -182,15 +195,14 @@ def sidecar_sql(objects: str) -> str:
     FROM named WHERE is_text;
 
     CREATE TEMP TABLE owners AS
-    SELECT path, folder, unnest(bases) AS base, unnest([0, 1, 2]) AS rank,
-        {plain.format("base")} AS key
-    FROM (
-        SELECT path, folder, [
+    SELECT *, {plain.format("base")} AS key FROM (
+        SELECT path, folder, unnest([0, 1, 2]) AS rank, unnest([
             regexp_replace(name, '(.)\\.[^.]*$', '\\1'),
             name,
             regexp_replace(name, '(.)\\.([^.]*)$', '\\1-\\2')
-        ] AS bases FROM named WHERE NOT is_text
-    );
+        ]) AS base FROM named WHERE NOT is_text
+    ) AS based
+    WHERE (folder, key) IN (SELECT (folder, key) FROM texts);
 
     CREATE TEMP TABLE sidecars AS SELECT path FROM texts SEMI JOIN owners USING (folder, key);
 

@@ -175,3 +175,33 @@ def test_where_nothing_can_be_listed_names_are_tried(
         "a.tif.txt",
         "a-tif.hdr",
     ]
+
+
+@pytest.fixture
+def s3_folder(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, str]]:
+    import s3fs
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    s3fs.S3FileSystem.clear_instance_cache()
+    fs = fsspec.filesystem("s3", use_listings_cache=False)
+    bucket = f"pairs-{uuid.uuid4()}"
+    fs.mkdir(bucket)
+    yield fs, bucket
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_a_real_object_store_too(s3_folder: tuple[Any, str]) -> None:
+    fs, bucket = s3_folder
+    pairs = [pair for pair in PAIRS if pair[0] in ("a.tif", "B.TIF", "x.y.png")]
+    for i, (image, text) in enumerate(pairs):
+        for name in (image, text, "a/b.txt", "a.zarr/0.txt", "stranger.txt"):
+            fs.pipe(f"{bucket}/{i}/{name}", name.encode())
+    fs.pipe(f"{bucket}/lonely.tif", b"x")
+    for i, (image, text) in enumerate(pairs):
+        assert find_sidecars(f"s3://{bucket}/{i}/{image}") == [f"s3://{bucket}/{i}/{text}"]
+        assert list(sidecar_texts(f"s3://{bucket}/{i}/{image}")) == [text]
+    assert find_sidecars(f"s3://{bucket}/lonely.tif") == []
+    assert find_sidecars(f"s3://{bucket}/none/a.tif") == []
