@@ -123,10 +123,16 @@ class CatalogReader:
         return Content(_as_bytes(table, media_type), media_type, last)
 
     @_refusing
-    def log(self, well: str, step_m: float | None, media_type: str) -> Content:
+    def log(
+        self,
+        well: str,
+        step_m: float | None,
+        models: tuple[str | None, str | None],
+        media_type: str,
+    ) -> Content:
         """A well's depth log."""
         self._check_well(well)
-        table = depthlog.depth_log(self._now()[0], well, step_m)
+        table = depthlog.depth_log(self._now()[0], well, step_m, *models)
         if media_type in (JSON, CSV):
             return Content(_as_bytes(table, media_type), media_type)
         write = depthlog.write_png if media_type == PNG else depthlog.write_las
@@ -194,7 +200,7 @@ class CatalogReader:
         catalog, snapshot = self._now()
         with question(catalog, files(snapshot.tiles, [well] if well else [])) as connection:
             rows = connection.sql(
-                "SELECT * FROM tiles WHERE tile_id = $id ORDER BY scanned_at DESC",
+                "SELECT * FROM all_tiles WHERE tile_id = $id ORDER BY scanned_at DESC",
                 params={"id": tile_id},
             ).to_arrow_table()
         if not rows.num_rows:
