@@ -43,6 +43,4 @@ def _cpu_has_bf16() -> bool:
     if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
         return False
     most = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
-    return most in ("ALL", "DEFAULT") or any(
-        isa in most for isa in ("BF16", "FP16", "AMX", "AVX10")
-    )
+    return most in ("ALL", "DEFAULT") or any(isa in most for isa in ("BF16", "FP16", "AMX", "AVX10"))
