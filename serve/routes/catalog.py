@@ -134,10 +134,17 @@ def catalog_routes(services: Services, guard: Guard) -> APIRouter:
         return Response(content.body, media_type=content.media_type)
 
     @router.get("/tiles/{tile_id}", summary="The record of a tile", response_model=TileRecord)
-    async def tile(request: Request, tile_id: TileId, well: OfWell = None) -> Response:
-        """Its rows in the table `tiles`, the newest first."""
+    async def tile(
+        request: Request,
+        tile_id: TileId,
+        well: OfWell = None,
+        segmenter: Model = None,
+        classifier: Model = None,
+    ) -> Response:
+        """Its row of each pair of models that has scanned it, the latest first."""
         accepted(request, JSON)
-        return await json_answer({"tile_id": tile_id, "rows": await ask("tile", tile_id, well)})
+        rows = await ask("tile", tile_id, well, (segmenter, classifier))
+        return await json_answer({"tile_id": tile_id, "rows": rows})
 
     @router.get(
         "/tiles/{tile_id}/image",
