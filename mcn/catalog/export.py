@@ -18,7 +18,7 @@ from mcn.catalog.dataset import Depths
 from mcn.catalog.formats import row_objects, write_table
 from mcn.catalog.query import Selection, find_models, known_wells, pieces_of, question
 from mcn.catalog.storage import CatalogError
-from mcn.mask import RLE, decode_rle
+from mcn.mask import RLE, decode_rles
 from mcn.morphology.maskstack import stack_masks
 from mcn.morphology.outline import trace_rings
 
@@ -220,17 +220,19 @@ def outline_geometries(rles: Sequence[RLE]) -> list[dict[str, Any]]:
     geometries: list[dict[str, Any]] = [
         {"type": "MultiPolygon", "coordinates": []} for _ in range(len(rles))
     ]
-    masks = [decode_rle(rle) for rle in rles]
+    masks = decode_rles(rles)
     filled = [number for number, mask in enumerate(masks) if mask.pixels.size]
     for stack in stack_masks([masks[number] for number in filled]):
         rings = trace_rings(stack)
         numbers = np.array(filled)[stack.order]
         corner = np.array([[masks[n].x - 1, masks[n].y] for n in numbers]) + 0.5
         corner[:, 1] -= stack.top
-        of_point = np.repeat(rings.mask, rings.lines.n_vertices)
-        points = (np.column_stack([rings.lines.x, rings.lines.y]) + corner[of_point]).tolist()
+        shift = corner[np.repeat(rings.mask, rings.lines.n_vertices)]
+        x, y = rings.lines.x + shift[:, 0], rings.lines.y + shift[:, 1]
+        # Pairs, not lists: half the time, and the garbage collector passes them over.
+        points = list(zip(x.tolist(), y.tolist(), strict=True))
         ends = rings.lines.start.tolist()
-        polygons: list[list[list[list[list[float]]]]] = [[] for _ in numbers]
+        polygons: list[list[list[list[tuple[float, float]]]]] = [[] for _ in numbers]
         for begin, end, mask, is_outer in zip(
             ends, ends[1:], rings.mask.tolist(), rings.is_outer.tolist(), strict=False
         ):
