@@ -25,11 +25,11 @@ import torch
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from mcn.segment.modeling.processor import autocast
 from mcn.mask import RLE, encode_rle
 from mcn.segment import load_segmenter
 from mcn.segment.candidates import Candidates, GeneratorSettings
 from mcn.segment.generator import decode_proposals
+from mcn.segment.modeling.processor import autocast
 from mcn.segment.prompts import propose
 from mcn.segment.resolve import full_size, tight
 from mcn.segment.sam import CompactSam

@@ -17,10 +17,10 @@ from segment_anything import sam_model_registry
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from mcn.segment.modeling.processor import autocast
 from mcn.segment.candidates import GeneratorSettings
 from mcn.segment.decoder import square_windows
 from mcn.segment.encoder import Features
+from mcn.segment.modeling.processor import autocast
 from mcn.segment.prompts import Proposals
 from mcn.segment.sam import CompactSam, Prompts
 

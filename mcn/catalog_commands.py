@@ -18,7 +18,18 @@ catalog_app = typer.Typer(help="Look after a crystal catalogue.", no_args_is_hel
 CatalogUri = Annotated[str, typer.Argument(metavar="CATALOG", help="Folder or URI of a catalogue.")]
 Wells = Annotated[list[str] | None, typer.Option("--well", help="Well; may be repeated.")]
 Depth = Annotated[
-    str | None, typer.Option("--depth", metavar="A:B", help="Depths in metres; either may be open.")
+    str | None,
+    typer.Option(
+        "--depth", metavar="A:B", help="Depths in metres, or 4000ft:4100ft; either may be open."
+    ),
+]
+Segmenter = Annotated[
+    str | None,
+    typer.Option(help="Rows of this segmenter, not of the latest; its name or how it begins."),
+]
+Classifier = Annotated[
+    str | None,
+    typer.Option(help="Rows of this classifier, not of the latest; its name or how it begins."),
 ]
 
 
@@ -28,8 +39,11 @@ def query(
     depth: Depth = None,
     shape: Annotated[list[str] | None, typer.Option(help="Shape; may be repeated.")] = None,
     sql: Annotated[
-        str | None, typer.Option(help="SQL over the views crystals and tiles instead.")
+        str | None,
+        typer.Option(help="SQL over the views crystals and tiles (of every model: all_…)."),
     ] = None,
+    segmenter: Segmenter = None,
+    classifier: Classifier = None,
     limit: Annotated[int | None, typer.Option(min=0, help="Most rows.")] = None,
     form: Annotated[
         str, typer.Option("--format", metavar="table|csv|json|parquet", help="How to print.")
@@ -44,10 +58,10 @@ def query(
     if sql is not None:
         if well or depth or shape:
             raise typer.BadParameter("--sql stands alone; put wells, depths and shapes into it")
-        answer: Any = questions.sql(opened, sql)
+        answer: Any = questions.sql(opened, sql, segmenter, classifier)
         answer = answer if limit is None else answer.slice(0, limit)
     else:
-        chosen = questions.Selection(well or (), _depths(depth), shape or ())
+        chosen = questions.Selection(well or (), _depths(depth), shape or (), segmenter, classifier)
         answer = questions.pieces_of(opened, chosen, limit)
     write_table(answer, form, sys.stdout.buffer)
 
@@ -56,6 +70,8 @@ def log(
     catalog: CatalogUri,
     well: Annotated[str, typer.Option(help="Well.")],
     step: Annotated[float | None, typer.Option(help="Metres an interval.")] = None,
+    segmenter: Segmenter = None,
+    classifier: Classifier = None,
     png: Annotated[Path | None, typer.Option(help="Picture to write.")] = None,
     las: Annotated[Path | None, typer.Option(help="LAS 2.0 file to write.")] = None,
     csv: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
@@ -65,7 +81,7 @@ def log(
     from mcn.catalog.formats import write_table
     from mcn.catalog.store import Catalog
 
-    table = depthlog.depth_log(Catalog.open(catalog), well, step)
+    table = depthlog.depth_log(Catalog.open(catalog), well, step, segmenter, classifier)
     if csv:
         depthlog.write_csv(table, csv)
     if las:
@@ -83,6 +99,8 @@ def export(
     out: Annotated[Path, typer.Argument(help="File to write; a folder with --labels.")],
     well: Wells = None,
     depth: Depth = None,
+    segmenter: Segmenter = None,
+    classifier: Classifier = None,
     form: Annotated[
         str, typer.Option("--format", metavar="coco|csv|parquet|geojson", help="What to write.")
     ] = "coco",
@@ -99,13 +117,16 @@ def export(
     from mcn.catalog.labels import export_labels
     from mcn.catalog.store import Catalog
 
+    wells, depths = well or (), _depths(depth)
     if labels:
-        made = export_labels(Catalog.open(catalog), out, well or (), _depths(depth), limit)
+        made = export_labels(
+            Catalog.open(catalog), out, wells, depths, limit, segmenter, classifier
+        )
         for reason in made.skipped:
             say(f"left out: {reason}")
         say(f"{made.crystals} crystals in {made.sheet}; correct its column shape, then train on it")
         return
-    rows = write(Catalog.open(catalog), out, form, wells=well or (), depth=_depths(depth))
+    rows = write(Catalog.open(catalog), out, form, wells, depths, segmenter, classifier)
     say(f"{rows} crystals in {out}")
 
 
@@ -157,6 +178,6 @@ def catalog_vacuum(
 
 
 def _depths(text: str | None) -> Depths | None:
-    from mcn.catalog.query import parse_depth
+    from mcn.catalog.depths import parse_depth
 
     return None if text is None else parse_depth(text)

@@ -73,14 +73,86 @@ def encode_rle(masks: Sequence[Mask], height: int, width: int) -> list[RLE]:
 
 
 def decode_rle(rle: RLE) -> Mask:
-    """The mask of a COCO compressed run-length code; an empty code gives a 0×0 mask."""
-    full = coco.decode({"size": rle["size"], "counts": rle["counts"].encode("ascii")}).astype(bool)
-    rows = np.flatnonzero(full.any(axis=1))
-    columns = np.flatnonzero(full.any(axis=0))
-    if rows.size == 0:
+    """The mask of a COCO compressed run-length code (see `decode_rles`)."""
+    return decode_rles([rle])[0]
+
+
+def decode_rles(rles: Sequence[RLE]) -> list[Mask]:
+    """Masks of COCO compressed run-length codes; an empty code gives a 0×0 mask.
+
+    Only the columns of a crystal are visited: the package's own decoder fills an image for
+    each, which takes ten times as long and more.
+
+    Raises
+    ------
+    ValueError
+        Where a code is cut short, or has more pixels than an image of its size.
+    """
+    lengths, first = _run_lengths([rle["counts"] for rle in rles])
+    return [
+        _mask_of_runs(lengths[begin:end], *rle["size"])
+        for rle, begin, end in zip(rles, first.tolist(), first[1:].tolist(), strict=False)
+    ]
+
+
+def _mask_of_runs(lengths: NDArray[np.int64], height: int, width: int) -> Mask:
+    ends = lengths.cumsum()
+    if len(ends) and (ends[-1] > height * width or lengths.min() < 0):
+        raise ValueError(f"a run-length code of more than {height}×{width} pixels")
+    on = lengths[1::2].nonzero()[0]
+    if not len(on):
         return Mask(0, 0, np.zeros((0, 0), dtype=bool))
-    y, x = int(rows[0]), int(columns[0])
-    return Mask(x, y, np.ascontiguousarray(full[y : rows[-1] + 1, x : columns[-1] + 1]))
+    turns = ends[2 * on[0] : 2 * on[-1] + 2]
+    x, right = int(turns[0]) // height, (int(turns[-1]) - 1) // height + 1
+    # Off and on in turn, from the top of the first column to the foot of the last.
+    edges = np.zeros(len(turns) + 2, dtype=np.int64)
+    edges[1:-1] = turns - x * height
+    edges[-1] = (right - x) * height
+    is_on = np.zeros(len(edges) - 1, dtype=bool)
+    is_on[1::2] = True
+    columns = is_on.repeat(edges[1:] - edges[:-1]).reshape(right - x, height)
+    rows = columns.any(axis=0).nonzero()[0]
+    y, bottom = int(rows[0]), int(rows[-1]) + 1
+    return Mask(x, y, np.ascontiguousarray(columns[:, y:bottom].T))
+
+
+def _run_lengths(codes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """Runs of off and on pixels in turn, column by column, of one code after the other.
+
+    Five bits a character, the lowest first, the sixth saying that more follow [1]_; from the
+    fourth run on the difference from the run two before it.
+
+    Returns
+    -------
+    lengths : (R,) int array
+    first : (N + 1,) int array
+        Code n has the runs from first[n] to first[n + 1].
+
+    References
+    ----------
+    .. [1] `rleFrString` in the COCO API, github.com/cocodataset/cocoapi.
+    """
+    characters = np.frombuffer("".join(codes).encode("ascii"), np.uint8).astype(np.int64) - 48
+    is_last = (characters & 0x20) == 0
+    of_code = np.cumsum([0, *map(len, codes)])
+    first = np.concatenate([[0], is_last.cumsum()])[of_code]
+    if not len(characters):
+        return characters, first
+    if not is_last[of_code[1:][np.diff(of_code) > 0] - 1].all():
+        raise ValueError("a run-length code that is cut short")
+    head = np.flatnonzero(np.concatenate([[True], is_last[:-1]]))
+    digit = np.arange(len(characters)) - head.repeat(np.diff(head, append=len(characters)))
+    lengths = np.add.reduceat((characters & 0x1F) << (5 * digit), head)
+    is_negative = (characters[is_last] & 0x10) != 0
+    lengths -= is_negative.astype(np.int64) << (5 * digit[is_last] + 5)
+    # Sums along every other run of a code: the odd ones, and the even ones but for the first.
+    code = np.arange(len(codes)).repeat(np.diff(first))
+    run = np.arange(len(lengths)) - first[code]
+    order = np.lexsort([run, run % 2, code])
+    start = (run[order] < 3).nonzero()[0]
+    sums = np.concatenate([[0], lengths[order].cumsum()])
+    lengths[order] = sums[1:] - sums[start].repeat(np.diff(start, append=len(order)))
+    return lengths, first
 
 
 def _uncompressed(mask: Mask, height: int, width: int) -> dict[str, list[int]]:

@@ -18,6 +18,7 @@ from mcn.errors import McnError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MOST = 64
+_FACET_COLUMN = "euhedral_to_subhedral"
 
 
 class TaxonomyError(McnError):
@@ -60,6 +61,11 @@ class Taxonomy:
                     f"{name!r} cannot name a class; use up to 40 lower-case letters, digits and "
                     "underscores, a letter first"
                 )
+        if _FACET_COLUMN in self.facet_of:
+            raise TaxonomyError(
+                f"{_FACET_COLUMN!r} cannot name a shape: depth logs have a column of that facet "
+                "definition; give the shape another name"
+            )
         if not 2 <= len(self.facet_of) <= _MOST:
             raise TaxonomyError(f"{len(self.facet_of)} shapes; name 2 to {_MOST}")
         for name, shape in self.also.items():

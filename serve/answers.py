@@ -87,12 +87,12 @@ async def as_analysis(
 def _with_masks(rows: list[dict[str, Any]], masks: Masks) -> list[dict[str, Any]]:
     if masks == "rle":
         return rows
-    from mcn.catalog.export import outline_geometry
+    rles = [row.pop("mask_rle") for row in rows]
+    if masks == "polygons":
+        from mcn.catalog.export import outline_geometries
 
-    for row in rows:
-        rle = row.pop("mask_rle")
-        if masks == "polygons":
-            row["mask_polygons"] = outline_geometry(rle)
+        for row, geometry in zip(rows, outline_geometries(rles), strict=True):
+            row["mask_polygons"] = geometry
     return rows
 
 

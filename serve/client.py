@@ -156,12 +156,20 @@ class Client:
         return Wells.model_validate_json(self._ask("GET", "/v1/wells").content).wells
 
     def crystals(
-        self, well: str, depth: str | None = None, shapes: Sequence[str] = ()
+        self,
+        well: str,
+        depth: str | None = None,
+        shapes: Sequence[str] = (),
+        segmenter: str | None = None,
+        classifier: str | None = None,
     ) -> Iterator[pa.Table]:
-        """A well's crystals in order of depth, page by page."""
+        """A well's crystals in order of depth, page by page.
+
+        They are those of the latest models of each tile, unless models are named.
+        """
         asked: dict[str, Any] = {"limit": _PAGE, "shape": list(shapes)}
-        if depth is not None:
-            asked["depth"] = depth
+        options = {"depth": depth, "segmenter": segmenter, "classifier": classifier}
+        asked |= {name: value for name, value in options.items() if value is not None}
         place: str | None = f"/v1/wells/{_quoted(well)}/crystals"
         params: dict[str, Any] | None = asked
         while place is not None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from mcn.catalog import depthlog
 from mcn.catalog.dataset import Depths, files
 from mcn.catalog.formats import row_objects, write_table
-from mcn.catalog.query import Selection, pieces_of, question
+from mcn.catalog.query import Selection, find_models, pieces_of, question
 from mcn.catalog.storage import CatalogError, CatalogStorageError, explained, storage_trouble
 from mcn.catalog.store import Catalog, NoCatalogError, Snapshot
 from mcn.errors import McnError, StorageError
@@ -127,10 +127,16 @@ class CatalogReader:
         return Content(_as_bytes(table, media_type), media_type, last)
 
     @_refusing
-    def log(self, well: str, step_m: float | None, media_type: str) -> Content:
+    def log(
+        self,
+        well: str,
+        step_m: float | None,
+        models: tuple[str | None, str | None],
+        media_type: str,
+    ) -> Content:
         """A well's depth log."""
         self._check_well(well)
-        table = depthlog.depth_log(self._now()[0], well, step_m)
+        table = depthlog.depth_log(self._now()[0], well, step_m, *models)
         if media_type in (JSON, CSV):
             return Content(_as_bytes(table, media_type), media_type)
         write = depthlog.write_png if media_type == PNG else depthlog.write_las
@@ -140,9 +146,11 @@ class CatalogReader:
             return Content(path.read_bytes(), media_type)
 
     @_refusing
-    def tile(self, tile_id: str, well: str | None) -> list[dict[str, Any]]:
-        """The rows of a tile, one for each pair of models."""
-        return row_objects(self._tile(tile_id, well))
+    def tile(
+        self, tile_id: str, well: str | None, models: tuple[str | None, str | None]
+    ) -> list[dict[str, Any]]:
+        """The rows of a tile, one for each pair of models, the latest first."""
+        return row_objects(self._tile(tile_id, well, models))
 
     @_refusing
     def image(self, tile_id: str, well: str | None) -> Content:
@@ -202,13 +210,21 @@ class CatalogReader:
         if well not in self._all_wells()["well"].to_pylist():
             raise _MissingError(f"no well {well!r}; /v1/wells lists those there are")
 
-    def _tile(self, tile_id: str, well: str | None) -> pa.Table:
+    def _tile(
+        self,
+        tile_id: str,
+        well: str | None,
+        models: tuple[str | None, str | None] = (None, None),
+    ) -> pa.Table:
         if well is not None:
             self._check_well(well)
         catalog, snapshot = self._now()
-        with question(catalog, files(snapshot.tiles, [well] if well else [])) as connection:
+        wells = [well] if well else []
+        chosen = find_models(catalog, snapshot.tiles, wells, *models)
+        with question(catalog, files(snapshot.tiles, wells)) as connection:
             rows = connection.sql(
-                "SELECT * FROM tiles WHERE tile_id = $id ORDER BY scanned_at DESC",
+                f"SELECT * FROM all_tiles WHERE tile_id = $id AND {chosen.condition()} "
+                "ORDER BY scanned_at DESC, segmenter, classifier",
                 params={"id": tile_id},
             ).to_arrow_table()
         if not rows.num_rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from mcn.catalog.dataset import files
-from mcn.catalog.query import known_wells, question
+from mcn.catalog.las import las_text
+from mcn.catalog.model_names import LATEST, ModelPair
+from mcn.catalog.query import find_models, known_wells, question
 from mcn.catalog.storage import CatalogError, CatalogQueryError
 
 if TYPE_CHECKING:
@@ -54,14 +57,20 @@ def shapes_of_log(log: pa.Table) -> list[str]:
     return [name.removeprefix("fraction_") for name in fractions if name != _EUHEDRAL]
 
 
-# Where several models saw a tile, its latest row counts.
+_MODELS_KEY: Final = b"mcn.models"
+_DATE_KEY: Final = b"mcn.scanned_on"
+
 _TILES: Final = """
     CREATE TEMP TABLE seen AS
-    SELECT * FROM (
-        SELECT tile_id, segmenter, classifier, scanned_at, depth_m, status, crystal_area_fraction
-        FROM tiles WHERE well = $well
-        QUALIFY row_number() OVER (PARTITION BY tile_id ORDER BY scanned_at DESC) = 1
-    ) WHERE status = 'ok'
+    SELECT tile_id, segmenter, classifier, scanned_at, depth_m, crystal_area_fraction
+    FROM tiles WHERE well = $well AND status = 'ok'
+"""
+_FACTS: Final = """
+    SELECT
+        min(depth_m), max(depth_m), count(DISTINCT depth_m),
+        max(scanned_at)::DATE::VARCHAR,
+        list_sort(list(DISTINCT [segmenter, classifier]))
+    FROM seen
 """
 _LOG: Final = """
     SELECT * FROM (
@@ -89,7 +98,13 @@ _LOG: Final = """
 """
 
 
-def depth_log(catalog: Catalog, well: str, step_m: float | None = None) -> pa.Table:
+def depth_log(
+    catalog: Catalog,
+    well: str,
+    step_m: float | None = None,
+    segmenter: str | None = None,
+    classifier: str | None = None,
+) -> pa.Table:
     """Depth log of a well: one row an interval, from its first tile to its last.
 
     Parameters
@@ -99,30 +114,33 @@ def depth_log(catalog: Catalog, well: str, step_m: float | None = None) -> pa.Ta
     step_m : float, optional
         Length of the intervals in metres, which start at its multiples. None chooses 1, 2 or
         5 times a power of ten so that there are about 40 intervals, or fewer for few tiles.
+    segmenter, classifier : str, optional
+        As in `mcn.catalog.query.Selection`.
 
     Returns
     -------
     pa.Table of schema `depth_log_schema(catalog.shapes)`
         Tiles that failed count for nothing; intervals without tiles are there, with nulls.
+        `models_of_log` tells which models it is from.
 
     Raises
     ------
     CatalogError
-        For an unknown well, a well without a tile that could be read, or an unusable step.
+        For an unknown well or model, a well without a tile that could be read, or an unusable
+        step.
     """
     if step_m is not None and not (math.isfinite(step_m) and step_m > 0):
         raise CatalogQueryError(f"a step of {step_m:g} m; give one above 0")
     now = catalog.snapshot()
     its_tiles = known_wells(catalog, now.tiles, [well])
-    with question(catalog, its_tiles, files(now.crystals, [well])) as connection:
+    models = find_models(catalog, now.tiles, [well], segmenter, classifier)
+    with question(catalog, its_tiles, files(now.crystals, [well]), models) as connection:
         connection.execute(_TILES, {"well": well})
-        found = connection.sql(
-            "SELECT min(depth_m), max(depth_m), count(DISTINCT depth_m) FROM seen"
-        ).fetchall()
-        top, base, depths = found[0]
+        top, base, depths, scanned_on, pairs = connection.sql(_FACTS).fetchall()[0]
         if not depths:
+            by = "" if models == LATEST else f" by {models}"
             raise CatalogQueryError(
-                f"{catalog.uri}: no tile of well {well!r} could be read; see why with "
+                f"{catalog.uri}: no tile of well {well!r} could be read{by}; see why with "
                 '`mcn query CATALOG --sql "SELECT uri, error FROM tiles"`'
             )
         step = step_m or _step(base - top, depths)
@@ -130,11 +148,13 @@ def depth_log(catalog: Catalog, well: str, step_m: float | None = None) -> pa.Ta
             raise CatalogQueryError(
                 f"a step of {step:g} m makes over {_MOST_INTERVALS} intervals; give a larger one"
             )
-        fractions = ", ".join(
-            f"avg((shape = '{shape}')::INT) AS fraction_{shape}" for shape in catalog.shapes
-        )
+        shapes = {f"shape_{number}": shape for number, shape in enumerate(catalog.shapes)}
+        fractions = ", ".join(f"avg((shape = ${key})::INT) AS {key}" for key in shapes)
         asked = _LOG.format(fractions=fractions)
-        logged = connection.sql(asked, params={"well": well, "step": step}).to_arrow_table()
+        params = {"well": well, "step": step, **shapes}
+        logged = connection.sql(asked, params=params).to_arrow_table()
+    named = {key: f"fraction_{shape}" for key, shape in shapes.items()}
+    logged = logged.rename_columns([named.get(name, name) for name in logged.column_names])
     numbers = logged["interval_number"].to_numpy()
     every = pa.table({"interval_number": np.arange(numbers[0], numbers[-1] + 1)})
     logged = every.join(logged, "interval_number").sort_by("interval_number")
@@ -150,7 +170,15 @@ def depth_log(catalog: Catalog, well: str, step_m: float | None = None) -> pa.Ta
             pa.chunked_array([edges[field.name]]) if field.name in edges else logged[field.name]
         )
         columns.append(column if field.nullable else column.fill_null(0))
-    return pa.table(columns, names=schema.names).cast(schema)
+    facts = {_MODELS_KEY: json.dumps(pairs), _DATE_KEY: scanned_on}
+    log = pa.table(columns, names=schema.names).cast(schema)
+    return log.replace_schema_metadata(facts)
+
+
+def models_of_log(log: pa.Table) -> list[ModelPair]:
+    """The models whose crystals a depth log counts; none where the table does not tell."""
+    told = (log.schema.metadata or {}).get(_MODELS_KEY, b"[]")
+    return [ModelPair(*pair) for pair in json.loads(told)]
 
 
 def write_csv(log: pa.Table, path: str | os.PathLike[str]) -> None:
@@ -162,29 +190,11 @@ def write_csv(log: pa.Table, path: str | os.PathLike[str]) -> None:
 
 
 def write_las(log: pa.Table, well: str, path: str | os.PathLike[str]) -> None:
-    """Write a depth log as LAS 2.0 for well-log software.
-
-    The depth of a row is the middle of its interval; -999.25 is null.
-
-    References
-    ----------
-    Canadian Well Logging Society, *LAS Version 2.0: A Floppy Disk Standard for Log Data*,
-    1992 (updated 2014).
-    """
-    import lasio
-
-    las = lasio.LASFile()
-    las.well["NULL"].value = -999.25
-    # A line of a LAS header ends a value, and a colon starts the description.
-    las.well["WELL"].value = " ".join(well.split()).replace(":", "-")
-    las.well["SRVC"].value = "mcn, microcrystals in electron micrographs"
-    middle = (log["depth_top"].to_numpy() + log["depth_base"].to_numpy()) / 2
-    las.append_curve("DEPT", middle, unit="M", descr="Measured depth, middle of the interval")
-    for mnemonic, unit, name, meaning in _curves(shapes_of_log(log)):
-        values = log[name].cast(pa.float64()).to_numpy()
-        las.append_curve(mnemonic, values, unit=unit, descr=meaning)
-    with _writing(path), open(path, "w", encoding="utf-8", newline="\r\n") as file:
-        las.write(file, version=2.0, fmt="%.8g")
+    """Write a depth log as LAS 2.0 in plain ASCII for well-log software (`mcn.catalog.las`)."""
+    scanned_on = (log.schema.metadata or {}).get(_DATE_KEY, b"").decode()
+    text = las_text(log, well, shapes_of_log(log), models_of_log(log), scanned_on)
+    with _writing(path), open(path, "w", encoding="ascii", newline="\r\n") as file:
+        file.write(text)
 
 
 def write_png(log: pa.Table, well: str, path: str | os.PathLike[str]) -> None:
@@ -193,30 +203,6 @@ def write_png(log: pa.Table, well: str, path: str | os.PathLike[str]) -> None:
 
     with _writing(path):
         depth_log_figure(log, well).savefig(path, format="png")
-
-
-def _curves(shapes: Sequence[str]) -> list[tuple[str, str, str, str]]:
-    """Mnemonic, unit, column and meaning of each curve of a LAS file."""
-    size = "equivalent circular diameter of crystals"
-    return [
-        ("NTIL", "", "n_tiles", "Tiles analysed"),
-        ("NCRY", "", "n_crystals", "Crystals found"),
-        *(
-            (f"F{shape[:4].upper()}", "V/V", f"fraction_{shape}", f"Fraction of {shape} crystals")
-            for shape in shapes
-        ),
-        (
-            "FEUH",
-            "V/V",
-            "fraction_euhedral_to_subhedral",
-            "Fraction of euhedral to subhedral crystals",
-        ),
-        ("DMEAN", "UM", "mean_equivalent_diameter_um", f"Mean {size}"),
-        ("DQ25", "UM", "q25_equivalent_diameter_um", f"Lower quartile of {size}"),
-        ("DMED", "UM", "median_equivalent_diameter_um", f"Median {size}"),
-        ("DQ75", "UM", "q75_equivalent_diameter_um", f"Upper quartile of {size}"),
-        ("CAF", "V/V", "crystal_area_fraction", "Crystal area fraction, mean of tiles"),
-    ]
 
 
 def _step(span: float, depths: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -12,20 +13,42 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from mcn.catalog.dataset import Depths
 from mcn.catalog.formats import row_objects, write_table
-from mcn.catalog.query import Selection, known_wells, pieces_of, question
+from mcn.catalog.query import Selection, find_models, known_wells, pieces_of, question
 from mcn.catalog.storage import CatalogError
-from mcn.mask import decode_rle
+from mcn.mask import RLE, decode_rles
+from mcn.morphology.maskstack import stack_masks
+from mcn.morphology.outline import trace_rings
 
 if TYPE_CHECKING:
     from mcn.catalog.store import Catalog, Snapshot
 
 FORMATS: Final = ("coco", "csv", "parquet", "geojson")
 
-_TILE_FACTS: Final = ("tile_id", "uri", "well", "depth_m", "width", "height", "pixel_size_um")
+_TILE_FACTS: Final = (
+    "tile_id",
+    "uri",
+    "well",
+    "depth_m",
+    "width",
+    "height",
+    "pixel_size_um",
+    "segmenter",
+    "classifier",
+)
+_PIXELS: Final = {
+    "unit": "pixel",
+    "origin": "top left corner of the tile in the property uri",
+    "axes": ["x to the right", "y down"],
+    "note": "No geographic coordinates: there is no reference system.",
+}
+"""Member of a FeatureCollection; RFC 7946 lets parties agree on other than degrees."""
+
+_AT_ONCE: Final = 1000
+"""Crystals whose outlines are traced together."""
+
 _ORDER: Final = ("well", "depth_m", "tile_id")
 
 
@@ -35,6 +58,8 @@ def export(
     form: str = "coco",
     wells: Sequence[str] = (),
     depth: Depths | None = None,
+    segmenter: str | None = None,
+    classifier: str | None = None,
 ) -> int:
     """Write the crystals of wells and depths to one file, piece by piece.
 
@@ -46,9 +71,10 @@ def export(
     form : {"coco", "csv", "parquet", "geojson"}
         COCO has tiles as images (also those without crystals), crystals as annotations with
         run-length masks, shapes as categories from 1. GeoJSON has a feature a crystal whose
-        coordinates are pixels of its tile, x to the right and y down, as QuPath reads them.
-    wells, depth
-        As in `mcn.catalog.query.query`.
+        coordinates are pixels of its tile, x to the right and y down, as QuPath reads them;
+        its member `coordinate_system` says so, and no geographic system is claimed.
+    wells, depth, segmenter, classifier
+        As in `mcn.catalog.query.Selection`.
 
     Returns
     -------
@@ -58,11 +84,12 @@ def export(
     Raises
     ------
     CatalogError
-        For an unknown format or well, and a file that cannot be written.
+        For an unknown format, well or model, depths that are reversed or no numbers, and a
+        file that cannot be written.
     """
     if form not in FORMATS:
         raise CatalogError(f"no format {form!r}; there are {', '.join(FORMATS)}")
-    selection = Selection(wells=wells, depth=depth)
+    selection = Selection(wells, depth, segmenter=segmenter, classifier=classifier)
     with _whole_file(Path(out)) as path:
         if form in ("csv", "parquet"):
             with path.open("wb") as file:
@@ -96,6 +123,8 @@ def _write_coco(catalog: Catalog, selection: Selection, text: TextIO) -> int:
             "iscrowd": 0,
             "score": row["confidence"],
             "crystal_id": row["crystal_id"],
+            "segmenter": row["segmenter"],
+            "classifier": row["classifier"],
         }
         for number, row in enumerate(_rows(catalog, selection, snapshot), start=1)
     )
@@ -113,19 +142,37 @@ def _write_geojson(catalog: Catalog, selection: Selection, text: TextIO) -> int:
     snapshot = catalog.snapshot()
     tiles = tiles_of(catalog, selection, snapshot)
     uri_of = dict(zip(tiles["tile_id"].to_pylist(), tiles["uri"].to_pylist(), strict=True))
-    features = (
-        {
-            "type": "Feature",
-            "id": row["crystal_id"],
-            "geometry": outline_geometry(row.pop("mask_rle")),
-            "properties": {"uri": uri_of[row["tile_id"]], **row},
-        }
-        for row in _rows(catalog, selection, snapshot)
+    text.write('{"type": "FeatureCollection",\n')
+    text.write(f'"coordinate_system": {json.dumps(_PIXELS)},\n"features": ')
+    count = _write_list(
+        (
+            {
+                "type": "Feature",
+                "id": row["crystal_id"],
+                "geometry": geometry,
+                "properties": {
+                    "objectType": "detection",
+                    "classification": {"name": row["shape"]},
+                    "uri": uri_of[row["tile_id"]],
+                    **row,
+                },
+            }
+            for row, geometry in _outlined(_rows(catalog, selection, snapshot))
+        ),
+        text,
     )
-    text.write('{"type": "FeatureCollection",\n"features": ')
-    count = _write_list(features, text)
     text.write("}\n")
     return count
+
+
+def _outlined(
+    rows: Iterator[dict[str, Any]],
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Rows without their masks, and the masks' geometries."""
+    while batch := list(itertools.islice(rows, _AT_ONCE)):
+        yield from zip(
+            batch, outline_geometries([row.pop("mask_rle") for row in batch]), strict=True
+        )
 
 
 def _rows(catalog: Catalog, selection: Selection, snapshot: Snapshot) -> Iterator[dict[str, Any]]:
@@ -141,11 +188,13 @@ def tiles_of(
 ) -> pa.Table:
     """Facts of the tiles that were read, each once, in order of well and depth."""
     found = known_wells(catalog, snapshot.tiles, selection.wells)
+    models = find_models(
+        catalog, snapshot.tiles, selection.wells, selection.segmenter, selection.classifier
+    )
     low, high = selection.depth or (None, None)
-    with question(catalog, found) as connection:
+    with question(catalog, found, models=models) as connection:
         tiles = connection.sql(
-            f"SELECT DISTINCT ON (tile_id) {', '.join({*facts, *_ORDER})} FROM tiles "
-            "WHERE status = 'ok' ORDER BY tile_id, scanned_at DESC"
+            f"SELECT {', '.join({*facts, *_ORDER})} FROM tiles WHERE status = 'ok'"
         ).to_arrow_table()
     if low is not None:
         tiles = tiles.filter(pc.field("depth_m") >= low)
@@ -154,39 +203,51 @@ def tiles_of(
     return tiles.sort_by([(name, "ascending") for name in _ORDER]).select(facts)
 
 
-def outline_geometry(rle: Any) -> dict[str, Any]:
-    """GeoJSON geometry of a mask: rings half a pixel or less from the pixels' borders."""
-    from scipy.ndimage import label
-
-    mask = decode_rle(rle)
-    pieces, count = label(mask.pixels)
-    corner = np.array([mask.x, mask.y])
-    polygons = []
-    for number in range(1, count + 1):
-        rings = sorted(_rings(pieces == number), key=lambda ring: -abs(_signed_area(ring)))
-        # RFC 7946: the outer ring runs anticlockwise, the holes the other way.
-        turned = [
-            ring if (_signed_area(ring) > 0) == (index == 0) else ring[::-1]
-            for index, ring in enumerate(rings)
-        ]
-        polygons.append([(ring + corner).tolist() for ring in turned])
-    if len(polygons) == 1:
-        return {"type": "Polygon", "coordinates": polygons[0]}
-    return {"type": "MultiPolygon", "coordinates": polygons}
+def outline_geometry(rle: RLE) -> dict[str, Any]:
+    """GeoJSON geometry of a mask (see `outline_geometries`)."""
+    return outline_geometries([rle])[0]
 
 
-def _rings(piece: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
-    """Closed rings (n, 2) of x, y around one connected piece and around its holes."""
-    from skimage.measure import approximate_polygon, find_contours
+def outline_geometries(rles: Sequence[RLE]) -> list[dict[str, Any]]:
+    """GeoJSON geometries of masks, all at once.
 
-    padded = np.pad(piece, 1).astype(np.float32)
-    rings = [approximate_polygon(ring, 0.1) for ring in find_contours(padded, 0.5)]
-    return [np.round(ring[:, ::-1] - 0.5, 2) for ring in rings]
-
-
-def _signed_area(ring: NDArray[np.float64]) -> float:
-    x, y = ring[:-1, 0], ring[:-1, 1]
-    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+    A Polygon, or a MultiPolygon where a mask is of several pieces, in pixels of the image: the
+    first pixel reaches from 0 to 1. Lines go through the middles of the pixels' edges (see
+    `mcn.morphology.outline`), so that exactly the mask's pixels have their centre inside, and
+    never touch themselves. Outer rings run anticlockwise and holes clockwise in the sense of
+    RFC 7946, which has y upwards.
+    """
+    geometries: list[dict[str, Any]] = [
+        {"type": "MultiPolygon", "coordinates": []} for _ in range(len(rles))
+    ]
+    masks = decode_rles(rles)
+    filled = [number for number, mask in enumerate(masks) if mask.pixels.size]
+    for stack in stack_masks([masks[number] for number in filled]):
+        rings = trace_rings(stack)
+        numbers = np.array(filled)[stack.order]
+        corner = np.array([[masks[n].x - 1, masks[n].y] for n in numbers]) + 0.5
+        corner[:, 1] -= stack.top
+        shift = corner[np.repeat(rings.mask, rings.lines.n_vertices)]
+        x, y = rings.lines.x + shift[:, 0], rings.lines.y + shift[:, 1]
+        # Pairs, not lists: half the time, and the garbage collector passes them over.
+        points = list(zip(x.tolist(), y.tolist(), strict=True))
+        ends = rings.lines.start.tolist()
+        polygons: list[list[list[list[tuple[float, float]]]]] = [[] for _ in numbers]
+        for begin, end, mask, is_outer in zip(
+            ends, ends[1:], rings.mask.tolist(), rings.is_outer.tolist(), strict=False
+        ):
+            ring = [*points[begin:end], points[begin]]
+            if is_outer:
+                polygons[mask].append([ring])
+            else:
+                polygons[mask][-1].append(ring)
+        for number, pieces in zip(numbers.tolist(), polygons, strict=True):
+            geometries[number] = (
+                {"type": "Polygon", "coordinates": pieces[0]}
+                if len(pieces) == 1
+                else {"type": "MultiPolygon", "coordinates": pieces}
+            )
+    return geometries
 
 
 def _write_list(objects: Iterator[dict[str, Any]], text: TextIO) -> int:

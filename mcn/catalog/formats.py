@@ -30,6 +30,9 @@ _SHOWN: Final = {
 }
 """Columns of a crystal that fit a terminal, with their headings there."""
 
+_MODELS: Final = ["segmenter", "classifier"]
+"""Columns that a terminal shows only where not all crystals are of the same models."""
+
 _LINES: Final = 200
 """Most rows that a table to read shows."""
 
@@ -131,11 +134,18 @@ def _write_terminal(pieces: Iterable[pa.Table], text: TextIO) -> int:
     rows = 0
     names: list[str] = []
     shown: list[dict[str, Any]] = []
+    models: set[tuple[str, str]] = set()
+    is_crystals = False
     for piece in pieces:
-        is_crystals = set(_SHOWN) <= set(piece.column_names)
-        names = list(_SHOWN) if is_crystals else piece.column_names
+        is_crystals = {*_SHOWN, *_MODELS} <= set(piece.column_names)
+        names = [*_SHOWN, *_MODELS] if is_crystals else piece.column_names
         shown += row_objects(piece.select(names).slice(0, _LINES - len(shown)))
         rows += piece.num_rows
+        if is_crystals:
+            pairs = piece.select(_MODELS).group_by(_MODELS).aggregate([]).to_pylist()
+            models |= {(pair["segmenter"], pair["classifier"]) for pair in pairs}
+    if is_crystals and len(models) < 2 and text.isatty():
+        names = list(_SHOWN)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in names:
         is_number = any(isinstance(row[name], int | float) for row in shown)

@@ -44,6 +44,7 @@ _COLUMNS: Final = (
     "bbox_y",
     "bbox_w",
     "bbox_h",
+    "segmenter",
     "classifier",
     "uri",
 )
@@ -76,6 +77,8 @@ def export_labels(
     wells: Sequence[str] = (),
     depth: Depths | None = None,
     limit: int = 500,
+    segmenter: str | None = None,
+    classifier: str | None = None,
 ) -> LabelSheet:
     """Write crops and a sheet of labels, the crystals of least confidence first.
 
@@ -86,8 +89,8 @@ def export_labels(
     out : str or path
         Folder to write `crops/` and `labels.csv` to. The sheet is UTF-8 with a byte-order
         mark, for spreadsheets, and there only once it is whole.
-    wells, depth
-        As in `mcn.catalog.query.query`.
+    wells, depth, segmenter, classifier
+        As in `mcn.catalog.query.Selection`.
     limit : int
         Most crystals: those of which the classifier was least sure.
 
@@ -108,13 +111,14 @@ def export_labels(
         raise CatalogError(
             f"{folder / SHEET}: is there already, perhaps corrected by hand; name another folder"
         )
+    selection = Selection(wells, depth, segmenter=segmenter, classifier=classifier)
     snapshot = catalog.snapshot()
-    rows = _least_certain(catalog, Selection(wells, depth), limit, snapshot)
+    rows = _least_certain(catalog, selection, limit, snapshot)
     if not rows.num_rows:
         raise CatalogError(
             f"{catalog.uri}: no crystal there to label; choose other wells or depths"
         )
-    tiles = tiles_of(catalog, Selection(wells, depth), snapshot, ("tile_id", "uri", "etag"))
+    tiles = tiles_of(catalog, selection, snapshot, ("tile_id", "uri", "etag"))
     tile_of = {tile["tile_id"]: tile for tile in tiles.to_pylist()}
     (folder / "crops").mkdir(parents=True, exist_ok=True)
     written: dict[str, str] = {}

@@ -45,7 +45,7 @@ _COUNTS = """
         coalesce(sum(n_crystals), 0)::BIGINT AS crystals,
         min(depth_m) AS depth_min_m,
         max(depth_m) AS depth_max_m
-    FROM tiles
+    FROM {tiles}
     GROUP BY GROUPING SETS ((), (well), (segmenter, classifier))
     ORDER BY well, segmenter, classifier
 """
@@ -66,7 +66,7 @@ _MOVED_TILES = """
     )
 """
 _INCOMPLETE_TILES = """
-    SELECT count(*) FROM tiles
+    SELECT count(*) FROM all_tiles
     LEFT JOIN (
         SELECT tile_id, segmenter, classifier, scanned_at, count(*) AS found
         FROM crystal_rows GROUP BY ALL
@@ -109,13 +109,19 @@ class Report:
 
 
 def info(catalog: Catalog) -> dict[str, Any]:
-    """What a catalogue holds, as JSON values: counts, wells, depths, models, files, bytes."""
+    """What a catalogue holds, as JSON values: counts, wells, depths, models, files, bytes.
+
+    Counts are of the latest models of each tile; those in `models` of all that each has scanned.
+    """
     now = catalog.snapshot()
     tile_files, crystal_files = files(now.tiles), files(now.crystals)
     with question(catalog, tile_files, crystal_files) as connection:
-        counts = connection.sql(_COUNTS).to_arrow_table().to_pylist()
+        latest, every = (
+            connection.sql(_COUNTS.format(tiles=view)).to_arrow_table().to_pylist()
+            for view in ("tiles", "all_tiles")
+        )
 
-    def those_by(*names: str) -> list[dict[str, Any]]:
+    def those_by(counts: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
         absent = {"well", "segmenter", "classifier"} - {*names}
         chosen = [row for row in counts if row["level"] == "/".join(names)]
         return [
@@ -126,9 +132,9 @@ def info(catalog: Catalog) -> dict[str, Any]:
         "catalog": catalog.uri,
         "format": FORMAT,
         "depth_bin_m": catalog.depth_bin_m,
-        **those_by()[0],
-        "wells": those_by("well"),
-        "models": those_by("segmenter", "classifier"),
+        **those_by(latest)[0],
+        "wells": those_by(latest, "well"),
+        "models": those_by(every, "segmenter", "classifier"),
         "versions": {"tiles": now.tiles.version(), "crystals": now.crystals.version()},
         "files": tile_files.num_rows + crystal_files.num_rows,
         "bytes": sum(sum(one["size_bytes"].to_pylist()) for one in (tile_files, crystal_files)),

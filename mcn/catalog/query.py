@@ -1,7 +1,10 @@
 """Questions to a catalogue: by well, depth and shape, or in SQL.
 
-Every answer comes from one snapshot and holds *visible* rows only: of each tile and pair of
-models the latest row of `tiles`, and the crystals that were committed with it.
+Every answer comes from one snapshot and from the *latest models of each tile*: of all rows that
+a tile of a well has in `tiles`, the one scanned last, and the crystals that were committed with
+it. A tile that failed last has no crystals, whatever older models saw. Where a segmenter or a
+classifier is named, only its rows are looked at. `_LATEST_TILES` is the one definition, from
+which queries, SQL, depth logs, exports and the endpoint all answer.
 """
 
 from __future__ import annotations
@@ -9,7 +12,6 @@ from __future__ import annotations
 import difflib
 import functools
 import itertools
-import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,9 @@ import pyarrow.compute as pc
 
 from mcn.catalog.damage import damage_named, is_of_reading
 from mcn.catalog.dataset import Depths, dataset, files
+from mcn.catalog.depths import check_depth
+from mcn.catalog.depths import parse_depth as parse_depth
+from mcn.catalog.model_names import LATEST, ModelPair, choose_models
 from mcn.catalog.schema import TILES
 from mcn.catalog.storage import CatalogError, CatalogQueryError, explained
 
@@ -33,15 +38,22 @@ if TYPE_CHECKING:
 _PIECE_ROWS: Final = 250_000
 """Crystals of consecutive partitions that are read and sorted at a time."""
 
-_VISIBLE_TILES: Final = """
-    SELECT * FROM tile_rows
+# Windows over wells: a condition on `well` reaches the files through them.
+_LATEST_TILES: Final = """
+    SELECT * FROM tile_rows WHERE {chosen}
     QUALIFY row_number() OVER (
-        PARTITION BY tile_id, segmenter, classifier ORDER BY scanned_at DESC
+        PARTITION BY well, tile_id ORDER BY scanned_at DESC, segmenter, classifier
     ) = 1
 """
-_VISIBLE_CRYSTALS: Final = """
+_ALL_TILES: Final = """
+    SELECT * FROM tile_rows
+    QUALIFY row_number() OVER (
+        PARTITION BY well, tile_id, segmenter, classifier ORDER BY scanned_at DESC
+    ) = 1
+"""
+_CRYSTALS: Final = """
     SELECT * FROM crystal_rows
-    SEMI JOIN tiles USING (tile_id, segmenter, classifier, scanned_at)
+    SEMI JOIN {tiles} USING (tile_id, segmenter, classifier, scanned_at)
 """
 _READING_STATEMENTS: Final = {"SELECT", "EXPLAIN", "MULTI"}  # PIVOT is parsed as MULTI
 
@@ -56,9 +68,15 @@ class Selection:
     depth : (float or None, float or None) or None
         Measured depths in metres, both ends included; None is open.
     segmenter, classifier : str or None
-        Models as the catalogue names them, such as `compact@0123456789ab`.
+        Answer from the rows of these models: their names, such as `compact@0123456789ab`, or
+        how these begin, if only one begins so. None takes the latest models of each tile.
     after : (float, str) or None
         Of one well: only crystals behind the one of this depth and `crystal_id`.
+
+    Raises
+    ------
+    CatalogError
+        For depths that are reversed or no numbers.
     """
 
     wells: Sequence[str] = ()
@@ -67,6 +85,9 @@ class Selection:
     segmenter: str | None = None
     classifier: str | None = None
     after: tuple[float, str] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "depth", check_depth(self.depth))
 
 
 def query(
@@ -95,7 +116,8 @@ def query(
     Raises
     ------
     CatalogQueryError
-        For wells and shapes that do not exist, naming those that do.
+        For wells, shapes and models that do not exist, naming those that do, and for depths
+        that are reversed or no numbers.
 
     Examples
     --------
@@ -121,6 +143,9 @@ def pieces_of(
         raise CatalogQueryError(_unknown("shape", unknown[0], catalog.shapes))
     snapshot = snapshot or catalog.snapshot()
     tile_files = known_wells(catalog, snapshot.tiles, selection.wells)
+    models = find_models(
+        catalog, snapshot.tiles, selection.wells, selection.segmenter, selection.classifier
+    )
     crystal_files = files(snapshot.crystals, selection.wells, _depths(selection))
     left = limit
     yield catalog.crystals_schema.empty_table()
@@ -129,37 +154,49 @@ def pieces_of(
             return
         wells = pc.unique(part["partition.well"])
         its_tiles = tile_files.filter(pc.is_in(tile_files["partition.well"], wells))
-        with question(catalog, its_tiles, part) as connection:
+        with question(catalog, its_tiles, part, models) as connection:
             piece = _select(connection, selection, left, catalog.crystals_schema)
         if left is not None:
             left -= piece.num_rows
         yield piece
 
 
-def sql(catalog: Catalog, text: str) -> pa.Table:
+def sql(
+    catalog: Catalog, text: str, segmenter: str | None = None, classifier: str | None = None
+) -> pa.Table:
     """Answer of one SQL question (DuckDB's dialect) to the views `crystals` and `tiles`.
 
-    Nothing but the two views can be read and nothing can be written: files, network and
-    settings are locked away from the text. A condition on `well` or `depth_bin` spares
-    reading the other wells and bins.
+    They hold the rows of the latest models of each tile; `all_crystals` and `all_tiles` hold
+    those of every model that has seen a tile. Nothing but these views can be read and nothing
+    can be written: files, network and settings are locked away from the text. A condition on
+    `well` or `depth_bin` spares reading the other wells and bins.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    text : str
+    segmenter, classifier : str, optional
+        As in `Selection`: which models `crystals` and `tiles` hold the rows of.
 
     Raises
     ------
     CatalogQueryError
-        For anything DuckDB refuses, and for statements other than a question.
+        For anything DuckDB refuses, for statements other than a question, and for models that
+        do not exist.
     CatalogStorageError
         Where the data cannot be read.
     """
     import duckdb
 
     now = catalog.snapshot()
-    with question(catalog, files(now.tiles), files(now.crystals)) as connection:
+    models = find_models(catalog, now.tiles, (), segmenter, classifier)
+    with question(catalog, files(now.tiles), files(now.crystals), models) as connection:
         try:
             kinds = [statement.type.name for statement in connection.extract_statements(text)]
             if len(kinds) != 1 or kinds[0] not in _READING_STATEMENTS:
                 raise CatalogQueryError(
                     f"SQL: {' and '.join(kinds) or 'nothing'} is not one question; "
-                    "give one SELECT on crystals and tiles"
+                    "give one SELECT on crystals, tiles, all_crystals or all_tiles"
                 )
             answer: pa.Table = connection.sql(text).to_arrow_table()
         except duckdb.Error as error:
@@ -169,7 +206,8 @@ def sql(catalog: Catalog, text: str) -> pa.Table:
             told = re.sub(r"^[\w ]+ Error: ", "", told)
             hints = [line for line in more if line.startswith("Candidate bindings")]
             raise CatalogQueryError(
-                f"SQL: {' '.join([told, *hints])} (the tables are crystals and tiles)"
+                f"SQL: {' '.join([told, *hints])} (the tables are crystals and tiles, and "
+                "all_crystals and all_tiles with the rows of every model)"
             ) from None
     return answer.rename_columns(_distinct(answer.column_names))
 
@@ -189,28 +227,38 @@ def known_wells(catalog: Catalog, tiles: DeltaTable, wells: Sequence[str]) -> pa
     return found
 
 
-def parse_depth(text: str) -> Depths:
-    """Depth range `"1200:1250"`, `"1200:"` or `":1250"` as (lowest, highest) in metres.
+def find_models(
+    catalog: Catalog,
+    tiles: DeltaTable,
+    wells: Sequence[str] = (),
+    segmenter: str | None = None,
+    classifier: str | None = None,
+) -> ModelPair:
+    """The models that names or their beginnings stand for.
+
+    A name means the same in every well, so models of the whole catalogue count, and only
+    where both are named in full are the wells' own files enough.
 
     Raises
     ------
     CatalogQueryError
-        Where it is no range of numbers, or is reversed.
+        For a name that stands for no model or for several, naming those there are.
     """
-    ends = text.split(":")
-    wrong = f"depth {text!r} is not a range in metres; write it as 1200:1250, 1200: or :1250"
-    try:
-        low, high = (float(end) if end.strip() else None for end in ends)
-    except ValueError:
-        raise CatalogQueryError(wrong) from None
-    known = [end for end in (low, high) if end is not None]
-    if not known or not all(map(math.isfinite, known)):
-        raise CatalogQueryError(wrong)
-    if low is not None and high is not None and low > high:
-        raise CatalogQueryError(
-            f"depth {text!r} is reversed; write the smaller depth first: {high:g}:{low:g}"
-        )
-    return low, high
+    asked = ModelPair(segmenter, classifier)
+    if asked == LATEST:
+        return asked
+    if wells and asked.is_among(_models_of(catalog, files(tiles, wells))):
+        return asked
+    return choose_models(catalog.uri, asked, _models_of(catalog, files(tiles)))
+
+
+def _models_of(catalog: Catalog, tile_files: pa.Table) -> list[ModelPair]:
+    """Pairs of models that these files have rows of, in the order of their names."""
+    with question(catalog, tile_files) as connection:
+        rows = connection.sql(
+            "SELECT DISTINCT segmenter, classifier FROM tile_rows ORDER BY ALL"
+        ).fetchall()
+    return [ModelPair(*row) for row in rows]
 
 
 @functools.cache
@@ -229,22 +277,31 @@ def _database() -> duckdb.DuckDBPyConnection:
 
 @contextmanager
 def question(
-    catalog: Catalog, tile_files: pa.Table, crystal_files: pa.Table | None = None
+    catalog: Catalog,
+    tile_files: pa.Table,
+    crystal_files: pa.Table | None = None,
+    models: ModelPair = LATEST,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB with the views `tiles` and `crystals` of these files, and nothing else in reach.
+    """DuckDB with views of these files, and nothing else in reach.
 
-    Beside them `tile_rows` and `crystal_rows` hold the rows as committed, visible or not.
+    `tiles` and `crystals` hold the rows of the latest models of each tile, of these models
+    where some are named in full; `all_tiles` and `all_crystals` those of every model; and
+    `tile_rows` and `crystal_rows` the rows as committed, also those that others replaced.
     """
     import duckdb
 
     with explained(catalog.uri), _database().cursor() as connection:
         tiles = dataset(f"{catalog.uri}/tiles", TILES, tile_files)
         connection.register("tile_rows", tiles)
-        connection.execute(f"CREATE TEMP VIEW tiles AS {_VISIBLE_TILES}")
+        latest = _LATEST_TILES.format(chosen=models.condition())
+        connection.execute(f"CREATE TEMP VIEW tiles AS {latest}")
+        connection.execute(f"CREATE TEMP VIEW all_tiles AS {_ALL_TILES}")
         if crystal_files is not None:
             crystals = dataset(f"{catalog.uri}/crystals", catalog.crystals_schema, crystal_files)
             connection.register("crystal_rows", crystals)
-            connection.execute(f"CREATE TEMP VIEW crystals AS {_VISIBLE_CRYSTALS}")
+            for view, its_tiles in (("crystals", "tiles"), ("all_crystals", "all_tiles")):
+                rows = _CRYSTALS.format(tiles=its_tiles)
+                connection.execute(f"CREATE TEMP VIEW {view} AS {rows}")
         read = {"tiles": tile_files}
         read |= {} if crystal_files is None else {"crystals": crystal_files}
         try:
@@ -277,8 +334,6 @@ def _select(
         ("depth_m >= $low", "low", low),
         ("depth_m <= $high", "high", high),
         ("list_contains($shapes, shape)", "shapes", list(selection.shapes) or None),
-        ("segmenter = $segmenter", "segmenter", selection.segmenter),
-        ("classifier = $classifier", "classifier", selection.classifier),
     ]
     asked = [one for one in asked if one[2] is not None]
     rows = connection.sql(

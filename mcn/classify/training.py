@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mcn.segment.modeling.processor import autocast
 from mcn.classify.augment import augment
 from mcn.classify.classifier import Classifier, ClassifierError
 from mcn.classify.evaluate import score
@@ -21,6 +20,7 @@ from mcn.classify.examples import Examples
 from mcn.classify.network import MicroCrystalNet, NetworkSettings
 from mcn.classify.outsiders import outsiders
 from mcn.classify.sampling import draw_batches
+from mcn.segment.modeling.processor import autocast
 
 _JUDGED = 10_000  # held-out crops that choose the epoch
 _OUTSIDERS = 4096

@@ -6,13 +6,15 @@ straight side lies where the crystal ends, half a pixel from the centres of its 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from mcn.morphology.maskstack import MaskStack
-from mcn.morphology.polygons import Polygons
+from mcn.morphology.polygons import Polygons, keep_vertices
 
 _FAR: Final = 2**40
 
@@ -101,6 +103,60 @@ def trace_outlines(stack: MaskStack) -> Polygons:
         x[outline] + np.array([0.0, 0.5, 0.0, -0.5])[side],
         y[outline] + np.array([-0.5, 0.0, 0.5, 0.0])[side],
         start,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Rings:
+    """Closed lines around every piece of masks and around every hole in them.
+
+    Parameters
+    ----------
+    lines : Polygons
+        Ordered by mask and piece, the outer line of a piece before those of its holes. Outer
+        lines run clockwise as seen, those of holes the other way round.
+    mask : (R,) int array
+        Number of the mask in the stack that each line belongs to.
+    is_outer : (R,) bool array
+        Whether a line is the outer one of a piece.
+    """
+
+    lines: Polygons
+    mask: NDArray[np.intp]
+    is_outer: NDArray[np.bool_]
+
+
+def trace_rings(stack: MaskStack) -> Rings:
+    """All lines between crystal and background, with no more points than they have bends.
+
+    Pixels that touch by a corner belong together, as in `trace_outlines`, so that lines never
+    touch themselves or each other. A pixel is inside exactly if its centre is.
+    """
+    y, x, side, following = _edges(stack)
+    loop, to_end = _walk(following)
+    heads = np.flatnonzero(loop == np.arange(len(loop)))
+    pieces, _ = ndimage.label(stack.cells, np.ones((3, 3), dtype=np.bool_))
+    piece = pieces[y[heads], x[heads]]
+    # The line of a piece's first pixel, and so of its first edge, is its outer one.
+    by_piece = np.lexsort([heads, piece, stack.owner[y[heads]]])
+    heads, piece = heads[by_piece], piece[by_piece]
+    rank = np.empty(len(loop), dtype=np.intp)
+    rank[heads] = np.arange(len(heads))
+    order = np.lexsort([-to_end, rank[loop]])
+    side = side[order]
+    start = np.concatenate([[0], np.cumsum(to_end[heads] + 1)])
+    lines = Polygons(
+        x[order] + np.array([0.0, 0.5, 0.0, -0.5])[side],
+        y[order] + np.array([-0.5, 0.0, 0.5, 0.0])[side],
+        start,
+    )
+    following = lines.following
+    previous = np.empty_like(following)
+    previous[following] = np.arange(len(following))
+    dx, dy = lines.x[following] - lines.x, lines.y[following] - lines.y
+    is_bend = dx[previous] * dy != dx * dy[previous]
+    return Rings(
+        keep_vertices(lines, is_bend), stack.owner[y[heads]], np.diff(piece, prepend=0) != 0
     )
 
 

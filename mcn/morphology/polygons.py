@@ -147,10 +147,11 @@ def count_corners(outlines: Polygons, tolerance: NDArray[np.float64]) -> NDArray
         begin = np.where(point > split, split, begin)
         end = np.where(point > split, end, split)
         is_between = (split >= 0) & (point != split)
-    return _without_flat(_kept(closed, is_kept), tolerance).n_vertices
+    return _without_flat(keep_vertices(closed, is_kept), tolerance).n_vertices
 
 
-def _kept(polygons: Polygons, is_kept: NDArray[np.bool_]) -> Polygons:
+def keep_vertices(polygons: Polygons, is_kept: NDArray[np.bool_]) -> Polygons:
+    """Polygons without the vertices that are not kept, (N,)."""
     start = np.concatenate([[0], np.cumsum(is_kept)])[polygons.start]
     return Polygons(polygons.x[is_kept], polygons.y[is_kept], start)
 
@@ -167,7 +168,7 @@ def _without_flat(polygons: Polygons, tolerance: NDArray[np.float64]) -> Polygon
         is_flat = is_least & (away <= tolerance[polygons.owner])
         if not is_flat.any():
             return polygons
-        polygons = _kept(polygons, ~is_flat)
+        polygons = keep_vertices(polygons, ~is_flat)
 
 
 def _from_farthest(outlines: Polygons) -> tuple[Polygons, NDArray[np.intp]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+
 from mcn.segment.modeling.processor import full_precision
 
 # (blocks, kernel, stride, expansion, channels) of EfficientNet-Lite0, its last stage left out

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mcn.segment.modeling.processor import autocast
 from mcn.mask import Mask
 from mcn.segment.candidates import Candidates, GeneratorSettings, by_shape, portions, steady
 from mcn.segment.decoder import MASK_SIZE, square_windows
 from mcn.segment.encoder import STRIDE, Features
+from mcn.segment.modeling.processor import autocast
 from mcn.segment.prompts import Proposals, choose, propose
 from mcn.segment.resolve import resolve
 from mcn.segment.sam import CompactSam, Prompts

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
 from mcn.segment.modeling.processor import full_precision
 
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mcn.segment.modeling.processor import autocast
 from mcn.mask import Mask
 from mcn.segment.candidates import GeneratorSettings, steadiness
 from mcn.segment.clicks import Clicks
 from mcn.segment.decoder import MASK_SIZE, square_windows
 from mcn.segment.encoder import Features
+from mcn.segment.modeling.processor import autocast
 from mcn.segment.prompts import propose
 from mcn.segment.resolve import one_crystal
 from mcn.segment.sam import CompactSam, Prompts

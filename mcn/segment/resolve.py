@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from mcn.segment.modeling.processor import full_precision
 from mcn.mask import Mask
 from mcn.segment.candidates import Candidates, GeneratorSettings
+from mcn.segment.modeling.processor import full_precision
 
 _GRAIN = 16
 """Masks are upsampled together with those whose sides are the same multiple of this."""

@@ -8,7 +8,6 @@ import torch
 from segment_anything.modeling import PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
-from mcn.segment.modeling.processor import full_precision
 from mcn.segment.decoder import (
     MASK_SIZE,
     TOKENS,
@@ -17,6 +16,7 @@ from mcn.segment.decoder import (
     window_points,
 )
 from mcn.segment.encoder import CompactEncoder, Features
+from mcn.segment.modeling.processor import full_precision
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from mcn.segment.modeling.processor import autocast
 from mcn.analyzer import Segmenter
 from mcn.errors import McnError
 from mcn.segment.compact_training import CompactTrainee, from_imagenet
 from mcn.segment.evaluate import evaluate_segmenter
+from mcn.segment.modeling.processor import autocast
 from mcn.segment.pairs import DataError, Pair, list_pairs, split_pairs
 from mcn.segment.sam import CompactSam
 from mcn.segment.samples import Sample, SampleSettings, samples

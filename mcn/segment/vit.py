@@ -15,7 +15,6 @@ from segment_anything.utils.amg import build_point_grid
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mcn.segment.modeling.processor import autocast
 from mcn.download import DownloadError, cache, download
 from mcn.errors import McnError
 from mcn.mask import Mask
@@ -30,6 +29,7 @@ from mcn.segment.candidates import (
 from mcn.segment.clicks import read_clicks
 from mcn.segment.duplicates import Distinct
 from mcn.segment.encoder_attention import fuse_attention
+from mcn.segment.modeling.processor import autocast
 from mcn.segment.point_decoder import PointDecoder
 from mcn.segment.resolve import one_crystal, resolve
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.checkpoint import checkpoint
 
-from mcn.segment.modeling.processor import full_precision
 from mcn.segment.lora import adapt_attention, merged_state
 from mcn.segment.losses import mask_losses, window_truth, wrong_cells
+from mcn.segment.modeling.processor import full_precision
 from mcn.segment.vit import GridSegmenter
 
 _CLICKS = 3

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from mcn.catalog.depths import parse_depth
 from mcn.catalog.formats import row_objects
-from mcn.catalog.query import parse_depth
 from mcn.catalog.storage import CatalogError
 from serve.answers import accepted, json_answer, names_of
 from serve.asking import Services
@@ -26,7 +26,14 @@ _TEXT: Final = {"schema": {"type": "string"}}
 WellName = Annotated[str, Path(max_length=200, description="A well, as /v1/wells names it.")]
 TileId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="The column tile_id.")]
 OfWell = Annotated[str | None, Query(max_length=200, description="Its well: faster if given.")]
-Model = Annotated[str | None, Query(max_length=200, description="Rows of this model only.")]
+Model = Annotated[
+    str | None,
+    Query(
+        max_length=200,
+        description="Rows of this model, not of the latest of each tile; its name or how it "
+        "begins.",
+    ),
+]
 
 
 def catalog_routes(services: Services, guard: Guard) -> APIRouter:
@@ -61,7 +68,9 @@ def catalog_routes(services: Services, guard: Guard) -> APIRouter:
         well: WellName,
         depth: Annotated[
             str | None,
-            Query(max_length=64, description="Metres, such as 1200:1250, 1200: or :1250."),
+            Query(
+                max_length=64, description="Metres or feet: 1200:1250, 1200:, :1250, 4000ft:4100ft."
+            ),
         ] = None,
         shape: Annotated[list[str] | None, Query(max_length=64)] = None,
         segmenter: Model = None,
@@ -116,17 +125,26 @@ def catalog_routes(services: Services, guard: Guard) -> APIRouter:
         step: Annotated[
             float | None, Query(gt=0, le=1e5, description="Metres an interval.")
         ] = None,
+        segmenter: Model = None,
+        classifier: Model = None,
     ) -> Response:
         """As JSON, CSV, LAS 2.0 (`Accept: text/plain`) or a picture (`Accept: image/png`)."""
         form = accepted(request, JSON, CSV, LAS, PNG)
-        content: Content = await ask("log", well, step, form)
+        content: Content = await ask("log", well, step, (segmenter, classifier), form)
         return Response(content.body, media_type=content.media_type)
 
     @router.get("/tiles/{tile_id}", summary="The record of a tile", response_model=TileRecord)
-    async def tile(request: Request, tile_id: TileId, well: OfWell = None) -> Response:
-        """Its rows in the table `tiles`, the newest first."""
+    async def tile(
+        request: Request,
+        tile_id: TileId,
+        well: OfWell = None,
+        segmenter: Model = None,
+        classifier: Model = None,
+    ) -> Response:
+        """Its row of each pair of models that has scanned it, the latest first."""
         accepted(request, JSON)
-        return await json_answer({"tile_id": tile_id, "rows": await ask("tile", tile_id, well)})
+        rows = await ask("tile", tile_id, well, (segmenter, classifier))
+        return await json_answer({"tile_id": tile_id, "rows": rows})
 
     @router.get(
         "/tiles/{tile_id}/image",

@@ -1,13 +1,14 @@
 """The run-length code is COCO's own, made from boxes alone."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from mcn.mask import Mask, decode_rle, encode_rle, masks_from_labels
+from mcn.mask import RLE, Mask, decode_rle, decode_rles, encode_rle, masks_from_labels
 
 bitmaps = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=24), elements=st.booleans())
 
@@ -29,6 +30,35 @@ def test_a_mask_survives_the_code(full: NDArray[np.bool_]) -> None:
     back = decode_rle(encode_rle([mask], *full.shape)[0])
     assert (back.x, back.y) == (mask.x, mask.y)
     assert np.array_equal(back.pixels, mask.pixels)
+
+
+@given(st.lists(bitmaps, max_size=5))
+def test_codes_are_read_as_the_package_reads_them(pictures: list[NDArray[np.bool_]]) -> None:
+    codes = [coco.encode(np.asfortranarray(full, np.uint8)) for full in pictures]
+    rles = [RLE(size=code["size"], counts=code["counts"].decode()) for code in codes]
+    for full, mask in zip(pictures, decode_rles(rles), strict=True):
+        back = np.zeros_like(full)
+        h, w = mask.pixels.shape
+        back[mask.y : mask.y + h, mask.x : mask.x + w] = mask.pixels
+        assert np.array_equal(back, full)
+        for side in (mask.pixels[:1], mask.pixels[-1:], mask.pixels[:, :1], mask.pixels[:, -1:]):
+            assert side.any() or not mask.pixels.size
+
+
+def test_long_runs_are_read() -> None:
+    full = np.zeros((3000, 2000), dtype=bool)
+    full[100:2900, 50:1990] = True
+    (mask,) = decode_rles(encode_rle([tight(full)], *full.shape))
+    assert (mask.x, mask.y, mask.pixels.shape) == (50, 100, (2800, 1940))
+    assert mask.pixels.all()
+
+
+@pytest.mark.parametrize(
+    ("counts", "why"), [("o3", "more than 4×4"), ("0O", "more"), ("1Z", "cut")]
+)
+def test_a_code_that_cannot_be_is_refused(counts: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        decode_rles([{"size": [4, 4], "counts": counts}, {"size": [4, 4], "counts": "04"}])
 
 
 def test_labels_become_masks_in_order() -> None:

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools.coco import COCO
+from scipy.ndimage import label
 from skimage.draw import polygon2mask
 
-from mcn.catalog.export import export, outline_geometry
+from mcn.catalog.export import export, outline_geometries, outline_geometry
 from mcn.catalog.query import query
 from mcn.catalog.schema import CRYSTALS
 from mcn.catalog.store import CatalogError
-from mcn.mask import encode_rle, masks_from_labels
+from mcn.mask import decode_rle, encode_rle, masks_from_labels
 from mcn.taxonomy import SHAPES
 
 
@@ -50,7 +51,7 @@ def test_coco_has_one_image_a_tile_of_several_models(
 ):
     commit(catalog, (make_tile(), [make_crystal()]), (make_tile("none"), []))
     commit(catalog, (make_tile(segmenter="vit_h@ffffffffffff"), [make_crystal()]))
-    assert export(catalog, tmp_path / "c.json") == 2
+    assert export(catalog, tmp_path / "c.json") == 1
     assert len(json.loads((tmp_path / "c.json").read_text())["images"]) == 2
 
 
@@ -67,24 +68,92 @@ def test_geojson_outlines_crystals(core, tmp_path):
     assert "mask_rle" not in feature["properties"]
 
 
+def rasterised(geometry, shape) -> np.ndarray:
+    """Pixels whose centre is inside, each ring drawn for itself."""
+    polygons = geometry["coordinates"]
+    if geometry["type"] == "Polygon":
+        polygons = [polygons]
+    drawn = np.zeros(shape, dtype=int)
+    for outer, *holes in polygons:
+        for sign, rings in ((1, [outer]), (-1, holes)):
+            for ring in rings:
+                rows_columns = np.array(ring)[:, ::-1] - 0.5
+                drawn += sign * polygon2mask(shape, rows_columns)
+    return drawn
+
+
 @given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))))
 def test_outline_covers_the_mask(pixels):
     masks = masks_from_labels(pixels.astype(np.uint8))
     if not masks:
         return
     geometry = outline_geometry(encode_rle(masks, *pixels.shape)[0])
-    polygons = geometry["coordinates"]
-    if geometry["type"] == "Polygon":
-        polygons = [polygons]
-    drawn = np.zeros(pixels.shape, dtype=int)
-    for outer, *holes in polygons:
-        for sign, rings in ((1, [outer]), (-1, holes)):
-            for ring in rings:
-                assert ring[0] == ring[-1]
-                assert len(ring) >= 4
-                rows_columns = np.array(ring)[:, ::-1] - 0.5
-                drawn += sign * polygon2mask(pixels.shape, rows_columns)
-    assert np.array_equal(drawn > 0, pixels)
+    assert np.array_equal(rasterised(geometry, pixels.shape), pixels)
+    corners = set()
+    parts = [geometry["coordinates"]]
+    parts = parts[0] if geometry["type"] == "MultiPolygon" else parts
+    for rings in parts:
+        for index, ring in enumerate(rings):
+            assert ring[0] == ring[-1]
+            assert len(ring) >= 5
+            x, y = np.array(ring).T
+            area = (x[:-1] @ y[1:] - y[:-1] @ x[1:]) / 2
+            assert (area > 0) == (index == 0)  # RFC 7946: holes run the other way
+            # No point twice: no ring touches itself, a hole or another piece.
+            assert len({*ring}) == len(ring) - 1
+            assert not corners & {*ring}
+            corners |= {*ring}
+    assert len(parts) == label(pixels, np.ones((3, 3)))[1]
+
+
+@given(
+    st.lists(
+        hnp.arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 9))).filter(np.any),
+        max_size=6,
+    ),
+    st.integers(0, 5),
+)
+def test_outlines_of_many_masks_are_those_of_each(bitmaps, at):
+    rles = []
+    for number, pixels in enumerate(bitmaps):
+        picture = np.zeros((20, 30), dtype=np.uint8)
+        picture[at : at + pixels.shape[0], number : number + pixels.shape[1]] = pixels
+        rles += encode_rle(masks_from_labels(picture), 20, 30)
+    rles.insert(len(rles) // 2, {"size": [20, 30], "counts": ""})
+    together = outline_geometries(rles)
+    assert together == [outline_geometry(rle) for rle in rles]
+    for rle, geometry in zip(rles, together, strict=True):
+        mask = decode_rle(rle)
+        full = np.zeros((20, 30), dtype=bool)
+        full[mask.y : mask.y + mask.pixels.shape[0], mask.x : mask.x + mask.pixels.shape[1]] = (
+            mask.pixels
+        )
+        assert np.array_equal(rasterised(geometry, full.shape), full)
+
+
+def test_pieces_holes_and_islands_are_kept():
+    pixels = np.zeros((9, 14), dtype=np.uint8)
+    pixels[1:8, 1:8] = 1
+    pixels[2:7, 2:7] = 0  # a hole
+    pixels[4, 4] = 1  # an island in it
+    pixels[3, 11:13] = 1  # another piece
+    geometry = outline_geometry(encode_rle(masks_from_labels(pixels), 9, 14)[0])
+    assert geometry["type"] == "MultiPolygon"
+    assert sorted(len(rings) for rings in geometry["coordinates"]) == [1, 1, 2]
+    assert np.array_equal(rasterised(geometry, pixels.shape), pixels)
+
+
+def test_geojson_claims_no_geographic_system(core, tmp_path):
+    export(core, tmp_path / "a.geojson", "geojson", ["A"], (1200.0, 1210.0))
+    written = json.loads((tmp_path / "a.geojson").read_text())
+    assert written["type"] == "FeatureCollection"
+    assert "crs" not in written
+    assert written["coordinate_system"]["unit"] == "pixel"
+    assert len(written["features"]) == 10
+    shapes = query(core, ["A"], (1200.0, 1210.0))["shape"].to_pylist()
+    told = [feature["properties"] for feature in written["features"]]
+    assert [one["classification"] for one in told] == [{"name": shape} for shape in shapes]
+    assert {one["objectType"] for one in told} == {"detection"}
 
 
 def test_csv_and_parquet_are_the_query(core, tmp_path):

@@ -162,8 +162,6 @@ def test_jeol_fields_of_view(field: str, width: int, size: str) -> None:
         ("$CM_MAG 50\n", 2560),
         ("$$CM_MAG x1,280\n", 100),
         ("$CM_MAG 1.28k\n", 100),
-        ("$$CM_MAG x1,280\n", 100),
-        ("$CM_MAG 1.28k\n", 100),
         ("$CM_MAG 50\n$SM_STANDARD_FIELD_SIZE 120.0 90.0\n", 2400),
         ("$CM_PIXEL_SIZE 100.0nm\n$CM_IMAGE_SIZE 1280 960\n$CM_MAG 7\n", 128),
         ("$$SM_MICRON_BAR 250\n$$SM_MICRON_MARKER 500um\n$CM_FULL_SIZE 1280 960\n", 2560),

@@ -1,0 +1,195 @@
+"""Depth logs as LAS 2.0 in plain ASCII, so that every reader gets them right by default.
+
+LAS 2.0 does not say in which encoding a file is, and readers guess. So whatever is not ASCII
+is written in Latin letters as the package `anyascii` has them (`Ü` → `U`, `大庆` → `DaQing`,
+`µ` → `u`), what it has no letters for as `U+XXXX`; a colon, which would end a value, becomes
+`-`, and line breaks become spaces. Where well and shapes are named, a comment line above has
+the true name as a JSON string, whose escapes are ASCII as well::
+
+    # WELL "\\u5927\\u5e86-1"
+    # FNONP "nonplanar"
+
+References
+----------
+Canadian Well Logging Society, *LAS Version 2.0: A Floppy Disk Standard for Log Data*,
+1992 (updated 2014).
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from anyascii import anyascii
+from numpy.typing import NDArray
+
+from mcn.catalog.model_names import ModelPair
+
+_NULL: Final = -999.25
+_SIZE: Final = "equivalent circular diameter of crystals"
+_BEFORE: Final = (
+    ("NTIL", "", "n_tiles", "Tiles analysed"),
+    ("NCRY", "", "n_crystals", "Crystals found"),
+)
+_BEHIND: Final = (
+    ("FEUH", "V/V", "fraction_euhedral_to_subhedral", "Fraction of euhedral to subhedral crystals"),
+    ("DMEAN", "UM", "mean_equivalent_diameter_um", f"Mean {_SIZE}"),
+    ("DQ25", "UM", "q25_equivalent_diameter_um", f"Lower quartile of {_SIZE}"),
+    ("DMED", "UM", "median_equivalent_diameter_um", f"Median {_SIZE}"),
+    ("DQ75", "UM", "q75_equivalent_diameter_um", f"Upper quartile of {_SIZE}"),
+    ("CAF", "V/V", "crystal_area_fraction", "Crystal area fraction, mean of tiles"),
+)
+_DEPTH: Final = "DEPT"
+_LETTERS: Final = range(4, 8)
+"""How many letters of a shape its mnemonic may have: as few as tell it from the others."""
+
+_NUMBERED_LETTERS: Final = 5
+
+
+def las_text(
+    log: pa.Table,
+    well: str,
+    shapes: Sequence[str],
+    models: Sequence[ModelPair] = (),
+    scanned_on: str = "",
+) -> str:
+    """A depth log as LAS 2.0.
+
+    The depth of a row is the middle of its interval; -999.25 is null.
+
+    Parameters
+    ----------
+    log : pa.Table of schema `mcn.catalog.depthlog.depth_log_schema`
+    well : str
+        Goes into WELL and UWI. What the catalogue does not know (company, field, place …) is
+        there and empty.
+    shapes : sequence of str
+        Those whose fractions the log holds.
+    models : sequence of ModelPair
+        Go into the parameters SEGM and CLAS.
+    scanned_on : str
+        Date of the last scan, goes into DATE.
+
+    Returns
+    -------
+    str
+        Of ASCII characters; lines end in a line feed.
+    """
+    import lasio
+
+    las = lasio.LASFile()
+    las.well["NULL"].value = _NULL
+    las.well["WELL"].value = las.well["UWI"].value = to_ascii(well)
+    las.well["SRVC"].value = "mcn, microcrystals in electron micrographs"
+    las.well["DATE"].value = scanned_on
+    for mnemonic, kind in (("SEGM", "segmenter"), ("CLAS", "classifier")):
+        names = dict.fromkeys(to_ascii(str(getattr(pair, kind))) for pair in models)
+        if names:
+            descr = f"The {kind} of the tiles logged"
+            las.params[mnemonic] = lasio.HeaderItem(mnemonic, "", ", ".join(names), descr)
+    top, base = log["depth_top"].to_numpy(), log["depth_base"].to_numpy()
+    # Twelve digits are a hundredth of a millimetre and more, wherever the well is.
+    middle = np.array([float(f"{depth:.12g}") for depth in (top + base) / 2])
+    las.append_curve(_DEPTH, middle, unit="M", descr="Measured depth, middle of the interval")
+    mnemonics = curve_mnemonics(shapes)
+    of_shapes = [
+        (mnemonics[shape], "V/V", f"fraction_{shape}", f"Fraction of {to_ascii(shape)} crystals")
+        for shape in shapes
+    ]
+    for mnemonic, unit, name, meaning in (*_BEFORE, *of_shapes, *_BEHIND):
+        values = log[name].cast(pa.float64()).to_numpy()
+        las.append_curve(mnemonic, values, unit=unit, descr=meaning)
+    text = io.StringIO()
+    las.write(
+        text,
+        version=2.0,
+        STRT=float(middle[0]),
+        STOP=float(middle[-1]),
+        STEP=_step(middle, base - top),
+        fmt="%.8g",
+        column_fmt={0: "%.12g"},
+    )
+    true_names = {mnemonics[shape]: shape for shape in shapes}
+    return _commented(text.getvalue(), {"~Well": {"WELL": well}, "~Curve": true_names})
+
+
+def curve_mnemonics(shapes: Sequence[str]) -> dict[str, str]:
+    """Mnemonics of the curves of shapes' fractions, each once in a file.
+
+    `F` and the first four letters of the shape, or as many as tell it from the others, seven
+    at most; five and a number where that is not enough. They are of the capitals A to Z and
+    digits, and no other curve of the file has one of them.
+
+    Examples
+    --------
+    >>> curve_mnemonics(["rhombic", "polyhedral"])
+    {'rhombic': 'FRHOM', 'polyhedral': 'FPOLY'}
+    >>> curve_mnemonics(["planar_e", "planar_s", "nonplanar"])
+    {'planar_e': 'FPLANARE', 'planar_s': 'FPLANARS', 'nonplanar': 'FNONP'}
+    """
+    letters = {shape: _letters(shape) for shape in shapes}
+    taken = {_DEPTH, *(curve[0] for curve in (*_BEFORE, *_BEHIND))}
+    mnemonics: dict[str, str] = {}
+    for length in _LETTERS:
+        cut = {shape: f"F{letters[shape][:length]}" for shape in shapes if letters[shape]}
+        for shape, mnemonic in cut.items():
+            is_unique = list(cut.values()).count(mnemonic) == 1
+            if shape not in mnemonics and is_unique and mnemonic not in taken:
+                mnemonics[shape] = mnemonic
+                taken.add(mnemonic)
+    for shape in shapes:
+        if shape not in mnemonics:
+            stem = f"F{letters[shape][:_NUMBERED_LETTERS]}"
+            numbered = (f"{stem}{number}" for number in itertools.count(1))
+            mnemonics[shape] = next(one for one in numbered if one not in taken)
+            taken.add(mnemonics[shape])
+    return {shape: mnemonics[shape] for shape in shapes}
+
+
+def to_ascii(name: str) -> str:
+    """A name in one line of printable ASCII without colons (see the module's text).
+
+    Examples
+    --------
+    >>> to_ascii("Ü 2/Ø: 大庆")
+    'U 2/O- DaQing'
+    """
+    latin = "".join(map(_latin, unicodedata.normalize("NFC", name)))
+    return " ".join(latin.replace(":", "-").split())
+
+
+def _latin(letter: str) -> str:
+    if letter.isascii():
+        return letter if letter.isprintable() else " "
+    if unicodedata.category(letter) in ("Mn", "Me", "Cf"):
+        return ""  # accents that stand alone, and marks that nobody sees
+    return anyascii(letter) or f"U+{ord(letter):04X}"
+
+
+def _letters(shape: str) -> str:
+    return "".join(letter for letter in to_ascii(shape).upper() if letter.isalnum())
+
+
+def _step(middle: NDArray[np.float64], length: NDArray[np.float64]) -> float:
+    """Distance of the rows; 0, as the standard has it, where that is not the same for all."""
+    steps = np.diff(middle) if len(middle) > 1 else length
+    step = float(f"{steps.mean():.9g}")
+    rounding = 1e-11 * float(np.abs(middle).max())
+    return step if np.allclose(steps, step, rtol=1e-6, atol=rounding) else 0.0
+
+
+def _commented(text: str, names: Mapping[str, Mapping[str, str]]) -> str:
+    """The file's text with the true names in comments below the head of a section."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        lines.append(line)
+        for section, true_names in names.items():
+            if line.startswith(section):
+                lines += [f"# {key} {json.dumps(name)}" for key, name in true_names.items()]
+    return "\n".join([*lines, ""])

@@ -1,0 +1,91 @@
+"""The models that a question names: a segmenter, a classifier, both or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mcn.catalog.storage import CatalogQueryError
+
+
+@dataclass(frozen=True)
+class ModelPair:
+    """A segmenter and a classifier, as the catalogue names them; None is any.
+
+    Parameters
+    ----------
+    segmenter, classifier : str or None
+        `name@first 12 digits of the SHA-256 of its weights`.
+    """
+
+    segmenter: str | None = None
+    classifier: str | None = None
+
+    def is_among(self, pairs: Iterable[ModelPair]) -> bool:
+        """Whether one of the pairs has these names, in full."""
+        return any(
+            self.segmenter in (None, pair.segmenter) and self.classifier in (None, pair.classifier)
+            for pair in pairs
+        )
+
+    def condition(self) -> str:
+        """SQL condition that rows of these models meet."""
+        named = {"segmenter": self.segmenter, "classifier": self.classifier}
+        return " AND ".join(
+            ["true", *(f"{kind} = {_literal(name)}" for kind, name in named.items() if name)]
+        )
+
+    def __str__(self) -> str:
+        return " and ".join(filter(None, (self.segmenter, self.classifier))) or "any models"
+
+
+LATEST: Final = ModelPair()
+"""No model named: those that scanned each tile last."""
+
+
+def choose_models(catalog: str, asked: ModelPair, pairs: Sequence[ModelPair]) -> ModelPair:
+    """The models that names, or the beginnings of names, stand for.
+
+    Parameters
+    ----------
+    catalog : str
+        Its address, for messages.
+    asked : ModelPair
+        Names, or how they begin.
+    pairs : sequence of ModelPair
+        The pairs that the catalogue has rows of.
+
+    Raises
+    ------
+    CatalogQueryError
+        For a name that stands for no model or for several, and for two models that have
+        scanned no tile together, naming those there are.
+    """
+    chosen = ModelPair(
+        _choose(catalog, "segmenter", asked.segmenter, {str(one.segmenter) for one in pairs}),
+        _choose(catalog, "classifier", asked.classifier, {str(one.classifier) for one in pairs}),
+    )
+    if not chosen.is_among(pairs):
+        raise CatalogQueryError(
+            f"{catalog}: no tile was scanned by {chosen}; there are {', '.join(map(str, pairs))}"
+        )
+    return chosen
+
+
+def _choose(catalog: str, kind: str, asked: str | None, existing: set[str]) -> str | None:
+    if asked is None or asked in existing:
+        return asked
+    alike = sorted(name for name in existing if asked and name.startswith(asked))
+    if len(alike) == 1:
+        return alike[0]
+    if alike:
+        raise CatalogQueryError(
+            f"{catalog}: {kind} {asked!r} may be {' or '.join(alike)}; write more of the name"
+        )
+    there = ", ".join(sorted(existing)) or "none yet"
+    raise CatalogQueryError(f"{catalog}: no {kind} {asked!r}; there are {there}")
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
