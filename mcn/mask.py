@@ -111,7 +111,7 @@ def _mask_of_runs(lengths: NDArray[np.int64], height: int, width: int) -> Mask:
     is_on = np.zeros(len(edges) - 1, dtype=bool)
     is_on[1::2] = True
     columns = is_on.repeat(edges[1:] - edges[:-1]).reshape(right - x, height)
-    rows = columns.any(axis=0).nonzero()[0]
+    rows = np.flatnonzero(columns.any(axis=0))
     y, bottom = int(rows[0]), int(rows[-1]) + 1
     return Mask(x, y, np.ascontiguousarray(columns[:, y:bottom].T))
 

@@ -81,7 +81,7 @@ def check_depth(depth: Depths | None) -> Depths | None:
             "end (parse_depth reads text)"
         )
     for end in depth:
-        if end is not None and not (isinstance(end, Real) and math.isfinite(end)):
+        if end is not None and not _is_finite(end):
             raise CatalogQueryError(
                 f"depth {end!r} is not a number of metres; give a finite number, or None for an "
                 "open end"
@@ -126,3 +126,7 @@ def _no_range(text: str) -> str:
 
 def _shown(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:59]}…")
+
+
+def _is_finite(end: object) -> bool:
+    return isinstance(end, Real) and math.isfinite(end)
