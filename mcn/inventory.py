@@ -18,8 +18,8 @@ from urllib.parse import unquote, unquote_plus
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mcn.objects import fetch, filesystem_of, one_line
-from mcn.scratch import scratch_database
+from mcn.io.objects import fetch, filesystem_of, one_line
+from mcn.io.scratch import scratch_database
 from mcn.source import BATCH, DEFAULT_PATTERN, LISTED, SourceError, compile_pattern
 from mcn.sources.sidecar import sidecar_sql
 

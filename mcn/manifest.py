@@ -12,8 +12,8 @@ from typing import IO, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mcn.io.objects import filesystem_of, one_line
 from mcn.micrograph.pixelsize import MAX_UM, MIN_UM
-from mcn.objects import filesystem_of, one_line
 from mcn.source import BATCH, LISTED, SourceError
 
 _COLUMNS: Final = ("uri", "well", "depth_m", "pixel_size_um", "etag", "sidecar")

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from mcn.errors import McnError
-from mcn.objects import filesystem_of, one_line
+from mcn.io.objects import filesystem_of, one_line
 from mcn.sources.sidecar import Sidecars
 
 logger = logging.getLogger(__name__)

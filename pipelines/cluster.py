@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from mcn.errors import McnError
-from mcn.objects import one_line
+from mcn.io.objects import one_line
 
 if TYPE_CHECKING:
     from ray.data import DataContext

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any, Final, TypeVar
 
 from mcn.errors import McnError
-from mcn.objects import one_line
+from mcn.io.objects import one_line
 from pipelines.ledger import Ledger, Verdict
 from pipelines.watchdog import GRACE_S, time_limit
 

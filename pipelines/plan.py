@@ -15,8 +15,8 @@ from mcn.catalog.dataset import dataset, files
 from mcn.catalog.schema import TILES, Tile
 from mcn.catalog.store import Catalog
 from mcn.errors import McnError
-from mcn.objects import fetch, store
-from mcn.scratch import scratch_database
+from mcn.io.objects import fetch, store
+from mcn.io.scratch import scratch_database
 from mcn.source import LISTED
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def make_plan(
 
     A tile is left out if these models have seen it, unless the object has changed since.
     Lists, hashes and order are kept on disk where they are longer than
-    `mcn.scratch.MEMORY_MIB`.
+    `mcn.io.scratch.MEMORY_MIB`.
 
     Parameters
     ----------

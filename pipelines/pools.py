@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from mcn.errors import McnError
-from mcn.objects import fetch, one_line
+from mcn.io.objects import fetch, one_line
 
 STAGES: Final = ("read", "segment", "classify", "write")
 

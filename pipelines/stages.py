@@ -29,8 +29,8 @@ from mcn.catalog.schema import FAILED, OK, TILES, Tile, crystal_table, tile_tabl
 from mcn.catalog.store import Catalog
 from mcn.crystal import Crystal
 from mcn.errors import McnError
+from mcn.io.objects import ObjectError, fetch, one_line
 from mcn.micrograph import Limits, Micrograph, MicrographError, decode_micrograph
-from mcn.objects import ObjectError, fetch, one_line
 from mcn.sources.sidecar import find_sidecars, read_sidecar
 from pipelines import rows
 from pipelines.group import Group

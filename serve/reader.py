@@ -22,8 +22,8 @@ from mcn.catalog.query import Selection, find_models, pieces_of, question
 from mcn.catalog.storage import CatalogError, CatalogStorageError, explained, storage_trouble
 from mcn.catalog.store import Catalog, NoCatalogError, Snapshot
 from mcn.errors import McnError, StorageError
+from mcn.io.objects import fetch
 from mcn.micrograph import Limits, decode_micrograph
-from mcn.objects import fetch
 from serve.work import Refusal
 
 ARROW: Final = "application/vnd.apache.arrow.stream"

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from mcn.catalog.parts import digest_in_name, digest_of
 from mcn.catalog.storage import CatalogStorageError, storage_trouble
 from mcn.errors import McnError
-from mcn.objects import fetch
+from mcn.io.objects import fetch
 
 if TYPE_CHECKING:
     from mcn.catalog.store import Catalog

@@ -20,7 +20,7 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
 from mcn.catalog.storage import CatalogStorageError, data_files
-from mcn.objects import insist
+from mcn.io.objects import insist
 
 _SEAL: Final = "mcn.actions"
 _RETRIES: Final = 100

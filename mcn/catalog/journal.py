@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 from mcn.catalog.parts import Part
 from mcn.catalog.storage import CatalogError, CatalogStorageError, explained
 from mcn.catalog.store import Catalog
-from mcn.objects import fetch, filesystem_of, insist, store
+from mcn.io.objects import fetch, filesystem_of, insist, store
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from mcn.catalog.export import tiles_of
 from mcn.catalog.query import Selection, pieces_of
 from mcn.catalog.storage import CatalogError
 from mcn.errors import McnError
+from mcn.io.objects import filesystem_of
 from mcn.mask import decode_rle
-from mcn.objects import filesystem_of
 from mcn.source import etag_of
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from mcn.catalog.storage import (
     storage_trouble,
 )
 from mcn.catalog.store import FORMAT, Catalog, undisturbed
-from mcn.objects import fetch
+from mcn.io.objects import fetch
 
 _COMMIT_HOURS: Final = 24
 """Longer than any commit takes."""

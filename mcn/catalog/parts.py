@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction, RemoveAction
 
-from mcn.objects import UNFINISHED, store
+from mcn.io.objects import UNFINISHED, store
 
 PARTITIONS: Final[Mapping[str, Sequence[str]]] = {
     "crystals": ("well", "depth_bin"),

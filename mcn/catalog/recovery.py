@@ -19,7 +19,7 @@ from mcn.catalog.query import question
 from mcn.catalog.rewriting import remove_rows
 from mcn.catalog.storage import explained, persistently
 from mcn.catalog.store import Catalog, undisturbed
-from mcn.objects import filesystem_of, insist
+from mcn.io.objects import filesystem_of, insist
 
 _KEY: Final = "tile_id, segmenter, classifier"
 _HALF: Final = f"""

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from mcn.download import DownloadError, cache, download
 from mcn.errors import McnError
+from mcn.io.download import DownloadError, cache, download
 from mcn.taxonomy import CALCITE, SHAPES, Taxonomy
 
 FORMAT = "mcn-published-1"

@@ -15,8 +15,8 @@ from segment_anything.utils.amg import build_point_grid
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mcn.download import DownloadError, cache, download
 from mcn.errors import McnError
+from mcn.io.download import DownloadError, cache, download
 from mcn.mask import Mask
 from mcn.segment.candidates import (
     Candidates,

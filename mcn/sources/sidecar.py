@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from mcn.objects import fetch, filesystem_of, insist, one_line
+from mcn.io.objects import fetch, filesystem_of, insist, one_line
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from mcn.catalog.store import Catalog
 from mcn.classify import Classifier, load_classifier
 from mcn.classify.labelled import read_examples
 from mcn.classify.train import train_classifier
+from mcn.io.objects import filesystem_of
 from mcn.mask import masks_from_labels
 from mcn.micrograph import read_micrograph
-from mcn.objects import filesystem_of
 from mcn.source import etag_of
 from mcn.synthetic.core import CoreSettings, render_core
 from mcn.taxonomy import SHAPES

@@ -18,7 +18,7 @@ from mcn.catalog.query import query
 from mcn.catalog.recovery import drop_outdated, finish, recover
 from mcn.catalog.schema import crystal_table, tile_table
 from mcn.catalog.store import Catalog
-from mcn.objects import store
+from mcn.io.objects import store
 
 from ...waiting import DEADLINE_S
 

@@ -146,7 +146,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         storage, "_RETRIES", {"max_retries": "1", "retry_timeout": "1s", "timeout": "1s"}
     )
     monkeypatch.setattr(storage, "_ATTEMPTS", 1)
-    monkeypatch.setattr("mcn.objects._TRIES", 1)
+    monkeypatch.setattr("mcn.io.objects._TRIES", 1)
     monkeypatch.setattr(S3FileSystem, "retries", 1)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
 

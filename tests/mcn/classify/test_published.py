@@ -94,7 +94,7 @@ def keras(tmp_path: Path) -> Path:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
-    monkeypatch.setattr("mcn.download.pooch.os_cache", lambda _: folder)
+    monkeypatch.setattr("mcn.io.download.pooch.os_cache", lambda _: folder)
     return folder
 
 

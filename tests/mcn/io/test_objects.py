@@ -5,7 +5,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from mcn.objects import ObjectError, fetch, insist, store
+from mcn.io.objects import ObjectError, fetch, insist, store
 
 
 def test_what_is_stored_comes_back(tmp_path: Path) -> None:
@@ -26,9 +26,9 @@ def test_a_short_answer_is_no_object(tmp_path: Path) -> None:
 
 
 def test_a_storage_is_asked_again_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    import mcn.objects
+    import mcn.io.objects
 
-    monkeypatch.setattr(mcn.objects, "_LONGEST_WAIT_S", 0.0)
+    monkeypatch.setattr(mcn.io.objects, "_LONGEST_WAIT_S", 0.0)
     asked = []
 
     def answer(failures: int, error: Exception) -> str:

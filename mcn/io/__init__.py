@@ -1,0 +1,1 @@
+"""Storage: objects by URI, downloads that are checked, a scratch database on disk."""
