@@ -62,7 +62,7 @@ def main() -> None:
 
 def plan(manifest: str, catalog: str) -> dict[str, Any]:
     from mcn.catalog.journal import folder_of
-    from mcn.manifest import read_manifest
+    from mcn.sources.manifest import read_manifest
     from pipelines.plan import make_plan
 
     store = Catalog.open(catalog)

@@ -185,7 +185,7 @@ def scan(
     import logging
     from dataclasses import asdict
 
-    from mcn.source import DEFAULT_PATTERN
+    from mcn.sources.path_pattern import DEFAULT_PATTERN
     from pipelines.scan import ScanSettings, run_scan
 
     settings = ScanSettings(
@@ -248,7 +248,7 @@ def plan(
     """Time and cost of a scan, with the assumptions they rest on."""
     from dataclasses import asdict
 
-    from mcn.source import DEFAULT_PATTERN
+    from mcn.sources.path_pattern import DEFAULT_PATTERN
     from pipelines.estimate import Pace, calibrate, estimate
     from pipelines.scan import ScanSettings
 

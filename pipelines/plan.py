@@ -17,7 +17,7 @@ from mcn.catalog.store import Catalog
 from mcn.errors import McnError
 from mcn.io.objects import fetch, store
 from mcn.io.scratch import scratch_database
-from mcn.source import LISTED
+from mcn.sources.listing import LISTED
 
 if TYPE_CHECKING:
     import duckdb
@@ -176,7 +176,8 @@ def make_plan(
     Parameters
     ----------
     listed : iterable of RecordBatch
-        Tiles of the source, of schema `mcn.source.LISTED`; of two of one URI the first counts.
+        Tiles of the source, of schema `mcn.sources.listing.LISTED`; of two of one URI the first
+        counts.
     catalog : Catalog
     models : (str, str)
         Names of segmenter and classifier.

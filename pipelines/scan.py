@@ -16,10 +16,11 @@ import pyarrow as pa
 from mcn.catalog.journal import Journal, LostScanError, folder_of, strike
 from mcn.catalog.recovery import finish, recover
 from mcn.catalog.store import Catalog
-from mcn.inventory import is_inventory, read_inventory
-from mcn.manifest import read_manifest
 from mcn.micrograph import Limits
-from mcn.source import DEFAULT_PATTERN, SourceError, find_tiles
+from mcn.sources.listing import find_tiles
+from mcn.sources.manifest import read_manifest
+from mcn.sources.path_pattern import DEFAULT_PATTERN, SourceError
+from mcn.sources.s3_inventory import is_inventory, read_inventory
 from pipelines.cluster import cores_and_gpus, quiet_data, ray_cluster
 from pipelines.commit import Committer
 from pipelines.flow import How, ScanError, flow, groups_of, pools_of
@@ -42,10 +43,10 @@ class ScanSettings:
     Parameters
     ----------
     pattern : str
-        Where well and depth stand in a tile's path; see `mcn.source.find_tiles`.
+        Where well and depth stand in a tile's path; see `mcn.sources.listing.find_tiles`.
     manifest : str, optional
-        List of the tiles, instead of the pattern; see `mcn.manifest.read_manifest`. An S3
-        Inventory's `manifest.json` goes with the pattern; see `mcn.inventory`.
+        List of the tiles, instead of the pattern; see `mcn.sources.manifest.read_manifest`. An S3
+        Inventory's `manifest.json` goes with the pattern; see `mcn.sources.s3_inventory`.
     segmenter, classifier : str
         Names or paths of the models.
     shard : str

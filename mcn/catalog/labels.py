@@ -24,7 +24,7 @@ from mcn.catalog.storage import CatalogError
 from mcn.errors import McnError
 from mcn.io.objects import filesystem_of
 from mcn.mask import decode_rle
-from mcn.source import etag_of
+from mcn.sources.listing import etag_of
 
 if TYPE_CHECKING:
     from mcn.catalog.store import Catalog, Snapshot

@@ -10,9 +10,9 @@ import pytest
 import tifffile
 
 from mcn.catalog.schema import tile_id
-from mcn.manifest import read_manifest
 from mcn.micrograph import DEFAULT_LIMITS, MicrographScaleError, read_micrograph
-from mcn.source import find_tiles
+from mcn.sources.listing import find_tiles
+from mcn.sources.manifest import read_manifest
 from pipelines.plan import PLANNED
 from pipelines.stages import ReadTiles
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 from mcn.analyzer import Analyzer
 from mcn.catalog.schema import CRYSTALS, TILES, tile_id
-from mcn.manifest import read_manifest
 from mcn.micrograph import DEFAULT_LIMITS, Limits
-from mcn.source import find_tiles
+from mcn.sources.listing import find_tiles
+from mcn.sources.manifest import read_manifest
 from pipelines import rows
 from pipelines.models import Models
 from pipelines.plan import PLANNED

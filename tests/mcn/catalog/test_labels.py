@@ -17,7 +17,7 @@ from mcn.classify.train import train_classifier
 from mcn.io.objects import filesystem_of
 from mcn.mask import masks_from_labels
 from mcn.micrograph import read_micrograph
-from mcn.source import etag_of
+from mcn.sources.listing import etag_of
 from mcn.synthetic.core import CoreSettings, render_core
 from mcn.taxonomy import SHAPES
 

@@ -8,8 +8,9 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
 
-from mcn.manifest import read_manifest
-from mcn.source import LISTED, SourceError
+from mcn.sources.listing import LISTED
+from mcn.sources.manifest import read_manifest
+from mcn.sources.path_pattern import SourceError
 
 
 def listed(manifest: Path, tiles: str = "s3://core") -> pa.Table:

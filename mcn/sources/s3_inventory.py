@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 
 from mcn.io.objects import fetch, filesystem_of, one_line
 from mcn.io.scratch import scratch_database
-from mcn.source import BATCH, DEFAULT_PATTERN, LISTED, SourceError, compile_pattern
+from mcn.sources.listing import BATCH, LISTED
+from mcn.sources.path_pattern import DEFAULT_PATTERN, SourceError, compile_pattern
 from mcn.sources.sidecar import sidecar_sql
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def read_inventory(
 ) -> Iterator[pa.RecordBatch]:
     """Tiles that an S3 Inventory report lists below a folder, as a stream.
 
-    What is a tile and what belongs to one is told apart as `mcn.source.find_tiles` does.
+    What is a tile and what belongs to one is told apart as `mcn.sources.listing.find_tiles` does.
     Only the latest version of an object counts.
 
     Parameters

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-import re
-import string
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import unquote
 
 import pyarrow as pa
 
-from mcn.errors import McnError
 from mcn.io.objects import filesystem_of, one_line
+from mcn.sources.path_pattern import DEFAULT_PATTERN, SourceError, compile_pattern
 from mcn.sources.sidecar import Sidecars
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_PATTERN: Final = "well={well}/depth={depth_m}/{name}"
 
 LISTED: Final = pa.schema(
     [
@@ -37,12 +34,6 @@ IMAGES: Final = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 
 BATCH: Final = 8192
 """Rows of a listing handed on at a time."""
-
-_NUMBER = r"[-+]?[0-9]+(?:\.[0-9]+)?"
-
-
-class SourceError(McnError):
-    """A source of tiles that cannot be used; the message names it, the reason and the cure."""
 
 
 def find_tiles(tiles: str, pattern: str = DEFAULT_PATTERN) -> Iterator[pa.RecordBatch]:
@@ -127,44 +118,6 @@ def find_tiles(tiles: str, pattern: str = DEFAULT_PATTERN) -> Iterator[pa.Record
             pattern,
             stray,
         )
-
-
-def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """The regular expression of a path pattern such as `well={well}/depth={depth_m}/{name}`.
-
-    `{depth_m}` matches a decimal number, any other field a stretch of characters without a
-    slash; everything else stands for itself.
-
-    Raises
-    ------
-    SourceError
-        When the pattern cannot be read, lacks a needed field, or is ambiguous.
-    """
-    cure = f"write it like {DEFAULT_PATTERN!r}"
-    try:
-        parts = list(string.Formatter().parse(pattern.strip("/")))
-    except ValueError as error:
-        raise SourceError(f"pattern {pattern!r} cannot be read ({error}); {cure}") from error
-    expression = ""
-    fields: list[str] = []
-    for literal, field, spec, conversion in parts:
-        if fields and field is not None and not literal:
-            raise SourceError(
-                f"pattern {pattern!r} has nothing between {{{fields[-1]}}} and {{{field}}}; {cure}"
-            )
-        expression += re.escape(literal)
-        if field is None:
-            continue
-        if spec or conversion or not field.isidentifier() or field in fields:
-            raise SourceError(
-                f"pattern {pattern!r}: {{{field}}} must be a plain name used once; {cure}"
-            )
-        fields.append(field)
-        expression += f"(?P<{field}>{_NUMBER if field == 'depth_m' else '[^/]+'})"
-    for needed in ("well", "depth_m"):
-        if needed not in fields:
-            raise SourceError(f"pattern {pattern!r} has no {{{needed}}}; {cure}")
-    return re.compile(expression)
 
 
 def _folders(fs: Any, root: str, tiles: str) -> Iterator[dict[str, dict[str, Any]]]:

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from mcn.io.objects import filesystem_of, one_line
 from mcn.micrograph.pixelsize import MAX_UM, MIN_UM
-from mcn.source import BATCH, LISTED, SourceError
+from mcn.sources.listing import BATCH, LISTED
+from mcn.sources.path_pattern import SourceError
 
 _COLUMNS: Final = ("uri", "well", "depth_m", "pixel_size_um", "etag", "sidecar")
 _NUMBERS: Final = ("depth_m", "pixel_size_um")

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import orc
 
-from mcn.inventory import is_inventory, read_inventory
-from mcn.source import LISTED, SourceError
+from mcn.sources.listing import LISTED
+from mcn.sources.path_pattern import SourceError
+from mcn.sources.s3_inventory import is_inventory, read_inventory
 
 KEYS = {
     "core/well=A%2F1/depth=10.5/a b.tif": 100,

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcn.errors import McnError
-from mcn.source import LISTED, SourceError, compile_pattern, find_tiles
+from mcn.sources.listing import LISTED, find_tiles
+from mcn.sources.path_pattern import SourceError, compile_pattern
 
 
 def put(root: Path, *paths: str) -> Path:
@@ -123,7 +124,7 @@ def test_images_left_out_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_a_long_list_comes_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcn.source.BATCH", 2)
+    monkeypatch.setattr("mcn.sources.listing.BATCH", 2)
     put(tmp_path, *(f"well=A/depth={depth}/a.tif" for depth in range(5)))
     assert [batch.num_rows for batch in find_tiles(str(tmp_path))] == [2, 2, 1]
 

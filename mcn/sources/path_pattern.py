@@ -1,0 +1,56 @@
+"""Where well and depth stand in the path of a tile."""
+
+from __future__ import annotations
+
+import re
+import string
+from typing import Final
+
+from mcn.errors import McnError
+
+DEFAULT_PATTERN: Final = "well={well}/depth={depth_m}/{name}"
+
+
+_NUMBER = r"[-+]?[0-9]+(?:\.[0-9]+)?"
+
+
+class SourceError(McnError):
+    """A source of tiles that cannot be used; the message names it, the reason and the cure."""
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """The regular expression of a path pattern such as `well={well}/depth={depth_m}/{name}`.
+
+    `{depth_m}` matches a decimal number, any other field a stretch of characters without a
+    slash; everything else stands for itself.
+
+    Raises
+    ------
+    SourceError
+        When the pattern cannot be read, lacks a needed field, or is ambiguous.
+    """
+    cure = f"write it like {DEFAULT_PATTERN!r}"
+    try:
+        parts = list(string.Formatter().parse(pattern.strip("/")))
+    except ValueError as error:
+        raise SourceError(f"pattern {pattern!r} cannot be read ({error}); {cure}") from error
+    expression = ""
+    fields: list[str] = []
+    for literal, field, spec, conversion in parts:
+        if fields and field is not None and not literal:
+            raise SourceError(
+                f"pattern {pattern!r} has nothing between {{{fields[-1]}}} and {{{field}}}; {cure}"
+            )
+        expression += re.escape(literal)
+        if field is None:
+            continue
+        if spec or conversion or not field.isidentifier() or field in fields:
+            raise SourceError(
+                f"pattern {pattern!r}: {{{field}}} must be a plain name used once; {cure}"
+            )
+        fields.append(field)
+        expression += f"(?P<{field}>{_NUMBER if field == 'depth_m' else '[^/]+'})"
+    for needed in ("well", "depth_m"):
+        if needed not in fields:
+            raise SourceError(f"pattern {pattern!r} has no {{{needed}}}; {cure}")
+    return re.compile(expression)
