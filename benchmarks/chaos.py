@@ -37,7 +37,7 @@ from mcn.catalog.dataset import files
 from mcn.catalog.maintenance import verify
 from mcn.catalog.query import query, sql
 from mcn.catalog.store import Catalog
-from mcn.crystal import Classified
+from mcn.crystals import Classified
 from mcn.mask import Mask, masks_from_labels
 from mcn.taxonomy import CALCITE
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mcn.classify import load_classifier
-from mcn.classify.crops import cut_crops
-from mcn.crystal import CROP_SIZE
+from mcn.crops import cut_crops
+from mcn.crystals import CROP_SIZE
 from mcn.mask import Mask, masks_from_labels
 from mcn.synthetic.renderer import random_settings, render_tile
 

@@ -25,7 +25,7 @@ from scipy import ndimage
 from mcn.classify import load_classifier
 from mcn.classify.examples import render_examples
 from mcn.classify.outsiders import outsiders
-from mcn.crystal import CROP_SIZE
+from mcn.crystals import CROP_SIZE
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 Crops = NDArray[np.uint8]

@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mcn.classify import load_classifier
-from mcn.classify.crops import cut_crops
 from mcn.classify.published import (
     CLASS_ORDER,
     FIGURES_ORDER,
@@ -35,7 +34,8 @@ from mcn.classify.published import (
     fetch_keras,
     import_weights,
 )
-from mcn.crystal import CROP_SIZE
+from mcn.crops import cut_crops
+from mcn.crystals import CROP_SIZE
 from mcn.mask import Mask, masks_from_labels
 from mcn.morphology import measure
 from mcn.synthetic.renderer import random_settings, render_tile

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mcn.crystal import Classified
+from mcn.crystals import Classified
 from mcn.mask import Mask
 from mcn.taxonomy import CALCITE
 

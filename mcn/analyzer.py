@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mcn.crystal import Classified, Crystal
+from mcn.crystals import Classified, Crystal
 from mcn.mask import RLE, Mask, encode_rle
 from mcn.micrograph import Micrograph
 from mcn.morphology import Measures, measure
@@ -177,7 +177,7 @@ class Analyzer:
 
 
 def _measured(micrograph: Micrograph, masks: Sequence[Mask]) -> Segmented:
-    from mcn.classify.crops import cut_crops
+    from mcn.crops import cut_crops
 
     masks = sorted((mask for mask in masks if mask.pixels.any()), key=_reading_order)
     image = micrograph.analysed

@@ -218,7 +218,7 @@ def _evaluate_predictions(
     predictions: Path, counts: str, class_order: str, report: Path | None
 ) -> dict[str, Any]:
     from mcn.classify.predictions import evaluate_predictions, read_predictions
-    from mcn.crystal import Classified
+    from mcn.crystals import Classified
 
     if not all(count.isdecimal() for count in counts.split(",")):
         raise typer.BadParameter(f"--counts {counts}: give whole numbers, as 117,95,83,80")

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from mcn.crystal import Crystal
+from mcn.crystals import Crystal
 from mcn.mask import Mask, decode_rle
 from mcn.taxonomy import SHAPES
 

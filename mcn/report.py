@@ -12,7 +12,7 @@ from typing import Any
 from mcn.analyzer import Analyzer
 from mcn.catalog.schema import Tile, crystal_ids, crystals_schema, tile_id
 from mcn.classify import load_classifier
-from mcn.crystal import Crystal
+from mcn.crystals import Crystal
 from mcn.errors import McnError
 from mcn.micrograph import Micrograph, read_micrograph
 from mcn.plots import overlay_figure

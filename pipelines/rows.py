@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from mcn.analyzer import Segmented
-from mcn.crystal import CROP_SIZE
+from mcn.crystals import CROP_SIZE
 from mcn.micrograph import Micrograph
 from mcn.morphology import Measures
 

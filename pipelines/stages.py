@@ -27,7 +27,7 @@ from mcn.analyzer import (
 )
 from mcn.catalog.schema import FAILED, OK, TILES, Tile, crystal_table, tile_table
 from mcn.catalog.store import Catalog
-from mcn.crystal import Crystal
+from mcn.crystals import Crystal
 from mcn.errors import McnError
 from mcn.io.objects import ObjectError, fetch, one_line
 from mcn.micrograph import Limits, Micrograph, MicrographError, decode_micrograph

@@ -14,7 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from mcn.crystal import CROP_SIZE
+from mcn.crystals import CROP_SIZE
 from mcn.micrograph import (
     Limits,
     Micrograph,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mcn.analyzer import Segmented
-from mcn.crystal import Crystal
+from mcn.crystals import Crystal
 from mcn.mask import Mask
 
 

@@ -162,7 +162,7 @@ def _least_certain(
 
 def _crops(rows: pa.Table, tile_id: str, uri: str, etag: str | None) -> Iterator[tuple[str, Any]]:
     """Crystal and crop (64, 64) of one tile's rows, cut as its scan cut them."""
-    from mcn.classify.crops import cut_crops
+    from mcn.crops import cut_crops
     from mcn.micrograph import read_micrograph
 
     fs, path = filesystem_of(uri)

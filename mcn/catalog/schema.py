@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from mcn.crystal import Crystal
+from mcn.crystals import Crystal
 from mcn.errors import McnError
 from mcn.taxonomy import SHAPES
 

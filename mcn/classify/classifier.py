@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from mcn.classify.crops import CropError
 from mcn.classify.network import MicroCrystalNet, NetworkSettings
 from mcn.classify.published import FORMAT as PUBLISHED
 from mcn.classify.published import PublishedNetwork, load_network, published_weights
 from mcn.classify.trust import Trust
-from mcn.crystal import CROP_SIZE, Classified
+from mcn.crops import CropError
+from mcn.crystals import CROP_SIZE, Classified
 from mcn.errors import McnError
 from mcn.taxonomy import Taxonomy, TaxonomyError
 
@@ -105,7 +105,7 @@ class Classifier:
         if crops.dtype != np.uint8 or crops.shape[1:] != (CROP_SIZE, CROP_SIZE):
             raise CropError(
                 f"crops are {crops.dtype} {crops.shape}, not uint8 (N, {CROP_SIZE}, "
-                f"{CROP_SIZE}); make them with mcn.classify.crops.cut_crops"
+                f"{CROP_SIZE}); make them with mcn.crops.cut_crops"
             )
         features, logits = [], []
         with torch.inference_mode():

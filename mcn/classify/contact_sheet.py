@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mcn.classify.classifier import Classifier
 from mcn.classify.explain import explain
-from mcn.crystal import Crystal
+from mcn.crystals import Crystal
 from mcn.plots import shape_colours
 
 EACH = 3

@@ -13,7 +13,7 @@ from mcn.analyzer import Segmenter
 from mcn.classify.classifier import Classifier
 from mcn.classify.examples import Examples, ExamplesError
 from mcn.classify.intervals import bootstrap_intervals, weighted_figures
-from mcn.crystal import Classified
+from mcn.crystals import Classified
 from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
 
 RECOGNISABLE = 0.5

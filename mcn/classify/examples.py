@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from mcn.classify.crops import cut_crops
 from mcn.classify.perturb import perturb_mask
-from mcn.crystal import CROP_SIZE
+from mcn.crops import cut_crops
+from mcn.crystals import CROP_SIZE
 from mcn.errors import McnError
 from mcn.mask import Mask, masks_from_labels
 from mcn.taxonomy import CALCITE, SHAPES, Taxonomy

@@ -52,7 +52,7 @@ def explain(
     classifier : Classifier
         It is not changed, and other threads may use it meanwhile.
     crops : (N, 64, 64) uint8 array
-        As `mcn.classify.crops.cut_crops` makes them.
+        As `mcn.crops.cut_crops` makes them.
     shapes : (N,) integer array, optional
         For which of `classifier.taxonomy.shapes` the evidence is shown, crop by crop; for the most
         probable one if not given.

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcn.classify.crops import cut_crops
 from mcn.classify.examples import Examples, ExamplesError, crystals_of_tile, join
-from mcn.crystal import CROP_SIZE
+from mcn.crops import cut_crops
+from mcn.crystals import CROP_SIZE
 from mcn.mask import masks_from_labels
 from mcn.micrograph import Limits, MicrographError, decode_micrograph
 from mcn.taxonomy import CALCITE, Taxonomy

@@ -15,7 +15,7 @@ import string
 import numpy as np
 from numpy.typing import NDArray
 
-from mcn.crystal import CROP_SIZE
+from mcn.crystals import CROP_SIZE
 
 Crops = NDArray[np.uint8]
 
@@ -38,7 +38,7 @@ def outsiders(crops: Crops, count: int, rng: np.random.Generator) -> Crops:
     Returns
     -------
     (count, 64, 64) uint8 array
-        On black, as `mcn.classify.crops.cut_crops` makes them.
+        On black, as `mcn.crops.cut_crops` makes them.
     """
     several = count // 2
     return np.concatenate([_several(crops, several, rng), _letters(crops, count - several, rng)])

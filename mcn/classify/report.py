@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mcn.classify import figures as draw
 from mcn.classify.classifier import Classifier
 from mcn.classify.tables import Table, basis, heading, key_table, shape_table, visibility_table
-from mcn.crystal import Classified
+from mcn.crystals import Classified
 
 EMBEDDED = 2000
 """Crystals laid out by t-SNE at most, drawn at random, always the same."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mcn.analyzer import Analyzer
-from mcn.crystal import Classified, Crystal
+from mcn.crystals import Classified, Crystal
 from mcn.mask import Mask, decode_rle, masks_from_labels
 from mcn.micrograph import Micrograph
 from mcn.morphology import measure

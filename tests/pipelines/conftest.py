@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mcn.crystal import Classified
+from mcn.crystals import Classified
 from mcn.mask import Mask, masks_from_labels
 from mcn.taxonomy import CALCITE
 from pipelines.models import Models

@@ -29,7 +29,7 @@ import numpy as np
 from mcn.catalog.maintenance import compact, vacuum, verify
 from mcn.catalog.query import query, sql
 from mcn.catalog.store import Catalog
-from mcn.crystal import Classified
+from mcn.crystals import Classified
 from mcn.mask import masks_from_labels
 from mcn.taxonomy import CALCITE
 from pipelines.models import Models

@@ -13,7 +13,7 @@ from mcn.catalog.formats import row_objects
 from mcn.catalog.query import query
 from mcn.catalog.schema import tile_id
 from mcn.catalog.store import Catalog
-from mcn.classify.crops import cut_crops
+from mcn.crops import cut_crops
 from mcn.mask import decode_rle
 from mcn.micrograph import read_micrograph
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mcn.crystal import Classified
+from mcn.crystals import Classified
 from mcn.mask import Mask, masks_from_labels
 from mcn.taxonomy import CALCITE
 from pipelines.models import Models

@@ -12,7 +12,7 @@ import pytest
 
 from mcn.catalog.schema import Tile, crystal_table, tile_id, tile_table
 from mcn.catalog.store import Catalog
-from mcn.crystal import Crystal
+from mcn.crystals import Crystal
 from mcn.mask import Mask, encode_rle
 from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
 

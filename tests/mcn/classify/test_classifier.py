@@ -18,10 +18,10 @@ from mcn.classify.classifier import (
     load_classifier,
     save_classifier,
 )
-from mcn.classify.crops import CropError
 from mcn.classify.evaluate import score
 from mcn.classify.examples import render_examples
 from mcn.classify.network import MicroCrystalNet, NetworkSettings
+from mcn.crops import CropError
 from mcn.taxonomy import CALCITE, SHAPES, Taxonomy
 
 COINS = Taxonomy({"round": "smooth", "square": "edged"})

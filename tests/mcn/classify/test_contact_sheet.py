@@ -11,7 +11,7 @@ from mcn.analyzer import Segmented, classify_segmented, segment_micrographs
 from mcn.classify.classifier import Classifier, load_classifier
 from mcn.classify.contact_sheet import contact_sheet, surest_and_least_sure
 from mcn.classify.explain import explain
-from mcn.crystal import Crystal
+from mcn.crystals import Crystal
 from mcn.mask import Mask, masks_from_labels
 from mcn.micrograph import Micrograph
 from mcn.synthetic.renderer import random_settings, render_tile

@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from mcn.classify.classifier import Classifier, load_classifier
-from mcn.classify.crops import CropError
 from mcn.classify.examples import Examples, render_examples
 from mcn.classify.explain import ExplainError, explain
 from mcn.classify.published import KERAS_FILE, PublishedNetwork, import_weights
+from mcn.crops import CropError
 from mcn.errors import McnError
 from mcn.taxonomy import SHAPES
 

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from mcn.classify.classifier import load_classifier
-from mcn.classify.crops import cut_crops
 from mcn.classify.evaluate import evaluate_classifier
 from mcn.classify.examples import ExamplesError
 from mcn.classify.labelled import read_examples
+from mcn.crops import cut_crops
 from mcn.mask import masks_from_labels
 from mcn.synthetic.core import CoreSettings, render_core
 from mcn.taxonomy import SHAPES, Taxonomy

@@ -13,7 +13,7 @@ from scipy import ndimage
 from skimage.draw import polygon2mask
 from skimage.measure import regionprops
 
-from mcn.crystal import Crystal
+from mcn.crystals import Crystal
 from mcn.mask import Mask, masks_from_labels
 from mcn.morphology import Measures, measure
 

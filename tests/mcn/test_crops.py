@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from mcn.classify.crops import CropError, cut_crops
-from mcn.crystal import CROP_SIZE
+from mcn.crops import CropError, cut_crops
+from mcn.crystals import CROP_SIZE
 from mcn.mask import Mask, masks_from_labels
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcn.crystal import CROP_SIZE
+from mcn.crystals import CROP_SIZE
 from mcn.errors import McnError
 from mcn.mask import Mask
 
