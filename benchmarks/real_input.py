@@ -125,8 +125,8 @@ def draw(out: Path) -> list[dict[str, Any]]:
     from mcn.catalog.query import sql
     from mcn.catalog.schema import crystals_of
     from mcn.catalog.store import Catalog
+    from mcn.cli.analyze import save_overlay
     from mcn.micrograph import read_micrograph
-    from mcn.report import save_overlay
 
     tiles = sql(
         Catalog.open(CATALOG),

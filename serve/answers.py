@@ -11,8 +11,8 @@ import mimeparse
 import orjson
 from fastapi import Request, Response
 
+from mcn.catalog.rows import crystal_rows
 from mcn.micrograph import Micrograph
-from mcn.report import crystal_rows
 from serve.problems import Problem
 from serve.work import Analyzed
 

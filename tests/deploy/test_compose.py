@@ -101,7 +101,7 @@ def test_what_is_mounted_is_there(project: dict[str, Any]) -> None:
 def test_commands_are_in_the_image(project: dict[str, Any]) -> None:
     from typer.testing import CliRunner
 
-    from mcn.cli import app
+    from mcn.cli.main import app
 
     scripts = [project["services"][name]["command"][-1] for name in ("ray-head", "load")]
     commands = re.findall(r"mcn (serve|core|scan|query)\b([^\n]*)", "\n".join(scripts))

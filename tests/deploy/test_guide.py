@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 from typer.testing import CliRunner
 
-from mcn.cli import app
+from mcn.cli.main import app
 
 REPOSITORY = Path(__file__).parents[2]
 GUIDE = (REPOSITORY / "deploy/README.md").read_text()

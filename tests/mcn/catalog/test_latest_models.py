@@ -242,7 +242,7 @@ def test_tiles_to_label_are_those_of_the_models(scanned):
 
 
 def test_the_commands_take_models_and_depths_in_feet(scanned, tmp_path):
-    from mcn.cli import app
+    from mcn.cli.main import app
 
     def run(*words: object) -> str:
         done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)

@@ -18,7 +18,7 @@ from mcn.classify.predictions import (
 )
 from mcn.classify.published import CLASS_ORDER, FIGURES_ORDER
 from mcn.classify.tables import confusion_table, key_table, shape_table
-from mcn.cli import app
+from mcn.cli.main import app
 
 RELEASED = (
     Path(__file__).resolve().parents[3]

@@ -27,7 +27,7 @@ from mcn.classify.published import (
     published_weights,
     read_keras,
 )
-from mcn.cli import app
+from mcn.cli.main import app
 from mcn.taxonomy import CALCITE, SHAPES
 
 RELEASED = (

@@ -15,7 +15,7 @@ from mcn.classify.evaluate import evaluate_classifier, score_with_intervals
 from mcn.classify.network import MicroCrystalNet, NetworkSettings
 from mcn.classify.report import write_report
 from mcn.classify.tables import as_text
-from mcn.cli import app
+from mcn.cli.main import app
 from mcn.crystals import Classified
 from mcn.synthetic.core import CoreSettings, render_core
 from mcn.taxonomy import SHAPES, Taxonomy

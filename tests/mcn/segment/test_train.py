@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from mcn.cli import app
+from mcn.cli.main import app
 from mcn.errors import MissingPackageError
 from mcn.segment.pairs import DataError
 from mcn.segment.sam import build_compact

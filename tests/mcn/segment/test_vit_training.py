@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from typer.testing import CliRunner
 
-from mcn.cli import app
+from mcn.cli.main import app
 from mcn.segment import load_segmenter
 from mcn.segment.lora import LowRank, merged_state
 from mcn.segment.pairs import list_pairs

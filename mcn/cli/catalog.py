@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mcn.terminal import print_json, say
+from mcn.cli.console import print_json, say
 
 if TYPE_CHECKING:
     from mcn.catalog.dataset import Depths

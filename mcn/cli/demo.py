@@ -14,9 +14,9 @@ from mcn.catalog import depthlog
 from mcn.catalog.query import query, sql
 from mcn.catalog.schema import crystals_of
 from mcn.catalog.store import Catalog
+from mcn.cli.analyze import save_overlay
 from mcn.errors import McnError
 from mcn.micrograph import read_micrograph
-from mcn.report import save_overlay
 from mcn.synthetic.core import CoreTruth, render_core
 from mcn.taxonomy import SHAPES
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mcn.terminal import possible_size, print_json, say
+from mcn.cli.console import possible_size, print_json, say
 
 token_app = typer.Typer(help="Make and take back tokens of the endpoint.", no_args_is_help=True)
 remote_app = typer.Typer(help="Ask an endpoint that runs elsewhere.", no_args_is_help=True)

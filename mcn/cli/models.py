@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mcn.terminal import print_json, progress_bar, say, show
+from mcn.cli.console import print_json, progress_bar, say, show
 
 train_app = typer.Typer(help="Train a model.", no_args_is_help=True)
 evaluate_app = typer.Typer(help="Judge a model against labelled data.", no_args_is_help=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..waiting import DEADLINE_S
+from ...waiting import DEADLINE_S
 
 MCN = Path(sys.executable).parent / "mcn"
 
@@ -39,7 +39,7 @@ def refused(run: subprocess.CompletedProcess[str], *parts: str) -> None:
 def test_help_imports_nothing_slow() -> None:
     code = (
         "import sys; sys.argv = ['mcn', '--help']\n"
-        "from mcn.cli import main\n"
+        "from mcn.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'ray', 'pyarrow', 'matplotlib', 'duckdb'} & set(sys.modules)))"

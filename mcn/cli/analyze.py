@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mcn.analyzer import Analyzer
-from mcn.catalog.schema import Tile, crystal_ids, crystals_schema, tile_id
+from mcn.catalog.rows import crystal_rows
 from mcn.classify import load_classifier
 from mcn.crystals import Crystal
 from mcn.errors import McnError
@@ -18,8 +16,6 @@ from mcn.micrograph import Micrograph, read_micrograph
 from mcn.plots import overlay_figure
 from mcn.segment import load_segmenter
 from mcn.taxonomy import SHAPES
-
-_FACTS = tuple(field.name for field in fields(Crystal) if field.name != "probabilities")
 
 
 def analyze_files(
@@ -94,49 +90,6 @@ def analyze_files(
             on_image()
     (out / "crystals.json").write_text(json.dumps(report))
     return report, failed
-
-
-def crystal_rows(
-    image: str,
-    crystals: Sequence[Crystal],
-    segmenter: str,
-    classifier: str,
-    shapes: Sequence[str] = SHAPES,
-) -> list[dict[str, Any]]:
-    """Rows with the catalogue's columns; well and depth, which a picture lacks, are null.
-
-    Parameters
-    ----------
-    image : str
-        Name of the picture.
-    crystals : sequence of Crystal
-    segmenter, classifier : str
-        Names of the models that found and named them.
-    shapes : sequence of str
-        Those that the classifier tells apart.
-    """
-    tile = Tile(
-        tile_id=tile_id(image),
-        uri=image,
-        well=image,
-        depth_m=0.0,
-        segmenter=segmenter,
-        classifier=classifier,
-        scan_id="",
-    )
-    every = dict.fromkeys(crystals_schema(shapes).names) | {
-        "tile_id": tile.tile_id,
-        "segmenter": segmenter,
-        "classifier": classifier,
-        "scanned_at": datetime.now(UTC).isoformat(),
-    }
-    rows = []
-    for crystal_id, crystal in zip(crystal_ids(tile, len(crystals)), crystals, strict=True):
-        row = every | {"crystal_id": crystal_id}
-        row |= {name: getattr(crystal, name) for name in _FACTS}
-        row |= {f"p_{shape}": p for shape, p in crystal.probabilities.items()}
-        rows.append(row)
-    return rows
 
 
 def save_overlay(

@@ -11,9 +11,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from mcn.catalog_commands import CatalogUri, catalog_app, export, log, query
-from mcn.errors import McnError
-from mcn.model_commands import (
+from mcn.cli.catalog import CatalogUri, catalog_app, export, log, query
+from mcn.cli.console import possible_size, print_json, progress_bar, say
+from mcn.cli.endpoint import remote_app, serve, token_app
+from mcn.cli.models import (
     AsJson,
     ClassifierName,
     SegmenterName,
@@ -21,8 +22,7 @@ from mcn.model_commands import (
     train_app,
     weights_app,
 )
-from mcn.online_commands import remote_app, serve, token_app
-from mcn.terminal import possible_size, print_json, progress_bar, say
+from mcn.errors import McnError
 
 app = typer.Typer(
     name="mcn",
@@ -71,7 +71,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("demo"),
 ) -> None:
     """Render a core, scan it, query it and draw it; no arguments needed."""
-    from mcn.demo import run_demo
+    from mcn.cli.demo import run_demo
     from pipelines.scan import run_scan
 
     run_demo(out, run_scan, progress_bar)
@@ -124,7 +124,7 @@ def segment(
     as_json: AsJson = False,
 ) -> None:
     """Find, name and measure the crystals of single micrographs."""
-    from mcn.report import analyze_files
+    from mcn.cli.analyze import analyze_files
 
     with progress_bar("analysing", len(images)) as advance:
         report, failed = analyze_files(
