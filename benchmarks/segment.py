@@ -27,15 +27,15 @@ from pycocotools import mask as coco
 
 from mcn.mask import RLE, encode_rle
 from mcn.segment import load_segmenter
-from mcn.segment.candidates import Candidates, GeneratorSettings
-from mcn.segment.generator import decode_proposals
+from mcn.segment.inference.candidates import Candidates, GeneratorSettings
+from mcn.segment.inference.mask_generator import decode_proposals
+from mcn.segment.inference.postprocess import full_size, tight
+from mcn.segment.inference.proposals import propose
+from mcn.segment.inference.sam_segmenter import VIT_CPU_SETTINGS, GridSegmenter
+from mcn.segment.modeling.checkpoints import CheckpointError, fetch_checkpoint, load_model
+from mcn.segment.modeling.compact_sam import CompactSam
 from mcn.segment.modeling.processor import autocast
-from mcn.segment.prompts import propose
-from mcn.segment.resolve import full_size, tight
-from mcn.segment.sam import CompactSam
 from mcn.segment.segmenter import CompactSegmenter
-from mcn.segment.vit import VIT_CPU_SETTINGS, CheckpointError, GridSegmenter, fetch_checkpoint
-from mcn.segment.weights import load_model
 from mcn.synthetic.renderer import TileSettings, render_tile
 
 MATCH_IOU = 0.9

@@ -17,12 +17,12 @@ from segment_anything import sam_model_registry
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from mcn.segment.candidates import GeneratorSettings
-from mcn.segment.decoder import square_windows
-from mcn.segment.encoder import Features
+from mcn.segment.inference.candidates import GeneratorSettings
+from mcn.segment.inference.proposals import Proposals
+from mcn.segment.modeling.compact_sam import CompactSam, Prompts
+from mcn.segment.modeling.image_encoder import Features
+from mcn.segment.modeling.mask_decoder import square_windows
 from mcn.segment.modeling.processor import autocast
-from mcn.segment.prompts import Proposals
-from mcn.segment.sam import CompactSam, Prompts
 
 FRAME = 1024
 LOW_RESOLUTION = 1024

@@ -56,7 +56,7 @@ class Segmenter:
         self, micrograph: Micrograph, points: Any, labels: Any, boxes: Any
     ) -> Pointed | Refusal:
         """The crystals that prompts mean; see `mcn.analyzer.PromptedSegmenter`."""
-        from mcn.segment.clicks import PromptError
+        from mcn.segment.inference.prompts import PromptError
 
         model = self._worker.model
         if not hasattr(model, "predict"):

@@ -44,8 +44,8 @@ def found_examples(
     """
     import pyarrow.parquet as pq
 
-    from mcn.segment.evaluate import judge, matches
-    from mcn.segment.pairs import list_pairs
+    from mcn.segment.dataset import list_pairs
+    from mcn.segment.evaluation.metrics import judge, matches
 
     path = core / "truth" / "crystals.parquet"
     if not path.is_file():

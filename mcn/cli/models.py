@@ -52,11 +52,11 @@ def train_segmenter(
     """Train a compact segmenter or fine-tune a ViT; a killed training goes on where it stood."""
     from dataclasses import replace
 
-    from mcn.segment.sam import CompactSam
+    from mcn.segment.modeling.checkpoints import load_model
+    from mcn.segment.modeling.compact_sam import CompactSam
     from mcn.segment.segmenter import weights_path
-    from mcn.segment.train import PRESETS, VIT_PRESETS, Progress
-    from mcn.segment.train import train_segmenter as train
-    from mcn.segment.weights import load_model
+    from mcn.segment.training.trainer import PRESETS, VIT_PRESETS, Progress
+    from mcn.segment.training.trainer import train_segmenter as train
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
@@ -134,8 +134,8 @@ def evaluate_segmenter(
 ) -> None:
     """Average precision, F1, IoU and errors of size and count of a segmenter's masks."""
     from mcn.segment import load_segmenter
-    from mcn.segment.evaluate import figures_of, judge
-    from mcn.segment.pairs import list_pairs, split_pairs
+    from mcn.segment.dataset import list_pairs, split_pairs
+    from mcn.segment.evaluation.metrics import figures_of, judge
 
     pairs = list_pairs(data)
     pairs = split_pairs(pairs)[1] if held_out else pairs
@@ -144,7 +144,7 @@ def evaluate_segmenter(
         judged = judge(model, pairs, advance)
     figures = {"segmenter": model.name, **figures_of(judged)}
     if report is not None:
-        from mcn.segment.report import write_report
+        from mcn.segment.evaluation.report import write_report
 
         write_report(judged, figures, report)
     show(figures, as_json)
@@ -207,7 +207,7 @@ def _evaluate_classifier(
     if segmenter is None:
         return evaluate(data, model, limit=limit, report=report)
     from mcn.segment import load_segmenter
-    from mcn.segment.pairs import list_pairs
+    from mcn.segment.dataset import list_pairs
 
     finder = load_segmenter(segmenter)
     with progress_bar("segmenting", len(list_pairs(data))) as advance:
@@ -239,7 +239,7 @@ def _evaluate_predictions(
 def weights_list() -> None:
     """The models there are, and whether their weights are at hand."""
     from mcn.classify.published import cached_weights
-    from mcn.segment.vit import CHECKPOINTS, cached_checkpoint
+    from mcn.segment.modeling.checkpoints import CHECKPOINTS, cached_checkpoint
 
     typer.echo("compact   segmenter   embedded")
     for name in CHECKPOINTS:
@@ -254,7 +254,7 @@ def weights_fetch(
 ) -> None:
     """Fetch weights once, checked by sha256."""
     from mcn.classify.published import fetch_keras
-    from mcn.segment.vit import CHECKPOINTS, fetch_checkpoint
+    from mcn.segment.modeling.checkpoints import CHECKPOINTS, fetch_checkpoint
 
     if model == "published":
         _import_published(fetch_keras())

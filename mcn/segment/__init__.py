@@ -1,6 +1,6 @@
 """Masks from an image: Segment Anything, compact and full size."""
 
-from mcn.segment.operators import declare_torchvision_operators
+from mcn.segment.modeling.torchvision_ops import declare_torchvision_operators
 
 declare_torchvision_operators()
 

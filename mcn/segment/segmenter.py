@@ -15,15 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 from mcn.analyzer import Segmenter
 from mcn.errors import McnError
 from mcn.mask import Mask
-from mcn.segment.candidates import GPU_SETTINGS, GeneratorSettings
-from mcn.segment.clicks import read_clicks
-from mcn.segment.generator import generate
-from mcn.segment.predict import predict
-from mcn.segment.sam import CompactSam, channels_last
-from mcn.segment.vit import CHECKPOINTS, GridSegmenter, fetch_checkpoint
-from mcn.segment.watershed import WatershedSegmenter
-from mcn.segment.weights import load_model
-from mcn.segment.windows import SMALLEST_WINDOW
+from mcn.segment.inference.candidates import GPU_SETTINGS, GeneratorSettings
+from mcn.segment.inference.mask_generator import generate
+from mcn.segment.inference.predictor import predict
+from mcn.segment.inference.prompts import read_clicks
+from mcn.segment.inference.sam_segmenter import GridSegmenter
+from mcn.segment.inference.tiling import SMALLEST_WINDOW
+from mcn.segment.inference.watershed import WatershedSegmenter
+from mcn.segment.modeling.checkpoints import CHECKPOINTS, fetch_checkpoint, load_model
+from mcn.segment.modeling.compact_sam import CompactSam, channels_last
 
 
 class SegmenterError(McnError):

@@ -16,7 +16,7 @@ from mcn.classify.found import found_examples
 from mcn.classify.labelled import read_examples
 from mcn.mask import Mask, masks_from_labels
 from mcn.segment import load_segmenter
-from mcn.segment.pairs import list_pairs
+from mcn.segment.dataset import list_pairs
 from mcn.synthetic.core import CoreSettings, render_core
 
 

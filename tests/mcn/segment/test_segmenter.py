@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from mcn.mask import masks_from_labels
 from mcn.segment import load_segmenter
-from mcn.segment.evaluate import match, paint
+from mcn.segment.evaluation.metrics import match, paint
 from mcn.segment.segmenter import CompactSegmenter
 from mcn.synthetic.renderer import TileSettings, render_tile
 

@@ -1,0 +1,1 @@
+"""Metrics of a segmenter against true masks, and a report of them."""

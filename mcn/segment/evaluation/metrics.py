@@ -1,0 +1,236 @@
+"""How good a segmenter's masks are against instance masks drawn by people or rendered."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from mcn.analyzer import Segmenter
+from mcn.mask import Mask, encode_rle, masks_from_labels
+from mcn.segment.dataset import Pair
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One image's masks beside the truth.
+
+    Parameters
+    ----------
+    pair : Pair
+        Where the image and its truth lie.
+    size : (int, int)
+        Height and width, pixels.
+    truth, found : list of Mask
+        Drawn and found crystals.
+    ious : (n,) float array
+        IoU of each match of at least 0.5.
+    seconds : float
+        Time the segmenter took.
+    """
+
+    pair: Pair
+    size: tuple[int, int]
+    truth: list[Mask]
+    found: list[Mask]
+    ious: NDArray[np.float64]
+    seconds: float
+
+    @property
+    def f1(self) -> float:
+        """Twice the matches over all crystals, drawn and found; 1 where there are none."""
+        crystals = len(self.truth) + len(self.found)
+        return 2 * len(self.ious) / crystals if crystals else 1.0
+
+
+def evaluate_segmenter(
+    segmenter: Segmenter,
+    pairs: Sequence[Pair],
+    on_image: Callable[[], None] | None = None,
+) -> dict[str, Any]:
+    """Compare a segmenter's masks with the truth; see `judge` and `figures_of`."""
+    return {"segmenter": segmenter.name, **figures_of(judge(segmenter, pairs, on_image))}
+
+
+def judge(
+    segmenter: Segmenter,
+    pairs: Sequence[Pair],
+    on_image: Callable[[], None] | None = None,
+) -> list[Judged]:
+    """Segment images as a scan does, without their data bars, and match with the truth.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+        The model to judge.
+    pairs : sequence of Pair
+        Images and instance labels.
+    on_image : callable, optional
+        Called after each image.
+    """
+    judged = []
+    for pair in pairs:
+        micrograph, labels = pair.open()
+        size = (labels.shape[0], labels.shape[1])
+        start = time.perf_counter()
+        (found,) = segmenter.segment([micrograph.analysed])
+        seconds = time.perf_counter() - start
+        truth = masks_from_labels(labels)
+        judged.append(Judged(pair, size, truth, found, match(truth, found, size), seconds))
+        if on_image is not None:
+            on_image()
+    return judged
+
+
+def figures_of(judged: Sequence[Judged]) -> dict[str, Any]:
+    """Figures over all images; None where there is nothing to divide by.
+
+    Returns
+    -------
+    dict
+        - `ap50`, `ap`: COCO average precision at IoU 0.5, and averaged over 0.50:0.05:0.95,
+          without a limit on masks an image [1]_;
+        - `f1_50`, `f1_50_by_image`: over all crystals, and averaged over images;
+        - `mean_iou`: of matches at IoU ≥ 0.5;
+        - `panoptic_quality`: sum of matched IoU over matches and half the rest [2]_;
+        - `count_error`, `mean_diameter_error`, `median_diameter_error`, `area_fraction_error`:
+          relative errors over all images, positive where too much is found;
+        - `n_images`, `n_true`, `n_pred`, `seconds_per_image`.
+
+    References
+    ----------
+    .. [1] T.-Y. Lin et al., "Microsoft COCO", ECCV 2014.
+    .. [2] A. Kirillov et al., "Panoptic Segmentation", CVPR 2019.
+    """
+    truth, found = [one.truth for one in judged], [one.found for one in judged]
+    n_true, n_pred = sum(map(len, truth)), sum(map(len, found))
+    hits = np.concatenate([one.ious for one in judged]) if judged else np.zeros(0)
+    ap, ap50 = average_precision(truth, found, [one.size for one in judged])
+    drawn, made = diameters(truth), diameters(found)
+    f1 = 2 * len(hits) / (n_true + n_pred) if n_true + n_pred else 1.0
+    return {
+        "ap50": ap50,
+        "ap": ap,
+        "f1_50": f1,
+        "f1_50_by_image": float(np.mean([one.f1 for one in judged])) if judged else None,
+        "mean_iou": float(hits.mean()) if len(hits) else None,
+        "panoptic_quality": f1 * float(hits.mean()) if len(hits) else 0.0,
+        "count_error": _excess(n_pred, n_true),
+        "mean_diameter_error": _excess(_of(np.mean, made), _of(np.mean, drawn)),
+        "median_diameter_error": _excess(_of(np.median, made), _of(np.median, drawn)),
+        "area_fraction_error": _excess(float((made**2).sum()), float((drawn**2).sum())),
+        "n_images": len(judged),
+        "n_true": n_true,
+        "n_pred": n_pred,
+        "seconds_per_image": sum(one.seconds for one in judged) / max(len(judged), 1),
+    }
+
+
+def diameters(masks: Sequence[Sequence[Mask]]) -> NDArray[np.float64]:
+    """Equivalent diameters of all masks of all images, pixels."""
+    areas = [np.count_nonzero(mask.pixels) for image in masks for mask in image]
+    return np.sqrt(4 / np.pi * np.asarray(areas, dtype=np.float64))
+
+
+def _of(measure: Callable[[NDArray[np.float64]], Any], values: NDArray[np.float64]) -> float:
+    return float(measure(values)) if len(values) else 0.0
+
+
+def _excess(found: float, true: float) -> float | None:
+    return (found - true) / true if true else None
+
+
+def match(
+    truth: Sequence[Mask], found: Sequence[Mask], size: tuple[int, int], threshold: float = 0.5
+) -> NDArray[np.float64]:
+    """IoU of each one-to-one match of at least `threshold`, for disjoint masks."""
+    return matches(truth, found, size, threshold)[2]
+
+
+def matches(
+    truth: Sequence[Mask], found: Sequence[Mask], size: tuple[int, int], threshold: float = 0.5
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Places in `truth`, places in `found` and IoU of each one-to-one match, for disjoint masks.
+
+    Disjoint masks overlap at more than half in at most one way, so no assignment is needed.
+    """
+    if not truth or not found:
+        return np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0)
+    t, f = paint(truth, size), paint(found, size)
+    joint = np.bincount(
+        t.ravel() * (len(found) + 1) + f.ravel(), minlength=(len(truth) + 1) * (len(found) + 1)
+    ).reshape(len(truth) + 1, len(found) + 1)
+    common = joint[1:, 1:]
+    union = joint.sum(axis=1)[1:, None] + joint.sum(axis=0)[None, 1:] - common
+    iou = common / np.maximum(union, 1)
+    true, made = np.nonzero(iou > threshold)
+    return true, made, np.asarray(iou[true, made], dtype=np.float64)
+
+
+def paint(masks: Sequence[Mask], size: tuple[int, int]) -> NDArray[np.int64]:
+    """Label image (H, W) of masks, the i-th as i + 1."""
+    canvas = np.zeros(size, np.int64)
+    for i, mask in enumerate(masks, start=1):
+        h, w = mask.pixels.shape
+        canvas[mask.y : mask.y + h, mask.x : mask.x + w][mask.pixels] = i
+    return canvas
+
+
+def average_precision(
+    truth: Sequence[Sequence[Mask]],
+    found: Sequence[Sequence[Mask]],
+    sizes: Sequence[tuple[int, int]],
+) -> tuple[float | None, float | None]:
+    """COCO's AP over 0.50:0.05:0.95 and at 0.5; None where there is no truth."""
+    if not any(truth):
+        return None, None
+    precision = precision_by_recall(truth, found, sizes)
+    return float(precision.mean()), float(precision[0].mean())
+
+
+def precision_by_recall(
+    truth: Sequence[Sequence[Mask]],
+    found: Sequence[Sequence[Mask]],
+    sizes: Sequence[tuple[int, int]],
+) -> NDArray[np.float64]:
+    """COCO's precision at IoU 0.50:0.05:0.95 (10 rows) and recall 0:0.01:1 (101 columns)."""
+    if not any(found):
+        return np.zeros((10, 101))
+    reference = COCO()
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    for image, (t, f, size) in enumerate(zip(truth, found, sizes, strict=True), start=1):
+        for mask, rle in zip(t, encode_rle(t, *size), strict=True):
+            area = int(mask.pixels.sum())
+            annotations.append(
+                {"id": len(annotations) + 1, "image_id": image, "category_id": 1,
+                 "segmentation": rle, "area": area, "iscrowd": 0,
+                 "bbox": [mask.x, mask.y, *mask.pixels.shape[::-1]]}
+            )  # fmt: skip
+        for mask, rle in zip(f, encode_rle(f, *size), strict=True):
+            results.append(
+                {"image_id": image, "category_id": 1, "segmentation": rle,
+                 "score": mask.predicted_iou}
+            )  # fmt: skip
+    reference.dataset = {
+        "info": {},
+        "images": [{"id": i, "height": h, "width": w} for i, (h, w) in enumerate(sizes, start=1)],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "crystal"}],
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        reference.createIndex()
+        run = COCOeval(reference, reference.loadRes(results), "segm")
+        run.params.maxDets = [100_000]
+        run.params.areaRng, run.params.areaRngLbl = [[0, 1e12]], ["all"]
+        run.evaluate()
+        run.accumulate()
+    return np.asarray(run.eval["precision"][:, :, 0, 0, 0], dtype=np.float64)

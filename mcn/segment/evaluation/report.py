@@ -1,0 +1,101 @@
+"""Pictures of how a segmenter did: overlays, precision and recall, size distribution."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mcn.mask import Mask
+from mcn.plots import mask_outlines
+from mcn.segment.evaluation.metrics import Judged, diameters, precision_by_recall
+
+_TRUE, _FOUND = "#35c2ff", "#ff7a00"
+
+
+def write_report(judged: Sequence[Judged], figures: dict[str, Any], out: Path, n: int = 4) -> None:
+    """Write `figures.json`, two diagrams, and overlays of the best and the worst images.
+
+    Parameters
+    ----------
+    judged : sequence of Judged
+        What `mcn.segment.evaluation.metrics.judge` gave.
+    figures : dict
+        What `figures_of` made of it.
+    out : Path
+        Folder to write to.
+    n : int
+        Overlays of each kind.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "figures.json").write_text(json.dumps(figures, indent=2))
+    _precision_recall(judged).savefig(out / "precision_recall.png")
+    _sizes(judged).savefig(out / "sizes.png")
+    ranked = sorted((one for one in judged if one.truth), key=lambda one: one.f1)
+    for kind, chosen in (("worst", ranked[:n]), ("best", ranked[::-1][:n])):
+        for place, one in enumerate(chosen, start=1):
+            _overlay(one).savefig(out / f"{kind}_{place}_{one.pair.name}.png")
+
+
+def _precision_recall(judged: Sequence[Judged]) -> Figure:
+    precision = precision_by_recall(
+        [one.truth for one in judged], [one.found for one in judged], [one.size for one in judged]
+    )
+    figure = Figure(figsize=(5.5, 4.5), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    recall = np.linspace(0, 1, precision.shape[1])
+    for row, iou in ((0, 0.5), (5, 0.75), (8, 0.9)):
+        label = f"IoU {iou:.2f}: AP {precision[row].mean():.3f}"
+        axes.plot(recall, precision[row], label=label)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(loc="lower left", frameon=False)
+    return figure
+
+
+def _sizes(judged: Sequence[Judged]) -> Figure:
+    figure = Figure(figsize=(5.5, 4.5), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    series = {
+        "drawn": (diameters([one.truth for one in judged]), _TRUE),
+        "found": (diameters([one.found for one in judged]), _FOUND),
+    }
+    top = max((values.max() for values, _ in series.values() if len(values)), default=100.0)
+    bins = np.geomspace(4, max(top, 8), 40).tolist()
+    for name, (values, colour) in series.items():
+        label = f"{name}: {len(values)}, mean {values.mean() if len(values) else 0:.1f} px"
+        axes.hist(values, bins, histtype="step", color=colour, linewidth=1.8, label=label)
+    axes.set(xscale="log", xlabel="equivalent diameter (px)", ylabel="crystals")
+    axes.legend(frameon=False)
+    return figure
+
+
+def _overlay(one: Judged) -> Figure:
+    pixels, _ = one.pair.read()
+    height, width = one.size
+    figure = Figure(figsize=(width / 80, height / 80 + 0.5), dpi=100)
+    axes = figure.add_axes((0, 0, 1, height / 80 / (height / 80 + 0.5)))
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+    axes.set_axis_off()
+    for masks, colour in ((one.truth, _TRUE), (one.found, _FOUND)):
+        axes.add_collection(LineCollection(_lines(masks), colors=colour, linewidths=1.2))
+    figure.legend(
+        handles=[
+            Line2D([], [], color=_TRUE, label=f"drawn ({len(one.truth)})"),
+            Line2D([], [], color=_FOUND, label=f"found ({len(one.found)})"),
+        ],
+        title=f"{one.pair.name}: F1 {one.f1:.2f}",
+        loc="upper left",
+        ncols=2,
+        frameon=False,
+    )
+    return figure
+
+
+def _lines(masks: Sequence[Mask]) -> list[np.ndarray]:
+    return [line for mask in masks for line in mask_outlines(mask)]

@@ -1,0 +1,173 @@
+"""Automatic masks: every crystal of an image, each pixel given to at most one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from mcn.mask import Mask
+from mcn.segment.inference.candidates import (
+    Candidates,
+    GeneratorSettings,
+    by_shape,
+    portions,
+    steady,
+)
+from mcn.segment.inference.postprocess import resolve
+from mcn.segment.inference.proposals import Proposals, choose, propose
+from mcn.segment.inference.tiling import Window, grey_level, levels
+from mcn.segment.modeling.compact_sam import CompactSam, Prompts
+from mcn.segment.modeling.image_encoder import STRIDE, Features
+from mcn.segment.modeling.mask_decoder import MASK_SIZE, square_windows
+from mcn.segment.modeling.processor import autocast
+
+
+def generate(
+    model: CompactSam,
+    images: Sequence[NDArray[np.uint8]],
+    settings: GeneratorSettings = GeneratorSettings(),
+) -> list[list[Mask]]:
+    """Masks of every crystal in each image.
+
+    Parameters
+    ----------
+    model : CompactSam
+        On any device.
+    images : sequence of (H, W) uint8 arrays
+        Of any sizes; equal ones are encoded together.
+
+    Returns
+    -------
+    list of list of Mask
+        Disjoint masks, ordered by row, then column, of their boxes.
+    """
+    device = next(model.parameters()).device
+    results: list[list[Mask]] = [[] for _ in images]
+    with torch.inference_mode(), autocast(device):
+        for shape, members in by_shape(images).items():
+            small = []
+            for part in portions(members, shape[0] * shape[1], settings):
+                candidates = _candidates(model, np.stack([images[i] for i in part]), settings)
+                for place, i in enumerate(part):
+                    if _median_side(candidates, place, settings) < settings.magnify_below:
+                        small.append(i)
+                    else:
+                        results[i] = resolve(candidates, place, shape, settings)
+            for part in portions(small, 4 * shape[0] * shape[1], settings):
+                candidates = _candidates(
+                    model, np.stack([_doubled(images[i]) for i in part]), settings
+                )
+                candidates = replace(candidates, windows=candidates.windows / 2)
+                for place, i in enumerate(part):
+                    results[i] = resolve(candidates, place, shape, settings)
+    return results
+
+
+def _median_side(candidates: Candidates, image: int, settings: GeneratorSettings) -> float:
+    """Median longer side of an image's crystals, pixels; infinite where there are none."""
+    windows = candidates.windows[candidates.image_index == image]
+    return (
+        float((windows[:, 2] - windows[:, 0]).median()) / settings.margin
+        if len(windows)
+        else np.inf
+    )
+
+
+def _doubled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = image.shape
+    return np.asarray(
+        Image.fromarray(image).resize((2 * width, 2 * height), Image.Resampling.BICUBIC)
+    )
+
+
+def _candidates(
+    model: CompactSam, images: NDArray[np.uint8], settings: GeneratorSettings
+) -> Candidates:
+    """Candidates of images (B, H, W), each from the window and magnification that suit it."""
+    device = next(model.parameters()).device
+    found = []
+    for reduction, reduced, windows in levels(images, settings.window):
+        greys = np.array([grey_level(one) for one in reduced], np.float32)
+        mean, deviation = greys.T[:, :, None, None]
+        for window in windows:
+            rows = slice(window.y, window.y + window.height)
+            view = reduced[:, rows, window.x : window.x + window.width]
+            features = model.image_encoder(_padded((view - mean) / deviation, device))
+            sizes = [(window.height, window.width)] * len(images)
+            proposals = propose(
+                features.proposal, sizes, settings.centre_threshold, settings.max_prompts
+            )
+            proposals = choose(proposals, _answered_for(window, proposals))
+            candidates = decode_proposals(model, features, proposals, settings)
+            origin = candidates.windows.new_tensor([window.x, window.y, window.x, window.y])
+            found.append(
+                replace(
+                    candidates,
+                    logits=candidates.logits.half(),
+                    windows=(candidates.windows + origin) * reduction,
+                )
+            )
+    parts = [[getattr(one, field.name) for one in found] for field in fields(Candidates)]
+    return Candidates(*(torch.cat(part) for part in parts))
+
+
+def _answered_for(window: Window, proposals: Proposals) -> Tensor:
+    core = proposals.points.new_tensor(window.core)
+    inside = (proposals.points >= core[:2]) & (proposals.points < core[2:])
+    side = (proposals.boxes[:, 2:] - proposals.boxes[:, :2]).amax(dim=1)
+    return (
+        inside.all(dim=1).logical_and(side > window.sides[0]).logical_and(side <= window.sides[1])
+    )
+
+
+def decode_proposals(
+    model: CompactSam,
+    features: Features,
+    proposals: Proposals,
+    settings: GeneratorSettings,
+) -> Candidates:
+    """Decode what the encoder proposes and drop what is unsure, all at low resolution."""
+    windows = square_windows(proposals.boxes, settings.margin)
+    kept: list[tuple[Tensor, ...]] = []
+    for start in range(0, len(windows), settings.prompts_per_batch):
+        part = slice(start, start + settings.prompts_per_batch)
+        prompts = Prompts(
+            windows=windows[part],
+            image_index=proposals.image_index[part],
+            points=proposals.points[part, None],
+            labels=torch.ones_like(proposals.image_index[part, None]),
+            boxes=proposals.boxes[part],
+        )
+        logits, iou = model.decode(features, prompts)
+        *answers, chosen = steady(logits[:, 0], iou[:, 0], settings)
+        kept.append((*answers, chosen + start))
+    if not kept:
+        empty = windows.new_zeros(0)
+        none = empty.long()
+        return Candidates(
+            windows.new_zeros((0, MASK_SIZE, MASK_SIZE)), windows, empty, empty, empty, none
+        )
+    logits, quality, stability, index = (torch.cat(part) for part in zip(*kept, strict=True))
+    return Candidates(
+        logits=logits,
+        windows=windows[index],
+        predicted_iou=quality,
+        stability=stability,
+        scores=quality * proposals.scores[index].sqrt(),
+        image_index=proposals.image_index[index],
+    )
+
+
+def _padded(batch: NDArray[np.float32], device: torch.device) -> Tensor:
+    """(B, H, W) array to a (B, 1, H', W') tensor, H' and W' multiples of the stride."""
+    height, width = batch.shape[1:]
+    tensor = torch.from_numpy(batch)[:, None].to(device, non_blocking=True)
+    tensor = F.pad(tensor, (0, -width % STRIDE, 0, -height % STRIDE))
+    return tensor.contiguous(memory_format=torch.channels_last)

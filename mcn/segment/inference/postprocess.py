@@ -1,0 +1,172 @@
+"""From overlapping candidates to disjoint masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from mcn.mask import Mask
+from mcn.segment.inference.candidates import Candidates, GeneratorSettings
+from mcn.segment.modeling.processor import full_precision
+
+_GRAIN = 16
+"""Masks are upsampled together with those whose sides are the same multiple of this."""
+_PIXELS_AT_ONCE = 2**21
+
+
+def resolve(
+    candidates: Candidates, image: int, shape: tuple[int, ...], settings: GeneratorSettings
+) -> list[Mask]:
+    """Give each pixel to the best mask that claims it and drop duplicates.
+
+    Returns
+    -------
+    list of Mask
+        In one piece each; `predicted_iou` carries the score that ranks them.
+    """
+    index = torch.nonzero(candidates.image_index == image)[:, 0]
+    index = index[candidates.scores[index].argsort(descending=True, stable=True)]
+    scores, stability = candidates.scores[index].tolist(), candidates.stability[index].tolist()
+    claims = (
+        claim
+        for part in index.split(settings.prompts_per_batch)
+        for claim in full_size(candidates.logits[part], candidates.windows[part], *shape)
+    )
+    taken = np.zeros(shape, bool)
+    masks = []
+    for (x, y, claim), score, steadiness in zip(claims, scores, stability, strict=True):
+        view = taken[y : y + claim.shape[0], x : x + claim.shape[1]]
+        free = claim & ~view
+        area = np.count_nonzero(free)
+        if area < max(1, settings.min_area_px):
+            continue
+        if area < (1 - settings.max_overlap) * np.count_nonzero(claim):
+            continue
+        view |= free
+        piece = _largest_piece(free)
+        if np.count_nonzero(piece) >= settings.min_area_px:
+            masks.append(tight(x, y, piece, score, steadiness))
+    return sorted(masks, key=lambda mask: (mask.y, mask.x))
+
+
+def full_size(
+    logits: Tensor, windows: Tensor, height: int, width: int
+) -> list[tuple[int, int, NDArray[np.bool_]]]:
+    """Masks in the pixels of their image, upsampled only where they may lie.
+
+    Parameters
+    ----------
+    logits : (N, T, T) tensor
+        Mask logits over each window.
+    windows : (N, 4) float tensor
+        Left, top, right, bottom, pixels; they may reach outside the image.
+    height, width : int
+        Of the image.
+
+    Returns
+    -------
+    list of (x, y, (h, w) bool array)
+        Left column, top row and pixels of a box that holds the whole mask, within the image
+        and the window; 0×0 where the mask is empty.
+    """
+    inside = logits > 0
+    left, right = _reach(inside.any(dim=1), windows[:, 0], windows[:, 2], width)
+    top, bottom = _reach(inside.any(dim=2), windows[:, 1], windows[:, 3], height)
+    boxes = torch.stack([left, top, right - left, bottom - top], dim=1).long()
+    empty = (boxes[:, 2:] <= 0).any(dim=1)
+    sizes = -(-boxes[:, 2:] // _GRAIN) * _GRAIN
+    sizes[empty] = 0
+    boxes_of, claims = boxes.tolist(), [(0, 0, np.zeros((0, 0), bool))] * len(logits)
+    groups, group = sizes.unique(dim=0, return_inverse=True)
+    for number, (w, h) in enumerate(groups.tolist()):
+        if w == 0:
+            continue
+        members = torch.nonzero(group == number)[:, 0]
+        # Large masks a few at a time: memory follows this, not the number of masks.
+        for part in members.split(max(1, _PIXELS_AT_ONCE // (w * h))):
+            read = _read(logits[part], windows[part], boxes[part, :2], h, w).cpu().numpy()
+            for place, pixels in zip(part.tolist(), read, strict=True):
+                x, y, own_w, own_h = boxes_of[place]
+                claims[place] = (x, y, pixels[:own_h, :own_w])
+    return claims
+
+
+def one_crystal(
+    logits: Tensor, window: Tensor, shape: tuple[int, ...], score: float, stability: float
+) -> Mask:
+    """The largest piece of one mask, of no pixels where it is empty.
+
+    Parameters
+    ----------
+    logits : (T, T) tensor
+        Mask logits over the window.
+    window : (4,) float tensor
+        Left, top, right, bottom, pixels.
+    shape : (int, int)
+        Height and width of the image.
+    """
+    ((x, y, pixels),) = full_size(logits[None], window[None], shape[0], shape[1])
+    piece = _largest_piece(pixels)
+    if not piece.any():
+        return Mask(x, y, np.zeros((0, 0), bool), 0.0, 0.0)
+    return tight(x, y, piece, score, stability)
+
+
+def tight(x: int, y: int, pixels: NDArray[np.bool_], score: float, stability: float) -> Mask:
+    """A mask from a box that is too large for it; it must not be empty."""
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    own = np.ascontiguousarray(pixels[box])
+    return Mask(x + int(columns[0]), y + int(rows[0]), own, score, stability)
+
+
+def _reach(hit: Tensor, low: Tensor, high: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """First pixel and one past the last that masks may reach along one side of the image.
+
+    Parameters
+    ----------
+    hit : (N, T) bool tensor
+        Whether any logit of a column, or row, is positive.
+    low, high : (N,) tensors
+        The windows' edges.
+    """
+    size = hit.shape[1]
+    first = hit.int().argmax(dim=1)
+    last = size - 1 - hit.flip(1).int().argmax(dim=1)
+    step = (high - low) / size
+    # A positive logit is felt up to the centres of its neighbours, and never beyond the window.
+    start = (low + (first - 0.5) * step - 0.5).floor().maximum(low.floor())
+    stop = (low + (last + 1.5) * step + 0.5).ceil().minimum(high.ceil())
+    start, stop = start.clamp(0, length), stop.clamp(0, length)
+    return start, torch.where(hit.any(dim=1), stop, start)
+
+
+def _read(logits: Tensor, windows: Tensor, origin: Tensor, height: int, width: int) -> Tensor:
+    """Masks (n, height, width) from their origins (n, 2) on."""
+    columns = _weights(windows[:, 0], windows[:, 2], origin[:, 0], width, logits.shape[2])
+    rows = _weights(windows[:, 1], windows[:, 3], origin[:, 1], height, logits.shape[1])
+    # Half precision would round the weights, and with them the outline.
+    with full_precision(logits.device):
+        return rows @ logits.float() @ columns.mT > 0
+
+
+def _weights(low: Tensor, high: Tensor, start: Tensor, length: int, size: int) -> Tensor:
+    """How much each logit tells each pixel (n, length, size) along one side: linearly."""
+    pixels = torch.arange(length, device=low.device) + 0.5
+    cells = torch.arange(size, device=low.device) + 0.5
+    step = ((high - low) / size)[:, None]
+    place = (start[:, None] + pixels - low[:, None]) / step
+    return (1 - (place[:, :, None] - cells).abs()).clamp(min=0)
+
+
+def _largest_piece(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    pieces, count = ndimage.label(pixels)
+    if count < 2:
+        return pixels
+    area = np.bincount(pieces.ravel())
+    area[0] = 0
+    largest: NDArray[np.bool_] = pieces == area.argmax()
+    return largest

@@ -1,0 +1,207 @@
+"""Masks of what a person points at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from mcn.mask import Mask
+from mcn.segment.inference.candidates import GeneratorSettings, steadiness
+from mcn.segment.inference.postprocess import one_crystal
+from mcn.segment.inference.prompts import Clicks
+from mcn.segment.inference.proposals import propose
+from mcn.segment.inference.tiling import LARGEST, REDUCTION, grey_level
+from mcn.segment.modeling.compact_sam import CompactSam, Prompts
+from mcn.segment.modeling.image_encoder import Features
+from mcn.segment.modeling.mask_decoder import MASK_SIZE, square_windows
+from mcn.segment.modeling.processor import autocast
+
+VIEW = 384
+"""Side of what is encoded around a prompt, pixels of the scaled image."""
+_SURE = 0.05
+_TRIALS = (24.0, 60.0, 150.0)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A part of an image, scaled.
+
+    Parameters
+    ----------
+    pixels : (h, w) uint8 array
+        At most `VIEW` pixels high and wide.
+    x, y : int
+        Its left column and top row in the image.
+    scale : float
+        Pixels of the view a pixel of the image.
+    """
+
+    pixels: NDArray[np.uint8]
+    x: int
+    y: int
+    scale: float
+
+
+def predict(
+    model: CompactSam,
+    image: NDArray[np.uint8],
+    clicks: Clicks,
+    settings: GeneratorSettings = GeneratorSettings(),
+) -> list[Mask]:
+    """The crystal that each prompt means.
+
+    Around a prompt the image is encoded at the magnifications at which the crystal can be
+    seen: for a box the one that suits its size, for clicks alone all. Of the answers the one
+    that agrees with most clicks is taken, and among such the one the decoder trusts most.
+
+    Parameters
+    ----------
+    model : CompactSam
+        On any device.
+    image : (H, W) uint8 array
+        Of any size: what a prompt costs does not depend on it.
+    clicks : Clicks
+        N prompts.
+
+    Returns
+    -------
+    list of N Mask
+        In the order of the prompts, in one piece each; they may overlap. Of no pixels where
+        there is nothing.
+    """
+    device = next(model.parameters()).device
+    mean, deviation = grey_level(image)
+    masks = []
+    with torch.inference_mode(), autocast(device):
+        for i in range(len(clicks)):
+            views = list(_views(image, clicks, i, settings))
+            batch = np.zeros((len(views), 1, VIEW, VIEW), np.float32)
+            for place, view in enumerate(views):
+                height, width = view.pixels.shape
+                batch[place, 0, :height, :width] = (view.pixels - mean) / deviation
+            features = model.image_encoder(torch.from_numpy(batch).to(device))
+            prompts = _prompts(features, views, clicks, i, settings)
+            masks.append(_best(model, features, prompts, views, image.shape, settings))
+    return masks
+
+
+def _views(
+    image: NDArray[np.uint8], clicks: Clicks, i: int, settings: GeneratorSettings
+) -> Iterator[View]:
+    box, points = clicks.boxes[i], clicks.points[i][clicks.labels[i] == 1]
+    if np.isnan(box).any():
+        centre, scale = points.mean(axis=0), 2.0
+        while True:
+            yield _view(image, centre, scale)
+            if max(image.shape) * scale <= VIEW:
+                return
+            scale = scale / REDUCTION if scale <= 1 else 1.0
+    side = float(max(box[2] - box[0], box[3] - box[1]))
+    scale = 2.0 if side < settings.magnify_below else 1.0
+    while side * scale > LARGEST:
+        scale /= REDUCTION
+    yield _view(image, (box[:2] + box[2:]) / 2, scale)
+
+
+def _view(image: NDArray[np.uint8], centre: NDArray[np.float32], scale: float) -> View:
+    """The part of an image about a centre x, y, moved to lie within it."""
+    spans = []
+    for middle, length in zip(centre, image.shape[::-1], strict=True):
+        reach = min(round(VIEW / scale), length)
+        start = min(max(round(float(middle) - reach / 2), 0), length - reach)
+        spans.append((start, reach))
+    (x, width), (y, height) = spans
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    part = Image.fromarray(np.ascontiguousarray(image[y : y + height, x : x + width]))
+    way = Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.BOX
+    return View(np.asarray(part.resize(size, way)), x, y, scale)
+
+
+def _prompts(
+    features: Features, views: list[View], clicks: Clicks, i: int, settings: GeneratorSettings
+) -> Prompts:
+    """One prompt in each view for a box; for clicks one for each crystal they may mean."""
+    device = features.embedding.device
+    origins = torch.tensor([(view.x, view.y) for view in views], device=device)
+    scales = torch.tensor([view.scale for view in views], device=device)
+    points = torch.from_numpy(clicks.points[i]).to(device)
+    labels = torch.from_numpy(clicks.labels[i]).to(device)
+    box = torch.from_numpy(clicks.boxes[i]).to(device)
+    if not box.isnan().any():
+        boxes = (box[None] - origins.repeat(1, 2)) * scales[:, None]
+        index = torch.arange(len(views), device=device)
+        windows = square_windows(boxes, settings.margin)
+    else:
+        sizes = [(view.pixels.shape[0], view.pixels.shape[1]) for view in views]
+        found = propose(features.proposal, sizes, _SURE, settings.max_prompts)
+        places = (points[None] - origins[:, None]) * scales[:, None, None]
+        inside = places[found.image_index]
+        inside = (inside > found.boxes[:, None, :2]) & (inside < found.boxes[:, None, 2:])
+        kept = (inside.all(dim=2) | (labels != 1)).all(dim=1)
+        # Where nothing is proposed under the click, crystals of some sizes about it are tried.
+        middle = places[:, labels == 1].mean(dim=1)
+        half = torch.tensor(_TRIALS, device=device)[:, None, None] / 2
+        trials = torch.cat([middle - half, middle + half], dim=2).flatten(0, 1)
+        trial_index = torch.arange(len(views), device=device).repeat(len(_TRIALS))
+        unknown = torch.full_like(trials, torch.nan)
+        boxes = torch.cat([found.boxes[kept], unknown])
+        index = torch.cat([found.image_index[kept], trial_index])
+        windows = square_windows(torch.cat([found.boxes[kept], trials]), settings.margin)
+    n = len(index)
+    here = (points[None] - origins[index, None]) * scales[index, None, None]
+    none = torch.zeros((n, 1, 2), device=device)
+    return Prompts(
+        windows=windows,
+        image_index=index,
+        points=torch.cat([here, none], dim=1),
+        labels=torch.cat([labels.expand(n, -1), -torch.ones_like(index)[:, None]], dim=1),
+        boxes=boxes,
+    )
+
+
+def _best(
+    model: CompactSam,
+    features: Features,
+    prompts: Prompts,
+    views: list[View],
+    shape: tuple[int, ...],
+    settings: GeneratorSettings,
+) -> Mask:
+    """The best answer to the prompts, in the pixels of the whole image."""
+    first = (prompts.labels == 1).cumsum(dim=1) == 1
+    only = replace(prompts, labels=torch.where(first & (prompts.labels == 1), 1, -1))
+    logits, quality = _decoded(model, features, only)
+    if (only.labels != prompts.labels).any():  # further clicks correct the first one's answer
+        corrected = replace(prompts, mask_logits=logits[:, None].clamp(-10, 10))
+        logits, quality = _decoded(model, features, corrected)
+    right = _agreement(logits, prompts)
+    stability = steadiness(logits, settings.stability_offset)
+    best = int((right + quality * stability).argmax())
+    view = views[int(prompts.image_index[best])]
+    origin = prompts.windows.new_tensor([view.x, view.y, view.x, view.y])
+    window = prompts.windows[best : best + 1] / view.scale + origin
+    score, steady = float(quality[best]), float(stability[best])
+    return one_crystal(logits[best], window[0], shape, score, steady)
+
+
+def _decoded(model: CompactSam, features: Features, prompts: Prompts) -> tuple[Tensor, Tensor]:
+    logits, quality = model.decode(features, prompts)
+    return logits[:, 0].float(), quality[:, 0].float().clamp(0, 1)
+
+
+def _agreement(logits: Tensor, prompts: Prompts) -> Tensor:
+    """How many clicks (n,) each mask has on its right side."""
+    sides = prompts.windows[:, None, 2:] - prompts.windows[:, None, :2]
+    cells = ((prompts.points - prompts.windows[:, None, :2]) / sides * MASK_SIZE).floor().long()
+    inside = ((cells >= 0) & (cells < MASK_SIZE)).all(dim=2)
+    cells = cells.clamp(0, MASK_SIZE - 1)
+    rows = torch.arange(len(logits), device=logits.device)[:, None]
+    on = (logits[rows, cells[..., 1], cells[..., 0]] > 0) & inside
+    right = (on == (prompts.labels == 1)) & (prompts.labels >= 0)
+    return right.sum(dim=1)

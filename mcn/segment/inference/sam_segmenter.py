@@ -1,0 +1,191 @@
+"""Meta's Segment Anything (ViT-B, -L, -H), driven by a regular grid of points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from segment_anything.utils.amg import build_point_grid
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from mcn.mask import Mask
+from mcn.segment.inference.candidates import (
+    Candidates,
+    GeneratorSettings,
+    by_shape,
+    portions,
+    steadiness,
+    steady,
+)
+from mcn.segment.inference.mask_nms import Distinct
+from mcn.segment.inference.postprocess import one_crystal, resolve
+from mcn.segment.inference.prompts import read_clicks
+from mcn.segment.modeling.attention import fuse_attention
+from mcn.segment.modeling.point_decoder import PointDecoder
+from mcn.segment.modeling.processor import autocast
+
+VIT_SETTINGS = replace(
+    GeneratorSettings(), min_predicted_iou=0.88, min_stability=0.9, prompts_per_batch=64
+)
+# Buffers that fit a processor's cache; larger ones are fetched anew from the system each time.
+VIT_CPU_SETTINGS = replace(VIT_SETTINGS, prompts_per_batch=4, pixels_per_batch=2**20)
+
+
+class GridSegmenter:
+    """A full-size Segment Anything prompted on a regular grid.
+
+    Parameters
+    ----------
+    sam : segment_anything.modeling.Sam
+        On the device it is to run on.
+    name : str
+        As catalogue rows show it.
+    points_per_side : int
+        Prompts along each side of the image.
+    settings : GeneratorSettings, optional
+        What counts as a crystal; `VIT_SETTINGS`, or `VIT_CPU_SETTINGS` on a processor.
+    """
+
+    def __init__(
+        self,
+        sam: Any,
+        name: str,
+        points_per_side: int = 32,
+        settings: GeneratorSettings | None = None,
+    ) -> None:
+        self.sam = sam.eval()
+        fuse_attention(sam.image_encoder)
+        self.decoder = PointDecoder(sam)
+        self.name = name
+        self.points_per_side = points_per_side
+        on_cpu = sam.pixel_mean.device.type == "cpu"
+        self.settings = settings or (VIT_CPU_SETTINGS if on_cpu else VIT_SETTINGS)
+
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
+        """Disjoint masks of the crystals in each (H, W) image."""
+        results: list[list[Mask]] = [[] for _ in images]
+        frame = self.sam.image_encoder.img_size**2
+        for shape, members in by_shape(images).items():
+            for part in portions(members, frame, self.settings):
+                embedding = self.encode(np.stack([images[i] for i in part]))
+                candidates = self.decode(embedding, shape)
+                for place, i in enumerate(part):
+                    results[i] = resolve(candidates, place, shape, self.settings)
+        return results
+
+    @torch.inference_mode()
+    def predict(
+        self,
+        image: NDArray[np.uint8],
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        boxes: ArrayLike | None = None,
+    ) -> list[Mask]:
+        """The crystal that each of N prompts means in an (H, W) image; see `read_clicks`.
+
+        As SAM's own predictor: of the three answers to a lone click the one it trusts most,
+        else its single answer.
+        """
+        clicks = read_clicks(image.shape, points, labels, boxes)
+        embedding = self.encode(image[None]).float()
+        size, frame = self._size(image.shape), self.sam.image_encoder.img_size
+        to_frame = embedding.new_tensor([size[1] / image.shape[1], size[0] / image.shape[0]])
+        side = frame / to_frame
+        window = torch.cat([torch.zeros_like(side), side])[None]
+        encoder, masks = self.sam.prompt_encoder, []
+        for where, on, box in zip(clicks.points, clicks.labels, clicks.boxes, strict=True):
+            spots = (torch.from_numpy(where).to(to_frame) * to_frame)[None]
+            signs = torch.from_numpy(on).to(to_frame.device)[None]
+            frames = (torch.from_numpy(box).to(to_frame) * to_frame.repeat(2))[None]
+            boxed = not np.isnan(box).any()
+            sparse, dense = encoder(
+                (spots, signs) if len(on) else None, frames if boxed else None, None
+            )
+            logits, quality = self.sam.mask_decoder(
+                image_embeddings=embedding,
+                image_pe=encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=not boxed and len(on) == 1,
+            )
+            best = int(quality[0].argmax())
+            stability = steadiness(logits[0, best : best + 1], self.settings.stability_offset)
+            masks.append(
+                one_crystal(
+                    logits[0, best],
+                    window[0],
+                    image.shape,
+                    float(quality[0, best].clamp(0, 1)),
+                    float(stability),
+                )
+            )
+        return masks
+
+    @torch.inference_mode()
+    def encode(self, images: NDArray[np.uint8]) -> Tensor:
+        """Embedding (B, D, h, w) of images (B, H, W)."""
+        device = self.sam.pixel_mean.device
+        grey = torch.from_numpy(images)[:, None]
+        if device.type == "cuda":
+            grey = grey.pin_memory().to(device, non_blocking=True)
+        size = self._size(images.shape[1:])
+        resized = F.interpolate(grey.float(), size, mode="bilinear", antialias=True)
+        with autocast(device):
+            embedding: Tensor = self.sam.image_encoder(
+                self.sam.preprocess(resized.expand(-1, 3, -1, -1))
+            )
+        return embedding
+
+    @torch.inference_mode()
+    def decode(self, embedding: Tensor, shape: tuple[int, ...]) -> Candidates:
+        """Masks of a grid of points: sure, steady, and none twice.
+
+        Parameters
+        ----------
+        embedding : (B, D, h, w) tensor
+            Of images of one shape.
+        shape : (int, int)
+            Their height and width.
+        """
+        settings, device = self.settings, embedding.device
+        n, (height, width) = len(embedding), shape
+        size = self._size(shape)
+        grid = torch.as_tensor(build_point_grid(self.points_per_side), dtype=torch.float32)
+        points = (grid * torch.tensor([size[1], size[0]])).to(device)
+        # What lies beside the image in the square frame is no part of a mask.
+        cell = self.sam.image_encoder.img_size / (4 * self.decoder.grid[0])
+        rows, columns = (math.ceil(side / cell) for side in size)
+        images = self.decoder.look(embedding)
+        found = [Distinct(settings.max_duplicate_iou, settings.max_masks) for _ in range(n)]
+        for part in points.split(max(1, settings.prompts_per_batch // n)):
+            logits, iou, index = self.decoder.decode(
+                images, part.expand(n, -1, -1), settings.min_predicted_iou
+            )
+            logits, iou, stability, good = steady(logits[:, :rows, :columns], iou, settings)
+            image = index[good] // (len(part) * self.decoder.masks)
+            for i, masks in enumerate(found):
+                own = image == i
+                masks.add(logits[own].to(self.decoder.dtype), iou[own], stability[own])
+        kept = [masks.settle() for masks in found]
+        logits, iou, stability = (torch.cat(parts) for parts in zip(*kept, strict=True))
+        counts = torch.tensor([len(part) for _, part, _ in kept], device=device)
+        right, bottom = columns * cell * width / size[1], rows * cell * height / size[0]
+        return Candidates(
+            logits=logits,
+            windows=torch.tensor([[0.0, 0.0, right, bottom]], device=device).expand(len(iou), 4),
+            predicted_iou=iou,
+            stability=stability,
+            scores=iou,
+            image_index=torch.arange(n, device=device).repeat_interleave(counts),
+        )
+
+    def _size(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Height and width of an image within the square frame of the encoder."""
+        scale = self.sam.image_encoder.img_size / max(shape)
+        return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))

@@ -1,0 +1,202 @@
+"""Weights files: reading and writing them, and the models they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from segment_anything.modeling import (
+    ImageEncoderViT,
+    MaskDecoder,
+    PromptEncoder,
+    Sam,
+    TwoWayTransformer,
+)
+from torch import Tensor, nn
+
+from mcn.errors import McnError
+from mcn.io.download import DownloadError, cache, download
+from mcn.segment.modeling.compact_sam import CompactSam, build_compact
+
+_DECODER_HEADS = 8
+_MARK_OF_META = "image_encoder.pos_embed"
+
+
+class WeightsError(McnError):
+    """A weights file that cannot be read, or holds no segmenter."""
+
+
+def load_model(path: Path) -> CompactSam | Any:
+    """The model of a weights file, in single precision on the CPU.
+
+    Parameters
+    ----------
+    path : Path
+        Written by `mcn train segmenter`, or one of Meta's. Which it is, its tensors tell.
+
+    Returns
+    -------
+    CompactSam or segment_anything.modeling.Sam
+
+    Raises
+    ------
+    WeightsError
+        Where the file is missing or holds something else.
+    """
+    state = _read_tensors(path)
+    try:
+        model = sam_like(state) if _MARK_OF_META in state else build_compact()
+        model.load_state_dict(state)
+    except (RuntimeError, KeyError, ValueError, TypeError, ZeroDivisionError) as error:
+        raise _not_weights(path) from error
+    return model
+
+
+def save_weights(state: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write tensors in half precision as safetensors, whole or not at all."""
+    half = {name: t.detach().half().contiguous().cpu() for name, t in state.items()}
+    partial_file = path.with_suffix(".part")
+    partial_file.write_bytes(save(half, metadata))
+    partial_file.replace(path)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    try:
+        return load_file(path)
+    except SafetensorError:
+        pass  # then it is a file of torch's, as Meta publishes them
+    try:
+        with path.open("rb") as file:  # by its content, not its name
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        return {name: t for name, t in state.items() if isinstance(t, Tensor)}
+    except Exception as error:  # outside bytes fail to unpickle in many ways
+        raise _not_weights(path) from error
+
+
+def _not_weights(path: Path) -> WeightsError:
+    return WeightsError(
+        f"{path}: not weights of a segmenter, neither compact nor of Meta's layout; "
+        "make some with 'mcn train segmenter' or fetch some with 'mcn weights fetch vit_b'"
+    )
+
+
+def sam_like(state: Mapping[str, Tensor]) -> Any:
+    """A `segment_anything.modeling.Sam` of the sizes that a checkpoint's tensors have.
+
+    Parameters
+    ----------
+    state : mapping of str to tensor
+        In Meta's layout: ViT-B, -L, -H, or another size of the same architecture whose mask
+        decoder attends with as many heads as theirs, 8.
+    """
+    blocks, layers = "image_encoder.blocks", "mask_decoder.transformer.layers"
+    head, mlp = "mask_decoder.iou_prediction_head.layers", "mlp.lin1.weight"
+    grid, width = state[_MARK_OF_META].shape[2:]
+    patch = state["image_encoder.patch_embed.proj.weight"].shape[-1]
+    depth = _count(state, blocks)
+    spans = [(len(state[f"{blocks}.{i}.attn.rel_pos_h"]) + 1) // 2 for i in range(depth)]
+    dim = len(state["mask_decoder.iou_token.weight"][0])
+    return Sam(
+        ImageEncoderViT(
+            img_size=grid * patch,
+            patch_size=patch,
+            embed_dim=width,
+            depth=depth,
+            num_heads=width // state[f"{blocks}.0.attn.rel_pos_h"].shape[1],
+            mlp_ratio=len(state[f"{blocks}.0.{mlp}"]) / width,
+            out_chans=dim,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            use_rel_pos=True,
+            window_size=min(spans) if min(spans) < grid else 0,
+            global_attn_indexes=[i for i, span in enumerate(spans) if span == grid],
+        ),
+        PromptEncoder(
+            embed_dim=dim,
+            image_embedding_size=(grid, grid),
+            input_image_size=(grid * patch, grid * patch),
+            mask_in_chans=len(state["prompt_encoder.mask_downscaling.3.weight"]),
+        ),
+        MaskDecoder(
+            transformer_dim=dim,
+            transformer=TwoWayTransformer(
+                depth=_count(state, layers),
+                embedding_dim=dim,
+                num_heads=_DECODER_HEADS,
+                mlp_dim=len(state[f"{layers}.0.{mlp}"]),
+            ),
+            num_multimask_outputs=len(state["mask_decoder.mask_tokens.weight"]) - 1,
+            iou_head_depth=_count(state, head),
+            iou_head_hidden_dim=len(state[f"{head}.0.weight"]),
+        ),
+    )
+
+
+def _count(state: Mapping[str, Tensor], prefix: str) -> int:
+    """Modules in the list of that name."""
+    return len(
+        {name[len(prefix) + 1 :].split(".")[0] for name in state if name.startswith(f"{prefix}.")}
+    )
+
+
+class CheckpointError(McnError):
+    """A Segment Anything checkpoint that cannot be fetched or read."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One of Meta's released checkpoints: its file name and sha256."""
+
+    file: str
+    sha256: str
+
+    @property
+    def url(self) -> str:
+        """Where Meta publishes it."""
+        return f"https://dl.fbaipublicfiles.com/segment_anything/{self.file}"
+
+
+CHECKPOINTS = {
+    "vit_b": Checkpoint(
+        "sam_vit_b_01ec64.pth",
+        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+    ),
+    "vit_l": Checkpoint(
+        "sam_vit_l_0b3195.pth",
+        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+    ),
+    "vit_h": Checkpoint(
+        "sam_vit_h_4b8939.pth",
+        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+    ),
+}
+
+
+def cached_checkpoint(model: str) -> Path | None:
+    """The cached file of one of Meta's checkpoints; None where it was never fetched."""
+    path = cache() / CHECKPOINTS[model].file
+    return path if path.is_file() else None
+
+
+def fetch_checkpoint(model: str, *, progress: bool = False) -> Path:
+    """The cached file of one of Meta's checkpoints, fetched once and checked by sha256.
+
+    Raises
+    ------
+    CheckpointError
+        Where it cannot be fetched or is not what Meta published.
+    """
+    checkpoint = CHECKPOINTS[model]
+    try:
+        return download(checkpoint.url, checkpoint.sha256, checkpoint.file, progress=progress)
+    except DownloadError as error:
+        raise CheckpointError(
+            f"{model}: {error}; put the file in {cache()} by hand, or name its path"
+        ) from error

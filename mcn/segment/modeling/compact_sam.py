@@ -1,0 +1,132 @@
+"""Building segmenters: the compact SAM and its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from segment_anything.modeling import PromptEncoder, TwoWayTransformer
+from torch import Tensor, nn
+
+from mcn.segment.modeling.image_encoder import CompactEncoder, Features
+from mcn.segment.modeling.mask_decoder import (
+    MASK_SIZE,
+    TOKENS,
+    WindowMaskDecoder,
+    window_features,
+    window_points,
+)
+from mcn.segment.modeling.processor import full_precision
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """N prompts, one crystal each, in image pixels.
+
+    Parameters
+    ----------
+    windows : (N, 4) float tensor
+        Square window each prompt is decoded on.
+    image_index : (N,) int64 tensor
+        The image each prompt belongs to.
+    points : (N, P, 2) float tensor
+        Clicked points x, y.
+    labels : (N, P) int64 tensor
+        1 on the crystal, 0 off it, -1 no point.
+    boxes : (N, 4) float tensor or None
+        Boxes, NaN where a prompt has none.
+    mask_logits : (N, 1, 4T, 4T) tensor or None
+        Logits of an earlier answer.
+    """
+
+    windows: Tensor
+    image_index: Tensor
+    points: Tensor
+    labels: Tensor
+    boxes: Tensor | None = None
+    mask_logits: Tensor | None = None
+
+
+class CompactSam(nn.Module):
+    """A small Segment Anything: its prompt encoder and mask decoder on a compact encoder.
+
+    Parameters
+    ----------
+    image_encoder : CompactEncoder
+        Makes `Features` of images and proposes prompts.
+    prompt_encoder : PromptEncoder
+        Embeds points, boxes and masks in the frame of a window.
+    mask_decoder : WindowMaskDecoder
+        Decodes one prompt a window.
+    """
+
+    def __init__(
+        self,
+        image_encoder: CompactEncoder,
+        prompt_encoder: PromptEncoder,
+        mask_decoder: WindowMaskDecoder,
+    ) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.prompt_encoder = prompt_encoder
+        self.mask_decoder = mask_decoder
+
+    def decode(self, features: Features, prompts: Prompts) -> tuple[Tensor, Tensor]:
+        """Decode prompts.
+
+        Returns
+        -------
+        logits : (N, M, 4T, 4T) tensor
+            Mask logits over each prompt's window.
+        iou : (N, M) tensor
+            Predicted intersection over union.
+        """
+        # Sines of large arguments lose their meaning in half precision.
+        with full_precision(prompts.windows.device):
+            sparse, dense = self._embed(prompts)
+            image_pe = self.prompt_encoder.get_dense_pe()
+        embedding, fine, finest = window_features(features, prompts.windows, prompts.image_index)
+        return self.mask_decoder.predict_windows(embedding, fine, finest, image_pe, sparse, dense)
+
+    def _embed(self, prompts: Prompts) -> tuple[Tensor, Tensor]:
+        points = window_points(prompts.windows, prompts.points)
+        n = points.shape[0]
+        encoder = self.prompt_encoder
+        labels = prompts.labels
+        sparse = encoder._embed_points(points, labels, pad=False)
+        if prompts.boxes is not None:
+            given = ~prompts.boxes.isnan().any(dim=1)
+            corners = window_points(prompts.windows, prompts.boxes.nan_to_num().view(n, 2, 2))
+            box = encoder._embed_boxes(corners.view(n, 4))
+            none = encoder.not_a_point_embed.weight.expand_as(box)
+            sparse = torch.cat([sparse, torch.where(given[:, None, None], box, none)], dim=1)
+        if prompts.mask_logits is not None:
+            dense = encoder._embed_masks(prompts.mask_logits)
+        else:
+            dense = encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(n, -1, TOKENS, TOKENS)
+        return sparse, dense
+
+
+def build_compact(dim: int = 128) -> CompactSam:
+    """A compact SAM with random weights."""
+    decoder = WindowMaskDecoder(
+        transformer_dim=dim,
+        transformer=TwoWayTransformer(depth=2, embedding_dim=dim, num_heads=4, mlp_dim=4 * dim),
+        num_multimask_outputs=3,
+        iou_head_hidden_dim=dim,
+    )
+    prompts = PromptEncoder(
+        embed_dim=dim,
+        image_embedding_size=(TOKENS, TOKENS),
+        input_image_size=(MASK_SIZE, MASK_SIZE),
+        mask_in_chans=16,
+    )
+    return CompactSam(CompactEncoder(dim), prompts, decoder)
+
+
+def channels_last(model: CompactSam) -> CompactSam:
+    """The same model with its kernels laid out as processors convolve fastest."""
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model

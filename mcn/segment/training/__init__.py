@@ -1,0 +1,1 @@
+"""Training of the segmenters: samples, losses, the loop."""

