@@ -24,11 +24,11 @@ import torch
 from numpy.typing import NDArray
 
 from mcn.classify.classifier import Classifier
-from mcn.classify.examples import Examples, render_examples
-from mcn.classify.intervals import weighted_figures
-from mcn.classify.network import STEPS, MicroCrystalNet, NetworkSettings
-from mcn.classify.sampling import split_examples
-from mcn.classify.training import Training, TrainSettings
+from mcn.classify.data.dataset import Examples, render_examples
+from mcn.classify.data.sampling import split_examples
+from mcn.classify.evaluation.bootstrap import weighted_figures
+from mcn.classify.modeling.network import STEPS, MicroCrystalNet, NetworkSettings
+from mcn.classify.training.trainer import Training, TrainSettings
 
 NETWORKS = {
     "plain CNN": (),

@@ -23,8 +23,8 @@ from PIL import Image
 from scipy import ndimage
 
 from mcn.classify import load_classifier
-from mcn.classify.examples import render_examples
-from mcn.classify.outsiders import outsiders
+from mcn.classify.data.dataset import render_examples
+from mcn.classify.data.outliers import outsiders
 from mcn.crystals import CROP_SIZE
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mcn.classify import load_classifier
-from mcn.classify.published import (
+from mcn.classify.modeling.published import (
     CLASS_ORDER,
     FIGURES_ORDER,
     KERAS_FILE,

@@ -142,7 +142,7 @@ class Classifier:
         self, crop: NDArray[np.uint8], shape: str | None
     ) -> tuple[NDArray[np.float32], str, str, Effort] | Refusal:
         """Where in a crop (64, 64) the evidence for a shape lies: map, shape, model, effort."""
-        from mcn.classify.explain import explain
+        from mcn.classify.explanation.grad_cam import explain
 
         model = self._worker.model
         shapes = model.taxonomy.shapes

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from mcn.classify.network import MicroCrystalNet, NetworkSettings
-from mcn.classify.published import FORMAT as PUBLISHED
-from mcn.classify.published import PublishedNetwork, load_network, published_weights
-from mcn.classify.trust import Trust
+from mcn.classify.modeling.confidence import Trust
+from mcn.classify.modeling.network import MicroCrystalNet, NetworkSettings
+from mcn.classify.modeling.published import FORMAT as PUBLISHED
+from mcn.classify.modeling.published import PublishedNetwork, load_network, published_weights
 from mcn.crops import CropError
 from mcn.crystals import CROP_SIZE, Classified
 from mcn.errors import McnError

@@ -68,7 +68,7 @@ def analyze_files(
             overlay = out / f"{name}.overlay.png"
             save_overlay(micrograph, crystals, overlay, image, namer.taxonomy.shapes)
             if explain:
-                from mcn.classify.contact_sheet import contact_sheet
+                from mcn.classify.explanation.contact_sheet import contact_sheet
 
                 sheet = contact_sheet(namer, crystals, segmented[0].crops, image)
                 sheet.savefig(out / f"{name}.explain.png")

@@ -108,8 +108,8 @@ def train_classifier(
     """Train a MicroCrystalNet; a killed training goes on where it stood."""
     from dataclasses import asdict, replace
 
-    from mcn.classify.train import train_classifier as train
-    from mcn.classify.training import TrainSettings
+    from mcn.classify.training.train import train_classifier as train
+    from mcn.classify.training.trainer import TrainSettings
     from mcn.taxonomy import CALCITE, read_taxonomy
 
     settings = TrainSettings(seed=seed, start=start)
@@ -192,7 +192,7 @@ def evaluate_classifier(
     if as_json:
         print_json(figures)
     else:
-        from mcn.classify.tables import as_text
+        from mcn.classify.evaluation.tables import as_text
 
         typer.echo(as_text(figures))
 
@@ -201,7 +201,7 @@ def _evaluate_classifier(
     data: Path, classifier: str, segmenter: str | None, limit: int | None, report: Path | None
 ) -> dict[str, Any]:
     from mcn.classify import load_classifier
-    from mcn.classify.evaluate import evaluate_classifier as evaluate
+    from mcn.classify.evaluation.evaluate import evaluate_classifier as evaluate
 
     model = load_classifier(classifier)
     if segmenter is None:
@@ -217,7 +217,7 @@ def _evaluate_classifier(
 def _evaluate_predictions(
     predictions: Path, counts: str, class_order: str, report: Path | None
 ) -> dict[str, Any]:
-    from mcn.classify.predictions import evaluate_predictions, read_predictions
+    from mcn.classify.evaluation.predictions import evaluate_predictions, read_predictions
     from mcn.crystals import Classified
 
     if not all(count.isdecimal() for count in counts.split(",")):
@@ -229,7 +229,7 @@ def _evaluate_predictions(
         **evaluate_predictions(classes, probabilities, class_order.split(",")),
     }
     if report is not None:
-        from mcn.classify.report import write_report
+        from mcn.classify.evaluation.report import write_report
 
         write_report(figures, classes, Classified(probabilities, probabilities.max(1)), report)
     return figures
@@ -238,7 +238,7 @@ def _evaluate_predictions(
 @weights_app.command("list")
 def weights_list() -> None:
     """The models there are, and whether their weights are at hand."""
-    from mcn.classify.published import cached_weights
+    from mcn.classify.modeling.published import cached_weights
     from mcn.segment.modeling.checkpoints import CHECKPOINTS, cached_checkpoint
 
     typer.echo("compact   segmenter   embedded")
@@ -253,7 +253,7 @@ def weights_fetch(
     model: Annotated[str, typer.Argument(help="vit_b, vit_l, vit_h or published.")],
 ) -> None:
     """Fetch weights once, checked by sha256."""
-    from mcn.classify.published import fetch_keras
+    from mcn.classify.modeling.published import fetch_keras
     from mcn.segment.modeling.checkpoints import CHECKPOINTS, fetch_checkpoint
 
     if model == "published":
@@ -284,7 +284,7 @@ def _import_published(
     out: Path | None = None,
     class_order: str = "amorphous,polyhedral,rhombic,spherical",
 ) -> None:
-    from mcn.classify.published import FIGURES_ORDER, import_weights
+    from mcn.classify.modeling.published import FIGURES_ORDER, import_weights
 
     typer.echo(import_weights(file, out, class_order.split(",")))
     say(

@@ -23,7 +23,7 @@ from mcn.analyzer import Analyzer
 from mcn.catalog.query import query, sql
 from mcn.catalog.store import Catalog, CatalogError
 from mcn.classify.classifier import save_classifier
-from mcn.classify.network import MicroCrystalNet, NetworkSettings
+from mcn.classify.modeling.network import MicroCrystalNet, NetworkSettings
 from mcn.errors import McnError
 from mcn.micrograph import read_micrograph
 from mcn.taxonomy import Taxonomy

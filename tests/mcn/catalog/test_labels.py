@@ -12,8 +12,8 @@ from mcn.catalog.schema import Tile, crystal_table, tile_id, tile_table
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
 from mcn.classify import Classifier, load_classifier
-from mcn.classify.labelled import read_examples
-from mcn.classify.train import train_classifier
+from mcn.classify.data.readers import read_examples
+from mcn.classify.training.train import train_classifier
 from mcn.io.objects import filesystem_of
 from mcn.mask import masks_from_labels
 from mcn.micrograph import read_micrograph
@@ -157,8 +157,8 @@ def test_nothing_to_label_is_said(scanned, tmp_path: Path) -> None:
 
 def test_a_classifier_learns_from_a_corrected_sheet(scanned, tmp_path: Path) -> None:
     """The loop as a user runs it; a tile is one micrograph, so a split needs three."""
-    from mcn.classify.network import NetworkSettings
-    from mcn.classify.training import TrainSettings
+    from mcn.classify.modeling.network import NetworkSettings
+    from mcn.classify.training.trainer import TrainSettings
 
     catalog, _, _ = scanned
     made = export_labels(catalog, tmp_path / "out")

@@ -18,9 +18,9 @@ from mcn.classify.classifier import (
     load_classifier,
     save_classifier,
 )
-from mcn.classify.evaluate import score
-from mcn.classify.examples import render_examples
-from mcn.classify.network import MicroCrystalNet, NetworkSettings
+from mcn.classify.data.dataset import render_examples
+from mcn.classify.evaluation.evaluate import score
+from mcn.classify.modeling.network import MicroCrystalNet, NetworkSettings
 from mcn.crops import CropError
 from mcn.taxonomy import CALCITE, SHAPES, Taxonomy
 

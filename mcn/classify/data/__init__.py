@@ -1,0 +1,1 @@
+"""Crops with known shapes: reading, sampling, augmentation, outliers."""

@@ -1,0 +1,1 @@
+"""Metrics of a classifier with confidence intervals, and a report of them."""

@@ -1,0 +1,224 @@
+"""How well a classifier names crystals whose shape is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcn.analyzer import Segmenter
+from mcn.classify.classifier import Classifier
+from mcn.classify.data.dataset import Examples, ExamplesError
+from mcn.classify.evaluation.bootstrap import bootstrap_intervals, weighted_figures
+from mcn.crystals import Classified
+from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
+
+RECOGNISABLE = 0.5
+"""Share of a crystal that has to be seen for its figures to be given apart as well."""
+
+VISIBILITY = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)
+"""Ends of the bins by visible share; each holds its lower end, the last its upper one too."""
+
+BY_SHAPE = ("average_precision", "roc_auc", "f1")
+"""Figures that there is one of for each shape."""
+
+
+def evaluate_classifier(
+    data: Path,
+    classifier: Classifier,
+    *,
+    segmenter: Segmenter | None = None,
+    limit: int | None = None,
+    copies: int = 0,
+    report: Path | None = None,
+    on_tile: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Score a classifier on labelled crystals.
+
+    Parameters
+    ----------
+    data : Path
+        Class folders, a folder with `labels.csv`, or a rendered core; see
+        `mcn.classify.data.readers.read_examples`.
+    classifier : Classifier
+        Classifier to be scored.
+    segmenter : Segmenter, optional
+        With a rendered core: cut crystals out by its masks, not by the true ones; see
+        `mcn.classify.data.segmented.found_examples`.
+    limit : int, optional
+        Crystals to judge at most, drawn at random, always the same.
+    copies : int
+        With a rendered core: spoilt masks to be judged of each crystal as well, since in
+        use masks come from a segmenter.
+    report : Path, optional
+        Folder for a page with all figures; see `mcn.classify.evaluation.report.write_report`.
+    on_tile : callable
+        Called after each tile that was segmented, for progress.
+
+    Returns
+    -------
+    dict
+        `classifier`, its name; `data`; and for all crystals the figures of `score` with their
+        `intervals`, see `mcn.classify.evaluation.bootstrap.bootstrap_intervals`. The same figures
+        again: `recognisable`, of the crystals of which at least half can be seen, and
+        `by_visibility`, a list by `visible`, [from, to), both where the data tell; and
+        `spoilt_masks`, of the copies. With a segmenter, its name and `matched`, how many crystals
+        it found.
+
+    Raises
+    ------
+    ExamplesError
+        If there is nothing labelled in `data`, something in it cannot be read, or its shapes
+        are not those of the classifier.
+    """
+    from mcn.classify.data.readers import read_examples
+
+    taxonomy = classifier.taxonomy
+    figures: dict[str, Any] = {"classifier": classifier.name, "data": str(data)}
+    if segmenter is None:
+        examples = read_examples(data, taxonomy=taxonomy, copies=copies)
+    else:
+        from mcn.classify.data.segmented import found_examples
+
+        examples, matched = found_examples(data, segmenter, on_tile)
+        figures |= {"segmenter": segmenter.name, "matched": matched}
+    if limit is not None:
+        examples = _drawn(examples, limit)
+    if examples.taxonomy.shapes != taxonomy.shapes:
+        raise ExamplesError(
+            f"{data}: its crystals are {', '.join(examples.taxonomy.shapes)}, but "
+            f"{classifier.name} names {', '.join(taxonomy.shapes)}; give crystals of these"
+        )
+    named = classifier.classify(examples.crops)
+
+    def figures_of(rows: NDArray[np.bool_]) -> dict[str, Any]:
+        return score_with_intervals(
+            examples.groups[rows],
+            examples.classes[rows],
+            named.probabilities[rows],
+            taxonomy.shapes,
+            taxonomy.facet_of,
+            named.confidence[rows],
+        )
+
+    true, visible = ~examples.spoilt, examples.visible
+    figures |= figures_of(true)
+    seen = visible >= RECOGNISABLE
+    if seen.any() and not seen.all():
+        figures["recognisable"] = figures_of(true & seen)
+    figures["by_visibility"] = []
+    if (visible < 1).any():
+        bins = np.digitize(visible, VISIBILITY[1:-1])
+        figures["by_visibility"] = [
+            {"visible": list(VISIBILITY[place : place + 2]), **figures_of(true & (bins == place))}
+            for place in np.unique(bins[true]).tolist()
+        ]
+    if examples.spoilt.any():
+        figures["spoilt_masks"] = figures_of(examples.spoilt)
+    if report is not None:
+        from mcn.classify.evaluation.report import write_report
+
+        judged = Classified(named.probabilities[true], named.confidence[true])
+        write_report(figures, examples.classes[true], judged, report, examples.crops[true],
+                     classifier)  # fmt: skip
+    return figures
+
+
+def score_with_intervals(
+    groups: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    probabilities: NDArray[np.floating],
+    shapes: Sequence[str] = SHAPES,
+    facet_of: Mapping[str, str] = FACET_OF_SHAPE,
+    confidence: NDArray[np.floating] | None = None,
+) -> dict[str, Any]:
+    """The figures of `score`, and `intervals`, their bootstrap intervals by the same names.
+
+    Parameters
+    ----------
+    groups : (N,) int64 array
+        Crystals of one micrograph share a number.
+    classes, probabilities, shapes, facet_of, confidence
+        As in `score`.
+    """
+    facets = _facets(shapes, facet_of)
+    intervals = bootstrap_intervals(groups, classes, probabilities, confidence, facets)
+    for name in BY_SHAPE:
+        intervals[name] = dict(zip(shapes, intervals[name], strict=True))
+    figures = score(classes, probabilities, shapes, facet_of, confidence)
+    return {**figures, "intervals": intervals}
+
+
+def score(
+    classes: NDArray[np.int64],
+    probabilities: NDArray[np.floating],
+    shapes: Sequence[str] = SHAPES,
+    facet_of: Mapping[str, str] = FACET_OF_SHAPE,
+    confidence: NDArray[np.floating] | None = None,
+) -> dict[str, Any]:
+    """Figures of class probabilities against the truth.
+
+    Parameters
+    ----------
+    classes : (N,) int array
+        True classes, places in `shapes`.
+    probabilities : (N, len(shapes)) float array
+        Predicted probabilities; the largest is the prediction.
+    shapes : sequence of str
+        Names of the classes.
+    facet_of : mapping of str to str
+        Facet definition of each shape.
+    confidence : (N,) float array, optional
+        Probability given that the prediction is right.
+
+    Returns
+    -------
+    dict
+        `n`; `n_by_shape`; `accuracy`; `balanced_accuracy`, the mean recall of the shapes;
+        `facet_accuracy`, that of the facet definition which follows from the predicted shape
+        (None where `facet_of` lacks a shape); by shape, each against the rest,
+        `average_precision`, `roc_auc` and `f1`, None for a shape that the truth lacks (and
+        but for `f1`, one that it consists of), and their means `macro_average_precision`,
+        `macro_roc_auc`, `macro_f1`; `ece` and `confidence_ece`, the expected calibration
+        errors of the largest probability and of the confidence; `confusion`, counts with a
+        row a true and a column a predicted shape, in the order `shapes`, which is given too.
+        Plain numbers, ready for JSON.
+    """
+    predicted = probabilities.argmax(axis=1)
+    n, count = len(shapes), np.bincount
+    given = (classes, probabilities, confidence, _facets(shapes, facet_of))
+    figures: dict[str, Any] = {
+        name: _plain(values[0], shapes)
+        for name, values in weighted_figures(np.ones((1, len(classes))), *given).items()
+    }
+    return {
+        "n": len(classes),
+        "n_by_shape": dict(zip(shapes, count(classes, minlength=n).tolist(), strict=True)),
+        **figures,
+        "shapes": list(shapes),
+        "confusion": count(classes * n + predicted, minlength=n * n).reshape(n, n).tolist(),
+    }
+
+
+def _plain(values: NDArray[np.float64], shapes: Sequence[str]) -> Any:
+    """A number or, by shape, numbers; None for what is not defined."""
+    if values.ndim:
+        return {shape: _plain(one, shapes) for shape, one in zip(shapes, values, strict=True)}
+    return float(values) if np.isfinite(values) else None
+
+
+def _facets(shapes: Sequence[str], facet_of: Mapping[str, str]) -> list[int] | None:
+    names = list(facet_of.values())
+    known = set(shapes) <= set(facet_of)
+    return [names.index(facet_of[shape]) for shape in shapes] if known else None
+
+
+def _drawn(examples: Examples, limit: int) -> Examples:
+    """At most `limit` crystals, and of spoilt copies as many, drawn at random."""
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(examples))
+    spoilt = examples.spoilt[order]
+    return examples.take(np.sort(np.concatenate([order[~spoilt][:limit], order[spoilt][:limit]])))

@@ -1,0 +1,178 @@
+"""A page about how a classifier did: figures with intervals, and pictures."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from mcn.classify.classifier import Classifier
+from mcn.classify.evaluation import plots as draw
+from mcn.classify.evaluation.tables import (
+    Table,
+    basis,
+    heading,
+    key_table,
+    shape_table,
+    visibility_table,
+)
+from mcn.crystals import Classified
+
+EMBEDDED = 2000
+"""Crystals laid out by t-SNE at most, drawn at random, always the same."""
+
+_CAPTIONS = {
+    "confusion": "Confusion: crystals by true and predicted shape, shaded by the true shape.",
+    "precision_recall": "Precision over recall of each shape against the rest.",
+    "roc": "True over false positive rate of each shape against the rest.",
+    "reliability": "Reliability: on the dashed line, of crystals named with a probability of "
+    "0.8, 80 % are named rightly. Below, how many crystals have which probability.",
+    "visibility": "Accuracy by how much of a crystal its neighbours and the picture's edge leave "
+    "to be seen, with intervals.",
+    "embedding": "t-SNE of what the network makes of the crystals: those it sees as alike lie "
+    "together. Coloured by true shape; black rings are named wrongly.",
+    "mistakes": "The mistakes that the classifier was surest of, with its confidence: crops as "
+    "it sees them.",
+}
+
+_PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+body { margin: 0 auto; max-width: 70rem; padding: 1rem; color: #30343b; background: #fff;
+  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1 { font-size: 1.5rem; line-height: 1.25; }
+h2 { font-size: 1.15rem; margin-top: 2rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
+th, td { padding: .3rem .8rem .3rem 0; text-align: right; white-space: nowrap;
+  border-bottom: 1px solid #d8dce1; }
+th:first-child { text-align: left; }
+.pictures { display: grid; gap: 2rem 1.5rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }
+figure { margin: 0; }
+img { max-width: 100%; height: auto; }
+figcaption { font-size: .9rem; color: #57606a; }
+</style>
+</head>
+<body>
+<h1>$title</h1>
+<p>$basis</p>
+$tables
+<h2>Pictures</h2>
+<div class="pictures">
+$pictures
+</div>
+<p>All figures: <a href="figures.json">figures.json</a></p>
+</body>
+</html>
+""")
+
+
+def write_report(
+    figures: dict[str, Any],
+    classes: NDArray[np.int64],
+    named: Classified,
+    out: Path,
+    crops: NDArray[np.uint8] | None = None,
+    classifier: Classifier | None = None,
+) -> None:
+    """Write `index.html`, `figures.json` and a PNG of each picture.
+
+    Parameters
+    ----------
+    figures : dict
+        What `mcn.classify.evaluation.evaluate.evaluate_classifier` or
+        `mcn.classify.evaluation.predictions.evaluate_predictions` made of the rest.
+    classes : (N,) int64 array
+        True classes, places in `figures["shapes"]`.
+    named : Classified
+        What was said of the N crystals.
+    out : Path
+        Folder to write to.
+    crops : (N, 64, 64) uint8 array, optional
+        Pictures of the crystals; without them there is no sheet of mistakes.
+    classifier : Classifier, optional
+        Gives the embeddings of the crops; without it there is no t-SNE.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "figures.json").write_text(json.dumps(figures, indent=2))
+    pictures = _pictures(figures, classes, named, crops, classifier)
+    for name in _CAPTIONS:  # a page names no picture of a report that was here before
+        (out / f"{name}.png").unlink(missing_ok=True)
+    for name, picture in pictures.items():
+        picture.savefig(out / f"{name}.png")
+    (out / "index.html").write_text(_page(figures, list(pictures)), encoding="utf-8")
+
+
+def _pictures(
+    figures: dict[str, Any],
+    classes: NDArray[np.int64],
+    named: Classified,
+    crops: NDArray[np.uint8] | None,
+    classifier: Classifier | None,
+) -> dict[str, Figure]:
+    shapes, probabilities = figures["shapes"], named.probabilities
+    predicted, largest = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    right = predicted == classes
+    errors = (figures["ece"], figures["confidence_ece"])
+    apart = None if np.array_equal(named.confidence, largest) else named.confidence
+    pictures = {
+        "confusion": draw.confusion_figure(figures["confusion"], shapes),
+        "precision_recall": draw.precision_recall_figure(classes, probabilities, shapes),
+        "roc": draw.roc_figure(classes, probabilities, shapes),
+        "reliability": draw.reliability_figure(right, largest, apart, errors),
+    }
+    if figures.get("by_visibility"):
+        pictures["visibility"] = draw.visibility_figure(figures["by_visibility"])
+    if crops is not None and classifier is not None and len(crops) >= 3:
+        rows = np.random.default_rng(0).permutation(len(crops))[:EMBEDDED]
+        features = classifier.examine(crops[rows])[0]
+        pictures["embedding"] = draw.embedding_figure(features, classes[rows], right[rows], shapes)
+    if crops is not None and not right.all():
+        pictures["mistakes"] = draw.mistakes_figure(
+            crops, classes, predicted, named.confidence, shapes
+        )
+    return pictures
+
+
+def _page(figures: dict[str, Any], pictures: list[str]) -> str:
+    tables = {
+        "Key figures": key_table(figures),
+        "By shape": shape_table(figures),
+        "By visible share": visibility_table(figures),
+    }
+    return _PAGE.substitute(
+        title=escape(heading(figures)),
+        basis=escape(basis(figures)),
+        tables="\n".join(_table(title, rows) for title, rows in tables.items() if rows),
+        pictures="\n".join(_figure(name) for name in pictures),
+    )
+
+
+def _table(title: str, rows: Table) -> str:
+    head, *body = ([escape(cell) for cell in row] for row in rows)
+    lines = ["".join(f'<th scope="col">{cell}</th>' for cell in head)]
+    lines += [
+        f'<th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in cells)
+        for first, *cells in body
+    ]
+    inside = "\n".join(f"<tr>{line}</tr>" for line in lines)
+    return f'<h2>{escape(title)}</h2>\n<div class="wide"><table>\n{inside}\n</table></div>'
+
+
+def _figure(name: str) -> str:
+    caption = escape(_CAPTIONS[name])
+    return (
+        f'<figure><a href="{name}.png"><img src="{name}.png" alt="{caption}"></a>\n'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )

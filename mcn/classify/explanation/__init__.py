@@ -1,0 +1,1 @@
+"""Heat maps of what a classifier looks at."""

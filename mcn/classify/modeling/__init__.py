@@ -1,0 +1,1 @@
+"""The classifier's networks, and its calibrated confidence."""

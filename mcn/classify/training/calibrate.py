@@ -1,0 +1,70 @@
+"""From a trained network to one whose probabilities and confidence mean what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcn.classify.classifier import Classifier
+from mcn.classify.data.dataset import Examples
+from mcn.classify.data.outliers import outsiders
+from mcn.classify.modeling.confidence import fit_trust
+from mcn.classify.modeling.network import MicroCrystalNet
+
+OUTSIDERS = 0.05
+"""Share of what is no crystal among the things that a confidence is made for."""
+
+_MOST = 20_000  # crystals: more do not move a mean
+
+
+def calibrate(
+    network: MicroCrystalNet, train: Examples, held_out: Examples, seed: int = 0
+) -> Classifier:
+    """The network with a temperature and a trust.
+
+    Parameters
+    ----------
+    network : MicroCrystalNet
+    train : Examples
+        What it was trained on: where its features lie.
+    held_out : Examples
+        What it has not seen: how often it is right.
+    seed : int
+        Of the outsiders among the held-out crops.
+
+    Returns
+    -------
+    Classifier
+    """
+    rng = np.random.default_rng(seed)
+    raw = Classifier(network, "calibration")
+    held_features, held_logits = raw.examine(held_out.crops)
+    temperature = likeliest_temperature(held_logits, held_out.classes)
+    judge = Classifier(network, "calibration", temperature)
+    others = outsiders(held_out.crops, max(1, round(OUTSIDERS * len(held_out))), rng)
+    named = judge.classify(np.concatenate([held_out.crops, others])).probabilities
+    known = named[: len(held_out)].argmax(axis=1) == held_out.classes
+    rows = rng.permutation(len(train))[:_MOST]
+    trust = fit_trust(
+        raw.examine(train.crops[rows])[0],
+        train.classes[rows],
+        named,
+        np.concatenate([held_features, raw.examine(others)[0]]),
+        np.concatenate([known, np.zeros(len(others), dtype=bool)]),
+    )
+    return Classifier(network, "calibration", temperature, trust)
+
+
+def likeliest_temperature(logits: NDArray[np.float32], classes: NDArray[np.int64]) -> float:
+    """The temperature that makes the true classes (N,) likeliest, given logits (N, shapes)."""
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    exact, rows = logits.astype(np.float64), np.arange(len(classes))
+
+    def surprise(log_temperature: float) -> float:
+        scaled = log_softmax(exact / np.exp(log_temperature), axis=1)
+        return float(-scaled[rows, classes].mean())
+
+    found = minimize_scalar(surprise, bounds=(np.log(0.2), np.log(5.0)), method="bounded")
+    return float(np.exp(found.x))

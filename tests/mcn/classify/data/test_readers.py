@@ -1,0 +1,228 @@
+"""Labelled crystals are read as they stand, or the row that is wrong is named."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mcn.classify.classifier import load_classifier
+from mcn.classify.data.dataset import ExamplesError
+from mcn.classify.data.readers import read_examples
+from mcn.classify.evaluation.evaluate import evaluate_classifier
+from mcn.crops import cut_crops
+from mcn.mask import masks_from_labels
+from mcn.synthetic.core import CoreSettings, render_core
+from mcn.taxonomy import SHAPES, Taxonomy
+
+Draw = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("rendered") / "core"
+    settings = CoreSettings(height=192, width=256)
+    render_core(out, wells=2, tiles=4, seed=3, settings=settings)
+    return out
+
+
+def test_class_folders_give_their_crops_and_shapes(draw_folders: Draw) -> None:
+    root = draw_folders(3)
+    (root / ".cache").mkdir()
+    (root / "rhombic" / "notes.txt").write_text("not a picture")
+    examples = read_examples(root)
+    assert len(examples) == 12
+    assert np.bincount(examples.classes).tolist() == [3, 3, 3, 3]
+    assert len(np.unique(examples.groups)) == 12
+    file = root / SHAPES[examples.classes[0]] / "000.png"
+    assert np.array_equal(examples.crops[0], np.asarray(Image.open(file)))
+
+
+def test_crops_of_other_sizes_are_cut_like_crystals(draw_folders: Draw) -> None:
+    root = draw_folders(1, size=150)
+    pixels = np.asarray(Image.open(root / "amorphous" / "000.png"))
+    (wanted,) = cut_crops(pixels, masks_from_labels((pixels > 0).astype(np.uint8)))
+    assert np.array_equal(read_examples(root).crops[0], wanted)
+
+
+def test_a_csv_names_files_shapes_and_micrographs(draw_folders: Draw) -> None:
+    root = draw_folders(2)
+    rows = ["file,shape,tile_id"]
+    rows += [f"{shape}/{n:03d}.png,{shape},tile{n}" for shape in SHAPES for n in range(2)]
+    (root / "labels.csv").write_text("\n".join(rows))
+    examples = read_examples(root)
+    assert examples.classes.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert examples.groups.tolist() == [0, 1] * 4
+    assert np.array_equal(read_examples(root / "labels.csv").crops, examples.crops)
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ("file,shape\nrhombic/000.png,cubic", "row 1: unknown shape 'cubic'"),
+        ("file,shape\nrhombic/000.png,rhombic\ngone.png,rhombic", "row 2: .*gone.png does not"),
+        ("file,shape\nrhombic/000.png,?", "holds no labelled crystal"),
+        ("file,shape\na.png,rhombic\na.png,rhombic", "row 1: .*a.png does not exist"),
+        ("file,shape\n" + 2 * "rhombic/000.png,rhombic\n", "row 2: .* before, by .* row 1; keep"),
+        ("file,shape\nlabels.csv,rhombic", "row 1: .* is not a readable picture"),
+        ("file,shape\nrhombic,rhombic", "row 1: .* is not a readable picture"),
+        ("file,shape\nhuge.png,rhombic", "row 1: .* is not a readable picture .*5000"),
+        ("file,shape\nblack.png,rhombic", "row 1: .* is all black"),
+        ("file,shape", "holds no labelled crystal"),
+        ("file,form\nrhombic/000.png,rhombic", "its columns are file, form"),
+        ("", "its columns are none"),
+    ],
+)
+def test_wrong_rows_are_named(draw_folders: Draw, rows: str, reason: str) -> None:
+    root = draw_folders(1)
+    Image.fromarray(np.zeros((5000, 5000), np.uint8)).save(root / "huge.png")
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(root / "black.png")
+    (root / "labels.csv").write_text(rows)
+    with pytest.raises(ExamplesError, match=reason):
+        read_examples(root)
+
+
+def test_a_corrected_sheet_is_read_as_a_spreadsheet_saves_it(draw_folders: Draw) -> None:
+    root = draw_folders(1)
+    rows = ["file; shape ;note", "", "rhombic/000.png;Rounded;was 0,5", "amorphous/000.png;skip"]
+    rows += ["spherical/000.png; ;", "polyhedral/000.png;POLYHEDRAL"]
+    (root / "labels.csv").write_text("\r\n".join(rows), encoding="utf-8-sig")
+    assert read_examples(root).classes.tolist() == [3, 1]
+
+
+def test_pictures_of_16_bits_are_read(tmp_path: Path) -> None:
+    pixels = np.zeros((64, 64), np.uint16)
+    pixels[8:56, 8:56] = np.linspace(9000, 40000, 48, dtype=np.uint16)
+    (tmp_path / "rhombic").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "rhombic" / "deep.tif")
+    (crop,) = read_examples(tmp_path).crops
+    assert ((crop > 0) == (pixels > 0)).all()
+    assert crop.max() == 255
+
+
+def test_a_class_list_of_ones_own_names_the_folders(draw_folders: Draw, core: Path) -> None:
+    coins = Taxonomy({"round": "smooth", "square": "edged"}, {"disc": "round"})
+    root = draw_folders(1, shapes=("spherical", "rhombic"))
+    (root / "spherical").rename(root / "Disc")
+    (root / "rhombic").rename(root / "square")
+    examples = read_examples(root, taxonomy=coins)
+    assert examples.taxonomy == coins
+    assert examples.classes.tolist() == [0, 1]
+    with pytest.raises(ExamplesError, match="rendered crystals are calcite's, not round, square"):
+        read_examples(core, taxonomy=coins)
+
+
+@pytest.fixture
+def authors(tmp_path: Path) -> Path:
+    """Two micrographs' sheets with two crystals each, in the authors' layout."""
+    rng = np.random.default_rng(0)
+    for folder in ("A1", "B2"):
+        crops = tmp_path / "data" / folder / "_Non-uniform"
+        crops.mkdir(parents=True)
+        for label in (1, 2):
+            pixels = rng.integers(1, 255, (30, 40), dtype=np.uint8)
+            Image.fromarray(pixels).save(crops / f"{folder}_{label}.tif")
+        (crops.parent / f"{folder}_Issac.csv").write_text(
+            "Label No.,Class ,Form\n1,Anhedral,Rounded\n,,\n2.0,Euhedral to subhedral,rhombic\n"
+        )
+    return tmp_path / "data"
+
+
+def test_the_authors_layout_is_read_sheet_by_sheet(authors: Path) -> None:
+    examples = read_examples(authors)
+    assert [SHAPES[place] for place in examples.classes] == ["spherical", "rhombic"] * 2
+    assert examples.groups.tolist() == [0, 0, 1, 1]
+    pixels = np.asarray(Image.open(authors / "A1" / "_Non-uniform" / "A1_2.tif"))
+    (wanted,) = cut_crops(pixels, masks_from_labels((pixels > 0).astype(np.uint8)))
+    assert np.array_equal(examples.crops[1], wanted)
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ("Label No.,Class\n1,Anhedral", "its columns are Label No., Class; it needs 'Label No.'"),
+        ("Label No.,Class,Form\n1,Anhedral,cubic", "A1_Issac.csv row 1: unknown shape 'cubic'"),
+        ("Label No.,Class,Form\n7,Anhedral,rounded", "row 1: .*A1_7.tif does not exist"),
+        ("Label No.,Class,Form\nx,Anhedral,rounded", "row 1: label 'x' is no number"),
+        ("Label No.,Class,Form\n1,Anhedral,Rhombic", "row 1: Rhombic crystals are euhedral to sub"),
+    ],
+)
+def test_wrong_rows_of_a_sheet_are_named(authors: Path, rows: str, reason: str) -> None:
+    (authors / "A1" / "A1_Issac.csv").write_text(rows)
+    with pytest.raises(ExamplesError, match=reason):
+        read_examples(authors)
+
+
+def test_wrong_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ExamplesError, match="gone: no such folder"):
+        read_examples(tmp_path / "gone")
+    with pytest.raises(ExamplesError, match="neither class folders"):
+        read_examples(tmp_path)
+    (tmp_path / "rhombic").mkdir()
+    with pytest.raises(ExamplesError, match="holds no labelled crystal"):
+        read_examples(tmp_path)
+    (tmp_path / "cubic").mkdir()
+    Image.fromarray(np.ones((9, 9), np.uint8)).save(tmp_path / "cubic" / "a.png")
+    with pytest.raises(ExamplesError, match="cubic: unknown shape 'cubic'"):
+        read_examples(tmp_path)
+
+
+def test_a_core_gives_its_crystals_tile_by_tile(core: Path) -> None:
+    import pyarrow.parquet as pq
+
+    truth = pq.read_table(core / "truth" / "crystals.parquet")
+    examples = read_examples(core)
+    assert len(examples) == len(truth)
+    assert np.bincount(examples.groups).tolist() == sorted_counts(truth["tile"].to_pylist())
+    shapes = dict(zip(keys(truth), truth["shape"].to_pylist(), strict=True))
+    in_order = [shapes[key] for key in sorted(shapes)]
+    assert [SHAPES[place] for place in examples.classes] == in_order
+    assert not examples.spoilt.any()
+
+
+def test_spoilt_copies_share_group_and_shape(core: Path) -> None:
+    plain, copied = read_examples(core), read_examples(core, copies=2, seed=1)
+    assert len(copied) == 3 * len(plain)
+    assert np.array_equal(copied.take(~copied.spoilt).crops, plain.crops)
+    again = read_examples(core, copies=2, seed=1)
+    assert np.array_equal(copied.crops, again.crops)
+    for group in np.unique(plain.groups):
+        here = copied.take(copied.groups == group)
+        true = plain.classes[plain.groups == group]
+        assert np.array_equal(here.classes, np.tile(true, 3))
+
+
+def test_a_core_that_lost_a_mask_says_which(core: Path, tmp_path: Path) -> None:
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(core, broken)
+    mask = next((broken / "truth" / "masks").rglob("*.tif"))
+    mask.unlink()
+    with pytest.raises(ExamplesError, match=mask.name):
+        read_examples(broken)
+
+
+def test_evaluation_of_a_core_tells_recognisable_crystals_apart(core: Path) -> None:
+    figures = evaluate_classifier(core, load_classifier(), copies=1)
+    examples = read_examples(core)
+    assert figures["n"] == figures["spoilt_masks"]["n"] == len(examples)
+    assert figures["classifier"].startswith("nsr@")
+    assert figures["recognisable"]["n"] == int((examples.visible >= 0.5).sum())
+
+
+def test_evaluation_leaves_out_what_a_missing_shape_cannot_tell(draw_folders: Draw) -> None:
+    figures = evaluate_classifier(draw_folders(2, shapes=SHAPES[:3]), load_classifier())
+    assert figures["n"] == 6
+    assert figures["roc_auc"]["spherical"] is None
+    assert figures["average_precision"]["rhombic"] is not None
+    assert "recognisable" not in figures
+
+
+def keys(truth: object) -> list[tuple[str, int]]:
+    return list(zip(truth["tile"].to_pylist(), truth["label"].to_pylist(), strict=True))
+
+
+def sorted_counts(tiles: list[str]) -> list[int]:
+    return [tiles.count(tile) for tile in sorted(set(tiles))]

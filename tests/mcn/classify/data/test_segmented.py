@@ -1,0 +1,91 @@
+"""Crystals as a segmenter finds them carry the shapes of the true ones."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from mcn.classify import load_classifier
+from mcn.classify.data.dataset import ExamplesError
+from mcn.classify.data.readers import read_examples
+from mcn.classify.data.segmented import found_examples
+from mcn.classify.evaluation.evaluate import evaluate_classifier
+from mcn.mask import Mask, masks_from_labels
+from mcn.segment import load_segmenter
+from mcn.segment.dataset import list_pairs
+from mcn.synthetic.core import CoreSettings, render_core
+
+
+class Oracle:
+    """Finds all true crystals but the first of each tile, the last one first."""
+
+    name = "oracle@000000000000"
+
+    def __init__(self, core: Path) -> None:
+        self.truth = [masks_from_labels(pair.read()[1]) for pair in list_pairs(core)]
+
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
+        assert len(images) == 1
+        return [self.truth.pop(0)[:0:-1]]
+
+
+class Blind:
+    name = "blind@000000000000"
+
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
+        return [[] for _ in images]
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("rendered") / "core"
+    settings = CoreSettings(height=192, width=256)
+    render_core(out, wells=2, tiles=4, seed=3, settings=settings)
+    return out
+
+
+def test_each_mask_gets_the_shape_of_the_crystal_it_fits(core: Path) -> None:
+    true = read_examples(core)
+    kept = np.concatenate([[False], np.diff(true.groups) == 0])
+    seen: list[None] = []
+    examples, matched = found_examples(core, Oracle(core), lambda: seen.append(None))
+    assert np.array_equal(examples.crops, true.crops[kept])
+    assert np.array_equal(examples.classes, true.classes[kept])
+    assert np.array_equal(examples.visible, true.visible[kept])
+    assert matched["n_true"] == len(true)
+    assert matched["n_found"] == matched["n_matched"] == len(true) - 4
+    assert matched["recall"] == pytest.approx(1 - 4 / len(true))
+    assert matched["mean_iou"] == 1.0
+    assert len(seen) == 4
+
+
+def test_a_segmenters_masks_are_judged(core: Path) -> None:
+    segmenter = load_segmenter("compact")
+    figures = evaluate_classifier(core, load_classifier(), segmenter=segmenter)
+    assert figures["segmenter"] == segmenter.name
+    assert figures["n"] == figures["matched"]["n_matched"] > 0
+    assert 0.5 < figures["matched"]["mean_iou"] < 1
+    assert figures["matched"]["n_true"] == len(read_examples(core))
+
+
+def test_where_nothing_is_found_the_segmenter_is_named(core: Path) -> None:
+    with pytest.raises(ExamplesError, match="blind@"):
+        found_examples(core, Blind())
+
+
+def test_crops_cannot_be_segmented_again(tmp_path: Path) -> None:
+    with pytest.raises(ExamplesError, match="mcn core"):
+        found_examples(tmp_path, Blind())
+
+
+def test_a_truth_that_names_other_crystals_is_refused(core: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "core"
+    shutil.copytree(core, broken)
+    table = broken / "truth" / "crystals.parquet"
+    pq.write_table(pq.read_table(table).slice(1), table)
+    with pytest.raises(ExamplesError, match="render the core again"):
+        found_examples(broken, Oracle(core))

@@ -1,0 +1,96 @@
+"""The sheet shows the right crystals, each beside its own heat map."""
+
+import io
+from dataclasses import replace
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from mcn.analyzer import Segmented, classify_segmented, segment_micrographs
+from mcn.classify.classifier import Classifier, load_classifier
+from mcn.classify.explanation.contact_sheet import contact_sheet, surest_and_least_sure
+from mcn.classify.explanation.grad_cam import explain
+from mcn.crystals import Crystal
+from mcn.mask import Mask, masks_from_labels
+from mcn.micrograph import Micrograph
+from mcn.synthetic.renderer import random_settings, render_tile
+from mcn.taxonomy import SHAPES
+
+
+class TrueMasks:
+    """A segmenter that knows the answer."""
+
+    name = "truth@000000000000"
+
+    def __init__(self, masks: list[Mask]) -> None:
+        self.masks = masks
+
+    def segment(self, images: object) -> list[list[Mask]]:
+        return [self.masks]
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return load_classifier()
+
+
+@pytest.fixture(scope="module")
+def segmented() -> Segmented:
+    tile = render_tile(5, random_settings(np.random.default_rng(5), 384, 512))
+    micrograph = Micrograph(tile.image, 0.05, "manifest", "tile")
+    masks = masks_from_labels(tile.labels[: micrograph.analysed.shape[0]])
+    (found,) = segment_micrographs(TrueMasks(masks), [micrograph])
+    return found
+
+
+@pytest.fixture(scope="module")
+def crystals(classifier: Classifier, segmented: Segmented) -> list[Crystal]:
+    (crystals,) = classify_segmented(classifier, [segmented])
+    return crystals
+
+
+def named(crystal: Crystal, *confidences: float, shape: str = "rhombic") -> list[Crystal]:
+    return [replace(crystal, shape=shape, confidence=value) for value in confidences]
+
+
+def test_the_surest_and_the_least_sure_are_found(crystals: list[Crystal]) -> None:
+    values = (0.5, 0.9, 0.3, 0.8, 0.99, 0.4, 0.7)
+    some = named(crystals[0], *values) + named(crystals[0], 0.1, 1.0, shape="spherical")
+    assert surest_and_least_sure(some, "rhombic", 3) == ([4, 1, 3], [0, 5, 2])
+    assert surest_and_least_sure(some, "spherical", 3) == ([8], [7])
+    assert surest_and_least_sure(some, "amorphous", 3) == ([], [])
+    assert surest_and_least_sure(some[:5], "rhombic", 3) == ([4, 1, 3], [0, 2])
+    assert surest_and_least_sure(some[:1], "rhombic", 3) == ([0], [])
+
+
+def test_each_crop_stands_beside_its_map(
+    classifier: Classifier, segmented: Segmented, crystals: list[Crystal]
+) -> None:
+    axes = contact_sheet(classifier, crystals, segmented.crops, "tile").axes[0]
+    pictures = [np.asarray(image.get_array()) for image in axes.images]
+    labels = [text.get_text() for text in axes.texts if text.get_text()[-3:-2] == "."]
+    chosen = [
+        number
+        for shape in SHAPES
+        for part in surest_and_least_sure(crystals, shape)
+        for number in part
+    ]
+    assert len(chosen) > 12
+    assert labels == [f"{crystals[i].shape} {crystals[i].confidence:.2f}" for i in chosen]
+    shapes = [SHAPES.index(crystals[number].shape) for number in chosen]
+    maps = explain(classifier, segmented.crops[chosen], shapes)
+    crops_shown, under, heat = pictures[::3], pictures[1::3], pictures[2::3]
+    assert np.array_equal(crops_shown, segmented.crops[chosen])
+    assert np.array_equal(under, segmented.crops[chosen])
+    assert np.stack(heat) == pytest.approx(maps, abs=1e-6)
+
+
+def test_a_picture_without_crystals_says_so(classifier: Classifier) -> None:
+    figure = contact_sheet(classifier, [], np.zeros((0, 64, 64), np.uint8), "empty.tif")
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert [f"no {shape} crystal" for shape in SHAPES] == words[:4]
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    file.seek(0)
+    assert min(matplotlib.image.imread(file).shape[:2]) > 300

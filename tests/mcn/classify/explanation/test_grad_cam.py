@@ -1,0 +1,188 @@
+"""Heat maps lie where the evidence is: built in, or found by hiding it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from mcn.classify.classifier import Classifier, load_classifier
+from mcn.classify.data.dataset import Examples, render_examples
+from mcn.classify.explanation.grad_cam import ExplainError, explain
+from mcn.classify.modeling.published import KERAS_FILE, PublishedNetwork, import_weights
+from mcn.crops import CropError
+from mcn.errors import McnError
+from mcn.taxonomy import SHAPES
+
+PUBLISHED = Path(__file__).resolve().parents[5] / "shared" / "data" / "published-mcn" / KERAS_FILE
+QUADRANTS = {
+    "rhombic": (slice(0, 32), slice(0, 32)),
+    "polyhedral": (slice(0, 32), slice(32, 64)),
+    "amorphous": (slice(32, 64), slice(0, 32)),
+    "spherical": (slice(32, 64), slice(32, 64)),
+}
+
+
+@pytest.fixture(scope="module")
+def rendered() -> Examples:
+    examples = render_examples(6, seed=90_210, copies=0, height=384, width=512)
+    return examples.take(examples.visible >= 0.5)
+
+
+@pytest.fixture(scope="module")
+def crops(rendered: Examples) -> NDArray[np.uint8]:
+    return rendered.crops[:70]
+
+
+@pytest.fixture(scope="module")
+def nsr() -> Classifier:
+    return load_classifier()
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    if not PUBLISHED.is_file():
+        pytest.skip("the published weights are not beside the repository")
+    out = tmp_path_factory.mktemp("weights") / "published.safetensors"
+    return load_classifier(str(import_weights(PUBLISHED, out)))
+
+
+@pytest.fixture
+def quadrants() -> Classifier:
+    """A network that takes how bright a quadrant is for the evidence of one shape."""
+    network = PublishedNetwork()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        for convolution in network.features[::3]:
+            convolution.weight[0, 0, 1, 1] = 1
+        places = network.hidden.weight.view(256, 8, 8, 16)
+        for column, shape in enumerate(network.settings.class_order):
+            rows, columns = QUADRANTS[shape]
+            rows, columns = (slice(s.start // 8, s.stop // 8) for s in (rows, columns))
+            places[column, rows, columns, 0] = 1
+            network.head.weight[column, column] = 1
+    return Classifier(network, "quadrants@000000000000")
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_nothing_speaks_for_a_shape_on_a_black_crop(quadrants: Classifier, averaged: bool) -> None:
+    maps = explain(quadrants, np.zeros((2, 64, 64), np.uint8), averaged=averaged)
+    assert (maps == 0).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_map_shows_the_quadrant_that_decides(quadrants: Classifier, shape: str) -> None:
+    """All quadrants are equally bright, so only what the network makes of them can tell."""
+    white = np.full((1, 64, 64), 200, np.uint8)
+    (heat,) = explain(quadrants, white, [SHAPES.index(shape)])
+    assert heat[QUADRANTS[shape]].sum() > 0.9 * heat.sum()  # the rest is interpolation
+    assert heat[QUADRANTS[shape]].max() == pytest.approx(1)
+
+
+def test_the_most_probable_shape_is_explained(quadrants: Classifier) -> None:
+    crops = np.full((4, 64, 64), 40, np.uint8)
+    for crop, quadrant in zip(crops, QUADRANTS.values(), strict=True):
+        crop[quadrant] = 220
+    assert quadrants.classify(crops).probabilities.argmax(axis=1).tolist() == [0, 1, 2, 3]
+    assert np.array_equal(explain(quadrants, crops), explain(quadrants, crops, np.arange(4)))
+
+
+def drops(
+    classifier: Classifier, crops: NDArray[np.uint8], maps: NDArray[np.float32], hottest: bool
+) -> NDArray[np.float32]:
+    """What the shape's probability loses as a quarter of the crystal is painted mean grey."""
+    inside = crops > 0
+    ranked = np.where(inside, maps if hottest else -maps, -np.inf).reshape(len(crops), -1)
+    rank = (-ranked).argsort(axis=1, kind="stable").argsort(axis=1)
+    area = inside.sum(axis=(1, 2))
+    hidden = (rank < area[:, None] // 4).reshape(crops.shape)
+    mean = (crops.sum(axis=(1, 2)) / area.clip(1)).clip(1).astype(np.uint8)
+    before, after = (
+        classifier.classify(seen).probabilities
+        for seen in (crops, np.where(hidden, mean[:, None, None], crops))
+    )
+    named = before.argmax(axis=1)
+    each = np.arange(len(crops))
+    return before[each, named] - after[each, named]
+
+
+@pytest.mark.parametrize("model", ["nsr", "published"])
+def test_hiding_the_hottest_quarter_costs_most(
+    model: str, rendered: Examples, request: pytest.FixtureRequest
+) -> None:
+    classifier = request.getfixturevalue(model)
+    maps = explain(classifier, rendered.crops)
+    hot = drops(classifier, rendered.crops, maps, hottest=True)
+    cold = drops(classifier, rendered.crops, maps, hottest=False)
+    assert hot.mean() > 2 * cold.mean()
+    assert (hot > cold).mean() > 0.7
+
+
+def test_another_shape_has_its_evidence_elsewhere(
+    nsr: Classifier, crops: NDArray[np.uint8]
+) -> None:
+    rhombic, spherical = (
+        explain(nsr, crops, np.full(len(crops), SHAPES.index(shape)))
+        for shape in ("rhombic", "spherical")
+    )
+    alike = [
+        np.corrcoef(one.ravel(), other.ravel())[0, 1]
+        for one, other in zip(rhombic, spherical, strict=True)
+        if one.any() and other.any()
+    ]
+    assert np.mean(alike) < 0.3
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+@pytest.mark.parametrize("model", ["nsr", "published"])
+def test_maps_are_fractions_and_every_crop_is_judged_alone(
+    model: str, averaged: bool, crops: NDArray[np.uint8], request: pytest.FixtureRequest
+) -> None:
+    classifier = request.getfixturevalue(model)
+    together = explain(classifier, crops, averaged=averaged)
+    assert together.shape == crops.shape
+    assert together.dtype == np.float32
+    assert together.min() >= 0
+    assert together.max() <= 1
+    strongest = together.max(axis=(1, 2))
+    assert (np.isclose(strongest, 1) | (strongest == 0)).all()
+    alone = [explain(classifier, crops[i : i + 1], averaged=averaged)[0] for i in (0, 31, 32, 69)]
+    assert together[[0, 31, 32, 69]] == pytest.approx(np.stack(alone), abs=1e-3)
+
+
+def test_the_classifier_is_left_as_it_was(nsr: Classifier, crops: NDArray[np.uint8]) -> None:
+    before = nsr.classify(crops).probabilities
+    with torch.inference_mode():
+        inside = explain(nsr, crops[:5])
+    assert np.array_equal(inside, explain(nsr, crops[:5]))
+    assert np.array_equal(nsr.classify(crops).probabilities, before)
+    assert all(parameter.grad is None for parameter in nsr.network.parameters())
+    assert not any(module._forward_hooks for module in nsr.network.modules())
+
+
+def test_no_crops_give_no_maps(nsr: Classifier) -> None:
+    none = np.zeros((0, 64, 64), np.uint8)
+    assert explain(nsr, none).shape == (0, 64, 64)
+    assert explain(nsr, none, []).shape == (0, 64, 64)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((2, 32, 32), np.uint8),
+        np.zeros((2, 64, 64), np.float32),
+        np.zeros((64, 64), np.uint8),
+    ],
+)
+def test_crops_of_the_wrong_kind_are_refused(nsr: Classifier, wrong: NDArray[np.uint8]) -> None:
+    with pytest.raises(CropError, match="uint8"):
+        explain(nsr, wrong)
+
+
+@pytest.mark.parametrize("shapes", [[0], [0, 4], [-1, 0], [0.0, 1.0], [[0, 1]], ["a", "b"]])
+def test_shapes_that_do_not_fit_are_refused(nsr: Classifier, shapes: list[object]) -> None:
+    assert issubclass(ExplainError, McnError)
+    with pytest.raises(ExplainError, match=r"2 crops.*0 to 3 \(rhombic"):
+        explain(nsr, np.zeros((2, 64, 64), np.uint8), shapes)
