@@ -33,7 +33,7 @@ import psutil
 from numpy.typing import NDArray
 from PIL import Image
 
-from mcn.catalog.dataset import files
+from mcn.catalog.active_files import files
 from mcn.catalog.maintenance import verify
 from mcn.catalog.query import query, sql
 from mcn.catalog.store import Catalog

@@ -24,7 +24,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mcn.catalog.parts import write_parts
+from mcn.catalog.data_files import write_parts
 from mcn.catalog.schema import TILES
 from mcn.catalog.store import Catalog
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def plan(manifest: str, catalog: str) -> dict[str, Any]:
-    from mcn.catalog.journal import folder_of
+    from mcn.catalog.scan_lease import folder_of
     from mcn.sources.manifest import read_manifest
     from pipelines.plan import make_plan
 

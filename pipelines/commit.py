@@ -9,7 +9,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from mcn.catalog.journal import Journal
+from mcn.catalog.scan_lease import Journal
 from mcn.catalog.store import Catalog
 from pipelines.group import Group
 

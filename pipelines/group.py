@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mcn.catalog.parts import Part
+from mcn.catalog.data_files import Part
 from mcn.catalog.schema import FAILED, OK
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mcn.catalog.active_files import dataset, files
 from mcn.catalog.damage import damage_named
-from mcn.catalog.dataset import dataset, files
 from mcn.catalog.schema import TILES, Tile
 from mcn.catalog.store import Catalog
 from mcn.errors import McnError

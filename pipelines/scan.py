@@ -13,8 +13,8 @@ from time import perf_counter
 
 import pyarrow as pa
 
-from mcn.catalog.journal import Journal, LostScanError, folder_of, strike
 from mcn.catalog.recovery import finish, recover
+from mcn.catalog.scan_lease import Journal, LostScanError, folder_of, strike
 from mcn.catalog.store import Catalog
 from mcn.micrograph import Limits
 from mcn.sources.listing import find_tiles

@@ -15,8 +15,8 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 import pyarrow as pa
 
-from mcn.catalog import depthlog
-from mcn.catalog.dataset import Depths, files
+from mcn.catalog import depth_log
+from mcn.catalog.active_files import Depths, files
 from mcn.catalog.formats import row_objects, write_table
 from mcn.catalog.query import Selection, find_models, pieces_of, question
 from mcn.catalog.storage import CatalogError, CatalogStorageError, explained, storage_trouble
@@ -136,10 +136,10 @@ class CatalogReader:
     ) -> Content:
         """A well's depth log."""
         self._check_well(well)
-        table = depthlog.depth_log(self._now()[0], well, step_m, *models)
+        table = depth_log.depth_log(self._now()[0], well, step_m, *models)
         if media_type in (JSON, CSV):
             return Content(_as_bytes(table, media_type), media_type)
-        write = depthlog.write_png if media_type == PNG else depthlog.write_las
+        write = depth_log.write_png if media_type == PNG else depth_log.write_las
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "log")
             write(table, well, path)

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mcn.catalog.parts import digest_in_name, digest_of
+from mcn.catalog.data_files import digest_in_name, digest_of
 from mcn.catalog.storage import CatalogStorageError, storage_trouble
 from mcn.errors import McnError
 from mcn.io.objects import fetch
@@ -83,7 +83,7 @@ def reading_fault(
     error : Exception
         What Arrow or DuckDB raised.
     files : mapping of str to pa.Table
-        The files that were read of each table, as `mcn.catalog.dataset.files` gives them.
+        The files that were read of each table, as `mcn.catalog.active_files.files` gives them.
     """
     told = _STREAM.sub("", str(error)).partition("\n")[0]
     told = re.sub(r"^\w+: ", "", told).removesuffix(".")

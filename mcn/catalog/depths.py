@@ -8,7 +8,7 @@ from decimal import Decimal
 from numbers import Real
 from typing import Final
 
-from mcn.catalog.dataset import Depths
+from mcn.catalog.active_files import Depths
 from mcn.catalog.storage import CatalogQueryError
 
 FOOT_M: Final = Decimal("0.3048")

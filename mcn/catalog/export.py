@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mcn.catalog.dataset import Depths
+from mcn.catalog.active_files import Depths
 from mcn.catalog.formats import row_objects, write_table
 from mcn.catalog.query import Selection, find_models, known_wells, pieces_of, question
 from mcn.catalog.storage import CatalogError

@@ -65,7 +65,7 @@ def las_text(
 
     Parameters
     ----------
-    log : pa.Table of schema `mcn.catalog.depthlog.depth_log_schema`
+    log : pa.Table of schema `mcn.catalog.depth_log.depth_log_schema`
     well : str
         Goes into WELL and UWI. What the catalogue does not know (company, field, place …) is
         there and empty.

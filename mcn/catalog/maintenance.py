@@ -11,11 +11,11 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mcn.catalog import journal
+from mcn.catalog import scan_lease
+from mcn.catalog.active_files import files
 from mcn.catalog.damage import CURE, fault_of_bytes
-from mcn.catalog.dataset import files
+from mcn.catalog.data_files import PARTITIONS, label_of
 from mcn.catalog.delta_log import check_entries
-from mcn.catalog.parts import PARTITIONS, label_of
 from mcn.catalog.query import question
 from mcn.catalog.recovery import unnamed_files
 from mcn.catalog.rewriting import merge_small_files, small_partitions
@@ -181,7 +181,7 @@ def verify(catalog: Catalog) -> Report:
             ):
                 if number := count(text):
                     problems.append(f"{number} {fault}")
-    running = {entry.scan_id for entry, _ in journal.entries(catalog)}
+    running = {entry.scan_id for entry, _ in scan_lease.entries(catalog)}
     lost = [path for path in unnamed_files(catalog) if label_of(path) not in running]
     return Report(sum(one.num_rows for one in found.values()), rows, orphans, lost, problems)
 
@@ -238,7 +238,7 @@ def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) ->
     CatalogError
         Where a scan runs whose files are not committed yet, and less than a day is kept.
     """
-    running = [entry.scan_id for entry, _ in journal.entries(catalog)]
+    running = [entry.scan_id for entry, _ in scan_lease.entries(catalog)]
     if running and keep_hours < _COMMIT_HOURS and not dry_run:
         raise CatalogError(
             f"{catalog.uri}: scan {running[0]} runs or was cut short, and its files may not be "

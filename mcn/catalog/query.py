@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mcn.catalog.active_files import Depths, dataset, files
 from mcn.catalog.damage import damage_named, is_of_reading
-from mcn.catalog.dataset import Depths, dataset, files
 from mcn.catalog.depths import check_depth
 from mcn.catalog.depths import parse_depth as parse_depth
 from mcn.catalog.model_names import LATEST, ModelPair, choose_models

@@ -11,12 +11,12 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mcn.catalog import journal
-from mcn.catalog.dataset import files
-from mcn.catalog.journal import Entry
-from mcn.catalog.parts import PARTITIONS, label_of
+from mcn.catalog import scan_lease
+from mcn.catalog.active_files import files
+from mcn.catalog.data_files import PARTITIONS, label_of
 from mcn.catalog.query import question
 from mcn.catalog.rewriting import remove_rows
+from mcn.catalog.scan_lease import Entry
 from mcn.catalog.storage import explained, persistently
 from mcn.catalog.store import Catalog, undisturbed
 from mcn.io.objects import filesystem_of, insist
@@ -56,14 +56,14 @@ def recover(catalog: Catalog, mine: str) -> list[str]:
     LostScanError
         Where the scan's own entry is gone.
     """
-    known = journal.entries(catalog)
+    known = scan_lease.entries(catalog)
     beats = {entry.scan_id: beat for entry, beat in known}
     if mine not in beats:
-        raise journal.LostScanError.of(catalog, mine)
+        raise scan_lease.LostScanError.of(catalog, mine)
     now = beats[mine]
-    dead = [entry for entry, beat in known if journal.is_dead(entry, beat, now)]
+    dead = [entry for entry, beat in known if scan_lease.is_dead(entry, beat, now)]
     for entry in dead:
-        journal.fence(catalog, entry.scan_id)
+        scan_lease.fence(catalog, entry.scan_id)
         finish(catalog, entry)
     return [entry.scan_id for entry in dead]
 
@@ -85,7 +85,7 @@ def finish(catalog: Catalog, entry: Entry, *, alone: bool = False) -> None:
     _delete_unnamed(catalog, entry.scan_id)
     if not alone:
         drop_outdated(catalog, datetime.fromisoformat(entry.started) - _CLOCKS)
-    journal.strike(catalog, entry.scan_id)
+    scan_lease.strike(catalog, entry.scan_id)
 
 
 def drop_outdated(catalog: Catalog, since: datetime) -> int:

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
+from mcn.catalog.active_files import dataset, files
 from mcn.catalog.damage import damage_named
-from mcn.catalog.dataset import dataset, files
-from mcn.catalog.parts import PARTITIONS, Part, in_folder, write_part
+from mcn.catalog.data_files import PARTITIONS, Part, in_folder, write_part
 from mcn.catalog.schema import TILES
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
+from mcn.catalog.data_files import PARTITIONS, STATISTICS, Part, write_parts
 from mcn.catalog.delta_log import check_entries, find_fault, sealed
-from mcn.catalog.parts import PARTITIONS, STATISTICS, Part, write_parts
 from mcn.catalog.schema import OK, TILES, RowError, crystals_schema, depth_bin
 from mcn.catalog.storage import CatalogError, explained, log_options, normalise, persistently
 from mcn.taxonomy import SHAPES

@@ -11,7 +11,7 @@ import typer
 from mcn.cli.console import print_json, say
 
 if TYPE_CHECKING:
-    from mcn.catalog.dataset import Depths
+    from mcn.catalog.active_files import Depths
 
 catalog_app = typer.Typer(help="Look after a crystal catalogue.", no_args_is_help=True)
 
@@ -77,17 +77,17 @@ def log(
     csv: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
 ) -> None:
     """Depth log of a well: shape fractions, size and crystal area against depth."""
-    from mcn.catalog import depthlog
+    from mcn.catalog import depth_log
     from mcn.catalog.formats import write_table
     from mcn.catalog.store import Catalog
 
-    table = depthlog.depth_log(Catalog.open(catalog), well, step, segmenter, classifier)
+    table = depth_log.depth_log(Catalog.open(catalog), well, step, segmenter, classifier)
     if csv:
-        depthlog.write_csv(table, csv)
+        depth_log.write_csv(table, csv)
     if las:
-        depthlog.write_las(table, well, las)
+        depth_log.write_las(table, well, las)
     if png:
-        depthlog.write_png(table, well, png)
+        depth_log.write_png(table, well, png)
     if not (csv or las or png):
         write_table(table, "table", sys.stdout.buffer)
     for path in filter(None, (csv, las, png)):
@@ -114,7 +114,7 @@ def export(
 ) -> None:
     """Write the crystals of wells and depths for other programs, or to be labelled."""
     from mcn.catalog.export import export as write
-    from mcn.catalog.labels import export_labels
+    from mcn.catalog.label_sheet import export_labels
     from mcn.catalog.store import Catalog
 
     wells, depths = well or (), _depths(depth)

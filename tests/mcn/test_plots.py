@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 from matplotlib.colors import to_rgb
 
+from mcn.catalog.depth_log_plot import depth_log_figure
 from mcn.crystals import Crystal
 from mcn.mask import encode_rle, masks_from_labels
-from mcn.plots import SHAPE_COLOURS, depth_log_figure, overlay_figure
+from mcn.plots import SHAPE_COLOURS, overlay_figure
 from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mcn.catalog.journal import Journal
 from mcn.catalog.query import sql
+from mcn.catalog.scan_lease import Journal
 from mcn.catalog.schema import Tile, crystal_table, tile_table
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog

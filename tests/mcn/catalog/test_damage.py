@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, WriterProperties
 
-from mcn.catalog import delta_log, parts
-from mcn.catalog.depthlog import depth_log
+from mcn.catalog import data_files as parts
+from mcn.catalog import delta_log
+from mcn.catalog.depth_log import depth_log
 from mcn.catalog.export import export
-from mcn.catalog.labels import export_labels
+from mcn.catalog.label_sheet import export_labels
 from mcn.catalog.maintenance import compact, info, verify
 from mcn.catalog.query import query, sql
 from mcn.catalog.storage import CatalogError

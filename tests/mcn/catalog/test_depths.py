@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mcn.catalog.depths import check_depth, parse_depth
 from mcn.catalog.export import FORMATS, export
-from mcn.catalog.labels import export_labels
+from mcn.catalog.label_sheet import export_labels
 from mcn.catalog.query import Selection, query
 from mcn.catalog.store import CatalogError
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcn.catalog.depthlog import depth_log, depth_log_schema, write_las
+from mcn.catalog.depth_log import depth_log, depth_log_schema, write_las
 from mcn.catalog.las import curve_mnemonics, las_text, to_ascii
 from mcn.taxonomy import SHAPES, Taxonomy, TaxonomyError
 

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from mcn.catalog.depthlog import depth_log, models_of_log, write_las
+from mcn.catalog.depth_log import depth_log, models_of_log, write_las
 from mcn.catalog.export import export, tiles_of
 from mcn.catalog.formats import write_table
-from mcn.catalog.labels import export_labels
+from mcn.catalog.label_sheet import export_labels
 from mcn.catalog.maintenance import info, verify
 from mcn.catalog.model_names import ModelPair
 from mcn.catalog.query import Selection, query, sql

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from mcn.catalog import journal
-from mcn.catalog.journal import Journal
+from mcn.catalog import scan_lease
 from mcn.catalog.maintenance import compact, info, vacuum, verify
 from mcn.catalog.query import query
+from mcn.catalog.scan_lease import Journal
 from mcn.catalog.schema import crystal_table, tile_table
 from mcn.catalog.storage import CatalogError
 
@@ -96,7 +96,7 @@ def test_vacuum_takes_nothing_from_a_scan_that_runs(crumbs, make_tile):
             vacuum(crumbs, 0)
         assert verify(crumbs).orphan_files == []
         crumbs.commit_parts(parts, scan.announce)
-        journal.strike(crumbs, "now")
+        scan_lease.strike(crumbs, "now")
     vacuum(crumbs, 0)
     assert verify(crumbs).ok
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import lasio
 import pytest
 
-from mcn.catalog.depthlog import depth_log, write_las, write_png
+from mcn.catalog.depth_log import depth_log, write_las, write_png
 from mcn.catalog.export import export
 from mcn.catalog.maintenance import verify
 from mcn.catalog.query import Selection, pieces_of, query

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mcn.catalog.dataset import files
+from mcn.catalog.active_files import files
 from mcn.catalog.query import Selection, pieces_of, query, sql
 from mcn.catalog.schema import CRYSTALS
 from mcn.catalog.store import Catalog, CatalogError

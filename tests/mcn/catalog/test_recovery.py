@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from mcn.catalog import journal
-from mcn.catalog.journal import Journal, LostScanError, entries
+from mcn.catalog import scan_lease
+from mcn.catalog.data_files import label_of
 from mcn.catalog.maintenance import compact, verify
-from mcn.catalog.parts import label_of
 from mcn.catalog.query import query
 from mcn.catalog.recovery import drop_outdated, finish, recover
+from mcn.catalog.scan_lease import Journal, LostScanError, entries
 from mcn.catalog.schema import crystal_table, tile_table
 from mcn.catalog.store import Catalog
 from mcn.io.objects import store
@@ -119,8 +119,8 @@ def test_a_scan_of_another_machine_is_dead_when_it_is_silent(catalog) -> None:
         ((entry, beat),) = entries(catalog)
     assert entry == scan.entry
     elsewhere = replace(entry, place="elsewhere")
-    assert not journal.is_dead(elsewhere, beat, beat + timedelta(seconds=journal.DEAD_S - 1))
-    assert journal.is_dead(elsewhere, beat, beat + timedelta(seconds=journal.DEAD_S + 1))
+    assert not scan_lease.is_dead(elsewhere, beat, beat + timedelta(seconds=scan_lease.DEAD_S - 1))
+    assert scan_lease.is_dead(elsewhere, beat, beat + timedelta(seconds=scan_lease.DEAD_S + 1))
 
 
 def test_a_scan_that_wakes_after_it_was_taken_for_dead_commits_nothing(
@@ -128,13 +128,13 @@ def test_a_scan_that_wakes_after_it_was_taken_for_dead_commits_nothing(
 ) -> None:
     with Journal(catalog, "asleep") as scan:
         parts = write(catalog, make_tile, make_crystal, "asleep", "a")
-        journal.fence(catalog, "asleep")
+        scan_lease.fence(catalog, "asleep")
         with pytest.raises(LostScanError, match="another one took its place; run it again"):
             catalog.commit_parts(parts, scan.announce)
     die(catalog, scan, gone)
     recover(catalog, mine)
     with Journal(catalog, "asleep") as scan:
-        journal.strike(catalog, "asleep")
+        scan_lease.strike(catalog, "asleep")
         with pytest.raises(LostScanError, match="run it again"):
             scan.announce([])
         with pytest.raises(LostScanError, match="run it again"):

@@ -9,7 +9,7 @@ import boto3
 import pytest
 from s3fs import S3FileSystem
 
-from mcn.catalog.depthlog import depth_log
+from mcn.catalog.depth_log import depth_log
 from mcn.catalog.maintenance import compact, info, vacuum, verify
 from mcn.catalog.query import query, sql
 from mcn.catalog.storage import log_options

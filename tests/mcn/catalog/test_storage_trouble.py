@@ -16,12 +16,12 @@ import pyarrow as pa
 import pytest
 from s3fs import S3FileSystem
 
-from mcn.catalog import journal, storage
-from mcn.catalog.depthlog import depth_log
+from mcn.catalog import scan_lease, storage
+from mcn.catalog.depth_log import depth_log
 from mcn.catalog.export import export
-from mcn.catalog.journal import Journal
 from mcn.catalog.maintenance import compact, info, vacuum, verify
 from mcn.catalog.query import Selection, parse_depth, pieces_of, query, sql
+from mcn.catalog.scan_lease import Journal
 from mcn.catalog.storage import CatalogError, CatalogStorageError, storage_trouble
 from mcn.catalog.store import Catalog, NoCatalogError
 from mcn.errors import QueryError, StorageError
@@ -190,7 +190,7 @@ def test_what_an_object_store_answers(
     catalog = Catalog("s3://cores/c", 100.0)
     asked = [Catalog.open, lambda _: query(catalog)]
     if code != "NoSuchBucket":  # Where no bucket is, there is no scan's entry either.
-        asked.append(lambda _: journal.entries(catalog))
+        asked.append(lambda _: scan_lease.entries(catalog))
     for ask in asked:
         error = told_by(lambda ask=ask: ask("s3://cores/c"))  # type: ignore[misc]
         assert isinstance(error, StorageError), repr(error)
@@ -271,7 +271,7 @@ def test_a_scans_entry_that_is_cut_short(catalog: Catalog) -> None:
         pass
     (file,) = Path(catalog.uri, "_scans").iterdir()
     file.write_bytes(file.read_bytes()[:40])
-    error = told_by(lambda: journal.entries(catalog))
+    error = told_by(lambda: scan_lease.entries(catalog))
     assert isinstance(error, CatalogStorageError)
     assert error.trouble == "damaged"
     assert "delete it once no scan runs" in str(error)

@@ -1,4 +1,4 @@
-"""Tests of `mcn.catalog.depthlog`."""
+"""Tests of `mcn.catalog.depth_log`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from mcn.catalog.depthlog import depth_log, depth_log_schema, write_csv, write_las, write_png
+from mcn.catalog.depth_log import depth_log, depth_log_schema, write_csv, write_las, write_png
 from mcn.catalog.store import CatalogError
 from mcn.taxonomy import SHAPES
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from mcn.catalog.parts import Part
+from mcn.catalog.data_files import Part
 from mcn.catalog.storage import CatalogError, CatalogStorageError, explained
 from mcn.catalog.store import Catalog
 from mcn.io.objects import fetch, filesystem_of, insist, store

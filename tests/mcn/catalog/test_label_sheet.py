@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mcn.analyzer import segment_micrographs
-from mcn.catalog.labels import export_labels
+from mcn.catalog.label_sheet import export_labels
 from mcn.catalog.schema import Tile, crystal_table, tile_id, tile_table
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from mcn.catalog.dataset import files
+from mcn.catalog.active_files import files
 from mcn.catalog.las import las_text
 from mcn.catalog.model_names import LATEST, ModelPair
 from mcn.catalog.query import find_models, known_wells, question
@@ -198,8 +198,8 @@ def write_las(log: pa.Table, well: str, path: str | os.PathLike[str]) -> None:
 
 
 def write_png(log: pa.Table, well: str, path: str | os.PathLike[str]) -> None:
-    """Draw a depth log as PNG (`mcn.plots.depth_log_figure`)."""
-    from mcn.plots import depth_log_figure
+    """Draw a depth log as PNG (`mcn.catalog.depth_log_plot.depth_log_figure`)."""
+    from mcn.catalog.depth_log_plot import depth_log_figure
 
     with _writing(path):
         depth_log_figure(log, well).savefig(path, format="png")

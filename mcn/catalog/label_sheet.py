@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mcn.catalog.dataset import Depths
+from mcn.catalog.active_files import Depths
 from mcn.catalog.export import tiles_of
 from mcn.catalog.query import Selection, pieces_of
 from mcn.catalog.storage import CatalogError
