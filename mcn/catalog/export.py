@@ -19,7 +19,7 @@ from mcn.catalog.formats import row_objects, write_table
 from mcn.catalog.query import Selection, find_models, known_wells, pieces_of, question
 from mcn.catalog.storage import CatalogError
 from mcn.mask import RLE, decode_rles
-from mcn.morphology.maskstack import stack_masks
+from mcn.morphology.mask_stack import stack_masks
 from mcn.morphology.outline import trace_rings
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import typer
 def possible_size(size_um: float | None) -> float | None:
     """A pixel size as given on the command line, if it can be one; bad usage otherwise."""
     if size_um is not None:
-        from mcn.micrograph.pixelsize import PixelSizeError, check_pixel_size
+        from mcn.micrograph.pixel_size import PixelSizeError, check_pixel_size
 
         try:
             check_pixel_size(size_um)

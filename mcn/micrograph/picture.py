@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mcn.micrograph.pixelsize import VENDOR_TAGS, FileNotes
+from mcn.micrograph.pixel_size import VENDOR_TAGS, FileNotes
 
 if TYPE_CHECKING:
     from tifffile import TiffPage

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcn.errors import McnError
-from mcn.micrograph.databar import find_data_bar
+from mcn.micrograph.data_bar import find_data_bar
 from mcn.micrograph.picture import (
     DEFAULT_LIMITS,
     Limits,
@@ -22,7 +22,7 @@ from mcn.micrograph.picture import (
     check_bytes,
     decode_picture,
 )
-from mcn.micrograph.pixelsize import (
+from mcn.micrograph.pixel_size import (
     FileNotes,
     PixelSizeError,
     check_pixel_size,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcn.mask import Mask
-from mcn.morphology.maskstack import MaskStack, stack_masks
+from mcn.morphology.mask_stack import MaskStack, stack_masks
 from mcn.morphology.outline import trace_hulls, trace_outlines
 from mcn.morphology.polygons import count_corners, feret_diameters, lattice_areas
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mcn.morphology.maskstack import MaskStack
+from mcn.morphology.mask_stack import MaskStack
 from mcn.morphology.polygons import Polygons, keep_vertices
 
 _FAR: Final = 2**40

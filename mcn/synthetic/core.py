@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mcn.synthetic.databar import PRINT_UM
+from mcn.synthetic.data_bar import PRINT_UM
 from mcn.synthetic.heap import RenderError
 from mcn.synthetic.renderer import RenderedTile, TileSettings, render_tile
 from mcn.synthetic.wells import Rock, Well, generator, plan_wells, rock_at

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcn.synthetic.crystals import grains, grow, periodic_noise
-from mcn.synthetic.databar import bar_height, draw_data_bar
+from mcn.synthetic.data_bar import bar_height, draw_data_bar
 from mcn.synthetic.detector import emission, expose
 from mcn.synthetic.heap import Heap, RenderError
 from mcn.taxonomy import SHAPES

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ValidationError
 
 from mcn.mask import encode_rle
-from mcn.micrograph.pixelsize import MAX_UM, MIN_UM
+from mcn.micrograph.pixel_size import MAX_UM, MIN_UM
 from serve.answers import Masks, accepted, as_analysis, as_overlay, heat_picture, json_answer
 from serve.asking import Services
 from serve.bodies import SIDECAR, Part, decode, decode_crops, read_parts

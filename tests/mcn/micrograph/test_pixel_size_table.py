@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from mcn.micrograph import MicrographScaleError, decode_micrograph, read_micrograph
-from mcn.micrograph.pixelsize import FileNotes, find_pixel_size
+from mcn.micrograph.pixel_size import FileNotes, find_pixel_size
 from mcn.micrograph.units import unit_um
 
 WIDTHS = (512, 640, 1024, 1280, 2048, 3072, 4096)
@@ -337,7 +337,7 @@ OBLONG = {
 
 @pytest.mark.parametrize("kind", OBLONG)
 def test_pixels_that_are_not_square_are_refused(kind: str) -> None:
-    from mcn.micrograph.pixelsize import PixelSizeError
+    from mcn.micrograph.pixel_size import PixelSizeError
 
     with pytest.raises(PixelSizeError, match=r"not square .*; resample"):
         find_pixel_size(OBLONG[kind], 64, height=48)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mcn.micrograph import Micrograph, decode_micrograph
-from mcn.micrograph.pixelsize import FileNotes, find_pixel_size, find_scan_height
+from mcn.micrograph.pixel_size import FileNotes, find_pixel_size, find_scan_height
 
 PIXELS = np.full((768, 1024), 90, dtype=np.uint8)
 

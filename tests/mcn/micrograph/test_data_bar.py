@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from mcn.micrograph.databar import find_data_bar
+from mcn.micrograph.data_bar import find_data_bar
 from mcn.synthetic.renderer import random_settings, render_tile
 
 EMPS = Path(__file__).resolve().parents[4] / "shared" / "data" / "emps-train" / "images"
