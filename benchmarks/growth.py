@@ -63,7 +63,7 @@ def main() -> None:
 def plan(manifest: str, catalog: str) -> dict[str, Any]:
     from mcn.catalog.scan_lease import folder_of
     from mcn.sources.manifest import read_manifest
-    from pipelines.plan import make_plan
+    from pipelines.planning import make_plan
 
     store = Catalog.open(catalog)
     started = time.perf_counter()

@@ -114,7 +114,7 @@ def quiet_data(verbose: bool = False) -> Iterator[DataContext]:
     """
     import ray.data
 
-    from pipelines.forget import forget_passed_blocks
+    from pipelines.block_metrics import forget_passed_blocks
 
     logger = logging.getLogger("ray.data")
     levels = {handler: handler.level for handler in logger.handlers}

@@ -11,7 +11,7 @@ from typing import Self
 
 from mcn.catalog.scan_lease import Journal
 from mcn.catalog.store import Catalog
-from pipelines.group import Group
+from pipelines.batch import Group
 
 
 class Committer:

@@ -13,8 +13,8 @@ import prometheus_client as prometheus
 from ray.util import metrics as ray_metrics
 
 from mcn.errors import McnError
-from pipelines.group import Group
-from pipelines.ledger import STAGES, Pace
+from pipelines.attempts import STAGES, Pace
+from pipelines.batch import Group
 
 FIGURES: Final = {
     "mcn_scan_tiles_total": ("Tiles committed.", ("scan_id", "status")),

@@ -11,7 +11,7 @@ from typing import Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from pipelines.group import Count, Group
+from pipelines.batch import Count, Group
 
 logger = logging.getLogger("pipelines.scan")
 

@@ -21,17 +21,17 @@ from mcn.sources.listing import find_tiles
 from mcn.sources.manifest import read_manifest
 from mcn.sources.path_pattern import DEFAULT_PATTERN, SourceError
 from mcn.sources.s3_inventory import is_inventory, read_inventory
+from pipelines.attempts import start_ledger
+from pipelines.batch import Count, Group
 from pipelines.cluster import cores_and_gpus, quiet_data, ray_cluster
 from pipelines.commit import Committer
-from pipelines.flow import How, ScanError, flow, groups_of, pools_of
-from pipelines.group import Count, Group
-from pipelines.ledger import start_ledger
 from pipelines.metrics import ScanMetrics, serve_metrics
 from pipelines.models import Models
-from pipelines.plan import Plan, Shard, make_plan
-from pipelines.pools import STAGES, Overrides, read_overrides
+from pipelines.monitor import drained_on_interrupt, watched
+from pipelines.pipeline import How, ScanError, flow, groups_of, pools_of
+from pipelines.planning import Plan, Shard, make_plan
 from pipelines.progress import ScanProgress
-from pipelines.watch import drained_on_interrupt, watched
+from pipelines.resources import STAGES, Overrides, read_overrides
 
 logger = logging.getLogger("pipelines.scan")
 
@@ -58,7 +58,7 @@ class ScanSettings:
     commit_tiles, commit_seconds : int, float
         Commit after so many tiles, or so many seconds, whichever is first.
     config : str, optional
-        File with the workers of each stage; see `pipelines.pools.read_overrides`.
+        File with the workers of each stage; see `pipelines.resources.read_overrides`.
     stages : tuple of str
         Settings of stages over those of the file, `STAGE.SETTING=VALUE`.
     metrics_port : int, optional

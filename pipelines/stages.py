@@ -1,6 +1,7 @@
 """The stages of a scan: read, segment, classify, write. Each says beside its work what it needs.
 
-A stage takes a batch of tiles and gives a row for each, whatever happens (`pipelines.guard`).
+A stage takes a batch of tiles and gives a row for each, whatever happens
+(`pipelines.fault_isolation`).
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ from mcn.io.objects import ObjectError, fetch, one_line
 from mcn.micrograph import Limits, Micrograph, MicrographError, decode_micrograph
 from mcn.sources.sidecar import find_sidecars, read_sidecar
 from pipelines import rows
-from pipelines.group import Group
-from pipelines.guard import Failure, Guard
-from pipelines.plan import Piece
-from pipelines.pools import Pool
+from pipelines.batch import Group
+from pipelines.fault_isolation import Failure, Guard
+from pipelines.planning import Piece
+from pipelines.resources import Pool
 
 _GROUP_BYTES: Final = 4 * 2**20
 _UNKNOWN_BYTES: Final = 2**20

@@ -8,7 +8,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from mcn.cli.main import app
-from pipelines.pools import read_overrides
+from pipelines.resources import read_overrides
 
 from .manifests import REPOSITORY, Manifest, cluster_of, job_of, one, pods, served
 

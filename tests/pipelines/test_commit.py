@@ -11,8 +11,8 @@ from mcn.catalog.scan_lease import Journal
 from mcn.catalog.schema import Tile, crystal_table, tile_table
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
+from pipelines.batch import Count, Group
 from pipelines.commit import Committer
-from pipelines.group import Count, Group
 
 from ..waiting import DEADLINE_S
 

@@ -4,8 +4,8 @@ import urllib.request
 
 import pytest
 
-from pipelines.group import Count, Group
-from pipelines.ledger import Pace
+from pipelines.attempts import Pace
+from pipelines.batch import Count, Group
 from pipelines.metrics import MetricsError, ScanMetrics, serve_metrics
 
 from ..waiting import DEADLINE_S

@@ -13,7 +13,7 @@ from mcn.catalog.schema import tile_id
 from mcn.micrograph import DEFAULT_LIMITS, MicrographScaleError, read_micrograph
 from mcn.sources.listing import find_tiles
 from mcn.sources.manifest import read_manifest
-from pipelines.plan import PLANNED
+from pipelines.planning import PLANNED
 from pipelines.stages import ReadTiles
 
 PIXELS = np.full((48, 64), 90, np.uint8)

@@ -27,8 +27,8 @@ from mcn.classify.modeling.network import MicroCrystalNet, NetworkSettings
 from mcn.errors import McnError
 from mcn.micrograph import read_micrograph
 from mcn.taxonomy import Taxonomy
-from pipelines.flow import ScanError
 from pipelines.models import Models
+from pipelines.pipeline import ScanError
 from pipelines.scan import ScanSettings, run_scan
 
 from ..waiting import DEADLINE_S

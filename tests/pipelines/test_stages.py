@@ -16,7 +16,7 @@ from mcn.sources.listing import find_tiles
 from mcn.sources.manifest import read_manifest
 from pipelines import rows
 from pipelines.models import Models
-from pipelines.plan import PLANNED
+from pipelines.planning import PLANNED
 from pipelines.stages import ClassifyTiles, ModelError, ReadTiles, SegmentTiles, Stamp
 
 STAMP = Stamp("otsu@000000000000", "mean@000000000000", "scan", 100.0)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.guard import Failure, Guard
-from pipelines.ledger import KILLS, Ledger
+from pipelines.attempts import KILLS, Ledger
+from pipelines.fault_isolation import Failure, Guard
 
 
 class Killed(BaseException):
@@ -150,7 +150,7 @@ def test_the_longer_chance_is_longer(monkeypatch: pytest.MonkeyPatch) -> None:
             raise Killed
         yield
 
-    monkeypatch.setattr("pipelines.guard.time_limit", limited)
+    monkeypatch.setattr("pipelines.fault_isolation.time_limit", limited)
     guard = Guard("dividing", seconds=10.0)
     for _ in range(2):
         with pytest.raises(Killed):
@@ -176,7 +176,7 @@ def test_the_pace_of_a_stage() -> None:
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("x can't allocate memory: you")])
 def test_running_out_of_memory_is_known(error: Exception) -> None:
-    from pipelines.guard import is_out_of_memory
+    from pipelines.fault_isolation import is_out_of_memory
 
     assert is_out_of_memory(error)
     assert not is_out_of_memory(RuntimeError("no such crystal"))

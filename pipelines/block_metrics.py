@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ray.data import DataContext
 
-logger = logging.getLogger("pipelines.forget")
+logger = logging.getLogger("pipelines.block_metrics")
 
 
 def forget_passed_blocks(context: DataContext) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from mcn.errors import McnError
 from mcn.io.objects import one_line
-from pipelines.ledger import Ledger, Verdict
+from pipelines.attempts import Ledger, Verdict
 from pipelines.watchdog import GRACE_S, time_limit
 
 T = TypeVar("T")

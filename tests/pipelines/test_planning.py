@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mcn.catalog.schema import RowError, Tile, crystal_table, tile_id, tile_table
 from mcn.catalog.store import Catalog
 from mcn.sources.listing import LISTED
-from pipelines.plan import Plan, Shard, ShardError, make_plan
+from pipelines.planning import Plan, Shard, ShardError, make_plan
 
 MODELS = ("seg@1", "cls@1")
 

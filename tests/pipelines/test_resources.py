@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.flow import pools_of
-from pipelines.pools import PoolError, read_overrides
+from pipelines.pipeline import pools_of
+from pipelines.resources import PoolError, read_overrides
 
 
 def test_flags_go_over_the_file(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 import ray.data
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
+from pipelines.block_metrics import forget_passed_blocks
 from pipelines.cluster import quiet_data
-from pipelines.forget import forget_passed_blocks
 
 
 def kept_of(blocks: int, forgetful: bool) -> int:
@@ -34,9 +34,9 @@ def kept_of(blocks: int, forgetful: bool) -> int:
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
 def test_figures_of_blocks_are_forgotten(caplog: pytest.LogCaptureFixture) -> None:
-    assert kept_of(40, forgetful=False) >= 40, "if Ray keeps none, pipelines.forget can go"
+    assert kept_of(40, forgetful=False) >= 40, "if Ray keeps none, pipelines.block_metrics can go"
     assert kept_of(40, forgetful=True) == 0
-    assert not [record for record in caplog.records if record.name == "pipelines.forget"]
+    assert not [record for record in caplog.records if record.name == "pipelines.block_metrics"]
 
 
 def warned(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from mcn.catalog.store import Catalog
 from mcn.errors import McnError
 from mcn.micrograph import Limits
-from pipelines.group import Group
-from pipelines.guard import Guard
+from pipelines.batch import Group
+from pipelines.fault_isolation import Guard
 from pipelines.models import Models
-from pipelines.plan import Plan
-from pipelines.pools import STAGES, Overrides, Pool
+from pipelines.planning import Plan
+from pipelines.resources import STAGES, Overrides, Pool
 from pipelines.stages import ClassifyTiles, ReadTiles, SegmentTiles, Stamp, WriteTiles
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def flow(
     models : Models
     scan_id : str
     how : How
-    ledger : actor handle of `pipelines.ledger.Ledger`
+    ledger : actor handle of `pipelines.attempts.Ledger`
     """
     import ray.data
 
