@@ -14,9 +14,9 @@ from typing import Any, Final
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from serve.ingress import Ingress
-from serve.models import Classifier, Segmenter
-from serve.reader import CatalogReader
+from serve.deployments.catalog_reader import CatalogReader
+from serve.deployments.models import Classifier, Segmenter
+from serve.http.application import Ingress
 from serve.settings import Pool, Settings, SettingsError, pools_of, read_settings
 from serve.tokens import digest_of
 

@@ -20,7 +20,7 @@ import httpx
 import pyarrow as pa
 
 from mcn.errors import McnError
-from serve.documents import Analysis, Batch, Models, Prompted, Shapes, Well, Wells
+from serve.schemas import Analysis, Batch, Models, Prompted, Shapes, Well, Wells
 
 _ARROW: Final = "application/vnd.apache.arrow.stream"
 _LONGEST_WAIT_S: Final = 30.0

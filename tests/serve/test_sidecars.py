@@ -12,10 +12,10 @@ import tifffile
 from fastapi import FastAPI, Request
 
 from mcn.micrograph import DEFAULT_LIMITS
-from serve.bodies import decode, read_parts
 from serve.client import _picture
-from serve.problems import Problem
-from serve.routes.analysis import PixelSize
+from serve.http.errors import Problem
+from serve.http.routes.analysis import PixelSize
+from serve.http.uploads import decode, read_parts
 
 MAKER = b"[MAIN]\nPixelSizeX=5e-8\n"
 OTHER = b"[MAIN]\nPixelSizeX=7e-8\n"

@@ -13,11 +13,11 @@ from starlette.testclient import TestClient
 from mcn.catalog.storage import storage_trouble
 from mcn.catalog.store import Catalog
 from mcn.micrograph import Limits
-from serve.asking import Gate, Services
-from serve.guard import Guard
-from serve.ingress import create_app
+from serve.deployments.catalog_reader import CatalogReader
+from serve.http.application import create_app
+from serve.http.auth import Guard
+from serve.http.dispatch import Gate, Services
 from serve.metrics import ServeMetrics
-from serve.reader import CatalogReader
 from serve.settings import Settings, pools_of
 
 
@@ -173,9 +173,14 @@ def test_a_tile_whose_store_is_gone(client: TestClient, monkeypatch: pytest.Monk
 
         return fail
 
-    monkeypatch.setattr("serve.reader.fetch", raising(ConnectionResetError(104, "reset by peer")))
+    monkeypatch.setattr(
+        "serve.deployments.catalog_reader.fetch",
+        raising(ConnectionResetError(104, "reset by peer")),
+    )
     assert client.get(path).status_code == 503
-    monkeypatch.setattr("serve.reader.fetch", raising(FileNotFoundError("gone")))
+    monkeypatch.setattr(
+        "serve.deployments.catalog_reader.fetch", raising(FileNotFoundError("gone"))
+    )
     assert client.get(path).status_code == 404
 
 

@@ -12,12 +12,12 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from mcn.catalog.depths import parse_depth
 from mcn.catalog.formats import row_objects
 from mcn.catalog.storage import CatalogError
-from serve.answers import accepted, json_answer, names_of
-from serve.asking import Services
-from serve.documents import CrystalPage, TileRecord, Wells
-from serve.guard import Guard
-from serve.problems import Problem, documented
-from serve.reader import ARROW, CSV, JSON, LAS, PNG, Content
+from serve.deployments.catalog_reader import ARROW, CSV, JSON, LAS, PNG, Content
+from serve.http.auth import Guard
+from serve.http.dispatch import Services
+from serve.http.errors import Problem, documented
+from serve.http.responses import accepted, json_answer, names_of
+from serve.schemas import CrystalPage, TileRecord, Wells
 
 _PROBLEMS: Final = documented(401, 403, 404, 406, 422, 429, 500, 503)
 _BYTES: Final = {"schema": {"type": "string", "format": "binary"}}

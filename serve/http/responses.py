@@ -13,8 +13,8 @@ from fastapi import Request, Response
 
 from mcn.catalog.rows import crystal_rows
 from mcn.micrograph import Micrograph
-from serve.problems import Problem
-from serve.work import Analyzed
+from serve.deployments.messages import Analyzed
+from serve.http.errors import Problem
 
 Masks = Literal["rle", "polygons", "none"]
 

@@ -24,7 +24,7 @@ from mcn.catalog.store import Catalog, NoCatalogError, Snapshot
 from mcn.errors import McnError, StorageError
 from mcn.io.objects import fetch
 from mcn.micrograph import Limits, decode_micrograph
-from serve.work import Refusal
+from serve.deployments.messages import Refusal
 
 ARROW: Final = "application/vnd.apache.arrow.stream"
 JSON, CSV, PNG, LAS = "application/json", "text/csv", "image/png", "text/plain"

@@ -24,7 +24,7 @@ from mcn.micrograph import (
     note_text,
 )
 from mcn.sources.sidecar import Sidecars
-from serve.problems import Problem
+from serve.http.errors import Problem
 
 SIDECAR: Final = "sidecar"
 """Field of a form for the text files that microscopes put beside pictures."""

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import httpx
 
-from ..waiting import DEADLINE_S
-from .conftest import Endpoint
+from ...waiting import DEADLINE_S
+from ..conftest import Endpoint
 
 ROUTES = [
     ("POST", "/v1/analyze", "analyze"),

@@ -10,14 +10,21 @@ from pydantic import ValidationError
 
 from mcn.mask import encode_rle
 from mcn.micrograph.pixel_size import MAX_UM, MIN_UM
-from serve.answers import Masks, accepted, as_analysis, as_overlay, heat_picture, json_answer
-from serve.asking import Services
-from serve.bodies import SIDECAR, Part, decode, decode_crops, read_parts
-from serve.documents import Analysis, Batch, Explanation, Prompted, Prompts, Shapes
-from serve.guard import Guard
-from serve.problems import Problem, documented
-from serve.reader import JSON, PNG
-from serve.work import Analyzed
+from serve.deployments.catalog_reader import JSON, PNG
+from serve.deployments.messages import Analyzed
+from serve.http.auth import Guard
+from serve.http.dispatch import Services
+from serve.http.errors import Problem, documented
+from serve.http.responses import (
+    Masks,
+    accepted,
+    as_analysis,
+    as_overlay,
+    heat_picture,
+    json_answer,
+)
+from serve.http.uploads import SIDECAR, Part, decode, decode_crops, read_parts
+from serve.schemas import Analysis, Batch, Explanation, Prompted, Prompts, Shapes
 
 _PROBLEMS: Final = documented(400, 401, 403, 406, 408, 413, 415, 422, 429, 500, 503)
 _CROPS_BYTES: Final = 8 * 2**20

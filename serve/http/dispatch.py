@@ -15,10 +15,10 @@ from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from mcn.micrograph import Micrograph
+from serve.deployments.messages import Analyzed, Effort, Refusal
+from serve.http.errors import Problem, too_busy
 from serve.metrics import ServeMetrics
-from serve.problems import Problem, too_busy
 from serve.settings import Pools, Settings
-from serve.work import Analyzed, Effort, Refusal
 
 _RETRY_AFTER_S: Final = 1
 _STORAGE_RETRY_AFTER_S: Final = 10

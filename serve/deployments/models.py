@@ -14,9 +14,9 @@ from ray import serve
 
 from mcn.analyzer import classify_segmented, segment_micrographs
 from mcn.micrograph import Micrograph
+from serve.deployments.messages import About, Analyzed, Effort, Found, Named, Pointed, Refusal
+from serve.deployments.worker import Worker, given
 from serve.settings import Pool
-from serve.work import About, Analyzed, Effort, Found, Named, Pointed, Refusal
-from serve.worker import Worker, given
 
 _HANGS_S = 900.0
 """A model that does not come back for so long is stuck."""

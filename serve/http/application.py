@@ -14,20 +14,14 @@ from ray import serve
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from serve.asking import Gate, Services
-from serve.envelope import Envelope
-from serve.guard import Guard
+from serve.http.auth import Guard
+from serve.http.dispatch import Gate, Services
+from serve.http.errors import Problem, ProblemDetails, on_bad_parameters, on_http_error, on_problem
+from serve.http.middleware import Envelope
+from serve.http.routes.analysis import analysis_routes
+from serve.http.routes.catalog import catalog_routes
+from serve.http.routes.system import system_routes
 from serve.metrics import ServeMetrics
-from serve.problems import (
-    Problem,
-    ProblemDetails,
-    on_bad_parameters,
-    on_http_error,
-    on_problem,
-)
-from serve.routes.analysis import analysis_routes
-from serve.routes.catalog import catalog_routes
-from serve.routes.system import system_routes
 from serve.settings import Pools, Settings
 
 _ABOUT: Final = """

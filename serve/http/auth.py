@@ -14,7 +14,7 @@ from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.storage import storage_from_string
 
-from serve.problems import Problem
+from serve.http.errors import Problem
 from serve.settings import Settings
 from serve.tokens import MAX_LENGTH, Scope, Token, Tokens
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, perf_counter
 from typing import Any, TypeVar
 
-from serve.work import Effort
+from serve.deployments.messages import Effort
 
 T = TypeVar("T")
 R = TypeVar("R")

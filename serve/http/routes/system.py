@@ -9,12 +9,12 @@ from typing import Final
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.responses import JSONResponse
 
-from serve.answers import accepted, json_answer
-from serve.asking import Services
-from serve.documents import Health, Models
-from serve.guard import Guard
-from serve.problems import Problem, documented
-from serve.reader import JSON
+from serve.deployments.catalog_reader import JSON
+from serve.http.auth import Guard
+from serve.http.dispatch import Services
+from serve.http.errors import Problem, documented
+from serve.http.responses import accepted, json_answer
+from serve.schemas import Health, Models
 
 _READY_S: Final = 5.0
 

@@ -14,8 +14,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.http.errors import MEDIA_TYPE, as_dict
 from serve.metrics import ServeMetrics
-from serve.problems import MEDIA_TYPE, as_dict
 
 audit = logging.getLogger("serve.audit")
 logger = logging.getLogger("serve")

@@ -17,7 +17,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from .conftest import Endpoint
+from ..conftest import Endpoint
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
