@@ -70,8 +70,9 @@ def fill(catalog: Catalog, crystals: int, commit: int) -> int:
             )
             for i in range(start, min(start + commit, total))
         ]
-        rows = crystal_table(((tile, found) for tile in tiles), catalog.depth_bin_m)
-        catalog.commit(rows, tile_table(tiles))
+        tile_rows = tile_table(tiles)
+        rows = crystal_table(tile_rows, [found] * len(tiles), catalog.depth_bin_m)
+        catalog.commit(rows, tile_rows)
     return total
 
 

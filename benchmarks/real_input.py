@@ -123,7 +123,6 @@ def timed(work: Any) -> tuple[Any, float]:
 def draw(out: Path) -> list[dict[str, Any]]:
     """Overlays of the tile with most crystals and of the one in the middle of all with any."""
     from mcn.catalog.query import sql
-    from mcn.catalog.schema import crystals_of
     from mcn.catalog.store import Catalog
     from mcn.cli.analyze import save_overlay
     from mcn.micrograph import read_micrograph
@@ -135,7 +134,7 @@ def draw(out: Path) -> list[dict[str, Any]]:
     pictures = []
     for kind, tile in (("most", tiles[-1]), ("middle", tiles[len(tiles) // 2])):
         its = f"SELECT * FROM crystals WHERE tile_id = '{tile['tile_id']}' ORDER BY crystal_id"
-        found = crystals_of(sql(Catalog.open(CATALOG), its))
+        found = sql(Catalog.open(CATALOG), its)
         path = out / f"{kind}.png"
         title = f"{tile['uri'].removeprefix(SOURCE + '/')}: {len(found)} crystals"
         save_overlay(read_micrograph(tile["uri"]), found, path, title)

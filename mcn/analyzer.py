@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from mcn.crystals import Classified, Crystal
-from mcn.mask import RLE, Mask, encode_rle
+from mcn.crystals import Classified, classified_crystals, classified_schema, segmented_crystals
+from mcn.mask import Mask
 from mcn.micrograph import Micrograph
-from mcn.morphology import Measures, measure
+from mcn.morphology import measure
 from mcn.taxonomy import Taxonomy
 
 
@@ -80,11 +81,7 @@ class Segmented:
     ----------
     crops : (N, 64, 64) uint8 array
         A picture of each crystal for the classifier.
-    measures : tuple of N Measures
-    rles : tuple of N RLE
-        Masks within the whole micrograph.
-    predicted_iou, stability : (N,) float32 arrays
-        The segmenter's own scores, 0 to 1.
+    crystals : pa.Table of schema `mcn.crystals.SEGMENTED_CRYSTALS`, N rows
     height, width : int
         Size of the whole micrograph in pixels, data bar included.
     analysed_px, covered_px : int
@@ -94,10 +91,7 @@ class Segmented:
     """
 
     crops: NDArray[np.uint8]
-    measures: tuple[Measures, ...]
-    rles: tuple[RLE, ...]
-    predicted_iou: NDArray[np.float32]
-    stability: NDArray[np.float32]
+    crystals: pa.Table
     height: int
     width: int
     analysed_px: int
@@ -105,6 +99,11 @@ class Segmented:
     pixel_size_um: float | None
     pixel_size_source: str
     data_bar_y: int | None
+
+    @property
+    def area_fraction(self) -> float:
+        """Share of the analysed pixels that lie on any crystal, 0 to 1."""
+        return self.covered_px / max(1, self.analysed_px)
 
 
 def segment_micrographs(segmenter: Segmenter, micrographs: Sequence[Micrograph]) -> list[Segmented]:
@@ -125,29 +124,32 @@ def segment_micrographs(segmenter: Segmenter, micrographs: Sequence[Micrograph])
     ]
 
 
-def classify_segmented(
-    classifier: Classifier, segmented: Sequence[Segmented]
-) -> list[list[Crystal]]:
+def classify_segmented(classifier: Classifier, segmented: Sequence[Segmented]) -> list[pa.Table]:
     """Name the shapes of the crystals of segmented micrographs, all crops as one batch.
 
     Returns
     -------
-    list of list of Crystal
-        One list a micrograph, in its order of crystals.
+    list of pa.Table of schema `mcn.crystals.classified_schema`
+        One table a micrograph, its rows in the order of `Segmented.crystals`.
+
+    Raises
+    ------
+    ValueError
+        The classifier does not give finite probabilities for each crop.
     """
-    if not any(tile.measures for tile in segmented):
-        return [[] for _ in segmented]
-    crops = np.concatenate([tile.crops for tile in segmented])
-    named = classifier.classify(crops)
-    p, taxonomy = named.probabilities, classifier.taxonomy
-    if p.shape != (len(crops), len(taxonomy.shapes)) or not np.isfinite(p).all():
-        raise ValueError(f"{classifier.name} gave no probability for each of {len(crops)} crops")
-    ends = np.cumsum([len(tile.measures) for tile in segmented])
-    parts = [slice(end - len(t.measures), end) for t, end in zip(segmented, ends, strict=True)]
-    return [
-        _named(tile, p[rows], named.confidence[rows], taxonomy)
-        for tile, rows in zip(segmented, parts, strict=True)
-    ]
+    taxonomy = classifier.taxonomy
+    counts = [tile.crystals.num_rows for tile in segmented]
+    if not any(counts):
+        return [classified_schema(taxonomy.shapes).empty_table() for _ in segmented]
+    classified = classifier.classify(np.concatenate([tile.crops for tile in segmented]))
+    p = classified.probabilities
+    if p.shape != (sum(counts), len(taxonomy.shapes)) or not np.isfinite(p).all():
+        raise ValueError(f"{classifier.name} gave no probability for each of {sum(counts)} crops")
+    crystals = classified_crystals(
+        pa.concat_tables([tile.crystals for tile in segmented]), classified, taxonomy
+    )
+    starts = np.cumsum([0, *counts[:-1]]).tolist()
+    return [crystals.slice(start, count) for start, count in zip(starts, counts, strict=True)]
 
 
 class Analyzer:
@@ -157,21 +159,25 @@ class Analyzer:
     --------
     >>> analyzer = Analyzer(load_segmenter("compact"), load_classifier("nsr"))  # doctest: +SKIP
     >>> crystals, = analyzer.analyze([read_micrograph("tile.tif")])  # doctest: +SKIP
+    >>> crystals["equivalent_diameter_um"].to_numpy()  # doctest: +SKIP
     """
 
     def __init__(self, segmenter: Segmenter, classifier: Classifier) -> None:
         self.segmenter = segmenter
         self.classifier = classifier
 
-    def analyze(self, micrographs: Sequence[Micrograph]) -> list[list[Crystal]]:
-        """Find, measure and name the crystals of micrographs, one list each."""
+    def analyze(self, micrographs: Sequence[Micrograph]) -> list[pa.Table]:
+        """Find, measure and name the crystals of micrographs: a table each.
+
+        See `classify_segmented` for its columns.
+        """
         return self.classify(self.segment(micrographs))
 
     def segment(self, micrographs: Sequence[Micrograph]) -> list[Segmented]:
         """The first half of `analyze`; see `segment_micrographs`."""
         return segment_micrographs(self.segmenter, micrographs)
 
-    def classify(self, segmented: Sequence[Segmented]) -> list[list[Crystal]]:
+    def classify(self, segmented: Sequence[Segmented]) -> list[pa.Table]:
         """The second half of `analyze`; see `classify_segmented`."""
         return classify_segmented(self.classifier, segmented)
 
@@ -183,13 +189,11 @@ def _measured(micrograph: Micrograph, masks: Sequence[Mask]) -> Segmented:
     image = micrograph.analysed
     height, width = micrograph.pixels.shape
     analysed_height, analysed_width = image.shape
+    # A crystal cut by the data bar is as incomplete as one cut by the picture's edge.
+    measures = measure(masks, analysed_height, analysed_width, micrograph.pixel_size_um)
     return Segmented(
         crops=cut_crops(image, masks),
-        # A crystal cut by the data bar is as incomplete as one cut by the picture's edge.
-        measures=tuple(measure(masks, analysed_height, analysed_width, micrograph.pixel_size_um)),
-        rles=tuple(encode_rle(masks, height, width)),
-        predicted_iou=np.array([mask.predicted_iou for mask in masks], np.float32),
-        stability=np.array([mask.stability for mask in masks], np.float32),
+        crystals=segmented_crystals(masks, measures, height, width),
         height=height,
         width=width,
         analysed_px=image.size,
@@ -211,28 +215,3 @@ def _covered(masks: Sequence[Mask], height: int, width: int) -> int:
 def _reading_order(mask: Mask) -> tuple[int, int, int, int, int]:
     # The box alone may tie; its size and area settle almost every tie that is left.
     return (mask.y, mask.x, *mask.pixels.shape, int(mask.pixels.sum()))
-
-
-_MEASURES = tuple(field.name for field in fields(Measures))
-
-
-def _named(
-    tile: Segmented, p: NDArray[np.float32], confidence: NDArray[np.float32], taxonomy: Taxonomy
-) -> list[Crystal]:
-    crystals = []
-    for i, best in enumerate(p.argmax(axis=1).tolist()):
-        measures = tile.measures[i]
-        shape = taxonomy.shapes[best]
-        crystals.append(
-            Crystal(
-                shape=shape,
-                facet=taxonomy.facet_of[shape],
-                confidence=float(confidence[i]),
-                probabilities=dict(zip(taxonomy.shapes, p[i].tolist(), strict=True)),
-                mask_rle=tile.rles[i],
-                predicted_iou=float(tile.predicted_iou[i]),
-                stability=float(tile.stability[i]),
-                **{name: getattr(measures, name) for name in _MEASURES},
-            )
-        )
-    return crystals

@@ -1,16 +1,27 @@
-"""One crystal as found, named and measured in a micrograph."""
+"""The table of crystals: one row a crystal, columns named and typed as the catalogue's.
+
+Crystals are columns from measurement to catalogue and HTTP. Each step adds columns:
+`segmented_crystals` what is measured, `classified_crystals` what the classifier says, and
+`mcn.catalog.schema` where the crystals come from.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mcn.mask import RLE
-from mcn.morphology import Measures
+from mcn.mask import Mask, decode_rles, encode_rle
+from mcn.taxonomy import Taxonomy
 
-CROP_SIZE = 64
+CROP_SIZE: Final = 64
 """Side of the picture of a crystal that classifiers are given, pixels."""
 
 
@@ -31,29 +42,149 @@ class Classified:
     confidence: NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crystal(Measures):
-    """One crystal: its measures, its class and its mask, named as the catalogue's columns.
+def required(name: str, kind: pa.DataType) -> pa.Field:
+    """A column that is never null."""
+    return pa.field(name, kind, nullable=False)
+
+
+SEGMENTED_CRYSTALS: Final = pa.schema(
+    [
+        required("bbox_x", pa.int32()),
+        required("bbox_y", pa.int32()),
+        required("bbox_w", pa.int32()),
+        required("bbox_h", pa.int32()),
+        required("centroid_x", pa.float32()),
+        required("centroid_y", pa.float32()),
+        required("touches_edge", pa.bool_()),
+        required("area_px", pa.int64()),
+        required("equivalent_diameter_px", pa.float32()),
+        pa.field("area_um2", pa.float32()),
+        pa.field("equivalent_diameter_um", pa.float32()),
+        pa.field("major_axis_um", pa.float32()),
+        pa.field("minor_axis_um", pa.float32()),
+        pa.field("feret_max_um", pa.float32()),
+        pa.field("feret_min_um", pa.float32()),
+        pa.field("perimeter_um", pa.float32()),
+        pa.field("aspect_ratio", pa.float32()),
+        pa.field("circularity", pa.float32()),
+        pa.field("solidity", pa.float32()),
+        pa.field("orientation_deg", pa.float32()),
+        pa.field("corners", pa.int32()),
+        required("mask_rle", pa.string()),
+        pa.field("predicted_iou", pa.float32()),
+        pa.field("stability", pa.float32()),
+    ]
+)
+"""Columns of segmented crystals: the measures of `mcn.morphology.measure`, the mask within the
+whole micrograph as JSON of a COCO run-length code, and the segmenter's own scores."""
+
+
+def classified_schema(shapes: Sequence[str]) -> pa.Schema:
+    """Columns of classified crystals where a classifier tells these shapes apart."""
+    return pa.schema(
+        [
+            required("shape", pa.string()),
+            required("facet", pa.string()),
+            required("confidence", pa.float32()),
+            *(required(f"p_{shape}", pa.float32()) for shape in shapes),
+            *SEGMENTED_CRYSTALS,
+        ]
+    )
+
+
+def shapes_of(schema: pa.Schema) -> tuple[str, ...]:
+    """The shapes whose probabilities a table of crystals has columns for, in their order."""
+    return tuple(name.removeprefix("p_") for name in schema.names if name.startswith("p_"))
+
+
+def segmented_crystals(
+    masks: Sequence[Mask], measures: Mapping[str, NDArray[Any]], height: int, width: int
+) -> pa.Table:
+    """The table of crystals just segmented.
 
     Parameters
     ----------
-    shape, facet : str
-        Of the classifier's taxonomy.
-    confidence : float
-        Probability that the shape is right, 0 to 1; see `Classified`.
-    probabilities : dict of str to float
-        Of each shape of the classifier's taxonomy, in its order; they sum to 1. The columns
-        `p_<shape>`.
-    mask_rle : RLE
-        The mask within the whole micrograph.
-    predicted_iou, stability : float
-        As in `mcn.mask.Mask`.
-    """
+    masks : sequence of N Mask
+    measures : mapping of str to (N,) array
+        As `mcn.morphology.measure` gives them; columns that are not there are null.
+    height, width : int
+        Size of the whole micrograph, in pixels.
 
-    shape: str
-    facet: str
-    confidence: float
-    probabilities: dict[str, float]
-    mask_rle: RLE
-    predicted_iou: float
-    stability: float
+    Returns
+    -------
+    pa.Table of schema `SEGMENTED_CRYSTALS`, N rows
+    """
+    columns: dict[str, Any] = {
+        **measures,
+        "mask_rle": _json_of_rles(encode_rle(masks, height, width), height, width),
+        "predicted_iou": np.array([mask.predicted_iou for mask in masks], np.float32),
+        "stability": np.array([mask.stability for mask in masks], np.float32),
+    }
+    return pa.table(
+        [_column(columns.get(field.name), field.type, len(masks)) for field in SEGMENTED_CRYSTALS],
+        schema=SEGMENTED_CRYSTALS,
+    )
+
+
+def classified_crystals(
+    segmented: pa.Table, classified: Classified, taxonomy: Taxonomy
+) -> pa.Table:
+    """The table of segmented crystals with what a classifier says of them.
+
+    Parameters
+    ----------
+    segmented : pa.Table of schema `SEGMENTED_CRYSTALS`, N rows
+    classified : Classified
+        Of the same N crystals.
+    taxonomy : Taxonomy
+        The classifier's.
+
+    Returns
+    -------
+    pa.Table of schema `classified_schema(taxonomy.shapes)`, N rows
+    """
+    likeliest = pa.array(classified.probabilities.argmax(axis=1))
+    facets = [taxonomy.facet_of[shape] for shape in taxonomy.shapes]
+    columns = [
+        pa.array(taxonomy.shapes, pa.string()).take(likeliest),
+        pa.array(facets, pa.string()).take(likeliest),
+        pa.array(classified.confidence, pa.float32()),
+        *(pa.array(p, pa.float32()) for p in np.ascontiguousarray(classified.probabilities.T)),
+        *segmented.columns,
+    ]
+    return pa.table(columns, schema=classified_schema(taxonomy.shapes))
+
+
+def crystal_ids(tile_id: str, segmenter: str, classifier: str, count: int) -> list[str]:
+    """Ids of a tile's crystals: stable for a tile, a pair of models and an order.
+
+    Parameters
+    ----------
+    tile_id : str
+    segmenter, classifier : str
+        Names of the models, with the digits of their weights.
+    count : int
+        Number of crystals of the tile.
+    """
+    models = hashlib.sha256(f"{segmenter}|{classifier}".encode()).hexdigest()[:8]
+    return [f"{tile_id}-{models}-{index:05d}" for index in range(count)]
+
+
+def crystal_masks(crystals: pa.Table) -> list[Mask]:
+    """The masks of a table's crystals, within their whole micrographs."""
+    return decode_rles([json.loads(rle) for rle in crystals["mask_rle"].to_pylist()])
+
+
+def _json_of_rles(rles: Sequence[Mapping[str, Any]], height: int, width: int) -> pa.Array:
+    counts = pa.array([rle["counts"] for rle in rles], pa.string())
+    # A COCO code holds no other character that JSON escapes.
+    escaped = pc.replace_substring(counts, "\\", "\\\\")
+    return pc.binary_join_element_wise(f'{{"size":[{height},{width}],"counts":"', escaped, '"}', "")
+
+
+def _column(values: Any, kind: pa.DataType, count: int) -> pa.Array:
+    if values is None:
+        return pa.nulls(count, kind)
+    if isinstance(values, np.ndarray):
+        return pa.array(values.astype(kind.to_pandas_dtype(), copy=False), kind)
+    return values

@@ -63,7 +63,10 @@ def encode_rle(masks: Sequence[Mask], height: int, width: int) -> list[RLE]:
 
     Only the boxes are visited, so the cost follows the crystals, not the image.
     """
-    codes = [_uncompressed(mask, height, width) for mask in masks]
+    codes = [
+        {"size": [height, width], "counts": counts}
+        for counts in _runs_in_image(masks, height, width)
+    ]
     if not codes:
         return []
     return [
@@ -155,18 +158,40 @@ def _run_lengths(codes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.in
     return lengths, first
 
 
-def _uncompressed(mask: Mask, height: int, width: int) -> dict[str, list[int]]:
-    """Column-major run lengths in the whole image, from the box alone."""
-    h, w = mask.pixels.shape
-    # Each column after a False of its own, and one more at the end: runs start and end in turn.
-    columns = np.zeros(w * (h + 1) + 1, dtype=bool)
-    columns[:-1].reshape(w, h + 1)[:, 1:] = mask.pixels.T
-    turns = np.flatnonzero(columns[1:] != columns[:-1]) + 1
-    turns[1::2] -= 1  # the last pixel of the run
-    edges = (mask.x + turns // (h + 1)) * height + mask.y + turns % (h + 1) - 1
-    edges[1::2] += 1
+def _runs_in_image(masks: Sequence[Mask], height: int, width: int) -> list[list[int]]:
+    """Column-major run lengths of each mask in the whole image, from the boxes alone."""
+    if not masks:
+        return []
+    boxes = np.array([(m.x, m.y, *m.pixels.shape) for m in masks], dtype=np.int64)
+    x, y, h, w = boxes.T
+    # Each column after a False of its own, and one more at the end of a mask: runs start and
+    # end in turn, and none goes on from one mask to the next.
+    length = w * (h + 1) + 1
+    first = np.cumsum(length) - length
+    cells = np.zeros(int(length.sum()), dtype=bool)
+    for mask, start, end in zip(masks, first.tolist(), (first + length).tolist(), strict=True):
+        rows, columns = mask.pixels.shape
+        cells[start : end - 1].reshape(columns, rows + 1)[:, 1:] = mask.pixels.T
+    turns = np.flatnonzero(cells[1:] != cells[:-1]) + 1
+    owner = np.searchsorted(first, turns[::2], side="right") - 1
+
+    def positions(cell: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Place in the image, column by column, of cells of the masks `owner`."""
+        column, row = np.divmod(cell - first[owner], h[owner] + 1)
+        return np.asarray((x[owner] + column) * height + y[owner] + row - 1)
+
+    begin, end = positions(turns[::2]), positions(turns[1::2] - 1) + 1
     # A run that ends at the bottom of one column may go on at the top of the next.
-    joined = np.flatnonzero(edges[1:-1:2] == edges[2::2])
-    edges = np.delete(edges, np.concatenate([2 * joined + 1, 2 * joined + 2]))
-    counts = np.diff(np.concatenate([[0], edges, [height * width]])).tolist()
-    return {"size": [height, width], "counts": counts if counts[-1] else counts[:-1]}
+    goes_on = (end[:-1] == begin[1:]) & (owner[:-1] == owner[1:])
+    is_begin, is_end = np.ones(len(begin), dtype=bool), np.ones(len(end), dtype=bool)
+    is_begin[1:], is_end[:-1] = ~goes_on, ~goes_on
+    n_edges = 2 * np.bincount(owner[is_begin], minlength=len(masks))
+    edges = np.column_stack([begin[is_begin], end[is_end]]).ravel()
+    # Between the edges of a mask come the image's own beginning and end.
+    edges = np.insert(edges, np.cumsum(n_edges), height * width)
+    ends = np.cumsum(n_edges + 1)
+    counts = np.diff(edges, prepend=0)
+    counts[ends[:-1]] = edges[ends[:-1]]
+    runs = counts.tolist()
+    parts = zip((ends - n_edges - 1).tolist(), ends.tolist(), strict=True)
+    return [runs[start : end if runs[end - 1] else end - 1] for start, end in parts]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, Final
 
 import matplotlib
 import numpy as np
+import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -15,9 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from mcn.crystals import Crystal
-from mcn.mask import Mask, decode_rle
-from mcn.taxonomy import SHAPES
+from mcn.crystals import crystal_masks, shapes_of
+from mcn.mask import Mask
 
 SHAPE_COLOURS: Final = {
     "rhombic": "#E69F00",
@@ -41,10 +42,9 @@ def shape_colours(shapes: Sequence[str]) -> list[Any]:
 
 def overlay_figure(
     pixels: NDArray[np.uint8],
-    crystals: Sequence[Crystal],
+    crystals: pa.Table,
     pixel_size_um: float | None = None,
     title: str = "",
-    shapes: Sequence[str] = SHAPES,
 ) -> Figure:
     """Outlines of crystals on their micrograph, coloured by shape, with a scale bar.
 
@@ -52,13 +52,12 @@ def overlay_figure(
     ----------
     pixels : (H, W) uint8 array
         The whole micrograph.
-    crystals : sequence of Crystal
-        Their masks are those of an image of (H, W).
+    crystals : pa.Table
+        With the columns of `mcn.crystals.classified_schema`: the shapes of the legend are those
+        of its `p_<shape>`. Masks are those of an image of (H, W).
     pixel_size_um : float or None
         Micrometres a pixel; the scale bar counts pixels where it is None.
     title : str
-    shapes : sequence of str
-        Those that the classifier tells apart, for the legend.
 
     Returns
     -------
@@ -72,12 +71,17 @@ def overlay_figure(
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
     axes.set_axis_off()
     handles = []
+    shapes = shapes_of(crystals.schema)
+    shape_of_crystal = crystals["shape"].to_pylist()
+    outlines_of_crystal = [mask_outlines(mask) for mask in crystal_masks(crystals)]
     for shape, colour in zip(shapes, shape_colours(shapes), strict=True):
-        chosen = [crystal for crystal in crystals if crystal.shape == shape]
-        outlines = [
-            line for crystal in chosen for line in mask_outlines(decode_rle(crystal.mask_rle))
+        chosen = [
+            outlines
+            for outlines, name in zip(outlines_of_crystal, shape_of_crystal, strict=True)
+            if name == shape
         ]
-        axes.add_collection(LineCollection(outlines, colors=colour, linewidths=1.1))
+        lines = list(itertools.chain.from_iterable(chosen))
+        axes.add_collection(LineCollection(lines, colors=colour, linewidths=1.1))
         handles.append(Line2D([], [], color=colour, linewidth=3, label=f"{shape} ({len(chosen)})"))
     _scale_bar(axes, width, height, pixel_size_um)
     axes.set_xlim(-0.5, width - 0.5)

@@ -73,7 +73,7 @@ def flow(
     import ray.data
 
     pools = how.pools
-    stamp = Stamp(models.segmenter, models.classifier, scan_id, catalog.depth_bin_m)
+    stamp = Stamp(models.segmenter, models.classifier, scan_id)
     guards = {name: Guard(name, ledger, pools[name].seconds) for name in STAGES}
     read, write = pools["read"], pools["write"]
     # Small pieces keep every worker busy to the end of a small scan, large ones are cheaper.

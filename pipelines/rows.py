@@ -7,22 +7,17 @@ Pixels leave with the stage that segments; a tile that failed keeps its row, wit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
 from mcn.analyzer import Segmented
-from mcn.crystals import CROP_SIZE
+from mcn.crystals import CROP_SIZE, SEGMENTED_CRYSTALS
 from mcn.micrograph import Micrograph
-from mcn.morphology import Measures
 
 ORIGIN: Final = ("tile_id", "uri", "etag", "well", "depth_m")
 PICTURE: Final = ("height", "width", "pixel_size_um", "pixel_size_source", "data_bar_y")
-
-_ARROW: Final = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
-_MEASURES: Final = tuple(field.name for field in fields(Measures))
 
 _ORIGIN: Final = [
     pa.field("tile_id", pa.string()),
@@ -40,10 +35,7 @@ _PICTURE: Final = [
 ]
 _COURSE: Final = [pa.field("seconds", pa.float64()), pa.field("error", pa.string())]
 
-_OUTLINE: Final = pa.struct(
-    [(field.name, _ARROW[str(field.type).removesuffix(" | None")]) for field in fields(Measures)]
-    + [("counts", pa.string()), ("predicted_iou", pa.float32()), ("stability", pa.float32())]
-)
+_CRYSTALS: Final = pa.struct(list(SEGMENTED_CRYSTALS))
 
 READ: Final = pa.schema([*_ORIGIN, *_PICTURE, pa.field("pixels", pa.large_binary()), *_COURSE])
 """A tile with its pixels, height × width bytes."""
@@ -55,11 +47,11 @@ SEGMENTED: Final = pa.schema(
         pa.field("analysed_px", pa.int64()),
         pa.field("covered_px", pa.int64()),
         pa.field("crops", pa.large_binary()),
-        pa.field("outlines", pa.list_(_OUTLINE)),
+        pa.field("crystals", pa.list_(_CRYSTALS)),
         *_COURSE,
     ]
 )
-"""A tile with the crops and outlines of its crystals, without its pixels."""
+"""A tile with its crystals and their crops, without its pixels."""
 
 
 def pack_micrographs(micrographs: Sequence[Micrograph | None]) -> dict[str, pa.Array]:
@@ -97,58 +89,47 @@ def unpack_micrographs(batch: pa.Table) -> list[Micrograph | None]:
 
 def pack_segmented(tiles: Sequence[Segmented | None]) -> dict[str, pa.Array]:
     """Columns of `SEGMENTED` that hold segmented tiles; null for None."""
-    found = [tile for tile in tiles if tile is not None]
-    measures = [measure for tile in found for measure in tile.measures]
-    columns = {name: [getattr(measure, name) for measure in measures] for name in _MEASURES}
-    columns["counts"] = [rle["counts"] for tile in found for rle in tile.rles]
-    columns["predicted_iou"] = [iou for tile in found for iou in tile.predicted_iou.tolist()]
-    columns["stability"] = [value for tile in found for value in tile.stability.tolist()]
-    outlines = pa.StructArray.from_arrays(
-        [pa.array(columns[field.name], field.type) for field in _OUTLINE], fields=list(_OUTLINE)
-    )
-    counts = [None if tile is None else len(tile.measures) for tile in tiles]
     crops = [tile and tile.crops.tobytes() for tile in tiles]
     return {
         "analysed_px": pa.array([tile and tile.analysed_px for tile in tiles], pa.int64()),
         "covered_px": pa.array([tile and tile.covered_px for tile in tiles], pa.int64()),
         "crops": pa.array(crops, pa.large_binary()),
-        "outlines": in_lists(outlines, counts),
+        "crystals": pack_crystals([tile and tile.crystals for tile in tiles], SEGMENTED_CRYSTALS),
     }
 
 
 def unpack_segmented(batch: pa.Table) -> list[Segmented | None]:
     """Segmented tiles of a batch of `SEGMENTED`; None where a tile has failed."""
     rest = batch.select([*PICTURE, "analysed_px", "covered_px"]).to_pylist()
-    tiles: list[Segmented | None] = []
-    for row, crops, outlines in zip(rest, batch["crops"], batch["outlines"], strict=True):
-        if outlines.values is None:
-            tiles.append(None)
-            continue
-        columns = {
-            field.name: column.to_pylist()
-            for field, column in zip(_OUTLINE, outlines.values.flatten(), strict=True)
-        }
-        size = [row["height"], row["width"]]
-        measures = zip(*(columns[name] for name in _MEASURES), strict=True)
-        tiles.append(
-            Segmented(
-                crops=np.frombuffer(crops.as_buffer(), np.uint8)
-                .reshape(-1, CROP_SIZE, CROP_SIZE)
-                .copy(),
-                measures=tuple(Measures(*values) for values in measures),
-                rles=tuple({"size": size, "counts": counts} for counts in columns["counts"]),
-                predicted_iou=np.array(columns["predicted_iou"], np.float32),
-                stability=np.array(columns["stability"], np.float32),
-                height=row["height"],
-                width=row["width"],
-                analysed_px=row["analysed_px"],
-                covered_px=row["covered_px"],
-                pixel_size_um=row["pixel_size_um"],
-                pixel_size_source=row["pixel_size_source"],
-                data_bar_y=row["data_bar_y"],
-            )
+    crystals = unpack_crystals(batch["crystals"])
+    return [
+        None
+        if table is None
+        else Segmented(
+            # A copy, because Arrow's memory cannot be written to and a model may.
+            crops=np.frombuffer(crops.as_buffer(), np.uint8)
+            .reshape(-1, CROP_SIZE, CROP_SIZE)
+            .copy(),
+            crystals=table,
+            **row,
         )
-    return tiles
+        for row, crops, table in zip(rest, batch["crops"], crystals, strict=True)
+    ]
+
+
+def pack_crystals(tables: Sequence[pa.Table | None], schema: pa.Schema) -> pa.ListArray:
+    """A list of crystals a tile from a table a tile; null for None."""
+    counts = [None if table is None else table.num_rows for table in tables]
+    crystals = pa.concat_tables(
+        [schema.empty_table(), *(table for table in tables if table is not None)]
+    )
+    values = crystals.combine_chunks().to_struct_array().combine_chunks()
+    return in_lists(values, counts)
+
+
+def unpack_crystals(lists: pa.ChunkedArray) -> list[pa.Table | None]:
+    """A table of crystals a tile from a list a tile; None for null."""
+    return [None if one.values is None else pa.Table.from_struct_array(one.values) for one in lists]
 
 
 def in_lists(values: pa.Array, counts: Sequence[int | None]) -> pa.ListArray:

@@ -28,7 +28,7 @@ from mcn.analyzer import (
 )
 from mcn.catalog.schema import FAILED, OK, TILES, Tile, crystal_table, tile_table
 from mcn.catalog.store import Catalog
-from mcn.crystals import Crystal
+from mcn.crystals import classified_schema
 from mcn.errors import McnError
 from mcn.io.objects import ObjectError, fetch, one_line
 from mcn.micrograph import Limits, Micrograph, MicrographError, decode_micrograph
@@ -56,7 +56,6 @@ class Stamp:
     segmenter: str
     classifier: str
     scan_id: str
-    depth_bin_m: float
 
 
 class ModelError(McnError):
@@ -255,40 +254,41 @@ class ClassifyTiles:
         """Classify a batch."""
         segmented = rows.unpack_segmented(batch)
         outcomes, seconds, errors = _work(self._guard, self._classify, segmented, batch)
-        found: list[tuple[Tile, Sequence[Crystal]]] = [
-            (self._tile(row, picture, crystals), crystals or ())
-            for row, picture, crystals in zip(
-                batch.select([*rows.ORIGIN, *rows.PICTURE])
-                .drop_columns("data_bar_y")
-                .append_column("seconds", seconds)
-                .append_column("error", errors)
-                .to_pylist(),
-                segmented,
-                outcomes,
-                strict=True,
-            )
+        origins = (
+            batch.select([*rows.ORIGIN, *rows.PICTURE])
+            .drop_columns("data_bar_y")
+            .append_column("seconds", seconds)
+            .append_column("error", errors)
+            .to_pylist()
+        )
+        tiles = [
+            self._tile(origin, picture, crystals)
+            for origin, picture, crystals in zip(origins, segmented, outcomes, strict=True)
         ]
-        shapes = self._classifier.taxonomy.shapes
-        crystals = crystal_table(found, self._stamp.depth_bin_m, shapes).combine_chunks()
-        as_structs = crystals.to_struct_array().combine_chunks()
-        lists = rows.in_lists(as_structs, [len(its) for _, its in found])
-        return tile_table([tile for tile, _ in found]).append_column("crystals", lists)
+        schema = classified_schema(self._classifier.taxonomy.shapes)
+        none = schema.empty_table()
+        crystals = rows.pack_crystals(
+            [none if table is None else table for table in outcomes], schema
+        )
+        return tile_table(tiles).append_column("crystals", crystals)
 
-    def _classify(self, segmented: Sequence[Segmented], shrink: int) -> list[list[Crystal]]:
+    def _classify(self, segmented: Sequence[Segmented], shrink: int) -> list[pa.Table]:
         del shrink
         return classify_segmented(self._classifier, segmented)
 
     def _tile(
-        self, row: dict[str, Any], picture: Segmented | None, crystals: list[Crystal] | None
+        self, row: dict[str, Any], picture: Segmented | None, crystals: pa.Table | None
     ) -> Tile:
-        found: dict[str, Any] = {}
+        counts: dict[str, Any] = {}
         if picture is not None and crystals is not None:
-            share = picture.covered_px / max(1, picture.analysed_px)
-            found = {"n_crystals": len(crystals), "crystal_area_fraction": share}
+            counts = {
+                "n_crystals": crystals.num_rows,
+                "crystal_area_fraction": picture.area_fraction,
+            }
         row["pixel_size_source"] = row["pixel_size_source"] or "unknown"
         return Tile(
             **row,
-            **found,
+            **counts,
             status=OK if row["error"] is None else FAILED,
             segmenter=self._stamp.segmenter,
             classifier=self._stamp.classifier,
@@ -311,8 +311,9 @@ class WriteTiles:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Write a batch."""
-        crystals = pa.Table.from_struct_array(batch["crystals"].combine_chunks().flatten())
         tiles = batch.select(TILES.names)
+        found = rows.unpack_crystals(batch["crystals"])
+        crystals = crystal_table(tiles, found, self._catalog.depth_bin_m, self._catalog.shapes)
         parts, _ = self._catalog.write(crystals, tiles, self._scan_id)
         return Group.of(parts, tiles, crystals).as_table()
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -15,57 +15,26 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from mcn.crystals import Crystal
+from mcn.crystals import classified_schema, crystal_ids, required, shapes_of
 from mcn.errors import McnError
 from mcn.taxonomy import SHAPES
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 
 
-def _required(name: str, kind: pa.DataType) -> pa.Field:
-    return pa.field(name, kind, nullable=False)
-
-
 def crystals_schema(shapes: Sequence[str]) -> pa.Schema:
     """Columns of `crystals` where a classifier tells these shapes apart: `p_<shape>` of each."""
     return pa.schema(
         [
-            _required("crystal_id", pa.string()),
-            _required("tile_id", pa.string()),
-            _required("well", pa.string()),
-            _required("depth_m", pa.float64()),
-            _required("depth_bin", pa.float64()),
-            _required("shape", pa.string()),
-            _required("facet", pa.string()),
-            _required("confidence", pa.float32()),
-            *(_required(f"p_{shape}", pa.float32()) for shape in shapes),
-            _required("bbox_x", pa.int32()),
-            _required("bbox_y", pa.int32()),
-            _required("bbox_w", pa.int32()),
-            _required("bbox_h", pa.int32()),
-            _required("centroid_x", pa.float32()),
-            _required("centroid_y", pa.float32()),
-            _required("touches_edge", pa.bool_()),
-            _required("area_px", pa.int64()),
-            _required("equivalent_diameter_px", pa.float32()),
-            pa.field("area_um2", pa.float32()),
-            pa.field("equivalent_diameter_um", pa.float32()),
-            pa.field("major_axis_um", pa.float32()),
-            pa.field("minor_axis_um", pa.float32()),
-            pa.field("feret_max_um", pa.float32()),
-            pa.field("feret_min_um", pa.float32()),
-            pa.field("perimeter_um", pa.float32()),
-            pa.field("aspect_ratio", pa.float32()),
-            pa.field("circularity", pa.float32()),
-            pa.field("solidity", pa.float32()),
-            pa.field("orientation_deg", pa.float32()),
-            pa.field("corners", pa.int32()),
-            _required("mask_rle", pa.string()),
-            pa.field("predicted_iou", pa.float32()),
-            pa.field("stability", pa.float32()),
-            _required("segmenter", pa.string()),
-            _required("classifier", pa.string()),
-            _required("scanned_at", _TIME),
+            required("crystal_id", pa.string()),
+            required("tile_id", pa.string()),
+            required("well", pa.string()),
+            required("depth_m", pa.float64()),
+            required("depth_bin", pa.float64()),
+            *classified_schema(shapes),
+            required("segmenter", pa.string()),
+            required("classifier", pa.string()),
+            required("scanned_at", _TIME),
         ]
     )
 
@@ -74,30 +43,25 @@ CRYSTALS: Final[pa.Schema] = crystals_schema(SHAPES)
 """Columns of `crystals`, a row a crystal; partitioned by `well` and `depth_bin`."""
 
 
-def shapes_of(schema: pa.Schema) -> tuple[str, ...]:
-    """The shapes whose probabilities a schema of `crystals` has columns for, in their order."""
-    return tuple(name.removeprefix("p_") for name in schema.names if name.startswith("p_"))
-
-
 TILES: Final[pa.Schema] = pa.schema(
     [
-        _required("tile_id", pa.string()),
-        _required("uri", pa.string()),
+        required("tile_id", pa.string()),
+        required("uri", pa.string()),
         pa.field("etag", pa.string()),
-        _required("well", pa.string()),
-        _required("depth_m", pa.float64()),
+        required("well", pa.string()),
+        required("depth_m", pa.float64()),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("pixel_size_um", pa.float64()),
-        _required("pixel_size_source", pa.string()),
-        _required("n_crystals", pa.int32()),
+        required("pixel_size_source", pa.string()),
+        required("n_crystals", pa.int32()),
         pa.field("crystal_area_fraction", pa.float64()),
-        _required("status", pa.string()),
+        required("status", pa.string()),
         pa.field("error", pa.string()),
-        _required("segmenter", pa.string()),
-        _required("classifier", pa.string()),
-        _required("scan_id", pa.string()),
-        _required("scanned_at", _TIME),
+        required("segmenter", pa.string()),
+        required("classifier", pa.string()),
+        required("scan_id", pa.string()),
+        required("scanned_at", _TIME),
         pa.field("seconds", pa.float64()),
     ]
 )
@@ -199,12 +163,6 @@ def depth_bin(depth_m: ArrayLike, width: float) -> NDArray[np.float64]:
     return np.asarray(starts + 0.0)  # -0.0 and 0.0 would be two partitions
 
 
-def crystal_ids(tile: Tile, count: int) -> list[str]:
-    """Names of a tile's crystals: stable for a tile, a pair of models and an order."""
-    models = hashlib.sha256(f"{tile.segmenter}|{tile.classifier}".encode()).hexdigest()[:8]
-    return [f"{tile.tile_id}-{models}-{index:05d}" for index in range(count)]
-
-
 def tile_table(tiles: Sequence[Tile]) -> pa.Table:
     """Rows of `tiles` (schema `TILES`); a tile without `scanned_at` gets the present."""
     now = datetime.now(UTC)
@@ -215,62 +173,66 @@ def tile_table(tiles: Sequence[Tile]) -> pa.Table:
 
 
 def crystal_table(
-    found: Iterable[tuple[Tile, Sequence[Crystal]]],
+    tiles: pa.Table,
+    crystals: Sequence[pa.Table],
     depth_bin_m: float = 100.0,
     shapes: Sequence[str] = SHAPES,
 ) -> pa.Table:
-    """Rows of `crystals` (`crystals_schema`) from tiles and the crystals found in them.
+    """Rows of `crystals` (`crystals_schema`) from tiles and the crystals found in each.
 
     Parameters
     ----------
-    found : iterable of (Tile, sequence of Crystal)
+    tiles : pa.Table of schema `TILES`
+    crystals : sequence of pa.Table of schema `mcn.crystals.classified_schema(shapes)`
+        One table a tile.
     depth_bin_m : float
         Width of the catalogue's depth bins in metres (`Catalog.depth_bin_m`).
     shapes : sequence of str
         Those that the crystals' classifier tells apart (`Catalog.shapes`).
     """
     schema = crystals_schema(shapes)
-    tiles: list[Tile] = []
-    counts: list[int] = []
-    crystals: list[Crystal] = []
-    ids: list[str] = []
-    for tile, its_crystals in found:
-        tiles.append(tile)
-        counts.append(len(its_crystals))
-        crystals.extend(its_crystals)
-        ids.extend(crystal_ids(tile, len(its_crystals)))
+    counts = [table.num_rows for table in crystals]
+    tile_index = pa.array(np.repeat(np.arange(tiles.num_rows), counts))
+    found = pa.concat_tables([classified_schema(shapes).empty_table(), *crystals])
+    columns = dict(zip(found.column_names, found.columns, strict=True))
+    for name in ("tile_id", "well", "depth_m", "segmenter", "classifier", "scanned_at"):
+        columns[name] = tiles[name].take(tile_index)
+    columns["depth_bin"] = pa.array(depth_bin(columns["depth_m"], depth_bin_m))
+    keys = tiles.select(["tile_id", "segmenter", "classifier"]).to_pylist()
+    ids = [crystal_ids(**key, count=count) for key, count in zip(keys, counts, strict=True)]
+    columns["crystal_id"] = pa.array(itertools.chain.from_iterable(ids), pa.string())
+    return pa.table([columns[name] for name in schema.names], schema=schema)
 
-    now = datetime.now(UTC)
-    of_tile = pa.array(np.repeat(np.arange(len(tiles)), counts))
-    facts = {
-        name: pa.array([getattr(tile, name) for tile in tiles], schema.field(name).type)
-        for name in ("tile_id", "well", "depth_m", "segmenter", "classifier")
+
+def picture_crystals(name: str, crystals: pa.Table, segmenter: str, classifier: str) -> pa.Table:
+    """The crystals of a single picture with the columns of a catalogue's `crystals`.
+
+    Parameters
+    ----------
+    name : str
+        Of the picture: the address that makes its `tile_id`.
+    crystals : pa.Table of schema `mcn.crystals.classified_schema`
+    segmenter, classifier : str
+        Names of the models that found and named them.
+
+    Returns
+    -------
+    pa.Table
+        Well, depth and depth bin, which a picture lacks, are null.
+    """
+    count, tile = crystals.num_rows, tile_id(name)
+    schema = crystals_schema(shapes_of(crystals.schema))
+    columns = dict(zip(crystals.column_names, crystals.columns, strict=True))
+    columns |= {
+        "crystal_id": pa.array(crystal_ids(tile, segmenter, classifier, count), pa.string()),
+        "tile_id": pa.repeat(tile, count),
+        "segmenter": pa.repeat(segmenter, count),
+        "classifier": pa.repeat(classifier, count),
+        "scanned_at": pa.repeat(pa.scalar(datetime.now(UTC), _TIME), count),
     }
-    facts["scanned_at"] = pa.array([tile.scanned_at or now for tile in tiles], _TIME)
-    facts["depth_bin"] = pa.array(depth_bin([tile.depth_m for tile in tiles], depth_bin_m))
-
-    columns: dict[str, Any] = _columns(crystals, [field.name for field in fields(Crystal)])
-    probabilities = columns.pop("probabilities")
-    for shape in shapes:
-        columns[f"p_{shape}"] = [p[shape] for p in probabilities]
-    columns["mask_rle"] = [json.dumps(rle, separators=(",", ":")) for rle in columns["mask_rle"]]
-    columns |= {name: fact.take(of_tile) for name, fact in facts.items()}
-    columns["crystal_id"] = ids
-    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
-
-
-def crystals_of(rows: pa.Table) -> list[Crystal]:
-    """The crystals of rows of `crystals`: what `crystal_table` was given."""
-    shapes = shapes_of(rows.schema)
-    plain = [field.name for field in fields(Crystal) if field.name != "probabilities"]
-    return [
-        Crystal(
-            **{name: row[name] for name in plain if name != "mask_rle"},
-            mask_rle=json.loads(row["mask_rle"]),
-            probabilities={shape: row[f"p_{shape}"] for shape in shapes},
-        )
-        for row in rows.to_pylist()
-    ]
+    return pa.table(
+        {field.name: columns.get(field.name, pa.nulls(count, field.type)) for field in schema}
+    )
 
 
 def _columns(rows: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:

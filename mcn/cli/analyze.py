@@ -7,15 +7,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from mcn.analyzer import Analyzer
-from mcn.catalog.rows import crystal_rows
+from mcn.catalog.formats import row_objects
+from mcn.catalog.schema import picture_crystals
 from mcn.classify import load_classifier
-from mcn.crystals import Crystal
 from mcn.errors import McnError
 from mcn.micrograph import Micrograph, read_micrograph
 from mcn.plots import overlay_figure
 from mcn.segment import load_segmenter
-from mcn.taxonomy import SHAPES
 
 
 def analyze_files(
@@ -66,7 +67,7 @@ def analyze_files(
             segmented = analyzer.segment([micrograph])
             (crystals,) = analyzer.classify(segmented)
             overlay = out / f"{name}.overlay.png"
-            save_overlay(micrograph, crystals, overlay, image, namer.taxonomy.shapes)
+            save_overlay(micrograph, crystals, overlay, image)
             if explain:
                 from mcn.classify.explanation.contact_sheet import contact_sheet
 
@@ -77,12 +78,10 @@ def analyze_files(
                     "image": image,
                     "pixel_size_um": micrograph.pixel_size_um,
                     "overlay": str(overlay),
-                    "crystals": crystal_rows(
-                        image,
-                        crystals,
-                        analyzer.segmenter.name,
-                        analyzer.classifier.name,
-                        namer.taxonomy.shapes,
+                    "crystals": row_objects(
+                        picture_crystals(
+                            image, crystals, analyzer.segmenter.name, analyzer.classifier.name
+                        )
                     ),
                 }
             )
@@ -92,15 +91,9 @@ def analyze_files(
     return report, failed
 
 
-def save_overlay(
-    micrograph: Micrograph,
-    crystals: Sequence[Crystal],
-    path: Path,
-    title: str,
-    shapes: Sequence[str] = SHAPES,
-) -> None:
+def save_overlay(micrograph: Micrograph, crystals: pa.Table, path: Path, title: str) -> None:
     """Write the outlines of crystals on their micrograph as PNG."""
-    figure = overlay_figure(micrograph.pixels, crystals, micrograph.pixel_size_um, title, shapes)
+    figure = overlay_figure(micrograph.pixels, crystals, micrograph.pixel_size_um, title)
     figure.savefig(path)
 
 

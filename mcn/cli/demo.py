@@ -12,7 +12,6 @@ from rich.table import Table
 
 from mcn.catalog import depth_log
 from mcn.catalog.query import query, sql
-from mcn.catalog.schema import crystals_of
 from mcn.catalog.store import Catalog
 from mcn.cli.analyze import save_overlay
 from mcn.errors import McnError
@@ -104,7 +103,7 @@ def _draw(catalog: Catalog, truth: CoreTruth, out: Path) -> list[Path]:
         rows = query(catalog, [row["well"]], (depth - 0.005, depth + 0.005))
         picture = out / f"overlay_{path.stem}.png"
         title = f"{row['well']}, {depth:.2f} m, {row['zone']}"
-        save_overlay(read_micrograph(path), crystals_of(rows), picture, title)
+        save_overlay(read_micrograph(path), rows, picture, title)
         pictures.append(picture)
     return pictures
 

@@ -1,5 +1,5 @@
 """Measures from masks, in pixels and micrometres."""
 
-from mcn.morphology.measures import Measures, measure
+from mcn.morphology.measures import measure
 
-__all__ = ["Measures", "measure"]
+__all__ = ["measure"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
@@ -22,166 +21,122 @@ _CORNER_TOLERANCE: Final = 0.07
 """Distance of an outline from its simplified form, as part of the equivalent diameter."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measures:
-    """Size and form of one crystal; the fields carry the names of the catalogue's columns.
-
-    Definitions are those of `skimage.measure.regionprops`; lengths in micrometres are None
-    where the pixel size is unknown.
-
-    Parameters
-    ----------
-    bbox_x, bbox_y, bbox_w, bbox_h : int
-        Left column, top row, columns and rows of the box.
-    centroid_x, centroid_y : float
-        Mean of the pixels' coordinates, in pixels.
-    touches_edge : bool
-        The box reaches the border of the analysed image, so that size and form are those
-        of a part.
-    area_px : int
-        Number of pixels.
-    equivalent_diameter_px : float
-        Diameter of the disc of the same area.
-    area_um2, equivalent_diameter_um : float or None
-        The same in square micrometres and micrometres.
-    major_axis_um, minor_axis_um : float or None
-        Axes of the ellipse with the same second moments; at least those of one pixel.
-    feret_max_um, feret_min_um : float or None
-        Longest and shortest distance of two parallel lines that touch the crystal.
-    perimeter_um : float or None
-        Length of the line through the centres of the border pixels, as
-        `skimage.measure.perimeter` with 4 neighbours estimates it [1]_; 0 for one pixel.
-    aspect_ratio : float
-        Major over minor axis, 1 or more.
-    circularity : float
-        4π times the area over the square of the perimeter, at most 1.
-    solidity : float
-        Area over that of the convex hull in pixels.
-    orientation_deg : float
-        Angle of the major axis from the x axis, counter-clockwise as seen, in (-90, 90];
-        of no meaning at an aspect ratio near 1.
-    corners : int
-        Vertices of the outline after simplification to within 7 % of the equivalent
-        diameter, but not below one pixel (see `mcn.morphology.polygons.count_corners`): 3 for a
-        triangle, 4 for a rhomb, 6 for a hexagon, 8 or so for a disc.
-
-    References
-    ----------
-    .. [1] K. Benkrid, D. Crookes, "Design and FPGA implementation of a perimeter
-       estimator", Proc. Irish Machine Vision and Image Processing 2000, 51-57.
-    """
-
-    bbox_x: int
-    bbox_y: int
-    bbox_w: int
-    bbox_h: int
-    centroid_x: float
-    centroid_y: float
-    touches_edge: bool
-    area_px: int
-    equivalent_diameter_px: float
-    area_um2: float | None
-    equivalent_diameter_um: float | None
-    major_axis_um: float | None
-    minor_axis_um: float | None
-    feret_max_um: float | None
-    feret_min_um: float | None
-    perimeter_um: float | None
-    aspect_ratio: float
-    circularity: float
-    solidity: float
-    orientation_deg: float
-    corners: int
-
-
 def measure(
     masks: Sequence[Mask], height: int, width: int, pixel_size_um: float | None
-) -> list[Measures]:
+) -> dict[str, NDArray[Any]]:
     """Measure the crystals of one image, all at once.
+
+    Definitions are those of `skimage.measure.regionprops`, and the answer has the form of
+    `regionprops_table`: columns, named as those of the catalogue.
 
     Parameters
     ----------
-    masks : sequence of Mask
+    masks : sequence of N Mask
         Crystals.
     height, width : int
         Size of the analysed image in pixels, without the data bar.
     pixel_size_um : float or None
-        Width of a pixel in micrometres; None leaves the measures in micrometres None.
+        Width of a pixel in micrometres; None leaves out the columns in micrometres.
 
     Returns
     -------
-    list of Measures
-        In the order of the masks.
+    dict of str to (N,) array
+        In the order of the masks:
+
+        - bbox_x, bbox_y, bbox_w, bbox_h : int, left column, top row, columns and rows of the box.
+        - centroid_x, centroid_y : float, mean of the pixels' coordinates, in pixels.
+        - touches_edge : bool, the box reaches the border of the analysed image, so that size
+          and form are those of a part.
+        - area_px : int, number of pixels.
+        - equivalent_diameter_px : float, diameter of the disc of the same area.
+        - area_um2, equivalent_diameter_um : float, the same in square micrometres and
+          micrometres.
+        - major_axis_um, minor_axis_um : float, axes of the ellipse with the same second
+          moments; at least those of one pixel.
+        - feret_max_um, feret_min_um : float, longest and shortest distance of two parallel
+          lines that touch the crystal.
+        - perimeter_um : float, length of the line through the centres of the border pixels, as
+          `skimage.measure.perimeter` with 4 neighbours estimates it [1]_; 0 for one pixel.
+        - aspect_ratio : float, major over minor axis, 1 or more.
+        - circularity : float, 4π times the area over the square of the perimeter, at most 1.
+        - solidity : float, area over that of the convex hull in pixels.
+        - orientation_deg : float, angle of the major axis from the x axis, counter-clockwise as
+          seen, in (-90, 90]; of no meaning at an aspect ratio near 1.
+        - corners : int, vertices of the outline after simplification to within 7 % of the
+          equivalent diameter, but not below one pixel (see
+          `mcn.morphology.polygons.count_corners`): 3 for a triangle, 4 for a rhomb, 6 for a
+          hexagon, 8 or so for a disc.
 
     Raises
     ------
     ValueError
         A mask has no pixels, or the pixel size is not a positive number.
 
+    References
+    ----------
+    .. [1] K. Benkrid, D. Crookes, "Design and FPGA implementation of a perimeter
+       estimator", Proc. Irish Machine Vision and Image Processing 2000, 51-57.
+
     Examples
     --------
     >>> square = Mask(x=3, y=5, pixels=np.ones((20, 20), dtype=bool))
-    >>> crystal, = measure([square], height=100, width=100, pixel_size_um=0.5)
-    >>> crystal.area_um2, crystal.feret_min_um, crystal.corners
-    (100.0, 10.0, 4)
+    >>> columns = measure([square], height=100, width=100, pixel_size_um=0.5)
+    >>> [columns[name].item() for name in ("area_um2", "feret_min_um", "corners")]
+    [100.0, 10.0, 4]
     """
     if pixel_size_um is not None and not 0 < pixel_size_um < math.inf:
         raise ValueError(f"pixel size {pixel_size_um} is not a positive number")
     if not masks:
-        return []
+        return {}
     boxes = np.array([(m.x, m.y, m.pixels.shape[1], m.pixels.shape[0]) for m in masks])
-    found: dict[str, NDArray[Any]] = {}
+    columns: dict[str, NDArray[Any]] = {}
     for stack in stack_masks(masks):
         for name, values in _measure_stack(stack).items():
-            column = found.setdefault(name, np.empty(len(masks), dtype=values.dtype))
+            column = columns.setdefault(name, np.empty(len(masks), dtype=values.dtype))
             column[stack.order] = values
-    columns = _columns(boxes, found, height, width, pixel_size_um)
-    ordered = [columns[field.name] for field in fields(Measures)]
-    return [Measures(*row) for row in zip(*ordered, strict=True)]
+    return _named(boxes, columns, height, width, pixel_size_um)
 
 
-def _columns(
+def _named(
     boxes: NDArray[np.int64],
-    found: dict[str, NDArray[Any]],
+    columns: dict[str, NDArray[Any]],
     height: int,
     width: int,
     pixel_size_um: float | None,
-) -> dict[str, list[Any]]:
+) -> dict[str, NDArray[Any]]:
     x, y, w, h = boxes.T
-    area, perimeter = found["area"], found["perimeter"]
+    area, perimeter = columns["area"], columns["perimeter"]
     diameter = np.sqrt(4 / np.pi * area)
     with np.errstate(divide="ignore"):
         circularity = np.minimum(4 * np.pi * area / perimeter**2, 1.0)
-    pixels: dict[str, NDArray[Any]] = {
+    named: dict[str, NDArray[Any]] = {
         "bbox_x": x,
         "bbox_y": y,
         "bbox_w": w,
         "bbox_h": h,
-        "centroid_x": x + found["x"],
-        "centroid_y": y + found["y"],
+        "centroid_x": x + columns["x"],
+        "centroid_y": y + columns["y"],
         "touches_edge": (x <= 0) | (y <= 0) | (x + w >= width) | (y + h >= height),
         "area_px": area,
         "equivalent_diameter_px": diameter,
-        "aspect_ratio": found["major"] / found["minor"],
+        "aspect_ratio": columns["major"] / columns["minor"],
         "circularity": circularity,
-        "solidity": area / found["convex_area"],
-        "orientation_deg": found["orientation"],
-        "corners": found["corners"],
+        "solidity": area / columns["convex_area"],
+        "orientation_deg": columns["orientation"],
+        "corners": columns["corners"],
     }
+    if pixel_size_um is None:
+        return named
     lengths = {
         "equivalent_diameter_um": diameter,
-        "major_axis_um": found["major"],
-        "minor_axis_um": found["minor"],
-        "feret_max_um": found["feret_max"],
-        "feret_min_um": found["feret_min"],
+        "major_axis_um": columns["major"],
+        "minor_axis_um": columns["minor"],
+        "feret_max_um": columns["feret_max"],
+        "feret_min_um": columns["feret_min"],
         "perimeter_um": perimeter,
     }
-    columns = {name: values.tolist() for name, values in pixels.items()}
-    if pixel_size_um is None:
-        unknown: list[None] = [None] * len(boxes)
-        return columns | dict.fromkeys(["area_um2", *lengths], unknown)
-    columns["area_um2"] = (area * pixel_size_um**2).tolist()
-    return columns | {name: (values * pixel_size_um).tolist() for name, values in lengths.items()}
+    named["area_um2"] = area * pixel_size_um**2
+    return named | {name: values * pixel_size_um for name, values in lengths.items()}
 
 
 def _measure_stack(stack: MaskStack) -> dict[str, NDArray[Any]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from mcn.analyzer import Segmented
-from mcn.crystals import Crystal
 from mcn.mask import Mask
 
 
@@ -43,7 +44,7 @@ class Analyzed:
     segmenter: str
     classifier: str
     shapes: tuple[str, ...]
-    crystals: Sequence[Crystal]
+    crystals: pa.Table
     area_fraction: float
     efforts: Mapping[str, Effort]
 

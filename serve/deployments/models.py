@@ -106,7 +106,7 @@ class Classifier:
         done = await self._worker.do_all(
             lambda some: classify_segmented(model, [one.segmented for one in some]), found
         )
-        crops = sum(len(one.segmented.measures) for one in found)
+        crops = sum(one.segmented.crystals.num_rows for one in found)
         return [
             out
             if isinstance(out, Exception)
@@ -115,7 +115,7 @@ class Classifier:
                 model.name,
                 model.taxonomy.shapes,
                 out,
-                one.segmented.covered_px / max(1, one.segmented.analysed_px),
+                one.segmented.area_fraction,
                 {"segment": one.effort, "classify": Effort(effort.seconds, crops)},
             )
             for one, (out, effort) in zip(found, done, strict=True)

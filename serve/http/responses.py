@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 import mimeparse
 import orjson
+import pyarrow.compute as pc
 from fastapi import Request, Response
 
-from mcn.catalog.rows import crystal_rows
+from mcn.catalog.formats import row_objects
+from mcn.catalog.schema import picture_crystals
 from mcn.micrograph import Micrograph
 from serve.deployments.messages import Analyzed
 from serve.http.errors import Problem
@@ -67,8 +69,10 @@ async def as_analysis(
     height, width = micrograph.pixels.shape
 
     def write() -> dict[str, Any]:
-        kept = [one for one in analyzed.crystals if one.confidence >= min_confidence]
-        rows = crystal_rows(name, kept, analyzed.segmenter, analyzed.classifier, analyzed.shapes)
+        crystals = picture_crystals(
+            name, analyzed.crystals, analyzed.segmenter, analyzed.classifier
+        )
+        rows = row_objects(crystals.filter(pc.field("confidence") >= min_confidence))
         return {
             "image": name,
             "width": width,
@@ -104,10 +108,8 @@ async def as_overlay(
     def draw() -> bytes:
         from mcn.plots import overlay_figure
 
-        kept = [one for one in analyzed.crystals if one.confidence >= min_confidence]
-        figure = overlay_figure(
-            micrograph.pixels, kept, micrograph.pixel_size_um, name, analyzed.shapes
-        )
+        crystals = analyzed.crystals.filter(pc.field("confidence") >= min_confidence)
+        figure = overlay_figure(micrograph.pixels, crystals, micrograph.pixel_size_um, name)
         file = io.BytesIO()
         figure.savefig(file, format="png")
         return file.getvalue()

@@ -1,7 +1,8 @@
 """Image in, crystals out, for one image or many at once."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import fields
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mcn.analyzer import Analyzer
-from mcn.crystals import Classified, Crystal
-from mcn.mask import Mask, decode_rle, masks_from_labels
+from mcn.crystals import Classified, classified_schema, crystal_masks
+from mcn.mask import Mask, masks_from_labels
 from mcn.micrograph import Micrograph
 from mcn.morphology import measure
 from mcn.taxonomy import CALCITE, FACET_OF_SHAPE, SHAPES
@@ -60,22 +61,22 @@ TWO = ((5, 30, 10, 12), (30, 8, 8, 20))
 
 
 def test_a_crystal_is_measured_named_and_drawn_where_it_is() -> None:
-    ((first, second),) = Analyzer(Threshold(), Brightness()).analyze([picture(*TWO)])
+    (crystals,) = Analyzer(Threshold(), Brightness()).analyze([picture(*TWO)])
+    assert crystals.schema == classified_schema(SHAPES)
+    first, second = (SimpleNamespace(**row) for row in crystals.to_pylist())
     assert (first.bbox_x, first.bbox_y, first.bbox_w, first.bbox_h) == (30, 5, 12, 10)
     assert (second.bbox_x, second.bbox_y) == (8, 30)
     assert first.area_px == 120
     assert first.area_um2 == pytest.approx(30.0)
     assert first.shape in SHAPES
     assert first.facet == FACET_OF_SHAPE[first.shape]
-    assert tuple(first.probabilities) == SHAPES
-    p = list(first.probabilities.values())
+    p = [getattr(first, f"p_{shape}") for shape in SHAPES]
     assert first.confidence == max(p) == p[SHAPES.index(first.shape)]
-    assert first.mask_rle["size"] == [60, 80]
-    mask = decode_rle(first.mask_rle)
-    assert (mask.x, mask.y, mask.pixels.shape) == (30, 5, (10, 12))
-    (expected,) = measure([mask], 60, 80, 0.5)
-    for field in fields(expected):
-        assert getattr(first, field.name) == getattr(expected, field.name), field.name
+    assert json.loads(first.mask_rle)["size"] == [60, 80]
+    masks = crystal_masks(crystals)
+    assert (masks[0].x, masks[0].y, masks[0].pixels.shape) == (30, 5, (10, 12))
+    for name, expected in measure(masks, 60, 80, 0.5).items():
+        assert crystals[name].to_numpy() == pytest.approx(expected, rel=1e-6), name
 
 
 def test_the_data_bar_is_no_crystal_and_cuts_those_it_covers() -> None:
@@ -83,10 +84,11 @@ def test_the_data_bar_is_no_crystal_and_cuts_those_it_covers() -> None:
     segmented, *_ = analyzer.segment([picture(*TWO, (45, 50, 10, 10), bar=50)])
     assert (segmented.height, segmented.width, segmented.analysed_px) == (60, 80, 50 * 80)
     assert segmented.covered_px == 120 + 160 + 50
-    ((_, _, cut),) = analyzer.classify([segmented])
-    assert (cut.bbox_y, cut.bbox_h, cut.touches_edge) == (45, 5, True)
-    assert cut.mask_rle["size"] == [60, 80]
-    assert decode_rle(cut.mask_rle).y == 45
+    (crystals,) = analyzer.classify([segmented])
+    cut = crystals.slice(2).to_pylist()[0]
+    assert (cut["bbox_y"], cut["bbox_h"], cut["touches_edge"]) == (45, 5, True)
+    assert json.loads(cut["mask_rle"])["size"] == [60, 80]
+    assert crystal_masks(crystals)[2].y == 45
 
 
 def test_crystals_that_overlap_cover_their_pixels_once() -> None:
@@ -95,21 +97,22 @@ def test_crystals_that_overlap_cover_their_pixels_once() -> None:
             return [2 * masks for masks in super().segment(images)]
 
     (segmented,) = Analyzer(Twice(), Brightness()).segment([picture(*TWO)])
-    assert len(segmented.measures) == 4
+    assert segmented.crystals.num_rows == 4
     assert segmented.covered_px == 120 + 160
 
 
 def test_an_unknown_pixel_size_leaves_micrometres_out() -> None:
-    ((crystal, _),) = Analyzer(Threshold(), Brightness()).analyze([picture(*TWO, size=None)])
-    assert crystal.area_px == 120
-    micrometres = [f.name for f in fields(Crystal) if f.name.endswith(("_um", "_um2"))]
+    (crystals,) = Analyzer(Threshold(), Brightness()).analyze([picture(*TWO, size=None)])
+    assert crystals["area_px"].to_pylist() == [120, 160]
+    micrometres = [name for name in crystals.column_names if name.endswith(("_um", "_um2"))]
     assert len(micrometres) == 7
-    assert all(getattr(crystal, name) is None for name in micrometres)
+    assert all(crystals[name].null_count == 2 for name in micrometres)
 
 
 def test_pictures_without_crystals_and_no_pictures_at_all() -> None:
     analyzer = Analyzer(Threshold(), Brightness())
-    assert analyzer.analyze([picture(), picture()]) == [[], []]
+    none = classified_schema(SHAPES).empty_table()
+    assert analyzer.analyze([picture(), picture()]) == [none, none]
     assert analyzer.analyze([]) == []
 
 
@@ -129,9 +132,10 @@ def test_many_at_once_are_each_alone(several: list[list[tuple[int, int, int, int
     assert classifier.calls == any(map(len, together))
     assert together == [analyzer.analyze([one])[0] for one in pictures]
     for crystals in together:
-        assert [(c.bbox_y, c.bbox_x) for c in crystals] == sorted(
-            (c.bbox_y, c.bbox_x) for c in crystals
+        corners = list(
+            zip(*(crystals[name].to_pylist() for name in ("bbox_y", "bbox_x")), strict=True)
         )
+        assert corners == sorted(corners)
 
 
 @pytest.mark.parametrize("p", [np.zeros((2, 3), np.float32), np.full((2, 4), np.nan, np.float32)])

@@ -11,47 +11,20 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from mcn.catalog.depth_log_plot import depth_log_figure
-from mcn.crystals import Crystal
-from mcn.mask import encode_rle, masks_from_labels
+from mcn.crystals import segmented_crystals
+from mcn.mask import masks_from_labels
 from mcn.plots import SHAPE_COLOURS, overlay_figure
-from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
+from mcn.taxonomy import SHAPES
+
+from ..fakes import classified_table, crystal_row
 
 
-def crystals_of(labels: np.ndarray, shapes: list[str]) -> list[Crystal]:
+def crystals_of(labels: np.ndarray, shapes: list[str]) -> pa.Table:
     masks = masks_from_labels(labels)
-    return [
-        Crystal(
-            shape=shape,
-            facet=FACET_OF_SHAPE[shape],
-            confidence=1.0,
-            probabilities={name: float(name == shape) for name in SHAPES},
-            bbox_x=mask.x,
-            bbox_y=mask.y,
-            bbox_w=mask.pixels.shape[1],
-            bbox_h=mask.pixels.shape[0],
-            centroid_x=0.0,
-            centroid_y=0.0,
-            touches_edge=False,
-            area_px=int(mask.pixels.sum()),
-            equivalent_diameter_px=1.0,
-            area_um2=None,
-            equivalent_diameter_um=None,
-            major_axis_um=None,
-            minor_axis_um=None,
-            feret_max_um=None,
-            feret_min_um=None,
-            perimeter_um=None,
-            aspect_ratio=1.0,
-            circularity=1.0,
-            solidity=1.0,
-            orientation_deg=0.0,
-            corners=4,
-            mask_rle=rle,
-            predicted_iou=1.0,
-            stability=1.0,
-        )
-        for mask, rle, shape in zip(masks, encode_rle(masks, *labels.shape), shapes, strict=True)
-    ]
+    rles = segmented_crystals(masks, {}, *labels.shape)["mask_rle"].to_pylist()
+    return classified_table(
+        [crystal_row(shape, mask_rle=rle) for shape, rle in zip(shapes, rles, strict=True)]
+    )
 
 
 def drawn(figure) -> np.ndarray:
@@ -116,7 +89,7 @@ def test_of_crystals_that_touch_both_outlines_show():
 )
 def test_scale_bar_is_as_long_as_it_says(pixel_size_um, label, long):
     grey = np.full((400, 600), 90, dtype=np.uint8)
-    figure = overlay_figure(grey, [], pixel_size_um)
+    figure = overlay_figure(grey, classified_table([]), pixel_size_um)
     assert label in texts(figure)
     white = near(drawn(figure)[-400:], "white")
     assert abs(white[300:].sum(axis=1).max() - long) <= 3
@@ -124,7 +97,7 @@ def test_scale_bar_is_as_long_as_it_says(pixel_size_um, label, long):
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 30), (50, 2000), (5000, 400)])
 def test_any_size_of_picture_is_drawn(size):
-    picture = drawn(overlay_figure(np.zeros(size, dtype=np.uint8), [], 0.1))
+    picture = drawn(overlay_figure(np.zeros(size, dtype=np.uint8), classified_table([]), 0.1))
     assert picture.size
 
 

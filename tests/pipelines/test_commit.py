@@ -8,7 +8,7 @@ import pytest
 
 from mcn.catalog.query import sql
 from mcn.catalog.scan_lease import Journal
-from mcn.catalog.schema import Tile, crystal_table, tile_table
+from mcn.catalog.schema import CRYSTALS, Tile, tile_table
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
 from pipelines.batch import Count, Group
@@ -43,7 +43,7 @@ def written(catalog: Catalog, *names: str) -> Group:
             for name in names
         ]
     )
-    crystals = crystal_table([])
+    crystals = CRYSTALS.empty_table()
     parts, _ = catalog.write(crystals, tiles, "scan")
     (again,) = Group.all_in(Group.of(parts, tiles, crystals).as_table())
     assert again.count == Count(len(names))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcn.catalog.schema import RowError, Tile, crystal_table, tile_id, tile_table
+from mcn.catalog.schema import CRYSTALS, RowError, Tile, tile_id, tile_table
 from mcn.catalog.store import Catalog
 from mcn.sources.listing import LISTED
 from pipelines.planning import Plan, Shard, ShardError, make_plan
@@ -46,7 +46,7 @@ def scanned(catalog: Catalog, *tiles: tuple[str, str | None, str], model: str = 
         )
         for name, etag, status in tiles
     ]
-    catalog.commit(crystal_table([]), tile_table(rows))
+    catalog.commit(CRYSTALS.empty_table(), tile_table(rows))
 
 
 def plan_of(catalog: Catalog, batches: Iterable[pa.RecordBatch], **how: Any) -> Plan:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mcn.classify.classifier import Classifier
 from mcn.classify.explanation.grad_cam import explain
-from mcn.crystals import Crystal
 from mcn.plots import shape_colours
 
 EACH = 3
@@ -23,7 +22,7 @@ _PAIR, _ROW, _GAP = 2.12, 1.34, 0.35  # in sides of a crop; the gap parts surest
 
 def contact_sheet(
     classifier: Classifier,
-    crystals: Sequence[Crystal],
+    crystals: pa.Table,
     crops: NDArray[np.uint8],
     title: str = "",
 ) -> Figure:
@@ -33,7 +32,7 @@ def contact_sheet(
     ----------
     classifier : Classifier
         The one that named the crystals.
-    crystals : sequence of N Crystal
+    crystals : pa.Table of schema `mcn.crystals.classified_schema`, N rows
     crops : (N, 64, 64) uint8 array
         What the classifier saw of them.
     title : str
@@ -51,7 +50,8 @@ def contact_sheet(
     shapes = classifier.taxonomy.shapes
     chosen = {shape: surest_and_least_sure(crystals, shape) for shape in shapes}
     shown = [number for numbers in chosen.values() for part in numbers for number in part]
-    maps = explain(classifier, crops[shown], [shapes.index(crystals[i].shape) for i in shown])
+    shape_of, confidence = crystals["shape"].to_pylist(), crystals["confidence"].to_pylist()
+    maps = explain(classifier, crops[shown], [shapes.index(shape_of[i]) for i in shown])
     heat = dict(zip(shown, maps, strict=True))
 
     width, height = 2 * EACH * _PAIR + _GAP, len(shapes) * _ROW
@@ -73,7 +73,7 @@ def contact_sheet(
                 axes.text(
                     x,
                     top - 0.05,
-                    f"{shape} {crystals[number].confidence:.2f}",
+                    f"{shape} {confidence[number]:.2f}",
                     color=_INK,
                     fontsize=9,
                     bbox={"facecolor": colours[shape], "alpha": 0.35, "lw": 0, "pad": 1.5},
@@ -94,13 +94,14 @@ def contact_sheet(
 
 
 def surest_and_least_sure(
-    crystals: Sequence[Crystal], shape: str, each: int = EACH
+    crystals: pa.Table, shape: str, each: int = EACH
 ) -> tuple[list[int], list[int]]:
     """Places of a shape's most and least confident crystals, none in both.
 
     Parameters
     ----------
-    crystals : sequence of Crystal
+    crystals : pa.Table
+        With the columns `shape` and `confidence`.
     shape : str
     each : int
         Most of either.
@@ -110,8 +111,9 @@ def surest_and_least_sure(
     surest, least_sure : list of int
         Either in falling order of confidence; of few crystals, half each.
     """
-    numbers = [number for number, crystal in enumerate(crystals) if crystal.shape == shape]
-    numbers.sort(key=lambda number: -crystals[number].confidence)
+    confidence = crystals["confidence"].to_numpy()
+    of_shape = np.flatnonzero(pc.equal(crystals["shape"], shape).to_numpy())
+    numbers = of_shape[np.argsort(-confidence[of_shape], kind="stable")].tolist()
     surest = numbers[: min(each, -(-len(numbers) // 2))]
     return surest, numbers[len(surest) :][-each:]
 

@@ -7,58 +7,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from mcn.catalog.schema import Tile, crystal_table, tile_id, tile_table
+from mcn.catalog.schema import Tile, tile_id, tile_table
 from mcn.catalog.store import Catalog
-from mcn.crystals import Crystal
-from mcn.mask import Mask, encode_rle
-from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
+from mcn.taxonomy import SHAPES
+
+from ...fakes import Row, catalog_rows, crystal_row
 
 MakeTile = Callable[..., Tile]
-MakeCrystal = Callable[..., Crystal]
+MakeCrystal = Callable[..., Row]
 Commit = Callable[..., None]
 
 
 @pytest.fixture(scope="session")
 def make_crystal() -> MakeCrystal:
-    rle = encode_rle([Mask(3, 4, np.ones((6, 5), dtype=bool))], 48, 64)[0]
-    plain = Crystal(
-        shape="rhombic",
-        facet="euhedral_to_subhedral",
-        confidence=0.7,
-        probabilities=dict(zip(SHAPES, (0.7, 0.1, 0.1, 0.1), strict=True)),
-        bbox_x=3,
-        bbox_y=4,
-        bbox_w=5,
-        bbox_h=6,
-        centroid_x=5.0,
-        centroid_y=6.5,
-        touches_edge=False,
-        area_px=30,
-        equivalent_diameter_px=6.18,
-        area_um2=0.3,
-        equivalent_diameter_um=0.618,
-        major_axis_um=0.7,
-        minor_axis_um=0.6,
-        feret_max_um=0.8,
-        feret_min_um=0.5,
-        perimeter_um=2.0,
-        aspect_ratio=1.2,
-        circularity=0.9,
-        solidity=1.0,
-        orientation_deg=90.0,
-        corners=4,
-        mask_rle=rle,
-        predicted_iou=0.9,
-        stability=0.95,
-    )
-
-    def make(shape: str = "rhombic", **facts: Any) -> Crystal:
-        return dataclasses.replace(plain, shape=shape, facet=FACET_OF_SHAPE[shape], **facts)
-
-    return make
+    return crystal_row
 
 
 @pytest.fixture(scope="session")
@@ -85,13 +49,13 @@ def make_tile() -> MakeTile:
 def commit() -> Commit:
     """Commit (tile, crystals) pairs; `n_crystals` is filled in."""
 
-    def do(catalog: Catalog, *found: tuple[Tile, Sequence[Crystal]]) -> None:
+    def do(catalog: Catalog, *found: tuple[Tile, Sequence[Row]]) -> None:
         found = tuple(
             (dataclasses.replace(tile, n_crystals=len(crystals)), crystals)
             for tile, crystals in found
         )
         tiles = tile_table([tile for tile, _ in found])
-        catalog.commit(crystal_table(found, catalog.depth_bin_m), tiles)
+        catalog.commit(catalog_rows(found, catalog.depth_bin_m), tiles)
 
     return do
 
@@ -113,7 +77,7 @@ def core(
     Of tile number n in A, crystal number k has shape (n + k) mod 4 and 1 + n/10 µm.
     """
     catalog = Catalog.create(tmp_path_factory.mktemp("core") / "catalog")
-    found: list[tuple[Tile, list[Crystal]]] = []
+    found: list[tuple[Tile, list[Row]]] = []
     for n in range(40):
         size = {"equivalent_diameter_um": 1 + n / 10}
         crystals = [make_crystal(SHAPES[(n + k) % 4], **size) for k in range(5)]

@@ -56,7 +56,7 @@ def scanned(tmp_path: Path, nsr: Classifier):
     segmented = segment_micrographs(TrueMasks(labels), [read_micrograph(path) for path in paths])
     crystals = classify_segmented(nsr, segmented)
     catalog = Catalog.create(tmp_path / "catalog")
-    found = []
+    rows = []
     for number, (path, own, part) in enumerate(zip(paths, crystals, segmented, strict=True)):
         fs, inside = filesystem_of(str(path))
         tile = Tile(
@@ -75,8 +75,9 @@ def scanned(tmp_path: Path, nsr: Classifier):
             classifier=nsr.name,
             scan_id="one",
         )
-        found.append((tile, own))
-    catalog.commit(crystal_table(found, catalog.depth_bin_m), tile_table([t for t, _ in found]))
+        rows.append(tile)
+    tiles = tile_table(rows)
+    catalog.commit(crystal_table(tiles, crystals, catalog.depth_bin_m), tiles)
     return catalog, paths, np.concatenate([part.crops for part in segmented])
 
 

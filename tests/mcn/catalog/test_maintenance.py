@@ -13,8 +13,10 @@ from mcn.catalog import scan_lease
 from mcn.catalog.maintenance import compact, info, vacuum, verify
 from mcn.catalog.query import query
 from mcn.catalog.scan_lease import Journal
-from mcn.catalog.schema import crystal_table, tile_table
+from mcn.catalog.schema import CRYSTALS, tile_table
 from mcn.catalog.storage import CatalogError
+
+from ...fakes import catalog_rows
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ def test_compaction_puts_rows_in_order_of_depth_and_leaves_whole_wells_alone(
 def test_vacuum_takes_nothing_from_a_scan_that_runs(crumbs, make_tile):
     with Journal(crumbs, "now") as scan:
         tiles = tile_table([make_tile("new")])
-        parts, _ = crumbs.write(crystal_table([]), tiles, "now")
+        parts, _ = crumbs.write(CRYSTALS.empty_table(), tiles, "now")
         with pytest.raises(CatalogError, match="scan now runs or was cut short"):
             vacuum(crumbs, 0)
         assert verify(crumbs).orphan_files == []
@@ -102,7 +104,7 @@ def test_vacuum_takes_nothing_from_a_scan_that_runs(crumbs, make_tile):
 
 
 def test_verify_lists_files_that_nobody_names(crumbs, make_tile):
-    parts, _ = crumbs.write(crystal_table([]), tile_table([make_tile("lost")]), "lost")
+    parts, _ = crumbs.write(CRYSTALS.empty_table(), tile_table([make_tile("lost")]), "lost")
     report = verify(crumbs)
     assert report.orphan_files == [f"tiles/{part.path}" for part in parts]
     assert report.ok
@@ -157,7 +159,7 @@ def test_verify_finds_broken_guarantees(catalog, make_tile, make_crystal, commit
 
 def test_verify_finds_crystals_in_another_bin(catalog, make_tile, make_crystal):
     tile = make_tile(depth_m=150.0, n_crystals=1)
-    misplaced = crystal_table([(tile, [make_crystal()])], depth_bin_m=40.0)
+    misplaced = catalog_rows([(tile, [make_crystal()])], depth_bin_m=40.0)
     write_deltalake(f"{catalog.uri}/crystals", misplaced, mode="append")
     (problem,) = verify(catalog).problems
     assert "outside its bin of 120 m" in problem

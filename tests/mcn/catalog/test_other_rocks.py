@@ -12,10 +12,12 @@ from mcn.catalog.depth_log import depth_log, write_las, write_png
 from mcn.catalog.export import export
 from mcn.catalog.maintenance import verify
 from mcn.catalog.query import Selection, pieces_of, query
-from mcn.catalog.schema import RowError, crystal_table, tile_table
+from mcn.catalog.schema import RowError, tile_table
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
 from mcn.taxonomy import SHAPES, Taxonomy
+
+from ...fakes import catalog_rows
 
 DOLOMITE = Taxonomy({"planar_e": "euhedral", "planar_s": "subhedral", "nonplanar": "anhedral"})
 
@@ -26,15 +28,11 @@ def dolomite(tmp_path: Path, make_tile, make_crystal) -> Catalog:
     found = []
     for n in range(6):
         shape = DOLOMITE.shapes[n % 3]
-        crystal = replace(
-            make_crystal(),
-            shape=shape,
-            facet=DOLOMITE.facet_of[shape],
-            probabilities={name: 0.8 if name == shape else 0.1 for name in DOLOMITE.shapes},
-        )
+        p = {f"p_{name}": 0.8 if name == shape else 0.1 for name in DOLOMITE.shapes}
+        crystal = make_crystal(shape, facet=DOLOMITE.facet_of[shape], **p)
         tile = replace(make_tile(f"t{n}", "D", 900.0 + n), n_crystals=2)
         found.append((tile, [crystal, crystal]))
-    rows = crystal_table(found, catalog.depth_bin_m, catalog.shapes)
+    rows = catalog_rows(found, catalog.depth_bin_m, catalog.shapes)
     catalog.commit(rows, tile_table([tile for tile, _ in found]))
     return catalog
 
@@ -80,6 +78,6 @@ def test_the_crystals_of_another_classifier_are_refused(
     ):
         Catalog.open_or_create(tmp_path / "calcite", shapes=DOLOMITE.shapes)
     tile = replace(make_tile("x"), n_crystals=1)
-    rows = crystal_table([(tile, [make_crystal()])], shapes=SHAPES)
+    rows = catalog_rows([(tile, [make_crystal()])], shapes=SHAPES)
     with pytest.raises(RowError, match="rows of other columns"):
         dolomite.commit(rows, tile_table([tile]))

@@ -16,10 +16,11 @@ from mcn.catalog.maintenance import compact, verify
 from mcn.catalog.query import query
 from mcn.catalog.recovery import drop_outdated, finish, recover
 from mcn.catalog.scan_lease import Journal, LostScanError, entries
-from mcn.catalog.schema import crystal_table, tile_table
+from mcn.catalog.schema import tile_table
 from mcn.catalog.store import Catalog
 from mcn.io.objects import store
 
+from ...fakes import catalog_rows
 from ...waiting import DEADLINE_S
 
 
@@ -48,7 +49,7 @@ def die(catalog: Catalog, scan: Journal, process: int) -> None:
 
 def write(catalog, make_tile, make_crystal, label, *names, crystals=3, **facts):
     tiles = [make_tile(name, n_crystals=crystals, **facts) for name in names]
-    rows = crystal_table([(tile, [make_crystal()] * crystals) for tile in tiles])
+    rows = catalog_rows([(tile, [make_crystal()] * crystals) for tile in tiles])
     return catalog.write(rows, tile_table(tiles), label)[0]
 
 

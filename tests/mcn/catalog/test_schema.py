@@ -13,12 +13,12 @@ from mcn.catalog.schema import (
     CRYSTALS,
     TILES,
     RowError,
-    crystal_table,
-    crystals_of,
     depth_bin,
     tile_id,
     tile_table,
 )
+
+from ...fakes import catalog_rows
 
 DESIGNED_CRYSTALS = (
     "crystal_id, tile_id, well, depth_m, depth_bin, shape, facet, confidence, p_rhombic, "
@@ -64,7 +64,7 @@ def test_tile_id_is_stable():
 def test_crystal_ids_name_tile_models_and_number(make_tile, make_crystal):
     tile = make_tile()
     other = make_tile(classifier="nsr@ffffffffffff")
-    rows = crystal_table([(tile, [make_crystal()] * 2), (other, [make_crystal()])])
+    rows = catalog_rows([(tile, [make_crystal()] * 2), (other, [make_crystal()])])
     first, second, third = rows["crystal_id"].to_pylist()
     assert first.startswith(tile.tile_id)
     assert first.endswith("-00000")
@@ -75,31 +75,21 @@ def test_crystal_ids_name_tile_models_and_number(make_tile, make_crystal):
 
 def test_rows_carry_facts_of_their_tile(make_tile, make_crystal):
     near, far = make_tile("n", "A", 150.0), make_tile("f", "B", -20.0)
-    rows = crystal_table([(near, [make_crystal()] * 2), (far, []), (far, [make_crystal()])], 50.0)
+    rows = catalog_rows([(near, [make_crystal()] * 2), (far, []), (far, [make_crystal()])], 50.0)
     assert rows.schema.equals(CRYSTALS)
     assert rows["well"].to_pylist() == ["A", "A", "B"]
     assert rows["depth_bin"].to_pylist() == [150.0, 150.0, -50.0]
     assert json.loads(rows["mask_rle"][0].as_py())["size"] == [48, 64]
 
 
-def test_rows_give_their_crystals_back(make_tile, make_crystal):
-    crystals = [make_crystal("spherical", predicted_iou=0.5), make_crystal(corners=None)]
-    (first, second) = crystals_of(crystal_table([(make_tile(), crystals)]))
-    assert (first.shape, first.mask_rle) == ("spherical", crystals[0].mask_rle)
-    assert first.predicted_iou == 0.5
-    assert second.corners is None
-    assert second.probabilities == pytest.approx(crystals[1].probabilities)
-    assert crystals_of(crystal_table([])) == []
-
-
 def test_tables_without_rows_have_the_schema():
-    assert crystal_table([]).schema.equals(CRYSTALS)
+    assert catalog_rows([]).schema.equals(CRYSTALS)
     assert tile_table([]).schema.equals(TILES)
 
 
 def test_unknown_pixel_size_leaves_micrometres_null(make_tile, make_crystal):
     crystal = make_crystal(area_um2=None, equivalent_diameter_um=None)
-    rows = crystal_table([(make_tile(), [crystal])])
+    rows = catalog_rows([(make_tile(), [crystal])])
     assert rows["area_um2"].null_count == rows["equivalent_diameter_um"].null_count == 1
 
 

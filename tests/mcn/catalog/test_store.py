@@ -17,9 +17,10 @@ from deltalake import DeltaTable, write_deltalake
 
 from mcn.catalog.maintenance import verify
 from mcn.catalog.query import query, sql
-from mcn.catalog.schema import CRYSTALS, TILES, RowError, crystal_table, tile_table
+from mcn.catalog.schema import CRYSTALS, TILES, RowError, tile_table
 from mcn.catalog.store import Catalog, CatalogError
 
+from ...fakes import catalog_rows
 from ...waiting import DEADLINE_S
 
 ODD_WELLS = [
@@ -120,7 +121,7 @@ def test_paths_file_uris_and_half_made_catalogues(tmp_path, monkeypatch):
 
 def test_crystals_without_their_tile_row_are_not_seen(catalog, make_tile, make_crystal, commit):
     tile = make_tile(n_crystals=3)
-    rows = crystal_table([(tile, [make_crystal()] * 3)])
+    rows = catalog_rows([(tile, [make_crystal()] * 3)])
     write_deltalake(f"{catalog.uri}/crystals", rows, mode="append")
     commit(catalog, (make_tile("b"), []))
     assert query(catalog).num_rows == 0
@@ -164,7 +165,7 @@ def test_wells_of_any_name_come_back(catalog, make_tile, make_crystal, commit):
 
 def test_rows_that_do_not_belong_together_are_refused(catalog, make_tile, make_crystal):
     tile, three = make_tile(n_crystals=3), [make_crystal()] * 3
-    rows = crystal_table([(tile, three)])
+    rows = catalog_rows([(tile, three)])
     none, no_tiles = CRYSTALS.empty_table(), TILES.empty_table()
 
     def refused(crystals: pa.Table, tiles: pa.Table, reason: str) -> None:
@@ -176,7 +177,7 @@ def test_rows_that_do_not_belong_together_are_refused(catalog, make_tile, make_c
     refused(none, tile_table([tile]), "n_crystals of a tile")
     refused(rows, tile_table([make_tile(n_crystals=3, status="failed")]), "failed tile with")
     refused(none, tile_table([make_tile(), make_tile()]), "a tile twice in one commit")
-    refused(crystal_table([(tile, three)], 7.0), tile_table([tile]), "not that of bins of 100 m")
+    refused(catalog_rows([(tile, three)], 7.0), tile_table([tile]), "not that of bins of 100 m")
     nameless = tile_table([tile]).set_column(3, TILES.field("well"), pa.array([""]))
     refused(none, nameless, "a row without well")
     unknown = tile_table([tile]).set_column(3, TILES.field("well"), pa.array([None], pa.string()))
@@ -217,13 +218,13 @@ def test_writers_at_once_lose_nothing(catalog, make_tile, make_crystal, commit):
 PROCESS = """
 import sys
 from mcn.catalog.query import query
-from mcn.catalog.schema import Tile, crystal_table, tile_id, tile_table
+from mcn.catalog.schema import CRYSTALS, Tile, tile_id, tile_table
 from mcn.catalog.store import Catalog
 catalog = Catalog.open_or_create(sys.argv[1])
 for name in sys.argv[2:]:
     tile = Tile(tile_id=tile_id(name), uri=name, well="A", depth_m=1.0, segmenter="s@1",
                 classifier="c@1", scan_id=sys.argv[2])
-    catalog.commit(crystal_table([]), tile_table([tile]))
+    catalog.commit(CRYSTALS.empty_table(), tile_table([tile]))
 query(catalog)
 """
 

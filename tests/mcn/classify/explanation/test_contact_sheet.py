@@ -1,21 +1,22 @@
 """The sheet shows the right crystals, each beside its own heat map."""
 
 import io
-from dataclasses import replace
 
 import matplotlib.image
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from mcn.analyzer import Segmented, classify_segmented, segment_micrographs
 from mcn.classify.classifier import Classifier, load_classifier
 from mcn.classify.explanation.contact_sheet import contact_sheet, surest_and_least_sure
 from mcn.classify.explanation.grad_cam import explain
-from mcn.crystals import Crystal
 from mcn.mask import Mask, masks_from_labels
 from mcn.micrograph import Micrograph
 from mcn.synthetic.renderer import random_settings, render_tile
 from mcn.taxonomy import SHAPES
+
+from ....fakes import classified_table, crystal_row
 
 
 class TrueMasks:
@@ -45,27 +46,25 @@ def segmented() -> Segmented:
 
 
 @pytest.fixture(scope="module")
-def crystals(classifier: Classifier, segmented: Segmented) -> list[Crystal]:
+def crystals(classifier: Classifier, segmented: Segmented) -> pa.Table:
     (crystals,) = classify_segmented(classifier, [segmented])
     return crystals
 
 
-def named(crystal: Crystal, *confidences: float, shape: str = "rhombic") -> list[Crystal]:
-    return [replace(crystal, shape=shape, confidence=value) for value in confidences]
-
-
-def test_the_surest_and_the_least_sure_are_found(crystals: list[Crystal]) -> None:
+def test_the_surest_and_the_least_sure_are_found() -> None:
     values = (0.5, 0.9, 0.3, 0.8, 0.99, 0.4, 0.7)
-    some = named(crystals[0], *values) + named(crystals[0], 0.1, 1.0, shape="spherical")
+    rhombic = [crystal_row("rhombic", confidence=value) for value in values]
+    spherical = [crystal_row("spherical", confidence=value) for value in (0.1, 1.0)]
+    some = classified_table(rhombic + spherical)
     assert surest_and_least_sure(some, "rhombic", 3) == ([4, 1, 3], [0, 5, 2])
     assert surest_and_least_sure(some, "spherical", 3) == ([8], [7])
     assert surest_and_least_sure(some, "amorphous", 3) == ([], [])
-    assert surest_and_least_sure(some[:5], "rhombic", 3) == ([4, 1, 3], [0, 2])
-    assert surest_and_least_sure(some[:1], "rhombic", 3) == ([0], [])
+    assert surest_and_least_sure(some.slice(0, 5), "rhombic", 3) == ([4, 1, 3], [0, 2])
+    assert surest_and_least_sure(some.slice(0, 1), "rhombic", 3) == ([0], [])
 
 
 def test_each_crop_stands_beside_its_map(
-    classifier: Classifier, segmented: Segmented, crystals: list[Crystal]
+    classifier: Classifier, segmented: Segmented, crystals: pa.Table
 ) -> None:
     axes = contact_sheet(classifier, crystals, segmented.crops, "tile").axes[0]
     pictures = [np.asarray(image.get_array()) for image in axes.images]
@@ -77,8 +76,9 @@ def test_each_crop_stands_beside_its_map(
         for number in part
     ]
     assert len(chosen) > 12
-    assert labels == [f"{crystals[i].shape} {crystals[i].confidence:.2f}" for i in chosen]
-    shapes = [SHAPES.index(crystals[number].shape) for number in chosen]
+    rows = crystals.take(chosen).to_pylist()
+    assert labels == [f"{row['shape']} {row['confidence']:.2f}" for row in rows]
+    shapes = [SHAPES.index(row["shape"]) for row in rows]
     maps = explain(classifier, segmented.crops[chosen], shapes)
     crops_shown, under, heat = pictures[::3], pictures[1::3], pictures[2::3]
     assert np.array_equal(crops_shown, segmented.crops[chosen])
@@ -87,7 +87,9 @@ def test_each_crop_stands_beside_its_map(
 
 
 def test_a_picture_without_crystals_says_so(classifier: Classifier) -> None:
-    figure = contact_sheet(classifier, [], np.zeros((0, 64, 64), np.uint8), "empty.tif")
+    figure = contact_sheet(
+        classifier, classified_table([]), np.zeros((0, 64, 64), np.uint8), "empty.tif"
+    )
     words = [text.get_text() for text in figure.axes[0].texts]
     assert [f"no {shape} crystal" for shape in SHAPES] == words[:4]
     file = io.BytesIO()
