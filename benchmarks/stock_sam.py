@@ -19,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from mcn.segment.inference.candidates import GeneratorSettings
 from mcn.segment.inference.proposals import Proposals
-from mcn.segment.modeling.compact_sam import CompactSam, Prompts
+from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch
 from mcn.segment.modeling.image_encoder import Features
 from mcn.segment.modeling.mask_decoder import square_windows
 from mcn.segment.modeling.processor import autocast
@@ -130,7 +130,7 @@ class CompactAsSam(nn.Module):
         """One mask a prompt: logits (N, 1, 256, 256) and predicted IoU (N, 1)."""
         points = sparse_prompt_embeddings[:, 0]
         chosen = torch.cdist(points.double(), self.proposals.points.double()).argmin(dim=1)
-        prompts = Prompts(
+        prompts = PromptBatch(
             windows=self.windows[chosen],
             image_index=torch.zeros_like(chosen),
             points=self.proposals.points[chosen, None],

@@ -90,7 +90,7 @@ class Candidates:
     image_index: Tensor
 
 
-def steady(
+def filter_by_stability(
     logits: Tensor, iou: Tensor, settings: GeneratorSettings
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Keep the masks whose estimated IoU and stability are good enough.
@@ -110,13 +110,13 @@ def steady(
         Which they were.
     """
     logits, quality = logits.float(), iou.float().clamp(0, 1)
-    stability = steadiness(logits, settings.stability_offset)
+    stability = stability_score(logits, settings.stability_offset)
     good = (quality >= settings.min_predicted_iou) & (stability >= settings.min_stability)
     index = nonzero(good)[:, 0]
     return logits[index], quality[index], stability[index], index
 
 
-def steadiness(logits: Tensor, offset: float) -> Tensor:
+def stability_score(logits: Tensor, offset: float) -> Tensor:
     """IoU (N,) of the masks of logits (N, T, T) at thresholds raised and lowered by `offset`."""
     inner = (logits > offset).sum(dim=(1, 2)).float()
     return inner / (logits > -offset).sum(dim=(1, 2)).clamp(min=1)

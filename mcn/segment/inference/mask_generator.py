@@ -17,13 +17,13 @@ from mcn.segment.inference.candidates import (
     Candidates,
     GeneratorSettings,
     by_shape,
+    filter_by_stability,
     portions,
-    steady,
 )
-from mcn.segment.inference.postprocess import resolve
+from mcn.segment.inference.postprocess import suppress_overlaps
 from mcn.segment.inference.proposals import Proposals, choose, propose
 from mcn.segment.inference.tiling import Window, grey_level, levels
-from mcn.segment.modeling.compact_sam import CompactSam, Prompts
+from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch
 from mcn.segment.modeling.image_encoder import STRIDE, Features
 from mcn.segment.modeling.mask_decoder import MASK_SIZE, square_windows
 from mcn.segment.modeling.processor import autocast
@@ -59,14 +59,14 @@ def generate(
                     if _median_side(candidates, place, settings) < settings.magnify_below:
                         small.append(i)
                     else:
-                        results[i] = resolve(candidates, place, shape, settings)
+                        results[i] = suppress_overlaps(candidates, place, shape, settings)
             for part in portions(small, 4 * shape[0] * shape[1], settings):
                 candidates = _candidates(
                     model, np.stack([_doubled(images[i]) for i in part]), settings
                 )
                 candidates = replace(candidates, windows=candidates.windows / 2)
                 for place, i in enumerate(part):
-                    results[i] = resolve(candidates, place, shape, settings)
+                    results[i] = suppress_overlaps(candidates, place, shape, settings)
     return results
 
 
@@ -138,7 +138,7 @@ def decode_proposals(
     kept: list[tuple[Tensor, ...]] = []
     for start in range(0, len(windows), settings.prompts_per_batch):
         part = slice(start, start + settings.prompts_per_batch)
-        prompts = Prompts(
+        prompts = PromptBatch(
             windows=windows[part],
             image_index=proposals.image_index[part],
             points=proposals.points[part, None],
@@ -146,7 +146,7 @@ def decode_proposals(
             boxes=proposals.boxes[part],
         )
         logits, iou = model.decode(features, prompts)
-        *answers, chosen = steady(logits[:, 0], iou[:, 0], settings)
+        *answers, chosen = filter_by_stability(logits[:, 0], iou[:, 0], settings)
         kept.append((*answers, chosen + start))
     if not kept:
         empty = windows.new_zeros(0)

@@ -10,7 +10,7 @@ from mcn.segment.modeling.processor import number_format
 _ROWS_AT_ONCE = 16
 
 
-class Distinct:
+class MaskNMS:
     """The best masks of one image found so far, and none of them twice.
 
     Parameters
@@ -35,12 +35,12 @@ class Distinct:
     def settle(self) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, predicted IoU and stability of the masks that stay, best first."""
         logits, iou, stability = (torch.cat(part) for part in zip(*self.parts, strict=True))
-        kept = distinct(logits, iou, self.max_iou)[: self.limit]
+        kept = mask_nms(logits, iou, self.max_iou)[: self.limit]
         self.parts = [(logits[kept], iou[kept], stability[kept])]
         return self.parts[0]
 
 
-def distinct(logits: Tensor, scores: Tensor, max_iou: float) -> Tensor:
+def mask_nms(logits: Tensor, scores: Tensor, max_iou: float) -> Tensor:
     """Greedy non-maximum suppression of whole masks, not of their boxes.
 
     Parameters

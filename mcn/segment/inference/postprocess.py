@@ -17,7 +17,7 @@ _GRAIN = 16
 _PIXELS_AT_ONCE = 2**21
 
 
-def resolve(
+def suppress_overlaps(
     candidates: Candidates, image: int, shape: tuple[int, ...], settings: GeneratorSettings
 ) -> list[Mask]:
     """Give each pixel to the best mask that claims it and drop duplicates.

@@ -12,12 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from mcn.mask import Mask
-from mcn.segment.inference.candidates import GeneratorSettings, steadiness
+from mcn.segment.inference.candidates import GeneratorSettings, stability_score
 from mcn.segment.inference.postprocess import one_crystal
 from mcn.segment.inference.prompts import Clicks
 from mcn.segment.inference.proposals import propose
 from mcn.segment.inference.tiling import LARGEST, REDUCTION, grey_level
-from mcn.segment.modeling.compact_sam import CompactSam, Prompts
+from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch
 from mcn.segment.modeling.image_encoder import Features
 from mcn.segment.modeling.mask_decoder import MASK_SIZE, square_windows
 from mcn.segment.modeling.processor import autocast
@@ -125,7 +125,7 @@ def _view(image: NDArray[np.uint8], centre: NDArray[np.float32], scale: float) -
 
 def _prompts(
     features: Features, views: list[View], clicks: Clicks, i: int, settings: GeneratorSettings
-) -> Prompts:
+) -> PromptBatch:
     """One prompt in each view for a box; for clicks one for each crystal they may mean."""
     device = features.embedding.device
     origins = torch.tensor([(view.x, view.y) for view in views], device=device)
@@ -156,7 +156,7 @@ def _prompts(
     n = len(index)
     here = (points[None] - origins[index, None]) * scales[index, None, None]
     none = torch.zeros((n, 1, 2), device=device)
-    return Prompts(
+    return PromptBatch(
         windows=windows,
         image_index=index,
         points=torch.cat([here, none], dim=1),
@@ -168,7 +168,7 @@ def _prompts(
 def _best(
     model: CompactSam,
     features: Features,
-    prompts: Prompts,
+    prompts: PromptBatch,
     views: list[View],
     shape: tuple[int, ...],
     settings: GeneratorSettings,
@@ -181,21 +181,21 @@ def _best(
         corrected = replace(prompts, mask_logits=logits[:, None].clamp(-10, 10))
         logits, quality = _decoded(model, features, corrected)
     right = _agreement(logits, prompts)
-    stability = steadiness(logits, settings.stability_offset)
+    stability = stability_score(logits, settings.stability_offset)
     best = int((right + quality * stability).argmax())
     view = views[int(prompts.image_index[best])]
     origin = prompts.windows.new_tensor([view.x, view.y, view.x, view.y])
     window = prompts.windows[best : best + 1] / view.scale + origin
-    score, steady = float(quality[best]), float(stability[best])
-    return one_crystal(logits[best], window[0], shape, score, steady)
+    score, best_stability = float(quality[best]), float(stability[best])
+    return one_crystal(logits[best], window[0], shape, score, best_stability)
 
 
-def _decoded(model: CompactSam, features: Features, prompts: Prompts) -> tuple[Tensor, Tensor]:
+def _decoded(model: CompactSam, features: Features, prompts: PromptBatch) -> tuple[Tensor, Tensor]:
     logits, quality = model.decode(features, prompts)
     return logits[:, 0].float(), quality[:, 0].float().clamp(0, 1)
 
 
-def _agreement(logits: Tensor, prompts: Prompts) -> Tensor:
+def _agreement(logits: Tensor, prompts: PromptBatch) -> Tensor:
     """How many clicks (n,) each mask has on its right side."""
     sides = prompts.windows[:, None, 2:] - prompts.windows[:, None, :2]
     cells = ((prompts.points - prompts.windows[:, None, :2]) / sides * MASK_SIZE).floor().long()

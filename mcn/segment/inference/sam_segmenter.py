@@ -19,12 +19,12 @@ from mcn.segment.inference.candidates import (
     Candidates,
     GeneratorSettings,
     by_shape,
+    filter_by_stability,
     portions,
-    steadiness,
-    steady,
+    stability_score,
 )
-from mcn.segment.inference.mask_nms import Distinct
-from mcn.segment.inference.postprocess import one_crystal, resolve
+from mcn.segment.inference.mask_nms import MaskNMS
+from mcn.segment.inference.postprocess import one_crystal, suppress_overlaps
 from mcn.segment.inference.prompts import read_clicks
 from mcn.segment.modeling.attention import fuse_attention
 from mcn.segment.modeling.point_decoder import PointDecoder
@@ -76,7 +76,7 @@ class GridSegmenter:
                 embedding = self.encode(np.stack([images[i] for i in part]))
                 candidates = self.decode(embedding, shape)
                 for place, i in enumerate(part):
-                    results[i] = resolve(candidates, place, shape, self.settings)
+                    results[i] = suppress_overlaps(candidates, place, shape, self.settings)
         return results
 
     @torch.inference_mode()
@@ -115,7 +115,7 @@ class GridSegmenter:
                 multimask_output=not boxed and len(on) == 1,
             )
             best = int(quality[0].argmax())
-            stability = steadiness(logits[0, best : best + 1], self.settings.stability_offset)
+            stability = stability_score(logits[0, best : best + 1], self.settings.stability_offset)
             masks.append(
                 one_crystal(
                     logits[0, best],
@@ -144,7 +144,7 @@ class GridSegmenter:
 
     @torch.inference_mode()
     def decode(self, embedding: Tensor, shape: tuple[int, ...]) -> Candidates:
-        """Masks of a grid of points: sure, steady, and none twice.
+        """Masks of a grid of points: sure, stable, and none twice.
 
         Parameters
         ----------
@@ -162,12 +162,14 @@ class GridSegmenter:
         cell = self.sam.image_encoder.img_size / (4 * self.decoder.grid[0])
         rows, columns = (math.ceil(side / cell) for side in size)
         images = self.decoder.look(embedding)
-        found = [Distinct(settings.max_duplicate_iou, settings.max_masks) for _ in range(n)]
+        found = [MaskNMS(settings.max_duplicate_iou, settings.max_masks) for _ in range(n)]
         for part in points.split(max(1, settings.prompts_per_batch // n)):
             logits, iou, index = self.decoder.decode(
                 images, part.expand(n, -1, -1), settings.min_predicted_iou
             )
-            logits, iou, stability, good = steady(logits[:, :rows, :columns], iou, settings)
+            logits, iou, stability, good = filter_by_stability(
+                logits[:, :rows, :columns], iou, settings
+            )
             image = index[good] // (len(part) * self.decoder.masks)
             for i, masks in enumerate(found):
                 own = image == i

@@ -20,7 +20,7 @@ from mcn.segment.modeling.processor import full_precision
 
 
 @dataclass(frozen=True)
-class Prompts:
+class PromptBatch:
     """N prompts, one crystal each, in image pixels.
 
     Parameters
@@ -71,7 +71,7 @@ class CompactSam(nn.Module):
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
 
-    def decode(self, features: Features, prompts: Prompts) -> tuple[Tensor, Tensor]:
+    def decode(self, features: Features, prompts: PromptBatch) -> tuple[Tensor, Tensor]:
         """Decode prompts.
 
         Returns
@@ -88,7 +88,7 @@ class CompactSam(nn.Module):
         embedding, fine, finest = window_features(features, prompts.windows, prompts.image_index)
         return self.mask_decoder.predict_windows(embedding, fine, finest, image_pe, sparse, dense)
 
-    def _embed(self, prompts: Prompts) -> tuple[Tensor, Tensor]:
+    def _embed(self, prompts: PromptBatch) -> tuple[Tensor, Tensor]:
         points = window_points(prompts.windows, prompts.points)
         n = points.shape[0]
         encoder = self.prompt_encoder

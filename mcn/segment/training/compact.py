@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from mcn.errors import MissingPackageError
 from mcn.segment.inference.candidates import GeneratorSettings
 from mcn.segment.inference.proposals import proposed_boxes
-from mcn.segment.modeling.compact_sam import CompactSam, Prompts, build_compact, channels_last
+from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch, build_compact, channels_last
 from mcn.segment.modeling.mask_decoder import MASK_SIZE, square_windows
 from mcn.segment.segmenter import CompactSegmenter
 from mcn.segment.training.losses import mask_losses, proposal_losses, window_truth, wrong_cells
@@ -121,11 +121,11 @@ def losses(
     return total, {name: float(value.detach()) for name, value in parts.items()}
 
 
-def drawn_prompts(batch: dict[str, Tensor]) -> tuple[Prompts, Tensor]:
+def drawn_prompts(batch: dict[str, Tensor]) -> tuple[PromptBatch, Tensor]:
     """The samples' own prompts, N in all, and the label (N,) each asks for."""
     b, k = batch["targets"].shape
     points = batch["points"].flatten(0, 1)
-    prompts = Prompts(
+    prompts = PromptBatch(
         windows=batch["windows"].flatten(0, 1),
         image_index=torch.arange(b, device=points.device).repeat_interleave(k),
         points=points.nan_to_num(),
@@ -135,7 +135,7 @@ def drawn_prompts(batch: dict[str, Tensor]) -> tuple[Prompts, Tensor]:
     return prompts, batch["targets"].flatten()
 
 
-def proposed_prompts(proposal: Tensor, labels: Tensor, count: int) -> tuple[Prompts, Tensor]:
+def proposed_prompts(proposal: Tensor, labels: Tensor, count: int) -> tuple[PromptBatch, Tensor]:
     """Prompts that the model proposes, as the generator would, and the labels they fall on.
 
     Its own mistakes teach it which of its answers to trust.
@@ -157,7 +157,7 @@ def proposed_prompts(proposal: Tensor, labels: Tensor, count: int) -> tuple[Prom
     columns = cells.flatten() % heat.shape[2]
     points = (torch.stack([columns, rows], dim=1) + 0.5) * PROPOSAL_STRIDE
     boxes = proposed_boxes(proposal, index, rows, columns)
-    prompts = Prompts(
+    prompts = PromptBatch(
         windows=square_windows(boxes, GeneratorSettings().margin),
         image_index=index,
         points=points[:, None],
@@ -168,14 +168,16 @@ def proposed_prompts(proposal: Tensor, labels: Tensor, count: int) -> tuple[Prom
     return prompts, labels[index, y, x]
 
 
-def joined(first: tuple[Prompts, Tensor], second: tuple[Prompts, Tensor]) -> tuple[Prompts, Tensor]:
+def joined(
+    first: tuple[PromptBatch, Tensor], second: tuple[PromptBatch, Tensor]
+) -> tuple[PromptBatch, Tensor]:
     """Two sets of prompts with their targets as one."""
     names = ("windows", "image_index", "points", "labels", "boxes")
     parts = {name: torch.cat([getattr(first[0], name), getattr(second[0], name)]) for name in names}
-    return Prompts(**parts), torch.cat([first[1], second[1]])
+    return PromptBatch(**parts), torch.cat([first[1], second[1]])
 
 
-def correction_prompts(prompts: Prompts, logits: Tensor, target: Tensor) -> Prompts:
+def correction_prompts(prompts: PromptBatch, logits: Tensor, target: Tensor) -> PromptBatch:
     """Each prompt again, with its answer and one click on a wrong pixel of it."""
     cells, signs = wrong_cells(logits, target)
     scale = (prompts.windows[:, 2:] - prompts.windows[:, :2]) / MASK_SIZE

@@ -32,7 +32,7 @@ _MOST_SKIPPED = 20
 
 
 @dataclass(frozen=True)
-class TrainSettings:
+class SegmenterTrainSettings:
     """A training recipe.
 
     Parameters
@@ -82,8 +82,8 @@ class TrainingError(McnError):
 
 
 PRESETS = {
-    "cpu": TrainSettings(),
-    "gpu": TrainSettings(
+    "cpu": SegmenterTrainSettings(),
+    "gpu": SegmenterTrainSettings(
         steps=12000,
         batch=32,
         sample=SampleSettings(size=512, prompts=32),
@@ -108,7 +108,7 @@ class _Stream(IterableDataset[dict[str, Tensor]]):
     """Endless batches; each worker draws its own."""
 
     def __init__(
-        self, sources: Sequence[Sequence[Labelled]], settings: TrainSettings, seed: int
+        self, sources: Sequence[Sequence[Labelled]], settings: SegmenterTrainSettings, seed: int
     ) -> None:
         self.sources, self.settings, self.seed = sources, settings, seed
 
@@ -172,7 +172,7 @@ class Trainee(Protocol):
 def train_segmenter(
     folders: Sequence[Path],
     out: Path,
-    settings: TrainSettings = TrainSettings(),
+    settings: SegmenterTrainSettings = SegmenterTrainSettings(),
     start: nn.Module | None = None,
     on_step: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def train_segmenter(
     out : Path
         Weights to write (`.safetensors`). Beside it come `.json`, a line an epoch, and
         `.resume.pt`, from which a killed training goes on.
-    settings : TrainSettings
+    settings : SegmenterTrainSettings
         The recipe.
     start : CompactSam or segment_anything.modeling.Sam, optional
         Model to start from; a compact one on ImageNet's weights otherwise.
@@ -306,7 +306,7 @@ def read_folders(
     return sources, judged
 
 
-def make_trainee(model: nn.Module, settings: TrainSettings) -> Trainee:
+def make_trainee(model: nn.Module, settings: SegmenterTrainSettings) -> Trainee:
     """A model, compact or Meta's, on its device, with how it is trained."""
     if not isinstance(model, CompactSam):
         return VitTrainee(model, settings.lora)

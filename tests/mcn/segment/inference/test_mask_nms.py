@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcn.segment.inference.mask_nms import Distinct, distinct
+from mcn.segment.inference.mask_nms import MaskNMS, mask_nms
 
 
 def squares(boxes: list[tuple[int, int, int]]) -> torch.Tensor:
@@ -37,11 +37,11 @@ def one_by_one(logits: torch.Tensor, scores: torch.Tensor, max_iou: float) -> li
 def test_the_same_as_one_by_one(boxes, max_iou, random) -> None:  # type: ignore[no-untyped-def]
     logits = squares(boxes)
     scores = torch.tensor([random.random() for _ in boxes])
-    assert distinct(logits, scores, max_iou).tolist() == one_by_one(logits, scores, max_iou)
+    assert mask_nms(logits, scores, max_iou).tolist() == one_by_one(logits, scores, max_iou)
 
 
 def test_memory_is_bounded_by_the_limit_not_by_the_masks() -> None:
-    found = Distinct(max_iou=0.7, limit=5)
+    found = MaskNMS(max_iou=0.7, limit=5)
     one = torch.ones(1)
     for i in range(200):
         found.add(squares([(i % 8 * 4, i // 8 % 8 * 4, 3)]), one * i, one)
@@ -52,7 +52,7 @@ def test_memory_is_bounded_by_the_limit_not_by_the_masks() -> None:
 
 
 def test_nothing_found() -> None:
-    found = Distinct(max_iou=0.7, limit=5)
+    found = MaskNMS(max_iou=0.7, limit=5)
     none = torch.zeros(0)
     found.add(torch.zeros(0, 32, 32), none, none)
     assert [len(part) for part in found.settle()] == [0, 0, 0]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mcn.mask import masks_from_labels
 from mcn.segment.evaluation.metrics import match, paint
 from mcn.segment.inference.candidates import Candidates, GeneratorSettings
-from mcn.segment.inference.postprocess import full_size, resolve
+from mcn.segment.inference.postprocess import full_size, suppress_overlaps
 from mcn.segment.modeling.mask_decoder import MASK_SIZE
 
 SETTINGS = GeneratorSettings()
@@ -46,7 +46,7 @@ def disc_labels(circles: list[tuple[float, float, float]], size: int) -> np.ndar
 @given(st.floats(20, 100), st.floats(20, 100), st.floats(5, 60))
 def test_a_disc_comes_back_at_full_size(x: float, y: float, radius: float) -> None:
     circle = (x, y, radius)
-    (mask,) = resolve(discs([circle], [0.9]), 0, (120, 120), SETTINGS)
+    (mask,) = suppress_overlaps(discs([circle], [0.9]), 0, (120, 120), SETTINGS)
     truth = masks_from_labels(disc_labels([circle], 120))
     assert match(truth, [mask], (120, 120)).item() > 0.9
 
@@ -65,7 +65,9 @@ def test_masks_never_overlap_and_are_of_one_piece(
 
     if not found:
         return
-    masks = resolve(discs([c[:3] for c in found], [c[3] for c in found]), 0, (96, 96), SETTINGS)
+    masks = suppress_overlaps(
+        discs([c[:3] for c in found], [c[3] for c in found]), 0, (96, 96), SETTINGS
+    )
     assert sum(int(mask.pixels.sum()) for mask in masks) == np.count_nonzero(paint(masks, (96, 96)))
     for mask in masks:
         assert label(mask.pixels, connectivity=1).max() == 1
@@ -75,13 +77,15 @@ def test_masks_never_overlap_and_are_of_one_piece(
 
 
 def test_the_better_of_two_duplicates_stays() -> None:
-    masks = resolve(discs([(50, 50, 20), (51, 50, 20)], [0.7, 0.9]), 0, (100, 100), SETTINGS)
+    masks = suppress_overlaps(
+        discs([(50, 50, 20), (51, 50, 20)], [0.7, 0.9]), 0, (100, 100), SETTINGS
+    )
     assert [mask.predicted_iou for mask in masks] == [pytest.approx(0.9)]
 
 
 def test_touching_crystals_share_their_border() -> None:
     circles = [(40.0, 50.0, 20.0), (70.0, 50.0, 20.0)]
-    masks = resolve(discs(circles, [0.9, 0.8]), 0, (100, 100), SETTINGS)
+    masks = suppress_overlaps(discs(circles, [0.9, 0.8]), 0, (100, 100), SETTINGS)
     assert len(masks) == 2
     assert masks[0].pixels.sum() > masks[1].pixels.sum()
 
@@ -99,8 +103,8 @@ def test_masks_do_not_depend_on_how_many_are_worked_on_at_once(
     found: list[tuple[float, float, float, float]], at_once: int
 ) -> None:
     candidates = discs([c[:3] for c in found], [c[3] for c in found])
-    together = resolve(candidates, 0, (150, 200), SETTINGS)
-    few = resolve(candidates, 0, (150, 200), replace(SETTINGS, prompts_per_batch=at_once))
+    together = suppress_overlaps(candidates, 0, (150, 200), SETTINGS)
+    few = suppress_overlaps(candidates, 0, (150, 200), replace(SETTINGS, prompts_per_batch=at_once))
     assert [(m.x, m.y) for m in together] == [(m.x, m.y) for m in few]
     for mask, other in zip(together, few, strict=True):
         np.testing.assert_array_equal(mask.pixels, other.pixels)

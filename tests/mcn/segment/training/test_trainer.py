@@ -23,13 +23,13 @@ from mcn.segment.training.trainer import (
     PRESETS,
     VIT_PRESETS,
     Progress,
+    SegmenterTrainSettings,
     TrainingError,
-    TrainSettings,
     train_segmenter,
 )
 from mcn.synthetic.dataset import write_dataset
 
-TINY = TrainSettings(
+TINY = SegmenterTrainSettings(
     steps=6,
     batch=2,
     sample=SampleSettings(size=96, prompts=6),

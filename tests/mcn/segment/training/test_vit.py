@@ -18,15 +18,15 @@ from mcn.segment.modeling.lora import LowRank, merged_state
 from mcn.segment.training.samples import SampleSettings, samples
 from mcn.segment.training.trainer import (
     Progress,
+    SegmenterTrainSettings,
     TrainingError,
-    TrainSettings,
     collate,
     train_segmenter,
 )
 from mcn.segment.training.vit import VitTrainee, decode, drawn_prompts, encode
 from mcn.synthetic.dataset import write_dataset
 
-TINY = TrainSettings(
+TINY = SegmenterTrainSettings(
     steps=4,
     batch=1,
     sample=SampleSettings(size=96, prompts=4),
