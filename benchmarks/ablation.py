@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from mcn.classify.classifier import Classifier
 from mcn.classify.data.dataset import Examples, render_examples
 from mcn.classify.data.sampling import split_examples
-from mcn.classify.evaluation.bootstrap import weighted_figures
+from mcn.classify.evaluation.bootstrap import weighted_metrics
 from mcn.classify.modeling.network import STEPS, MicroCrystalNet, NetworkSettings
 from mcn.classify.training.trainer import Training, TrainSettings
 
@@ -38,7 +38,7 @@ NETWORKS = {
 }
 RATES = (2e-3, 5e-4)
 RESAMPLES = 1000
-FIGURES = ("accuracy", "balanced_accuracy", "macro_average_precision", "macro_roc_auc")
+METRICS = ("accuracy", "balanced_accuracy", "macro_average_precision", "macro_roc_auc")
 
 
 def main() -> None:
@@ -65,20 +65,20 @@ def main() -> None:
         )
         best, seconds = better_of(settings, train, held_out)
         p = Classifier(best.network, name).classify(test.crops).probabilities
-        once = weighted_figures(np.ones((1, len(test))), test.classes, p)
-        values[name] = weighted_figures(weights, test.classes, p)
+        once = weighted_metrics(np.ones((1, len(test))), test.classes, p)
+        values[name] = weighted_metrics(weights, test.classes, p)
         rows[name] = {
             "parameters": size(best.network),
             "learning_rate": best.settings.learning_rate,
             "sparsity": round(best.network.sparsity, 3),
             "seconds": round(seconds, 1),
             **{
-                figure: {
-                    "value": round(float(once[figure][0]), 4),
-                    "interval_95": ends(values[name][figure]),
-                    "above_plain_95": ends(values[name][figure] - values["plain CNN"][figure]),
+                metric: {
+                    "value": round(float(once[metric][0]), 4),
+                    "interval_95": ends(values[name][metric]),
+                    "above_plain_95": ends(values[name][metric] - values["plain CNN"][metric]),
                 }
-                for figure in FIGURES
+                for metric in METRICS
             },
         }
     print(

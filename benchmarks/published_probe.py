@@ -28,8 +28,8 @@ from PIL import Image
 from mcn.classify import load_classifier
 from mcn.classify.modeling.published import (
     CLASS_ORDER,
-    FIGURES_ORDER,
     KERAS_FILE,
+    RELEASED_ORDER,
     PublishedNetwork,
     fetch_keras,
     import_weights,
@@ -78,7 +78,7 @@ def main() -> None:
                 "seed": options.seed,
                 "severity": "random" if options.severity is None else options.severity,
                 "chance": 1 / len(SHAPES),
-                "orders": {"sorted": CLASS_ORDER, "released_figures": FIGURES_ORDER},
+                "orders": {"sorted": CLASS_ORDER, "released_figures": RELEASED_ORDER},
                 "rendered": {
                     "all": answers(shapes, usual, tile),
                     "whole_and_large": answers(shapes[whole], usual[whole], tile[whole]),
@@ -203,7 +203,7 @@ def agreements(counts: NDArray[np.int64]) -> dict[str, Any]:
     best = max(permutations(SHAPES), key=lambda order: agreement(counts, order))
     return {
         "sorted": round(agreement(counts, CLASS_ORDER), 3),
-        "released_figures": round(agreement(counts, FIGURES_ORDER), 3),
+        "released_figures": round(agreement(counts, RELEASED_ORDER), 3),
         "best_of_all": {"order": best, "agreement": round(agreement(counts, best), 3)},
     }
 
@@ -219,7 +219,7 @@ def answers(
     drawn = rng.integers(0, len(by_tile), (BOOTSTRAPS, len(by_tile)))
     resampled = [by_tile[rows].sum(axis=0) for rows in drawn]
     ours = np.array([agreement(sample, CLASS_ORDER) for sample in resampled])
-    gain = ours - [agreement(sample, FIGURES_ORDER) for sample in resampled]
+    gain = ours - [agreement(sample, RELEASED_ORDER) for sample in resampled]
     return {
         "n": len(shapes),
         "confusion_rows_shapes_columns_outputs": dict(zip(SHAPES, counts.tolist(), strict=True)),

@@ -118,7 +118,7 @@ def compact_ours(_: int) -> dict[str, Any]:
     with torch.inference_mode(), autocast(torch.device("cpu")):
         candidates = decode_proposals(model, features, proposals, settings)
     masks = overlapping(candidates, tile.shape)
-    return figures(masks, clock, before, "compact", len(proposals.points), settings)
+    return measurements(masks, clock, before, "compact", len(proposals.points), settings)
 
 
 def compact_stock(_: int) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def vit_b_ours(points_per_side: int) -> dict[str, Any]:
     clock.encoded()
     candidates = segmenter.decode(embedding, tile.shape)
     masks = overlapping(candidates, tile.shape)
-    return figures(masks, clock, before, weights, points_per_side**2, settings)
+    return measurements(masks, clock, before, weights, points_per_side**2, settings)
 
 
 def vit_b_stock(points_per_side: int) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def stock(
     records = generator.generate(as_colour(tile))
     masks = [record["segmentation"] for record in records]
     clock.leave_out(getattr(sam, "seconds", 0.0), getattr(sam, "cpu_seconds", 0.0))
-    return figures(masks, clock, before, weights, len(grid), settings)
+    return measurements(masks, clock, before, weights, len(grid), settings)
 
 
 def compact_segment(_: int) -> dict[str, Any]:
@@ -257,7 +257,7 @@ class Clock:
         }
 
 
-def figures(
+def measurements(
     masks: list[RLE],
     clock: Clock,
     before: float,

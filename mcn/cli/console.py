@@ -32,12 +32,12 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, default=str))
 
 
-def show(figures: dict[str, Any], as_json: bool) -> None:
+def show(metrics: dict[str, Any], as_json: bool) -> None:
     """Figures as JSON or as lines."""
     if as_json:
-        print_json(figures)
+        print_json(metrics)
         return
-    for name, value in figures.items():
+    for name, value in metrics.items():
         typer.echo(f"{name:20} {value:.4f}" if isinstance(value, float) else f"{name:20} {value}")
 
 

@@ -174,7 +174,7 @@ def scan(
         ),
     ] = None,
     metrics_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Tell Prometheus figures on this port.")
+        int | None, typer.Option(min=1, max=65535, help="Serve Prometheus metrics on this port.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

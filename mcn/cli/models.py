@@ -135,19 +135,19 @@ def evaluate_segmenter(
     """Average precision, F1, IoU and errors of size and count of a segmenter's masks."""
     from mcn.segment import load_segmenter
     from mcn.segment.dataset import list_pairs, split_pairs
-    from mcn.segment.evaluation.metrics import figures_of, judge
+    from mcn.segment.evaluation.metrics import compute_metrics, evaluate_images
 
     pairs = list_pairs(data)
     pairs = split_pairs(pairs)[1] if held_out else pairs
     model = load_segmenter(segmenter)
     with progress_bar("evaluating", len(pairs)) as advance:
-        judged = judge(model, pairs, advance)
-    figures = {"segmenter": model.name, **figures_of(judged)}
+        evaluated = evaluate_images(model, pairs, advance)
+    metrics = {"segmenter": model.name, **compute_metrics(evaluated)}
     if report is not None:
         from mcn.segment.evaluation.report import write_report
 
-        write_report(judged, figures, report)
-    show(figures, as_json)
+        write_report(evaluated, metrics, report)
+    show(metrics, as_json)
 
 
 @evaluate_app.command("classifier")
@@ -183,18 +183,18 @@ def evaluate_classifier(
     if (data is None) == (predictions is None):
         raise typer.BadParameter("give either DATA or --predictions FILE")
     if data is not None:
-        figures = _evaluate_classifier(data, classifier, segmenter, limit, report)
+        metrics = _evaluate_classifier(data, classifier, segmenter, limit, report)
     else:
         assert predictions is not None
         if segmenter is not None or limit is not None:
             raise typer.BadParameter("--segmenter and --limit need DATA, not --predictions")
-        figures = _evaluate_predictions(predictions, counts, class_order, report)
+        metrics = _evaluate_predictions(predictions, counts, class_order, report)
     if as_json:
-        print_json(figures)
+        print_json(metrics)
     else:
         from mcn.classify.evaluation.tables import as_text
 
-        typer.echo(as_text(figures))
+        typer.echo(as_text(metrics))
 
 
 def _evaluate_classifier(
@@ -224,15 +224,15 @@ def _evaluate_predictions(
         raise typer.BadParameter(f"--counts {counts}: give whole numbers, as 117,95,83,80")
     each = [int(count) for count in counts.split(",")]
     classes, probabilities = read_predictions(predictions, each)
-    figures = {
+    metrics = {
         "data": str(predictions),
         **evaluate_predictions(classes, probabilities, class_order.split(",")),
     }
     if report is not None:
         from mcn.classify.evaluation.report import write_report
 
-        write_report(figures, classes, Classified(probabilities, probabilities.max(1)), report)
-    return figures
+        write_report(metrics, classes, Classified(probabilities, probabilities.max(1)), report)
+    return metrics
 
 
 @weights_app.command("list")
@@ -284,10 +284,10 @@ def _import_published(
     out: Path | None = None,
     class_order: str = "amorphous,polyhedral,rhombic,spherical",
 ) -> None:
-    from mcn.classify.modeling.published import FIGURES_ORDER, import_weights
+    from mcn.classify.modeling.published import RELEASED_ORDER, import_weights
 
     typer.echo(import_weights(file, out, class_order.split(",")))
     say(
         f"classes 0 to 3 are taken as {class_order}; the authors' figures name them "
-        f"{','.join(FIGURES_ORDER)}: see mcn/weights/published.md"
+        f"{','.join(RELEASED_ORDER)}: see mcn/weights/published.md"
     )

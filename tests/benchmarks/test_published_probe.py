@@ -44,8 +44,8 @@ def test_it_prints_one_json_object(tmp_path: Path) -> None:
         timeout=DEADLINE_S,
         check=True,
     )
-    figures = json.loads(result.stdout)
-    everything = figures["rendered"]["all"]
+    metrics = json.loads(result.stdout)
+    everything = metrics["rendered"]["all"]
     counts = everything["confusion_rows_shapes_columns_outputs"].values()
     assert sum(map(sum, counts)) == everything["n"] > 0
-    assert figures["real_particles"] == {}
+    assert metrics["real_particles"] == {}

@@ -32,8 +32,8 @@ def test_a_side_prints_one_json_object(measure: str) -> None:
         timeout=DEADLINE_S,
         check=True,
     )
-    figures = json.loads(result.stdout)
-    assert figures["peak_mib"] > figures["peak_above_model_mib"] > 0
+    metrics = json.loads(result.stdout)
+    assert metrics["peak_mib"] > metrics["peak_above_model_mib"] > 0
 
 
 def test_agreement_is_the_share_of_stock_masks_that_ours_match() -> None:

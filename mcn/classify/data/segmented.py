@@ -45,7 +45,7 @@ def found_examples(
     import pyarrow.parquet as pq
 
     from mcn.segment.dataset import list_pairs
-    from mcn.segment.evaluation.metrics import judge, matches
+    from mcn.segment.evaluation.metrics import evaluate_images, matches
 
     path = core / "truth" / "crystals.parquet"
     if not path.is_file():
@@ -57,19 +57,19 @@ def found_examples(
     rng = np.random.default_rng(0)
     parts, ious, n_found = [], [], 0
     for group, pair in enumerate(list_pairs(core)):
-        (judged,) = judge(segmenter, [pair], on_tile)
+        (evaluated,) = evaluate_images(segmenter, [pair], on_tile)
         crystals = by_tile.get(pair.image.relative_to(core).as_posix(), truth[:0])
-        if len(judged.truth) != len(crystals):
+        if len(evaluated.truth) != len(crystals):
             raise ExamplesError(
-                f"{pair.masks}: {len(judged.truth)} crystals, but the truth names "
+                f"{pair.masks}: {len(evaluated.truth)} crystals, but the truth names "
                 f"{len(crystals)}; render the core again"
             )
-        true, made, iou = matches(judged.truth, judged.found, judged.size)
+        true, made, iou = matches(evaluated.truth, evaluated.found, evaluated.size)
         crystals = crystals.iloc[true]
         parts.append(
             crystals_of_tile(
                 pair.read()[0],
-                [judged.found[place] for place in made],
+                [evaluated.found[place] for place in made],
                 crystals["shape"].tolist(),
                 group,
                 visible=crystals["visible_fraction"].to_numpy(np.float32),
@@ -78,7 +78,7 @@ def found_examples(
             )
         )
         ious.append(iou)
-        n_found += len(judged.found)
+        n_found += len(evaluated.found)
     hits = np.concatenate(ious)
     if not len(hits):
         raise ExamplesError(

@@ -1,7 +1,7 @@
 """Figures of a classifier for many weightings of its crystals at once, and their intervals.
 
 Giving each crystal the number of times that a resample draws it makes a bootstrap one pass
-over sorted scores [1]_, and weights of 1 the figures themselves.
+over sorted scores [1]_, and weights of 1 the metrics themselves.
 
 References
 ----------
@@ -30,7 +30,7 @@ _AT_ONCE = 2**20  # numbers in a block of weights, to fit a processor's cache
 Weights = NDArray[np.float64]
 
 
-def weighted_figures(
+def weighted_metrics(
     weights: Weights,
     classes: NDArray[np.int64],
     probabilities: NDArray[np.floating],
@@ -80,7 +80,7 @@ def weighted_figures(
             "roc_auc": np.stack([area for _, area in ranked], axis=1),
             "f1": np.where(true > 0, 2 * hits / (true + said), np.nan),
         }
-        figures = {
+        metrics = {
             "accuracy": hits.sum(axis=1) / total,
             "balanced_accuracy": _mean(hits / true),
             "facet_accuracy": np.full(len(weights), np.nan),
@@ -89,11 +89,11 @@ def weighted_figures(
         }
         if facets is not None:
             same = np.equal.outer(facets, facets)
-            figures["facet_accuracy"] = confusion[:, same].sum(axis=1) / total
+            metrics["facet_accuracy"] = confusion[:, same].sum(axis=1) / total
         if confidence is not None:
-            figures["confidence_ece"] = _calibration_error(weights, right, confidence)
+            metrics["confidence_ece"] = _calibration_error(weights, right, confidence)
         macro = {f"macro_{name}": _mean(values) for name, values in by_class.items()}
-    return {**figures, **macro, **by_class}
+    return {**metrics, **macro, **by_class}
 
 
 def bootstrap_intervals(
@@ -104,7 +104,7 @@ def bootstrap_intervals(
     facets: Sequence[int] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """95 % bootstrap intervals of the figures of `weighted_figures`.
+    """95 % bootstrap intervals of the metrics of `weighted_metrics`.
 
     Whole micrographs are drawn anew where there are enough of them, since crystals of one are
     alike in light, focus and rock.
@@ -114,7 +114,7 @@ def bootstrap_intervals(
     groups : (N,) int64 array
         Crystals of one micrograph share a number.
     classes, probabilities, confidence, facets
-        As in `weighted_figures`.
+        As in `weighted_metrics`.
     seed : int
         Of the resamples.
 
@@ -122,8 +122,8 @@ def bootstrap_intervals(
     -------
     dict
         `level`; `resamples`; `of`, "micrographs" or "crystals", what was drawn anew; `units`,
-        how many of them there are; and for each figure [low, high], or a list of these by
-        class, None where the figure is not defined. Resampling alone makes bins look worse
+        how many of them there are; and for each metric [low, high], or a list of these by
+        class, None where the metric is not defined. Resampling alone makes bins look worse
         calibrated, so what it adds on average is taken off both ends of the intervals of
         calibration errors.
     """
@@ -132,19 +132,19 @@ def bootstrap_intervals(
     if not by_group:
         unit_of = np.arange(len(classes))
     given = (classes, probabilities, confidence, facets)
-    figures = weighted_figures(np.ones((1, len(classes))), *given)
-    parts = [weighted_figures(drawn, *given) for drawn in _resamples(unit_of, seed)]
+    metrics = weighted_metrics(np.ones((1, len(classes))), *given)
+    parts = [weighted_metrics(drawn, *given) for drawn in _resamples(unit_of, seed)]
     intervals: dict[str, Any] = {
         "level": LEVEL,
         "resamples": RESAMPLES,
         "of": "micrographs" if by_group and len(units) < len(classes) else "crystals",
         "units": len(np.unique(unit_of)),
     }
-    for name, (figure,) in figures.items():
+    for name, (metric,) in metrics.items():
         values = np.concatenate([part[name] for part in parts])
-        if name.endswith("ece") and np.isfinite(figure):
-            values = np.maximum(values - max(values.mean() - figure, 0.0), 0.0)
-        intervals[name] = _ends(values, figure)
+        if name.endswith("ece") and np.isfinite(metric):
+            values = np.maximum(values - max(values.mean() - metric, 0.0), 0.0)
+        intervals[name] = _ends(values, metric)
     return intervals
 
 
@@ -166,11 +166,11 @@ def _resamples(unit_of: NDArray[np.intp], seed: int) -> Iterator[Weights]:
         yield times.astype(np.float64)[:, unit_of]
 
 
-def _ends(values: Weights, figure: Weights) -> Any:
+def _ends(values: Weights, metric: Weights) -> Any:
     """[low, high] of (R,) values, or a list of these of (R, S); None for undefined figures."""
     if values.ndim > 1:
-        return [_ends(column, one) for column, one in zip(values.T, figure, strict=True)]
-    if not np.isfinite(figure):
+        return [_ends(column, one) for column, one in zip(values.T, metric, strict=True)]
+    if not np.isfinite(metric):
         return None
     return np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
 

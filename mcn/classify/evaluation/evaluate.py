@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from mcn.analyzer import Segmenter
 from mcn.classify.classifier import Classifier
 from mcn.classify.data.dataset import Examples, ExamplesError
-from mcn.classify.evaluation.bootstrap import bootstrap_intervals, weighted_figures
+from mcn.classify.evaluation.bootstrap import bootstrap_intervals, weighted_metrics
 from mcn.crystals import Classified
 from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
 
 RECOGNISABLE = 0.5
-"""Share of a crystal that has to be seen for its figures to be given apart as well."""
+"""Share of a crystal that has to be seen for its metrics to be given apart as well."""
 
 VISIBILITY = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)
 """Ends of the bins by visible share; each holds its lower end, the last its upper one too."""
@@ -54,15 +54,15 @@ def evaluate_classifier(
         With a rendered core: spoilt masks to be judged of each crystal as well, since in
         use masks come from a segmenter.
     report : Path, optional
-        Folder for a page with all figures; see `mcn.classify.evaluation.report.write_report`.
+        Folder for a page with all metrics; see `mcn.classify.evaluation.report.write_report`.
     on_tile : callable
         Called after each tile that was segmented, for progress.
 
     Returns
     -------
     dict
-        `classifier`, its name; `data`; and for all crystals the figures of `score` with their
-        `intervals`, see `mcn.classify.evaluation.bootstrap.bootstrap_intervals`. The same figures
+        `classifier`, its name; `data`; and for all crystals the metrics of `score` with their
+        `intervals`, see `mcn.classify.evaluation.bootstrap.bootstrap_intervals`. The same metrics
         again: `recognisable`, of the crystals of which at least half can be seen, and
         `by_visibility`, a list by `visible`, [from, to), both where the data tell; and
         `spoilt_masks`, of the copies. With a segmenter, its name and `matched`, how many crystals
@@ -77,14 +77,14 @@ def evaluate_classifier(
     from mcn.classify.data.readers import read_examples
 
     taxonomy = classifier.taxonomy
-    figures: dict[str, Any] = {"classifier": classifier.name, "data": str(data)}
+    metrics: dict[str, Any] = {"classifier": classifier.name, "data": str(data)}
     if segmenter is None:
         examples = read_examples(data, taxonomy=taxonomy, copies=copies)
     else:
         from mcn.classify.data.segmented import found_examples
 
         examples, matched = found_examples(data, segmenter, on_tile)
-        figures |= {"segmenter": segmenter.name, "matched": matched}
+        metrics |= {"segmenter": segmenter.name, "matched": matched}
     if limit is not None:
         examples = _drawn(examples, limit)
     if examples.taxonomy.shapes != taxonomy.shapes:
@@ -94,7 +94,7 @@ def evaluate_classifier(
         )
     named = classifier.classify(examples.crops)
 
-    def figures_of(rows: NDArray[np.bool_]) -> dict[str, Any]:
+    def metrics_of(rows: NDArray[np.bool_]) -> dict[str, Any]:
         return score_with_intervals(
             examples.groups[rows],
             examples.classes[rows],
@@ -105,26 +105,26 @@ def evaluate_classifier(
         )
 
     true, visible = ~examples.spoilt, examples.visible
-    figures |= figures_of(true)
+    metrics |= metrics_of(true)
     seen = visible >= RECOGNISABLE
     if seen.any() and not seen.all():
-        figures["recognisable"] = figures_of(true & seen)
-    figures["by_visibility"] = []
+        metrics["recognisable"] = metrics_of(true & seen)
+    metrics["by_visibility"] = []
     if (visible < 1).any():
         bins = np.digitize(visible, VISIBILITY[1:-1])
-        figures["by_visibility"] = [
-            {"visible": list(VISIBILITY[place : place + 2]), **figures_of(true & (bins == place))}
+        metrics["by_visibility"] = [
+            {"visible": list(VISIBILITY[place : place + 2]), **metrics_of(true & (bins == place))}
             for place in np.unique(bins[true]).tolist()
         ]
     if examples.spoilt.any():
-        figures["spoilt_masks"] = figures_of(examples.spoilt)
+        metrics["spoilt_masks"] = metrics_of(examples.spoilt)
     if report is not None:
         from mcn.classify.evaluation.report import write_report
 
-        judged = Classified(named.probabilities[true], named.confidence[true])
-        write_report(figures, examples.classes[true], judged, report, examples.crops[true],
+        evaluated = Classified(named.probabilities[true], named.confidence[true])
+        write_report(metrics, examples.classes[true], evaluated, report, examples.crops[true],
                      classifier)  # fmt: skip
-    return figures
+    return metrics
 
 
 def score_with_intervals(
@@ -135,7 +135,7 @@ def score_with_intervals(
     facet_of: Mapping[str, str] = FACET_OF_SHAPE,
     confidence: NDArray[np.floating] | None = None,
 ) -> dict[str, Any]:
-    """The figures of `score`, and `intervals`, their bootstrap intervals by the same names.
+    """The metrics of `score`, and `intervals`, their bootstrap intervals by the same names.
 
     Parameters
     ----------
@@ -148,8 +148,8 @@ def score_with_intervals(
     intervals = bootstrap_intervals(groups, classes, probabilities, confidence, facets)
     for name in BY_SHAPE:
         intervals[name] = dict(zip(shapes, intervals[name], strict=True))
-    figures = score(classes, probabilities, shapes, facet_of, confidence)
-    return {**figures, "intervals": intervals}
+    metrics = score(classes, probabilities, shapes, facet_of, confidence)
+    return {**metrics, "intervals": intervals}
 
 
 def score(
@@ -190,14 +190,14 @@ def score(
     predicted = probabilities.argmax(axis=1)
     n, count = len(shapes), np.bincount
     given = (classes, probabilities, confidence, _facets(shapes, facet_of))
-    figures: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         name: _plain(values[0], shapes)
-        for name, values in weighted_figures(np.ones((1, len(classes))), *given).items()
+        for name, values in weighted_metrics(np.ones((1, len(classes))), *given).items()
     }
     return {
         "n": len(classes),
         "n_by_shape": dict(zip(shapes, count(classes, minlength=n).tolist(), strict=True)),
-        **figures,
+        **metrics,
         "shapes": list(shapes),
         "confusion": count(classes * n + predicted, minlength=n * n).reshape(n, n).tolist(),
     }

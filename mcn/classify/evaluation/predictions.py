@@ -79,13 +79,13 @@ def evaluate_predictions(
     classes, probabilities
         As `read_predictions` gives them.
     class_order : sequence of str
-        Shapes of the classes, first to last; nothing but names, the figures of a class do
+        Shapes of the classes, first to last; nothing but names, the metrics of a class do
         not hang on them, but for `facet_accuracy`.
 
     Returns
     -------
     dict
-        The figures of `mcn.classify.evaluation.evaluate.score` in the order of the classes, with
+        The metrics of `mcn.classify.evaluation.evaluate.score` in the order of the classes, with
         their `intervals`; `loss`, the mean cross-entropy in nats; `top2_accuracy`.
 
     Raises

@@ -1,4 +1,4 @@
-"""A page about how a classifier did: figures with intervals, and pictures."""
+"""A page about how a classifier did: metrics with intervals, and figures."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ $pictures
 
 
 def write_report(
-    figures: dict[str, Any],
+    metrics: dict[str, Any],
     classes: NDArray[np.int64],
     named: Classified,
     out: Path,
@@ -90,11 +90,11 @@ def write_report(
 
     Parameters
     ----------
-    figures : dict
+    metrics : dict
         What `mcn.classify.evaluation.evaluate.evaluate_classifier` or
         `mcn.classify.evaluation.predictions.evaluate_predictions` made of the rest.
     classes : (N,) int64 array
-        True classes, places in `figures["shapes"]`.
+        True classes, places in `metrics["shapes"]`.
     named : Classified
         What was said of the N crystals.
     out : Path
@@ -105,35 +105,35 @@ def write_report(
         Gives the embeddings of the crops; without it there is no t-SNE.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / "figures.json").write_text(json.dumps(figures, indent=2))
-    pictures = _pictures(figures, classes, named, crops, classifier)
+    (out / "figures.json").write_text(json.dumps(metrics, indent=2))
+    pictures = _pictures(metrics, classes, named, crops, classifier)
     for name in _CAPTIONS:  # a page names no picture of a report that was here before
         (out / f"{name}.png").unlink(missing_ok=True)
     for name, picture in pictures.items():
         picture.savefig(out / f"{name}.png")
-    (out / "index.html").write_text(_page(figures, list(pictures)), encoding="utf-8")
+    (out / "index.html").write_text(_page(metrics, list(pictures)), encoding="utf-8")
 
 
 def _pictures(
-    figures: dict[str, Any],
+    metrics: dict[str, Any],
     classes: NDArray[np.int64],
     named: Classified,
     crops: NDArray[np.uint8] | None,
     classifier: Classifier | None,
 ) -> dict[str, Figure]:
-    shapes, probabilities = figures["shapes"], named.probabilities
+    shapes, probabilities = metrics["shapes"], named.probabilities
     predicted, largest = probabilities.argmax(axis=1), probabilities.max(axis=1)
     right = predicted == classes
-    errors = (figures["ece"], figures["confidence_ece"])
+    errors = (metrics["ece"], metrics["confidence_ece"])
     apart = None if np.array_equal(named.confidence, largest) else named.confidence
     pictures = {
-        "confusion": draw.confusion_figure(figures["confusion"], shapes),
+        "confusion": draw.confusion_figure(metrics["confusion"], shapes),
         "precision_recall": draw.precision_recall_figure(classes, probabilities, shapes),
         "roc": draw.roc_figure(classes, probabilities, shapes),
         "reliability": draw.reliability_figure(right, largest, apart, errors),
     }
-    if figures.get("by_visibility"):
-        pictures["visibility"] = draw.visibility_figure(figures["by_visibility"])
+    if metrics.get("by_visibility"):
+        pictures["visibility"] = draw.visibility_figure(metrics["by_visibility"])
     if crops is not None and classifier is not None and len(crops) >= 3:
         rows = np.random.default_rng(0).permutation(len(crops))[:EMBEDDED]
         features = classifier.examine(crops[rows])[0]
@@ -145,15 +145,15 @@ def _pictures(
     return pictures
 
 
-def _page(figures: dict[str, Any], pictures: list[str]) -> str:
+def _page(metrics: dict[str, Any], pictures: list[str]) -> str:
     tables = {
-        "Key figures": key_table(figures),
-        "By shape": shape_table(figures),
-        "By visible share": visibility_table(figures),
+        "Key figures": key_table(metrics),
+        "By shape": shape_table(metrics),
+        "By visible share": visibility_table(metrics),
     }
     return _PAGE.substitute(
-        title=escape(heading(figures)),
-        basis=escape(basis(figures)),
+        title=escape(heading(metrics)),
+        basis=escape(basis(metrics)),
         tables="\n".join(_table(title, rows) for title, rows in tables.items() if rows),
         pictures="\n".join(_figure(name) for name in pictures),
     )

@@ -1,4 +1,4 @@
-"""The figures of a classifier as tables of text, for a terminal and for a page."""
+"""The metrics of a classifier as tables of text, for a terminal and for a page."""
 
 from __future__ import annotations
 
@@ -25,42 +25,42 @@ _KEY_FIGURES = {
 }
 
 
-def key_table(figures: dict[str, Any]) -> Table:
-    """A row a figure of all shapes; a column for all crystals, and for each kind of them."""
-    kinds = {"all crystals": figures} | {
-        title: figures[name] for name, title in _SUBSETS.items() if name in figures
+def key_table(metrics: dict[str, Any]) -> Table:
+    """A row a metric of all shapes; a column for all crystals, and for each kind of them."""
+    kinds = {"all crystals": metrics} | {
+        title: metrics[name] for name, title in _SUBSETS.items() if name in metrics
     }
     rows = [["", *kinds], ["crystals", *(str(kind["n"]) for kind in kinds.values())]]
     for name, title in _KEY_FIGURES.items():
-        if figures.get(name) is not None:
+        if metrics.get(name) is not None:
             rows.append([title, *(_cell(kind, name) for kind in kinds.values())])
     return rows
 
 
-def shape_table(figures: dict[str, Any]) -> Table:
+def shape_table(metrics: dict[str, Any]) -> Table:
     """A row a shape, numbered in its order."""
     return [["shape", "crystals", "AP", "ROC AUC", "F1"]] + [
         [
             f"{number} {shape}",
-            str(figures["n_by_shape"][shape]),
-            *(_cell(figures, name, shape) for name in ("average_precision", "roc_auc", "f1")),
+            str(metrics["n_by_shape"][shape]),
+            *(_cell(metrics, name, shape) for name in ("average_precision", "roc_auc", "f1")),
         ]
-        for number, shape in enumerate(figures["shapes"])
+        for number, shape in enumerate(metrics["shapes"])
     ]
 
 
-def confusion_table(figures: dict[str, Any]) -> Table:
+def confusion_table(metrics: dict[str, Any]) -> Table:
     """A row a true, a column a predicted shape."""
-    shapes = figures["shapes"]
+    shapes = metrics["shapes"]
     return [["true, and named:", *map(str, range(len(shapes)))]] + [
-        [f"{number} {shape}", *map(str, figures["confusion"][number])]
+        [f"{number} {shape}", *map(str, metrics["confusion"][number])]
         for number, shape in enumerate(shapes)
     ]
 
 
-def visibility_table(figures: dict[str, Any]) -> Table:
+def visibility_table(metrics: dict[str, Any]) -> Table:
     """A row for each bin of how much of a crystal can be seen; none where nobody knows."""
-    bins = figures.get("by_visibility") or []
+    bins = metrics.get("by_visibility") or []
     names = ("accuracy", "facet_accuracy", "macro_average_precision", "macro_roc_auc", "ece")
     titles = ("accuracy", "facet accuracy", "mean AP", "mean ROC AUC", "calibration error")
     rows = [
@@ -75,19 +75,19 @@ def visible_range(ends: list[float]) -> str:
     return f"{ends[0] * 100:.0f}–{ends[1] * 100:.0f} %"
 
 
-def heading(figures: dict[str, Any]) -> str:
+def heading(metrics: dict[str, Any]) -> str:
     """Which classifier was judged, on what."""
-    return f"{figures.get('classifier', 'Predictions')} on {figures['data']}"
+    return f"{metrics.get('classifier', 'Predictions')} on {metrics['data']}"
 
 
-def basis(figures: dict[str, Any]) -> str:
+def basis(metrics: dict[str, Any]) -> str:
     """What was judged, and what the intervals rest on, in a sentence or two."""
-    intervals = figures["intervals"]
-    matched = figures.get("matched")
+    intervals = metrics["intervals"]
+    matched = metrics.get("matched")
     found = (
         ""
         if matched is None
-        else f"{figures['segmenter']} found {matched['n_matched']} of {matched['n_true']} true "
+        else f"{metrics['segmenter']} found {matched['n_matched']} of {matched['n_true']} true "
         f"crystals ({100 * matched['recall']:.1f} %) at an IoU of at least 0.5, "
         f"{matched['mean_iou']:.2f} on average; its masks of these are judged. "
     )
@@ -97,16 +97,16 @@ def basis(figures: dict[str, Any]) -> str:
     )
 
 
-def as_text(figures: dict[str, Any]) -> str:
+def as_text(metrics: dict[str, Any]) -> str:
     """All tables, for a terminal."""
     tables = (
-        key_table(figures),
-        shape_table(figures),
-        confusion_table(figures),
-        visibility_table(figures),
+        key_table(metrics),
+        shape_table(metrics),
+        confusion_table(metrics),
+        visibility_table(metrics),
     )
     blocks = ("\n".join(_aligned(table)) for table in tables if table)
-    return "\n\n".join([heading(figures), *blocks, basis(figures)])
+    return "\n\n".join([heading(metrics), *blocks, basis(metrics)])
 
 
 def _aligned(table: Table) -> list[str]:
@@ -120,9 +120,9 @@ def _aligned(table: Table) -> list[str]:
     ]
 
 
-def _cell(figures: dict[str, Any], name: str, shape: str | None = None) -> str:
-    """A figure with its interval, as 0.912 [0.894, 0.930]."""
-    value, ends = figures[name], figures["intervals"].get(name)
+def _cell(metrics: dict[str, Any], name: str, shape: str | None = None) -> str:
+    """A metric with its interval, as 0.912 [0.894, 0.930]."""
+    value, ends = metrics[name], metrics["intervals"].get(name)
     if shape is not None:
         value, ends = value[shape], ends[shape]
     if value is None:

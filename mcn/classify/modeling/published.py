@@ -37,7 +37,7 @@ FORMAT = "mcn-published-1"
 CLASS_ORDER = ("amorphous", "polyhedral", "rhombic", "spherical")
 """Shapes of the network's outputs: class folders by sorted name, as Keras numbers them."""
 
-FIGURES_ORDER = ("polyhedral", "amorphous", "rhombic", "spherical")
+RELEASED_ORDER = ("polyhedral", "amorphous", "rhombic", "spherical")
 """What the authors' script, and so their released figures, call the same outputs."""
 
 REPOSITORY = (

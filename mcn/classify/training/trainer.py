@@ -154,9 +154,9 @@ class Training:
             loss = self._pass(train, torch.from_numpy(others), step_done)
             taxonomy = held_out.taxonomy
             named = self.judge.classify(held_out.crops).probabilities
-            figures = score(held_out.classes, named, taxonomy.shapes, taxonomy.facet_of)
-            judged = [ap for ap in figures["average_precision"].values() if ap is not None]
-            mean_ap = float(np.mean(judged))
+            metrics = score(held_out.classes, named, taxonomy.shapes, taxonomy.facet_of)
+            evaluated = [ap for ap in metrics["average_precision"].values() if ap is not None]
+            mean_ap = float(np.mean(evaluated))
             if mean_ap >= self.best:
                 self.best, self.best_epoch = mean_ap, self.epoch
                 self.best_weights = {k: v.clone() for k, v in self.network.state_dict().items()}
@@ -164,8 +164,8 @@ class Training:
                 "epoch": self.epoch,
                 "loss": loss,
                 "mean_average_precision": mean_ap,
-                "accuracy": figures["accuracy"],
-                "average_precision": figures["average_precision"],
+                "accuracy": metrics["accuracy"],
+                "average_precision": metrics["average_precision"],
                 "sparsity": self.network.sparsity,
             }
             with self.log.open("a") as lines:

@@ -20,7 +20,7 @@ from mcn.segment.dataset import Pair
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class EvaluatedImage:
     """One image's masks beside the truth.
 
     Parameters
@@ -56,27 +56,30 @@ def evaluate_segmenter(
     pairs: Sequence[Pair],
     on_image: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """Compare a segmenter's masks with the truth; see `judge` and `figures_of`."""
-    return {"segmenter": segmenter.name, **figures_of(judge(segmenter, pairs, on_image))}
+    """Compare a segmenter's masks with the truth; see `evaluate_images` and `compute_metrics`."""
+    return {
+        "segmenter": segmenter.name,
+        **compute_metrics(evaluate_images(segmenter, pairs, on_image)),
+    }
 
 
-def judge(
+def evaluate_images(
     segmenter: Segmenter,
     pairs: Sequence[Pair],
     on_image: Callable[[], None] | None = None,
-) -> list[Judged]:
+) -> list[EvaluatedImage]:
     """Segment images as a scan does, without their data bars, and match with the truth.
 
     Parameters
     ----------
     segmenter : Segmenter
-        The model to judge.
+        The model to evaluate.
     pairs : sequence of Pair
         Images and instance labels.
     on_image : callable, optional
         Called after each image.
     """
-    judged = []
+    evaluated = []
     for pair in pairs:
         micrograph, labels = pair.open()
         size = (labels.shape[0], labels.shape[1])
@@ -84,13 +87,15 @@ def judge(
         (found,) = segmenter.segment([micrograph.analysed])
         seconds = time.perf_counter() - start
         truth = masks_from_labels(labels)
-        judged.append(Judged(pair, size, truth, found, match(truth, found, size), seconds))
+        evaluated.append(
+            EvaluatedImage(pair, size, truth, found, match(truth, found, size), seconds)
+        )
         if on_image is not None:
             on_image()
-    return judged
+    return evaluated
 
 
-def figures_of(judged: Sequence[Judged]) -> dict[str, Any]:
+def compute_metrics(evaluated: Sequence[EvaluatedImage]) -> dict[str, Any]:
     """Figures over all images; None where there is nothing to divide by.
 
     Returns
@@ -110,27 +115,27 @@ def figures_of(judged: Sequence[Judged]) -> dict[str, Any]:
     .. [1] T.-Y. Lin et al., "Microsoft COCO", ECCV 2014.
     .. [2] A. Kirillov et al., "Panoptic Segmentation", CVPR 2019.
     """
-    truth, found = [one.truth for one in judged], [one.found for one in judged]
+    truth, found = [one.truth for one in evaluated], [one.found for one in evaluated]
     n_true, n_pred = sum(map(len, truth)), sum(map(len, found))
-    hits = np.concatenate([one.ious for one in judged]) if judged else np.zeros(0)
-    ap, ap50 = average_precision(truth, found, [one.size for one in judged])
+    hits = np.concatenate([one.ious for one in evaluated]) if evaluated else np.zeros(0)
+    ap, ap50 = average_precision(truth, found, [one.size for one in evaluated])
     drawn, made = diameters(truth), diameters(found)
     f1 = 2 * len(hits) / (n_true + n_pred) if n_true + n_pred else 1.0
     return {
         "ap50": ap50,
         "ap": ap,
         "f1_50": f1,
-        "f1_50_by_image": float(np.mean([one.f1 for one in judged])) if judged else None,
+        "f1_50_by_image": float(np.mean([one.f1 for one in evaluated])) if evaluated else None,
         "mean_iou": float(hits.mean()) if len(hits) else None,
         "panoptic_quality": f1 * float(hits.mean()) if len(hits) else 0.0,
         "count_error": _excess(n_pred, n_true),
         "mean_diameter_error": _excess(_of(np.mean, made), _of(np.mean, drawn)),
         "median_diameter_error": _excess(_of(np.median, made), _of(np.median, drawn)),
         "area_fraction_error": _excess(float((made**2).sum()), float((drawn**2).sum())),
-        "n_images": len(judged),
+        "n_images": len(evaluated),
         "n_true": n_true,
         "n_pred": n_pred,
-        "seconds_per_image": sum(one.seconds for one in judged) / max(len(judged), 1),
+        "seconds_per_image": sum(one.seconds for one in evaluated) / max(len(evaluated), 1),
     }
 
 

@@ -14,19 +14,21 @@ from matplotlib.lines import Line2D
 
 from mcn.mask import Mask
 from mcn.plots import mask_outlines
-from mcn.segment.evaluation.metrics import Judged, diameters, precision_by_recall
+from mcn.segment.evaluation.metrics import EvaluatedImage, diameters, precision_by_recall
 
 _TRUE, _FOUND = "#35c2ff", "#ff7a00"
 
 
-def write_report(judged: Sequence[Judged], figures: dict[str, Any], out: Path, n: int = 4) -> None:
+def write_report(
+    evaluated: Sequence[EvaluatedImage], metrics: dict[str, Any], out: Path, n: int = 4
+) -> None:
     """Write `figures.json`, two diagrams, and overlays of the best and the worst images.
 
     Parameters
     ----------
-    judged : sequence of Judged
-        What `mcn.segment.evaluation.metrics.judge` gave.
-    figures : dict
+    evaluated : sequence of EvaluatedImage
+        What `mcn.segment.evaluation.metrics.evaluate_images` gave.
+    metrics : dict
         What `figures_of` made of it.
     out : Path
         Folder to write to.
@@ -34,18 +36,20 @@ def write_report(judged: Sequence[Judged], figures: dict[str, Any], out: Path, n
         Overlays of each kind.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / "figures.json").write_text(json.dumps(figures, indent=2))
-    _precision_recall(judged).savefig(out / "precision_recall.png")
-    _sizes(judged).savefig(out / "sizes.png")
-    ranked = sorted((one for one in judged if one.truth), key=lambda one: one.f1)
+    (out / "figures.json").write_text(json.dumps(metrics, indent=2))
+    _precision_recall(evaluated).savefig(out / "precision_recall.png")
+    _sizes(evaluated).savefig(out / "sizes.png")
+    ranked = sorted((one for one in evaluated if one.truth), key=lambda one: one.f1)
     for kind, chosen in (("worst", ranked[:n]), ("best", ranked[::-1][:n])):
         for place, one in enumerate(chosen, start=1):
             _overlay(one).savefig(out / f"{kind}_{place}_{one.pair.name}.png")
 
 
-def _precision_recall(judged: Sequence[Judged]) -> Figure:
+def _precision_recall(evaluated: Sequence[EvaluatedImage]) -> Figure:
     precision = precision_by_recall(
-        [one.truth for one in judged], [one.found for one in judged], [one.size for one in judged]
+        [one.truth for one in evaluated],
+        [one.found for one in evaluated],
+        [one.size for one in evaluated],
     )
     figure = Figure(figsize=(5.5, 4.5), dpi=120, layout="constrained")
     axes = figure.subplots()
@@ -58,12 +62,12 @@ def _precision_recall(judged: Sequence[Judged]) -> Figure:
     return figure
 
 
-def _sizes(judged: Sequence[Judged]) -> Figure:
+def _sizes(evaluated: Sequence[EvaluatedImage]) -> Figure:
     figure = Figure(figsize=(5.5, 4.5), dpi=120, layout="constrained")
     axes = figure.subplots()
     series = {
-        "drawn": (diameters([one.truth for one in judged]), _TRUE),
-        "found": (diameters([one.found for one in judged]), _FOUND),
+        "drawn": (diameters([one.truth for one in evaluated]), _TRUE),
+        "found": (diameters([one.found for one in evaluated]), _FOUND),
     }
     top = max((values.max() for values, _ in series.values() if len(values)), default=100.0)
     bins = np.geomspace(4, max(top, 8), 40).tolist()
@@ -75,7 +79,7 @@ def _sizes(judged: Sequence[Judged]) -> Figure:
     return figure
 
 
-def _overlay(one: Judged) -> Figure:
+def _overlay(one: EvaluatedImage) -> Figure:
     pixels, _ = one.pair.read()
     height, width = one.size
     figure = Figure(figsize=(width / 80, height / 80 + 0.5), dpi=100)

@@ -212,7 +212,7 @@ def train_segmenter(
     torch.manual_seed(settings.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = from_imagenet() if start is None else start
-    sources, judged = read_folders(folders, settings.max_images)
+    sources, evaluated = read_folders(folders, settings.max_images)
     trainee = make_trainee(model.to(device), settings)
     model, averaged = trainee.model, trainee.averaged
     learning = [p for p in model.parameters() if p.requires_grad]
@@ -264,13 +264,13 @@ def train_segmenter(
         epoch = None
         if step % settings.epoch == 0 or step == settings.steps:
             segmenter = trainee.segmenter()
-            figures = [evaluate_segmenter(segmenter, pairs) for pairs in judged]
+            metrics = [evaluate_segmenter(segmenter, pairs) for pairs in evaluated]
             epoch = {
                 "step": step,
                 "minutes": round((time.monotonic() - started) / 60, 1),
                 **{name: round(value / taught, 4) for name, value in sums.items()},
-                "ap": float(np.mean([one["ap"] or 0.0 for one in figures])),
-                "folders": figures,
+                "ap": float(np.mean([one["ap"] or 0.0 for one in metrics])),
+                "folders": metrics,
             }
             taught, sums = 0, {}
             if epoch["ap"] > best["ap"]:
@@ -292,7 +292,7 @@ def read_folders(
 
     All are read at once: a bad one is told of before the training, not hours into it.
     """
-    sources, judged = [], []
+    sources, evaluated = [], []
     for folder in folders:
         train, held_out = split_pairs(list_pairs(folder))
         if not train:
@@ -300,10 +300,10 @@ def read_folders(
                 f"{folder}: a single image cannot be both learnt from and judged by; add more"
             )
         sources.append([pair.read() for pair in train])
-        judged.append(held_out[:max_images])
-        for pair in judged[-1]:
+        evaluated.append(held_out[:max_images])
+        for pair in evaluated[-1]:
             pair.read()
-    return sources, judged
+    return sources, evaluated
 
 
 def make_trainee(model: nn.Module, settings: SegmenterTrainSettings) -> Trainee:

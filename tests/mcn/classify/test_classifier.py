@@ -166,8 +166,8 @@ def test_the_embedded_weights_load_by_name() -> None:
 def test_the_embedded_weights_know_fresh_rendered_crystals() -> None:
     examples = render_examples(6, seed=20_011, copies=1, height=384, width=512)
     seen = examples.take(examples.visible >= 0.5)
-    figures = score(seen.classes, load_classifier().classify(seen.crops).probabilities)
-    assert figures["n"] > 100
-    assert figures["accuracy"] > 0.6
-    assert figures["facet_accuracy"] > 0.75
-    assert min(auc for auc in figures["roc_auc"].values() if auc is not None) > 0.8
+    metrics = score(seen.classes, load_classifier().classify(seen.crops).probabilities)
+    assert metrics["n"] > 100
+    assert metrics["accuracy"] > 0.6
+    assert metrics["facet_accuracy"] > 0.75
+    assert min(auc for auc in metrics["roc_auc"].values() if auc is not None) > 0.8

@@ -167,17 +167,17 @@ def test_evaluating_the_segmenter(tmp_path: Path) -> None:
     grey = np.where(labels > 0, 190, 40) + np.random.default_rng(0).normal(0, 5, labels.shape)
     Image.fromarray(grey.clip(0, 255).astype(np.uint8)).save(tmp_path / "images" / "disc.png")
     Image.fromarray(labels).save(tmp_path / "masks" / "disc.png")
-    figures = json.loads(mcn("evaluate", "segmenter", tmp_path, "--json").stdout)
-    assert figures["n_images"] == figures["n_true"] == 1
-    assert figures["f1_50"] == 1.0
-    assert {"ap50", "ap", "mean_iou", "n_pred", "seconds_per_image"} <= figures.keys()
+    metrics = json.loads(mcn("evaluate", "segmenter", tmp_path, "--json").stdout)
+    assert metrics["n_images"] == metrics["n_true"] == 1
+    assert metrics["f1_50"] == 1.0
+    assert {"ap50", "ap", "mean_iou", "n_pred", "seconds_per_image"} <= metrics.keys()
 
 
 def test_evaluating_the_classifier(scanned: Path) -> None:
-    figures = json.loads(mcn("evaluate", "classifier", scanned / "core", "--json").stdout)
-    assert 0.25 < figures["accuracy"] <= 1
-    assert set(figures["average_precision"]) == set(figures["roc_auc"])
-    assert "rhombic" in figures["average_precision"]
+    metrics = json.loads(mcn("evaluate", "classifier", scanned / "core", "--json").stdout)
+    assert 0.25 < metrics["accuracy"] <= 1
+    assert set(metrics["average_precision"]) == set(metrics["roc_auc"])
+    assert "rhombic" in metrics["average_precision"]
 
 
 def test_bad_input_is_one_line(scanned: Path, tmp_path: Path) -> None:

@@ -205,19 +205,19 @@ def test_a_core_that_lost_a_mask_says_which(core: Path, tmp_path: Path) -> None:
 
 
 def test_evaluation_of_a_core_tells_recognisable_crystals_apart(core: Path) -> None:
-    figures = evaluate_classifier(core, load_classifier(), copies=1)
+    metrics = evaluate_classifier(core, load_classifier(), copies=1)
     examples = read_examples(core)
-    assert figures["n"] == figures["spoilt_masks"]["n"] == len(examples)
-    assert figures["classifier"].startswith("nsr@")
-    assert figures["recognisable"]["n"] == int((examples.visible >= 0.5).sum())
+    assert metrics["n"] == metrics["spoilt_masks"]["n"] == len(examples)
+    assert metrics["classifier"].startswith("nsr@")
+    assert metrics["recognisable"]["n"] == int((examples.visible >= 0.5).sum())
 
 
 def test_evaluation_leaves_out_what_a_missing_shape_cannot_tell(draw_folders: Draw) -> None:
-    figures = evaluate_classifier(draw_folders(2, shapes=SHAPES[:3]), load_classifier())
-    assert figures["n"] == 6
-    assert figures["roc_auc"]["spherical"] is None
-    assert figures["average_precision"]["rhombic"] is not None
-    assert "recognisable" not in figures
+    metrics = evaluate_classifier(draw_folders(2, shapes=SHAPES[:3]), load_classifier())
+    assert metrics["n"] == 6
+    assert metrics["roc_auc"]["spherical"] is None
+    assert metrics["average_precision"]["rhombic"] is not None
+    assert "recognisable" not in metrics
 
 
 def keys(truth: object) -> list[tuple[str, int]]:

@@ -65,11 +65,11 @@ def test_each_mask_gets_the_shape_of_the_crystal_it_fits(core: Path) -> None:
 
 def test_a_segmenters_masks_are_judged(core: Path) -> None:
     segmenter = load_segmenter("compact")
-    figures = evaluate_classifier(core, load_classifier(), segmenter=segmenter)
-    assert figures["segmenter"] == segmenter.name
-    assert figures["n"] == figures["matched"]["n_matched"] > 0
-    assert 0.5 < figures["matched"]["mean_iou"] < 1
-    assert figures["matched"]["n_true"] == len(read_examples(core))
+    metrics = evaluate_classifier(core, load_classifier(), segmenter=segmenter)
+    assert metrics["segmenter"] == segmenter.name
+    assert metrics["n"] == metrics["matched"]["n_matched"] > 0
+    assert 0.5 < metrics["matched"]["mean_iou"] < 1
+    assert metrics["matched"]["n_true"] == len(read_examples(core))
 
 
 def test_where_nothing_is_found_the_segmenter_is_named(core: Path) -> None:

@@ -1,4 +1,4 @@
-"""Weighted figures are scikit-learn's, and intervals are those of drawing anew."""
+"""Weighted metrics are scikit-learn's, and intervals are those of drawing anew."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from mcn.classify.evaluation.bootstrap import (
     FEWEST_GROUPS,
     bootstrap_intervals,
     calibration_bin,
-    weighted_figures,
+    weighted_metrics,
 )
 
 
@@ -36,23 +36,23 @@ def test_weighted_figures_are_those_of_scikit_learn(
     probabilities = rng.integers(0, steps, (count, shapes)) / steps  # many of them tied
     weights = rng.integers(0, 4, (3, count)).astype(float)
     weights[:, 0] += 1
-    figures = weighted_figures(weights, classes, probabilities)
+    metrics = weighted_metrics(weights, classes, probabilities)
     named = probabilities.argmax(axis=1)
     for row, drawn in enumerate(weights):
         there = np.unique(classes[drawn > 0])
-        assert figures["accuracy"][row] == pytest.approx(
+        assert metrics["accuracy"][row] == pytest.approx(
             accuracy_score(classes, named, sample_weight=drawn)
         )
         repeated = np.repeat(np.arange(count), drawn.astype(int))
-        assert figures["balanced_accuracy"][row] == pytest.approx(
+        assert metrics["balanced_accuracy"][row] == pytest.approx(
             np.mean([np.mean(named[repeated][classes[repeated] == c] == c) for c in there])
         )
         f1 = f1_score(classes, named, labels=there, average=None, sample_weight=drawn)
-        assert figures["f1"][row, there] == pytest.approx(f1)
-        assert figures["macro_f1"][row] == pytest.approx(f1.mean())
+        assert metrics["f1"][row, there] == pytest.approx(f1)
+        assert metrics["macro_f1"][row] == pytest.approx(f1.mean())
         for shape in range(shapes):
-            precision = figures["average_precision"][row, shape]
-            area = figures["roc_auc"][row, shape]
+            precision = metrics["average_precision"][row, shape]
+            area = metrics["roc_auc"][row, shape]
             if shape not in there or len(there) == 1:
                 assert np.isnan([precision, area]).all()
                 continue
@@ -65,20 +65,20 @@ def test_weighted_figures_are_those_of_scikit_learn(
 
 def test_weights_of_one_give_the_plain_figures() -> None:
     classes, probabilities = drawn_crystals(400)
-    figures = weighted_figures(np.ones((1, 400)), classes, probabilities)
+    metrics = weighted_metrics(np.ones((1, 400)), classes, probabilities)
     named = probabilities.argmax(axis=1)
-    assert figures["balanced_accuracy"][0] == pytest.approx(balanced_accuracy_score(classes, named))
-    assert figures["macro_f1"][0] == pytest.approx(f1_score(classes, named, average="macro"))
+    assert metrics["balanced_accuracy"][0] == pytest.approx(balanced_accuracy_score(classes, named))
+    assert metrics["macro_f1"][0] == pytest.approx(f1_score(classes, named, average="macro"))
 
 
 def test_calibration_error_by_hand() -> None:
     # In the bin of 0.6 to 0.667 half is right of what was given 0.65; 0.95 is right for sure.
     probabilities = np.array([[0.65, 0.35], [0.65, 0.35], [0.95, 0.05], [0.95, 0.05]])
     classes, confidence = np.array([0, 1, 0, 0]), np.array([0.5, 0.5, 1.0, 1.0])
-    figures = weighted_figures(np.ones((1, 4)), classes, probabilities, confidence)
-    assert figures["ece"][0] == pytest.approx((2 * 0.15 + 2 * 0.05) / 4)
-    assert figures["confidence_ece"][0] == pytest.approx(0)
-    doubled = weighted_figures(np.array([[3.0, 0, 1, 0]]), classes, probabilities, confidence)
+    metrics = weighted_metrics(np.ones((1, 4)), classes, probabilities, confidence)
+    assert metrics["ece"][0] == pytest.approx((2 * 0.15 + 2 * 0.05) / 4)
+    assert metrics["confidence_ece"][0] == pytest.approx(0)
+    doubled = weighted_metrics(np.array([[3.0, 0, 1, 0]]), classes, probabilities, confidence)
     assert doubled["ece"][0] == pytest.approx((3 * 0.35 + 1 * 0.05) / 4)
 
 
@@ -90,8 +90,8 @@ def test_calibration_bins_hold_their_upper_end() -> None:
 
 def test_facets_follow_from_shapes() -> None:
     classes, probabilities = np.array([0, 1, 2]), np.eye(3)[[1, 1, 0]]
-    figures = weighted_figures(np.ones((1, 3)), classes, probabilities, facets=(0, 0, 1))
-    assert figures["facet_accuracy"][0] == pytest.approx(2 / 3)
+    metrics = weighted_metrics(np.ones((1, 3)), classes, probabilities, facets=(0, 0, 1))
+    assert metrics["facet_accuracy"][0] == pytest.approx(2 / 3)
 
 
 def test_intervals_are_those_of_a_plain_bootstrap() -> None:
@@ -135,7 +135,7 @@ def test_the_interval_of_a_small_calibration_error_reaches_down_to_it() -> None:
     sure = rng.uniform(0.5, 1, 800)
     classes = (rng.uniform(size=800) > sure).astype(np.int64)
     probabilities = np.stack([sure, 1 - sure], axis=1)
-    error = weighted_figures(np.ones((1, 800)), classes, probabilities)["ece"][0]
+    error = weighted_metrics(np.ones((1, 800)), classes, probabilities)["ece"][0]
     low, high = bootstrap_intervals(np.arange(800), classes, probabilities)["ece"]
     assert low < error < high < 0.08
 

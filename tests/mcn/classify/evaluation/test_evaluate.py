@@ -1,4 +1,4 @@
-"""The figures are the ones scikit-learn and pencil and paper give."""
+"""The metrics are the ones scikit-learn and pencil and paper give."""
 
 import json
 from collections.abc import Callable
@@ -30,68 +30,68 @@ def test_four_crystals_by_hand() -> None:
     probabilities = np.array(
         [[0.7, 0.1, 0.1, 0.1], [0.2, 0.3, 0.4, 0.1], [0.1, 0.2, 0.6, 0.1], [0.3, 0.1, 0.4, 0.2]]
     )
-    figures = score(classes, probabilities)
-    assert figures["n"] == 4
-    assert figures["n_by_shape"] == {"rhombic": 2, "polyhedral": 0, "amorphous": 1, "spherical": 1}
-    assert figures["accuracy"] == 0.5
-    assert figures["confusion"] == [[1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]]
+    metrics = score(classes, probabilities)
+    assert metrics["n"] == 4
+    assert metrics["n_by_shape"] == {"rhombic": 2, "polyhedral": 0, "amorphous": 1, "spherical": 1}
+    assert metrics["accuracy"] == 0.5
+    assert metrics["confusion"] == [[1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]]
     # Ranked by p_rhombic: true, false, true, false.
-    assert figures["average_precision"]["rhombic"] == pytest.approx((1 + 2 / 3) / 2)
-    assert figures["roc_auc"]["rhombic"] == pytest.approx(0.75)
-    assert figures["average_precision"]["polyhedral"] is None
-    assert figures["roc_auc"]["polyhedral"] is None
+    assert metrics["average_precision"]["rhombic"] == pytest.approx((1 + 2 / 3) / 2)
+    assert metrics["roc_auc"]["rhombic"] == pytest.approx(0.75)
+    assert metrics["average_precision"]["polyhedral"] is None
+    assert metrics["roc_auc"]["polyhedral"] is None
     # The second crystal is taken for amorphous, so its facets are wrong too.
-    assert figures["facet_accuracy"] == 0.75
+    assert metrics["facet_accuracy"] == 0.75
 
 
 def test_many_crystals_as_scikit_learn_has_it() -> None:
     rng = np.random.default_rng(0)
     classes = rng.integers(0, 4, 500)
     probabilities = rng.dirichlet(np.ones(4), 500) + 0.3 * np.eye(4)[classes]
-    figures = score(classes, probabilities)
-    assert figures["accuracy"] == accuracy_score(classes, probabilities.argmax(axis=1))
+    metrics = score(classes, probabilities)
+    assert metrics["accuracy"] == accuracy_score(classes, probabilities.argmax(axis=1))
     for column, shape in enumerate(SHAPES):
         truth, scores = classes == column, probabilities[:, column]
-        assert figures["average_precision"][shape] == pytest.approx(
+        assert metrics["average_precision"][shape] == pytest.approx(
             average_precision_score(truth, scores)
         )
-        assert figures["roc_auc"][shape] == pytest.approx(roc_auc_score(truth, scores))
+        assert metrics["roc_auc"][shape] == pytest.approx(roc_auc_score(truth, scores))
     named = probabilities.argmax(axis=1)
-    assert list(figures["f1"].values()) == pytest.approx(f1_score(classes, named, average=None))
-    assert figures["macro_average_precision"] == pytest.approx(
-        np.mean(list(figures["average_precision"].values()))
+    assert list(metrics["f1"].values()) == pytest.approx(f1_score(classes, named, average=None))
+    assert metrics["macro_average_precision"] == pytest.approx(
+        np.mean(list(metrics["average_precision"].values()))
     )
-    assert figures["confusion"] == confusion_matrix(classes, named).tolist()
+    assert metrics["confusion"] == confusion_matrix(classes, named).tolist()
 
 
 def test_one_class_alone_cannot_be_ranked() -> None:
-    figures = score(np.zeros(3, dtype=np.int64), np.tile([0.4, 0.3, 0.2, 0.1], (3, 1)))
-    assert figures["accuracy"] == 1.0
-    assert set(figures["roc_auc"].values()) == {None}
+    metrics = score(np.zeros(3, dtype=np.int64), np.tile([0.4, 0.3, 0.2, 0.1], (3, 1)))
+    assert metrics["accuracy"] == 1.0
+    assert set(metrics["roc_auc"].values()) == {None}
 
 
 def test_other_classes_have_the_facet_definitions_given() -> None:
     classes, probabilities = np.array([0, 1, 2]), np.eye(3)[[0, 0, 1]]
     shapes = ("cubic", "platy", "lump")
-    figures = score(classes, probabilities, shapes)
-    assert figures["facet_accuracy"] is None
-    assert figures["roc_auc"] == {"cubic": 0.75, "platy": 0.25, "lump": 0.5}
+    metrics = score(classes, probabilities, shapes)
+    assert metrics["facet_accuracy"] is None
+    assert metrics["roc_auc"] == {"cubic": 0.75, "platy": 0.25, "lump": 0.5}
     rock = Taxonomy({"cubic": "faceted", "platy": "faceted", "lump": "none"})
     assert score(classes, probabilities, shapes, rock.facet_of)["facet_accuracy"] == 2 / 3
 
 
 def test_a_shape_that_the_truth_lacks_counts_for_nothing() -> None:
-    figures = score(np.array([0, 0, 2]), np.eye(4)[[0, 1, 2]])
-    assert figures["f1"] == {
+    metrics = score(np.array([0, 0, 2]), np.eye(4)[[0, 1, 2]])
+    assert metrics["f1"] == {
         "rhombic": pytest.approx(2 / 3), "polyhedral": None, "amorphous": 1.0, "spherical": None
     }  # fmt: skip
-    assert figures["balanced_accuracy"] == 0.75
-    assert figures["macro_f1"] == pytest.approx(5 / 6)
+    assert metrics["balanced_accuracy"] == 0.75
+    assert metrics["macro_f1"] == pytest.approx(5 / 6)
 
 
 def test_no_crystal_at_all_has_no_figures() -> None:
-    figures = score(np.zeros(0, np.int64), np.zeros((0, 4)))
-    assert (figures["n"], figures["accuracy"], figures["ece"]) == (0, None, None)
+    metrics = score(np.zeros(0, np.int64), np.zeros((0, 4)))
+    assert (metrics["n"], metrics["accuracy"], metrics["ece"]) == (0, None, None)
 
 
 def test_figures_are_ready_for_json() -> None:
@@ -103,18 +103,18 @@ def test_a_core_is_judged_by_how_much_of_a_crystal_is_seen(tmp_path: Path) -> No
     settings = CoreSettings(height=192, width=256)
     render_core(tmp_path, wells=2, tiles=9, seed=3, settings=settings)
     examples, classifier = read_examples(tmp_path), load_classifier()
-    figures = evaluate_classifier(tmp_path, classifier)
-    assert figures == evaluate_classifier(tmp_path, classifier)
-    bins = figures["by_visibility"]
-    assert sum(one["n"] for one in bins) == figures["n"] == len(examples)
+    metrics = evaluate_classifier(tmp_path, classifier)
+    assert metrics == evaluate_classifier(tmp_path, classifier)
+    bins = metrics["by_visibility"]
+    assert sum(one["n"] for one in bins) == metrics["n"] == len(examples)
     first = examples.take(examples.visible < 0.3)
     probabilities = classifier.classify(first.crops).probabilities
     assert bins[0]["visible"] == [0.0, 0.3]
     assert bins[0]["roc_auc"] == score(first.classes, probabilities)["roc_auc"]
-    assert figures["intervals"]["of"] == "micrographs"
-    assert figures["intervals"]["units"] == 9
-    low, high = figures["intervals"]["average_precision"]["amorphous"]
-    assert low <= figures["average_precision"]["amorphous"] <= high
+    assert metrics["intervals"]["of"] == "micrographs"
+    assert metrics["intervals"]["units"] == 9
+    low, high = metrics["intervals"]["average_precision"]["amorphous"]
+    assert low <= metrics["average_precision"]["amorphous"] <= high
 
 
 def test_a_classifier_of_other_shapes_is_judged_on_them_alone(
@@ -126,10 +126,10 @@ def test_a_classifier_of_other_shapes_is_judged_on_them_alone(
     )
     classifier = Classifier(MicroCrystalNet(settings), "tiny@0123456789ab")
     root = draw_folders(4, shapes=("rhombic", "polyhedral"))
-    figures = evaluate_classifier(root, classifier, limit=6)
-    assert figures["shapes"] == ["polyhedral", "rhombic"]
-    assert figures["n"] == 6
-    assert figures["facet_accuracy"] == 1.0
+    metrics = evaluate_classifier(root, classifier, limit=6)
+    assert metrics["shapes"] == ["polyhedral", "rhombic"]
+    assert metrics["n"] == 6
+    assert metrics["facet_accuracy"] == 1.0
     render_core(tmp_path / "core", wells=1, tiles=1, settings=CoreSettings(height=192, width=256))
     with pytest.raises(ExamplesError, match="rhombic"):
         evaluate_classifier(tmp_path / "core", classifier)
@@ -137,14 +137,14 @@ def test_a_classifier_of_other_shapes_is_judged_on_them_alone(
 
 def test_a_limit_draws_the_same_crystals_each_time(draw_folders: Draw) -> None:
     root, classifier = draw_folders(10), load_classifier()
-    figures = evaluate_classifier(root, classifier, limit=25)
-    assert figures["n"] == 25
-    assert max(figures["n_by_shape"].values()) < 25
-    assert figures == evaluate_classifier(root, classifier, limit=25)
+    metrics = evaluate_classifier(root, classifier, limit=25)
+    assert metrics["n"] == 25
+    assert max(metrics["n_by_shape"].values()) < 25
+    assert metrics == evaluate_classifier(root, classifier, limit=25)
     assert evaluate_classifier(root, classifier, limit=1000)["n"] == 40
 
 
 def test_without_a_known_visible_share_there_are_no_bins(draw_folders: Draw) -> None:
-    figures = evaluate_classifier(draw_folders(3), load_classifier())
-    assert figures["by_visibility"] == []
-    assert "recognisable" not in figures
+    metrics = evaluate_classifier(draw_folders(3), load_classifier())
+    assert metrics["by_visibility"] == []
+    assert "recognisable" not in metrics

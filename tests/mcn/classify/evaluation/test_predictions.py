@@ -17,7 +17,7 @@ from mcn.classify.evaluation.predictions import (
     read_predictions,
 )
 from mcn.classify.evaluation.tables import confusion_table, key_table, shape_table
-from mcn.classify.modeling.published import CLASS_ORDER, FIGURES_ORDER
+from mcn.classify.modeling.published import CLASS_ORDER, RELEASED_ORDER
 from mcn.cli.main import app
 
 RELEASED = (
@@ -35,24 +35,24 @@ def mcn(*arguments: object) -> Result:
 
 @needs_released
 def test_the_published_table_is_reproduced() -> None:
-    figures = evaluate_predictions(*read_predictions(RELEASED))
-    assert tuple(figures["n_by_shape"].values()) == COUNTS == (117, 95, 83, 80)
-    assert figures["accuracy"] == pytest.approx(0.9200, abs=5e-5)
-    assert figures["top2_accuracy"] == pytest.approx(0.9653333, abs=1e-6)
-    assert figures["loss"] == pytest.approx(0.41851457953453064, abs=1e-6)
+    metrics = evaluate_predictions(*read_predictions(RELEASED))
+    assert tuple(metrics["n_by_shape"].values()) == COUNTS == (117, 95, 83, 80)
+    assert metrics["accuracy"] == pytest.approx(0.9200, abs=5e-5)
+    assert metrics["top2_accuracy"] == pytest.approx(0.9653333, abs=1e-6)
+    assert metrics["loss"] == pytest.approx(0.41851457953453064, abs=1e-6)
     for name, values in {
         "average_precision": [0.984, 0.966, 0.979, 0.926],
         "roc_auc": [0.993, 0.978, 0.994, 0.953],
     }.items():
         # To the thousandth: one of the AUCs, 0.99348, is given as 0.994.
-        assert list(figures[name].values()) == pytest.approx(values, abs=6e-4)
-    assert figures["confusion"] == [[114, 1, 1, 1], [6, 85, 1, 3], [0, 0, 74, 9], [3, 4, 1, 72]]
+        assert list(metrics[name].values()) == pytest.approx(values, abs=6e-4)
+    assert metrics["confusion"] == [[114, 1, 1, 1], [6, 85, 1, 3], [0, 0, 74, 9], [3, 4, 1, 72]]
 
 
 @needs_released
 def test_the_order_of_classes_is_but_their_names() -> None:
     sorted_names = evaluate_predictions(*read_predictions(RELEASED))
-    as_in_figures = evaluate_predictions(*read_predictions(RELEASED), FIGURES_ORDER)
+    as_in_figures = evaluate_predictions(*read_predictions(RELEASED), RELEASED_ORDER)
     assert sorted_names["confusion"] == as_in_figures["confusion"]
     assert sorted_names["roc_auc"]["amorphous"] == as_in_figures["roc_auc"]["polyhedral"]
     assert tuple(sorted_names["roc_auc"]) == CLASS_ORDER
@@ -61,9 +61,9 @@ def test_the_order_of_classes_is_but_their_names() -> None:
 @needs_released
 def test_the_command_gives_table_json_and_pictures(tmp_path: Path) -> None:
     done = mcn("evaluate", "classifier", "--predictions", RELEASED, "--json", "--report", tmp_path)
-    figures = json.loads(done.stdout)
-    assert figures["accuracy"] == 0.92
-    assert json.loads((tmp_path / "figures.json").read_text()) == figures
+    metrics = json.loads(done.stdout)
+    assert metrics["accuracy"] == 0.92
+    assert json.loads((tmp_path / "figures.json").read_text()) == metrics
     assert RELEASED.name in (tmp_path / "index.html").read_text()
     for name in ("confusion", "precision_recall", "roc", "reliability"):
         with Image.open(tmp_path / f"{name}.png") as picture:
@@ -72,11 +72,11 @@ def test_the_command_gives_table_json_and_pictures(tmp_path: Path) -> None:
 
 @needs_released
 def test_the_tables_have_a_row_a_class() -> None:
-    figures = evaluate_predictions(*read_predictions(RELEASED))
-    name, count, ap, auc, _ = shape_table(figures)[1]
+    metrics = evaluate_predictions(*read_predictions(RELEASED))
+    name, count, ap, auc, _ = shape_table(metrics)[1]
     assert (name, count, ap[:5], auc[:5]) == ("0 amorphous", "117", "0.984", "0.993")
-    assert confusion_table(figures)[1] == ["0 amorphous", "114", "1", "1", "1"]
-    key = {row[0]: row[1] for row in key_table(figures)}
+    assert confusion_table(metrics)[1] == ["0 amorphous", "114", "1", "1", "1"]
+    key = {row[0]: row[1] for row in key_table(metrics)}
     assert key["cross-entropy (nats)"] == "0.4185"
     assert key["accuracy"].startswith("0.920 [0.8")
     assert key["accuracy of the two likeliest"] == "0.9653"
@@ -85,24 +85,24 @@ def test_the_tables_have_a_row_a_class() -> None:
 @needs_released
 def test_the_table_is_given_intervals_and_a_balanced_accuracy() -> None:
     classes, probabilities = read_predictions(RELEASED)
-    figures = evaluate_predictions(classes, probabilities)
+    metrics = evaluate_predictions(classes, probabilities)
     right = probabilities.argmax(axis=1) == classes
-    assert figures["balanced_accuracy"] == pytest.approx(
+    assert metrics["balanced_accuracy"] == pytest.approx(
         np.mean([right[classes == place].mean() for place in range(4)])
     )
-    assert figures["intervals"]["of"] == "crystals"
+    assert metrics["intervals"]["of"] == "crystals"
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "ece"):
-        low, high = figures["intervals"][name]
-        assert low < figures[name] < high
+        low, high = metrics["intervals"][name]
+        assert low < metrics[name] < high
 
 
 def test_two_classes_by_hand(tmp_path: Path) -> None:
     path = tmp_path / "two.npy"
     np.save(path, np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]))
-    figures = evaluate_predictions(*read_predictions(path, (2, 1)), ("cubic", "platy"))
-    assert figures["accuracy"] == pytest.approx(2 / 3)
-    assert figures["loss"] == pytest.approx(-np.log(0.9 * 0.4 * 0.8) / 3, abs=1e-6)
-    assert figures["confusion"] == [[1, 1], [0, 1]]
+    metrics = evaluate_predictions(*read_predictions(path, (2, 1)), ("cubic", "platy"))
+    assert metrics["accuracy"] == pytest.approx(2 / 3)
+    assert metrics["loss"] == pytest.approx(-np.log(0.9 * 0.4 * 0.8) / 3, abs=1e-6)
+    assert metrics["confusion"] == [[1, 1], [0, 1]]
 
 
 @pytest.mark.parametrize(

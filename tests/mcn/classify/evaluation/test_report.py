@@ -1,4 +1,4 @@
-"""The page holds every figure and picture, whatever was judged."""
+"""The page holds every metric and picture, whatever was judged."""
 
 import json
 from collections.abc import Callable
@@ -61,10 +61,10 @@ def test_the_report_of_a_rendered_core(tmp_path: Path) -> None:
     render_core(core, wells=2, tiles=3, seed=3, settings=CoreSettings(height=192, width=256))
     command = ["evaluate", "classifier", str(core), "--json", "--report", str(out)]
     done = CliRunner().invoke(app, command)
-    figures = json.loads(done.stdout)
-    assert json.loads((out / "figures.json").read_text()) == figures
+    metrics = json.loads(done.stdout)
+    assert json.loads((out / "figures.json").read_text()) == metrics
     assert {"balanced_accuracy", "f1", "macro_f1", "ece", "confidence_ece", "by_visibility",
-            "intervals"} <= figures.keys()  # fmt: skip
+            "intervals"} <= metrics.keys()  # fmt: skip
     assert {path.name for path in out.iterdir()} == {
         "index.html", "figures.json", *(f"{name}.png" for name in ALL)
     }  # fmt: skip
@@ -73,9 +73,9 @@ def test_the_report_of_a_rendered_core(tmp_path: Path) -> None:
             assert len(picture.convert("RGB").getcolors(2**20) or []) > 20
     page = Page(out / "index.html")
     assert page.pictures == ALL
-    assert figures["classifier"] in page.words
+    assert metrics["classifier"] in page.words
     assert "a <core> & more" in page.words
-    assert f"{figures['accuracy']:.3f}" in page.words
+    assert f"{metrics['accuracy']:.3f}" in page.words
     assert all(shape in page.words for shape in SHAPES)
 
 
@@ -93,12 +93,12 @@ def test_few_crystals_and_missing_shapes(
     each: int, shapes: tuple[str, ...], tmp_path: Path, draw_folders: Draw
 ) -> None:
     root = draw_folders(each, shapes=shapes)
-    figures = evaluate_classifier(root, load_classifier(), report=tmp_path)
-    assert json.loads((tmp_path / "figures.json").read_text()) == figures
+    metrics = evaluate_classifier(root, load_classifier(), report=tmp_path)
+    assert json.loads((tmp_path / "figures.json").read_text()) == metrics
     page = Page(tmp_path / "index.html")
     assert {"confusion", "reliability"} <= set(page.pictures)
     assert ("embedding" in page.pictures) == (each > 1)
-    assert "spherical" in as_text(figures)
+    assert "spherical" in as_text(metrics)
 
 
 def test_other_classes_and_a_confidence_of_its_own(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_other_classes_and_a_confidence_of_its_own(tmp_path: Path) -> None:
     classes = rng.integers(2, size=30)
     probabilities = classifier.classify(crops).probabilities
     named = Classified(probabilities, rng.uniform(size=30).astype(np.float32))
-    figures = {
+    metrics = {
         "classifier": classifier.name,
         "data": "rocks",
         **score_with_intervals(
@@ -120,8 +120,8 @@ def test_other_classes_and_a_confidence_of_its_own(tmp_path: Path) -> None:
         ),
     }
     (tmp_path / "visibility.png").write_bytes(b"of another report")
-    write_report(figures, classes, named, tmp_path, crops, classifier)
+    write_report(metrics, classes, named, tmp_path, crops, classifier)
     assert Page(tmp_path / "index.html").pictures == [name for name in ALL if name != "visibility"]
     assert not (tmp_path / "visibility.png").exists()
-    assert figures["facet_accuracy"] == figures["accuracy"]
-    assert figures["confidence_ece"] != figures["ece"]
+    assert metrics["facet_accuracy"] == metrics["accuracy"]
+    assert metrics["confidence_ece"] != metrics["ece"]

@@ -16,9 +16,9 @@ from mcn.classify import load_classifier
 from mcn.classify.classifier import ClassifierError
 from mcn.classify.modeling.published import (
     CLASS_ORDER,
-    FIGURES_ORDER,
     KERAS_FILE,
     KERAS_SHA256,
+    RELEASED_ORDER,
     URL,
     PublishedError,
     PublishedNetwork,
@@ -122,7 +122,7 @@ def test_the_released_file_is_the_one_to_be_fetched() -> None:
     assert URL.endswith(RELEASED.name)
 
 
-@pytest.mark.parametrize("order", [CLASS_ORDER, FIGURES_ORDER])
+@pytest.mark.parametrize("order", [CLASS_ORDER, RELEASED_ORDER])
 @pytest.mark.parametrize("root", ["/", "model_weights"])
 def test_outputs_are_put_in_our_order(tmp_path: Path, root: str, order: tuple[str, ...]) -> None:
     keras = write_keras(tmp_path / "keras.h5", root=root)
@@ -151,16 +151,16 @@ def test_one_file_has_one_name(keras: Path, cache: Path, tmp_path: Path) -> None
     digest = hashlib.sha256(cached.read_bytes()).hexdigest()[:12]
     assert load_classifier("published").name == f"published@{digest}"
     assert load_classifier(str(again)).name == f"again@{digest}"
-    other = import_weights(keras, tmp_path / "other.safetensors", FIGURES_ORDER)
+    other = import_weights(keras, tmp_path / "other.safetensors", RELEASED_ORDER)
     assert other.read_bytes() != again.read_bytes()
     assert list(cache.iterdir()) == [cached]
 
 
 def test_the_order_of_classes_is_kept_in_the_file(keras: Path, tmp_path: Path) -> None:
-    path = import_weights(keras, tmp_path / "own.safetensors", FIGURES_ORDER)
+    path = import_weights(keras, tmp_path / "own.safetensors", RELEASED_ORDER)
     network = load_classifier(str(path)).network
     assert isinstance(network, PublishedNetwork)
-    assert network.settings.class_order == FIGURES_ORDER
+    assert network.settings.class_order == RELEASED_ORDER
     assert network.settings.source_sha256 == hashlib.sha256(keras.read_bytes()).hexdigest()
 
 

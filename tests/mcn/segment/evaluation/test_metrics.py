@@ -11,9 +11,9 @@ from mcn.segment import load_segmenter
 from mcn.segment.dataset import DataError, list_pairs
 from mcn.segment.evaluation.metrics import (
     average_precision,
+    compute_metrics,
+    evaluate_images,
     evaluate_segmenter,
-    figures_of,
-    judge,
     match,
 )
 from mcn.segment.evaluation.report import write_report
@@ -53,20 +53,20 @@ def folder(tmp_path: Path) -> Path:
 def test_the_truth_scores_one(folder: Path) -> None:
     pairs = list_pairs(folder)
     told = Told([masks_from_labels(pair.read()[1]) for pair in pairs])
-    figures = evaluate_segmenter(told, pairs)
-    assert figures["ap"] == figures["ap50"] == figures["f1_50"] == figures["mean_iou"] == 1.0
-    assert (figures["n_images"], figures["n_true"], figures["n_pred"]) == (2, 3, 3)
-    assert figures["panoptic_quality"] == 1.0
+    metrics = evaluate_segmenter(told, pairs)
+    assert metrics["ap"] == metrics["ap50"] == metrics["f1_50"] == metrics["mean_iou"] == 1.0
+    assert (metrics["n_images"], metrics["n_true"], metrics["n_pred"]) == (2, 3, 3)
+    assert metrics["panoptic_quality"] == 1.0
     for error in ("count", "mean_diameter", "median_diameter", "area_fraction"):
-        assert figures[f"{error}_error"] == 0.0
+        assert metrics[f"{error}_error"] == 0.0
 
 
 def test_misses_and_inventions_cost(folder: Path) -> None:
     found = masks_from_labels(squares((2, 2, 10), (50, 2, 8)))
-    figures = evaluate_segmenter(Told([found, []]), list_pairs(folder))
-    assert figures["f1_50"] == pytest.approx(2 * 1 / (3 + 2))
-    assert figures["f1_50_by_image"] == pytest.approx((2 * 1 / (2 + 2) + 0) / 2)
-    assert figures["n_pred"] == 2
+    metrics = evaluate_segmenter(Told([found, []]), list_pairs(folder))
+    assert metrics["f1_50"] == pytest.approx(2 * 1 / (3 + 2))
+    assert metrics["f1_50_by_image"] == pytest.approx((2 * 1 / (2 + 2) + 0) / 2)
+    assert metrics["n_pred"] == 2
 
 
 def test_ap_falls_with_the_threshold() -> None:
@@ -88,15 +88,17 @@ def test_nothing_found_and_nothing_there() -> None:
 def test_errors_of_size_say_which_way(folder: Path) -> None:
     """Half the crystals found, each of twice the area: the errors are relative and signed."""
     found = [masks_from_labels(squares((2, 2, 10))), masks_from_labels(squares((5, 5, 40)))]
-    figures = evaluate_segmenter(Told(found), list_pairs(folder))
-    assert figures["count_error"] == pytest.approx(-1 / 3)
-    assert figures["area_fraction_error"] == pytest.approx((1700 - 2100) / 2100)
-    assert figures["mean_diameter_error"] == pytest.approx(25 / (70 / 3) - 1)
+    metrics = evaluate_segmenter(Told(found), list_pairs(folder))
+    assert metrics["count_error"] == pytest.approx(-1 / 3)
+    assert metrics["area_fraction_error"] == pytest.approx((1700 - 2100) / 2100)
+    assert metrics["mean_diameter_error"] == pytest.approx(25 / (70 / 3) - 1)
 
 
 def test_a_report_shows_the_best_and_the_worst(folder: Path, tmp_path: Path) -> None:
-    judged = judge(Told([masks_from_labels(squares((2, 2, 10))), []]), list_pairs(folder))
-    write_report(judged, figures_of(judged), tmp_path / "report", n=1)
+    evaluated = evaluate_images(
+        Told([masks_from_labels(squares((2, 2, 10))), []]), list_pairs(folder)
+    )
+    write_report(evaluated, compute_metrics(evaluated), tmp_path / "report", n=1)
     names = {path.name for path in (tmp_path / "report").iterdir()}
     assert names == {
         "figures.json",
