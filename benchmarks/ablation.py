@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mcn.classify.classifier import Classifier
+from mcn.classify.classifier import CropClassifier
 from mcn.classify.data.dataset import Examples, render_examples
 from mcn.classify.data.sampling import split_examples
 from mcn.classify.evaluation.bootstrap import weighted_metrics
 from mcn.classify.modeling.network import STEPS, MicroCrystalNet, NetworkSettings
-from mcn.classify.training.trainer import Training, TrainSettings
+from mcn.classify.training.trainer import ClassifierTrainSettings, Training
 
 NETWORKS = {
     "plain CNN": (),
@@ -60,11 +60,11 @@ def main() -> None:
     rows: dict[str, dict[str, Any]] = {}
     values: dict[str, dict[str, NDArray[np.float64]]] = {}
     for name, steps in NETWORKS.items():
-        settings = TrainSettings(
+        settings = ClassifierTrainSettings(
             epochs=options.epochs, seed=options.seed, network=of_equal_size(steps)
         )
         best, seconds = better_of(settings, train, held_out)
-        p = Classifier(best.network, name).classify(test.crops).probabilities
+        p = CropClassifier(best.network, name).classify(test.crops).probabilities
         once = weighted_metrics(np.ones((1, len(test))), test.classes, p)
         values[name] = weighted_metrics(weights, test.classes, p)
         rows[name] = {
@@ -114,7 +114,7 @@ def size(network: MicroCrystalNet) -> int:
 
 
 def better_of(
-    settings: TrainSettings, train: Examples, held_out: Examples
+    settings: ClassifierTrainSettings, train: Examples, held_out: Examples
 ) -> tuple[Training, float]:
     """The better of the trainings with either rate, and the seconds both took."""
     began = time.perf_counter()

@@ -24,7 +24,7 @@ from scipy import ndimage
 
 from mcn.classify import load_classifier
 from mcn.classify.data.dataset import render_examples
-from mcn.classify.data.outliers import outsiders
+from mcn.classify.data.outliers import outliers
 from mcn.crystals import CROP_SIZE
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
@@ -81,7 +81,7 @@ def others(
     crystals: Crops, count: int, emps: Path, rng: np.random.Generator
 ) -> Iterator[tuple[str, Crops]]:
     """Names of kinds, and `count` crops of each."""
-    made = outsiders(crystals, 2 * count, rng)
+    made = outliers(crystals, 2 * count, rng)
     yield "several outlined as one (met)", made[:count]
     yield "letters (met)", made[count:]
     silhouettes = crystals[rng.integers(len(crystals), size=count)] > 0

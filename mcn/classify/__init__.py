@@ -1,5 +1,5 @@
 """Classes from crops: MicroCrystalNet."""
 
-from mcn.classify.classifier import Classifier, ClassifierError, load_classifier
+from mcn.classify.classifier import ClassifierError, CropClassifier, load_classifier
 
-__all__ = ["Classifier", "ClassifierError", "load_classifier"]
+__all__ = ["ClassifierError", "CropClassifier", "load_classifier"]

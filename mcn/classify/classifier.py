@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from mcn.classify.modeling.confidence import Trust
+from mcn.classify.modeling.confidence import ConfidenceModel
 from mcn.classify.modeling.network import MicroCrystalNet, NetworkSettings
 from mcn.classify.modeling.published import FORMAT as PUBLISHED
 from mcn.classify.modeling.published import PublishedNetwork, load_network, published_weights
@@ -28,14 +28,14 @@ FORMAT = "mcn-classifier-2"
 """Key of the one entry in a weights file's metadata; more would be written in any order."""
 
 _BATCH = 128
-_TRUST = tuple(part.name for part in fields(Trust))
+_CONFIDENCE = tuple(part.name for part in fields(ConfidenceModel))
 
 
 class ClassifierError(McnError):
     """A classifier that is not there, or a file that does not hold one."""
 
 
-class Classifier:
+class CropClassifier:
     """Names crystals.
 
     Parameters
@@ -46,7 +46,7 @@ class Classifier:
         `name@first-12-of-sha256`, written into every row the classifier makes.
     temperature : float
         Logits are divided by it, so that probabilities mean what they say [1]_.
-    trust : Trust, optional
+    confidence_model : ConfidenceModel, optional
         Makes the confidence; without it, that is the largest probability.
 
     References
@@ -61,14 +61,14 @@ class Classifier:
         network: MicroCrystalNet | PublishedNetwork,
         name: str,
         temperature: float = 1.0,
-        trust: Trust | None = None,
+        confidence_model: ConfidenceModel | None = None,
     ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = network.eval().to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.name = name
         self.temperature = temperature
-        self.trust = trust
+        self.confidence_model = confidence_model
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -96,9 +96,9 @@ class Classifier:
         features, logits = self.examine(crops)
         scaled = np.exp((logits - logits.max(axis=1, keepdims=True)) / self.temperature)
         probabilities = scaled / scaled.sum(axis=1, keepdims=True)
-        if self.trust is None:
+        if self.confidence_model is None:
             return Classified(probabilities, probabilities.max(axis=1, initial=0))
-        return Classified(probabilities, self.trust.confidence(probabilities, features))
+        return Classified(probabilities, self.confidence_model.confidence(probabilities, features))
 
     def examine(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Features (N, d) and logits (N, shapes) of crops (N, 64, 64); errors as `classify`."""
@@ -117,7 +117,7 @@ class Classifier:
         return np.concatenate(features), np.concatenate(logits)
 
 
-def load_classifier(model: str = "nsr") -> Classifier:
+def load_classifier(model: str = "nsr") -> CropClassifier:
     """Load a classifier by the name of embedded weights, or from a file.
 
     Parameters
@@ -153,7 +153,7 @@ def save_classifier(
     path: Path,
     network: MicroCrystalNet,
     temperature: float = 1.0,
-    trust: Trust | None = None,
+    confidence_model: ConfidenceModel | None = None,
     notes: str = "",
 ) -> str:
     """Write a classifier as safetensors and return its name.
@@ -166,16 +166,17 @@ def save_classifier(
         Trained network.
     temperature : float
         Calibrated temperature, kept in the file's metadata beside the network's sizes.
-    trust : Trust, optional
+    confidence_model : ConfidenceModel, optional
         Kept beside the weights.
     notes : str
         How it was trained, kept in the metadata for whoever finds the file.
     """
     about = {"network": network.settings.as_dict(), "temperature": temperature, "notes": notes}
     weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
-    if trust is not None:
+    if confidence_model is not None:
         weights |= {
-            f"trust.{part}": torch.from_numpy(getattr(trust, part)).contiguous() for part in _TRUST
+            f"trust.{part}": torch.from_numpy(getattr(confidence_model, part)).contiguous()
+            for part in _CONFIDENCE
         }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(save(weights, {FORMAT: json.dumps(about)}))
@@ -186,7 +187,7 @@ def _name(path: Path) -> str:
     return f"{path.stem}@{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
 
 
-def _read(path: Path) -> Classifier:
+def _read(path: Path) -> CropClassifier:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -202,16 +203,20 @@ def _read(path: Path) -> Classifier:
         )
     try:
         if PUBLISHED in metadata:
-            return Classifier(load_network(metadata, weights), _name(path))
+            return CropClassifier(load_network(metadata, weights), _name(path))
         about = json.loads(metadata[FORMAT])
         network = MicroCrystalNet(NetworkSettings.from_dict(about["network"]))
-        parts = {key: weights.pop(f"trust.{key}") for key in _TRUST if f"trust.{key}" in weights}
+        parts = {
+            key: weights.pop(f"trust.{key}") for key in _CONFIDENCE if f"trust.{key}" in weights
+        }
         network.load_state_dict(weights)
-        trust = Trust(**{key: part.numpy() for key, part in parts.items()}) if parts else None
+        confidence_model = (
+            ConfidenceModel(**{key: part.numpy() for key, part in parts.items()}) if parts else None
+        )
         temperature = float(about["temperature"])
     except (TaxonomyError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ClassifierError(
             f"{path}: its weights do not fit the network ({reason}); train it again"
         ) from error
-    return Classifier(network, _name(path), temperature, trust)
+    return CropClassifier(network, _name(path), temperature, confidence_model)

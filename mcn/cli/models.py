@@ -109,10 +109,10 @@ def train_classifier(
     from dataclasses import asdict, replace
 
     from mcn.classify.training.train import train_classifier as train
-    from mcn.classify.training.trainer import TrainSettings
+    from mcn.classify.training.trainer import ClassifierTrainSettings
     from mcn.taxonomy import CALCITE, read_taxonomy
 
-    settings = TrainSettings(seed=seed, start=start)
+    settings = ClassifierTrainSettings(seed=seed, start=start)
     settings = settings if rate is None else replace(settings, learning_rate=rate)
     settings = settings if epochs is None else replace(settings, epochs=epochs)
     settings = settings if tiles is None else replace(settings, tiles=tiles)

@@ -35,7 +35,7 @@ class Examples:
         Crystals of one micrograph share a number, so that a split can keep them together.
     visible : (N,) float32 array
         Share of the crystal's silhouette that can be seen, 1 where nobody knows.
-    spoilt : (N,) bool array
+    perturbed : (N,) bool array
         True where the mask was perturbed on purpose.
     taxonomy : Taxonomy
         The shapes that were told apart.
@@ -45,7 +45,7 @@ class Examples:
     classes: NDArray[np.int64]
     groups: NDArray[np.int64]
     visible: NDArray[np.float32]
-    spoilt: NDArray[np.bool_]
+    perturbed: NDArray[np.bool_]
     taxonomy: Taxonomy = CALCITE
 
     def __len__(self) -> int:
@@ -58,7 +58,7 @@ class Examples:
             self.classes[rows],
             self.groups[rows],
             self.visible[rows],
-            self.spoilt[rows],
+            self.perturbed[rows],
             self.taxonomy,
         )
 
@@ -86,7 +86,7 @@ def render_examples(
         Crystals taken from each tile at most, because many tiles teach more than many
         crystals of one.
     copies : int
-        Crops with a spoilt mask made of each crystal, beside the one with its true mask.
+        Crops with a perturbed mask made of each crystal, beside the one with its true mask.
     height, width : int
         Size of the tiles in pixels.
     workers : int
@@ -136,8 +136,8 @@ def crystals_of_tile(
     copies: int,
     rng: np.random.Generator,
 ) -> Examples:
-    """Examples of one micrograph: true masks first, then each set of spoilt copies."""
-    spoilt = [
+    """Examples of one micrograph: true masks first, then each set of perturbed copies."""
+    perturbed = [
         perturb_mask(mask, image.shape[0], image.shape[1], rng)
         for _ in range(copies)
         for mask in masks
@@ -145,7 +145,7 @@ def crystals_of_tile(
     classes = np.array([SHAPES.index(shape) for shape in shapes], dtype=np.int64)
     count = len(masks) * (1 + copies)
     return Examples(
-        cut_crops(image, [*masks, *spoilt]),
+        cut_crops(image, [*masks, *perturbed]),
         np.tile(classes, 1 + copies),
         np.full(count, group, dtype=np.int64),
         np.tile(visible, 1 + copies),
@@ -168,6 +168,6 @@ def join(parts: Sequence[Examples]) -> Examples:
         np.concatenate([part.classes for part in parts]),
         np.concatenate([part.groups for part in parts]),
         np.concatenate([part.visible for part in parts]),
-        np.concatenate([part.spoilt for part in parts]),
+        np.concatenate([part.perturbed for part in parts]),
         parts[0].taxonomy,
     )

@@ -22,7 +22,7 @@ Crops = NDArray[np.uint8]
 _LETTERS = string.ascii_letters + string.digits + "%&+"
 
 
-def outsiders(crops: Crops, count: int, rng: np.random.Generator) -> Crops:
+def outliers(crops: Crops, count: int, rng: np.random.Generator) -> Crops:
     """Crops of no crystal.
 
     Half of them are several crystals outlined as one: the silhouette of one crop filled with

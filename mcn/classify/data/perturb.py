@@ -1,4 +1,4 @@
-"""Masks as a segmenter would have drawn them: true ones, spoilt on purpose."""
+"""Masks as a segmenter would have drawn them: true ones, perturbed on purpose."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mcn.mask import Mask
 
 _KEPT = 0.3
-"""A spoilt mask with less than this share of its crystal is given up for the true one."""
+"""A perturbed mask with less than this share of its crystal is given up for the true one."""
 
 
 def perturb_mask(mask: Mask, height: int, width: int, rng: np.random.Generator) -> Mask:

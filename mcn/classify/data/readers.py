@@ -68,10 +68,10 @@ def read_examples(
     taxonomy : Taxonomy
         The shapes that may be named, also by the other names it knows; case does not matter.
     copies : int
-        Crops with a spoilt mask made of each crystal of a core; crops by themselves have
+        Crops with a perturbed mask made of each crystal of a core; crops by themselves have
         no surroundings to make them from.
     seed : int
-        Of the spoilt masks.
+        Of the perturbed masks.
 
     Raises
     ------

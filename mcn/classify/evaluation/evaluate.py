@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcn.analyzer import Segmenter
-from mcn.classify.classifier import Classifier
+from mcn.classify.classifier import CropClassifier
 from mcn.classify.data.dataset import Examples, ExamplesError
 from mcn.classify.evaluation.bootstrap import bootstrap_intervals, weighted_metrics
 from mcn.crystals import Classified
@@ -28,7 +28,7 @@ BY_SHAPE = ("average_precision", "roc_auc", "f1")
 
 def evaluate_classifier(
     data: Path,
-    classifier: Classifier,
+    classifier: CropClassifier,
     *,
     segmenter: Segmenter | None = None,
     limit: int | None = None,
@@ -43,7 +43,7 @@ def evaluate_classifier(
     data : Path
         Class folders, a folder with `labels.csv`, or a rendered core; see
         `mcn.classify.data.readers.read_examples`.
-    classifier : Classifier
+    classifier : CropClassifier
         Classifier to be scored.
     segmenter : Segmenter, optional
         With a rendered core: cut crystals out by its masks, not by the true ones; see
@@ -51,7 +51,7 @@ def evaluate_classifier(
     limit : int, optional
         Crystals to judge at most, drawn at random, always the same.
     copies : int
-        With a rendered core: spoilt masks to be judged of each crystal as well, since in
+        With a rendered core: perturbed masks to be judged of each crystal as well, since in
         use masks come from a segmenter.
     report : Path, optional
         Folder for a page with all metrics; see `mcn.classify.evaluation.report.write_report`.
@@ -104,7 +104,7 @@ def evaluate_classifier(
             named.confidence[rows],
         )
 
-    true, visible = ~examples.spoilt, examples.visible
+    true, visible = ~examples.perturbed, examples.visible
     metrics |= metrics_of(true)
     seen = visible >= RECOGNISABLE
     if seen.any() and not seen.all():
@@ -116,8 +116,8 @@ def evaluate_classifier(
             {"visible": list(VISIBILITY[place : place + 2]), **metrics_of(true & (bins == place))}
             for place in np.unique(bins[true]).tolist()
         ]
-    if examples.spoilt.any():
-        metrics["spoilt_masks"] = metrics_of(examples.spoilt)
+    if examples.perturbed.any():
+        metrics["spoilt_masks"] = metrics_of(examples.perturbed)
     if report is not None:
         from mcn.classify.evaluation.report import write_report
 
@@ -217,8 +217,10 @@ def _facets(shapes: Sequence[str], facet_of: Mapping[str, str]) -> list[int] | N
 
 
 def _drawn(examples: Examples, limit: int) -> Examples:
-    """At most `limit` crystals, and of spoilt copies as many, drawn at random."""
+    """At most `limit` crystals, and of perturbed copies as many, drawn at random."""
     rng = np.random.default_rng(0)
     order = rng.permutation(len(examples))
-    spoilt = examples.spoilt[order]
-    return examples.take(np.sort(np.concatenate([order[~spoilt][:limit], order[spoilt][:limit]])))
+    perturbed = examples.perturbed[order]
+    return examples.take(
+        np.sort(np.concatenate([order[~perturbed][:limit], order[perturbed][:limit]]))
+    )

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mcn.classify.classifier import Classifier
+from mcn.classify.classifier import CropClassifier
 from mcn.classify.evaluation import plots as draw
 from mcn.classify.evaluation.tables import (
     Table,
@@ -84,7 +84,7 @@ def write_report(
     named: Classified,
     out: Path,
     crops: NDArray[np.uint8] | None = None,
-    classifier: Classifier | None = None,
+    classifier: CropClassifier | None = None,
 ) -> None:
     """Write `index.html`, `figures.json` and a PNG of each picture.
 
@@ -101,7 +101,7 @@ def write_report(
         Folder to write to.
     crops : (N, 64, 64) uint8 array, optional
         Pictures of the crystals; without them there is no sheet of mistakes.
-    classifier : Classifier, optional
+    classifier : CropClassifier, optional
         Gives the embeddings of the crops; without it there is no t-SNE.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def _pictures(
     classes: NDArray[np.int64],
     named: Classified,
     crops: NDArray[np.uint8] | None,
-    classifier: Classifier | None,
+    classifier: CropClassifier | None,
 ) -> dict[str, Figure]:
     shapes, probabilities = metrics["shapes"], named.probabilities
     predicted, largest = probabilities.argmax(axis=1), probabilities.max(axis=1)

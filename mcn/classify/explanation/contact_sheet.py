@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mcn.classify.classifier import Classifier
+from mcn.classify.classifier import CropClassifier
 from mcn.classify.explanation.grad_cam import explain
 from mcn.plots import shape_colours
 
@@ -21,7 +21,7 @@ _PAIR, _ROW, _GAP = 2.12, 1.34, 0.35  # in sides of a crop; the gap parts surest
 
 
 def contact_sheet(
-    classifier: Classifier,
+    classifier: CropClassifier,
     crystals: pa.Table,
     crops: NDArray[np.uint8],
     title: str = "",
@@ -30,7 +30,7 @@ def contact_sheet(
 
     Parameters
     ----------
-    classifier : Classifier
+    classifier : CropClassifier
         The one that named the crystals.
     crystals : pa.Table of schema `mcn.crystals.classified_schema`, N rows
     crops : (N, 64, 64) uint8 array

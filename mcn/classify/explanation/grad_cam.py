@@ -26,7 +26,7 @@ from captum.attr import LayerGradCam, LayerGradientXActivation
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from mcn.classify.classifier import Classifier
+from mcn.classify.classifier import CropClassifier
 from mcn.classify.modeling.network import MicroCrystalNet
 from mcn.classify.modeling.published import PublishedNetwork
 from mcn.errors import McnError
@@ -39,7 +39,7 @@ class ExplainError(McnError):
 
 
 def explain(
-    classifier: Classifier,
+    classifier: CropClassifier,
     crops: NDArray[np.uint8],
     shapes: ArrayLike | None = None,
     *,
@@ -49,7 +49,7 @@ def explain(
 
     Parameters
     ----------
-    classifier : Classifier
+    classifier : CropClassifier
         It is not changed, and other threads may use it meanwhile.
     crops : (N, 64, 64) uint8 array
         As `mcn.crops.cut_crops` makes them.

@@ -1,4 +1,4 @@
-"""How far a classifier's answer can be trusted, also about what it was never trained on.
+"""The confidence of a classifier's answer, also for what it was never trained on.
 
 A network is sure of its classes far from all that it has seen, too. So its answer is weighed
 by how far the crop's features lie from those of the training crystals [1]_, and what the two
@@ -24,7 +24,7 @@ _SHRINK = 1e-3  # of the covariance towards a sphere: features that are switched
 
 
 @dataclass(frozen=True, eq=False)
-class Trust:
+class ConfidenceModel:
     """Turns probabilities and features into a confidence.
 
     Parameters
@@ -69,13 +69,13 @@ class Trust:
         return np.asarray(nearest / np.sqrt(self.centres.shape[1]), np.float32)
 
 
-def fit_trust(
+def fit_confidence(
     features: Features,
     classes: NDArray[np.int64],
     probabilities: NDArray[np.float32],
     held_out: Features,
     right: NDArray[np.bool_],
-) -> Trust:
+) -> ConfidenceModel:
     """Learn what makes an answer right.
 
     Parameters
@@ -89,7 +89,7 @@ def fit_trust(
 
     Returns
     -------
-    Trust
+    ConfidenceModel
         More confident where the odds are higher and never where the distance is larger.
     """
     from scipy.optimize import minimize
@@ -99,8 +99,10 @@ def fit_trust(
     spread += np.eye(len(spread)) * max(_SHRINK * np.trace(spread) / len(spread), 1e-12)
     values, vectors = np.linalg.eigh(spread)
     whitening = (vectors / np.sqrt(values)).astype(np.float32)
-    trust = Trust(centres.astype(np.float32), whitening, np.zeros(3, np.float32))
-    evidence = _evidence(probabilities, trust.distance(held_out)).astype(np.float64)
+    confidence_model = ConfidenceModel(
+        centres.astype(np.float32), whitening, np.zeros(3, np.float32)
+    )
+    evidence = _evidence(probabilities, confidence_model.distance(held_out)).astype(np.float64)
     sign = np.where(right, -1.0, 1.0)
 
     def surprise(weights: NDArray[np.float64]) -> float:
@@ -108,7 +110,7 @@ def fit_trust(
 
     bounds = [(None, None), (0.0, None), (None, 0.0)]
     found = minimize(surprise, [0.0, 1.0, 0.0], method="L-BFGS-B", bounds=bounds)
-    return Trust(trust.centres, whitening, found.x.astype(np.float32))
+    return ConfidenceModel(confidence_model.centres, whitening, found.x.astype(np.float32))
 
 
 def _evidence(

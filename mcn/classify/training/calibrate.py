@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mcn.classify.classifier import Classifier
+from mcn.classify.classifier import CropClassifier
 from mcn.classify.data.dataset import Examples
-from mcn.classify.data.outliers import outsiders
-from mcn.classify.modeling.confidence import fit_trust
+from mcn.classify.data.outliers import outliers
+from mcn.classify.modeling.confidence import fit_confidence
 from mcn.classify.modeling.network import MicroCrystalNet
 
-OUTSIDERS = 0.05
+OUTLIERS = 0.05
 """Share of what is no crystal among the things that a confidence is made for."""
 
 _MOST = 20_000  # crystals: more do not move a mean
@@ -19,8 +19,8 @@ _MOST = 20_000  # crystals: more do not move a mean
 
 def calibrate(
     network: MicroCrystalNet, train: Examples, held_out: Examples, seed: int = 0
-) -> Classifier:
-    """The network with a temperature and a trust.
+) -> CropClassifier:
+    """The network with a temperature and a confidence model.
 
     Parameters
     ----------
@@ -30,29 +30,29 @@ def calibrate(
     held_out : Examples
         What it has not seen: how often it is right.
     seed : int
-        Of the outsiders among the held-out crops.
+        Of the outliers among the held-out crops.
 
     Returns
     -------
-    Classifier
+    CropClassifier
     """
     rng = np.random.default_rng(seed)
-    raw = Classifier(network, "calibration")
+    raw = CropClassifier(network, "calibration")
     held_features, held_logits = raw.examine(held_out.crops)
     temperature = likeliest_temperature(held_logits, held_out.classes)
-    judge = Classifier(network, "calibration", temperature)
-    others = outsiders(held_out.crops, max(1, round(OUTSIDERS * len(held_out))), rng)
-    named = judge.classify(np.concatenate([held_out.crops, others])).probabilities
+    evaluator = CropClassifier(network, "calibration", temperature)
+    others = outliers(held_out.crops, max(1, round(OUTLIERS * len(held_out))), rng)
+    named = evaluator.classify(np.concatenate([held_out.crops, others])).probabilities
     known = named[: len(held_out)].argmax(axis=1) == held_out.classes
     rows = rng.permutation(len(train))[:_MOST]
-    trust = fit_trust(
+    confidence_model = fit_confidence(
         raw.examine(train.crops[rows])[0],
         train.classes[rows],
         named,
         np.concatenate([held_features, raw.examine(others)[0]]),
         np.concatenate([known, np.zeros(len(others), dtype=bool)]),
     )
-    return Classifier(network, "calibration", temperature, trust)
+    return CropClassifier(network, "calibration", temperature, confidence_model)
 
 
 def likeliest_temperature(logits: NDArray[np.float32], classes: NDArray[np.int64]) -> float:

@@ -18,7 +18,7 @@ from mcn.classify.data.sampling import split_examples
 from mcn.classify.evaluation.evaluate import score
 from mcn.classify.modeling.network import MicroCrystalNet
 from mcn.classify.training.calibrate import calibrate
-from mcn.classify.training.trainer import Training, TrainSettings
+from mcn.classify.training.trainer import ClassifierTrainSettings, Training
 from mcn.taxonomy import CALCITE, Taxonomy
 
 _EPOCH = 50_000  # crops of an epoch at most, so that much data do not wait long for a judgement
@@ -66,7 +66,7 @@ class TrainReport:
 def train_classifier(
     data: Path | None,
     out: Path,
-    settings: TrainSettings = TrainSettings(),
+    settings: ClassifierTrainSettings = ClassifierTrainSettings(),
     taxonomy: Taxonomy = CALCITE,
 ) -> TrainReport:
     """Train a classifier and write its weights; a killed training goes on where it stood.
@@ -78,7 +78,7 @@ def train_classifier(
         `mcn.classify.data.readers.read_examples`); None renders tiles of random settings.
     out : Path
         `.safetensors` file to write; the log goes beside it, as `.jsonl`.
-    settings : TrainSettings
+    settings : ClassifierTrainSettings
         How to train.
     taxonomy : Taxonomy
         The shapes to tell apart; rendered crystals have calcite's.
@@ -124,7 +124,7 @@ def train_classifier(
         out,
         run.network,
         classifier.temperature,
-        classifier.trust,
+        classifier.confidence_model,
         notes=json.dumps(settings.as_dict()),
     )
     run.resume.unlink(missing_ok=True)

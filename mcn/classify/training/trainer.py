@@ -13,22 +13,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mcn.classify.classifier import Classifier, ClassifierError
+from mcn.classify.classifier import ClassifierError, CropClassifier
 from mcn.classify.data.augment import augment
 from mcn.classify.data.dataset import Examples
-from mcn.classify.data.outliers import outsiders
+from mcn.classify.data.outliers import outliers
 from mcn.classify.data.sampling import draw_batches
 from mcn.classify.evaluation.evaluate import score
 from mcn.classify.modeling.network import MicroCrystalNet, NetworkSettings
 from mcn.segment.modeling.processor import autocast
 
 _JUDGED = 10_000  # held-out crops that choose the epoch
-_OUTSIDERS = 4096
-_ONE_IN = 8  # crops of a batch that are outsiders
+_OUTLIERS = 4096
+_ONE_IN = 8  # crops of a batch that are outliers
 
 
 @dataclass(frozen=True)
-class TrainSettings:
+class ClassifierTrainSettings:
     """How a classifier is trained.
 
     Parameters
@@ -52,7 +52,7 @@ class TrainSettings:
         Share of the groups of crystals kept from training, for choosing the best epoch
         and for the temperature.
     copies : int
-        Crops with a spoilt mask that are made of every crystal whose micrograph is there.
+        Crops with a perturbed mask that are made of every crystal whose micrograph is there.
     tiles : int
         Tiles rendered when no data are given.
     seed : int
@@ -93,7 +93,7 @@ class Training:
     ----------
     out : Path
         Weights to come; the log and the resume file lie beside it.
-    settings : TrainSettings
+    settings : ClassifierTrainSettings
     steps : int
         Of an epoch.
     beginning : MicroCrystalNet, optional
@@ -103,7 +103,7 @@ class Training:
     def __init__(
         self,
         out: Path,
-        settings: TrainSettings,
+        settings: ClassifierTrainSettings,
         steps: int,
         beginning: MicroCrystalNet | None = None,
     ) -> None:
@@ -119,7 +119,7 @@ class Training:
                 if same or not name.startswith(("shape_head", "facet_head"))
             }
             self.network.load_state_dict({**self.network.state_dict(), **learnt})
-        self.judge = Classifier(self.network, "training")
+        self.evaluator = CropClassifier(self.network, "training")
         self.optimizer = torch.optim.AdamW(
             _parameter_groups(self.network, settings), lr=settings.learning_rate
         )
@@ -147,13 +147,13 @@ class Training:
         left = self.settings.epochs - self.epoch
         step_done = start("training", left * self.steps)
         rng = np.random.default_rng(self.settings.seed)
-        others = outsiders(train.crops, min(_OUTSIDERS, len(train)), rng)
+        others = outliers(train.crops, min(_OUTLIERS, len(train)), rng)
         held_out = held_out.take(rng.permutation(len(held_out))[:_JUDGED])
         while self.epoch < self.settings.epochs:
             self.epoch += 1
             loss = self._pass(train, torch.from_numpy(others), step_done)
             taxonomy = held_out.taxonomy
-            named = self.judge.classify(held_out.crops).probabilities
+            named = self.evaluator.classify(held_out.crops).probabilities
             metrics = score(held_out.classes, named, taxonomy.shapes, taxonomy.facet_of)
             evaluated = [ap for ap in metrics["average_precision"].values() if ap is not None]
             mean_ap = float(np.mean(evaluated))
@@ -178,7 +178,7 @@ class Training:
 
     def _pass(self, train: Examples, others: Tensor, step_done: Callable[[], None]) -> float:
         """One epoch; its mean loss."""
-        settings, device = self.settings, self.judge.device
+        settings, device = self.settings, self.evaluator.device
         self.network.train()
         total = 0.0
         for crops, classes in draw_batches(train, self.steps, settings.batch, self.generator):
@@ -233,7 +233,7 @@ class Training:
         self.epoch, self.best, self.best_epoch, _ = state["counts"]
 
 
-def _loss(logits: Tensor, classes: Tensor, settings: TrainSettings) -> Tensor:
+def _loss(logits: Tensor, classes: Tensor, settings: ClassifierTrainSettings) -> Tensor:
     """Of a batch whose first crops are crystals of `classes`, the others none."""
     count, taxonomy = len(classes), settings.network.taxonomy
     shape = functional.cross_entropy(
@@ -248,7 +248,9 @@ def _loss(logits: Tensor, classes: Tensor, settings: TrainSettings) -> Tensor:
     return shape + settings.facet_weight * facet + settings.outsider_weight * outsider
 
 
-def _parameter_groups(network: MicroCrystalNet, settings: TrainSettings) -> list[dict[str, Any]]:
+def _parameter_groups(
+    network: MicroCrystalNet, settings: ClassifierTrainSettings
+) -> list[dict[str, Any]]:
     """Weights decay; biases, normalisation and gates do not."""
     decayed = [weights for weights in network.parameters() if weights.ndim > 1]
     others = [weights for weights in network.parameters() if weights.ndim <= 1]

@@ -11,7 +11,7 @@ from mcn.catalog.label_sheet import export_labels
 from mcn.catalog.schema import Tile, crystal_table, tile_id, tile_table
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
-from mcn.classify import Classifier, load_classifier
+from mcn.classify import CropClassifier, load_classifier
 from mcn.classify.data.readers import read_examples
 from mcn.classify.training.train import train_classifier
 from mcn.io.objects import filesystem_of
@@ -38,12 +38,12 @@ class TrueMasks:
 
 
 @pytest.fixture(scope="module")
-def nsr() -> Classifier:
+def nsr() -> CropClassifier:
     return load_classifier()
 
 
 @pytest.fixture
-def scanned(tmp_path: Path, nsr: Classifier):
+def scanned(tmp_path: Path, nsr: CropClassifier):
     """A rendered core of three tiles, its catalogue, and the crops that were named."""
     import tifffile
 
@@ -159,7 +159,7 @@ def test_nothing_to_label_is_said(scanned, tmp_path: Path) -> None:
 def test_a_classifier_learns_from_a_corrected_sheet(scanned, tmp_path: Path) -> None:
     """The loop as a user runs it; a tile is one micrograph, so a split needs three."""
     from mcn.classify.modeling.network import NetworkSettings
-    from mcn.classify.training.trainer import TrainSettings
+    from mcn.classify.training.trainer import ClassifierTrainSettings
 
     catalog, _, _ = scanned
     made = export_labels(catalog, tmp_path / "out")
@@ -168,6 +168,6 @@ def test_a_classifier_learns_from_a_corrected_sheet(scanned, tmp_path: Path) -> 
         row["shape"] = SHAPES[number % 4]
     write_rows(made.sheet, rows)
     small = NetworkSettings(stem=4, widths=(8, 8, 8), reduced=(4, 4, 4))
-    settings = TrainSettings(epochs=1, batch=8, held_out=0.34, network=small)
+    settings = ClassifierTrainSettings(epochs=1, batch=8, held_out=0.34, network=small)
     report = train_classifier(tmp_path / "out", tmp_path / "own.safetensors", settings)
     assert load_classifier(str(report.path)).name == report.name

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from mcn.classify.classifier import (
     FORMAT,
-    Classifier,
     ClassifierError,
+    CropClassifier,
     load_classifier,
     save_classifier,
 )
@@ -92,8 +92,8 @@ def test_a_higher_temperature_is_less_sure(crops: NDArray[np.uint8]) -> None:
     network = MicroCrystalNet(SMALL)
     with torch.no_grad():
         network.shape_head.weight.mul_(20)
-    sure = Classifier(network, "a", 1.0).classify(crops).probabilities.max(axis=1)
-    unsure = Classifier(network, "a", 4.0).classify(crops).probabilities.max(axis=1)
+    sure = CropClassifier(network, "a", 1.0).classify(crops).probabilities.max(axis=1)
+    unsure = CropClassifier(network, "a", 4.0).classify(crops).probabilities.max(axis=1)
     assert (unsure < sure).all()
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mcn.classify.data.dataset import render_examples
-from mcn.classify.data.outliers import outsiders
+from mcn.classify.data.outliers import outliers
 
 
 @pytest.fixture(scope="module")
@@ -14,26 +14,26 @@ def crops():
 
 @pytest.mark.parametrize("count", [0, 1, 2, 51])
 def test_as_many_as_asked_for_and_none_empty(crops, count):
-    made = outsiders(crops, count, np.random.default_rng(0))
+    made = outliers(crops, count, np.random.default_rng(0))
     assert made.shape == (count, 64, 64)
     assert made.dtype == np.uint8
     assert (made > 0).any(axis=(1, 2)).all()
 
 
 def test_one_crop_is_enough(crops):
-    made = outsiders(crops[:1], 10, np.random.default_rng(0))
+    made = outliers(crops[:1], 10, np.random.default_rng(0))
     silhouette = crops[0] > 0
     assert ((made[:5] > 0) == silhouette).all(), "half have the silhouette of a crystal"
     assert not ((made[5:] > 0) == silhouette).all(axis=(1, 2)).any(), "the others that of letters"
 
 
 def test_the_same_seed_gives_the_same(crops):
-    one, other = (outsiders(crops, 20, np.random.default_rng(7)) for _ in range(2))
+    one, other = (outliers(crops, 20, np.random.default_rng(7)) for _ in range(2))
     assert np.array_equal(one, other)
     assert len(np.unique(one.reshape(20, -1), axis=0)) == 20
 
 
 def test_several_crystals_outlined_as_one_differ_from_each_crop(crops):
-    several = outsiders(crops, 40, np.random.default_rng(1))[:20]
+    several = outliers(crops, 40, np.random.default_rng(1))[:20]
     differences = np.abs(several[:, None].astype(int) - crops[None]).mean(axis=(2, 3))
     assert differences.min() > 5

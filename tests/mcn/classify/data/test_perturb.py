@@ -21,15 +21,15 @@ def test_a_spoilt_mask_is_one_tight_piece_inside_the_image(
     rng = np.random.default_rng(seed)
     mask = Mask(0 if at_edge else 15, 0 if at_edge else 10, np.ones((h, w), bool))
     height, width = mask.y + h + (0 if at_edge else 12), mask.x + w + (0 if at_edge else 9)
-    spoilt = perturb_mask(mask, height, width, rng)
+    perturbed = perturb_mask(mask, height, width, rng)
     full = np.zeros((height, width), np.uint8)
-    box = full[spoilt.y : spoilt.y + spoilt.pixels.shape[0]]
-    box = box[:, spoilt.x : spoilt.x + spoilt.pixels.shape[1]]
-    assert box.shape == spoilt.pixels.shape
-    box[spoilt.pixels] = 1
+    box = full[perturbed.y : perturbed.y + perturbed.pixels.shape[0]]
+    box = box[:, perturbed.x : perturbed.x + perturbed.pixels.shape[1]]
+    assert box.shape == perturbed.pixels.shape
+    box[perturbed.pixels] = 1
     (tight,) = masks_from_labels(full)
-    assert (tight.x, tight.y) == (spoilt.x, spoilt.y)
-    assert np.array_equal(tight.pixels, spoilt.pixels)
+    assert (tight.x, tight.y) == (perturbed.x, perturbed.y)
+    assert np.array_equal(tight.pixels, perturbed.pixels)
 
 
 def test_spoilt_masks_differ_but_still_cover_their_crystal() -> None:
@@ -40,10 +40,10 @@ def test_spoilt_masks_differ_but_still_cover_their_crystal() -> None:
     true[20:81, 30:91] = disc
     overlaps = []
     for _ in range(200):
-        spoilt = perturb_mask(Mask(30, 20, disc), 120, 120, rng)
+        perturbed = perturb_mask(Mask(30, 20, disc), 120, 120, rng)
         full = np.zeros_like(true)
-        h, w = spoilt.pixels.shape
-        full[spoilt.y : spoilt.y + h, spoilt.x : spoilt.x + w] = spoilt.pixels
+        h, w = perturbed.pixels.shape
+        full[perturbed.y : perturbed.y + h, perturbed.x : perturbed.x + w] = perturbed.pixels
         overlaps.append((full & true).sum() / (full | true).sum())
     assert min(overlaps) > 0.4
     assert 0.75 < np.mean(overlaps) < 0.97

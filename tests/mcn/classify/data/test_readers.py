@@ -178,13 +178,13 @@ def test_a_core_gives_its_crystals_tile_by_tile(core: Path) -> None:
     shapes = dict(zip(keys(truth), truth["shape"].to_pylist(), strict=True))
     in_order = [shapes[key] for key in sorted(shapes)]
     assert [SHAPES[place] for place in examples.classes] == in_order
-    assert not examples.spoilt.any()
+    assert not examples.perturbed.any()
 
 
 def test_spoilt_copies_share_group_and_shape(core: Path) -> None:
     plain, copied = read_examples(core), read_examples(core, copies=2, seed=1)
     assert len(copied) == 3 * len(plain)
-    assert np.array_equal(copied.take(~copied.spoilt).crops, plain.crops)
+    assert np.array_equal(copied.take(~copied.perturbed).crops, plain.crops)
     again = read_examples(core, copies=2, seed=1)
     assert np.array_equal(copied.crops, again.crops)
     for group in np.unique(plain.groups):

@@ -14,7 +14,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from mcn.classify.classifier import Classifier, load_classifier
+from mcn.classify.classifier import CropClassifier, load_classifier
 from mcn.classify.data.dataset import ExamplesError
 from mcn.classify.data.readers import read_examples
 from mcn.classify.evaluation.evaluate import evaluate_classifier, score
@@ -124,7 +124,7 @@ def test_a_classifier_of_other_shapes_is_judged_on_them_alone(
     settings = NetworkSettings(
         stem=4, widths=(8, 8, 8), reduced=(4, 4, 4), taxonomy=Taxonomy(places)
     )
-    classifier = Classifier(MicroCrystalNet(settings), "tiny@0123456789ab")
+    classifier = CropClassifier(MicroCrystalNet(settings), "tiny@0123456789ab")
     root = draw_folders(4, shapes=("rhombic", "polyhedral"))
     metrics = evaluate_classifier(root, classifier, limit=6)
     assert metrics["shapes"] == ["polyhedral", "rhombic"]

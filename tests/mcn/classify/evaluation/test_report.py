@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from mcn.classify.classifier import Classifier, load_classifier
+from mcn.classify.classifier import CropClassifier, load_classifier
 from mcn.classify.evaluation.evaluate import evaluate_classifier, score_with_intervals
 from mcn.classify.evaluation.report import write_report
 from mcn.classify.evaluation.tables import as_text
@@ -106,7 +106,7 @@ def test_other_classes_and_a_confidence_of_its_own(tmp_path: Path) -> None:
     network = MicroCrystalNet(
         NetworkSettings(stem=4, widths=(8, 8, 8), reduced=(4, 4, 4), taxonomy=rock)
     )
-    classifier = Classifier(network, "tiny@0123456789ab")
+    classifier = CropClassifier(network, "tiny@0123456789ab")
     rng = np.random.default_rng(0)
     crops = rng.integers(0, 256, (30, 64, 64), dtype=np.uint8)
     classes = rng.integers(2, size=30)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from mcn.analyzer import Segmented, classify_segmented, segment_micrographs
-from mcn.classify.classifier import Classifier, load_classifier
+from mcn.classify.classifier import CropClassifier, load_classifier
 from mcn.classify.explanation.contact_sheet import contact_sheet, surest_and_least_sure
 from mcn.classify.explanation.grad_cam import explain
 from mcn.mask import Mask, masks_from_labels
@@ -32,7 +32,7 @@ class TrueMasks:
 
 
 @pytest.fixture(scope="module")
-def classifier() -> Classifier:
+def classifier() -> CropClassifier:
     return load_classifier()
 
 
@@ -46,7 +46,7 @@ def segmented() -> Segmented:
 
 
 @pytest.fixture(scope="module")
-def crystals(classifier: Classifier, segmented: Segmented) -> pa.Table:
+def crystals(classifier: CropClassifier, segmented: Segmented) -> pa.Table:
     (crystals,) = classify_segmented(classifier, [segmented])
     return crystals
 
@@ -64,7 +64,7 @@ def test_the_surest_and_the_least_sure_are_found() -> None:
 
 
 def test_each_crop_stands_beside_its_map(
-    classifier: Classifier, segmented: Segmented, crystals: pa.Table
+    classifier: CropClassifier, segmented: Segmented, crystals: pa.Table
 ) -> None:
     axes = contact_sheet(classifier, crystals, segmented.crops, "tile").axes[0]
     pictures = [np.asarray(image.get_array()) for image in axes.images]
@@ -86,7 +86,7 @@ def test_each_crop_stands_beside_its_map(
     assert np.stack(heat) == pytest.approx(maps, abs=1e-6)
 
 
-def test_a_picture_without_crystals_says_so(classifier: Classifier) -> None:
+def test_a_picture_without_crystals_says_so(classifier: CropClassifier) -> None:
     figure = contact_sheet(
         classifier, classified_table([]), np.zeros((0, 64, 64), np.uint8), "empty.tif"
     )

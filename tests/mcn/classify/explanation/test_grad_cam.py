@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mcn.classify.classifier import Classifier, load_classifier
+from mcn.classify.classifier import CropClassifier, load_classifier
 from mcn.classify.data.dataset import Examples, render_examples
 from mcn.classify.explanation.grad_cam import ExplainError, explain
 from mcn.classify.modeling.published import KERAS_FILE, PublishedNetwork, import_weights
@@ -36,12 +36,12 @@ def crops(rendered: Examples) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
-def nsr() -> Classifier:
+def nsr() -> CropClassifier:
     return load_classifier()
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+def published(tmp_path_factory: pytest.TempPathFactory) -> CropClassifier:
     if not PUBLISHED.is_file():
         pytest.skip("the published weights are not beside the repository")
     out = tmp_path_factory.mktemp("weights") / "published.safetensors"
@@ -49,7 +49,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 
 
 @pytest.fixture
-def quadrants() -> Classifier:
+def quadrants() -> CropClassifier:
     """A network that takes how bright a quadrant is for the evidence of one shape."""
     network = PublishedNetwork()
     with torch.no_grad():
@@ -63,17 +63,19 @@ def quadrants() -> Classifier:
             rows, columns = (slice(s.start // 8, s.stop // 8) for s in (rows, columns))
             places[column, rows, columns, 0] = 1
             network.head.weight[column, column] = 1
-    return Classifier(network, "quadrants@000000000000")
+    return CropClassifier(network, "quadrants@000000000000")
 
 
 @pytest.mark.parametrize("averaged", [False, True])
-def test_nothing_speaks_for_a_shape_on_a_black_crop(quadrants: Classifier, averaged: bool) -> None:
+def test_nothing_speaks_for_a_shape_on_a_black_crop(
+    quadrants: CropClassifier, averaged: bool
+) -> None:
     maps = explain(quadrants, np.zeros((2, 64, 64), np.uint8), averaged=averaged)
     assert (maps == 0).all()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_map_shows_the_quadrant_that_decides(quadrants: Classifier, shape: str) -> None:
+def test_the_map_shows_the_quadrant_that_decides(quadrants: CropClassifier, shape: str) -> None:
     """All quadrants are equally bright, so only what the network makes of them can tell."""
     white = np.full((1, 64, 64), 200, np.uint8)
     (heat,) = explain(quadrants, white, [SHAPES.index(shape)])
@@ -81,7 +83,7 @@ def test_the_map_shows_the_quadrant_that_decides(quadrants: Classifier, shape: s
     assert heat[QUADRANTS[shape]].max() == pytest.approx(1)
 
 
-def test_the_most_probable_shape_is_explained(quadrants: Classifier) -> None:
+def test_the_most_probable_shape_is_explained(quadrants: CropClassifier) -> None:
     crops = np.full((4, 64, 64), 40, np.uint8)
     for crop, quadrant in zip(crops, QUADRANTS.values(), strict=True):
         crop[quadrant] = 220
@@ -90,7 +92,7 @@ def test_the_most_probable_shape_is_explained(quadrants: Classifier) -> None:
 
 
 def drops(
-    classifier: Classifier, crops: NDArray[np.uint8], maps: NDArray[np.float32], hottest: bool
+    classifier: CropClassifier, crops: NDArray[np.uint8], maps: NDArray[np.float32], hottest: bool
 ) -> NDArray[np.float32]:
     """What the shape's probability loses as a quarter of the crystal is painted mean grey."""
     inside = crops > 0
@@ -121,7 +123,7 @@ def test_hiding_the_hottest_quarter_costs_most(
 
 
 def test_another_shape_has_its_evidence_elsewhere(
-    nsr: Classifier, crops: NDArray[np.uint8]
+    nsr: CropClassifier, crops: NDArray[np.uint8]
 ) -> None:
     rhombic, spherical = (
         explain(nsr, crops, np.full(len(crops), SHAPES.index(shape)))
@@ -152,7 +154,7 @@ def test_maps_are_fractions_and_every_crop_is_judged_alone(
     assert together[[0, 31, 32, 69]] == pytest.approx(np.stack(alone), abs=1e-3)
 
 
-def test_the_classifier_is_left_as_it_was(nsr: Classifier, crops: NDArray[np.uint8]) -> None:
+def test_the_classifier_is_left_as_it_was(nsr: CropClassifier, crops: NDArray[np.uint8]) -> None:
     before = nsr.classify(crops).probabilities
     with torch.inference_mode():
         inside = explain(nsr, crops[:5])
@@ -162,7 +164,7 @@ def test_the_classifier_is_left_as_it_was(nsr: Classifier, crops: NDArray[np.uin
     assert not any(module._forward_hooks for module in nsr.network.modules())
 
 
-def test_no_crops_give_no_maps(nsr: Classifier) -> None:
+def test_no_crops_give_no_maps(nsr: CropClassifier) -> None:
     none = np.zeros((0, 64, 64), np.uint8)
     assert explain(nsr, none).shape == (0, 64, 64)
     assert explain(nsr, none, []).shape == (0, 64, 64)
@@ -176,13 +178,13 @@ def test_no_crops_give_no_maps(nsr: Classifier) -> None:
         np.zeros((64, 64), np.uint8),
     ],
 )
-def test_crops_of_the_wrong_kind_are_refused(nsr: Classifier, wrong: NDArray[np.uint8]) -> None:
+def test_crops_of_the_wrong_kind_are_refused(nsr: CropClassifier, wrong: NDArray[np.uint8]) -> None:
     with pytest.raises(CropError, match="uint8"):
         explain(nsr, wrong)
 
 
 @pytest.mark.parametrize("shapes", [[0], [0, 4], [-1, 0], [0.0, 1.0], [[0, 1]], ["a", "b"]])
-def test_shapes_that_do_not_fit_are_refused(nsr: Classifier, shapes: list[object]) -> None:
+def test_shapes_that_do_not_fit_are_refused(nsr: CropClassifier, shapes: list[object]) -> None:
     assert issubclass(ExplainError, McnError)
     with pytest.raises(ExplainError, match=r"2 crops.*0 to 3 \(rhombic"):
         explain(nsr, np.zeros((2, 64, 64), np.uint8), shapes)

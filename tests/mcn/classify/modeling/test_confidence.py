@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mcn.classify.modeling.confidence import Trust, fit_trust
+from mcn.classify.modeling.confidence import ConfidenceModel, fit_confidence
 
 RNG = np.random.default_rng(3)
 CENTRES = np.array([[0, 0, 0, 0], [6, 0, 0, 0], [0, 6, 0, 0]], np.float32)
@@ -28,16 +28,16 @@ def fitted():
     far = RNG.uniform(20, 40, (200, 4)).astype(np.float32)
     sure = np.tile(np.float32([0.999, 0.0005, 0.0005]), (200, 1))
     right = np.concatenate([p.argmax(axis=1) == true, np.zeros(200, bool)])
-    return fit_trust(features, classes, np.vstack([p, sure]), np.vstack([held, far]), right)
+    return fit_confidence(features, classes, np.vstack([p, sure]), np.vstack([held, far]), right)
 
 
-def test_distance_counts_standard_deviations(fitted: Trust):
+def test_distance_counts_standard_deviations(fitted: ConfidenceModel):
     features, _, _ = crystals(1000, np.random.default_rng(8))
     assert np.median(fitted.distance(features)) == pytest.approx(0.92, abs=0.1)  # of chi, 4 degrees
     assert fitted.distance(CENTRES) == pytest.approx(np.zeros(3), abs=0.1)
 
 
-def test_confidence_is_right_as_often_as_it_says(fitted: Trust):
+def test_confidence_is_right_as_often_as_it_says(fitted: ConfidenceModel):
     features, true, p = crystals(20_000, np.random.default_rng(9))
     confidence, right = fitted.confidence(p, features), p.argmax(axis=1) == true
     assert confidence.mean() == pytest.approx(right.mean(), abs=0.02)
@@ -45,14 +45,14 @@ def test_confidence_is_right_as_often_as_it_says(fitted: Trust):
     assert confidence[unsure].mean() == pytest.approx(right[unsure].mean(), abs=0.08)
 
 
-def test_what_is_far_from_everything_gets_no_confidence(fitted: Trust):
+def test_what_is_far_from_everything_gets_no_confidence(fitted: ConfidenceModel):
     features, _, p = crystals(100, np.random.default_rng(10))
     far = np.full((1, 4), -30, np.float32)
     assert fitted.confidence(np.float32([[1.0, 0.0, 0.0]]), far)[0] < 0.1
     assert np.median(fitted.confidence(p, features)) > 0.9
 
 
-def test_never_more_confident_further_away(fitted: Trust):
+def test_never_more_confident_further_away(fitted: ConfidenceModel):
     away = np.linspace(0, 50, 200, dtype=np.float32)[:, None] * np.float32([0, 0, 1, 0])
     p = np.tile(np.float32([0.9, 0.05, 0.05]), (200, 1))
     assert (np.diff(fitted.confidence(p, away)) <= 1e-6).all()
@@ -63,5 +63,5 @@ def test_features_that_never_vary_do_no_harm():
     features[:, 0] = np.arange(60) % 2 + RNG.normal(0, 0.1, 60)
     classes = np.arange(60) % 2
     p = np.tile(np.float32([0.8, 0.2]), (60, 1))
-    trust = fit_trust(features, classes, p, features, classes == 0)
-    assert np.isfinite(trust.confidence(p, features)).all()
+    confidence_model = fit_confidence(features, classes, p, features, classes == 0)
+    assert np.isfinite(confidence_model.confidence(p, features)).all()

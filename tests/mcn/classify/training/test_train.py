@@ -18,11 +18,11 @@ from mcn.classify.data.sampling import split_examples
 from mcn.classify.evaluation.evaluate import evaluate_classifier
 from mcn.classify.modeling.network import NetworkSettings
 from mcn.classify.training.train import train_classifier
-from mcn.classify.training.trainer import TrainSettings
+from mcn.classify.training.trainer import ClassifierTrainSettings
 from mcn.taxonomy import SHAPES, Taxonomy
 
 Draw = Callable[..., Path]
-TINY = TrainSettings(
+TINY = ClassifierTrainSettings(
     epochs=16,
     batch=16,
     held_out=0.25,
@@ -169,7 +169,7 @@ def test_rendered_examples_repeat_themselves_and_hold_every_field() -> None:
     assert np.array_equal(first.crops, again.crops)
     assert np.array_equal(first.classes, again.classes)
     assert (np.bincount(first.groups) <= 12).all()
-    assert first.spoilt.mean() == 0.5
+    assert first.perturbed.mean() == 0.5
     assert ((first.visible > 0) & (first.visible <= 1)).all()
     assert len(join([])) == 0
 
