@@ -36,7 +36,7 @@ class Taxonomy:
     facet_of : mapping of str to str
         Facet definition of each shape, in the order of the shapes. Names are lower-case
         letters, digits and underscores, since they become columns.
-    also : mapping of str to str
+    aliases : mapping of str to str
         Other names that label files use for a shape.
 
     Raises
@@ -52,7 +52,7 @@ class Taxonomy:
     """
 
     facet_of: Mapping[str, str]
-    also: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in (*self.facet_of, *self.facet_of.values()):
@@ -68,23 +68,27 @@ class Taxonomy:
             )
         if not 2 <= len(self.facet_of) <= _MOST:
             raise TaxonomyError(f"{len(self.facet_of)} shapes; name 2 to {_MOST}")
-        for name, shape in self.also.items():
+        for name, shape in self.aliases.items():
             if shape not in self.facet_of or name in self.facet_of:
                 raise TaxonomyError(
                     f"{name!r} cannot stand for {shape!r}; give another name of one of "
                     f"{', '.join(self.facet_of)}"
                 )
         object.__setattr__(self, "facet_of", MappingProxyType(dict(self.facet_of)))
-        object.__setattr__(self, "also", MappingProxyType(dict(self.also)))
+        object.__setattr__(self, "aliases", MappingProxyType(dict(self.aliases)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Taxonomy, (dict(self.facet_of), dict(self.also))  # read-only mappings do not pickle
+        return Taxonomy, (
+            dict(self.facet_of),
+            dict(self.aliases),
+        )  # read-only mappings do not pickle
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Taxonomy):
             return NotImplemented
         return (
-            list(self.facet_of.items()) == list(other.facet_of.items()) and self.also == other.also
+            list(self.facet_of.items()) == list(other.facet_of.items())
+            and self.aliases == other.aliases
         )
 
     def __hash__(self) -> int:
@@ -101,19 +105,19 @@ class Taxonomy:
         return tuple(dict.fromkeys(self.facet_of.values()))
 
     @property
-    def facet_places(self) -> tuple[int, ...]:
-        """Place in `facets` of each shape's facet definition."""
+    def facet_indices(self) -> tuple[int, ...]:
+        """Index in `facets` of each shape's facet definition."""
         return tuple(self.facets.index(facet) for facet in self.facet_of.values())
 
-    def place(self, name: str) -> int:
-        """Place of a shape in `shapes`, by its name or one that stands for it.
+    def index(self, name: str) -> int:
+        """Index of a shape in `shapes`, by its name or one that stands for it.
 
         Raises
         ------
         KeyError
             If it is no name of any shape.
         """
-        return {shape: i for i, shape in enumerate(self.shapes)}[self.also.get(name, name)]
+        return {shape: i for i, shape in enumerate(self.shapes)}[self.aliases.get(name, name)]
 
 
 CALCITE: Final = Taxonomy(
@@ -138,12 +142,12 @@ def read_taxonomy(path: Path) -> Taxonomy:
     ----------
     path : Path
         A table `[shapes]` with a facet definition for each shape, in their order, and
-        optionally a table `[also]` with the shape that another name stands for::
+        optionally a table `[aliases]` with the shape that another name stands for::
 
             [shapes]
             planar_e = "euhedral"
             nonplanar = "anhedral"
-            [also]
+            [aliases]
             saddle = "nonplanar"
 
     Raises
@@ -155,14 +159,16 @@ def read_taxonomy(path: Path) -> Taxonomy:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise TaxonomyError(f"{path}: cannot be read as TOML ({error}); correct it") from error
-    shapes, also = tables.pop("shapes", None), tables.pop("also", {})
-    if not _is_names(shapes) or not _is_names(also) or tables:
+    # "also" is how files of version 0.1 spell it.
+    shapes = tables.pop("shapes", None)
+    aliases = tables.pop("aliases", None) or tables.pop("also", {})
+    if not _is_names(shapes) or not _is_names(aliases) or tables:
         raise TaxonomyError(
             f'{path}: needs a table [shapes] of lines like rhombic = "euhedral", may have a table '
-            "[also] of other names, and nothing else"
+            "[aliases] of other names, and nothing else"
         )
     try:
-        return Taxonomy(shapes, also)
+        return Taxonomy(shapes, aliases)
     except TaxonomyError as error:
         raise TaxonomyError(f"{path}: {error}") from None
 

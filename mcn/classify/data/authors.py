@@ -72,7 +72,7 @@ def _check_facet(facet: str, shape: str, taxonomy: Taxonomy, where: str) -> None
     """Only where both are names that the taxonomy has: an unknown shape is told of later."""
     named = facet.lower().replace("-", "_").replace(" ", "_")
     try:
-        wanted = taxonomy.facets[taxonomy.facet_places[taxonomy.place(shape.lower())]]
+        wanted = taxonomy.facets[taxonomy.facet_indices[taxonomy.index(shape.lower())]]
     except KeyError:
         return
     if named in taxonomy.facets and named != wanted:

@@ -113,7 +113,7 @@ def from_labelled(rows: Iterable[Labelled], taxonomy: Taxonomy) -> Examples:
         if name in _LEFT_OUT:
             continue
         try:
-            place = taxonomy.place(name)
+            place = taxonomy.index(name)
         except KeyError:
             raise ExamplesError(
                 f"{row.where}: unknown shape {row.shape!r}; the shapes are "

@@ -59,7 +59,7 @@ class NetworkSettings:
         return {
             **sizes,
             "facet_of": dict(self.taxonomy.facet_of),
-            "also": dict(self.taxonomy.also),
+            "also": dict(self.taxonomy.aliases),
         }
 
     @classmethod
@@ -157,7 +157,7 @@ class MicroCrystalNet(nn.Module):
         )
         self.shape_head = nn.Linear(reduced[2], len(taxonomy.shapes))
         self.facet_head = nn.Linear(reduced[2], len(taxonomy.facets))
-        self.facet_places = list(taxonomy.facet_places)
+        self.facet_indices = list(taxonomy.facet_indices)
 
     def forward(self, crops: Tensor) -> Tensor:
         """(N, 1, 64, 64) float crops, 0 to 255, to (N, shapes) logits."""
@@ -171,7 +171,7 @@ class MicroCrystalNet(nn.Module):
     def read(self, features: Tensor) -> Tensor:
         """(N, reduced[2]) features to (N, shapes) logits."""
         of_facet: Tensor = self.facet_head(features)
-        logits: Tensor = self.shape_head(features) + of_facet[:, self.facet_places]
+        logits: Tensor = self.shape_head(features) + of_facet[:, self.facet_indices]
         return logits
 
     @property

@@ -239,7 +239,7 @@ def _loss(logits: Tensor, classes: Tensor, settings: ClassifierTrainSettings) ->
     shape = functional.cross_entropy(
         logits[:count], classes, label_smoothing=settings.label_smoothing
     )
-    places = torch.tensor(taxonomy.facet_places, device=logits.device)
+    places = torch.tensor(taxonomy.facet_indices, device=logits.device)
     log_p = logits.log_softmax(dim=1)
     of_facet = functional.one_hot(places, len(taxonomy.facets)).to(log_p.dtype)
     facet = -(log_p[:count].exp() @ of_facet).clamp(min=1e-8).log()
