@@ -24,7 +24,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mcn.catalog.data_files import write_parts
+from mcn.catalog.data_files import write_data_files
 from mcn.catalog.schema import TILES
 from mcn.catalog.store import Catalog
 
@@ -112,7 +112,7 @@ def fill(uri: Path, tiles: int) -> None:
         stamp = pa.repeat(pa.scalar(datetime.now(UTC), TILES.field("scanned_at").type), len(known))
         column = known.schema.get_field_index("scanned_at")
         known = known.set_column(column, "scanned_at", stamp).select(TILES.names).cast(TILES)
-        parts = write_parts(catalog.uri, {"tiles": known}, "growth")
+        parts = write_data_files(catalog.uri, {"tiles": known}, "growth")
         catalog.commit_parts(parts)
 
 

@@ -31,7 +31,7 @@ SHAPE_COLOURS: Final = {
 After Okabe & Ito (2008), https://jfly.uni-koeln.de/color, the last two brightened for grey.
 """
 
-_INK: Final = "#30343b"
+INK: Final = "#30343b"
 
 
 def shape_colours(shapes: Sequence[str]) -> list[Any]:
@@ -86,7 +86,7 @@ def overlay_figure(
     _scale_bar(axes, width, height, pixel_size_um)
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
-    figure.suptitle(title, x=0.01, y=0.995, ha="left", va="top", fontsize=10, color=_INK)
+    figure.suptitle(title, x=0.01, y=0.995, ha="left", va="top", fontsize=10, color=INK)
     figure.legend(
         handles=handles,
         loc="upper left",
@@ -94,7 +94,7 @@ def overlay_figure(
         ncols=len(shapes) if inches[0] >= 7 else 2,
         frameon=False,
         fontsize=9,
-        labelcolor=_INK,
+        labelcolor=INK,
     )
     return figure
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mcn.catalog.data_files import Part
+from mcn.catalog.data_files import DataFile
 from mcn.catalog.schema import FAILED, OK
 
 
@@ -36,7 +36,7 @@ class Group:
 
     Parameters
     ----------
-    parts : tuple of Part
+    parts : tuple of DataFile
         To be committed together.
     wells : mapping of str to Count
     shapes : mapping of str to int
@@ -45,7 +45,7 @@ class Group:
         Why the first failed tile failed.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[DataFile, ...]
     wells: Mapping[str, Count]
     shapes: Mapping[str, int]
     first_error: str | None = None
@@ -56,7 +56,7 @@ class Group:
         return sum(self.wells.values(), Count())
 
     @classmethod
-    def of(cls, parts: Sequence[Part], tiles: pa.Table, crystals: pa.Table) -> Group:
+    def of(cls, parts: Sequence[DataFile], tiles: pa.Table, crystals: pa.Table) -> Group:
         """Count the rows of `tiles` and `crystals` that were written as parts."""
         counted = tiles.group_by(["well", "status"]).aggregate(
             [("tile_id", "count"), ("n_crystals", "sum")]
@@ -88,7 +88,7 @@ class Group:
     def _read(cls, text: str) -> Group:
         fields = json.loads(text)
         return cls(
-            parts=tuple(Part(**part) for part in fields["parts"]),
+            parts=tuple(DataFile(**part) for part in fields["parts"]),
             wells={well: Count(**count) for well, count in fields["wells"].items()},
             shapes=fields["shapes"],
             first_error=fields["first_error"],

@@ -9,7 +9,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from mcn.catalog.scan_lease import Journal
+from mcn.catalog.scan_lease import ScanLease
 from mcn.catalog.store import Catalog
 from pipelines.batch import Group
 
@@ -23,7 +23,7 @@ class Committer:
     Parameters
     ----------
     catalog : Catalog
-    journal : Journal
+    lease : ScanLease
     tiles, seconds : int, float
         Commit when so many tiles wait, or when the last commit is so long ago.
     committed : callable
@@ -33,12 +33,12 @@ class Committer:
     def __init__(
         self,
         catalog: Catalog,
-        journal: Journal,
+        lease: ScanLease,
         tiles: int,
         seconds: float,
         committed: Callable[[Sequence[Group], float], None] = lambda groups, took: None,
     ) -> None:
-        self._catalog, self._journal = catalog, journal
+        self._catalog, self._lease = catalog, lease
         self._tiles, self._seconds = tiles, seconds
         self._committed = committed
         self._waiting: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
@@ -100,5 +100,5 @@ class Committer:
     def _commit(self, groups: Sequence[Group]) -> None:
         started = monotonic()
         parts = [part for group in groups for part in group.parts]
-        self._catalog.commit_parts(parts, self._journal.announce)
+        self._catalog.commit_parts(parts, self._lease.announce)
         self._committed(groups, monotonic() - started)

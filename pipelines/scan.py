@@ -14,7 +14,7 @@ from time import perf_counter
 import pyarrow as pa
 
 from mcn.catalog.recovery import finish, recover
-from mcn.catalog.scan_lease import Journal, LostScanError, folder_of, strike
+from mcn.catalog.scan_lease import LostScanError, ScanLease, folder_of, release
 from mcn.catalog.store import Catalog
 from mcn.micrograph import Limits
 from mcn.sources.listing import find_tiles
@@ -155,27 +155,27 @@ def run_scan(
     store = Catalog.open_or_create(catalog, settings.depth_bin_m, models.shapes)
     scan_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     run = _Run(store, models, settings, overrides, scan_id)
-    with Journal(store, scan_id) as journal:
+    with ScanLease(store, scan_id) as lease:
         version = store.tiles().version()
         if dead := recover(store, scan_id):
             logger.info("scan %s: finished after %s", scan_id, ", ".join(dead))
         try:
-            plan, done = run.plan_and_scan(listed, shard, journal)
+            plan, done = run.plan_and_scan(listed, shard, lease)
         except LostScanError:
             raise
         except Exception:
             # What this cannot clean up now, the next scan does.
             with suppress(Exception):
-                finish(store, journal.entry)
+                finish(store, lease.entry)
             raise
 
         recover(store, scan_id)
         # Another scan's rows may be of the same tiles.
         alone = not plan.again and store.tiles().version() == version + done.commits
         if plan.to_scan:
-            finish(store, journal.entry, alone=alone)
+            finish(store, lease.entry, alone=alone)
         else:
-            strike(store, scan_id)
+            release(store, scan_id)
 
     seconds = perf_counter() - started
     return ScanSummary(
@@ -214,7 +214,7 @@ class _Run:
     scan_id: str
 
     def plan_and_scan(
-        self, listed: Iterator[pa.RecordBatch], shard: Shard, journal: Journal
+        self, listed: Iterator[pa.RecordBatch], shard: Shard, lease: ScanLease
     ) -> tuple[Plan, Done]:
         """The plan, and what was done of it."""
         plan = make_plan(
@@ -241,9 +241,9 @@ class _Run:
             )
             stack.enter_context(ray_cluster(self.settings.verbose))
             stack.enter_context(quiet_data(self.settings.verbose))
-            return plan, self._scan(plan, journal, progress)
+            return plan, self._scan(plan, lease, progress)
 
-    def _scan(self, plan: Plan, journal: Journal, progress: ScanProgress) -> Done:
+    def _scan(self, plan: Plan, lease: ScanLease, progress: ScanProgress) -> Done:
         pools = pools_of(*cores_and_gpus(), plan.to_scan, self.overrides)
         metrics = ScanMetrics(self.scan_id, {stage: pools[stage].most for stage in STAGES})
         ledger = start_ledger()
@@ -267,7 +267,7 @@ class _Run:
             committer = stack.enter_context(
                 Committer(
                     self.store,
-                    journal,
+                    lease,
                     self.settings.commit_tiles,
                     self.settings.commit_seconds,
                     committed,

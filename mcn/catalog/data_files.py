@@ -44,7 +44,7 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True)
-class Part:
+class DataFile:
     """A data file that a commit may name.
 
     Parameters
@@ -78,7 +78,7 @@ class Part:
         return RemoveAction(self.path, data_change, now, self.size, dict(self.partition))
 
 
-def write_parts(uri: str, tables: Mapping[str, pa.Table], label: str) -> list[Part]:
+def write_data_files(uri: str, tables: Mapping[str, pa.Table], label: str) -> list[DataFile]:
     """Write rows as data files, one for each partition.
 
     Parameters
@@ -122,7 +122,7 @@ _DIGEST_IN_NAME: Final = re.compile(r"\.([0-9a-f]{32})\.parquet$")
 
 def write_part(
     uri: str, name: str, rows: pa.Table, partition: Mapping[str, str], label: str
-) -> Part:
+) -> DataFile:
     """Write rows of one partition, without its columns, as a data file in order of depth."""
     rows = rows.sort_by([(column, "ascending") for column in _ORDER[name]])
     file = pa.BufferOutputStream()
@@ -133,7 +133,7 @@ def write_part(
     folder = "/".join(f"{key}={quote(value, safe='')}" for key, value in partition.items())
     path = f"{folder}/{_PREFIX}{label}-{uuid.uuid4().hex}.{digest_of(data)}{_ENDING}"
     store(f"{uri}/{name}/{path}", data)
-    return Part(name, path, len(data), rows.num_rows, partition, _statistics(name, rows))
+    return DataFile(name, path, len(data), rows.num_rows, partition, _statistics(name, rows))
 
 
 def _partitions(

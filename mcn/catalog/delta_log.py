@@ -20,7 +20,7 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
 from mcn.catalog.storage import CatalogStorageError, data_files
-from mcn.io.objects import insist
+from mcn.io.objects import retry_storage
 
 _SEAL: Final = "mcn.actions"
 _RETRIES: Final = 100
@@ -189,4 +189,4 @@ def _read(file_system: pafs.FileSystem, path: str) -> bytes:
         with file_system.open_input_stream(path) as stream:
             return bytes(stream.readall())
 
-    return insist(read)
+    return retry_storage(read)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from mcn.catalog.active_files import files
 from mcn.catalog.las import las_text
 from mcn.catalog.model_names import LATEST, ModelPair
-from mcn.catalog.query import find_models, known_wells, question
+from mcn.catalog.query import find_models, known_wells, open_views
 from mcn.catalog.storage import CatalogError, CatalogQueryError
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def depth_log(
     now = catalog.snapshot()
     its_tiles = known_wells(catalog, now.tiles, [well])
     models = find_models(catalog, now.tiles, [well], segmenter, classifier)
-    with question(catalog, its_tiles, files(now.crystals, [well]), models) as connection:
+    with open_views(catalog, its_tiles, files(now.crystals, [well]), models) as connection:
         connection.execute(_TILES, {"well": well})
         top, base, depths, scanned_on, pairs = connection.sql(_FACTS).fetchall()[0]
         if not depths:

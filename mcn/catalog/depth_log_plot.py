@@ -7,7 +7,7 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mcn.plots import _INK, shape_colours
+from mcn.plots import INK, shape_colours
 
 
 def depth_log_figure(log: pa.Table, well: str) -> Figure:
@@ -27,7 +27,7 @@ def depth_log_figure(log: pa.Table, well: str) -> Figure:
     }
     top, base = columns["depth_top"], columns["depth_base"]
     figure = Figure(figsize=(9, 10), dpi=120, layout="constrained")
-    figure.suptitle(f"Well {well}", fontsize=14, color=_INK)
+    figure.suptitle(f"Well {well}", fontsize=14, color=INK)
     tracks = figure.subplots(1, 4, sharey=True, width_ratios=[3, 2.4, 1.6, 1.2])
     shapes, size, area, count = tracks
 
@@ -65,15 +65,15 @@ def depth_log_figure(log: pa.Table, well: str) -> Figure:
     _head(count, "Crystals\nnumber")
 
     shapes.set_ylim(base.max(), top.min())
-    shapes.set_ylabel("Measured depth (m)", color=_INK)
+    shapes.set_ylabel("Measured depth (m)", color=INK)
     return figure
 
 
 def _head(axes: Axes, title: str) -> None:
     """The track's name and scale at its head, where readers of well logs look for them."""
     axes.xaxis.set_ticks_position("top")
-    axes.set_title(title, fontsize=10, color=_INK, pad=22)
-    axes.tick_params(labelsize=8, colors=_INK)
+    axes.set_title(title, fontsize=10, color=INK, pad=22)
+    axes.tick_params(labelsize=8, colors=INK)
     axes.grid(axis="y", color="#d8dce2", linewidth=0.6)
     axes.set_axisbelow(True)
     for side in ("bottom", "right"):

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from mcn.catalog.active_files import Depths
 from mcn.catalog.formats import row_objects, write_table
-from mcn.catalog.query import Selection, find_models, known_wells, pieces_of, question
+from mcn.catalog.query import Selection, find_models, iter_batches, known_wells, open_views
 from mcn.catalog.storage import CatalogError
 from mcn.mask import RLE, decode_rles
 from mcn.morphology.mask_stack import stack_masks
@@ -93,7 +93,7 @@ def export(
     with _whole_file(Path(out)) as path:
         if form in ("csv", "parquet"):
             with path.open("wb") as file:
-                return write_table(pieces_of(catalog, selection), form, file, os.fspath(out))
+                return write_table(iter_batches(catalog, selection), form, file, os.fspath(out))
         with path.open("w", encoding="utf-8") as text:
             write = _write_coco if form == "coco" else _write_geojson
             return write(catalog, selection, text)
@@ -176,7 +176,7 @@ def _outlined(
 
 
 def _rows(catalog: Catalog, selection: Selection, snapshot: Snapshot) -> Iterator[dict[str, Any]]:
-    for piece in pieces_of(catalog, selection, snapshot=snapshot):
+    for piece in iter_batches(catalog, selection, snapshot=snapshot):
         yield from row_objects(piece)
 
 
@@ -192,7 +192,7 @@ def tiles_of(
         catalog, snapshot.tiles, selection.wells, selection.segmenter, selection.classifier
     )
     low, high = selection.depth or (None, None)
-    with question(catalog, found, models=models) as connection:
+    with open_views(catalog, found, models=models) as connection:
         tiles = connection.sql(
             f"SELECT {', '.join({*facts, *_ORDER})} FROM tiles WHERE status = 'ok'"
         ).to_arrow_table()

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from mcn.catalog.active_files import Depths
 from mcn.catalog.export import tiles_of
-from mcn.catalog.query import Selection, pieces_of
+from mcn.catalog.query import Selection, iter_batches
 from mcn.catalog.storage import CatalogError
 from mcn.errors import McnError
 from mcn.io.objects import filesystem_of
@@ -151,7 +151,7 @@ def _least_certain(
 ) -> pa.Table:
     """The rows of least confidence, in its order; never more than a piece beside them in memory."""
     least: pa.Table | None = None
-    for piece in pieces_of(catalog, selection, snapshot=snapshot):
+    for piece in iter_batches(catalog, selection, snapshot=snapshot):
         piece = piece.select(_KEPT)
         both = piece if least is None else pa.concat_tables([least, piece])
         order = [("confidence", "ascending"), ("crystal_id", "ascending")]

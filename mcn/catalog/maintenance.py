@@ -16,7 +16,7 @@ from mcn.catalog.active_files import files
 from mcn.catalog.damage import CURE, fault_of_bytes
 from mcn.catalog.data_files import PARTITIONS, label_of
 from mcn.catalog.delta_log import check_entries
-from mcn.catalog.query import question
+from mcn.catalog.query import open_views
 from mcn.catalog.recovery import unnamed_files
 from mcn.catalog.rewriting import merge_small_files, small_partitions
 from mcn.catalog.schema import TILES, depth_bin
@@ -24,10 +24,10 @@ from mcn.catalog.storage import (
     CatalogError,
     CatalogStorageError,
     explained,
-    persistently,
+    retry_response,
     storage_trouble,
 )
-from mcn.catalog.store import FORMAT, Catalog, undisturbed
+from mcn.catalog.store import FORMAT, Catalog, retry_conflict
 from mcn.io.objects import fetch
 
 _COMMIT_HOURS: Final = 24
@@ -115,7 +115,7 @@ def info(catalog: Catalog) -> dict[str, Any]:
     """
     now = catalog.snapshot()
     tile_files, crystal_files = files(now.tiles), files(now.crystals)
-    with question(catalog, tile_files, crystal_files) as connection:
+    with open_views(catalog, tile_files, crystal_files) as connection:
         latest, every = (
             connection.sql(_COUNTS.format(tiles=view)).to_arrow_table().to_pylist()
             for view in ("tiles", "all_tiles")
@@ -168,7 +168,7 @@ def verify(catalog: Catalog) -> Report:
                 problems.append(f"{name}/{unquote(entry['path'])}: {fault}")
     orphans = 0
     if not problems:
-        with question(catalog, found["tiles"], found["crystals"]) as connection:
+        with open_views(catalog, found["tiles"], found["crystals"]) as connection:
 
             def count(text: str) -> int:
                 return int(connection.sql(text).fetchall()[0][0])
@@ -204,9 +204,9 @@ def compact(catalog: Catalog, target_bytes: int = 128 * 2**20) -> dict[str, int]
         before.append(found)
         small = small_partitions(found, target_bytes)
         for well in dict.fromkeys(partition["partition.well"] for partition in small):
-            undisturbed(partial(merge_small_files, catalog, name, well, target_bytes))
+            retry_conflict(partial(merge_small_files, catalog, name, well, target_bytes))
         with explained(catalog.uri):
-            persistently(getattr(catalog, name)().create_checkpoint)
+            retry_response(getattr(catalog, name)().create_checkpoint)
         after.append(files(getattr(catalog, name)()))
     return {
         "files_before": sum(one.num_rows for one in before),
@@ -247,7 +247,7 @@ def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) ->
     gone = []
     for name in PARTITIONS:
         with explained(catalog.uri):
-            paths = persistently(
+            paths = retry_response(
                 partial(
                     getattr(catalog, name)().vacuum,
                     retention_hours=keep_hours,

@@ -1,4 +1,4 @@
-"""Questions to a catalogue: by well, depth and shape, or in SQL.
+"""Queries of a catalogue: by well, depth and shape, or in SQL.
 
 Every answer comes from one snapshot and from the *latest models of each tile*: of all rows that
 a tile of a well has in `tiles`, the one scanned last, and the crystals that were committed with
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from mcn.catalog.store import Catalog, Snapshot
 
-_PIECE_ROWS: Final = 250_000
+_BATCH_ROWS: Final = 250_000
 """Crystals of consecutive partitions that are read and sorted at a time."""
 
 # Windows over wells: a condition on `well` reaches the files through them.
@@ -124,10 +124,10 @@ def query(
     >>> query(Catalog.open("core/catalog"), ["A-1"], (1200.0, 1250.0))  # doctest: +SKIP
     """
     selection = Selection(wells, depth, shapes, segmenter, classifier)
-    return pa.concat_tables(pieces_of(catalog, selection, limit))
+    return pa.concat_tables(iter_batches(catalog, selection, limit))
 
 
-def pieces_of(
+def iter_batches(
     catalog: Catalog,
     selection: Selection = Selection(),
     limit: int | None = None,
@@ -149,12 +149,12 @@ def pieces_of(
     crystal_files = files(snapshot.crystals, selection.wells, _depths(selection))
     left = limit
     yield catalog.crystals_schema.empty_table()
-    for part in _consecutive(crystal_files, _PIECE_ROWS if limit is None else limit):
+    for part in _consecutive(crystal_files, _BATCH_ROWS if limit is None else limit):
         if left == 0:
             return
         wells = pc.unique(part["partition.well"])
         its_tiles = tile_files.filter(pc.is_in(tile_files["partition.well"], wells))
-        with question(catalog, its_tiles, part, models) as connection:
+        with open_views(catalog, its_tiles, part, models) as connection:
             piece = _select(connection, selection, left, catalog.crystals_schema)
         if left is not None:
             left -= piece.num_rows
@@ -190,7 +190,7 @@ def sql(
 
     now = catalog.snapshot()
     models = find_models(catalog, now.tiles, (), segmenter, classifier)
-    with question(catalog, files(now.tiles), files(now.crystals), models) as connection:
+    with open_views(catalog, files(now.tiles), files(now.crystals), models) as connection:
         try:
             kinds = [statement.type.name for statement in connection.extract_statements(text)]
             if len(kinds) != 1 or kinds[0] not in _READING_STATEMENTS:
@@ -254,7 +254,7 @@ def find_models(
 
 def _models_of(catalog: Catalog, tile_files: pa.Table) -> list[ModelPair]:
     """Pairs of models that these files have rows of, in the order of their names."""
-    with question(catalog, tile_files) as connection:
+    with open_views(catalog, tile_files) as connection:
         rows = connection.sql(
             "SELECT DISTINCT segmenter, classifier FROM tile_rows ORDER BY ALL"
         ).fetchall()
@@ -276,7 +276,7 @@ def _database() -> duckdb.DuckDBPyConnection:
 
 
 @contextmanager
-def question(
+def open_views(
     catalog: Catalog,
     tile_files: pa.Table,
     crystal_files: pa.Table | None = None,
@@ -354,7 +354,7 @@ def _consecutive(found: pa.Table, first_rows: int) -> Iterator[pa.Table]:
         inside = index and (wells[index], bins[index]) == (wells[index - 1], bins[index - 1])
         if rows >= enough and not inside:
             yield ordered.slice(start, index - start)
-            start, rows, enough = index, 0, min(4 * enough, _PIECE_ROWS)
+            start, rows, enough = index, 0, min(4 * enough, _BATCH_ROWS)
         rows += count or 0
     if start < ordered.num_rows:
         yield ordered.slice(start)

@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 from mcn.catalog import scan_lease
 from mcn.catalog.active_files import files
 from mcn.catalog.data_files import PARTITIONS, label_of
-from mcn.catalog.query import question
+from mcn.catalog.query import open_views
 from mcn.catalog.rewriting import remove_rows
-from mcn.catalog.scan_lease import Entry
-from mcn.catalog.storage import explained, persistently
-from mcn.catalog.store import Catalog, undisturbed
-from mcn.io.objects import filesystem_of, insist
+from mcn.catalog.scan_lease import LeaseEntry
+from mcn.catalog.storage import explained, retry_response
+from mcn.catalog.store import Catalog, retry_conflict
+from mcn.io.objects import filesystem_of, retry_storage
 
 _KEY: Final = "tile_id, segmenter, classifier"
 _HALF: Final = f"""
@@ -68,8 +68,8 @@ def recover(catalog: Catalog, mine: str) -> list[str]:
     return [entry.scan_id for entry in dead]
 
 
-def finish(catalog: Catalog, entry: Entry, *, alone: bool = False) -> None:
-    """Finish after one scan, then strike its entry. May be cut short and done again.
+def finish(catalog: Catalog, entry: LeaseEntry, *, alone: bool = False) -> None:
+    """Finish after one scan, then release its lease. May be cut short and done again.
 
     Crystals that were committed without their tile rows are taken back, files that were never
     committed are deleted, and rows of tiles that were scanned anew give way.
@@ -77,7 +77,7 @@ def finish(catalog: Catalog, entry: Entry, *, alone: bool = False) -> None:
     Parameters
     ----------
     catalog : Catalog
-    entry : Entry
+    entry : LeaseEntry
     alone : bool
         Known to have scanned no tile that the catalogue had.
     """
@@ -85,7 +85,7 @@ def finish(catalog: Catalog, entry: Entry, *, alone: bool = False) -> None:
     _delete_unnamed(catalog, entry.scan_id)
     if not alone:
         drop_outdated(catalog, datetime.fromisoformat(entry.started) - _CLOCKS)
-    scan_lease.strike(catalog, entry.scan_id)
+    scan_lease.release(catalog, entry.scan_id)
 
 
 def drop_outdated(catalog: Catalog, since: datetime) -> int:
@@ -96,17 +96,17 @@ def drop_outdated(catalog: Catalog, since: datetime) -> int:
     int
         Tile rows deleted.
     """
-    with question(catalog, files(catalog.tiles())) as connection:
+    with open_views(catalog, files(catalog.tiles())) as connection:
         found = connection.sql(_OUTDATED, params={"since": since}).to_arrow_table()
     for well in pc.unique(found["well"]).to_pylist():
         outdated = found.filter(pc.equal(found["well"], well)).drop_columns(["well"])
         # Crystals first: they count only beside their tile row.
         for name in PARTITIONS:
-            undisturbed(partial(remove_rows, catalog, name, well, outdated))
+            retry_conflict(partial(remove_rows, catalog, name, well, outdated))
     return int(found.num_rows)
 
 
-def _take_back(catalog: Catalog, entry: Entry) -> None:
+def _take_back(catalog: Catalog, entry: LeaseEntry) -> None:
     """Remove the parts of crystals from the log whose tile rows never came."""
 
     def once() -> None:
@@ -117,13 +117,13 @@ def _take_back(catalog: Catalog, entry: Entry) -> None:
                 catalog.change("crystals", [part.removed()])
 
     if entry.pending:
-        undisturbed(once)
+        retry_conflict(once)
 
 
 def _is_half(catalog: Catalog, path: str, named: pa.Table) -> bool:
     its = named.filter(pa.array([unquote(other) == path for other in named["path"].to_pylist()]))
     tiles = files(catalog.tiles(), its["partition.well"].to_pylist())
-    with question(catalog, tiles, its) as connection:
+    with open_views(catalog, tiles, its) as connection:
         return bool(connection.sql(_HALF).fetchall()[0][0])
 
 
@@ -136,8 +136,8 @@ def unnamed_files(catalog: Catalog) -> list[str]:
             look = partial(
                 table.vacuum, retention_hours=0, dry_run=True, enforce_retention_duration=False
             )
-            past = {*persistently(look)}
-            every = persistently(partial(look, full=True))
+            past = {*retry_response(look)}
+            every = retry_response(partial(look, full=True))
             found += [f"{name}/{path}" for path in every if path not in past]
     return found
 
@@ -148,4 +148,4 @@ def _delete_unnamed(catalog: Catalog, scan_id: str) -> None:
             fs, place = filesystem_of(f"{catalog.uri}/{path}")
             # Another run may be finishing after the same scan.
             with explained(catalog.uri), suppress(FileNotFoundError):
-                insist(fs.rm_file, place)
+                retry_storage(fs.rm_file, place)

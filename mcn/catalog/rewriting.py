@@ -19,7 +19,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from mcn.catalog.active_files import dataset, files
 from mcn.catalog.damage import damage_named
-from mcn.catalog.data_files import PARTITIONS, Part, in_folder, write_part
+from mcn.catalog.data_files import PARTITIONS, DataFile, in_folder, write_part
 from mcn.catalog.schema import TILES
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def merge_small_files(catalog: Catalog, name: str, well: str, target_bytes: int)
     """
     table: DeltaTable = getattr(catalog, name)()
     found = files(table, [well])
-    new: list[Part] = []
+    new: list[DataFile] = []
     old: list[pa.Table] = []
     for partition in small_partitions(found, target_bytes):
         its = _of_partition(found, partition)
@@ -88,7 +88,7 @@ def remove_rows(catalog: Catalog, name: str, well: str, outdated: pa.Table) -> N
         compare = pc.greater_equal if column.startswith("max") else pc.less_equal
         inside = compare(found[column].cast(outdated["scanned_at"].type), ends)
         found = found.filter(pc.fill_null(inside, True))
-    new: list[Part] = []
+    new: list[DataFile] = []
     old: list[pa.Table] = []
     for index in range(found.num_rows):
         its = found.slice(index, 1)
@@ -116,12 +116,12 @@ def _replace(
     name: str,
     read: DeltaTable,
     old: pa.Table,
-    new: Sequence[Part],
+    new: Sequence[DataFile],
     *,
     data_change: bool,
 ) -> None:
     gone = [
-        Part(
+        DataFile(
             name,
             unquote(row["path"]),
             row["size_bytes"],
@@ -140,7 +140,7 @@ def _replace(
 
 def _write(
     catalog: Catalog, name: str, rows: pa.Table, partition: dict[str, Any], label: str
-) -> Part:
+) -> DataFile:
     values = {column: in_folder(partition[f"partition.{column}"]) for column in PARTITIONS[name]}
     rows = rows.drop_columns(list(PARTITIONS[name]))
     return write_part(catalog.uri, name, rows, values, label)

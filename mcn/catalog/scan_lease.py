@@ -18,10 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from mcn.catalog.data_files import Part
+from mcn.catalog.data_files import DataFile
 from mcn.catalog.storage import CatalogError, CatalogStorageError, explained
 from mcn.catalog.store import Catalog
-from mcn.io.objects import fetch, filesystem_of, insist, store
+from mcn.io.objects import fetch, filesystem_of, retry_storage, store
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class LostScanError(CatalogError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class LeaseEntry:
     """What is known of a scan.
 
     Parameters
@@ -56,7 +56,7 @@ class Entry:
         Machine (and container) it runs on, and its process there.
     started : str
         When it began, in ISO 8601, by its own clock.
-    pending : tuple of Part
+    pending : tuple of DataFile
         Parts of `crystals` whose tile rows are perhaps not committed.
     """
 
@@ -64,14 +64,14 @@ class Entry:
     place: str
     process: int
     started: str
-    pending: tuple[Part, ...] = ()
+    pending: tuple[DataFile, ...] = ()
 
     def as_bytes(self) -> bytes:
         """The entry as it is stored, JSON."""
         return json.dumps(asdict(self)).encode()
 
 
-class Journal:
+class ScanLease:
     """A scan's entry, kept fresh by a thread from `with` to its end.
 
     Parameters
@@ -82,15 +82,15 @@ class Journal:
 
     def __init__(self, catalog: Catalog, scan_id: str) -> None:
         self._catalog = catalog
-        self._entry = Entry(scan_id, _place(), os.getpid(), datetime.now(UTC).isoformat())
+        self._entry = LeaseEntry(scan_id, _place(), os.getpid(), datetime.now(UTC).isoformat())
         self._uri = _address(catalog, scan_id)
         self._over = threading.Event()
         self._writing = threading.Lock()
         self._lost = False
-        self._beat = threading.Thread(target=self._keep_fresh, name="journal", daemon=True)
+        self._beat = threading.Thread(target=self._keep_fresh, name="scan-lease", daemon=True)
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> LeaseEntry:
         """The entry as it was last written."""
         return self._entry
 
@@ -106,11 +106,11 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop; the entry stays until `strike`, so that what is left gets cleaned up."""
+        """Stop; the entry stays until `release`, so that what is left gets cleaned up."""
         self._over.set()
         self._beat.join()
 
-    def announce(self, parts: Sequence[Part]) -> None:
+    def announce(self, parts: Sequence[DataFile]) -> None:
         """Tell which crystals are about to be committed before their tile rows.
 
         Raises
@@ -132,7 +132,7 @@ class Journal:
                 # a few that do not are no harm.
                 logger.warning("scan %s: no sign of life stored", self._entry.scan_id)
 
-    def _write(self, pending: tuple[Part, ...] | None = None) -> None:
+    def _write(self, pending: tuple[DataFile, ...] | None = None) -> None:
         with self._writing, explained(self._catalog.uri):
             if self._lost or _is_over(self._uri):
                 raise LostScanError.of(self._catalog, self._entry.scan_id)
@@ -141,13 +141,13 @@ class Journal:
             store(self._uri, self._entry.as_bytes())
 
 
-def entries(catalog: Catalog) -> list[tuple[Entry, datetime]]:
+def entries(catalog: Catalog) -> list[tuple[LeaseEntry, datetime]]:
     """The scans that have an entry, each with the storage's own time of its last beat."""
     fs, folder = filesystem_of(f"{catalog.uri}/{FOLDER}")
     known = []
     with explained(catalog.uri):
         try:
-            found = insist(fs.ls, folder, detail=True)
+            found = retry_storage(fs.ls, folder, detail=True)
         except FileNotFoundError:
             return []
         for info in found:
@@ -160,8 +160,8 @@ def entries(catalog: Catalog) -> list[tuple[Entry, datetime]]:
     return known
 
 
-def is_dead(entry: Entry, beat: datetime, now: datetime) -> bool:
-    """Whether a scan has ended without striking its entry.
+def is_dead(entry: LeaseEntry, beat: datetime, now: datetime) -> bool:
+    """Whether a scan has ended without releasing its lease.
 
     Parameters
     ----------
@@ -181,14 +181,14 @@ def fence(catalog: Catalog, scan_id: str) -> None:
         store(_address(catalog, scan_id) + _FENCED, b"")
 
 
-def strike(catalog: Catalog, scan_id: str) -> None:
+def release(catalog: Catalog, scan_id: str) -> None:
     """Take a scan's entry away, and all that lies beside it."""
     fs, path = filesystem_of(_address(catalog, scan_id))
     # The entry goes last: until then another run can finish this.
     with explained(catalog.uri):
         for left in (path.removesuffix(".json"), path + _FENCED, path):
-            if insist(fs.exists, left):
-                insist(fs.rm, left, recursive=True)
+            if retry_storage(fs.exists, left):
+                retry_storage(fs.rm, left, recursive=True)
 
 
 def folder_of(catalog: Catalog, scan_id: str) -> str:
@@ -200,12 +200,12 @@ def _address(catalog: Catalog, scan_id: str) -> str:
     return f"{catalog.uri}/{FOLDER}/{scan_id}.json"
 
 
-def _read(uri: str) -> Entry:
+def _read(uri: str) -> LeaseEntry:
     data = fetch(uri)
     try:
         fields = json.loads(data)
-        fields["pending"] = tuple(Part(**part) for part in fields["pending"])
-        return Entry(**fields)
+        fields["pending"] = tuple(DataFile(**part) for part in fields["pending"])
+        return LeaseEntry(**fields)
     except (ValueError, TypeError, KeyError):
         raise CatalogStorageError(
             f"{uri}: this scan's entry is cut short or was changed; delete it once no scan runs, "
@@ -217,7 +217,7 @@ def _read(uri: str) -> Entry:
 def _is_over(uri: str) -> bool:
     """Whether another run finishes after this scan, or has done so."""
     fs, path = filesystem_of(uri)
-    return bool(insist(fs.exists, path + _FENCED)) or not insist(fs.exists, path)
+    return bool(retry_storage(fs.exists, path + _FENCED)) or not retry_storage(fs.exists, path)
 
 
 def _changed(info: dict[str, Any]) -> datetime:

@@ -157,21 +157,21 @@ def _is_of_storage(error: BaseException) -> bool:
     return isinstance(error, DeltaError | OSError) or library in ("botocore", "aiohttp", "s3fs")
 
 
-def persistently(ask: Callable[[], T]) -> T:
+def retry_response(ask: Callable[[], T]) -> T:
     """Ask an object store through `deltalake` again when its answer breaks off.
 
     The library itself asks again where no answer comes, and not where one ends in its middle.
     Only for what may be done twice.
     """
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_broke_off),
+        retry=tenacity.retry_if_exception(_is_cut_response),
         wait=tenacity.wait_random_exponential(multiplier=0.1, max=5.0),
         stop=tenacity.stop_after_attempt(6),
         reraise=True,
     )(ask)
 
 
-def _broke_off(error: BaseException) -> bool:
+def _is_cut_response(error: BaseException) -> bool:
     told = f"{error} {error.__cause__ or ''}"
     return "S3 error" in told and ("body error" in told or "response body" in told)
 

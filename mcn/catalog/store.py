@@ -23,10 +23,10 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from mcn.catalog.data_files import PARTITIONS, STATISTICS, Part, write_parts
+from mcn.catalog.data_files import PARTITIONS, STATISTICS, DataFile, write_data_files
 from mcn.catalog.delta_log import check_entries, find_fault, sealed
 from mcn.catalog.schema import OK, TILES, RowError, crystals_schema, depth_bin
-from mcn.catalog.storage import CatalogError, explained, log_options, normalise, persistently
+from mcn.catalog.storage import CatalogError, explained, log_options, normalise, retry_response
 from mcn.taxonomy import SHAPES
 
 T = TypeVar("T")
@@ -194,7 +194,9 @@ class Catalog:
         self.commit_parts(parts)
         return now
 
-    def write(self, crystals: pa.Table, tiles: pa.Table, label: str) -> tuple[list[Part], datetime]:
+    def write(
+        self, crystals: pa.Table, tiles: pa.Table, label: str
+    ) -> tuple[list[DataFile], datetime]:
         """Write scanned tiles with all their crystals as data files that nobody sees yet.
 
         `scanned_at` of both tables is set here. A crystal counts only beside a tile row of
@@ -211,7 +213,7 @@ class Catalog:
 
         Returns
         -------
-        list of Part
+        list of DataFile
             To be handed to `commit_parts` together.
         datetime
             The `scanned_at` of these rows.
@@ -231,10 +233,12 @@ class Catalog:
         now = datetime.now(UTC)
         tables = {"crystals": _stamped(crystals, now), "tiles": _stamped(tiles, now)}
         with explained(self.uri):
-            return write_parts(self.uri, tables, label), now
+            return write_data_files(self.uri, tables, label), now
 
     def commit_parts(
-        self, parts: Sequence[Part], announce: Callable[[Sequence[Part]], None] = lambda _: None
+        self,
+        parts: Sequence[DataFile],
+        announce: Callable[[Sequence[DataFile]], None] = lambda _: None,
     ) -> None:
         """Make written parts visible; readers see a tile whole or not at all.
 
@@ -243,7 +247,7 @@ class Catalog:
 
         Parameters
         ----------
-        parts : sequence of Part
+        parts : sequence of DataFile
             All that one or several calls of `write` gave.
         announce : callable
             Told the crystals' parts before any of them is in the log.
@@ -296,7 +300,7 @@ class Catalog:
 
         with explained(self.uri):
             # A commit whose answer was lost may be done: adding a file twice adds it once.
-            persistently(once)
+            retry_response(once)
 
     def _check(self, crystals: pa.Table, tiles: pa.Table) -> None:
         # An empty partition value is read back as null, and the table never opens again.
@@ -335,7 +339,9 @@ class Catalog:
 def _load(uri: str, name: str) -> DeltaTable:
     """A table as it is now, its log compared with what was written."""
     try:
-        table = persistently(partial(DeltaTable, f"{uri}/{name}", storage_options=log_options(uri)))
+        table = retry_response(
+            partial(DeltaTable, f"{uri}/{name}", storage_options=log_options(uri))
+        )
     except TableNotFoundError:
         raise
     except DeltaError as error:
@@ -401,15 +407,15 @@ def _refuse_other_content(uri: str) -> None:
         )
 
 
-def undisturbed(work: Callable[[], T]) -> T:
+def retry_conflict(work: Callable[[], T]) -> T:
     """Do work on the log again and again until no other process changes it meanwhile."""
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_is_disturbed),
+        retry=tenacity.retry_if_exception(_is_conflict),
         wait=tenacity.wait_random(0, 0.2),
         stop=tenacity.stop_after_attempt(50),
         reraise=True,
-    )(lambda: persistently(work))
+    )(lambda: retry_response(work))
 
 
-def _is_disturbed(error: BaseException) -> bool:
+def _is_conflict(error: BaseException) -> bool:
     return isinstance(error, CommitFailedError) or isinstance(error.__cause__, CommitFailedError)

@@ -62,7 +62,7 @@ def query(
         answer = answer if limit is None else answer.slice(0, limit)
     else:
         chosen = questions.Selection(well or (), _depths(depth), shape or (), segmenter, classifier)
-        answer = questions.pieces_of(opened, chosen, limit)
+        answer = questions.iter_batches(opened, chosen, limit)
     write_table(answer, form, sys.stdout.buffer)
 
 

@@ -93,7 +93,7 @@ def fetch(uri: str, size: int | None = None, most: int | None = None) -> bytes:
             raise ShortReadError(f"{uri}: {len(data)} of {length} bytes came")
         return data
 
-    return read() if _is_local(fs) else insist(read)
+    return read() if _is_local(fs) else retry_storage(read)
 
 
 def store(uri: str, data: bytes) -> None:
@@ -105,10 +105,10 @@ def store(uri: str, data: bytes) -> None:
             file.write(data)
         os.replace(path + UNFINISHED, path)
     else:
-        insist(fs.pipe_file, path, data)
+        retry_storage(fs.pipe_file, path, data)
 
 
-def insist(ask: Callable[..., T], *args: Any, **named: Any) -> T:
+def retry_storage(ask: Callable[..., T], *args: Any, **named: Any) -> T:
     """Ask a remote storage until it answers: a few times, waiting longer and by chance."""
     import tenacity
 

@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from mcn.io.objects import fetch, filesystem_of, insist, one_line
+from mcn.io.objects import fetch, filesystem_of, one_line, retry_storage
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ def read_sidecar(uri: str) -> str:
     from mcn.micrograph.picture import note_text
 
     fs, path = filesystem_of(uri)
-    size: int = insist(fs.size, path) or 0
+    size: int = retry_storage(fs.size, path) or 0
     return note_text(fetch(uri, min(size, _MOST_BYTES)))
 
 
@@ -255,7 +255,7 @@ def _listed(fs: Any, path: str) -> list[str]:
     found: list[str] = []
     for spelled in _spellings(stem):
         for prefix in (f"{spelled}.", *(spelled + end for end in dashed)):
-            found += insist(fs.find, folder.rstrip("/"), prefix=prefix, maxdepth=1)
+            found += retry_storage(fs.find, folder.rstrip("/"), prefix=prefix, maxdepth=1)
     return list(dict.fromkeys(found))
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from mcn.catalog import depth_log
 from mcn.catalog.active_files import Depths, files
 from mcn.catalog.formats import row_objects, write_table
-from mcn.catalog.query import Selection, find_models, pieces_of, question
+from mcn.catalog.query import Selection, find_models, iter_batches, open_views
 from mcn.catalog.storage import CatalogError, CatalogStorageError, explained, storage_trouble
 from mcn.catalog.store import Catalog, NoCatalogError, Snapshot
 from mcn.errors import McnError, StorageError
@@ -119,7 +119,7 @@ class CatalogReader:
         self._check_well(well)
         catalog, snapshot = self._now()
         selection = Selection([well], depth, shapes, *models, after=after)
-        table = pa.concat_tables(pieces_of(catalog, selection, limit, snapshot))
+        table = pa.concat_tables(iter_batches(catalog, selection, limit, snapshot))
         last = None
         if table.num_rows == limit:
             end = table.slice(limit - 1)
@@ -202,7 +202,7 @@ class CatalogReader:
         catalog, snapshot = self._now()
         version = snapshot.tiles.version()
         if self._wells is None or self._wells[0] != version:
-            with question(catalog, files(snapshot.tiles)) as connection:
+            with open_views(catalog, files(snapshot.tiles)) as connection:
                 self._wells = version, connection.sql(_WELLS).to_arrow_table()
         return self._wells[1]
 
@@ -221,7 +221,7 @@ class CatalogReader:
         catalog, snapshot = self._now()
         wells = [well] if well else []
         chosen = find_models(catalog, snapshot.tiles, wells, *models)
-        with question(catalog, files(snapshot.tiles, wells)) as connection:
+        with open_views(catalog, files(snapshot.tiles, wells)) as connection:
             rows = connection.sql(
                 f"SELECT * FROM all_tiles WHERE tile_id = $id AND {chosen.condition()} "
                 "ORDER BY scanned_at DESC, segmenter, classifier",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mcn.catalog.query import sql
-from mcn.catalog.scan_lease import Journal
+from mcn.catalog.scan_lease import ScanLease
 from mcn.catalog.schema import CRYSTALS, Tile, tile_table
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
@@ -23,9 +23,9 @@ def catalog(tmp_path: Path) -> Catalog:
 
 
 @pytest.fixture
-def journal(catalog: Catalog) -> Iterator[Journal]:
-    with Journal(catalog, "scan") as journal:
-        yield journal
+def lease(catalog: Catalog) -> Iterator[ScanLease]:
+    with ScanLease(catalog, "scan") as lease:
+        yield lease
 
 
 def written(catalog: Catalog, *names: str) -> Group:
@@ -54,9 +54,9 @@ def committed(catalog: Catalog) -> list[str]:
     return sql(catalog, "SELECT tile_id FROM tiles ORDER BY 1")["tile_id"].to_pylist()
 
 
-def test_by_number(catalog: Catalog, journal: Journal) -> None:
+def test_by_number(catalog: Catalog, lease: ScanLease) -> None:
     done = threading.Event()
-    with Committer(catalog, journal, 3, 3600, lambda groups, took: done.set()) as committer:
+    with Committer(catalog, lease, 3, 3600, lambda groups, took: done.set()) as committer:
         committer.add(written(catalog, "a", "b"))
         assert not done.wait(0.2)
         committer.add(written(catalog, "c", "d"))
@@ -65,31 +65,31 @@ def test_by_number(catalog: Catalog, journal: Journal) -> None:
         committer.add(written(catalog, "e"))
     assert committed(catalog) == ["a", "b", "c", "d", "e"]
     version = catalog.tiles().version()
-    with Committer(catalog, journal, 3, 3600):
+    with Committer(catalog, lease, 3, 3600):
         pass
     assert catalog.tiles().version() == version
 
 
-def test_by_time_also_when_nothing_follows(catalog: Catalog, journal: Journal) -> None:
+def test_by_time_also_when_nothing_follows(catalog: Catalog, lease: ScanLease) -> None:
     done = threading.Event()
-    with Committer(catalog, journal, 1000, 0.1, lambda groups, took: done.set()) as committer:
+    with Committer(catalog, lease, 1000, 0.1, lambda groups, took: done.set()) as committer:
         committer.add(written(catalog, "a"))
         assert done.wait(DEADLINE_S)
         assert committed(catalog) == ["a"]
 
 
-def test_a_storage_that_fails_stops_the_scan(catalog: Catalog, journal: Journal) -> None:
+def test_a_storage_that_fails_stops_the_scan(catalog: Catalog, lease: ScanLease) -> None:
     lost = Catalog(f"{catalog.uri}-gone", 100.0)
     with (
         pytest.raises(CatalogError, match="no crystal catalogue is there"),
-        Committer(lost, journal, 1, 3600) as committer,
+        Committer(lost, lease, 1, 3600) as committer,
     ):
         committer.add(written(catalog, "a"))
 
 
-def test_what_is_done_is_committed_when_the_scan_fails(catalog: Catalog, journal: Journal) -> None:
+def test_what_is_done_is_committed_when_the_scan_fails(catalog: Catalog, lease: ScanLease) -> None:
     def scan() -> None:
-        with Committer(catalog, journal, 1000, 3600) as committer:
+        with Committer(catalog, lease, 1000, 3600) as committer:
             committer.add(written(catalog, "a"))
             raise ValueError("a worker is lost")
 

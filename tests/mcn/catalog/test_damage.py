@@ -250,7 +250,7 @@ def test_a_recreated_catalogue_is_compared_anew(filled, make_tile) -> None:  # t
 
 
 def test_the_seal_is_of_all_that_matters() -> None:
-    one = parts.Part("tiles", "well=A/a.parquet", 5, 1, {"well": "A"}, "{}")
+    one = parts.DataFile("tiles", "well=A/a.parquet", 5, 1, {"well": "A"}, "{}")
     sealed = [
         delta_log.sealed(actions).custom_metadata["mcn.actions"]
         for actions in ([], [one.added()], [one.removed()], [one.added(), one.removed()])

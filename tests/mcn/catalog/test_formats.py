@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mcn.catalog.formats import write_table
-from mcn.catalog.query import pieces_of, query, sql
+from mcn.catalog.query import iter_batches, query, sql
 from mcn.catalog.schema import CRYSTALS
 from mcn.catalog.store import CatalogError
 from mcn.mask import decode_rle
@@ -93,8 +93,8 @@ def test_parquet_comes_back_equal(core):
 @pytest.mark.parametrize("form", ["csv", "json", "parquet", "table"])
 def test_pieces_make_the_whole(core, monkeypatch, form):
     whole = written(query(core), form)
-    monkeypatch.setattr("mcn.catalog.query._PIECE_ROWS", 7)
-    pieces = written(pieces_of(core), form)
+    monkeypatch.setattr("mcn.catalog.query._BATCH_ROWS", 7)
+    pieces = written(iter_batches(core), form)
     if form == "parquet":
         assert pq.read_table(io.BytesIO(pieces)).equals(pq.read_table(io.BytesIO(whole)))
     else:

@@ -12,7 +12,7 @@ from deltalake import DeltaTable, write_deltalake
 from mcn.catalog import scan_lease
 from mcn.catalog.maintenance import compact, info, vacuum, verify
 from mcn.catalog.query import query
-from mcn.catalog.scan_lease import Journal
+from mcn.catalog.scan_lease import ScanLease
 from mcn.catalog.schema import CRYSTALS, tile_table
 from mcn.catalog.storage import CatalogError
 
@@ -91,14 +91,14 @@ def test_compaction_puts_rows_in_order_of_depth_and_leaves_whole_wells_alone(
 
 
 def test_vacuum_takes_nothing_from_a_scan_that_runs(crumbs, make_tile):
-    with Journal(crumbs, "now") as scan:
+    with ScanLease(crumbs, "now") as scan:
         tiles = tile_table([make_tile("new")])
         parts, _ = crumbs.write(CRYSTALS.empty_table(), tiles, "now")
         with pytest.raises(CatalogError, match="scan now runs or was cut short"):
             vacuum(crumbs, 0)
         assert verify(crumbs).orphan_files == []
         crumbs.commit_parts(parts, scan.announce)
-        scan_lease.strike(crumbs, "now")
+        scan_lease.release(crumbs, "now")
     vacuum(crumbs, 0)
     assert verify(crumbs).ok
 

@@ -11,7 +11,7 @@ import pytest
 from mcn.catalog.depth_log import depth_log, write_las, write_png
 from mcn.catalog.export import export
 from mcn.catalog.maintenance import verify
-from mcn.catalog.query import Selection, pieces_of, query
+from mcn.catalog.query import Selection, iter_batches, query
 from mcn.catalog.schema import RowError, tile_table
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
@@ -49,7 +49,7 @@ def test_it_is_opened_with_the_shapes_it_was_made_for(dolomite: Catalog) -> None
 
 def test_a_shape_it_does_not_know_is_named(dolomite: Catalog) -> None:
     with pytest.raises(CatalogError, match=r"no shape 'rhombic'.*'planar_e'"):
-        next(pieces_of(dolomite, Selection(shapes=["rhombic"])))
+        next(iter_batches(dolomite, Selection(shapes=["rhombic"])))
 
 
 def test_its_depth_log_and_exports_have_its_shapes(dolomite: Catalog, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mcn.catalog.active_files import files
-from mcn.catalog.query import Selection, pieces_of, query, sql
+from mcn.catalog.query import Selection, iter_batches, query, sql
 from mcn.catalog.schema import CRYSTALS
 from mcn.catalog.store import Catalog, CatalogError
 from mcn.taxonomy import SHAPES
@@ -53,8 +53,8 @@ def test_answers_are_in_order_whatever_the_pieces(core, monkeypatch):
     whole = query(core)
     keys = [(row["well"], row["depth_m"], row["crystal_id"]) for row in whole.to_pylist()]
     assert keys == sorted(keys)
-    monkeypatch.setattr("mcn.catalog.query._PIECE_ROWS", 7)
-    pieces = list(pieces_of(core))
+    monkeypatch.setattr("mcn.catalog.query._BATCH_ROWS", 7)
+    pieces = list(iter_batches(core))
     assert len(pieces) > 3
     assert query(core).equals(whole)
     for limit in (1, 7, 8, 200, 500):
@@ -152,5 +152,5 @@ def test_selection_by_model(core):
     assert "there are compact@0123456789ab" in refused(
         lambda: query(core, segmenter="nobody@000000000000")
     )
-    pieces = pieces_of(core, Selection(classifier="nsr@0123456789ab"))
+    pieces = iter_batches(core, Selection(classifier="nsr@0123456789ab"))
     assert sum(piece.num_rows for piece in pieces) == 201

@@ -15,7 +15,7 @@ from mcn.catalog.data_files import label_of
 from mcn.catalog.maintenance import compact, verify
 from mcn.catalog.query import query
 from mcn.catalog.recovery import drop_outdated, finish, recover
-from mcn.catalog.scan_lease import Journal, LostScanError, entries
+from mcn.catalog.scan_lease import LostScanError, ScanLease, entries
 from mcn.catalog.schema import tile_table
 from mcn.catalog.store import Catalog
 from mcn.io.objects import store
@@ -37,11 +37,11 @@ def gone() -> int:
 @pytest.fixture
 def mine(catalog: Catalog) -> Iterator[str]:
     """A scan that runs now."""
-    with Journal(catalog, "mine"):
+    with ScanLease(catalog, "mine"):
         yield "mine"
 
 
-def die(catalog: Catalog, scan: Journal, process: int) -> None:
+def die(catalog: Catalog, scan: ScanLease, process: int) -> None:
     """Make a scan's entry that of a process that has ended."""
     entry = replace(scan.entry, process=process)
     store(f"{catalog.uri}/_scans/{entry.scan_id}.json", entry.as_bytes())
@@ -77,7 +77,7 @@ def test_parts_are_seen_once_they_are_committed_however_often(catalog, make_tile
 @pytest.mark.parametrize("committed", ["nothing", "crystals", "both"])
 def test_a_commit_that_was_cut_short(catalog, make_tile, make_crystal, gone, mine, committed):
     catalog.commit_parts(write(catalog, make_tile, make_crystal, "before", "z"))
-    with Journal(catalog, "lost") as scan:
+    with ScanLease(catalog, "lost") as scan:
         parts = write(catalog, make_tile, make_crystal, "lost", "a", "b")
         scan.announce([part for part in parts if part.table == "crystals"])
         for name in {"nothing": (), "crystals": ("crystals",), "both": ("crystals", "tiles")}[
@@ -105,7 +105,7 @@ def test_a_commit_cut_short_and_compacted_by_another(
     catalog, make_tile, make_crystal, gone, mine
 ) -> None:
     catalog.commit_parts(write(catalog, make_tile, make_crystal, "before", "z"))
-    with Journal(catalog, "lost") as scan:
+    with ScanLease(catalog, "lost") as scan:
         parts = write(catalog, make_tile, make_crystal, "lost", "a")
         scan.announce([part for part in parts if part.table == "crystals"])
         catalog.commit_parts(parts)
@@ -116,7 +116,7 @@ def test_a_commit_cut_short_and_compacted_by_another(
 
 
 def test_a_scan_of_another_machine_is_dead_when_it_is_silent(catalog) -> None:
-    with Journal(catalog, "here") as scan:
+    with ScanLease(catalog, "here") as scan:
         ((entry, beat),) = entries(catalog)
     assert entry == scan.entry
     elsewhere = replace(entry, place="elsewhere")
@@ -127,15 +127,15 @@ def test_a_scan_of_another_machine_is_dead_when_it_is_silent(catalog) -> None:
 def test_a_scan_that_wakes_after_it_was_taken_for_dead_commits_nothing(
     catalog, make_tile, make_crystal, gone, mine
 ) -> None:
-    with Journal(catalog, "asleep") as scan:
+    with ScanLease(catalog, "asleep") as scan:
         parts = write(catalog, make_tile, make_crystal, "asleep", "a")
         scan_lease.fence(catalog, "asleep")
         with pytest.raises(LostScanError, match="another one took its place; run it again"):
             catalog.commit_parts(parts, scan.announce)
     die(catalog, scan, gone)
     recover(catalog, mine)
-    with Journal(catalog, "asleep") as scan:
-        scan_lease.strike(catalog, "asleep")
+    with ScanLease(catalog, "asleep") as scan:
+        scan_lease.release(catalog, "asleep")
         with pytest.raises(LostScanError, match="run it again"):
             scan.announce([])
         with pytest.raises(LostScanError, match="run it again"):
@@ -147,7 +147,7 @@ def test_rows_of_a_tile_scanned_anew_give_way(catalog, make_tile, make_crystal, 
     quoted = {"well": "q'uote\"/1"}
     catalog.commit_parts(write(catalog, make_tile, make_crystal, "one", "a", "b", **quoted))
     catalog.commit_parts(write(catalog, make_tile, make_crystal, "one", "c"))
-    with Journal(catalog, "second") as scan:
+    with ScanLease(catalog, "second") as scan:
         catalog.commit_parts(
             write(catalog, make_tile, make_crystal, "two", "a", crystals=2, **quoted)
         )

@@ -20,8 +20,8 @@ from mcn.catalog import scan_lease, storage
 from mcn.catalog.depth_log import depth_log
 from mcn.catalog.export import export
 from mcn.catalog.maintenance import compact, info, vacuum, verify
-from mcn.catalog.query import Selection, parse_depth, pieces_of, query, sql
-from mcn.catalog.scan_lease import Journal
+from mcn.catalog.query import Selection, iter_batches, parse_depth, query, sql
+from mcn.catalog.scan_lease import ScanLease
 from mcn.catalog.storage import CatalogError, CatalogStorageError, storage_trouble
 from mcn.catalog.store import Catalog, NoCatalogError
 from mcn.errors import QueryError, StorageError
@@ -57,7 +57,7 @@ def told_by(ask: Callable[[], object]) -> CatalogError:
         lambda catalog: query(catalog, ["B"]),
         lambda catalog: query(catalog, shapes=["cubic"]),
         lambda catalog: query(catalog, limit=-1),
-        lambda catalog: list(pieces_of(catalog, Selection(["B"]))),
+        lambda catalog: list(iter_batches(catalog, Selection(["B"]))),
         lambda catalog: parse_depth("deep"),
         lambda catalog: parse_depth("2:1"),
         lambda catalog: depth_log(catalog, "B"),
@@ -214,14 +214,14 @@ def test_an_object_store_that_goes_away_while_it_is_read(
         assert faults.requests > 0
         faults.share = 1.0
         for ask in (
-            lambda: pa.concat_tables(pieces_of(catalog, snapshot=before)),
+            lambda: pa.concat_tables(iter_batches(catalog, snapshot=before)),
             lambda: query(catalog),
         ):
             error = told_by(ask)
             assert isinstance(error, StorageError), repr(error)
             assert error.trouble == "unreachable", str(error)
     for ask in (
-        lambda: pa.concat_tables(pieces_of(catalog, snapshot=before)),
+        lambda: pa.concat_tables(iter_batches(catalog, snapshot=before)),
         lambda: query(catalog),
         lambda: info(catalog),
         lambda: verify(catalog),
@@ -267,7 +267,7 @@ def test_words_of_libraries(error: Exception | str, trouble: str, cure: str) -> 
 
 
 def test_a_scans_entry_that_is_cut_short(catalog: Catalog) -> None:
-    with Journal(catalog, "one"):
+    with ScanLease(catalog, "one"):
         pass
     (file,) = Path(catalog.uri, "_scans").iterdir()
     file.write_bytes(file.read_bytes()[:40])

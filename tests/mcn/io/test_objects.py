@@ -5,7 +5,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from mcn.io.objects import ObjectError, fetch, insist, store
+from mcn.io.objects import ObjectError, fetch, retry_storage, store
 
 
 def test_what_is_stored_comes_back(tmp_path: Path) -> None:
@@ -37,15 +37,15 @@ def test_a_storage_is_asked_again_but_not_for_ever(monkeypatch: pytest.MonkeyPat
             raise error
         return "here"
 
-    assert insist(answer, 3, OSError("slow down")) == "here"
+    assert retry_storage(answer, 3, OSError("slow down")) == "here"
     assert len(asked) == 4
     asked.clear()
     with pytest.raises(OSError, match="slow down"):
-        insist(answer, 99, OSError("slow down"))
+        retry_storage(answer, 99, OSError("slow down"))
     assert len(asked) == 6
     asked.clear()
     with pytest.raises(FileNotFoundError):
-        insist(answer, 99, FileNotFoundError("none"))
+        retry_storage(answer, 99, FileNotFoundError("none"))
     assert len(asked) == 1
 
 
