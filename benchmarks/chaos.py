@@ -89,10 +89,10 @@ def main() -> None:
 
 def drive(source: str, catalog: str, manifest: str = "") -> None:
     """Run one scan in this process."""
-    from pipelines.models import Models
+    from pipelines.models import ScanModels
     from pipelines.scan import ScanSettings, run_scan
 
-    models = Models(Patches.name, Mean.name, Patches, Mean)
+    models = ScanModels(Patches.name, Mean.name, Patches, Mean)
     settings = ScanSettings(
         commit_tiles=8,
         commit_seconds=1.0,

@@ -27,7 +27,7 @@ from mcn.micrograph import Micrograph
 from mcn.synthetic.renderer import random_settings, render_tile
 from mcn.taxonomy import CALCITE
 from pipelines import rows
-from pipelines.batch import Group
+from pipelines.batch import WrittenBatch
 from pipelines.stages import ClassifyTiles, SegmentTiles, Stamp, WriteTiles
 
 
@@ -123,7 +123,7 @@ def once(pictures: list[Micrograph], masks: list[list[Mask]]) -> dict[str, Any]:
         segmented = _timed(seconds, "segment", lambda: segment(read))
         classified = _timed(seconds, "classify", lambda: classify(segmented))
         written = _timed(seconds, "write", lambda: write(classified))
-        parts = [part for group in Group.all_in(written) for part in group.parts]
+        parts = [part for group in WrittenBatch.all_in(written) for part in group.parts]
         _timed(seconds, "commit", lambda: catalog.commit_parts(parts))
     crops = sum(len(value.as_py() or b"") for value in segmented["crops"])
     return {

@@ -200,7 +200,7 @@ def _idle(
 ) -> dict[str, Any]:
     import ray
 
-    from pipelines.models import Models
+    from pipelines.models import ScanModels
     from pipelines.scan import ScanSettings, run_scan
 
     stages: tuple[str, ...] = ()
@@ -217,7 +217,7 @@ def _idle(
             logging_level="ERROR",
             log_to_driver=False,
         )
-    models = Models(Idle.name, Idle.name, partial(Idle, seconds), partial(Idle, seconds))
+    models = ScanModels(Idle.name, Idle.name, partial(Idle, seconds), partial(Idle, seconds))
     settings = ScanSettings(commit_tiles=1, commit_seconds=1.0, stages=stages, manifest=manifest)
     run_scan(core, catalog, settings, models)
     return {}

@@ -46,7 +46,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Pace:
+class StageProgress:
     """What a stage has done so far: tiles begun and ended, busy seconds of its workers."""
 
     begun: int = 0
@@ -61,7 +61,7 @@ class Ledger:
 
     _begun: dict[tuple[str, str], int] = field(default_factory=dict)
     _overdue: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    _pace: dict[str, Pace] = field(default_factory=lambda: defaultdict(Pace))
+    _pace: dict[str, StageProgress] = field(default_factory=lambda: defaultdict(StageProgress))
     _draining: bool = False
 
     def begin(self, stage: str, tiles: Sequence[str]) -> Verdict:
@@ -111,7 +111,7 @@ class Ledger:
         """Let nothing new be read or segmented from now on."""
         self._draining = True
 
-    def pace(self) -> Mapping[str, Pace]:
+    def pace(self) -> Mapping[str, StageProgress]:
         """What each stage has done so far."""
         return dict(self._pace)
 

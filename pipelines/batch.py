@@ -31,7 +31,7 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Group:
+class WrittenBatch:
     """What one call of the writing stage wrote.
 
     Parameters
@@ -56,7 +56,7 @@ class Group:
         return sum(self.wells.values(), Count())
 
     @classmethod
-    def of(cls, parts: Sequence[DataFile], tiles: pa.Table, crystals: pa.Table) -> Group:
+    def of(cls, parts: Sequence[DataFile], tiles: pa.Table, crystals: pa.Table) -> WrittenBatch:
         """Count the rows of `tiles` and `crystals` that were written as parts."""
         counted = tiles.group_by(["well", "status"]).aggregate(
             [("tile_id", "count"), ("n_crystals", "sum")]
@@ -80,12 +80,12 @@ class Group:
         return pa.table({"group": [json.dumps(asdict(self))]})
 
     @classmethod
-    def all_in(cls, table: pa.Table) -> list[Group]:
+    def all_in(cls, table: pa.Table) -> list[WrittenBatch]:
         """The groups of tables as `as_table` gives them."""
         return [cls._read(text) for text in table["group"].to_pylist()]
 
     @classmethod
-    def _read(cls, text: str) -> Group:
+    def _read(cls, text: str) -> WrittenBatch:
         fields = json.loads(text)
         return cls(
             parts=tuple(DataFile(**part) for part in fields["parts"]),

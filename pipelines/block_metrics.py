@@ -1,4 +1,4 @@
-"""Lets Ray Data forget the figures of blocks that have passed, so that a long scan stays small.
+"""Lets Ray Data forget the metrics of blocks that have passed, so that a long scan stays small.
 
 A running executor keeps more than a kilobyte a block and stage for a summary at the end, which
 nobody reads here: gigabytes for the tiles of a nation. Only parts of Ray that are its own affair

@@ -11,7 +11,7 @@ from typing import Self
 
 from mcn.catalog.scan_lease import ScanLease
 from mcn.catalog.store import Catalog
-from pipelines.batch import Group
+from pipelines.batch import WrittenBatch
 
 
 class Committer:
@@ -36,12 +36,12 @@ class Committer:
         lease: ScanLease,
         tiles: int,
         seconds: float,
-        committed: Callable[[Sequence[Group], float], None] = lambda groups, took: None,
+        committed: Callable[[Sequence[WrittenBatch], float], None] = lambda groups, took: None,
     ) -> None:
         self._catalog, self._lease = catalog, lease
         self._tiles, self._seconds = tiles, seconds
         self._committed = committed
-        self._waiting: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[WrittenBatch | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
 
@@ -61,7 +61,7 @@ class Committer:
         if self._error and not error:
             raise self._error
 
-    def add(self, group: Group) -> None:
+    def add(self, group: WrittenBatch) -> None:
         """Take a group.
 
         Raises
@@ -75,9 +75,9 @@ class Committer:
 
     def _run(self) -> None:
         try:
-            groups: list[Group] = []
+            groups: list[WrittenBatch] = []
             since = monotonic()
-            more: Group | None = None
+            more: WrittenBatch | None = None
             over = False
             while not over:
                 left = max(0.0, since + self._seconds - monotonic()) if groups else None
@@ -97,7 +97,7 @@ class Committer:
         except BaseException as error:
             self._error = error
 
-    def _commit(self, groups: Sequence[Group]) -> None:
+    def _commit(self, groups: Sequence[WrittenBatch]) -> None:
         started = monotonic()
         parts = [part for group in groups for part in group.parts]
         self._catalog.commit_parts(parts, self._lease.announce)

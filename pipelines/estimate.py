@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from mcn.catalog.query import sql
 from mcn.catalog.store import Catalog
 from mcn.errors import McnError
-from pipelines.models import Models
+from pipelines.models import ScanModels
 from pipelines.scan import ScanSettings, list_tiles, run_scan
 
 BUSY = 0.9
@@ -27,19 +27,19 @@ class EstimateError(McnError):
 
 
 @dataclass(frozen=True)
-class Pace:
+class ScanRate:
     """How fast one worker is.
 
     Parameters
     ----------
     tiles_per_second : float
         Of one worker that is always busy.
-    told : str
-        Where the figure comes from.
+    source : str
+        Where the rate comes from.
     """
 
     tiles_per_second: float
-    told: str
+    source: str
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Estimate:
 
 
 def estimate(
-    tiles: int, pace: Pace, workers: int = 1, price_per_hour: float | None = None
+    tiles: int, pace: ScanRate, workers: int = 1, price_per_hour: float | None = None
 ) -> Estimate:
     """Hours, workers and cost of scanning so many tiles.
 
@@ -88,7 +88,7 @@ def estimate(
     rate = pace.tiles_per_second * workers * BUSY
     hours = tiles / rate / 3600
     assumptions = [
-        f"{pace.tiles_per_second:.4g} tiles/s a worker: {pace.told}",
+        f"{pace.tiles_per_second:.4g} tiles/s a worker: {pace.source}",
         f"workers are busy {BUSY:.0%} of the time (`make bench-scan` measures it)",
         f"{workers} workers scale evenly: storage and network keep up with {rate:.4g} tiles/s",
         "all tiles are alike in size and crystals; the time to start machines is not counted",
@@ -108,8 +108,8 @@ def estimate(
 
 
 def calibrate(
-    tiles: str, settings: ScanSettings, sample: int, models: Models | None = None
-) -> tuple[Pace, int]:
+    tiles: str, settings: ScanSettings, sample: int, models: ScanModels | None = None
+) -> tuple[ScanRate, int]:
     """The pace of this machine's workers on some tiles of a source, and how many it has.
 
     The sample is drawn by chance from the whole listing and scanned into a catalogue that is
@@ -117,7 +117,7 @@ def calibrate(
 
     Returns
     -------
-    pace : Pace
+    pace : ScanRate
     int
         Tiles of the source.
 
@@ -139,7 +139,7 @@ def calibrate(
     if not row["tiles"]:
         raise EstimateError(f"{tiles}: none of {chosen.num_rows} sampled tiles can be read")
     told = f"measured here on {row['tiles']} of {count} tiles, {row['seconds']:.3g} s each"
-    return Pace(1 / row["seconds"], told), count
+    return ScanRate(1 / row["seconds"], told), count
 
 
 def _drawn(listed: Iterator[pa.RecordBatch], sample: int) -> tuple[pa.Table, int]:

@@ -32,7 +32,7 @@ class Failure:
     reason: str
 
 
-class Guard:
+class FaultIsolator:
     """A worker's way to do work on tiles.
 
     Parameters

@@ -1,4 +1,4 @@
-"""What a scan tells those who watch over it: the same figures to Prometheus and to Ray.
+"""What a scan tells those who watch over it: the same metrics to Prometheus and to Ray.
 
 Ray's own exporter carries them wherever it runs; `serve_metrics` gives them on a port of the
 driver's, for a machine without Ray's agents.
@@ -13,10 +13,10 @@ import prometheus_client as prometheus
 from ray.util import metrics as ray_metrics
 
 from mcn.errors import McnError
-from pipelines.attempts import STAGES, Pace
-from pipelines.batch import Group
+from pipelines.attempts import STAGES, StageProgress
+from pipelines.batch import WrittenBatch
 
-FIGURES: Final = {
+METRICS: Final = {
     "mcn_scan_tiles_total": ("Tiles committed.", ("scan_id", "status")),
     "mcn_scan_crystals_total": ("Crystals committed.", ("scan_id", "shape")),
     "mcn_scan_stage_seconds_total": ("Time workers were busy.", ("scan_id", "stage")),
@@ -32,16 +32,16 @@ _BOUNDS: Final = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
 
 
 class MetricsError(McnError):
-    """A port that the figures cannot be told on."""
+    """A port that the metrics cannot be told on."""
 
 
 class ScanMetrics:
-    """The figures of one scan.
+    """The metrics of one scan.
 
     Parameters
     ----------
     scan_id : str
-        Goes with every figure.
+        Goes with every metric.
     workers : mapping of str to int
         Most workers of each stage, which their busy share is of.
     """
@@ -49,21 +49,21 @@ class ScanMetrics:
     def __init__(self, scan_id: str, workers: Mapping[str, int]) -> None:
         self.registry = prometheus.CollectorRegistry()
         self._workers = workers
-        self._before: dict[str, Pace] = {}
+        self._before: dict[str, StageProgress] = {}
 
-        def figure(kind: str, name: str) -> _Figure:
-            return _Figure(self.registry, kind, name, scan_id)
+        def metric(kind: str, name: str) -> _Metric:
+            return _Metric(self.registry, kind, name, scan_id)
 
-        self._tiles = figure("counter", "mcn_scan_tiles_total")
-        self._crystals = figure("counter", "mcn_scan_crystals_total")
-        self._seconds = figure("counter", "mcn_scan_stage_seconds_total")
-        self._bytes = figure("counter", "mcn_scan_read_bytes_total")
-        self._queue = figure("gauge", "mcn_scan_queue_tiles")
-        self._busy = figure("gauge", "mcn_scan_busy_share")
-        self._gpu = figure("gauge", "mcn_scan_gpu_busy_share")
-        self._commit = figure("histogram", "mcn_scan_commit_seconds")
+        self._tiles = metric("counter", "mcn_scan_tiles_total")
+        self._crystals = metric("counter", "mcn_scan_crystals_total")
+        self._seconds = metric("counter", "mcn_scan_stage_seconds_total")
+        self._bytes = metric("counter", "mcn_scan_read_bytes_total")
+        self._queue = metric("gauge", "mcn_scan_queue_tiles")
+        self._busy = metric("gauge", "mcn_scan_busy_share")
+        self._gpu = metric("gauge", "mcn_scan_gpu_busy_share")
+        self._commit = metric("histogram", "mcn_scan_commit_seconds")
 
-    def committed(self, group: Group) -> None:
+    def committed(self, group: WrittenBatch) -> None:
         """Count a group that became visible."""
         count = group.count
         for status, tiles in (("ok", count.ok), ("failed", count.failed)):
@@ -76,10 +76,10 @@ class ScanMetrics:
         """Note how long a commit took."""
         self._commit.note(seconds)
 
-    def paced(self, pace: Mapping[str, Pace], seconds: float, on_gpu: bool) -> None:
+    def paced(self, pace: Mapping[str, StageProgress], seconds: float, on_gpu: bool) -> None:
         """Note what the stages did in the last so many seconds."""
         for stage, now in pace.items():
-            before = self._before.get(stage, Pace())
+            before = self._before.get(stage, StageProgress())
             busy = max(0.0, now.seconds - before.seconds)
             self._seconds.add(busy, stage=stage)
             self._bytes.add(max(0, now.bytes - before.bytes))
@@ -95,7 +95,7 @@ class ScanMetrics:
 
 
 def serve_metrics(metrics: ScanMetrics, port: int) -> Any:
-    """Tell the figures on a port of this machine, in Prometheus' format.
+    """Tell the metrics on a port of this machine, in Prometheus' format.
 
     Returns
     -------
@@ -111,8 +111,8 @@ def serve_metrics(metrics: ScanMetrics, port: int) -> Any:
     return server
 
 
-class _Figure:
-    """One figure, kept for both."""
+class _Metric:
+    """One metric, kept for both."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class _Figure:
         name: str,
         scan_id: str,
     ) -> None:
-        meaning, keys = FIGURES[name]
+        meaning, keys = METRICS[name]
         self._fixed = {"scan_id": scan_id}
         if kind == "counter":
             self._prometheus: Any = prometheus.Counter(name, meaning, keys, registry=registry)

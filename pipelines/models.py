@@ -12,7 +12,7 @@ from mcn.taxonomy import SHAPES
 
 
 @dataclass(frozen=True)
-class Models:
+class ScanModels:
     """The two models of a scan: names and shapes, known at once, and how a worker loads them."""
 
     segmenter: str
@@ -22,7 +22,7 @@ class Models:
     shapes: tuple[str, ...] = SHAPES
 
     @classmethod
-    def named(cls, segmenter: str, classifier: str) -> Models:
+    def named(cls, segmenter: str, classifier: str) -> ScanModels:
         """Models by name or path, as `mcn.segment` and `mcn.classify` know them."""
         from mcn.classify import load_classifier
         from mcn.segment import load_segmenter, segmenter_name

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from mcn.catalog.store import Catalog
 from mcn.errors import McnError
 from mcn.micrograph import Limits
-from pipelines.batch import Group
-from pipelines.fault_isolation import Guard
-from pipelines.models import Models
+from pipelines.batch import WrittenBatch
+from pipelines.fault_isolation import FaultIsolator
+from pipelines.models import ScanModels
 from pipelines.planning import Plan
-from pipelines.resources import STAGES, Overrides, Pool
+from pipelines.resources import STAGES, Overrides, StageResources
 from pipelines.stages import ClassifyTiles, ReadTiles, SegmentTiles, Stamp, WriteTiles
 
 if TYPE_CHECKING:
@@ -31,19 +31,19 @@ class ScanError(McnError):
 
 
 @dataclass(frozen=True)
-class How:
+class ScanResources:
     """Workers of each stage, what a tile may be at most, and whether to look for sidecars."""
 
-    pools: Mapping[str, Pool]
+    pools: Mapping[str, StageResources]
     limits: Limits
     seeks_sidecars: bool = False
 
 
-def pools_of(
+def stage_resources(
     cores: float, gpus: float, tiles: int, overrides: Overrides = MappingProxyType({})
-) -> dict[str, Pool]:
+) -> dict[str, StageResources]:
     """What each stage asks of a cluster of so many cores and GPUs, for so many tiles."""
-    pools: dict[str, Pool] = {
+    pools: dict[str, StageResources] = {
         "read": ReadTiles.pool(cores, gpus),
         "segment": SegmentTiles.pool(cores, gpus),
         "classify": ClassifyTiles.pool(cores, gpus),
@@ -54,8 +54,13 @@ def pools_of(
     return {name: pool.changed(overrides.get(name, {})) for name, pool in pools.items()}
 
 
-def flow(
-    plan: Plan, catalog: Catalog, models: Models, scan_id: str, how: How, ledger: Any
+def build_pipeline(
+    plan: Plan,
+    catalog: Catalog,
+    models: ScanModels,
+    scan_id: str,
+    resources: ScanResources,
+    ledger: Any,
 ) -> Dataset:
     """The stages of a scan; nothing runs before it is iterated.
 
@@ -65,24 +70,25 @@ def flow(
         Of one tile at least.
     catalog : Catalog
         Where the stages write data files that are not committed yet.
-    models : Models
+    models : ScanModels
     scan_id : str
-    how : How
+    resources : ScanResources
     ledger : actor handle of `pipelines.attempts.Ledger`
     """
     import ray.data
 
-    pools = how.pools
+    pools = resources.pools
     stamp = Stamp(models.segmenter, models.classifier, scan_id)
-    guards = {name: Guard(name, ledger, pools[name].seconds) for name in STAGES}
+    isolators = {name: FaultIsolator(name, ledger, pools[name].seconds) for name in STAGES}
     read, write = pools["read"], pools["write"]
     # Small pieces keep every worker busy to the end of a small scan, large ones are cheaper.
     share = plan.to_scan // (4 * pools["segment"].most)
-    pieces = plan.pieces(min(max(pools["segment"].batch, share), read.batch))
+    pieces = plan.slices(min(max(pools["segment"].batch, share), read.batch))
     dataset: Dataset = (
         ray.data.from_arrow([piece.as_table() for piece in pieces])
         .map_batches(
-            ReadTiles(how.limits, guards["read"], how.seeks_sidecars), **_tasks(read, None)
+            ReadTiles(resources.limits, isolators["read"], resources.seeks_sidecars),
+            **_tasks(read, None),
         )
         .map_batches(
             SegmentTiles,
@@ -90,7 +96,7 @@ def flow(
                 models.load_segmenter,
                 pools["segment"].threads,
                 stamp,
-                guards["segment"],
+                isolators["segment"],
             ),
             **_actors(pools["segment"], len(pieces)),
         )
@@ -100,7 +106,7 @@ def flow(
                 models.load_classifier,
                 pools["classify"].threads,
                 stamp,
-                guards["classify"],
+                isolators["classify"],
             ),
             **_actors(pools["classify"], len(pieces)),
         )
@@ -109,7 +115,7 @@ def flow(
     return dataset
 
 
-def _actors(pool: Pool, most: int) -> dict[str, Any]:
+def _actors(pool: StageResources, most: int) -> dict[str, Any]:
     from ray.data import ActorPoolStrategy
 
     return {
@@ -121,7 +127,7 @@ def _actors(pool: Pool, most: int) -> dict[str, Any]:
     }
 
 
-def _tasks(pool: Pool, batch: int | None) -> dict[str, Any]:
+def _tasks(pool: StageResources, batch: int | None) -> dict[str, Any]:
     return {
         "batch_format": "pyarrow",
         "batch_size": batch,
@@ -131,7 +137,7 @@ def _tasks(pool: Pool, batch: int | None) -> dict[str, Any]:
     }
 
 
-def groups_of(dataset: Dataset) -> Iterator[Group]:
+def iter_written(dataset: Dataset) -> Iterator[WrittenBatch]:
     """Written groups as they come; a stop of Ray's as one line."""
     import ray.exceptions
 
@@ -139,7 +145,7 @@ def groups_of(dataset: Dataset) -> Iterator[Group]:
         for rows in dataset.iter_batches(
             batch_size=None, batch_format="pyarrow", prefetch_batches=0
         ):
-            yield from Group.all_in(rows)
+            yield from WrittenBatch.all_in(rows)
     except ray.exceptions.RayError as error:
         raise ScanError(
             f"the scan stopped ({_innermost(error)}); what is committed stays, "

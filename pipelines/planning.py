@@ -99,7 +99,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Piece:
+class PlanSlice:
     """Consecutive tiles of a plan that are read by one task."""
 
     uri: str
@@ -111,7 +111,7 @@ class Piece:
         return pa.table({name: [value] for name, value in asdict(self).items()})
 
     @classmethod
-    def all_in(cls, table: pa.Table) -> list[Piece]:
+    def all_in(cls, table: pa.Table) -> list[PlanSlice]:
         """The pieces of tables as `as_table` gives them."""
         return [cls(**row) for row in table.to_pylist()]
 
@@ -144,10 +144,10 @@ class Plan:
     skipped: int
     again: int
 
-    def pieces(self, tiles: int) -> list[Piece]:
+    def slices(self, tiles: int) -> list[PlanSlice]:
         """The plan in pieces of so many tiles at most, in its order."""
         return [
-            Piece(uri, start, min(tiles, its - start))
+            PlanSlice(uri, start, min(tiles, its - start))
             for uri, its in self.files.items()
             for start in range(0, its, tiles)
         ]

@@ -11,7 +11,7 @@ from typing import Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from pipelines.batch import Count, Group
+from pipelines.batch import Count, WrittenBatch
 
 logger = logging.getLogger("pipelines.scan")
 
@@ -69,7 +69,7 @@ class ScanProgress:
         self._progress.stop()
         self._log()
 
-    def add(self, group: Group) -> None:
+    def add(self, group: WrittenBatch) -> None:
         """Count a group of tiles that is done."""
         self._done += group.count
         self._progress.update(self._all, completed=self._done.tiles, more=self._pace())

@@ -13,15 +13,15 @@ from mcn.io.objects import fetch, one_line
 STAGES: Final = ("read", "segment", "classify", "write")
 
 Overrides = Mapping[str, Mapping[str, int | float]]
-"""Stage → setting of `Pool` → value."""
+"""Stage → setting of `StageResources` → value."""
 
 
-class PoolError(McnError):
+class ResourceError(McnError):
     """A setting of a stage that cannot be used; names it and those there are."""
 
 
 @dataclass(frozen=True)
-class Pool:
+class StageResources:
     """What a stage asks of the cluster.
 
     Parameters
@@ -53,15 +53,15 @@ class Pool:
         for name in ("least", "most", "batch", "threads"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                raise PoolError(f"{name} = {value!r}; give a whole number from 1")
+                raise ResourceError(f"{name} = {value!r}; give a whole number from 1")
         if self.least > self.most:
-            raise PoolError(f"least = {self.least} workers is above most = {self.most}")
+            raise ResourceError(f"least = {self.least} workers is above most = {self.most}")
         if self.cpus < 0 or self.gpus < 0:
-            raise PoolError(f"cpus = {self.cpus:g}, gpus = {self.gpus:g}; give shares from 0")
+            raise ResourceError(f"cpus = {self.cpus:g}, gpus = {self.gpus:g}; give shares from 0")
         if not self.seconds > 0:
-            raise PoolError(f"seconds = {self.seconds:g}; give a time above 0")
+            raise ResourceError(f"seconds = {self.seconds:g}; give a time above 0")
 
-    def changed(self, changes: Mapping[str, int | float]) -> Pool:
+    def changed(self, changes: Mapping[str, int | float]) -> StageResources:
         """The pool with some of its settings replaced; one bound of the workers moves the other."""
         if "most" in changes and "least" not in changes:
             changes = {**changes, "least": min(self.least, int(changes["most"]))}
@@ -70,7 +70,7 @@ class Pool:
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
-_SETTINGS: Final = tuple(field.name for field in fields(Pool))
+_SETTINGS: Final = tuple(field.name for field in fields(StageResources))
 _WHOLE: Final = ("least", "most", "batch", "threads")
 
 
@@ -86,7 +86,7 @@ def read_overrides(config: str | None = None, flags: Sequence[str] = ()) -> Over
 
     Raises
     ------
-    PoolError
+    ResourceError
         For a file that cannot be read, and for stages, settings and values there are not.
     """
     told: dict[str, dict[str, int | float]] = {}
@@ -94,30 +94,32 @@ def read_overrides(config: str | None = None, flags: Sequence[str] = ()) -> Over
         try:
             tables = tomllib.loads(fetch(config, most=2**20).decode())
         except (OSError, ValueError) as error:
-            raise PoolError(f"{config}: cannot be read as TOML ({one_line(error)})") from error
+            raise ResourceError(f"{config}: cannot be read as TOML ({one_line(error)})") from error
         for stage, table in tables.items():
             if not isinstance(table, dict):
-                raise PoolError(f"{config}: {stage} stands alone; write [{'], ['.join(STAGES)}]")
+                raise ResourceError(
+                    f"{config}: {stage} stands alone; write [{'], ['.join(STAGES)}]"
+                )
             for name, value in table.items():
                 told.setdefault(stage, {})[name] = _checked(f"{config}: ", stage, name, value)
     for flag in flags:
         place, equals, value = flag.partition("=")
         stage, dot, name = place.partition(".")
         if not (equals and dot):
-            raise PoolError(f"{flag!r}: write STAGE.SETTING=VALUE, such as segment.batch=32")
+            raise ResourceError(f"{flag!r}: write STAGE.SETTING=VALUE, such as segment.batch=32")
         told.setdefault(stage, {})[name] = _checked("", stage, name, value)
     return told
 
 
 def _checked(where: str, stage: str, name: str, value: Any) -> int | float:
     if stage not in STAGES:
-        raise PoolError(f"{where}no stage {stage!r}; there are {', '.join(STAGES)}")
+        raise ResourceError(f"{where}no stage {stage!r}; there are {', '.join(STAGES)}")
     if name not in _SETTINGS:
-        raise PoolError(f"{where}{stage} has no {name!r}; there are {', '.join(_SETTINGS)}")
+        raise ResourceError(f"{where}{stage} has no {name!r}; there are {', '.join(_SETTINGS)}")
     try:
         if isinstance(value, bool):
             raise ValueError
         return int(str(value)) if name in _WHOLE else float(value)
     except (TypeError, ValueError):
         kind = "a whole number" if name in _WHOLE else "a number"
-        raise PoolError(f"{where}{stage}.{name} = {value!r}; give {kind}") from None
+        raise ResourceError(f"{where}{stage}.{name} = {value!r}; give {kind}") from None

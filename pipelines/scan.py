@@ -22,13 +22,19 @@ from mcn.sources.manifest import read_manifest
 from mcn.sources.path_pattern import DEFAULT_PATTERN, SourceError
 from mcn.sources.s3_inventory import is_inventory, read_inventory
 from pipelines.attempts import start_ledger
-from pipelines.batch import Count, Group
+from pipelines.batch import Count, WrittenBatch
 from pipelines.cluster import cores_and_gpus, quiet_data, ray_cluster
 from pipelines.commit import Committer
 from pipelines.metrics import ScanMetrics, serve_metrics
-from pipelines.models import Models
+from pipelines.models import ScanModels
 from pipelines.monitor import drained_on_interrupt, watched
-from pipelines.pipeline import How, ScanError, flow, groups_of, pools_of
+from pipelines.pipeline import (
+    ScanError,
+    ScanResources,
+    build_pipeline,
+    iter_written,
+    stage_resources,
+)
 from pipelines.planning import Plan, Shard, make_plan
 from pipelines.progress import ScanProgress
 from pipelines.resources import STAGES, Overrides, read_overrides
@@ -124,7 +130,7 @@ def run_scan(
     tiles: str,
     catalog: str,
     settings: ScanSettings = ScanSettings(),
-    models: Models | None = None,
+    models: ScanModels | None = None,
 ) -> ScanSummary:
     """Scan the tiles of a source that a catalogue does not have yet.
 
@@ -138,7 +144,7 @@ def run_scan(
         endpoint and credentials come from the environment (`AWS_ENDPOINT_URL`, …). The
         catalogue is made if it is not there.
     settings : ScanSettings
-    models : Models, optional
+    models : ScanModels, optional
         Models to use instead of those that `settings` names.
 
     Raises
@@ -148,7 +154,7 @@ def run_scan(
         stopped (`ScanError`).
     """
     started = perf_counter()
-    models = models or Models.named(settings.segmenter, settings.classifier)
+    models = models or ScanModels.named(settings.segmenter, settings.classifier)
     overrides = read_overrides(settings.config, settings.stages)
     shard = Shard.read(settings.shard)
     listed = list_tiles(tiles, settings)
@@ -195,7 +201,7 @@ def run_scan(
 
 
 @dataclass(frozen=True)
-class Done:
+class ScanTotals:
     """What a scan did: its tiles, its commits, and why the first failed tile failed."""
 
     count: Count = field(default_factory=Count)
@@ -208,14 +214,14 @@ class _Run:
     """One scan, from its plan to its end."""
 
     store: Catalog
-    models: Models
+    models: ScanModels
     settings: ScanSettings
     overrides: Overrides
     scan_id: str
 
     def plan_and_scan(
         self, listed: Iterator[pa.RecordBatch], shard: Shard, lease: ScanLease
-    ) -> tuple[Plan, Done]:
+    ) -> tuple[Plan, ScanTotals]:
         """The plan, and what was done of it."""
         plan = make_plan(
             listed,
@@ -234,7 +240,7 @@ class _Run:
             plan.skipped,
         )
         if not plan.to_scan:
-            return plan, Done()
+            return plan, ScanTotals()
         with ExitStack() as stack:
             progress = stack.enter_context(
                 ScanProgress(self.scan_id, plan.wells, self.settings.progress)
@@ -243,14 +249,14 @@ class _Run:
             stack.enter_context(quiet_data(self.settings.verbose))
             return plan, self._scan(plan, lease, progress)
 
-    def _scan(self, plan: Plan, lease: ScanLease, progress: ScanProgress) -> Done:
-        pools = pools_of(*cores_and_gpus(), plan.to_scan, self.overrides)
+    def _scan(self, plan: Plan, lease: ScanLease, progress: ScanProgress) -> ScanTotals:
+        pools = stage_resources(*cores_and_gpus(), plan.to_scan, self.overrides)
         metrics = ScanMetrics(self.scan_id, {stage: pools[stage].most for stage in STAGES})
         ledger = start_ledger()
         first_error: str | None = None
         commits = 0
 
-        def committed(groups: Sequence[Group], took: float) -> None:
+        def committed(groups: Sequence[WrittenBatch], took: float) -> None:
             nonlocal commits
             commits += 1
             metrics.commit_took(took)
@@ -276,9 +282,9 @@ class _Run:
             manifest = self.settings.manifest
             # A listing knows which sidecars there are, a manifest only those it names.
             seeks_sidecars = manifest is not None and not is_inventory(manifest)
-            how = How(pools, self.settings.limits, seeks_sidecars)
-            dataset = flow(plan, self.store, self.models, self.scan_id, how, ledger)
-            for group in groups_of(dataset):
+            resources = ScanResources(pools, self.settings.limits, seeks_sidecars)
+            dataset = build_pipeline(plan, self.store, self.models, self.scan_id, resources, ledger)
+            for group in iter_written(dataset):
                 committer.add(group)
                 progress.add(group)
                 first_error = first_error or group.first_error
@@ -287,7 +293,7 @@ class _Run:
                 f"{plan.to_scan - progress.done.tiles} of {plan.to_scan} tiles did not come "
                 "through; run the scan again to scan them"
             )
-        return Done(progress.done, commits, first_error)
+        return ScanTotals(progress.done, commits, first_error)
 
 
 def list_tiles(tiles: str, settings: ScanSettings) -> Iterator[pa.RecordBatch]:

@@ -34,10 +34,10 @@ from mcn.io.objects import ObjectError, fetch, one_line
 from mcn.micrograph import Limits, Micrograph, MicrographError, decode_micrograph
 from mcn.sources.sidecar import find_sidecars, read_sidecar
 from pipelines import rows
-from pipelines.batch import Group
-from pipelines.fault_isolation import Failure, Guard
-from pipelines.planning import Piece
-from pipelines.resources import Pool
+from pipelines.batch import WrittenBatch
+from pipelines.fault_isolation import Failure, FaultIsolator
+from pipelines.planning import PlanSlice
+from pipelines.resources import StageResources
 
 _GROUP_BYTES: Final = 4 * 2**20
 _UNKNOWN_BYTES: Final = 2**20
@@ -63,12 +63,12 @@ class ModelError(McnError):
 
 
 class ReadTiles:
-    """Fetches and decodes tiles: a `Piece` of a plan in, `READ` out.
+    """Fetches and decodes tiles: a `PlanSlice` of a plan in, `READ` out.
 
     Parameters
     ----------
     limits : Limits
-    guard : Guard, optional
+    isolator : FaultIsolator, optional
     seeks_sidecars : bool
         Look beside tiles without a sidecar: their list, a manifest, does not know of any.
     """
@@ -80,21 +80,23 @@ class ReadTiles:
     """Groups fetched before they are needed: object stores answer slowly, but many."""
 
     def __init__(
-        self, limits: Limits, guard: Guard | None = None, seeks_sidecars: bool = False
+        self, limits: Limits, isolator: FaultIsolator | None = None, seeks_sidecars: bool = False
     ) -> None:
         self._limits = limits
-        self._guard = guard or Guard("read")
+        self._isolator = isolator or FaultIsolator("read")
         self._seeks_sidecars = seeks_sidecars
 
     @staticmethod
-    def pool(cores: float, gpus: float) -> Pool:
+    def pool(cores: float, gpus: float) -> StageResources:
         """Few cores, since a tile is read in a fraction of the time it takes a model."""
         del gpus
-        return Pool(least=1, most=max(2, int(cores)), cpus=0.1, gpus=0, batch=1024, seconds=120)
+        return StageResources(
+            least=1, most=max(2, int(cores)), cpus=0.1, gpus=0, batch=1024, seconds=120
+        )
 
     def __call__(self, pieces: pa.Table) -> Iterator[pa.Table]:
         """Read pieces of a plan."""
-        for piece in Piece.all_in(pieces):
+        for piece in PlanSlice.all_in(pieces):
             yield from self.read(piece.read())
 
     def read(self, tiles: pa.Table) -> Iterator[pa.Table]:
@@ -108,7 +110,7 @@ class ReadTiles:
             ahead = deque(self._fetch_all(threads, group) for group in islice(groups, self.AHEAD))
             while ahead:
                 group, fetches = ahead.popleft()
-                if self._guard.draining:
+                if self._isolator.draining:
                     return
                 for following in islice(groups, 1):
                     ahead.append(self._fetch_all(threads, following))
@@ -124,7 +126,7 @@ class ReadTiles:
         self, group: pa.Table, fetches: list[tuple[dict[str, Any], Future[Fetched]]]
     ) -> pa.Table:
         started = perf_counter()
-        outcomes = self._guard.settle(
+        outcomes = self._isolator.settle(
             group["tile_id"].to_pylist(), fetches, self._decode, lambda fetch: _size(fetch[1])
         )
         micrographs, errors = _apart(outcomes)
@@ -190,28 +192,30 @@ class SegmentTiles:
         load: Callable[[], Segmenter],
         threads: int,
         stamp: Stamp,
-        guard: Guard | None = None,
+        isolator: FaultIsolator | None = None,
     ) -> None:
         self._segmenter = load()
         _check_name(self._segmenter.name, stamp.segmenter)
         _limit_threads(threads)
-        self._guard = guard or Guard("segment")
+        self._isolator = isolator or FaultIsolator("segment")
 
     @staticmethod
-    def pool(cores: float, gpus: float) -> Pool:
+    def pool(cores: float, gpus: float) -> StageResources:
         """Most of each GPU, else most of each core: this is where the time goes."""
         if gpus >= 1:
-            return Pool(least=int(gpus), most=int(gpus), cpus=0.5, gpus=0.75, batch=16, seconds=600)
+            return StageResources(
+                least=int(gpus), most=int(gpus), cpus=0.5, gpus=0.75, batch=16, seconds=600
+            )
         # A thread an actor does more than an actor with many threads: nothing is shared.
         workers = max(1, int(cores))
-        return Pool(least=workers, most=workers, cpus=0.6, gpus=0, batch=4, seconds=600)
+        return StageResources(least=workers, most=workers, cpus=0.6, gpus=0, batch=4, seconds=600)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Segment a batch; nothing of it when the scan is to stop, for it would take long."""
-        if self._guard.draining:
+        if self._isolator.draining:
             return rows.SEGMENTED.empty_table()
         outcomes, seconds, errors = _work(
-            self._guard, self._segment, rows.unpack_micrographs(batch), batch
+            self._isolator, self._segment, rows.unpack_micrographs(batch), batch
         )
         return pa.table(
             {
@@ -234,26 +238,28 @@ class ClassifyTiles:
         load: Callable[[], Classifier],
         threads: int,
         stamp: Stamp,
-        guard: Guard | None = None,
+        isolator: FaultIsolator | None = None,
     ) -> None:
         self._classifier = load()
         _check_name(self._classifier.name, stamp.classifier)
         _limit_threads(threads)
         self._stamp = stamp
-        self._guard = guard or Guard("classify")
+        self._isolator = isolator or FaultIsolator("classify")
 
     @staticmethod
-    def pool(cores: float, gpus: float) -> Pool:
+    def pool(cores: float, gpus: float) -> StageResources:
         """The rest of each GPU, else little of few cores: crops are small."""
         if gpus >= 1:
-            return Pool(least=int(gpus), most=int(gpus), cpus=0.2, gpus=0.25, batch=32, seconds=120)
+            return StageResources(
+                least=int(gpus), most=int(gpus), cpus=0.2, gpus=0.25, batch=32, seconds=120
+            )
         workers = max(1, int(cores) // 8)
-        return Pool(least=workers, most=workers, cpus=0.2, gpus=0, batch=8, seconds=120)
+        return StageResources(least=workers, most=workers, cpus=0.2, gpus=0, batch=8, seconds=120)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Classify a batch."""
         segmented = rows.unpack_segmented(batch)
-        outcomes, seconds, errors = _work(self._guard, self._classify, segmented, batch)
+        outcomes, seconds, errors = _work(self._isolator, self._classify, segmented, batch)
         origins = (
             batch.select([*rows.ORIGIN, *rows.PICTURE])
             .drop_columns("data_bar_y")
@@ -297,17 +303,17 @@ class ClassifyTiles:
 
 
 class WriteTiles:
-    """Writes data files that a commit can name: `classified` in, a row with a `Group` out."""
+    """Writes data files for a commit: `classified` in, a row with a `WrittenBatch` out."""
 
     def __init__(self, catalog: Catalog, scan_id: str) -> None:
         self._catalog = catalog
         self._scan_id = scan_id
 
     @staticmethod
-    def pool(cores: float, gpus: float) -> Pool:
+    def pool(cores: float, gpus: float) -> StageResources:
         """Hardly any core; many tiles a file, since every file is an object and a line of log."""
         del cores, gpus
-        return Pool(least=1, most=2, cpus=0.1, gpus=0, batch=256, seconds=120)
+        return StageResources(least=1, most=2, cpus=0.1, gpus=0, batch=256, seconds=120)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Write a batch."""
@@ -315,7 +321,7 @@ class WriteTiles:
         found = rows.unpack_crystals(batch["crystals"])
         crystals = crystal_table(tiles, found, self._catalog.depth_bin_m, self._catalog.shapes)
         parts, _ = self._catalog.write(crystals, tiles, self._scan_id)
-        return Group.of(parts, tiles, crystals).as_table()
+        return WrittenBatch.of(parts, tiles, crystals).as_table()
 
 
 def _groups(batch: pa.Table, most: int) -> Iterator[pa.Table]:
@@ -348,7 +354,7 @@ def _shrunk(segmenter: Segmenter, times: int) -> Segmenter:
 
 
 def _work(
-    guard: Guard,
+    isolator: FaultIsolator,
     work: Callable[[Sequence[T], int], list[R]],
     items: Sequence[T | None],
     batch: pa.Table,
@@ -357,7 +363,7 @@ def _work(
     started = perf_counter()
     names = batch["tile_id"].to_pylist()
     there = [(name, item) for name, item in zip(names, items, strict=True) if item is not None]
-    outcomes = iter(guard.settle([name for name, _ in there], [item for _, item in there], work))
+    outcomes = iter(isolator.settle([name for name, _ in there], [item for _, item in there], work))
     results, failures = _apart([None if item is None else next(outcomes) for item in items])
     each = (perf_counter() - started) / max(1, len(there))
     before = batch.select(["seconds", "error"])

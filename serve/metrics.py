@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from prometheus_client import Counter, Gauge, Histogram
 
-FIGURES: Final = {
+METRICS: Final = {
     "mcn_serve_requests_total": ("Requests answered.", ("route", "method", "status")),
     "mcn_serve_request_seconds": ("Time from a request to its answer.", ("route",)),
     "mcn_serve_stage_seconds": ("Time that one request spent in a stage.", ("stage",)),
@@ -37,12 +37,12 @@ _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class ServeMetrics:
-    """The figures, shared between the ingress replicas of a machine through small files.
+    """The metrics, shared between the ingress replicas of a machine through small files.
 
     Parameters
     ----------
     label : str
-        Names the group of replicas that share figures, such as a node and an application.
+        Names the group of replicas that share metrics, such as a node and an application.
     """
 
     def __init__(self, label: str) -> None:
@@ -58,13 +58,13 @@ class ServeMetrics:
         multiprocess.MultiProcessCollector(self._registry, str(folder))  # type: ignore[no-untyped-call]
 
         def counter(name: str) -> Counter:
-            return prometheus.Counter(name, *FIGURES[name], registry=None)
+            return prometheus.Counter(name, *METRICS[name], registry=None)
 
         def gauge(name: str, mode: str) -> Gauge:
-            return prometheus.Gauge(name, *FIGURES[name], registry=None, multiprocess_mode=mode)  # type: ignore[arg-type]
+            return prometheus.Gauge(name, *METRICS[name], registry=None, multiprocess_mode=mode)  # type: ignore[arg-type]
 
         def histogram(name: str, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
-            return prometheus.Histogram(name, *FIGURES[name], registry=None, buckets=buckets)
+            return prometheus.Histogram(name, *METRICS[name], registry=None, buckets=buckets)
 
         self.requests = counter("mcn_serve_requests_total")
         self.request_seconds = histogram("mcn_serve_request_seconds")
@@ -79,7 +79,7 @@ class ServeMetrics:
         self.catalog_age = gauge("mcn_serve_catalog_age_seconds", "mostrecent")
 
     def exposed(self) -> tuple[bytes, str]:
-        """All figures in Prometheus' text format, and its content type."""
+        """All metrics in Prometheus' text format, and its content type."""
         from prometheus_client import exposition, multiprocess
 
         for path in self._folder.glob("gauge_live*_*.db"):

@@ -1,6 +1,6 @@
-"""How the figures that others tell are called, and how to ask for those that two places tell.
+"""How the metrics that others tell are called, and how to ask for those that two places tell.
 
-The project's own names are in the tables `FIGURES` of `pipelines.metrics` and `serve.metrics`;
+The project's own names are in the tables `METRICS` of `pipelines.metrics` and `serve.metrics`;
 a test compares every name and label used here with those tables and with Ray's own.
 """
 
@@ -30,7 +30,7 @@ APPLICATION: Final = "mcn"
 def scan_rate(name: str, window: str) -> str:
     """Rate of a scan's counter, from whichever place it is told at.
 
-    A scan tells each figure twice: under its own name on `--metrics-port`, and with `ray_`
+    A scan tells each metric twice: under its own name on `--metrics-port`, and with `ray_`
     before it through Ray's exporter. Where both are scraped, the union has both.
     """
     return f"(rate({name}[{window}]) or rate(ray_{name}[{window}]))"

@@ -249,7 +249,7 @@ def plan(
     from dataclasses import asdict
 
     from mcn.sources.path_pattern import DEFAULT_PATTERN
-    from pipelines.estimate import Pace, calibrate, estimate
+    from pipelines.estimate import ScanRate, calibrate, estimate
     from pipelines.scan import ScanSettings
 
     if (tiles_per_second is None) == (source is None):
@@ -264,7 +264,7 @@ def plan(
         pace, there = calibrate(source, settings, sample)
         tiles = tiles or there
     else:
-        pace = Pace(tiles_per_second or 0.0, "as given")
+        pace = ScanRate(tiles_per_second or 0.0, "as given")
     if tiles is None:
         raise typer.BadParameter("give --tiles, or --source to count them in")
     told = estimate(tiles, pace, workers, price_per_hour)

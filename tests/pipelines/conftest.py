@@ -13,7 +13,7 @@ from PIL import Image
 from mcn.crystals import Classified
 from mcn.mask import Mask, masks_from_labels
 from mcn.taxonomy import CALCITE
-from pipelines.models import Models
+from pipelines.models import ScanModels
 
 
 class OtsuSegmenter:
@@ -77,12 +77,12 @@ def draw_core() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def models() -> Models:
+def models() -> ScanModels:
     import ray
 
     # The workers cannot import this file, so they are sent what is in it.
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    return Models(OtsuSegmenter.name, MeanClassifier.name, OtsuSegmenter, MeanClassifier)
+    return ScanModels(OtsuSegmenter.name, MeanClassifier.name, OtsuSegmenter, MeanClassifier)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from mcn.catalog.scan_lease import ScanLease
 from mcn.catalog.schema import CRYSTALS, Tile, tile_table
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
-from pipelines.batch import Count, Group
+from pipelines.batch import Count, WrittenBatch
 from pipelines.commit import Committer
 
 from ..waiting import DEADLINE_S
@@ -28,7 +28,7 @@ def lease(catalog: Catalog) -> Iterator[ScanLease]:
         yield lease
 
 
-def written(catalog: Catalog, *names: str) -> Group:
+def written(catalog: Catalog, *names: str) -> WrittenBatch:
     tiles = tile_table(
         [
             Tile(
@@ -45,7 +45,7 @@ def written(catalog: Catalog, *names: str) -> Group:
     )
     crystals = CRYSTALS.empty_table()
     parts, _ = catalog.write(crystals, tiles, "scan")
-    (again,) = Group.all_in(Group.of(parts, tiles, crystals).as_table())
+    (again,) = WrittenBatch.all_in(WrittenBatch.of(parts, tiles, crystals).as_table())
     assert again.count == Count(len(names))
     return again
 

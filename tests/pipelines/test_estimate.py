@@ -4,19 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.estimate import BUSY, EstimateError, Pace, calibrate, estimate
-from pipelines.models import Models
+from pipelines.estimate import BUSY, EstimateError, ScanRate, calibrate, estimate
+from pipelines.models import ScanModels
 from pipelines.scan import ScanSettings
 
 
 def test_hours_and_cost() -> None:
-    told = estimate(36_000_000, Pace(10 / BUSY, "as given"), workers=10, price_per_hour=2.5)
+    told = estimate(36_000_000, ScanRate(10 / BUSY, "as given"), workers=10, price_per_hour=2.5)
     assert told.tiles_per_second == pytest.approx(100)
     assert told.hours == pytest.approx(100)
     assert told.worker_hours == pytest.approx(1000)
     assert told.cost == pytest.approx(2500)
     assert len(told.assumptions) == 5
-    assert estimate(10, Pace(1.0, "as given")).cost is None
+    assert estimate(10, ScanRate(1.0, "as given")).cost is None
 
 
 @pytest.mark.parametrize(
@@ -28,13 +28,13 @@ def test_no_estimate_of_nonsense(
     tiles: int, rate: float, workers: int, price: float | None
 ) -> None:
     with pytest.raises(EstimateError, match="give"):
-        estimate(tiles, Pace(rate, "as given"), workers, price)
+        estimate(tiles, ScanRate(rate, "as given"), workers, price)
 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
-def test_a_rate_is_measured_on_some_tiles(core: Path, models: Models) -> None:
+def test_a_rate_is_measured_on_some_tiles(core: Path, models: ScanModels) -> None:
     pace, tiles = calibrate(str(core), ScanSettings(), 3, models)
     assert tiles == 8
     assert pace.tiles_per_second > 0
-    assert pace.told.startswith("measured here on 3 of 8 tiles, ")
+    assert pace.source.startswith("measured here on 3 of 8 tiles, ")

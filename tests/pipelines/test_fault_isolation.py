@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.attempts import KILLS, Ledger
-from pipelines.fault_isolation import Failure, Guard
+from pipelines.fault_isolation import Failure, FaultIsolator
 
 
 class Killed(BaseException):
@@ -19,20 +19,20 @@ def inverse(numbers: Sequence[int], shrink: int) -> list[float]:
     return [1 / number for number in numbers]
 
 
-def settle(guard: Guard, numbers: list[int], work=inverse):  # type: ignore[no-untyped-def]
-    return guard.settle([str(number) for number in numbers], numbers, work)
+def settle(isolator: FaultIsolator, numbers: list[int], work=inverse):  # type: ignore[no-untyped-def]
+    return isolator.settle([str(number) for number in numbers], numbers, work)
 
 
 def test_settling_finds_the_guilty() -> None:
-    guard = Guard("dividing")
-    assert settle(guard, [1, 0, 2]) == [
+    isolator = FaultIsolator("dividing")
+    assert settle(isolator, [1, 0, 2]) == [
         1.0,
         Failure("dividing failed: ZeroDivisionError: division by zero"),
         0.5,
     ]
-    assert settle(guard, []) == []
+    assert settle(isolator, []) == []
     lost = Failure("dividing failed: ValueError: 0 results for 1 tiles")
-    assert settle(guard, [1, 2], lambda numbers, shrink: []) == [lost, lost]
+    assert settle(isolator, [1, 2], lambda numbers, shrink: []) == [lost, lost]
 
 
 def test_a_tile_that_is_too_large_is_tried_with_less_memory() -> None:
@@ -44,14 +44,18 @@ def test_a_tile_that_is_too_large_is_tried_with_less_memory() -> None:
             raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
         return [shrink for _ in numbers]
 
-    assert settle(Guard("hunger"), [1, 50, 2], hungry) == [0, 0, 0]
-    assert settle(Guard("hunger"), [1, 30, 40, 90], hungry) == [0, 0, 0, 0]
-    assert settle(Guard("hunger"), [1, 45, 101], lambda n, s: hungry([2 * i for i in n], s)) == [
+    assert settle(FaultIsolator("hunger"), [1, 50, 2], hungry) == [0, 0, 0]
+    assert settle(FaultIsolator("hunger"), [1, 30, 40, 90], hungry) == [0, 0, 0, 0]
+    assert settle(
+        FaultIsolator("hunger"), [1, 45, 101], lambda n, s: hungry([2 * i for i in n], s)
+    ) == [
         0,
         0,
         Failure("hunger failed: RuntimeError: CUDA out of memory. Tried to allocate 20 GiB"),
     ]
-    assert settle(Guard("hunger"), [120], lambda n, s: hungry([i // 4 for i in n], s + 2)) == [2]
+    assert settle(
+        FaultIsolator("hunger"), [120], lambda n, s: hungry([i // 4 for i in n], s + 2)
+    ) == [2]
     assert max(shrink for _, shrink in tried) <= 5
 
 
@@ -59,8 +63,8 @@ def test_a_tile_that_is_too_large_is_tried_with_less_memory() -> None:
 def test_what_kills_its_worker_is_quarantined_and_nothing_else(deadly: set[int], size: int) -> None:
     """Workers come back, as Ray restarts them, and take up the batch they were at."""
     ledger = Ledger()
-    guard = Guard("segment")
-    guard._ledger = ledger
+    isolator = FaultIsolator("segment")
+    isolator._ledger = ledger
     killed: dict[int, int] = {}
 
     def work(numbers: Sequence[int], shrink: int) -> list[int]:
@@ -75,7 +79,7 @@ def test_what_kills_its_worker_is_quarantined_and_nothing_else(deadly: set[int],
         batch = list(range(start, min(21, start + size)))
         while True:
             try:
-                outcomes += settle_unfinished(guard, batch, work)
+                outcomes += settle_unfinished(isolator, batch, work)
                 break
             except Killed:
                 continue
@@ -90,9 +94,9 @@ def test_what_kills_its_worker_is_quarantined_and_nothing_else(deadly: set[int],
     assert {tile for _, tile in ledger._begun} == {str(number) for number in deadly}
 
 
-def settle_unfinished(guard: Guard, batch: list[int], work):  # type: ignore[no-untyped-def]
+def settle_unfinished(isolator: FaultIsolator, batch: list[int], work):  # type: ignore[no-untyped-def]
     """Settle so that a death leaves the ledger as a killed process does: nothing was ended."""
-    ledger = guard._ledger
+    ledger = isolator._ledger
     end = ledger.end
 
     class Deaf:
@@ -105,11 +109,11 @@ def settle_unfinished(guard: Guard, batch: list[int], work):  # type: ignore[no-
             if not isinstance(sys.exc_info()[1], Killed):
                 end(*told)  # type: ignore[arg-type]
 
-    guard._ledger = Deaf()  # type: ignore[assignment]
+    isolator._ledger = Deaf()  # type: ignore[assignment]
     try:
-        return settle(guard, batch, work)
+        return settle(isolator, batch, work)
     finally:
-        guard._ledger = ledger
+        isolator._ledger = ledger
 
 
 def test_a_tile_that_ran_out_of_time_has_a_second_longer_chance_alone() -> None:
@@ -151,12 +155,12 @@ def test_the_longer_chance_is_longer(monkeypatch: pytest.MonkeyPatch) -> None:
         yield
 
     monkeypatch.setattr("pipelines.fault_isolation.time_limit", limited)
-    guard = Guard("dividing", seconds=10.0)
+    isolator = FaultIsolator("dividing", seconds=10.0)
     for _ in range(2):
         with pytest.raises(Killed):
-            settle_unfinished(guard, [1, 2], inverse)
+            settle_unfinished(isolator, [1, 2], inverse)
     hung = "dividing: took over 40 s alone, its second chance; --retry-failed tries once more"
-    assert settle(guard, [1, 2]) == [Failure(hung), 0.5]
+    assert settle(isolator, [1, 2]) == [Failure(hung), 0.5]
     assert limits == [20.0, 40.0, 40.0]
 
 

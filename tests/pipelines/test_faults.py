@@ -23,7 +23,7 @@ from mcn.catalog.maintenance import verify
 from mcn.catalog.query import sql
 from mcn.catalog.store import Catalog
 from mcn.mask import Mask
-from pipelines.models import Models
+from pipelines.models import ScanModels
 from pipelines.scan import ScanSettings, run_scan
 
 from ..waiting import DEADLINE_S, wait_until
@@ -72,7 +72,7 @@ def statuses(catalog: str) -> dict[str, tuple[str, str | None]]:
 
 
 def test_a_tile_that_kills_and_one_that_hangs_are_quarantined(
-    core: Path, tmp_path: Path, models: Models
+    core: Path, tmp_path: Path, models: ScanModels
 ) -> None:
     mark(core, 2, KILLER)
     mark(core, 5, SLEEPER)
@@ -116,7 +116,7 @@ def crowded() -> Iterator[None]:
 @pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("crowded")
 def test_on_a_crowded_machine_only_what_hangs_fails(
-    core: Path, tmp_path: Path, models: Models
+    core: Path, tmp_path: Path, models: ScanModels
 ) -> None:
     """A fifth of a core each is left, so that every tile takes longer than its limit."""
     mark(core, 2, SPINNER)
@@ -151,7 +151,7 @@ def bomb() -> bytes:
     return file.getvalue()
 
 
-def test_a_thousand_broken_files_are_a_thousand_rows(tmp_path: Path, models: Models) -> None:
+def test_a_thousand_broken_files_are_a_thousand_rows(tmp_path: Path, models: ScanModels) -> None:
     chance = random.Random(20261124)
     forms = {"png": {}, "tiff": {}, "jpeg": {}, "bmp": {}, "gif": {}, "webp": {}}
     whole = {}
@@ -240,7 +240,7 @@ def test_ctrl_c_drains_and_commits(draw_core: Callable[..., Path], tmp_path: Pat
 
 
 def test_a_second_ctrl_c_ends_the_scan_and_the_next_one_cleans_up(
-    draw_core: Callable[..., Path], tmp_path: Path, models: Models
+    draw_core: Callable[..., Path], tmp_path: Path, models: ScanModels
 ) -> None:
     scan = scan_of_many(draw_core, tmp_path)
     wait_for_a_commit(scan, tmp_path / "catalog")

@@ -1,11 +1,11 @@
-"""The figures of a scan are there to be asked for while it runs."""
+"""The metrics of a scan are there to be asked for while it runs."""
 
 import urllib.request
 
 import pytest
 
-from pipelines.attempts import Pace
-from pipelines.batch import Count, Group
+from pipelines.attempts import StageProgress
+from pipelines.batch import Count, WrittenBatch
 from pipelines.metrics import MetricsError, ScanMetrics, serve_metrics
 
 from ..waiting import DEADLINE_S
@@ -15,10 +15,18 @@ from ..waiting import DEADLINE_S
 def metrics() -> ScanMetrics:
     metrics = ScanMetrics("scan-1", {"read": 2, "segment": 4})
     wells = {"A": Count(5, 1, 30), "B": Count(2, 0, 4)}
-    metrics.committed(Group((), wells, {"rhombic": 30, "spherical": 4}))
+    metrics.committed(WrittenBatch((), wells, {"rhombic": 30, "spherical": 4}))
     metrics.commit_took(0.2)
-    metrics.paced({"read": Pace(12, 10, 4.0, 900), "segment": Pace(6, 4, 8.0)}, 4.0, on_gpu=True)
-    metrics.paced({"read": Pace(14, 12, 5.0, 950), "segment": Pace(9, 8, 12.0)}, 2.0, on_gpu=True)
+    metrics.paced(
+        {"read": StageProgress(12, 10, 4.0, 900), "segment": StageProgress(6, 4, 8.0)},
+        4.0,
+        on_gpu=True,
+    )
+    metrics.paced(
+        {"read": StageProgress(14, 12, 5.0, 950), "segment": StageProgress(9, 8, 12.0)},
+        2.0,
+        on_gpu=True,
+    )
     return metrics
 
 

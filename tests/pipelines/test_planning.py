@@ -54,7 +54,7 @@ def plan_of(catalog: Catalog, batches: Iterable[pa.RecordBatch], **how: Any) -> 
 
 
 def rows(plan: Plan, size: int = 1024) -> list[dict[str, Any]]:
-    return [row for piece in plan.pieces(size) for row in piece.read().to_pylist()]
+    return [row for piece in plan.slices(size) for row in piece.read().to_pylist()]
 
 
 def names(plan: Plan, size: int = 1024) -> list[str]:
@@ -107,7 +107,7 @@ def test_each_new_tile_is_planned_once(
     there = {name for batch in batches for name in batch}
     assert names(plan, size) == sorted(there - before)
     assert (plan.to_scan, plan.skipped) == (len(there - before), len(there & before))
-    assert all(piece.tiles <= size for piece in plan.pieces(size))
+    assert all(piece.tiles <= size for piece in plan.slices(size))
 
 
 def test_tiles_come_in_order_of_well_and_depth(catalog: Catalog) -> None:
@@ -165,7 +165,7 @@ def test_a_long_plan_is_read_in_pieces_of_any_size(catalog: Catalog, size: int) 
     plan = plan_of(catalog, [listed(*((f"{number:06d}", None) for number in range(tiles)))])
     assert plan.to_scan == tiles
     assert len(plan.files) == 3
-    pieces = plan.pieces(size)
+    pieces = plan.slices(size)
     assert sum(piece.tiles for piece in pieces) == tiles
     chosen = [pieces[0], pieces[len(pieces) // 2], pieces[-1]]
     before = [sum(piece.tiles for piece in pieces[: pieces.index(one)]) for one in chosen]

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.pipeline import pools_of
-from pipelines.resources import PoolError, read_overrides
+from pipelines.pipeline import stage_resources
+from pipelines.resources import ResourceError, read_overrides
 
 
 def test_flags_go_over_the_file(tmp_path: Path) -> None:
     config = tmp_path / "scan.toml"
     config.write_text("[segment]\nmost = 8\ngpus = 0.5\nbatch = 16\n[read]\nseconds = 30\n")
     told = read_overrides(str(config), ["segment.batch=4", "classify.least=2"])
-    pools = pools_of(16, 4, 100, told)
+    pools = stage_resources(16, 4, 100, told)
     segment = pools["segment"]
     assert (segment.least, segment.most, segment.gpus, segment.batch) == (4, 8, 0.5, 4)
     assert pools["read"].seconds == 30
@@ -23,7 +23,7 @@ def test_flags_go_over_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("gpus", [0, 1, 8])
 def test_every_stage_can_run_beside_the_others(cores: int, gpus: int) -> None:
     """Otherwise a stage would wait for ever for what another one holds."""
-    pools = pools_of(max(cores, gpus), gpus, 1000)
+    pools = stage_resources(max(cores, gpus), gpus, 1000)
     models = [pools["segment"], pools["classify"]]
     assert sum(pool.least * pool.cpus for pool in models) + 0.2 <= max(cores, gpus) + 1e-9
     assert sum(pool.least * pool.gpus for pool in models) <= gpus
@@ -32,9 +32,9 @@ def test_every_stage_can_run_beside_the_others(cores: int, gpus: int) -> None:
 
 
 def test_small_scans_write_often_and_large_ones_long_files() -> None:
-    assert pools_of(2, 0, 24)["write"].batch == 8
-    assert pools_of(2, 0, 10_000)["write"].batch == 50
-    assert pools_of(2, 0, 10**7)["write"].batch == 256
+    assert stage_resources(2, 0, 24)["write"].batch == 8
+    assert stage_resources(2, 0, 10_000)["write"].batch == 50
+    assert stage_resources(2, 0, 10**7)["write"].batch == 256
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_small_scans_write_often_and_large_ones_long_files() -> None:
     ],
 )
 def test_a_wrong_flag(flag: str, says: str) -> None:
-    with pytest.raises(PoolError, match=says):
+    with pytest.raises(ResourceError, match=says):
         read_overrides(None, [flag])
 
 
@@ -62,8 +62,8 @@ def test_a_wrong_flag(flag: str, says: str) -> None:
     ],
 )
 def test_a_value_that_cannot_be(told: dict[str, float], says: str) -> None:
-    with pytest.raises(PoolError, match=says):
-        pools_of(2, 0, 10, {"segment": told})
+    with pytest.raises(ResourceError, match=says):
+        stage_resources(2, 0, 10, {"segment": told})
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_a_value_that_cannot_be(told: dict[str, float], says: str) -> None:
 def test_a_wrong_file(tmp_path: Path, text: str, says: str) -> None:
     config = tmp_path / "scan.toml"
     config.write_text(text)
-    with pytest.raises(PoolError, match=says) as error:
+    with pytest.raises(ResourceError, match=says) as error:
         read_overrides(str(config))
     assert str(config) in str(error.value)
-    with pytest.raises(PoolError, match="cannot be read"):
+    with pytest.raises(ResourceError, match="cannot be read"):
         read_overrides(str(tmp_path / "none.toml"))

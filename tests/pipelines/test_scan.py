@@ -27,7 +27,7 @@ from mcn.classify.modeling.network import MicroCrystalNet, NetworkSettings
 from mcn.errors import McnError
 from mcn.micrograph import read_micrograph
 from mcn.taxonomy import Taxonomy
-from pipelines.models import Models
+from pipelines.models import ScanModels
 from pipelines.pipeline import ScanError
 from pipelines.scan import ScanSettings, run_scan
 
@@ -51,7 +51,7 @@ def crystals_of(catalog: str) -> list[dict[str, Any]]:
 
 
 def test_a_scan_and_what_is_new_after_it(
-    tmp_path: Path, models: Models, draw_core: Callable[..., Path]
+    tmp_path: Path, models: ScanModels, draw_core: Callable[..., Path]
 ) -> None:
     core, catalog = draw_core(tmp_path / "core", tiles=20), str(tmp_path / "catalog")
     summary = run_scan(str(core), catalog, OFTEN, models)
@@ -113,7 +113,7 @@ def archive() -> bytes:
     return file.getvalue()
 
 
-def test_broken_tiles_become_failed_rows(core: Path, tmp_path: Path, models: Models) -> None:
+def test_broken_tiles_become_failed_rows(core: Path, tmp_path: Path, models: ScanModels) -> None:
     broken = {
         "truncated.tif": truncated_tiff(),
         "empty.tif": b"",
@@ -155,7 +155,7 @@ def test_broken_tiles_become_failed_rows(core: Path, tmp_path: Path, models: Mod
 
 
 def test_tiles_and_catalogue_in_an_object_store(
-    core: Path, object_store: Callable[[], str], models: Models
+    core: Path, object_store: Callable[[], str], models: ScanModels
 ) -> None:
     bucket = object_store()
     fs = fsspec.filesystem("s3")
@@ -175,7 +175,7 @@ def test_tiles_and_catalogue_in_an_object_store(
     assert (again.tiles_ok, again.tiles_failed, again.tiles_skipped) == (0, 0, 9)
 
 
-def test_a_manifest_instead_of_a_pattern(core: Path, tmp_path: Path, models: Models) -> None:
+def test_a_manifest_instead_of_a_pattern(core: Path, tmp_path: Path, models: ScanModels) -> None:
     manifest = tmp_path / "tiles.csv"
     paths = sorted(str(path.relative_to(core)) for path in core.glob("well=A/*/*.png"))
     lines = [f"{path},Well 1,{depth}.5,0.02" for depth, path in enumerate([*paths, paths[0]])]
@@ -213,7 +213,7 @@ def test_a_manifest_instead_of_a_pattern(core: Path, tmp_path: Path, models: Mod
 def test_bad_input_is_one_line_and_leaves_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    models: Models,
+    models: ScanModels,
     source: str,
     catalog: str,
     settings: dict[str, Any],
@@ -232,7 +232,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
 
 def test_models_that_cannot_be_loaded_stop_the_scan(
-    core: Path, tmp_path: Path, models: Models
+    core: Path, tmp_path: Path, models: ScanModels
 ) -> None:
     def missing() -> Any:
         raise FileNotFoundError("no weights\nhere")
@@ -320,7 +320,7 @@ def test_the_models_of_the_package_give_the_same_in_a_scan(tmp_path: Path) -> No
 
 
 def test_a_scan_for_another_rock_makes_a_catalogue_of_its_shapes(
-    core: Path, tmp_path: Path, models: Models
+    core: Path, tmp_path: Path, models: ScanModels
 ) -> None:
     """Two classes of one's own, in a weights file as `mcn train classifier` writes it."""
     coins = Taxonomy({"round": "smooth", "square": "edged"})

@@ -15,7 +15,7 @@ from mcn.micrograph import DEFAULT_LIMITS, Limits
 from mcn.sources.listing import find_tiles
 from mcn.sources.manifest import read_manifest
 from pipelines import rows
-from pipelines.models import Models
+from pipelines.models import ScanModels
 from pipelines.planning import PLANNED
 from pipelines.stages import ClassifyTiles, ModelError, ReadTiles, SegmentTiles, Stamp
 
@@ -36,7 +36,7 @@ def read(core: Path, limits: Limits = DEFAULT_LIMITS) -> pa.Table:
     return pa.concat_tables(ReadTiles(limits).read(listed(core)))
 
 
-def scan(core: Path, models: Models) -> list[dict[str, Any]]:
+def scan(core: Path, models: ScanModels) -> list[dict[str, Any]]:
     segmented = SegmentTiles(models.load_segmenter, 1, STAMP)(read(core))
     assert segmented.schema == rows.SEGMENTED
     classified = ClassifyTiles(models.load_classifier, 1, STAMP)(segmented)
@@ -44,7 +44,7 @@ def scan(core: Path, models: Models) -> list[dict[str, Any]]:
     return classified.to_pylist()
 
 
-def test_the_stages_give_what_the_analyzer_gives(core: Path, models: Models) -> None:
+def test_the_stages_give_what_the_analyzer_gives(core: Path, models: ScanModels) -> None:
     tiles = scan(core, models)
     micrographs = [m for m in rows.unpack_micrographs(read(core)) if m is not None]
     expected = Analyzer(models.load_segmenter(), models.load_classifier()).analyze(micrographs)
@@ -60,7 +60,7 @@ def test_the_stages_give_what_the_analyzer_gives(core: Path, models: Models) -> 
 
 
 def test_a_tile_that_fails_in_a_batch_does_not_take_the_others_along(
-    core: Path, models: Models
+    core: Path, models: ScanModels
 ) -> None:
     for name, value in {"0": 13, "3": 251}.items():
         (path,) = core.glob(f"*/*/{name}.png")
@@ -115,7 +115,7 @@ def test_the_manifest_tells_the_pixel_size_and_the_sidecar_too(core: Path) -> No
     ]
 
 
-def test_a_worker_with_another_model_does_no_work(models: Models) -> None:
+def test_a_worker_with_another_model_does_no_work(models: ScanModels) -> None:
     other = replace(STAMP, segmenter="otsu@111111111111", classifier="mean@111111111111")
     with pytest.raises(ModelError, match=r"loaded otsu@000000000000, not otsu@111111111111"):
         SegmentTiles(models.load_segmenter, 1, other)

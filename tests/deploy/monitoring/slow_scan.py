@@ -10,7 +10,7 @@ import numpy as np
 from mcn.crystals import Classified
 from mcn.mask import Mask, masks_from_labels
 from mcn.taxonomy import CALCITE
-from pipelines.models import Models
+from pipelines.models import ScanModels
 from pipelines.scan import ScanSettings, run_scan
 
 
@@ -40,7 +40,7 @@ class EvenClassifier:
 
 if __name__ == "__main__":
     tiles, catalog, port = sys.argv[1:]
-    models = Models(SlowSegmenter.name, EvenClassifier.name, SlowSegmenter, EvenClassifier)
+    models = ScanModels(SlowSegmenter.name, EvenClassifier.name, SlowSegmenter, EvenClassifier)
     settings = ScanSettings(
         metrics_port=int(port),
         commit_tiles=4,

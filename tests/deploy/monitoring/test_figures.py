@@ -12,8 +12,8 @@ import ray
 from deploy.monitoring.figures import RAY
 from deploy.monitoring.panels import QUERIES
 from deploy.monitoring.rules import ALERTS, RECORDS
-from pipelines.metrics import FIGURES as OF_SCANS
-from serve.metrics import FIGURES as OF_ENDPOINT
+from pipelines.metrics import METRICS as OF_SCANS
+from serve.metrics import METRICS as OF_ENDPOINT
 
 EXPRESSIONS = [
     *((record.name, record.expr) for record in RECORDS),

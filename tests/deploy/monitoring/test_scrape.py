@@ -35,9 +35,9 @@ from deploy.monitoring.panels import QUERIES, Query
 from deploy.monitoring.rules import ALERTS, RECORDS
 from mcn.catalog.store import Catalog
 from mcn.synthetic.core import CoreSettings, render_core
-from pipelines.metrics import FIGURES as OF_SCANS
+from pipelines.metrics import METRICS as OF_SCANS
 from serve.client import Client
-from serve.metrics import FIGURES as OF_ENDPOINT
+from serve.metrics import METRICS as OF_ENDPOINT
 
 from ...waiting import DEADLINE_S, wait_until
 
