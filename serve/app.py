@@ -15,9 +15,9 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from serve.deployments.catalog_reader import CatalogReader
-from serve.deployments.models import Classifier, Segmenter
+from serve.deployments.models import ClassifierDeployment, SegmenterDeployment
 from serve.http.application import Ingress
-from serve.settings import Pool, Settings, SettingsError, pools_of, read_settings
+from serve.settings import ReplicaSettings, Settings, SettingsError, plan_replicas, read_settings
 from serve.tokens import digest_of
 
 NAME: Final = "mcn"
@@ -43,17 +43,17 @@ def build(args: Mapping[str, Any] | Settings) -> serve.Application:
         For settings that cannot be used, and where nobody is kept out.
     """
     settings = _guarded(args if isinstance(args, Settings) else read_settings(args))
-    pools = pools_of(*_cores_and_gpus(), settings)
+    pools = plan_replicas(*_cores_and_gpus(), settings)
     reading = (settings.catalog, settings.refresh_seconds, settings.limits)
     handles = (
         _deployed(
-            Segmenter,
+            SegmenterDeployment,
             pools.segmenter,
             pools.segmenter,
             user_config={"model": _absolute(settings.segmenter)},
         ),
         _deployed(
-            Classifier,
+            ClassifierDeployment,
             pools.classifier,
             pools.classifier,
             user_config={"model": _absolute(settings.classifier)},
@@ -110,10 +110,10 @@ def until_stopped() -> Iterator[threading.Event]:
         serve.shutdown()  # type: ignore[no-untyped-call]
 
 
-def _deployed(kind: type, pool: Pool, *arguments: Any, **more: Any) -> Any:
+def _deployed(kind: type, pool: ReplicaSettings, *arguments: Any, **more: Any) -> Any:
     deployment: Any = serve.deployment(kind)
     return deployment.options(
-        name=kind.__name__,
+        name=kind.__name__.removesuffix("Deployment"),
         max_ongoing_requests=pool.ongoing + pool.queued + _SMALL_CALLS,
         max_queued_requests=pool.most * (pool.ongoing + pool.queued),
         autoscaling_config={

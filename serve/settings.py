@@ -24,7 +24,7 @@ class SettingsError(McnError):
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Pool:
+class ReplicaSettings:
     """Replicas of one deployment and what each of them takes.
 
     Parameters
@@ -91,7 +91,7 @@ class Settings:
     refresh_seconds : float
         Age at which the catalogue is looked at anew.
     ingress, segmenters, classifiers, readers : mapping
-        Settings of `Pool` to change for these deployments.
+        Settings of `ReplicaSettings` to change for these deployments.
     """
 
     catalog: str | None = None
@@ -126,13 +126,13 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Pools:
+class ReplicaPlan:
     """Replicas of each deployment."""
 
-    ingress: Pool
-    segmenter: Pool
-    classifier: Pool
-    reader: Pool
+    ingress: ReplicaSettings
+    segmenter: ReplicaSettings
+    classifier: ReplicaSettings
+    reader: ReplicaSettings
 
     @property
     def analyses(self) -> int:
@@ -141,7 +141,7 @@ class Pools:
 
 
 _SETTINGS: Final = TypeAdapter(Settings)
-_POOL: Final = TypeAdapter(Pool)
+_POOL: Final = TypeAdapter(ReplicaSettings)
 
 
 def read_settings(given: Mapping[str, Any], config: str | None = None) -> Settings:
@@ -164,7 +164,7 @@ def read_settings(given: Mapping[str, Any], config: str | None = None) -> Settin
         raise SettingsError(f"{config or 'settings'}: {_gist(error)}") from None
 
 
-def pools_of(cores: float, gpus: float, settings: Settings) -> Pools:
+def plan_replicas(cores: float, gpus: float, settings: Settings) -> ReplicaPlan:
     """What each deployment asks of a cluster of so many cores and GPUs.
 
     On a GPU a segmenter takes most of it, and batches pictures. On cores each segmenter has one
@@ -197,7 +197,7 @@ def pools_of(cores: float, gpus: float, settings: Settings) -> Pools:
             pools.append(_POOL.validate_python(chosen))
         except ValidationError as error:
             raise SettingsError(f"{name}: {_gist(error)}") from None
-    return Pools(*pools)
+    return ReplicaPlan(*pools)
 
 
 def _gist(error: ValidationError) -> str:

@@ -12,7 +12,7 @@ from mcn.mask import Mask
 
 
 @dataclass(frozen=True)
-class Effort:
+class StageTiming:
     """What one stage took for a request: seconds of its batch, and the size of that."""
 
     seconds: float
@@ -20,25 +20,25 @@ class Effort:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class SegmentationResult:
     """A segmented picture, the segmenter that did it, and what it took."""
 
     segmenter: str
     segmented: Segmented
-    effort: Effort
+    effort: StageTiming
 
 
 @dataclass(frozen=True, eq=False)
-class Pointed:
+class PromptResult:
     """The crystals that a person's prompts mean, in their order."""
 
     segmenter: str
     masks: Sequence[Mask]
-    effort: Effort
+    effort: StageTiming
 
 
 @dataclass(frozen=True, eq=False)
-class Analyzed:
+class AnalysisResult:
     """A picture's crystals, the models that found and named them, and what it took."""
 
     segmenter: str
@@ -46,11 +46,11 @@ class Analyzed:
     shapes: tuple[str, ...]
     crystals: pa.Table
     area_fraction: float
-    efforts: Mapping[str, Effort]
+    efforts: Mapping[str, StageTiming]
 
 
 @dataclass(frozen=True)
-class Named:
+class ClassificationResult:
     """Shapes of crops: for each its probabilities by shape, its facet and the confidence."""
 
     classifier: str
@@ -58,11 +58,11 @@ class Named:
     facets: tuple[str, ...]
     probabilities: Sequence[Sequence[float]]
     confidence: Sequence[float]
-    effort: Effort
+    effort: StageTiming
 
 
 @dataclass(frozen=True)
-class About:
+class ModelInfo:
     """What a deployment says of the model it has loaded."""
 
     name: str

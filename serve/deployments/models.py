@@ -14,24 +14,32 @@ from ray import serve
 
 from mcn.analyzer import classify_segmented, segment_micrographs
 from mcn.micrograph import Micrograph
-from serve.deployments.messages import About, Analyzed, Effort, Found, Named, Pointed, Refusal
+from serve.deployments.messages import (
+    AnalysisResult,
+    ClassificationResult,
+    ModelInfo,
+    PromptResult,
+    Refusal,
+    SegmentationResult,
+    StageTiming,
+)
 from serve.deployments.worker import Worker, given
-from serve.settings import Pool
+from serve.settings import ReplicaSettings
 
 _HANGS_S = 900.0
 """A model that does not come back for so long is stuck."""
 
 
-class Segmenter:
+class SegmenterDeployment:
     """Finds crystals.
 
     Parameters
     ----------
-    pool : Pool
+    pool : ReplicaSettings
         Its batches and threads.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: ReplicaSettings) -> None:
         self._worker = Worker(_warm_segmenter, pool.threads, _HANGS_S)
         _set_batches(self._together, pool)
 
@@ -39,22 +47,24 @@ class Segmenter:
         """Load the model that Serve's `user_config` names; the old one works until then."""
         await self._worker.use(config["model"])
 
-    async def segment(self, micrograph: Micrograph) -> Found:
+    async def segment(self, micrograph: Micrograph) -> SegmentationResult:
         """The crystals of a micrograph, measured."""
         return given(await self._together(micrograph))  # type: ignore[no-any-return]
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0)
-    async def _together(self, micrographs: list[Micrograph]) -> list[Found | Exception]:
+    async def _together(
+        self, micrographs: list[Micrograph]
+    ) -> list[SegmentationResult | Exception]:
         model = self._worker.model
         done = await self._worker.do_all(lambda some: segment_micrographs(model, some), micrographs)
         return [
-            out if isinstance(out, Exception) else Found(model.name, out, effort)
+            out if isinstance(out, Exception) else SegmentationResult(model.name, out, effort)
             for out, effort in done
         ]
 
     async def predict(
         self, micrograph: Micrograph, points: Any, labels: Any, boxes: Any
-    ) -> Pointed | Refusal:
+    ) -> PromptResult | Refusal:
         """The crystals that prompts mean; see `mcn.analyzer.PromptedSegmenter`."""
         from mcn.segment.inference.prompts import PromptError
 
@@ -66,29 +76,29 @@ class Segmenter:
                 lambda some: [model.predict(m.analysed, points, labels, boxes) for m in some],
                 [micrograph],
             )
-            return Pointed(model.name, given(masks), effort)
+            return PromptResult(model.name, given(masks), effort)
         except PromptError as error:
             return Refusal(422, str(error))
 
-    def about(self) -> About:
+    def about(self) -> ModelInfo:
         """The model's name, and whether it answers prompts."""
-        return About(self._worker.model.name, prompts=hasattr(self._worker.model, "predict"))
+        return ModelInfo(self._worker.model.name, prompts=hasattr(self._worker.model, "predict"))
 
     def check_health(self) -> None:
         """Fail where the model is stuck, so that Serve replaces this replica."""
         self._worker.check()
 
 
-class Classifier:
+class ClassifierDeployment:
     """Names crystals.
 
     Parameters
     ----------
-    pool : Pool
+    pool : ReplicaSettings
         Its batches and threads.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: ReplicaSettings) -> None:
         self._worker = Worker(_warm_classifier, pool.threads, _HANGS_S)
         _set_batches(self._together, pool)
 
@@ -96,12 +106,12 @@ class Classifier:
         """Load the model that Serve's `user_config` names; the old one works until then."""
         await self._worker.use(config["model"])
 
-    async def name(self, found: Found) -> Analyzed:
+    async def name(self, found: SegmentationResult) -> AnalysisResult:
         """The crystals of a segmented picture with their shapes."""
         return given(await self._together(found))  # type: ignore[no-any-return]
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0)
-    async def _together(self, found: list[Found]) -> list[Analyzed | Exception]:
+    async def _together(self, found: list[SegmentationResult]) -> list[AnalysisResult | Exception]:
         model = self._worker.model
         done = await self._worker.do_all(
             lambda some: classify_segmented(model, [one.segmented for one in some]), found
@@ -110,18 +120,18 @@ class Classifier:
         return [
             out
             if isinstance(out, Exception)
-            else Analyzed(
+            else AnalysisResult(
                 one.segmenter,
                 model.name,
                 model.taxonomy.shapes,
                 out,
                 one.segmented.area_fraction,
-                {"segment": one.effort, "classify": Effort(effort.seconds, crops)},
+                {"segment": one.effort, "classify": StageTiming(effort.seconds, crops)},
             )
             for one, (out, effort) in zip(found, done, strict=True)
         ]
 
-    async def classify(self, crops: NDArray[np.uint8]) -> Named:
+    async def classify(self, crops: NDArray[np.uint8]) -> ClassificationResult:
         """The shapes of crops (N, 64, 64)."""
         model = self._worker.model
         ((out, effort),) = await self._worker.do_all(
@@ -129,18 +139,18 @@ class Classifier:
         )
         named = given(out)
         taxonomy = model.taxonomy
-        return Named(
+        return ClassificationResult(
             model.name,
             taxonomy.shapes,
             tuple(taxonomy.facet_of[shape] for shape in taxonomy.shapes),
             named.probabilities.tolist(),
             named.confidence.tolist(),
-            Effort(effort.seconds, len(crops)),
+            StageTiming(effort.seconds, len(crops)),
         )
 
     async def explain(
         self, crop: NDArray[np.uint8], shape: str | None
-    ) -> tuple[NDArray[np.float32], str, str, Effort] | Refusal:
+    ) -> tuple[NDArray[np.float32], str, str, StageTiming] | Refusal:
         """Where in a crop (64, 64) the evidence for a shape lies: map, shape, model, effort."""
         from mcn.classify.explanation.grad_cam import explain
 
@@ -158,16 +168,16 @@ class Classifier:
         heat, told = given(out)
         return heat, told, model.name, effort
 
-    def about(self) -> About:
+    def about(self) -> ModelInfo:
         """The model's name and shapes."""
-        return About(self._worker.model.name, self._worker.model.taxonomy.shapes)
+        return ModelInfo(self._worker.model.name, self._worker.model.taxonomy.shapes)
 
     def check_health(self) -> None:
         """Fail where the model is stuck, so that Serve replaces this replica."""
         self._worker.check()
 
 
-def _set_batches(together: Any, pool: Pool) -> None:
+def _set_batches(together: Any, pool: ReplicaSettings) -> None:
     together.set_max_batch_size(pool.batch)
     together.set_batch_wait_timeout_s(pool.wait_ms / 1000)
 

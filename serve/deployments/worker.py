@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, perf_counter
 from typing import Any, TypeVar
 
-from serve.deployments.messages import Effort
+from serve.deployments.messages import StageTiming
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,7 +50,7 @@ class Worker:
 
     async def do_all(
         self, work: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]
-    ) -> list[tuple[R | Exception, Effort]]:
+    ) -> list[tuple[R | Exception, StageTiming]]:
         """Work on items together, and where that fails one by one, so that one spoils no other."""
         started = perf_counter()
 
@@ -63,7 +63,7 @@ class Worker:
             return [_alone(work, item) for item in items]
 
         outcomes = await self._do(together)
-        effort = Effort(perf_counter() - started, len(items))
+        effort = StageTiming(perf_counter() - started, len(items))
         return [(outcome, effort) for outcome in outcomes]
 
     def check(self) -> None:

@@ -14,15 +14,15 @@ from ray import serve
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from serve.http.auth import Guard
+from serve.http.auth import AccessControl
 from serve.http.dispatch import Gate, Services
 from serve.http.errors import Problem, ProblemDetails, on_bad_parameters, on_http_error, on_problem
-from serve.http.middleware import Envelope
+from serve.http.middleware import RequestMiddleware
 from serve.http.routes.analysis import analysis_routes
 from serve.http.routes.catalog import catalog_routes
 from serve.http.routes.system import system_routes
 from serve.metrics import ServeMetrics
-from serve.settings import Pools, Settings
+from serve.settings import ReplicaPlan, Settings
 
 _ABOUT: Final = """
 Reads microcrystals out of scanning electron micrographs of rock. Post a picture to `/v1/analyze`
@@ -42,12 +42,12 @@ class Ingress:
     Parameters
     ----------
     settings : Settings
-    pools : Pools
+    pools : ReplicaPlan
     segmenter, classifier, reader : DeploymentHandle
     """
 
     def __init__(
-        self, settings: Settings, pools: Pools, segmenter: Any, classifier: Any, reader: Any
+        self, settings: Settings, pools: ReplicaPlan, segmenter: Any, classifier: Any, reader: Any
     ) -> None:
         import ray
 
@@ -68,10 +68,10 @@ class Ingress:
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self._services, Guard(self._services.settings))
+        return create_app(self._services, AccessControl(self._services.settings))
 
 
-def create_app(services: Services, guard: Guard) -> FastAPI:
+def create_app(services: Services, access: AccessControl) -> FastAPI:
     """The HTTP application over the other deployments."""
     app = FastAPI(
         title="MicroCrystalNet",
@@ -82,7 +82,7 @@ def create_app(services: Services, guard: Guard) -> FastAPI:
         openapi_url="/openapi.json",
     )
     for routes in (analysis_routes, catalog_routes, system_routes):
-        app.include_router(routes(services, guard))
+        app.include_router(routes(services, access))
     _add_docs(app)
     for kind, handler in (
         (Problem, on_problem),
@@ -90,7 +90,7 @@ def create_app(services: Services, guard: Guard) -> FastAPI:
         (RequestValidationError, on_bad_parameters),
     ):
         app.add_exception_handler(kind, handler)
-    app.add_middleware(Envelope, metrics=services.metrics)
+    app.add_middleware(RequestMiddleware, metrics=services.metrics)
     document = app.openapi()
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["ProblemDetails"] = ProblemDetails.model_json_schema()

@@ -21,7 +21,7 @@ from serve.tokens import MAX_LENGTH, Scope, Token, Tokens
 _BEARER = HTTPBearer(auto_error=False, description="A token made by `mcn token add`.")
 
 
-class Guard:
+class AccessControl:
     """Checks tokens and counts what each of them does.
 
     Parameters

@@ -15,10 +15,10 @@ from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from mcn.micrograph import Micrograph
-from serve.deployments.messages import Analyzed, Effort, Refusal
+from serve.deployments.messages import AnalysisResult, Refusal, StageTiming
 from serve.http.errors import Problem, too_busy
 from serve.metrics import ServeMetrics
-from serve.settings import Pools, Settings
+from serve.settings import ReplicaPlan, Settings
 
 _RETRY_AFTER_S: Final = 1
 _STORAGE_RETRY_AFTER_S: Final = 10
@@ -63,7 +63,7 @@ class Services:
     ----------
     segmenter, classifier, reader : DeploymentHandle
     settings : Settings
-    pools : Pools
+    pools : ReplicaPlan
     metrics : ServeMetrics
     """
 
@@ -71,7 +71,7 @@ class Services:
     classifier: Any
     reader: Any
     settings: Settings
-    pools: Pools
+    pools: ReplicaPlan
     metrics: ServeMetrics
     analyses: Gate
     crops: Gate
@@ -108,18 +108,18 @@ class Services:
             raise Problem(outcome.status, outcome.detail, wait)
         return outcome
 
-    async def analyze(self, micrograph: Micrograph) -> Analyzed:
+    async def analyze(self, micrograph: Micrograph) -> AnalysisResult:
         """A micrograph's crystals."""
 
-        async def both() -> Analyzed:
+        async def both() -> AnalysisResult:
             # The picture's crops go from one to the other without passing through here.
             found = self.segmenter.segment.remote(micrograph)
-            analyzed: Analyzed = await self.classifier.name.remote(found)
+            analyzed: AnalysisResult = await self.classifier.name.remote(found)
             return analyzed
 
         self.metrics.queue.inc()
         try:
-            analyzed: Analyzed = await self.ask(both)
+            analyzed: AnalysisResult = await self.ask(both)
         finally:
             self.metrics.queue.dec()
         for stage, effort in analyzed.efforts.items():
@@ -128,7 +128,7 @@ class Services:
             self.metrics.crystals.labels(shape).inc(crystals)
         return analyzed
 
-    def note(self, stage: str, effort: Effort) -> None:
+    def note(self, stage: str, effort: StageTiming) -> None:
         """Count what a stage took."""
         self.metrics.stage_seconds.labels(stage).observe(effort.seconds)
         self.metrics.batch_size.labels(stage).observe(effort.batch)

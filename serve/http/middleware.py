@@ -31,7 +31,7 @@ _HEADERS: Final = {
 }
 
 
-class Envelope:
+class RequestMiddleware:
     """ASGI middleware.
 
     Parameters

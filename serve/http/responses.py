@@ -15,7 +15,7 @@ from fastapi import Request, Response
 from mcn.catalog.formats import row_objects
 from mcn.catalog.schema import picture_crystals
 from mcn.micrograph import Micrograph
-from serve.deployments.messages import Analyzed
+from serve.deployments.messages import AnalysisResult
 from serve.http.errors import Problem
 
 Masks = Literal["rle", "polygons", "none"]
@@ -49,7 +49,7 @@ async def json_answer(value: Any) -> Response:
 async def as_analysis(
     name: str,
     micrograph: Micrograph,
-    analyzed: Analyzed,
+    analyzed: AnalysisResult,
     min_confidence: float = 0.0,
     masks: Masks = "rle",
 ) -> dict[str, Any]:
@@ -60,7 +60,7 @@ async def as_analysis(
     name : str
         What to call the picture.
     micrograph : Micrograph
-    analyzed : Analyzed
+    analyzed : AnalysisResult
     min_confidence : float
         Crystals of less are left out.
     masks : {"rle", "polygons", "none"}
@@ -101,7 +101,7 @@ def _with_masks(rows: list[dict[str, Any]], masks: Masks) -> list[dict[str, Any]
 
 
 async def as_overlay(
-    name: str, micrograph: Micrograph, analyzed: Analyzed, min_confidence: float
+    name: str, micrograph: Micrograph, analyzed: AnalysisResult, min_confidence: float
 ) -> Response:
     """The outlines of a picture's crystals on it, PNG."""
 

@@ -36,7 +36,7 @@ _CROP_BYTES: Final = 2**20
 
 
 @dataclass(frozen=True)
-class Part:
+class UploadedFile:
     """One file of a body: its bytes, what the sender calls it, and the texts that came with it."""
 
     data: bytes
@@ -70,7 +70,7 @@ async def read_body(request: Request, max_bytes: int, seconds: float) -> bytes:
 
 async def read_parts(
     request: Request, field: str, most: int, max_bytes: int, seconds: float
-) -> tuple[list[Part], dict[str, str]]:
+) -> tuple[list[UploadedFile], dict[str, str]]:
     """The files of a body and its other fields.
 
     Parameters
@@ -96,7 +96,7 @@ async def read_parts(
         raise Problem(415, f"{kind!r} is not read; send a picture's bytes (image/…) or {_FORM}")
     body = await read_body(request, max_bytes, seconds)
     if kind != _FORM:
-        return [Part(body, "image")], {}
+        return [UploadedFile(body, "image")], {}
     form = await _read_form(request, body, most, max_bytes)
     try:
         files = _files(form, field)
@@ -111,7 +111,7 @@ async def read_parts(
             )
         sidecars = await _sidecars_of(files, texts, listing)
         parts = [
-            Part(await file.read(), (file.filename or field)[:200], its)
+            UploadedFile(await file.read(), (file.filename or field)[:200], its)
             for file, its in zip(files, sidecars, strict=True)
         ]
         return parts, {name: value for name, value in form.items() if isinstance(value, str)}
@@ -164,7 +164,7 @@ async def _read_form(request: Request, body: bytes, most: int, max_bytes: int) -
         raise Problem(400, f"the form cannot be read: {why}") from None
 
 
-async def decode(part: Part, pixel_size_um: float | None, limits: Limits) -> Micrograph:
+async def decode(part: UploadedFile, pixel_size_um: float | None, limits: Limits) -> Micrograph:
     """A picture of a body as a micrograph.
 
     Raises
@@ -187,7 +187,7 @@ async def decode(part: Part, pixel_size_um: float | None, limits: Limits) -> Mic
         raise Problem(422, str(error)) from None
 
 
-async def decode_crops(parts: Sequence[Part]) -> NDArray[np.uint8]:
+async def decode_crops(parts: Sequence[UploadedFile]) -> NDArray[np.uint8]:
     """Pictures of crystals as the classifier takes them, (N, 64, 64).
 
     Raises

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from serve.app import build
-from serve.settings import SettingsError, pools_of, read_settings
+from serve.settings import SettingsError, plan_replicas, read_settings
 
 
 def test_words_go_over_the_file(tmp_path: Path) -> None:
@@ -13,7 +13,7 @@ def test_words_go_over_the_file(tmp_path: Path) -> None:
     file.write_text('segmenter = "vit_b"\nseconds = 5\n[segmenters]\nmost = 7\n')
     settings = read_settings({"segmenter": "compact"}, str(file))
     assert (settings.segmenter, settings.seconds) == ("compact", 5)
-    assert pools_of(2, 0, settings).segmenter.most == 7
+    assert plan_replicas(2, 0, settings).segmenter.most == 7
 
 
 @pytest.mark.parametrize(
@@ -39,16 +39,16 @@ def test_what_cannot_be_is_named(tmp_path: Path, text: str, why: str) -> None:
 )
 def test_so_are_pools(pool: dict[str, int], why: str) -> None:
     with pytest.raises(SettingsError, match=f"segmenters.*{why}"):
-        pools_of(2, 0, read_settings({"segmenters": pool}))
+        plan_replicas(2, 0, read_settings({"segmenters": pool}))
 
 
 def test_pools_fit_the_cluster() -> None:
     settings = read_settings({})
-    two = pools_of(2, 0, settings)
+    two = plan_replicas(2, 0, settings)
     least = [two.ingress, two.classifier, two.reader]
     assert two.segmenter.most * two.segmenter.cpus + sum(pool.cpus for pool in least) <= 2
     assert two.analyses == 4
-    gpus = pools_of(64, 8, settings)
+    gpus = plan_replicas(64, 8, settings)
     assert gpus.segmenter.most == 8
     assert gpus.segmenter.gpus + gpus.classifier.gpus <= 1
     assert gpus.segmenter.batch > 1

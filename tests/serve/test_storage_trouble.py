@@ -15,10 +15,10 @@ from mcn.catalog.store import Catalog
 from mcn.micrograph import Limits
 from serve.deployments.catalog_reader import CatalogReader
 from serve.http.application import create_app
-from serve.http.auth import Guard
+from serve.http.auth import AccessControl
 from serve.http.dispatch import Gate, Services
 from serve.metrics import ServeMetrics
-from serve.settings import Settings, pools_of
+from serve.settings import Settings, plan_replicas
 
 
 class Handle:
@@ -48,10 +48,10 @@ def client(address: Path, metrics: ServeMetrics) -> Iterator[TestClient]:
     settings = Settings(insecure=True)
     reader = Handle(CatalogReader(str(address), 0.0, Limits()))
     services = Services(
-        Handle(None), Handle(None), reader, settings, pools_of(2, 0, settings), metrics,
+        Handle(None), Handle(None), reader, settings, plan_replicas(2, 0, settings), metrics,
         analyses=Gate(1), crops=Gate(1),
     )  # fmt: skip
-    with TestClient(create_app(services, Guard(settings))) as asking:
+    with TestClient(create_app(services, AccessControl(settings))) as asking:
         yield asking
 
 

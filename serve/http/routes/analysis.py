@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from mcn.mask import encode_rle
 from mcn.micrograph.pixel_size import MAX_UM, MIN_UM
 from serve.deployments.catalog_reader import JSON, PNG
-from serve.deployments.messages import Analyzed
-from serve.http.auth import Guard
+from serve.deployments.messages import AnalysisResult
+from serve.http.auth import AccessControl
 from serve.http.dispatch import Services
 from serve.http.errors import Problem, documented
 from serve.http.responses import (
@@ -23,7 +23,7 @@ from serve.http.responses import (
     heat_picture,
     json_answer,
 )
-from serve.http.uploads import SIDECAR, Part, decode, decode_crops, read_parts
+from serve.http.uploads import SIDECAR, UploadedFile, decode, decode_crops, read_parts
 from serve.schemas import Analysis, Batch, Explanation, Prompted, Prompts, Shapes
 
 _PROBLEMS: Final = documented(400, 401, 403, 406, 408, 413, 415, 422, 429, 500, 503)
@@ -64,13 +64,13 @@ def _body(form: dict[str, Any], raw: bool = True) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def analysis_routes(services: Services, guard: Guard) -> APIRouter:
+def analysis_routes(services: Services, access: AccessControl) -> APIRouter:
     """`/v1/analyze`, `/v1/analyze:batch`, `/v1/segment`, `/v1/classify`, `/v1/explain`."""
     settings, limits = services.settings, services.settings.limits
     router = APIRouter(
         prefix="/v1",
         tags=["models"],
-        dependencies=[Depends(guard.allow("analyze"))],
+        dependencies=[Depends(access.allow("analyze"))],
         responses=_PROBLEMS,
     )
 
@@ -83,7 +83,9 @@ def analysis_routes(services: Services, guard: Guard) -> APIRouter:
             if model not in (here, here.partition("@")[0]):
                 raise Problem(422, f"model: {model!r} is not at work here; {here} is")
 
-    async def analyzed(part: Part, pixel_size_um: float | None) -> tuple[Any, Analyzed]:
+    async def analyzed(
+        part: UploadedFile, pixel_size_um: float | None
+    ) -> tuple[Any, AnalysisResult]:
         with services.stage("decode"):
             micrograph = await decode(part, pixel_size_um, limits)
         return micrograph, await services.analyze(micrograph)
@@ -141,7 +143,7 @@ def analysis_routes(services: Services, guard: Guard) -> APIRouter:
         accepted(request, JSON)
         side_by_side = asyncio.Semaphore(services.pools.segmenter.batch)
 
-        async def one(part: Part) -> dict[str, Any]:
+        async def one(part: UploadedFile) -> dict[str, Any]:
             async with side_by_side:
                 try:
                     micrograph, found = await analyzed(part, pixel_size_um)

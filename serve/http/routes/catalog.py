@@ -13,7 +13,7 @@ from mcn.catalog.depths import parse_depth
 from mcn.catalog.formats import row_objects
 from mcn.catalog.storage import CatalogError
 from serve.deployments.catalog_reader import ARROW, CSV, JSON, LAS, PNG, Content
-from serve.http.auth import Guard
+from serve.http.auth import AccessControl
 from serve.http.dispatch import Services
 from serve.http.errors import Problem, documented
 from serve.http.responses import accepted, json_answer, names_of
@@ -36,12 +36,12 @@ Model = Annotated[
 ]
 
 
-def catalog_routes(services: Services, guard: Guard) -> APIRouter:
+def catalog_routes(services: Services, access: AccessControl) -> APIRouter:
     """`/v1/wells…` and `/v1/tiles…`."""
     router = APIRouter(
         prefix="/v1",
         tags=["catalogue"],
-        dependencies=[Depends(guard.allow("read"))],
+        dependencies=[Depends(access.allow("read"))],
         responses=_PROBLEMS,
     )
 

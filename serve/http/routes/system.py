@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from starlette.responses import JSONResponse
 
 from serve.deployments.catalog_reader import JSON
-from serve.http.auth import Guard
+from serve.http.auth import AccessControl
 from serve.http.dispatch import Services
 from serve.http.errors import Problem, documented
 from serve.http.responses import accepted, json_answer
@@ -19,7 +19,7 @@ from serve.schemas import Health, Models
 _READY_S: Final = 5.0
 
 
-def system_routes(services: Services, guard: Guard) -> APIRouter:
+def system_routes(services: Services, access: AccessControl) -> APIRouter:
     """`/v1/models`, `/healthz`, `/readyz`, `/metrics`."""
     router = APIRouter(tags=["endpoint"])
     settings, metrics = services.settings, services.metrics
@@ -29,7 +29,7 @@ def system_routes(services: Services, guard: Guard) -> APIRouter:
         summary="The models at work",
         response_model=Models,
         responses=documented(401, 403, 406, 429, 500, 503),
-        dependencies=[Depends(guard.allow("read"))],
+        dependencies=[Depends(access.allow("read"))],
     )
     async def models(request: Request) -> Response:
         """Their names, the shapes they tell apart, and what a request may be at most."""
@@ -80,7 +80,7 @@ def system_routes(services: Services, guard: Guard) -> APIRouter:
             **documented(401, 403, 429, 500, 503),
         },
         response_class=Response,
-        dependencies=[Depends(guard.allow("admin"))],
+        dependencies=[Depends(access.allow("admin"))],
     )
     async def figures() -> Response:
         """In Prometheus' text format."""
