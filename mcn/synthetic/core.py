@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mcn.synthetic.data_bar import PRINT_UM
 from mcn.synthetic.heap import RenderError
 from mcn.synthetic.renderer import RenderedTile, TileSettings, render_tile
-from mcn.synthetic.wells import Rock, Well, generator, plan_wells, rock_at
+from mcn.synthetic.wells import Rock, SyntheticWell, generator, plan_wells, rock_at
 from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def render_core(
 
 
 @dataclass(frozen=True)
-class _Job:
+class _CoreTileJob:
     out: Path
     tile: str
     well: str
@@ -165,8 +165,8 @@ def _claim(out: Path, core: dict[str, Any]) -> None:
 
 
 def _plan_tiles(
-    out: Path, wells: tuple[Well, ...], tiles: int, seed: int, settings: CoreSettings
-) -> Iterator[_Job]:
+    out: Path, wells: tuple[SyntheticWell, ...], tiles: int, seed: int, settings: CoreSettings
+) -> Iterator[_CoreTileJob]:
     shares = np.array_split(np.arange(tiles), len(wells))
     for number, (well, share) in enumerate(zip(wells, shares, strict=True)):
         rng = generator(seed, number, 1)
@@ -176,7 +176,7 @@ def _plan_tiles(
             rock = rock_at(well, depth)
             pixel_size_um = _pixel_size(rock.diameter_um, settings, rng)
             name = f"{well.name}_{depth:.2f}_{place + 1:04d}.tif"
-            yield _Job(
+            yield _CoreTileJob(
                 out=out,
                 tile=f"well={well.name}/depth={depth:.2f}/{name}",
                 well=well.name,
@@ -206,7 +206,7 @@ def _pixel_size(diameter_um: float, settings: CoreSettings, rng: np.random.Gener
     return float(sizes[np.argmin(np.abs(np.log(diameter_um / sizes / wanted_px)))])
 
 
-def _render_job(job: _Job) -> tuple[dict[str, Any], dict[str, Any]]:
+def _render_job(job: _CoreTileJob) -> tuple[dict[str, Any], dict[str, Any]]:
     """Render and write one tile and its mask; its row of `tiles` and columns of `crystals`."""
     import tifffile
 
@@ -271,7 +271,7 @@ def _crystal_schema() -> pa.Schema:
     )
 
 
-def _crystal_columns(job: _Job, rendered: RenderedTile) -> dict[str, Any]:
+def _crystal_columns(job: _CoreTileJob, rendered: RenderedTile) -> dict[str, Any]:
     from scipy import ndimage
 
     labels = rendered.labels

@@ -49,14 +49,16 @@ def write_dataset(
         raise RenderError(f"cannot render into {out}: it holds images already; name a new folder")
     for folder in ("images", "masks"):
         (out / folder).mkdir(parents=True)
-    jobs = (_Job(out, f"rendered_{i:06d}.png", seed, i, height, width) for i in range(tiles))
+    jobs = (
+        _DatasetTileJob(out, f"rendered_{i:06d}.png", seed, i, height, width) for i in range(tiles)
+    )
     for name in map_jobs(_render_job, jobs, workers):
         if on_tile is not None:
             on_tile(name)
 
 
 @dataclass(frozen=True)
-class _Job:
+class _DatasetTileJob:
     out: Path
     name: str
     seed: int
@@ -65,7 +67,7 @@ class _Job:
     width: int
 
 
-def _render_job(job: _Job) -> str:
+def _render_job(job: _DatasetTileJob) -> str:
     from PIL import Image
 
     rng = generator(job.seed, job.number)

@@ -34,7 +34,7 @@ class Zone:
 
 
 @dataclass(frozen=True)
-class Well:
+class SyntheticWell:
     """A well: its zones from the top down, without a gap."""
 
     name: str
@@ -51,7 +51,7 @@ class Rock:
     porosity: float
 
 
-def plan_wells(wells: int, seed: int, top_m: float, base_m: float) -> tuple[Well, ...]:
+def plan_wells(wells: int, seed: int, top_m: float, base_m: float) -> tuple[SyntheticWell, ...]:
     """Wells through one succession of zones, each zone thicker or thinner from well to well.
 
     Parameters
@@ -83,11 +83,11 @@ def plan_wells(wells: int, seed: int, top_m: float, base_m: float) -> tuple[Well
                 _STRATA, edges[:-1], edges[1:], strict=True
             )
         )
-        planned.append(Well(f"{_NAMES[number % len(_NAMES)]}-{number + 1}", zones))
+        planned.append(SyntheticWell(f"{_NAMES[number % len(_NAMES)]}-{number + 1}", zones))
     return tuple(planned)
 
 
-def rock_at(well: Well, depth_m: float) -> Rock:
+def rock_at(well: SyntheticWell, depth_m: float) -> Rock:
     """The rock at a depth: smooth over zone boundaries, coarsening downwards within a zone."""
     tops = np.array([zone.top_m for zone in well.zones])
     bases = np.array([zone.base_m for zone in well.zones])
