@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from deploy.monitoring.figures import APPLICATION
+from deploy.monitoring.metric_names import APPLICATION
 from deploy.monitoring.rules import (
     COMMIT_SECONDS,
     FAILED_SHARE,

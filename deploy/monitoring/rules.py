@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from deploy.monitoring.figures import APPLICATION, scan_gauge, scan_rate
+from deploy.monitoring.metric_names import APPLICATION, scan_gauge, scan_rate
 
 Severity = Literal["critical", "warning"]
 

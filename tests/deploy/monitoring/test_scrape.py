@@ -30,7 +30,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from deploy.monitoring.figures import RAY
+from deploy.monitoring.metric_names import RAY
 from deploy.monitoring.panels import QUERIES, Query
 from deploy.monitoring.rules import ALERTS, RECORDS
 from mcn.catalog.store import Catalog

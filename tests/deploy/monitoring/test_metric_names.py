@@ -9,7 +9,7 @@ import promql_parser
 import pytest
 import ray
 
-from deploy.monitoring.figures import RAY
+from deploy.monitoring.metric_names import RAY
 from deploy.monitoring.panels import QUERIES
 from deploy.monitoring.rules import ALERTS, RECORDS
 from pipelines.metrics import METRICS as OF_SCANS
