@@ -48,7 +48,7 @@ LONGEST_S = 600.0
 """A scan that takes longer than this, on however busy a machine, hangs."""
 
 
-class Patches:
+class PatchSegmenter:
     """Connected bright patches, found in as long as a small model takes."""
 
     name = "patches@000000000000"
@@ -60,7 +60,7 @@ class Patches:
         return [masks_from_labels(label(image > 100)[0]) for image in images]
 
 
-class Mean:
+class BrightnessClassifier:
     """Brightness of four parts of a crop."""
 
     name = "mean@000000000000"
@@ -92,7 +92,9 @@ def drive(source: str, catalog: str, manifest: str = "") -> None:
     from pipelines.models import ScanModels
     from pipelines.scan import ScanSettings, run_scan
 
-    models = ScanModels(Patches.name, Mean.name, Patches, Mean)
+    models = ScanModels(
+        PatchSegmenter.name, BrightnessClassifier.name, PatchSegmenter, BrightnessClassifier
+    )
     settings = ScanSettings(
         commit_tiles=8,
         commit_seconds=1.0,

@@ -19,7 +19,7 @@ from mcn.taxonomy import SHAPES
 from ....fakes import classified_table, crystal_row
 
 
-class TrueMasks:
+class FixedMasks:
     """A segmenter that knows the answer."""
 
     name = "truth@000000000000"
@@ -41,7 +41,7 @@ def segmented() -> Segmented:
     tile = render_tile(5, random_settings(np.random.default_rng(5), 384, 512))
     micrograph = Micrograph(tile.image, 0.05, "manifest", "tile")
     masks = masks_from_labels(tile.labels[: micrograph.analysed.shape[0]])
-    (found,) = segment_micrographs(TrueMasks(masks), [micrograph])
+    (found,) = segment_micrographs(FixedMasks(masks), [micrograph])
     return found
 
 
