@@ -6,6 +6,8 @@ not). Each side runs in a process of its own, so that its peak memory is its own
 object.
 
     python benchmarks/segment.py [--points-per-side N]
+
+It says which processor it ran on, and gives the parts of the compact segmenter (`compact_parts`).
 """
 
 from __future__ import annotations
@@ -78,6 +80,7 @@ def main() -> None:
     end_to_end = measure("compact_segment")
     small, large = measure("compact_512"), measure("compact_large")
     report: dict[str, Any] = {
+        **measure("compact_parts"),
         "torch_threads": torch.get_num_threads(),
         "compact": compare(measure("compact_stock"), measure("compact_ours")),
         "vit_b": compare(measure("vit_b_stock"), measure("vit_b_ours")),
@@ -188,6 +191,12 @@ def stock(
     masks = [record["segmentation"] for record in records]
     clock.leave_out(getattr(sam, "seconds", 0.0), getattr(sam, "cpu_seconds", 0.0))
     return measurements(masks, clock, before, weights, len(grid), settings)
+
+
+def compact_parts(_: int) -> dict[str, Any]:
+    from compact_parts import parts, processor
+
+    return {"processor": processor(), "compact_parts": parts(compact(), GeneratorSettings())}
 
 
 def compact_segment(_: int) -> dict[str, Any]:
@@ -356,6 +365,7 @@ def say(text: str) -> None:
 MEASURES = {
     measure.__name__: measure
     for measure in (
+        compact_parts,
         compact_ours,
         compact_stock,
         vit_b_ours,

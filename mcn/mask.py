@@ -141,7 +141,8 @@ def _run_lengths(codes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.in
     first = np.concatenate([[0], is_last.cumsum()])[of_code]
     if not len(characters):
         return characters, first
-    if not is_last[of_code[1:][np.diff(of_code) > 0] - 1].all():
+    ends = of_code[1:][np.diff(of_code) > 0] - 1
+    if not is_last[ends].all():
         raise ValueError("a run-length code that is cut short")
     head = np.flatnonzero(np.concatenate([[True], is_last[:-1]]))
     digit = np.arange(len(characters)) - head.repeat(np.diff(head, append=len(characters)))

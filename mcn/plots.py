@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import matplotlib
+import matplotlib.font_manager as font_manager
 import numpy as np
 import pyarrow as pa
 from matplotlib.axes import Axes
@@ -38,6 +39,14 @@ def shape_colours(shapes: Sequence[str]) -> list[Any]:
     """A colour a shape: the project's own, and for other rocks' shapes ones spread evenly."""
     spread = matplotlib.colormaps["turbo"](np.linspace(0.08, 0.92, len(shapes)))
     return [SHAPE_COLOURS.get(shape, tuple(spread[i])) for i, shape in enumerate(shapes)]
+
+
+def write_title(figure: Figure, title: str, **options: Any) -> None:
+    """Write a name as a figure's title as it is: no mathematics, no letters the font lacks."""
+    path = font_manager.findfont(font_manager.FontProperties())
+    letters = font_manager.get_font(path).get_charmap()
+    drawn = "".join(letter if ord(letter) in letters else "\ufffd" for letter in title)
+    figure.suptitle(drawn, color=INK, parse_math=False, **options)
 
 
 def overlay_figure(
@@ -86,7 +95,7 @@ def overlay_figure(
     _scale_bar(axes, width, height, pixel_size_um)
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
-    figure.suptitle(title, x=0.01, y=0.995, ha="left", va="top", fontsize=10, color=INK)
+    write_title(figure, title, x=0.01, y=0.995, ha="left", va="top", fontsize=10)
     figure.legend(
         handles=handles,
         loc="upper left",

@@ -14,6 +14,7 @@ from mcn.catalog.active_files import dataset, files
 from mcn.catalog.damage import damage_named
 from mcn.catalog.schema import TILES, Tile
 from mcn.catalog.store import Catalog
+from mcn.catalog.wells import plain_well, well_fault
 from mcn.errors import McnError
 from mcn.io.objects import fetch, store
 from mcn.io.scratch import scratch_database
@@ -22,8 +23,14 @@ from mcn.sources.listing import LISTED
 if TYPE_CHECKING:
     import duckdb
 
-PLANNED: Final = pa.schema([pa.field("tile_id", pa.string(), nullable=False), *LISTED])
-"""A tile to scan."""
+PLANNED: Final = pa.schema(
+    [
+        pa.field("tile_id", pa.string(), nullable=False),
+        *LISTED,
+        pa.field("fault", pa.string()),
+    ]
+)
+"""A tile to scan; where `fault` says why it cannot be kept, it fails without being read."""
 
 _GROUP_TILES: Final = 1024
 _FILE_TILES: Final = 16 * _GROUP_TILES
@@ -31,12 +38,25 @@ _FILE_TILES: Final = 16 * _GROUP_TILES
 # The tile_id is `mcn.catalog.schema.tile_id`, as a number of 128 bits.
 _SOURCE: Final = """
     CREATE TABLE source AS
-    SELECT *, sha256(uri)[1:32]::UUID AS tile, row_number() OVER () AS place FROM listed
+    SELECT *, NULL::VARCHAR AS fault, sha256(nfc_normalize(uri))[1:32]::UUID AS tile,
+        row_number() OVER () AS place
+    FROM listed
+"""
+_SPELLED: Final = """
+    UPDATE source SET well = spelled, fault = found
+    FROM (
+        SELECT unnest($wells) AS told, unnest($spelled) AS spelled,
+            unnest($faults::VARCHAR[]) AS found
+    )
+    WHERE well = told
 """
 _SETTLED: Final = """
     CREATE TABLE settled AS
     SELECT
-        try_cast(tile_id AS UUID) AS tile,
+        CASE
+            WHEN uri = nfc_normalize(uri) THEN try_cast(tile_id AS UUID)
+            ELSE sha256(nfc_normalize(uri))[1:32]::UUID  -- older versions hashed it as it was
+        END AS tile,
         arg_max(CASE WHEN etag IS NULL THEN 0 ELSE hash(etag) END, scanned_at) AS etag,
         arg_max(status = 'ok', scanned_at) AS ok
     FROM tile_rows WHERE segmenter = $segmenter AND classifier = $classifier
@@ -63,7 +83,7 @@ _TO_SCAN: Final = """
         )
 """
 _ORDERED: Final = f"""
-    SELECT replace(tile::VARCHAR, '-', '') AS tile_id, {", ".join(LISTED.names)}
+    SELECT replace(tile::VARCHAR, '-', '') AS tile_id, {", ".join(LISTED.names)}, fault
     FROM to_scan ORDER BY well, depth_m, uri
 """
 
@@ -190,12 +210,13 @@ def make_plan(
     Raises
     ------
     RowError
-        For a well or a depth that the catalogue cannot hold.
+        For a tile without a well or a depth.
     """
     with scratch_database() as database:
         database.register("listed", pa.RecordBatchReader.from_batches(LISTED, iter(listed)))
         database.execute(_SOURCE)
-        _check_wells(database)
+        _check_depths(database)
+        _spell_wells(database)
         tile_files = files(catalog.tiles())
         database.register("tile_rows", dataset(f"{catalog.uri}/tiles", TILES, tile_files))
         with damage_named(catalog, {"tiles": tile_files}):
@@ -241,15 +262,14 @@ def _number(database: duckdb.DuckDBPyConnection, text: str) -> int:
     return int(database.sql(text).fetchall()[0][0])
 
 
-def _check_wells(database: duckdb.DuckDBPyConnection) -> None:
+def _check_depths(database: duckdb.DuckDBPyConnection) -> None:
     """Refuse what the catalogue cannot hold now, rather than hours into a scan."""
-    wells = database.sql(
-        "SELECT arg_max(tile, odd), arg_max(uri, odd), well, arg_max(depth_m, odd) FROM "
-        "(SELECT *, NOT isfinite(depth_m) AS odd FROM source) GROUP BY well"
+    odd = database.sql(
+        "SELECT uri, well, depth_m FROM source WHERE well = '' OR NOT isfinite(depth_m) LIMIT 1"
     )
-    for tile, uri, well, depth_m in wells.fetchall():
+    for uri, well, depth_m in odd.fetchall():
         Tile(
-            tile_id=str(tile),
+            tile_id="",
             uri=uri,
             well=well,
             depth_m=depth_m,
@@ -257,3 +277,16 @@ def _check_wells(database: duckdb.DuckDBPyConnection) -> None:
             classifier="",
             scan_id="",
         )
+
+
+def _spell_wells(database: duckdb.DuckDBPyConnection) -> None:
+    """Call wells as the catalogue does; tiles of those that it cannot hold are to fail."""
+    wells = [well for (well,) in database.sql("SELECT DISTINCT well FROM source").fetchall()]
+    other = [well for well in wells if plain_well(well) != well]
+    if other:
+        told = {
+            "wells": other,
+            "spelled": [plain_well(well) for well in other],
+            "faults": [well_fault(well) for well in other],
+        }
+        database.execute(_SPELLED, told)

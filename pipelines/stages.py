@@ -31,7 +31,7 @@ from mcn.catalog.store import Catalog
 from mcn.crystals import classified_schema
 from mcn.errors import McnError
 from mcn.io.objects import ObjectError, fetch, one_line
-from mcn.micrograph import Limits, Micrograph, MicrographError, decode_micrograph
+from mcn.micrograph import Limits, Micrograph, MicrographError, decode_micrograph, page_note
 from mcn.sources.sidecar import find_sidecars, read_sidecar
 from pipelines import rows
 from pipelines.batch import WrittenBatch
@@ -142,6 +142,8 @@ class ReadTiles:
 
     def _fetch(self, tile: dict[str, Any]) -> Fetched:
         uri = tile["uri"]
+        if tile.get("fault"):
+            raise MicrographError(f"{uri}: {tile['fault']}")
         try:
             data = fetch(uri, tile["bytes"], self._limits.max_bytes)
             if tile["sidecar"] is None:
@@ -194,6 +196,9 @@ class SegmentTiles:
         stamp: Stamp,
         isolator: FaultIsolator | None = None,
     ) -> None:
+        # Loaded with the model: a tile's time is not for imports.
+        import mcn.crops  # noqa: F401
+
         self._segmenter = load()
         _check_name(self._segmenter.name, stamp.segmenter)
         _limit_threads(threads)
@@ -292,9 +297,11 @@ class ClassifyTiles:
                 "crystal_area_fraction": picture.area_fraction,
             }
         row["pixel_size_source"] = row["pixel_size_source"] or "unknown"
+        note = page_note(row.pop("pages") or 1)
         return Tile(
             **row,
             **counts,
+            note=note,
             status=OK if row["error"] is None else FAILED,
             segmenter=self._stamp.segmenter,
             classifier=self._stamp.classifier,

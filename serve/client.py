@@ -248,7 +248,9 @@ def _file(field: str, image: str | os.PathLike[str] | bytes) -> _Upload:
         return field, (field, image, "application/octet-stream")
     path = Path(image)
     try:
-        return field, (path.name, path.read_bytes(), "application/octet-stream")
+        # Linux has names that are no text.
+        name = path.name.encode("utf-8", "replace").decode()
+        return field, (name, path.read_bytes(), "application/octet-stream")
     except OSError as error:
         raise ClientError(f"{path}: {error.strerror}; check the path", None) from error
 

@@ -51,6 +51,7 @@ class Analysis(BaseModel):
     height: int
     pixel_size_um: float | None
     pixel_size_source: str
+    pages: int = Field(1, description="Pictures in the file; the first was analysed.")
     segmenter: str
     classifier: str
     crystal_area_fraction: float
@@ -88,6 +89,7 @@ class Prompted(BaseModel):
     """The crystals that prompts mean, in their order."""
 
     image: str
+    pages: int = Field(1, description="Pictures in the file; prompts are of the first.")
     segmenter: str
     masks: list[PromptedMask]
 

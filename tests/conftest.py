@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from mcn.synthetic.core import CoreSettings, CoreTruth, render_core
+
 from .waiting import DEADLINE_S
 
 # How long an example takes is the machine's business.
@@ -32,6 +34,13 @@ def s3_endpoint() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def small_core(tmp_path_factory: pytest.TempPathFactory) -> CoreTruth:
+    """A rendered core of nine tiles of 192×256 in two wells; tests only read it."""
+    settings = CoreSettings(height=192, width=256)
+    return render_core(tmp_path_factory.mktemp("core"), wells=2, tiles=9, seed=4, settings=settings)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pyarrow.dataset as pads
 from deltalake import DeltaTable
 
 from mcn.catalog.storage import data_files
+from mcn.catalog.wells import plain_well
 
 Depths = tuple[float | None, float | None]
 """Lowest and highest measured depth in metres, both included; None is open."""
@@ -23,11 +24,18 @@ def files(table: DeltaTable, wells: Sequence[str] = (), depth: Depths | None = N
     -------
     pa.Table
         A row a file, from the log alone: `path`, `size_bytes`, `num_records`,
-        `partition.well`, `min.depth_m`, `max.depth_m` and more.
+        `partition.well`, `min.depth_m`, `max.depth_m` and more. Wells are spelled as
+        `mcn.catalog.wells` does, whatever an older version wrote; `stored_well` is that.
     """
     found = pa.table(table.get_add_actions(flatten=True))
+    stored = found["partition.well"].combine_chunks().dictionary_encode()
+    spelled = pa.array(map(plain_well, stored.dictionary.to_pylist()), pa.string())
+    found = found.append_column("stored_well", found["partition.well"])
+    place = found.schema.get_field_index("partition.well")
+    found = found.set_column(place, "partition.well", spelled.take(stored.indices))
     if wells:
-        found = found.filter(pc.is_in(found["partition.well"], pa.array(wells, pa.string())))
+        asked = pa.array(map(plain_well, wells), pa.string())
+        found = found.filter(pc.is_in(found["partition.well"], asked))
     low, high = depth or (None, None)
     if low is not None and found.num_rows:
         found = found.filter(pc.fill_null(pc.greater_equal(found["max.depth_m"], low), True))

@@ -72,10 +72,10 @@ class DataFile:
         now = int(time.time() * 1000)
         return AddAction(self.path, self.size, self.partition, now, data_change, self.statistics)
 
-    def removed(self, *, data_change: bool = True) -> RemoveAction:
+    def removed(self) -> RemoveAction:
         """What the log says when the file goes."""
         now = int(time.time() * 1000)
-        return RemoveAction(self.path, data_change, now, self.size, dict(self.partition))
+        return RemoveAction(self.path, True, now, self.size, dict(self.partition))
 
 
 def write_data_files(uri: str, tables: Mapping[str, pa.Table], label: str) -> list[DataFile]:

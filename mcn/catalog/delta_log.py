@@ -12,14 +12,21 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final
 
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from mcn.catalog.storage import CatalogStorageError, data_files
+from mcn.catalog.storage import (
+    CatalogStorageError,
+    data_files,
+    log_options,
+    retry_response,
+)
 from mcn.io.objects import retry_storage
 
 _SEAL: Final = "mcn.actions"
@@ -41,6 +48,31 @@ def sealed(actions: Sequence[AddAction | RemoveAction]) -> CommitProperties:
         for action in actions
     ]
     return CommitProperties({_SEAL: _digest(lines)}, max_commit_retries=_RETRIES)
+
+
+def open_table(uri: str, name: str) -> DeltaTable:
+    """A table as it is now, its log compared with what was written.
+
+    Raises
+    ------
+    TableNotFoundError
+        Where there is none.
+    CatalogStorageError
+        For a damaged log, naming the file and its cure.
+    """
+    try:
+        table = retry_response(
+            partial(DeltaTable, f"{uri}/{name}", storage_options=log_options(uri))
+        )
+    except TableNotFoundError:
+        raise
+    except DeltaError as error:
+        # Looking for a damaged file is in vain where the store itself does not answer.
+        if "S3 error" not in str(error) and (fault := find_fault(uri, name)):
+            raise fault from error
+        raise
+    check_entries(uri, name, table)
+    return table
 
 
 def check_entries(uri: str, name: str, table: DeltaTable, *, again: bool = False) -> None:

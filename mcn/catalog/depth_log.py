@@ -17,6 +17,7 @@ from mcn.catalog.las import las_text
 from mcn.catalog.model_names import LATEST, ModelPair
 from mcn.catalog.query import find_models, known_wells, open_views
 from mcn.catalog.storage import CatalogError, CatalogQueryError
+from mcn.catalog.wells import plain_well
 
 if TYPE_CHECKING:
     from mcn.catalog.store import Catalog
@@ -131,6 +132,7 @@ def depth_log(
     """
     if step_m is not None and not (math.isfinite(step_m) and step_m > 0):
         raise CatalogQueryError(f"a step of {step_m:g} m; give one above 0")
+    well = plain_well(well)
     now = catalog.snapshot()
     its_tiles = known_wells(catalog, now.tiles, [well])
     models = find_models(catalog, now.tiles, [well], segmenter, classifier)

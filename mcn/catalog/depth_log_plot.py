@@ -7,7 +7,7 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mcn.plots import INK, shape_colours
+from mcn.plots import INK, shape_colours, write_title
 
 
 def depth_log_figure(log: pa.Table, well: str) -> Figure:
@@ -27,7 +27,7 @@ def depth_log_figure(log: pa.Table, well: str) -> Figure:
     }
     top, base = columns["depth_top"], columns["depth_base"]
     figure = Figure(figsize=(9, 10), dpi=120, layout="constrained")
-    figure.suptitle(f"Well {well}", fontsize=14, color=INK)
+    write_title(figure, f"Well {well}", fontsize=14)
     tracks = figure.subplots(1, 4, sharey=True, width_ratios=[3, 2.4, 1.6, 1.2])
     shapes, size, area, count = tracks
 

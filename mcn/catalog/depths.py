@@ -94,6 +94,10 @@ def check_depth(depth: Depths | None) -> Depths | None:
     return low, high
 
 
+def _is_finite(end: object) -> bool:
+    return isinstance(end, Real) and math.isfinite(end)
+
+
 def _parse_end(end: str, text: str) -> tuple[float, str | None] | None:
     """Metres and unit of one end; None where it is open."""
     if not end.strip():
@@ -126,7 +130,3 @@ def _no_range(text: str) -> str:
 
 def _shown(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:59]}…")
-
-
-def _is_finite(end: object) -> bool:
-    return isinstance(end, Real) and math.isfinite(end)

@@ -19,7 +19,7 @@ from mcn.catalog.delta_log import check_entries
 from mcn.catalog.query import open_views
 from mcn.catalog.recovery import unnamed_files
 from mcn.catalog.rewriting import merge_small_files, small_partitions
-from mcn.catalog.schema import TILES, depth_bin
+from mcn.catalog.schema import ADDED_LATER, TILES, depth_bin
 from mcn.catalog.storage import (
     CatalogError,
     CatalogStorageError,
@@ -263,7 +263,7 @@ def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) ->
 def _partition_fault(entry: dict[str, Any], width: float) -> str | None:
     folders = dict(part.split("=", 1) for part in unquote(entry["path"]).split("/")[:-1])
     for name, value in folders.items():
-        told = entry[f"partition.{name}"]
+        told = entry["stored_well" if name == "well" else f"partition.{name}"]
         if unquote(value) != told if isinstance(told, str) else float(value) != told:
             return f"lies in {name}={value}, and the log says {told}"
     start = entry.get("partition.depth_bin")
@@ -293,7 +293,7 @@ def _file_fault(uri: str, entry: dict[str, Any], schema: pa.Schema) -> str | Non
     except Exception as error:
         return f"cannot be read ({(str(error) or repr(error)).splitlines()[0]})"
     stored = {name for name in schema.names if f"partition.{name}" not in entry}
-    if missing := stored - {*table.column_names}:
+    if missing := stored - ADDED_LATER - {*table.column_names}:
         return f"has no column {', '.join(sorted(missing))}"
     if not table.num_rows == len(frame) == entry["num_records"]:
         return (

@@ -28,6 +28,7 @@ from mcn.catalog.depths import parse_depth as parse_depth
 from mcn.catalog.model_names import LATEST, ModelPair, choose_models
 from mcn.catalog.schema import TILES
 from mcn.catalog.storage import CatalogError, CatalogQueryError, explained
+from mcn.catalog.wells import plain_well
 
 if TYPE_CHECKING:
     import duckdb
@@ -221,7 +222,7 @@ def known_wells(catalog: Catalog, tiles: DeltaTable, wells: Sequence[str]) -> pa
         For a well that has no tile, naming those that have.
     """
     found = files(tiles, wells)
-    if unknown := sorted({*wells} - {*found["partition.well"].to_pylist()}):
+    if unknown := sorted({*map(plain_well, wells)} - {*found["partition.well"].to_pylist()}):
         existing = sorted({*files(tiles)["partition.well"].to_pylist()})
         raise CatalogQueryError(f"{catalog.uri}: {_unknown('well', unknown[0], existing)}")
     return found

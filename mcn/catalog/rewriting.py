@@ -126,16 +126,23 @@ def _replace(
             unquote(row["path"]),
             row["size_bytes"],
             row["num_records"] or 0,
-            {column: in_folder(row[f"partition.{column}"]) for column in PARTITIONS[name]},
+            _stored_partition(name, row),
             "",
         )
         for row in old.to_pylist()
     ]
+    # Without a change of data deltalake lets two processes remove one file, and doubles its rows.
     actions: list[AddAction | RemoveAction] = [
-        *(part.removed(data_change=data_change) for part in gone),
+        *(part.removed() for part in gone),
         *(part.added(data_change=data_change) for part in new),
     ]
     catalog.change(name, actions, read)
+
+
+def _stored_partition(name: str, file: dict[str, Any]) -> dict[str, str]:
+    """A file's partition as the log has it, with the spelling that it was written by."""
+    values = {column: in_folder(file[f"partition.{column}"]) for column in PARTITIONS[name]}
+    return values | {"well": file["stored_well"]}
 
 
 def _write(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
+from mcn.catalog.wells import plain_well, well_fault
 from mcn.crystals import classified_schema, crystal_ids, required, shapes_of
 from mcn.errors import McnError
 from mcn.taxonomy import SHAPES
@@ -63,15 +65,17 @@ TILES: Final[pa.Schema] = pa.schema(
         required("scan_id", pa.string()),
         required("scanned_at", _TIME),
         pa.field("seconds", pa.float64()),
+        pa.field("note", pa.string()),
     ]
 )
 """Columns of `tiles`, a row a scanned tile; partitioned by `well`."""
 
+ADDED_LATER: Final = frozenset({"note"})
+"""Columns that catalogues of older versions do not have: they read as null, and come with the
+next commit."""
+
 OK: Final = "ok"
 FAILED: Final = "failed"
-
-_LONGEST_WELL: Final = 240
-"""Bytes: a well names a folder, and file systems stop at 255 with `well=` before it."""
 
 
 class RowError(McnError, ValueError):
@@ -89,7 +93,8 @@ class Tile:
     etag : str or None
         The object's version as the store tells it; another etag is another content.
     well, depth_m : str, float
-        Where the tile comes from: any non-empty name, measured depth in metres.
+        Where the tile comes from: any non-empty name, kept as `mcn.catalog.wells` spells it,
+        and measured depth in metres.
     width, height : int or None
         Size of the whole micrograph in pixels; None where it could not be read.
     pixel_size_um : float or None
@@ -100,6 +105,8 @@ class Tile:
         `"ok"`, or `"failed"` with the reason.
     seconds : float or None
         Time the models took for this tile.
+    note : str or None
+        What is to be known of a tile that was read, such as pages that were not.
     """
 
     tile_id: str
@@ -120,15 +127,15 @@ class Tile:
     error: str | None = None
     scanned_at: datetime | None = None
     seconds: float | None = None
+    note: str | None = None
 
     def __post_init__(self) -> None:
         if not self.well:
             raise RowError(f"{self.uri}: no well is given; name one in the path or the manifest")
-        if len(_folder_name(self.well)) > _LONGEST_WELL:
-            raise RowError(
-                f"{self.uri}: the well name {self.well[:40]}… is too long for a folder "
-                f"({_LONGEST_WELL} bytes); give it a shorter one in a manifest"
-            )
+        fault = well_fault(self.well)
+        if fault and self.status == OK:
+            raise RowError(f"{self.uri}: {fault}")
+        object.__setattr__(self, "well", plain_well(self.well))
         if self.depth_m is None or not math.isfinite(self.depth_m):
             raise RowError(
                 f"{self.uri}: depth {self.depth_m} is not a number of metres; "
@@ -139,9 +146,12 @@ class Tile:
 def tile_id(uri: str) -> str:
     """Stable name of a tile: 32 hexadecimal digits of the SHA-256 of its URI.
 
-    128 bits: the chance that two of 50 million tiles share a name is below 1e-23.
+    128 bits: the chance that two of 50 million tiles share a name is below 1e-23. Unicode forms
+    of a URI (NFC, NFD) are one tile.
     """
-    return hashlib.sha256(uri.encode()).hexdigest()[:32]
+    plain = unicodedata.normalize("NFC", uri)
+    # Linux has file names that are no text; Python keeps their bytes as surrogates.
+    return hashlib.sha256(plain.encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 def depth_bin(depth_m: ArrayLike, width: float) -> NDArray[np.float64]:
@@ -238,9 +248,3 @@ def picture_crystals(name: str, crystals: pa.Table, segmenter: str, classifier: 
 def _columns(rows: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
     values = zip(*map(attrgetter(*names), rows), strict=True)
     return dict(zip(names, values, strict=True)) if rows else dict.fromkeys(names, ())
-
-
-def _folder_name(well: str) -> str:
-    from urllib.parse import quote
-
-    return quote(well, safe="")

@@ -11,22 +11,23 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Final, TypeVar
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import tenacity
 from deltalake import DeltaTable
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.schema import Field as DeltaField
 from deltalake.transaction import AddAction, RemoveAction
 
 from mcn.catalog.data_files import PARTITIONS, STATISTICS, DataFile, write_data_files
-from mcn.catalog.delta_log import check_entries, find_fault, sealed
-from mcn.catalog.schema import OK, TILES, RowError, crystals_schema, depth_bin
+from mcn.catalog.delta_log import open_table, sealed
+from mcn.catalog.schema import ADDED_LATER, OK, TILES, RowError, crystals_schema, depth_bin
 from mcn.catalog.storage import CatalogError, explained, log_options, normalise, retry_response
+from mcn.catalog.wells import spell_wells
+from mcn.io.objects import filesystem_of
 from mcn.taxonomy import SHAPES
 
 T = TypeVar("T")
@@ -117,7 +118,8 @@ class Catalog:
         for table, schema in ((tiles, TILES), (crystals, crystals_schema(shapes))):
             settings = table.metadata().configuration
             columns = {field.name for field in table.schema().fields}
-            if "mcn.format" not in settings or not columns.issuperset(schema.names):
+            known = {*schema.names} - ADDED_LATER
+            if "mcn.format" not in settings or not columns.issuperset(known):
                 raise CatalogError(
                     f"{uri}: the Delta tables there are no crystal catalogue; choose another folder"
                 )
@@ -226,7 +228,8 @@ class Catalog:
             Where the storage fails.
         """
         try:
-            crystals, tiles = crystals.cast(self.crystals_schema), tiles.cast(TILES)
+            crystals = spell_wells(crystals.cast(self.crystals_schema))
+            tiles = spell_wells(tiles.cast(TILES))
         except ValueError as error:
             raise RowError(f"{self.uri}: rows of other columns or with gaps ({error})") from error
         self._check(crystals, tiles)
@@ -290,6 +293,8 @@ class Catalog:
         schema = self.crystals_schema if name == "crystals" else TILES
 
         def once() -> None:
+            if read is None:
+                _grow(self._table(name), schema)
             (read or self._table(name)).create_write_transaction(
                 list(actions),
                 "append",
@@ -300,7 +305,7 @@ class Catalog:
 
         with explained(self.uri):
             # A commit whose answer was lost may be done: adding a file twice adds it once.
-            retry_response(once)
+            retry_conflict(once)
 
     def _check(self, crystals: pa.Table, tiles: pa.Table) -> None:
         # An empty partition value is read back as null, and the table never opens again.
@@ -326,7 +331,7 @@ class Catalog:
     def _table(self, name: str) -> DeltaTable:
         with explained(self.uri):
             try:
-                return _load(self.uri, name)
+                return open_table(self.uri, name)
             except TableNotFoundError:
                 if not self.uri.startswith("s3://") and os.path.isdir(self.uri):
                     os.listdir(self.uri)  # Or the system says that it may not be read.
@@ -336,18 +341,11 @@ class Catalog:
                 ) from None
 
 
-def _load(uri: str, name: str) -> DeltaTable:
-    """A table as it is now, its log compared with what was written."""
-    try:
-        table = retry_response(
-            partial(DeltaTable, f"{uri}/{name}", storage_options=log_options(uri))
-        )
-    except TableNotFoundError:
-        raise
-    except DeltaError as error:
-        raise find_fault(uri, name) or error from error
-    check_entries(uri, name, table)
-    return table
+def _grow(table: DeltaTable, schema: pa.Schema) -> None:
+    """Add the columns to a table that it lacks, since an older version made it."""
+    there = {field.name for field in table.schema().fields}
+    if missing := [DeltaField.from_arrow(field) for field in schema if field.name not in there]:
+        table.alter.add_columns(missing)
 
 
 def _stamped(rows: pa.Table, scanned_at: datetime) -> pa.Table:
@@ -362,7 +360,7 @@ def _is_catalog(uri: str) -> bool:
     try:
         # `DeltaTable.is_deltatable` would hold the interpreter's lock while it waits.
         for name in PARTITIONS:
-            _load(uri, name)
+            open_table(uri, name)
     except TableNotFoundError:
         return False
     return True
@@ -392,8 +390,7 @@ def _make(uri: str, depth_bin_m: float, shapes: Sequence[str]) -> None:
 
 
 def _refuse_other_content(uri: str) -> None:
-    file_system, path = fsspec.url_to_fs(uri)
-    file_system.invalidate_cache()
+    file_system, path = filesystem_of(uri)
     if file_system.isfile(path):
         raise CatalogError(f"{uri}: that is a file; a catalogue needs a folder of its own")
     try:

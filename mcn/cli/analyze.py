@@ -14,6 +14,7 @@ from mcn.catalog.formats import row_objects
 from mcn.catalog.schema import picture_crystals
 from mcn.classify import load_classifier
 from mcn.errors import McnError
+from mcn.io.output_names import output_names
 from mcn.micrograph import Micrograph, read_micrograph
 from mcn.plots import overlay_figure
 from mcn.segment import load_segmenter
@@ -48,7 +49,8 @@ def analyze_files(
     Returns
     -------
     report : dict
-        `{"images": [{"image", "pixel_size_um", "overlay", "crystals": [row, …]}, …]}`.
+        `{"images": [{"image", "pixel_size_um", "pages", "overlay", "crystals": [row, …]}, …]}`;
+        `pages` counts the pictures in the file, of which the first was analysed.
     failed : list of str
         One line for each picture that could not be analysed.
     """
@@ -57,7 +59,7 @@ def analyze_files(
     out.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {"images": []}
     failed: list[str] = []
-    names = _distinct_names(images)
+    names = output_names(images)
     for image, name in zip(images, names, strict=True):
         try:
             micrograph = read_micrograph(image, pixel_size_um=pixel_size_um)
@@ -77,6 +79,7 @@ def analyze_files(
                 {
                     "image": image,
                     "pixel_size_um": micrograph.pixel_size_um,
+                    "pages": micrograph.pages,
                     "overlay": str(overlay),
                     "crystals": row_objects(
                         picture_crystals(
@@ -95,12 +98,3 @@ def save_overlay(micrograph: Micrograph, crystals: pa.Table, path: Path, title: 
     """Write the outlines of crystals on their micrograph as PNG."""
     figure = overlay_figure(micrograph.pixels, crystals, micrograph.pixel_size_um, title)
     figure.savefig(path)
-
-
-def _distinct_names(images: Sequence[str]) -> list[str]:
-    """A file name for each picture, without its ending; numbered where two are alike."""
-    stems = [Path(image).stem for image in images]
-    return [
-        stem if stems.count(stem) == 1 else f"{stem}-{number}"
-        for number, stem in enumerate(stems, start=1)
-    ]

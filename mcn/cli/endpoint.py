@@ -118,12 +118,15 @@ def remote_analyze(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Find, name and measure crystals by an endpoint; the token comes from MCN_TOKEN."""
+    from mcn.io.output_names import one_line_name, output_names
+    from mcn.micrograph import page_note
     from serve.client import Client, ClientError
 
     report: list[dict[str, Any]] = []
     failed = 0
     with Client(url, os.environ.get("MCN_TOKEN")) as client:
-        for image in images:
+        for image, name in zip(images, output_names(list(map(str, images))), strict=True):
+            shown = one_line_name(str(image))
             try:
                 told = client.analyze(
                     image, pixel_size_um=pixel_size_um, min_confidence=min_confidence
@@ -131,13 +134,15 @@ def remote_analyze(
                 if out is not None:
                     out.mkdir(parents=True, exist_ok=True)
                     picture = client.overlay(image, min_confidence=min_confidence)
-                    (out / f"{image.stem}.overlay.png").write_bytes(picture)
+                    (out / f"{name}.overlay.png").write_bytes(picture)
             except ClientError as error:
                 failed += 1
-                say(f"error: {image}: {error}")
+                say(f"error: {shown}: {one_line_name(str(error))}")
                 continue
             report.append(told.model_dump())
-            say(f"{image}: {len(told.crystals)} crystals by {told.segmenter}, {told.classifier}")
+            say(f"{shown}: {len(told.crystals)} crystals by {told.segmenter}, {told.classifier}")
+            if note := page_note(told.pages):
+                say(f"warning: {shown}: {note}")
     if as_json:
         print_json({"images": report})
     if failed:

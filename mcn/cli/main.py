@@ -125,17 +125,22 @@ def segment(
 ) -> None:
     """Find, name and measure the crystals of single micrographs."""
     from mcn.cli.analyze import analyze_files
+    from mcn.io.output_names import one_line_name
+    from mcn.micrograph import page_note
 
     with progress_bar("analysing", len(images)) as advance:
         report, failed = analyze_files(
             images, out, segmenter, classifier, pixel_size_um, advance, explain=explain
         )
     for image in report["images"]:
-        say(f"{image['image']}: {len(image['crystals'])} crystals, {image['overlay']}")
+        name = one_line_name(image["image"])
+        say(f"{name}: {len(image['crystals'])} crystals, {image['overlay']}")
+        if note := page_note(image["pages"]):
+            say(f"warning: {name}: {note}")
     if explain and report["images"]:
         say(f"heat maps of their shapes: {out / '*.explain.png'}")
     for message in failed:
-        say(f"error: {message}")
+        say(f"error: {one_line_name(message)}")
     if as_json:
         print_json(report)
     if failed:

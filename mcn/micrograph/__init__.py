@@ -7,6 +7,7 @@ from mcn.micrograph.reading import (
     MicrographScaleError,
     MicrographSizeError,
     decode_micrograph,
+    page_note,
     read_micrograph,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "MicrographSizeError",
     "decode_micrograph",
     "note_text",
+    "page_note",
     "read_micrograph",
 ]

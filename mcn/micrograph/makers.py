@@ -110,21 +110,38 @@ def vendor_pixels(
 def vendor_scan_heights(
     tags: Mapping[int, str], sidecar: str, height: int, width: int
 ) -> Iterator[float | None]:
-    """Rows of the scan without its data bar, as the makers' texts tell."""
+    """Rows of the scan without its data bar, as the makers' texts tell.
+
+    A text that tells the scan's own size is believed of a resized picture too, where scan and
+    bar together are of the picture's shape; else the picture has been cut.
+    """
     for tag in FEI_TAGS:
         image = _section("Image", tags.get(tag, ""))
-        if number(_value("ResolutionX", image)) == width:
-            yield number(_value("ResolutionY", image))
-    strips = [
-        _match(r"<databarHeight\b[^<>]*>([^<]*)<", tags.get(PHENOM_TAG, "")),
-        _value("ImageStripSize", tags.get(TESCAN_TAG, "")),
-        _value("ImageStripSize", sidecar),
-    ]
-    for strip in map(number, strips):
-        yield None if strip is None else height - strip
+        columns, rows = (number(_value(f"Resolution{axis}", image)) for axis in "XY")
+        bar = number(_value("DatabarHeight", _section("PrivateFei", tags.get(tag, ""))))
+        yield _rows_here(columns, rows, bar, height, width)
     columns, rows = _jeol_scan(sidecar)
-    if columns == width:
-        yield rows
+    # JEOL puts a sixteenth of the picture below the scan: 1280 × 1024 for 1280 × 960.
+    yield _rows_here(columns, rows, rows and rows / 15, height, width)
+
+
+def vendor_bar_heights(tags: Mapping[int, str], sidecar: str) -> Iterator[float | None]:
+    """Rows of the data bar as the makers' texts tell, of the picture as it was saved first."""
+    yield number(_match(r"<databarHeight\b[^<>]*>([^<]*)<", tags.get(PHENOM_TAG, "")))
+    yield number(_value("ImageStripSize", tags.get(TESCAN_TAG, "")))
+    yield number(_value("ImageStripSize", sidecar))
+
+
+def _rows_here(
+    columns: float | None, rows: float | None, bar: float | None, height: int, width: int
+) -> float | None:
+    """Rows of a scan in this picture; None where it is another part or shape of the scan."""
+    if not columns or not rows or columns == width:
+        return rows if columns else None
+    scale = width / columns
+    if bar is None or abs((rows + bar) * scale - height) > max(1.0, scale):
+        return None
+    return round(rows * scale)
 
 
 def _fei_pixels(text: str, width: int) -> Iterator[Pixel]:

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mcn.micrograph.orientation import TAG, UPRIGHT, exif_orientation, valid_orientation
+from mcn.micrograph.pages import count_png_frames, count_tiff_pages, png_chunks
 from mcn.micrograph.pixel_size import VENDOR_TAGS, FileNotes
 
 if TYPE_CHECKING:
@@ -92,10 +94,16 @@ class Picture:
         out, white-is-zero is turned round and palettes are looked up.
     notes : FileNotes
         What the file says of itself.
+    orientation : int
+        How it is meant to be seen, 1 to 8 as TIFF and EXIF number it.
+    pages : int
+        Pictures in the file, of which this is the first.
     """
 
     grey: NDArray[Any]
     notes: FileNotes
+    orientation: int = UPRIGHT
+    pages: int = 1
 
 
 _is_quiet: ContextVar[bool] = ContextVar("_is_quiet", default=False)
@@ -172,15 +180,16 @@ def _decode_png(data: bytes, limits: Limits) -> Picture:
     n_samples = {0: 1, 4: 2, 6: 4}.get(colours, 3)
     _check_size(width, height, n_samples * max(bits // 8, 1), limits)
     samples = imagecodecs.png_decode(data)
-    return Picture(samples if samples.ndim == 2 else _luminance(samples), _png_notes(data))
+    grey = samples if samples.ndim == 2 else _luminance(samples)
+    exif = next((chunk for kind, chunk in png_chunks(data) if kind == b"eXIf"), b"")
+    orientation = exif_orientation(exif) if exif else UPRIGHT
+    return Picture(grey, _png_notes(data), orientation, count_png_frames(data))
 
 
 def _png_notes(data: bytes) -> FileNotes:
-    position = len(_PNG)
-    while position + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        if kind == b"pHYs" and length == 9 and position + 17 <= len(data):
-            x, y, unit = struct.unpack_from(">IIB", data, position + 8)
+    for kind, chunk in png_chunks(data):
+        if kind == b"pHYs" and len(chunk) == 9:
+            x, y, unit = struct.unpack(">IIB", chunk)
             return FileNotes(
                 pixels_per_unit=float(x),
                 pixels_per_unit_y=float(y),
@@ -188,7 +197,6 @@ def _png_notes(data: bytes) -> FileNotes:
             )
         if kind == b"IDAT":
             break
-        position += 12 + length
     return FileNotes()
 
 
@@ -200,7 +208,8 @@ def _decode_jpeg(data: bytes, limits: Limits) -> Picture:
     with warnings.catch_warnings(action="ignore"):
         image = JpegImageFile(io.BytesIO(data))
     _check_size(*image.size, len(image.getbands()), limits)
-    return Picture(np.array(image.convert("L")), FileNotes())
+    grey = np.array(image.convert("L"))
+    return Picture(grey, FileNotes(), exif_orientation(image.info.get("exif", b"")))
 
 
 def _decode_tiff(data: bytes, limits: Limits) -> Picture:
@@ -212,7 +221,10 @@ def _decode_tiff(data: bytes, limits: Limits) -> Picture:
         _check_page(page, len(data), limits)
         # One thread, because the scan has a process a core already.
         samples = page.asarray(squeeze=False, maxworkers=1)
-        return Picture(_tiff_grey(page, samples), _tiff_notes(page, data))
+        notes = _tiff_notes(page, data)
+        pages = count_tiff_pages(data, notes.description, page.nbytes if page.is_contiguous else 0)
+        orientation = valid_orientation(page.tags.valueof(TAG))
+        return Picture(_tiff_grey(page, samples), notes, orientation, pages)
 
 
 def _check_first_directory(data: bytes) -> None:
@@ -301,7 +313,9 @@ def _tiff_grey(page: TiffPage, samples: NDArray[Any]) -> NDArray[Any]:
     grey: NDArray[Any] = values[..., 0]
     if page.photometric == _PALETTE:
         colours = np.asarray(page.colormap)
-        shades = (_luminance(colours.T) >> 8).astype(np.uint8)
+        # Maps have 16 bits, says TIFF 6.0; some writers fill them with 8, as libtiff knows.
+        shift = 8 if colours.max() > 255 else 0
+        shades = (_luminance(colours.T) >> shift).astype(np.uint8)
         return np.asarray(shades[grey])
     bits = page.bitspersample
     if grey.dtype == np.uint8 and isinstance(bits, int) and bits < 8:

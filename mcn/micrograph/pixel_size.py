@@ -14,7 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from mcn.micrograph.makers import VENDOR_TAGS, Pixel, vendor_pixels, vendor_scan_heights
+from mcn.micrograph.makers import (
+    VENDOR_TAGS,
+    Pixel,
+    vendor_bar_heights,
+    vendor_pixels,
+    vendor_scan_heights,
+)
 from mcn.micrograph.units import length_um, number, unit_um
 
 __all__ = [
@@ -147,15 +153,31 @@ def knows_vendor_size(notes: FileNotes, width: int, height: int) -> bool:
     return _vendor_pixel(notes, width, height) is not None
 
 
-def find_scan_height(notes: FileNotes, height: int, width: int) -> int | None:
+def find_scan_height(
+    notes: FileNotes, height: int, width: int, bar_y: int | None = None
+) -> int | None:
     """Rows of the scan where the maker says that the picture has more, else None.
 
-    What is below these rows is the data bar. Ignored where the picture is not as wide as
-    the scan, since it has then been resized, and where it would take half of the picture.
+    What is below these rows is the data bar. Ignored where it would take half of the picture.
+
+    Parameters
+    ----------
+    notes : FileNotes
+    height, width : int
+        Size of the picture as stored. Of a resized picture the rows are scaled, where the
+        maker tells enough to know that it was not cut.
+    bar_y : int or None
+        First row of the data bar as the pixels show it. It comes before a bar's height that
+        is told without the width it belongs to: where the two differ, the picture was resized.
     """
     for rows in vendor_scan_heights(notes.vendor, notes.sidecar, height, width):
         if rows is not None and height / 2 < rows < height:
             return int(rows)
+    for bar in vendor_bar_heights(notes.vendor, notes.sidecar):
+        rows = None if bar is None else height - bar
+        if rows is not None and height / 2 < rows < height:
+            differs = bar_y is not None and abs(bar_y - rows) > max(4, 0.01 * height)
+            return bar_y if differs else int(rows)
     return None
 
 

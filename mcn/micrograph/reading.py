@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcn.errors import McnError
+from mcn.io.objects import filesystem_of
 from mcn.micrograph.data_bar import find_data_bar
+from mcn.micrograph.orientation import turn
 from mcn.micrograph.picture import (
     DEFAULT_LIMITS,
     Limits,
@@ -39,6 +41,7 @@ __all__ = [
     "MicrographScaleError",
     "MicrographSizeError",
     "decode_micrograph",
+    "page_note",
     "read_micrograph",
 ]
 
@@ -73,6 +76,8 @@ class Micrograph:
         Path or URI, for messages.
     data_bar_y : int or None
         First row of the data bar at the bottom; None where there is no bar.
+    pages : int
+        Pictures in the file, of which this is the first.
     """
 
     pixels: NDArray[np.uint8]
@@ -80,11 +85,24 @@ class Micrograph:
     pixel_size_source: str
     name: str
     data_bar_y: int | None = None
+    pages: int = 1
 
     @property
     def analysed(self) -> NDArray[np.uint8]:
         """Pixels above the data bar, (H', W)."""
         return self.pixels[: self.data_bar_y]
+
+    @property
+    def note(self) -> str | None:
+        """What who asks for its crystals should know; None where there is nothing."""
+        return page_note(self.pages)
+
+
+def page_note(pages: int) -> str | None:
+    """That a file holds more pictures than the one that was read; None where it does not."""
+    if pages == 1:
+        return None
+    return f"page 1 of {pages} is read; save the others as files of their own"
 
 
 def decode_micrograph(
@@ -99,7 +117,8 @@ def decode_micrograph(
 
     Grey values of 8 bits are left as they are. Wider ones are stretched so that the
     0.1 % darkest finite pixels become black and the 0.1 % lightest white; a data bar has no
-    say in that. Not-a-number becomes the darkest value.
+    say in that. Not-a-number becomes the darkest value. The picture is turned as TIFF and EXIF
+    tell; of several pages or frames the first is read.
 
     Parameters
     ----------
@@ -165,10 +184,8 @@ def read_micrograph(
 
 
 def _read_bytes(name: str, limits: Limits) -> bytes:
-    from fsspec.core import url_to_fs
-
     try:
-        filesystem, path = url_to_fs(name)
+        filesystem, path = filesystem_of(name)
         check_bytes(filesystem.size(path) or 0, limits)
         data: bytes = filesystem.cat_file(path)
     except FileNotFoundError as error:
@@ -217,12 +234,39 @@ def _interpret(
 ) -> Micrograph:
     height, width = picture.grey.shape
     notes = _notes_beside(picture.notes, sidecars, width, height)
-    pixels = _to_8_bits(picture.grey, height)
-    bar_y = find_scan_height(notes, height, width) or find_data_bar(pixels)
-    if bar_y is not None and picture.grey.dtype != np.uint8:
-        pixels = _to_8_bits(picture.grey, bar_y)
+    # The maker counts columns and rows as they are stored.
     size, source = find_pixel_size(notes, width, pixel_size_um, height)
-    return Micrograph(pixels, size, source, name, bar_y)
+    pixels, bar_y = _shown(picture, notes)
+    return Micrograph(pixels, size, source, name, bar_y, picture.pages)
+
+
+def _shown(picture: Picture, notes: FileNotes) -> tuple[NDArray[np.uint8], int | None]:
+    """Grey values as they are meant to be seen, and the first row of the data bar below.
+
+    A bar that comes to lie on another side, because somebody turned the picture, is painted
+    over with the specimen's median, so that nothing is found in it.
+    """
+    stored = picture.grey
+    grey = turn(stored, picture.orientation)
+    pixels = _to_8_bits(grey, len(grey))
+    found = find_data_bar(pixels)
+    is_upright = picture.orientation <= 2
+    bar_y = found
+    if is_upright:
+        height, width = grey.shape
+        bar_y = find_scan_height(notes, height, width, found) or found
+    if bar_y is not None:
+        return (pixels if grey.dtype == np.uint8 else _to_8_bits(grey, bar_y)), bar_y
+    if is_upright:
+        return pixels, None
+    as_stored = _to_8_bits(stored, len(stored))
+    height, width = stored.shape
+    side_y = find_scan_height(notes, height, width) or find_data_bar(as_stored)
+    if side_y is None:
+        return pixels, None
+    as_stored = _to_8_bits(stored, side_y).copy()
+    as_stored[side_y:] = np.median(as_stored[:side_y])
+    return np.ascontiguousarray(turn(as_stored, picture.orientation)), None
 
 
 def _notes_beside(notes: FileNotes, sidecars: Iterable[str], width: int, height: int) -> FileNotes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import unquote
@@ -10,6 +11,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from mcn.io.objects import filesystem_of, one_line
+from mcn.sources.left_out import LeftOut
 from mcn.sources.path_pattern import DEFAULT_PATTERN, SourceError, compile_pattern
 from mcn.sources.sidecar import Sidecars
 
@@ -40,7 +42,9 @@ def find_tiles(tiles: str, pattern: str = DEFAULT_PATTERN) -> Iterator[pa.Record
     """Tiles below a folder, found by a path pattern, as a stream.
 
     Every object that matches is a tile, whatever its kind, so that a broken one is noticed;
-    only hidden ones and the vendors' text files beside an image are passed over.
+    only the vendors' text files beside an image are passed over, and hidden names and keys
+    with empty parts (`//`), which are counted in one line of the log. A pattern and a path
+    match whatever Unicode form (NFC, NFD) either is in.
 
     Parameters
     ----------
@@ -66,16 +70,19 @@ def find_tiles(tiles: str, pattern: str = DEFAULT_PATTERN) -> Iterator[pa.Record
     seen = matched = strays = 0
     example = stray = ""
     waiting: list[dict[str, Any]] = []
+    left_out = LeftOut()
     for objects in _folders(fs, root, tiles):
         sidecars = Sidecars(objects)
         rows = []
         for path, info in objects.items():
-            below = path[len(root) :].lstrip("/")
-            example = example or below
+            below = path[len(root.rstrip("/")) + 1 :]
             seen += 1
-            if _hidden(below) or sidecars.holds(path):
+            if left_out.holds(below):
                 continue
-            match = matcher.fullmatch(below)
+            example = example or below
+            if sidecars.holds(path):
+                continue
+            match = matcher.fullmatch(unicodedata.normalize("NFC", below))
             if match is None:
                 # The masks that a rendered core keeps as its truth are no tiles gone astray.
                 if path.lower().endswith(IMAGES) and not below.startswith("truth/"):
@@ -102,6 +109,7 @@ def find_tiles(tiles: str, pattern: str = DEFAULT_PATTERN) -> Iterator[pa.Record
         del waiting[:whole]
     if waiting:
         yield pa.RecordBatch.from_pylist(waiting, schema=LISTED)
+    left_out.say(tiles, logger)
     if not seen:
         raise SourceError(f"{tiles}: is empty; put tiles there or name another folder")
     if not matched:
@@ -128,17 +136,22 @@ def _folders(fs: Any, root: str, tiles: str) -> Iterator[dict[str, dict[str, Any
         if fs.isfile(root):
             raise SourceError(f"{tiles}: is a file; name the folder of tiles, or give a manifest")
         first = sorted(fs.ls(root, detail=True), key=lambda info: str(info["name"]))
-        yield {
-            info["name"]: info
-            for info in first
-            if info["type"] != "directory" and info["name"].rstrip("/") != root.rstrip("/")
-        }
+        folders = []
+        objects: dict[str, dict[str, Any]] = {}
         for info in first:
-            if info["type"] == "directory" and not _hidden(
-                info["name"].rstrip("/").rpartition("/")[2]
-            ):
-                found = fs.find(info["name"], detail=True)
-                yield {path: info for path, info in found.items() if not path.endswith("/")}
+            name = info["name"].rstrip("/")
+            is_folder = info["type"] == "directory"
+            if is_folder and name == root.rstrip("/"):
+                # What S3 calls the folder of keys that go on with another slash.
+                objects |= fs.find(root, detail=True, prefix="/")
+            elif is_folder and not name.rpartition("/")[2].startswith("."):
+                folders.append(info["name"])
+            elif name != root.rstrip("/"):
+                objects[name] = info
+        yield {path: info for path, info in objects.items() if not path.endswith("/")}
+        for folder in folders:
+            found = fs.find(folder, detail=True)
+            yield {path: info for path, info in found.items() if not path.endswith("/")}
     except SourceError:
         raise
     except Exception as error:
@@ -146,10 +159,6 @@ def _folders(fs: Any, root: str, tiles: str) -> Iterator[dict[str, dict[str, Any
         raise SourceError(
             f"{tiles}: cannot be listed ({one_line(error)}); check the address and credentials"
         ) from error
-
-
-def _hidden(below: str) -> bool:
-    return below.startswith(".") or "/." in below
 
 
 def etag_of(info: dict[str, Any]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from typing import Final
 
 from mcn.errors import McnError
@@ -29,6 +30,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     SourceError
         When the pattern cannot be read, lacks a needed field, or is ambiguous.
     """
+    pattern = unicodedata.normalize("NFC", pattern)
     cure = f"write it like {DEFAULT_PATTERN!r}"
     try:
         parts = list(string.Formatter().parse(pattern.strip("/")))

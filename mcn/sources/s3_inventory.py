@@ -9,6 +9,7 @@ the report's `manifest.json`, and its CSV, ORC and Parquet files.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,12 +21,15 @@ import pyarrow.compute as pc
 
 from mcn.io.objects import fetch, filesystem_of, one_line
 from mcn.io.scratch import scratch_database
+from mcn.sources.left_out import LeftOut
 from mcn.sources.listing import BATCH, LISTED
 from mcn.sources.path_pattern import DEFAULT_PATTERN, SourceError, compile_pattern
 from mcn.sources.sidecar import sidecar_sql
 
 if TYPE_CHECKING:
     import duckdb
+
+logger = logging.getLogger(__name__)
 
 _OBJECTS: Final = pa.schema(
     [
@@ -97,12 +101,14 @@ def read_inventory(
             f"{manifest}: is an inventory of s3://{report.bucket}, and {tiles} is not in it; "
             "name the folder of tiles there"
         )
+    left_out = LeftOut()
     with scratch_database() as database:
         objects = pa.RecordBatchReader.from_batches(
-            _OBJECTS, _objects(report, manifest, root, matcher)
+            _OBJECTS, _objects(report, manifest, root, matcher, left_out)
         )
         database.register("listed", objects)
         database.execute("CREATE TEMP TABLE objects AS SELECT * FROM listed")
+        left_out.say(manifest, logger)
         database.execute(_TILES)
         if not _count(database, "tiles"):
             raise SourceError(
@@ -153,14 +159,14 @@ def _place_of(key: str, manifest: str, destination: str) -> str:
 
 
 def _objects(
-    report: _Report, manifest: str, root: str, matcher: re.Pattern[str]
+    report: _Report, manifest: str, root: str, matcher: re.Pattern[str], left_out: LeftOut
 ) -> Iterator[pa.RecordBatch]:
     for uri in report.files:
         fs, path = filesystem_of(uri)
         try:
             with fs.open(path, "rb") as file:
                 for batch in _rows(report, file, path):
-                    yield _below(batch, root, matcher, encoded=report.form == "CSV")
+                    yield _below(batch, root, matcher, left_out, encoded=report.form == "CSV")
         except SourceError:
             raise
         except Exception as error:
@@ -204,7 +210,11 @@ def _plain(name: str) -> str:
 
 
 def _below(
-    batch: pa.RecordBatch, root: str, matcher: re.Pattern[str], encoded: bool
+    batch: pa.RecordBatch,
+    root: str,
+    matcher: re.Pattern[str],
+    left_out: LeftOut,
+    encoded: bool,
 ) -> pa.RecordBatch:
     """The latest versions of objects below the folder of tiles, as `_OBJECTS`."""
 
@@ -218,9 +228,12 @@ def _below(
     paths = pc.binary_join_element_wise(column("bucket", pa.string()), keys, "/")
     below = pc.utf8_slice_codeunits(paths, len(root))
     kept = pc.and_(pc.starts_with(paths, root), pc.invert(pc.ends_with(paths, "/")))
-    kept = pc.and_(kept, pc.invert(pc.match_substring_regex(below, r"(^|/)\.")))
     kept = pc.and_(kept, pc.fill_null(column("islatest", pa.bool_()), True))
     kept = pc.and_(kept, pc.invert(pc.fill_null(column("isdeletemarker", pa.bool_()), False)))
+    kept = pc.fill_null(kept, False)
+    rest = left_out.mask(pc.filter(below, kept))
+    kept = pc.replace_with_mask(kept, kept, pc.invert(rest))
+    below = pc.utf8_normalize(below, "NFC")
     found = pc.extract_regex(below, f"^(?:{matcher.pattern})$")
     depths = pc.struct_field(found, "depth_m").cast(pa.float64())
     wells = _decoded(pc.struct_field(found, "well"))

@@ -21,6 +21,7 @@ from mcn.catalog.formats import row_objects, write_table
 from mcn.catalog.query import Selection, find_models, iter_batches, open_views
 from mcn.catalog.storage import CatalogError, CatalogStorageError, explained, storage_trouble
 from mcn.catalog.store import Catalog, NoCatalogError, Snapshot
+from mcn.catalog.wells import plain_well
 from mcn.errors import McnError, StorageError
 from mcn.io.objects import fetch
 from mcn.micrograph import Limits, decode_micrograph
@@ -207,7 +208,7 @@ class CatalogReader:
         return self._wells[1]
 
     def _check_well(self, well: str) -> None:
-        if well not in self._all_wells()["well"].to_pylist():
+        if plain_well(well) not in self._all_wells()["well"].to_pylist():
             raise _MissingError(f"no well {well!r}; /v1/wells lists those there are")
 
     def _tile(

@@ -79,6 +79,7 @@ async def as_analysis(
             "height": height,
             "pixel_size_um": micrograph.pixel_size_um,
             "pixel_size_source": micrograph.pixel_size_source,
+            "pages": micrograph.pages,
             "segmenter": analyzed.segmenter,
             "classifier": analyzed.classifier,
             "crystal_area_fraction": analyzed.area_fraction,

@@ -1,11 +1,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+from mcn.segment.inference.candidates import GeneratorSettings
 
 from ..waiting import DEADLINE_S
 
@@ -53,3 +56,25 @@ def test_agreement_is_the_share_of_stock_masks_that_ours_match() -> None:
     report = compare(stock, ours)
     assert report["mask_agreement"] == 0.5
     assert report["speedup"] == 3.0
+
+
+def test_parts_are_told_for_each_format_beside_the_plain_arrangement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import compact_parts
+    import segment
+
+    tile = replace(compact_parts.TILE, height=160, width=192)
+    monkeypatch.setattr(compact_parts, "TILE", tile)
+    assert set(compact_parts.processor()) == {"name", "capability", "number_format"}
+    report = compact_parts.parts(segment.compact(), GeneratorSettings(), runs=1)
+    plain, ours, *_ = rows = report["rows"]
+    assert len({(row["arrangement"], row["format"]) for row in rows}) == len(rows)
+    assert (plain["arrangement"], plain["format"]) == ("plain", "float32")
+    assert (ours["arrangement"], ours["format"]) == ("ours", "float32")
+    assert plain["crystals"] == ours["crystals"] > 0
+    assert plain["agreement"] == ours["agreement"] == 1.0
+    for row in rows:
+        assert all(row[part] > 0 for part in compact_parts.PARTS)
+        assert row["total"] > 0
+    assert json.loads(json.dumps(report)) == report

@@ -23,8 +23,8 @@ class OtsuSegmenter:
 
     def __init__(self) -> None:
         # As a model is loaded: before the work, so that no tile waits for it.
-        import skimage.filters
-        import skimage.measure  # noqa: F401
+        from skimage.filters import threshold_otsu  # noqa: F401
+        from skimage.measure import label  # noqa: F401
 
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
         from skimage.filters import threshold_otsu

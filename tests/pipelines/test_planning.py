@@ -1,5 +1,7 @@
 """A plan holds what is new, once, in order, and shards share it out."""
 
+import hashlib
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from mcn.catalog.schema import CRYSTALS, RowError, Tile, tile_id, tile_table
 from mcn.catalog.store import Catalog
+from mcn.catalog.wells import plain_well
 from mcn.sources.listing import LISTED
 from pipelines.planning import Plan, Shard, ShardError, make_plan
 
@@ -150,11 +153,47 @@ def test_a_shard_there_is_none_of(text: str) -> None:
     assert Shard.read(" 3/8 ") == Shard(3, 8)
 
 
-def test_a_well_the_catalogue_cannot_hold_stops_the_scan_before_it_starts(
+def test_tiles_of_a_well_the_catalogue_cannot_hold_are_planned_to_fail(catalog: Catalog) -> None:
+    long = "é" * 200
+    plan = plan_of(catalog, [listed(("a", "1"), well=long), listed(("b", "1"))])
+    faults = {row["well"]: row["fault"] for row in rows(plan)}
+    assert faults.keys() == plan.wells.keys() == {"A", plain_well(long)}
+    assert faults["A"] is None
+    assert "is too long for a folder" in faults[plain_well(long)]
+
+
+def test_wells_and_uris_are_compared_in_nfc(catalog: Catalog) -> None:
+    nfc, nfd = (unicodedata.normalize(form, "Köln") for form in ("NFC", "NFD"))
+    spelled = [listed((nfd, "1"), well=nfd), listed((nfc, "1"), ("b", "1"), well=nfc)]
+    plan = plan_of(catalog, spelled)
+    assert plan.wells == {nfc: 2}
+    assert {*names(plan)} == {"b", nfd}
+    scanned(catalog, (nfc, "1", "ok"))
+    assert names(plan_of(catalog, spelled)) == ["b"]
+
+
+def test_a_tile_that_an_older_version_named_by_its_unicode_form_is_not_scanned_again(
     catalog: Catalog,
 ) -> None:
-    with pytest.raises(RowError, match=r"s3://core/a: the well name .* is too long"):
-        plan_of(catalog, [listed(("a", "1"), well="é" * 200)])
+    nfd = unicodedata.normalize("NFD", "Köln")
+    uri = f"s3://core/{nfd}"
+    older = Tile(
+        tile_id=hashlib.sha256(uri.encode()).hexdigest()[:32],
+        uri=uri,
+        etag="1",
+        well="A",
+        depth_m=1.0,
+        segmenter="seg@1",
+        classifier="cls@1",
+        scan_id="before",
+    )
+    catalog.commit(CRYSTALS.empty_table(), tile_table([older]))
+    assert plan_of(catalog, [listed((nfd, "1"))]).to_scan == 0
+
+
+def test_a_depth_the_catalogue_cannot_hold_stops_the_scan_before_it_starts(
+    catalog: Catalog,
+) -> None:
     with pytest.raises(RowError, match=r"s3://core/b: depth inf is not a number of metres"):
         plan_of(catalog, [listed(("a", "1")), listed(("b", "1"), depth_m=float("inf"))])
 

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import tifffile
 from PIL import Image
 
 from mcn.analyzer import Analyzer
 from mcn.catalog.schema import TILES, tile_id
+from mcn.catalog.wells import plain_well, well_fault
 from mcn.micrograph import DEFAULT_LIMITS, Limits
 from mcn.sources.listing import find_tiles
 from mcn.sources.manifest import read_manifest
@@ -18,6 +20,8 @@ from pipelines import rows
 from pipelines.models import ScanModels
 from pipelines.planning import PLANNED
 from pipelines.stages import ClassifyTiles, ModelError, ReadTiles, SegmentTiles, Stamp
+
+from .conftest import draw
 
 STAMP = Stamp("otsu@000000000000", "mean@000000000000", "scan")
 
@@ -121,3 +125,33 @@ def test_a_worker_with_another_model_does_no_work(models: ScanModels) -> None:
         SegmentTiles(models.load_segmenter, 1, other)
     with pytest.raises(ModelError, match=r"loaded mean@000000000000, not mean@111111111111"):
         ClassifyTiles(models.load_classifier, 1, other)
+
+
+def test_pages_that_are_not_read_are_said_in_the_row(tmp_path: Path, models: ScanModels) -> None:
+    folder = tmp_path / "well=A" / "depth=1"
+    folder.mkdir(parents=True)
+    with tifffile.TiffWriter(folder / "three.tif") as writer:
+        for seed in range(3):
+            writer.write(draw(seed), metadata=None)
+    Image.fromarray(draw(0)).save(folder / "one.png")
+    tiles = {Path(tile["uri"]).stem: tile for tile in scan(tmp_path, models)}
+    assert [tiles[name]["status"] for name in ("one", "three")] == ["ok", "ok"]
+    assert tiles["one"]["note"] is None
+    assert tiles["three"]["note"] == "page 1 of 3 is read; save the others as files of their own"
+
+
+def test_a_tile_of_a_well_too_long_for_a_folder_fails_and_the_others_go_on(
+    core: Path, models: ScanModels
+) -> None:
+    tiles = listed(core).to_pylist()
+    long = "岩芯钻孔" * 20
+    tiles[2] |= {"well": plain_well(long), "fault": well_fault(long)}
+    planned = pa.Table.from_pylist(tiles, PLANNED)
+    read_ = pa.concat_tables(ReadTiles(DEFAULT_LIMITS).read(planned))
+    segmented = SegmentTiles(models.load_segmenter, 1, STAMP)(read_)
+    rows_ = ClassifyTiles(models.load_classifier, 1, STAMP)(segmented).to_pylist()
+    assert [row["status"] for row in rows_].count("ok") == len(tiles) - 1
+    failed = next(row for row in rows_ if row["status"] == "failed")
+    assert failed["well"] == plain_well(long)
+    assert "too long for a folder" in failed["error"]
+    assert "give it a shorter one in a manifest" in failed["error"]

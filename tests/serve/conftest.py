@@ -114,7 +114,7 @@ def endpoint(scanned: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     }
     config = folder / "serve.toml"
     config.write_text(
-        "requests_a_minute = 100000\nmax_megabytes = 8\nmax_megapixels = 4\nupload_seconds = 3\n"
+        "requests_a_minute = 100000\nmax_megabytes = 8\nmax_megapixels = 4\nupload_seconds = 8\n"
         "refresh_seconds = 0.2\n[segmenters]\nleast = 1\nmost = 1\nqueued = 3\n"
     )
     with serving(

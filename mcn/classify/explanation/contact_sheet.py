@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mcn.classify.classifier import CropClassifier
 from mcn.classify.explanation.grad_cam import explain
-from mcn.plots import shape_colours
+from mcn.plots import shape_colours, write_title
 
 EACH = 3
 """Most of the surest, and most of the least sure, crystals of a shape on a sheet."""
@@ -80,7 +80,7 @@ def contact_sheet(
                 )
     for left, words in ((0.0, "most confident"), (right, "least confident")):
         axes.text(left, 0.02, words, color=_INK, fontsize=10, fontweight="bold")
-    figure.suptitle(title, x=0.1 / w, y=1 - 0.08 / h, ha="left", va="top", fontsize=10, color=_INK)
+    write_title(figure, title, x=0.1 / w, y=1 - 0.08 / h, ha="left", va="top", fontsize=10)
     figure.text(
         0.1 / w,
         1 - 0.34 / h,

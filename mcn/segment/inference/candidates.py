@@ -55,7 +55,7 @@ class GeneratorSettings:
     margin: float = 1.5
     magnify_below: float = 28.0
     max_prompts: int = 3000
-    prompts_per_batch: int = 64
+    prompts_per_batch: int = 32
     max_duplicate_iou: float = 0.7
     max_masks: int = 1024
     pixels_per_batch: int = 2**22

@@ -27,6 +27,7 @@ from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch
 from mcn.segment.modeling.image_encoder import STRIDE, Features
 from mcn.segment.modeling.mask_decoder import MASK_SIZE, square_windows
 from mcn.segment.modeling.processor import autocast
+from mcn.segment.modeling.window_decoder import WindowDecoder
 
 
 def generate(
@@ -48,9 +49,8 @@ def generate(
     list of list of Mask
         Disjoint masks, ordered by row, then column, of their boxes.
     """
-    device = next(model.parameters()).device
     results: list[list[Mask]] = [[] for _ in images]
-    with torch.inference_mode(), autocast(device):
+    with torch.inference_mode():
         for shape, members in by_shape(images).items():
             small = []
             for part in portions(members, shape[0] * shape[1], settings):
@@ -99,7 +99,8 @@ def _candidates(
         for window in windows:
             rows = slice(window.y, window.y + window.height)
             view = reduced[:, rows, window.x : window.x + window.width]
-            features = model.image_encoder(_padded((view - mean) / deviation, device))
+            with autocast(device):
+                features = model.image_encoder(_padded((view - mean) / deviation, device))
             sizes = [(window.height, window.width)] * len(images)
             proposals = propose(
                 features.proposal, sizes, settings.centre_threshold, settings.max_prompts
@@ -132,9 +133,15 @@ def decode_proposals(
     features: Features,
     proposals: Proposals,
     settings: GeneratorSettings,
+    dtype: torch.dtype | None = None,
 ) -> Candidates:
-    """Decode what the encoder proposes and drop what is unsure, all at low resolution."""
+    """Decode what the encoder proposes and drop what is unsure, all at low resolution.
+
+    `dtype` is what image tokens are computed in; the processor's `number_format` if not given.
+    """
     windows = square_windows(proposals.boxes, settings.margin)
+    decoder = WindowDecoder(model, dtype)
+    looked = decoder.look(features, windows)
     kept: list[tuple[Tensor, ...]] = []
     for start in range(0, len(windows), settings.prompts_per_batch):
         part = slice(start, start + settings.prompts_per_batch)
@@ -145,9 +152,9 @@ def decode_proposals(
             labels=torch.ones_like(proposals.image_index[part, None]),
             boxes=proposals.boxes[part],
         )
-        logits, iou = model.decode(features, prompts)
-        *answers, chosen = filter_by_stability(logits[:, 0], iou[:, 0], settings)
-        kept.append((*answers, chosen + start))
+        logits, iou, sure = decoder.decode(looked, prompts, settings.min_predicted_iou)
+        *answers, chosen = filter_by_stability(logits, iou, settings)
+        kept.append((*answers, sure[chosen] + start))
     if not kept:
         empty = windows.new_zeros(0)
         none = empty.long()

@@ -21,6 +21,7 @@ from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch
 from mcn.segment.modeling.image_encoder import Features
 from mcn.segment.modeling.mask_decoder import MASK_SIZE, square_windows
 from mcn.segment.modeling.processor import autocast
+from mcn.segment.modeling.window_decoder import WindowDecoder
 
 VIEW = 384
 """Side of what is encoded around a prompt, pixels of the scaled image."""
@@ -78,14 +79,15 @@ def predict(
     device = next(model.parameters()).device
     mean, deviation = grey_level(image)
     masks = []
-    with torch.inference_mode(), autocast(device):
+    with torch.inference_mode():
         for i in range(len(clicks)):
             views = list(_views(image, clicks, i, settings))
             batch = np.zeros((len(views), 1, VIEW, VIEW), np.float32)
             for place, view in enumerate(views):
                 height, width = view.pixels.shape
                 batch[place, 0, :height, :width] = (view.pixels - mean) / deviation
-            features = model.image_encoder(torch.from_numpy(batch).to(device))
+            with autocast(device):
+                features = model.image_encoder(torch.from_numpy(batch).to(device))
             prompts = _prompts(features, views, clicks, i, settings)
             masks.append(_best(model, features, prompts, views, image.shape, settings))
     return masks
@@ -176,10 +178,12 @@ def _best(
     """The best answer to the prompts, in the pixels of the whole image."""
     first = (prompts.labels == 1).cumsum(dim=1) == 1
     only = replace(prompts, labels=torch.where(first & (prompts.labels == 1), 1, -1))
-    logits, quality = _decoded(model, features, only)
+    decoder = WindowDecoder(model)
+    looked = decoder.look(features, prompts.windows)
+    logits, quality, _ = decoder.decode(looked, only)
     if (only.labels != prompts.labels).any():  # further clicks correct the first one's answer
         corrected = replace(prompts, mask_logits=logits[:, None].clamp(-10, 10))
-        logits, quality = _decoded(model, features, corrected)
+        logits, quality, _ = decoder.decode(looked, corrected)
     right = _agreement(logits, prompts)
     stability = stability_score(logits, settings.stability_offset)
     best = int((right + quality * stability).argmax())
@@ -188,11 +192,6 @@ def _best(
     window = prompts.windows[best : best + 1] / view.scale + origin
     score, best_stability = float(quality[best]), float(stability[best])
     return one_crystal(logits[best], window[0], shape, score, best_stability)
-
-
-def _decoded(model: CompactSam, features: Features, prompts: PromptBatch) -> tuple[Tensor, Tensor]:
-    logits, quality = model.decode(features, prompts)
-    return logits[:, 0].float(), quality[:, 0].float().clamp(0, 1)
 
 
 def _agreement(logits: Tensor, prompts: PromptBatch) -> Tensor:

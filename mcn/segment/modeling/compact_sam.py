@@ -83,12 +83,21 @@ class CompactSam(nn.Module):
         """
         # Sines of large arguments lose their meaning in half precision.
         with full_precision(prompts.windows.device):
-            sparse, dense = self._embed(prompts)
+            sparse, dense = self.embed(prompts)
             image_pe = self.prompt_encoder.get_dense_pe()
         embedding, fine, finest = window_features(features, prompts.windows, prompts.image_index)
         return self.mask_decoder.predict_windows(embedding, fine, finest, image_pe, sparse, dense)
 
-    def _embed(self, prompts: PromptBatch) -> tuple[Tensor, Tensor]:
+    def embed(self, prompts: PromptBatch) -> tuple[Tensor, Tensor]:
+        """Prompts as the decoder takes them, in single precision.
+
+        Returns
+        -------
+        sparse : (N, P, D) tensor
+            Tokens of points and boxes.
+        dense : (N, D, T, T) tensor
+            What earlier answers say of each token of the window.
+        """
         points = window_points(prompts.windows, prompts.points)
         n = points.shape[0]
         encoder = self.prompt_encoder

@@ -27,6 +27,9 @@ _STAGES = (
     (4, 5, 2, 6, 192),
 )
 STEM_CHANNELS = 32
+_LEAST_CHANNELS = 8
+_BLOCK_BYTES = 2**24
+"""An allocator hands larger arrays back to the system, which then clears them page by page."""
 STRIDE = 32
 """Height and width of an input must be multiples of this many pixels."""
 
@@ -63,6 +66,13 @@ class ConvAct(nn.Sequential):
             nn.ReLU6(inplace=True),
         )
 
+    @property
+    def convolution(self) -> nn.Conv2d:
+        """Without its activation."""
+        layer = self[0]
+        assert isinstance(layer, nn.Conv2d)
+        return layer
+
 
 class Depthwise(ConvAct):
     """One kernel a channel."""
@@ -94,8 +104,36 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inner, H, W) → (B, outer, H/stride, W/stride)."""
-        y: Tensor = self.project(self.depthwise(self.expand(x)))
+        single = x.dtype == torch.float32 and x.device.type == "cpu" and not self.training
+        if single and isinstance(self.expand, ConvAct):
+            y = self._in_parts(x, self.expand.convolution, self.depthwise.convolution)
+        else:
+            y = self.project(self.depthwise(self.expand(x)))
         return x + y if self.residual else y
+
+    def _in_parts(self, x: Tensor, expand: nn.Conv2d, depthwise: nn.Conv2d) -> Tensor:
+        """The same for inference, a few of the wide middle's channels at a time: they never mix."""
+        fitting = _BLOCK_BYTES // max(1, x[:, 0].numel() * x.element_size())
+        step = max(_LEAST_CHANNELS, fitting // _LEAST_CHANNELS * _LEAST_CHANNELS)
+        assert expand.bias is not None
+        assert depthwise.bias is not None
+        sums = None
+        for start in range(0, depthwise.in_channels, step):
+            part = slice(start, start + step)
+            wide = _pointwise(x, expand.weight[part], expand.bias[part]).clamp_(0, 6)
+            wide = F.conv2d(
+                wide,
+                depthwise.weight[part],
+                depthwise.bias[part],
+                depthwise.stride,
+                depthwise.padding,
+                groups=wide.shape[1],
+            ).clamp_(0, 6)
+            bias = self.project.bias if sums is None else None
+            narrow = _pointwise(wide, self.project.weight[:, part], bias)
+            sums = narrow if sums is None else sums.add_(narrow)
+        assert sums is not None
+        return sums
 
 
 class CompactEncoder(nn.Module):
@@ -200,6 +238,11 @@ class CompactEncoder(nn.Module):
                 f"_blocks.{i}._bn1",
             )
             fold(block.get_submodule("project"), f"_blocks.{i}._project_conv", f"_blocks.{i}._bn2")
+
+
+def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A 1×1 convolution, as the product of rows of channels that it is."""
+    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
 
 
 def _double(x: Tensor) -> Tensor:

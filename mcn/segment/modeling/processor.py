@@ -42,7 +42,6 @@ def _cpu_has_bf16() -> bool:
         return False
     if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
         return False
-    most = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
-    return most in ("ALL", "DEFAULT") or any(
-        isa in most for isa in ("BF16", "FP16", "AMX", "AVX10")
-    )
+    names = "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"
+    most = next((os.environ[name].upper() for name in names if name in os.environ), "ALL")
+    return any(isa in most for isa in ("ALL", "DEFAULT", "BF16", "FP16", "AMX", "AVX10"))

@@ -204,7 +204,12 @@ def analysis_routes(services: Services, access: AccessControl) -> APIRouter:
             for mask, rle in zip(pointed.masks, rles, strict=True)
         ]
         return await json_answer(
-            {"image": part.name, "segmenter": pointed.segmenter, "masks": masks}
+            {
+                "image": part.name,
+                "pages": micrograph.pages,
+                "segmenter": pointed.segmenter,
+                "masks": masks,
+            }
         )
 
     @router.post(

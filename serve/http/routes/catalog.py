@@ -23,9 +23,9 @@ _PROBLEMS: Final = documented(401, 403, 404, 406, 422, 429, 500, 503)
 _BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
 _TEXT: Final = {"schema": {"type": "string"}}
 
-WellName = Annotated[str, Path(max_length=200, description="A well, as /v1/wells names it.")]
+WellName = Annotated[str, Path(max_length=2000, description="A well, as /v1/wells names it.")]
 TileId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="The column tile_id.")]
-OfWell = Annotated[str | None, Query(max_length=200, description="Its well: faster if given.")]
+OfWell = Annotated[str | None, Query(max_length=2000, description="Its well: faster if given.")]
 Model = Annotated[
     str | None,
     Query(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from mcn.catalog import scan_lease
+from mcn.catalog import rewriting, scan_lease
+from mcn.catalog.active_files import files
 from mcn.catalog.maintenance import compact, info, vacuum, verify
 from mcn.catalog.query import query
 from mcn.catalog.scan_lease import ScanLease
@@ -88,6 +90,48 @@ def test_compaction_puts_rows_in_order_of_depth_and_leaves_whole_wells_alone(
     version = crumbs.crystals().version()
     compact(crumbs)
     assert crumbs.crystals().version() == version
+
+
+def test_compactions_at_once_and_a_commit_between_lose_and_double_nothing(
+    crumbs, make_tile, make_crystal, commit
+):
+    before = query(crumbs).num_rows
+    with ThreadPoolExecutor(4) as many:
+        tasks = [many.submit(compact, crumbs) for _ in range(3)]
+        more = many.submit(commit, crumbs, (make_tile("x", "A 1", 7.0), [make_crystal()] * 3))
+        for task in (*tasks, more):
+            task.result()
+    assert query(crumbs).num_rows == before + 3
+    assert sum(files(crumbs.crystals())["num_records"].to_pylist()) == before + 3
+    assert verify(crumbs).ok
+
+
+def test_what_another_process_has_removed_is_not_put_back(crumbs, monkeypatch):
+    written = rewriting.write_part
+
+    def removed_meanwhile(uri, name, *details):
+        part = written(uri, name, *details)
+        monkeypatch.setattr(rewriting, "write_part", written)
+        compact(crumbs)
+        return part
+
+    before = query(crumbs)
+    monkeypatch.setattr(rewriting, "write_part", removed_meanwhile)
+    compact(crumbs)
+    assert query(crumbs).equals(before)
+    assert sum(files(crumbs.crystals())["num_records"].to_pylist()) == before.num_rows
+
+
+def test_large_partitions_are_cut_by_depth(crumbs):
+    before = query(crumbs)
+    size = sum(files(crumbs.crystals())["size_bytes"].to_pylist())
+    compact(crumbs, target_bytes=size // 6)
+    found = files(crumbs.crystals()).sort_by("min.depth_m")
+    assert 4 <= found.num_rows <= 8
+    tops, bases = found["min.depth_m"].to_pylist(), found["max.depth_m"].to_pylist()
+    assert all(base < top for base, top in zip(bases[:-1], tops[1:], strict=True))
+    assert query(crumbs).equals(before)
+    assert verify(crumbs).ok
 
 
 def test_vacuum_takes_nothing_from_a_scan_that_runs(crumbs, make_tile):

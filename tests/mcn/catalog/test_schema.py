@@ -31,7 +31,7 @@ DESIGNED_CRYSTALS = (
 DESIGNED_TILES = (
     "tile_id, uri, etag, well, depth_m, width, height, pixel_size_um, pixel_size_source, "
     "n_crystals, crystal_area_fraction, status, error, segmenter, classifier, scan_id, "
-    "scanned_at, seconds"
+    "scanned_at, seconds, note"
 )
 
 

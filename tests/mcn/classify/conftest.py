@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from mcn.synthetic.core import CoreSettings, render_core
 from mcn.taxonomy import SHAPES
 
 
@@ -28,6 +29,14 @@ def draw(shape: str, rng: np.random.Generator, size: int = 64) -> NDArray[np.uin
     }[shape]
     noisy = np.clip(light + rng.normal(0, 8, x.shape), 1, 255)
     return np.where(radius < outline, noisy, 0).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rendered core of four small tiles of two wells; tests only read it."""
+    out = tmp_path_factory.mktemp("rendered") / "core"
+    render_core(out, wells=2, tiles=4, seed=3, settings=CoreSettings(height=192, width=256))
+    return out
 
 
 @pytest.fixture

@@ -137,6 +137,21 @@ def test_a_picture_of_its_own(scanned: Path, tmp_path: Path) -> None:
     assert set(row) == set(stored[0])
 
 
+def test_pages_that_are_not_read_are_said(tmp_path: Path) -> None:
+    pixels = np.full((80, 100), 60, dtype=np.uint8)
+    pixels[20:50, 30:60] = 180
+    pages = [Image.fromarray(np.roll(pixels, i)) for i in range(3)]
+    path = tmp_path / "-three\npages.tif"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    words = ("segment", path, "--out", tmp_path / "out", "--segmenter", "watershed", "--json")
+    run = mcn(*words)
+    assert run.returncode == 0, run.stderr
+    (image,) = json.loads(run.stdout)["images"]
+    assert image["pages"] == 3
+    lines = run.stderr.splitlines()
+    assert sum("warning: " in line and "page 1 of 3 is read" in line for line in lines) == 1
+
+
 def test_explaining_adds_a_sheet_and_nothing_else(scanned: Path, tmp_path: Path) -> None:
     whole = next((scanned / "core").glob("well=*/depth=*/*.tif"))
     tile = tmp_path / "piece.png"

@@ -2,18 +2,23 @@
 
 import logging
 import re
+import unicodedata
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
+import fsspec.implementations.memory
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mcn.errors import McnError
+from mcn.io.objects import fetch
 from mcn.sources.listing import LISTED, find_tiles
+from mcn.sources.manifest import read_manifest
 from mcn.sources.path_pattern import SourceError, compile_pattern
 
 
@@ -170,6 +175,7 @@ def test_a_pattern_that_is_none(pattern: str, says: str) -> None:
 
 
 names = st.text(st.characters(exclude_characters="/{}", exclude_categories=["Cs"]), min_size=1)
+names = names.map(lambda name: unicodedata.normalize("NFC", name))
 
 
 @given(well=names, depth=st.decimals(-9999, 9999, places=2), literal=names, name=names)
@@ -179,3 +185,116 @@ def test_a_pattern_takes_a_path_apart(well: str, depth: object, literal: str, na
     )
     assert match is not None
     assert match.groupdict() == {"well": well, "depth_m": str(depth), "name": name}
+
+
+class S3Like(fsspec.implementations.memory.MemoryFileSystem):
+    """Lists keys as object stores do, where a part of a key may be empty."""
+
+    protocol = "s3like"
+    keys: tuple[str, ...] = ()
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return path.removeprefix("s3like://").rstrip("/")
+
+    def unstrip_protocol(self, name: str) -> str:
+        return f"s3like://{name}"
+
+    def exists(self, path: str, **_: object) -> bool:
+        return any(key.startswith(f"{path}/") for key in self.keys)
+
+    def isfile(self, path: str) -> bool:
+        return path in self.keys
+
+    def ls(self, path: str, detail: bool = True, **_: object) -> list[dict[str, object]]:
+        start = f"{path}/"
+        found: dict[str, dict[str, object]] = {}
+        for key in self.keys:
+            if key.startswith(start):
+                name, slash, _rest = key[len(start) :].partition("/")
+                kind = "directory" if slash else "file"
+                found[start + name] = {"name": start + name, "type": kind, "size": 1}
+        return list(found.values())
+
+    def find(self, path: str, **options: object) -> dict[str, dict[str, object]]:
+        start = f"{self._strip_protocol(path)}/{options.get('prefix', '')}"
+        return {
+            key: {"name": key, "type": "file", "size": 1}
+            for key in self.keys
+            if key.startswith(start)
+        }
+
+
+def test_hidden_names_and_empty_parts_of_keys_are_counted_and_said(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec.register_implementation("s3like", S3Like, clobber=True)
+    keys = (
+        "core/t/well=A/depth=1/a.tif",
+        "core/t//well=A/depth=2/b.tif",
+        "core/t/well=A//depth=3/c.tif",
+        "core/t/well=A/depth=4//d.tif",
+        "core/t/well=B/.DS_Store",
+        "core/t/.snapshot/well=A/depth=5/e.tif",
+        "core/t/.keep",
+    )
+    monkeypatch.setattr(S3Like, "keys", keys)
+    with caplog.at_level(logging.WARNING):
+        tiles = found("s3like://core/t")
+    assert tiles["uri"].to_pylist() == ["s3like://core/t/well=A/depth=1/a.tif"]
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "3 keys with an empty part (//), such as '/well=A/depth=2/b.tif'" in line
+    assert "3 hidden names (a part begins with a dot), such as " in line
+
+
+def test_hidden_files_of_a_folder_are_counted_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, "well=A/depth=1/a.tif", "well=A/depth=1/._a.tif", ".git/config", ".hidden")
+    with caplog.at_level(logging.WARNING):
+        assert found(tmp_path).num_rows == 1
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert re.search(r"left out 3 hidden names .*, such as '\.", line)
+
+
+def test_a_plain_folder_leaves_out_nothing_and_says_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, "well=A/depth=1/a.tif")
+    assert found(tmp_path).num_rows == 1
+    assert not caplog.records
+
+
+def test_names_that_are_no_text_are_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, "well=A/depth=1/a.tif", "well=A/depth=1/\udce9.tif")
+    assert found(tmp_path).num_rows == 1
+    assert "1 names that are not Unicode text" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name", ["a::b", "a#b", "a?b=c", "a%20b", "a*b", "[x]", "{y}", "a b", "$x$", "~a", "é", "🪨"]
+)
+def test_a_name_has_no_character_of_its_own_meaning(tmp_path: Path, name: str) -> None:
+    put(tmp_path, f"well={name}/depth=1/{name}.tif", f"well={name}/depth=1/{name}.txt")
+    tiles = found(tmp_path)
+    (row,) = tiles.to_pylist()
+    assert row["uri"] == f"file://{tmp_path}/well={name}/depth=1/{name}.tif"
+    assert row["well"] == name.replace("%20", " ")
+    assert len(fetch(row["uri"])) == row["bytes"] == len(f"well={name}/depth=1/{name}.tif")
+    assert fetch(row["sidecar"])
+    manifest = tmp_path / f"{name}.parquet"
+    listed = {"uri": [f"well={name}/depth=1/{name}.tif"], "well": [name], "depth_m": [1.0]}
+    pq.write_table(pa.table(listed), manifest)
+    (batch,) = read_manifest(str(manifest), str(tmp_path))
+    assert batch["uri"].to_pylist() == [row["uri"]]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_pattern_and_a_path_match_in_every_unicode_form(tmp_path: Path, form: str) -> None:
+    put(tmp_path, unicodedata.normalize("NFD", "Köln/möglich=Süd/1/a.tif"))
+    pattern = unicodedata.normalize(form, "Köln/möglich={well}/{depth_m}/{name}")
+    (row,) = found(tmp_path, pattern).to_pylist()
+    assert row["well"] == "Süd"
+    assert len(fetch(row["uri"])) == row["bytes"]

@@ -21,6 +21,8 @@ KEYS = {
     "core/well=B/depth=20/b+c-tif.hdr": 5,
     "core/well=B/depth=20/alone.txt": 7,
     "core/well=B/depth=20/.hidden.tif": 1,
+    "core//well=B/depth=20/b.tif": 1,
+    "core/well=B//depth=20/b.tif": 1,
     "core/notes.pdf": 9,
     "core/well=C/": 0,
     "elsewhere/well=D/depth=1/d.tif": 3,
@@ -79,7 +81,9 @@ def report(folder: Path, form: str) -> str:
 
 
 @pytest.mark.parametrize("form", ["CSV", "Parquet", "ORC"])
-def test_a_report_lists_what_a_listing_would(tmp_path: Path, form: str) -> None:
+def test_a_report_lists_what_a_listing_would(
+    tmp_path: Path, form: str, caplog: pytest.LogCaptureFixture
+) -> None:
     manifest = report(tmp_path, form)
     assert is_inventory(manifest)
     found = pa.Table.from_batches(read_inventory(manifest, "s3://survey/core"), LISTED)
@@ -90,6 +94,10 @@ def test_a_report_lists_what_a_listing_would(tmp_path: Path, form: str) -> None:
     }
     assert told == EXPECTED
     assert {row["etag"] for row in found.to_pylist()} == {"tag100", "tag200", "tag7"}
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "1 hidden names" in line
+    assert "such as 'well=B/depth=20/.hidden.tif'" in line
+    assert "2 keys with an empty part (//), such as '/well=B/depth=20/b.tif'" in line
 
 
 def test_a_report_of_something_else(tmp_path: Path) -> None:

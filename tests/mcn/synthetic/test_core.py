@@ -14,9 +14,9 @@ from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
 SMALL = CoreSettings(height=192, width=256)
 
 
-@pytest.fixture(scope="module")
-def core(tmp_path_factory) -> CoreTruth:
-    return render_core(tmp_path_factory.mktemp("core"), wells=2, tiles=9, seed=4, settings=SMALL)
+@pytest.fixture
+def core(small_core: CoreTruth) -> CoreTruth:
+    return small_core
 
 
 def digest(root: Path) -> dict[str, str]:

@@ -17,6 +17,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from ...waiting import DEADLINE_S
 from ..conftest import Endpoint
 
 
@@ -148,7 +149,7 @@ def test_other_kinds_of_bodies(endpoint: Endpoint, kind: str, body: bytes, statu
 
 def test_a_body_that_never_comes_is_given_up(endpoint: Endpoint) -> None:
     host, port = endpoint.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=60) as slow:
+    with socket.create_connection((host, int(port)), timeout=DEADLINE_S) as slow:
         slow.sendall(
             "POST /v1/analyze HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
             f"Authorization: Bearer {endpoint.tokens['lab']}\r\n"

@@ -13,18 +13,9 @@ from mcn.classify.data.readers import read_examples
 from mcn.classify.evaluation.evaluate import evaluate_classifier
 from mcn.crops import cut_crops
 from mcn.mask import masks_from_labels
-from mcn.synthetic.core import CoreSettings, render_core
 from mcn.taxonomy import SHAPES, Taxonomy
 
 Draw = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("rendered") / "core"
-    settings = CoreSettings(height=192, width=256)
-    render_core(out, wells=2, tiles=4, seed=3, settings=settings)
-    return out
 
 
 def test_class_folders_give_their_crops_and_shapes(draw_folders: Draw) -> None:

@@ -17,7 +17,6 @@ from mcn.classify.evaluation.evaluate import evaluate_classifier
 from mcn.mask import Mask, masks_from_labels
 from mcn.segment import load_segmenter
 from mcn.segment.dataset import list_pairs
-from mcn.synthetic.core import CoreSettings, render_core
 
 
 class Oracle:
@@ -38,14 +37,6 @@ class Blind:
 
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
         return [[] for _ in images]
-
-
-@pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("rendered") / "core"
-    settings = CoreSettings(height=192, width=256)
-    render_core(out, wells=2, tiles=4, seed=3, settings=settings)
-    return out
 
 
 def test_each_mask_gets_the_shape_of_the_crystal_it_fits(core: Path) -> None:

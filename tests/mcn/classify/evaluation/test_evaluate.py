@@ -19,7 +19,7 @@ from mcn.classify.data.dataset import ExamplesError
 from mcn.classify.data.readers import read_examples
 from mcn.classify.evaluation.evaluate import evaluate_classifier, score
 from mcn.classify.modeling.network import MicroCrystalNet, NetworkSettings
-from mcn.synthetic.core import CoreSettings, render_core
+from mcn.synthetic.core import CoreTruth
 from mcn.taxonomy import SHAPES, Taxonomy
 
 Draw = Callable[..., Path]
@@ -99,12 +99,11 @@ def test_figures_are_ready_for_json() -> None:
     assert json.loads(text)["accuracy"] == 1.0
 
 
-def test_a_core_is_judged_by_how_much_of_a_crystal_is_seen(tmp_path: Path) -> None:
-    settings = CoreSettings(height=192, width=256)
-    render_core(tmp_path, wells=2, tiles=9, seed=3, settings=settings)
-    examples, classifier = read_examples(tmp_path), load_classifier()
-    metrics = evaluate_classifier(tmp_path, classifier)
-    assert metrics == evaluate_classifier(tmp_path, classifier)
+def test_a_core_is_judged_by_how_much_of_a_crystal_is_seen(small_core: CoreTruth) -> None:
+    core = small_core.out
+    examples, classifier = read_examples(core), load_classifier()
+    metrics = evaluate_classifier(core, classifier)
+    assert metrics == evaluate_classifier(core, classifier)
     bins = metrics["by_visibility"]
     assert sum(one["n"] for one in bins) == metrics["n"] == len(examples)
     first = examples.take(examples.visible < 0.3)
@@ -118,7 +117,7 @@ def test_a_core_is_judged_by_how_much_of_a_crystal_is_seen(tmp_path: Path) -> No
 
 
 def test_a_classifier_of_other_shapes_is_judged_on_them_alone(
-    tmp_path: Path, draw_folders: Draw
+    core: Path, draw_folders: Draw
 ) -> None:
     places = {"polyhedral": "faceted", "rhombic": "faceted"}
     settings = NetworkSettings(
@@ -130,9 +129,8 @@ def test_a_classifier_of_other_shapes_is_judged_on_them_alone(
     assert metrics["shapes"] == ["polyhedral", "rhombic"]
     assert metrics["n"] == 6
     assert metrics["facet_accuracy"] == 1.0
-    render_core(tmp_path / "core", wells=1, tiles=1, settings=CoreSettings(height=192, width=256))
     with pytest.raises(ExamplesError, match="rhombic"):
-        evaluate_classifier(tmp_path / "core", classifier)
+        evaluate_classifier(core, classifier)
 
 
 def test_a_limit_draws_the_same_crystals_each_time(draw_folders: Draw) -> None:

@@ -1,6 +1,7 @@
 """The page holds every metric and picture, whatever was judged."""
 
 import json
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +18,6 @@ from mcn.classify.evaluation.tables import as_text
 from mcn.classify.modeling.network import MicroCrystalNet, NetworkSettings
 from mcn.cli.main import app
 from mcn.crystals import Classified
-from mcn.synthetic.core import CoreSettings, render_core
 from mcn.taxonomy import SHAPES, Taxonomy
 
 Draw = Callable[..., Path]
@@ -56,10 +56,10 @@ class Page(HTMLParser):
         self.words += data
 
 
-def test_the_report_of_a_rendered_core(tmp_path: Path) -> None:
-    core, out = tmp_path / "a <core> & more", tmp_path / "report"
-    render_core(core, wells=2, tiles=3, seed=3, settings=CoreSettings(height=192, width=256))
-    command = ["evaluate", "classifier", str(core), "--json", "--report", str(out)]
+def test_the_report_of_a_rendered_core(core: Path, tmp_path: Path) -> None:
+    named, out = tmp_path / "a <core> & more", tmp_path / "report"
+    shutil.copytree(core, named)
+    command = ["evaluate", "classifier", str(named), "--json", "--report", str(out)]
     done = CliRunner().invoke(app, command)
     metrics = json.loads(done.stdout)
     assert json.loads((out / "figures.json").read_text()) == metrics

@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from mcn.segment import encoder
 from mcn.segment.modeling.image_encoder import CompactEncoder
 
 
@@ -13,9 +15,9 @@ def test_every_feature_has_its_stride() -> None:
 
 def test_imagenet_weights_fold_into_the_same_answer() -> None:
     """A convolution and its batch norm, folded, answer as the two did."""
-    encoder = CompactEncoder()
+    model = CompactEncoder()
     generator = torch.Generator().manual_seed(0)
-    blocks = [block for stage in encoder.stages for block in stage.children()]
+    blocks = [block for stage in model.stages for block in stage.children()]
     state: dict[str, torch.Tensor] = {}
 
     def invent(name: str, norm: str, shape: torch.Size) -> None:
@@ -32,11 +34,11 @@ def test_imagenet_weights_fold_into_the_same_answer() -> None:
         shape = block.get_parameter("depthwise.0.weight").shape
         invent(f"_blocks.{i}._depthwise_conv", f"_blocks.{i}._bn1", shape)
         invent(f"_blocks.{i}._project_conv", f"_blocks.{i}._bn2", block.project.weight.shape)
-    encoder.load_imagenet(state)
+    model.load_imagenet(state)
 
     grey = torch.randn(1, 1, 32, 32, generator=generator)
     with torch.no_grad():
-        folded = encoder.stem[0](grey)
+        folded = model.stem[0](grey)
         plain = torch.nn.functional.conv2d(
             grey.expand(-1, 3, -1, -1), state["_conv_stem.weight"], stride=2, padding=1
         )
@@ -49,3 +51,17 @@ def test_imagenet_weights_fold_into_the_same_answer() -> None:
             eps=1e-3,
         )
     torch.testing.assert_close(folded, apart, rtol=1e-4, atol=1e-4)
+
+
+def test_a_block_in_parts_is_the_same_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = CompactEncoder(dim=64).eval().requires_grad_(False)
+    images = torch.randn(2, 1, 32, 64)
+    whole = model(images)
+    monkeypatch.setattr(encoder, "_BLOCK_BYTES", 1)
+    parts = model(images)
+    for name in ("embedding", "fine", "finest", "proposal"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
+    model.train()
+    trained = model(images)
+    torch.testing.assert_close(trained.embedding, whole.embedding)

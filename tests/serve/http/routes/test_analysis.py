@@ -55,6 +55,21 @@ def test_a_form_is_as_good_as_bytes(lab: httpx.Client, analysis, tile: Path) -> 
     assert [c["area_px"] for c in told["crystals"]] == [c["area_px"] for c in analysis["crystals"]]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["岩" * 30 + ".tif", "é" * 120 + ".tif", "a::b#c?d%20e.tif", "$x^2_$ {y} [z]*.tif", "🪨"],
+)
+def test_a_picture_may_have_any_name(lab: httpx.Client, name: str) -> None:
+    pixels = np.full((64, 64), 40, np.uint8)
+    pixels[20:40, 20:40] = 200
+    form = {"image": (name, png(pixels), "image/png")}
+    answer = lab.post("/v1/analyze", files=form)
+    assert answer.status_code == 200
+    assert (answer.json()["image"], answer.json()["pages"]) == (name, 1)
+    drawn = lab.post("/v1/analyze", files=form, headers={"Accept": "image/png"})
+    assert drawn.status_code == 200
+
+
 def test_options_are_heard(lab: httpx.Client, analysis, tile: Path) -> None:
     def post(**asked: object):  # type: ignore[no-untyped-def]
         return lab.post("/v1/analyze", params=asked, content=tile.read_bytes(), headers=TIFF)

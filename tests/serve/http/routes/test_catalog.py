@@ -77,8 +77,14 @@ def test_questions_are_narrowed(lab: httpx.Client, rows: pa.Table, well: str) ->
         for row in row_objects(rows)
         if row["depth_m"] <= depth and row["shape"] in ("rhombic", "spherical")
     ]
-    other = lab.get(place(well, "crystals"), params={"segmenter": "other@000000000000"})
-    assert other.json() == {"crystals": [], "next": None}
+    in_feet = {"depth": f":{depth / 0.3048:.6f} ft", "limit": 5000}
+    told = lab.get(place(well, "crystals"), params=in_feet).json()["crystals"]
+    assert {row["depth_m"] for row in told} == {depth}
+    models = {"segmenter": rows["segmenter"][0].as_py()[:-6], "classifier": "nsr", "limit": 5000}
+    told = lab.get(place(well, "crystals"), params=models).json()["crystals"]
+    assert told == row_objects(rows)
+    told = lab.get(place(well, "log"), params=models).json()
+    assert told == lab.get(place(well, "log")).json()
 
 
 def test_the_log_in_every_form(lab: httpx.Client, well: str) -> None:
@@ -116,6 +122,14 @@ def test_a_tile_and_its_picture(lab: httpx.Client, rows: pa.Table, well: str, ti
         ("/v1/wells/{well}/crystals", {"shape": "cubic"}, 422, "no shape 'cubic'"),
         ("/v1/wells/{well}/crystals", {"depth": "2:1"}, 422, "reversed"),
         ("/v1/wells/{well}/crystals", {"depth": "deep"}, 422, "not a range"),
+        ("/v1/wells/{well}/crystals", {"depth": "4100ft:4000ft"}, 422, "4000ft:4100ft"),
+        ("/v1/wells/{well}/crystals", {"depth": "1200km:"}, 422, "no unit 'km'"),
+        ("/v1/wells/{well}/crystals", {"depth": "nan:"}, 422, "not a range"),
+        ("/v1/wells/{well}/crystals", {"segmenter": "other@0"}, 422, "there are compact@"),
+        ("/v1/wells/{well}/crystals", {"classifier": "other"}, 422, "there are nsr@"),
+        ("/v1/wells/{well}/log", {"segmenter": ""}, 422, "there are compact@"),
+        ("/v1/wells/{well}/log", {"classifier": "other"}, 422, "there are nsr@"),
+        ("/v1/tiles/{zeros}", {"segmenter": "other"}, 422, "there are compact@"),
         ("/v1/wells/{well}/crystals", {"limit": 0}, 422, "limit"),
         ("/v1/wells/{well}/crystals", {"cursor": "e30="}, 422, "cursor"),
         ("/v1/wells/{well}/crystals", {"cursor": "%%"}, 422, "cursor"),

@@ -1,0 +1,62 @@
+"""What a well is called: the one spelling by which the catalogue stores and compares it."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from typing import Final
+from urllib.parse import quote
+
+import pyarrow as pa
+
+LONGEST_FOLDER: Final = 240
+"""Bytes: a well names a folder, and file systems stop at 255 with `well=` before it."""
+
+_KEPT: Final = 200
+"""Bytes of the folder that a name too long for it keeps."""
+
+
+def plain_well(name: str) -> str:
+    """A well's name as it is stored and compared: in Unicode NFC, short enough for a folder.
+
+    A name that is too long keeps its beginning and gets a hash of the whole; tiles of such a
+    well fail (`well_fault`), and their rows are found under either name.
+
+    Examples
+    --------
+    >>> plain_well("Ko\\u0308ln 1") == plain_well("K\\u00f6ln 1")
+    True
+    """
+    name = unicodedata.normalize("NFC", name)
+    if _folder_bytes(name) <= LONGEST_FOLDER:
+        return name
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:12]
+    kept = name
+    while _folder_bytes(kept) > _KEPT:
+        kept = kept[: min(len(kept) - 1, len(kept) * _KEPT // _folder_bytes(kept) + 1)]
+    return f"{unicodedata.normalize('NFC', kept.rstrip())}~{digest}"
+
+
+def well_fault(name: str) -> str | None:
+    """Why tiles of a well of this name cannot be kept, and the cure; None where they can."""
+    n_bytes = _folder_bytes(unicodedata.normalize("NFC", name))
+    if n_bytes <= LONGEST_FOLDER:
+        return None
+    return (
+        f"the well name {name[:40]}… is too long for a folder ({n_bytes} bytes as it is written "
+        f"there, {LONGEST_FOLDER} at most); give it a shorter one in a manifest"
+    )
+
+
+def spell_wells(rows: pa.Table) -> pa.Table:
+    """Rows with a column `well` in which each name is plain."""
+    wells = rows["well"].combine_chunks().dictionary_encode()
+    spelled = pa.array(map(plain_well, wells.dictionary.to_pylist()), pa.string())
+    if spelled.equals(wells.dictionary):
+        return rows
+    place = rows.schema.get_field_index("well")
+    return rows.set_column(place, rows.schema.field(place), spelled.take(wells.indices))
+
+
+def _folder_bytes(name: str) -> int:
+    return len(quote(name, safe="", errors="replace"))

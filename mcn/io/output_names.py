@@ -1,0 +1,68 @@
+"""What files that are written for pictures are called, whatever the pictures are called."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Final
+
+_LONGEST: Final = 200
+"""Bytes of a name without its ending: file systems stop at 255, some at less."""
+
+_UNFIT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\/:*?\"<>|\ud800-\udfff\u2028\u2029]+")
+"""Control characters, what some file systems or shells do not take, and bytes that are no text."""
+
+
+def output_names(images: Sequence[str]) -> list[str]:
+    """A file name for each picture, without its ending; no two are alike.
+
+    It is the picture's own but for characters that file systems refuse and for its length.
+    Where two are alike, or differ in case alone, both are numbered by the pictures' order.
+
+    Parameters
+    ----------
+    images : sequence of str
+        Paths or URIs.
+
+    Examples
+    --------
+    >>> output_names(["a/1.tif", "b/1.tif", "c/2.png"])
+    ['1-1', '1-2', '2']
+    """
+    stems = [_stem(image) for image in images]
+    alike = [_plain(stem) for stem in stems]
+    taken = {plain for plain in alike if alike.count(plain) == 1}
+    names = []
+    for number, (stem, plain) in enumerate(zip(stems, alike, strict=True), start=1):
+        name = stem
+        while alike.count(plain) > 1 and (name == stem or _plain(name) in taken):
+            name = f"{name}-{number}"
+        taken.add(_plain(name))
+        names.append(name)
+    return names
+
+
+def one_line_name(name: str) -> str:
+    """A file's name as it fits into a line of a message."""
+    text = name.encode("utf-8", "backslashreplace").decode()
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)
+
+
+def _stem(image: str) -> str:
+    name = image.rstrip("/").rpartition("/")[2]
+    stem = os.path.splitext(name)[0] if name.strip(".") else ""
+    stem = _UNFIT.sub("_", stem).strip()
+    # A leading dot hides a file, a leading dash is an option.
+    stem = re.sub(r"^[.-]+", "_", stem) or "image"
+    if len(stem.encode()) <= _LONGEST:
+        return stem
+    digest = hashlib.sha256(stem.encode()).hexdigest()[:8]
+    kept = stem.encode()[: _LONGEST - 9].decode(errors="ignore")
+    return f"{kept}~{digest}"
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

@@ -1,0 +1,104 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch, build_compact
+from mcn.segment.modeling.image_encoder import Features
+from mcn.segment.modeling.mask_decoder import MASK_SIZE, square_windows, window_features
+from mcn.segment.modeling.window_decoder import WindowDecoder
+from mcn.segment.modeling.window_sampling import pyramid, read_windows, window_cells, window_levels
+
+
+@pytest.fixture(scope="module")
+def model() -> CompactSam:
+    torch.manual_seed(0)
+    model = build_compact(32).eval().requires_grad_(False)
+    for parameter in model.mask_decoder.parameters():  # biases and norms that leave a mark
+        if parameter.dim() == 1:
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
+
+
+def features(images: int = 2, height: int = 192, width: int = 256) -> Features:
+    def at(stride: int, channels: int) -> torch.Tensor:
+        shape = (images, channels, height // stride, width // stride)
+        return torch.randn(shape).contiguous(memory_format=torch.channels_last)
+
+    return Features(at(8, 32), at(4, 8), at(2, 4), at(4, 6))
+
+
+def prompts(count: int = 7, images: int = 2, clicks: int = 1) -> PromptBatch:
+    """Boxes of all sizes, some of them beyond the image's border."""
+    centres, sides = 256 * torch.rand(count, 2), 8 + 500 * torch.rand(count, 2) ** 3
+    boxes = torch.cat([centres - sides / 2, centres + sides / 2], dim=1)
+    return PromptBatch(
+        windows=square_windows(boxes, 1.5),
+        image_index=torch.arange(count) % images,
+        points=centres[:, None] + 5 * torch.randn(count, clicks, 2),
+        labels=torch.randint(-1, 2, (count, clicks)),
+        boxes=boxes,
+    )
+
+
+@pytest.mark.parametrize("clicks", [1, 3])
+@pytest.mark.parametrize("corrected", [False, True])
+def test_answers_are_those_of_the_model(model: CompactSam, clicks: int, corrected: bool) -> None:
+    asked, encoded = prompts(clicks=clicks), features()
+    if corrected:
+        earlier = torch.randn(len(asked.windows), 1, MASK_SIZE, MASK_SIZE)
+        unboxed = torch.full_like(asked.boxes[:1], torch.nan)
+        asked = replace(asked, mask_logits=earlier, boxes=torch.cat([unboxed, asked.boxes[1:]]))
+    expected, expected_iou = model.decode(encoded, asked)
+    decoder = WindowDecoder(model, torch.float32)
+    logits, iou, index = decoder.decode(decoder.look(encoded, asked.windows), asked)
+    torch.testing.assert_close(logits, expected[:, 0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(iou, expected_iou[:, 0].clamp(0, 1), atol=1e-5, rtol=1e-4)
+    assert index.tolist() == list(range(len(asked.windows)))
+
+
+def test_half_precision_gives_the_same_masks(model: CompactSam) -> None:
+    asked, encoded = prompts(20), features()
+    expected, _ = model.decode(encoded, asked)
+    decoder = WindowDecoder(model, torch.bfloat16)
+    logits, _, _ = decoder.decode(decoder.look(encoded, asked.windows), asked)
+    assert ((logits > 0) != (expected[:, 0] > 0)).float().mean() < 0.03
+
+
+def test_masks_of_a_low_predicted_iou_are_not_made(model: CompactSam) -> None:
+    asked, encoded = prompts(9), features()
+    decoder = WindowDecoder(model, torch.float32)
+    looked = decoder.look(encoded, asked.windows)
+    everything, all_iou, _ = decoder.decode(looked, asked)
+    least = float(all_iou.median())
+    logits, iou, index = decoder.decode(looked, asked, least)
+    assert index.tolist() == torch.nonzero(all_iou >= least)[:, 0].tolist()
+    torch.testing.assert_close(iou, all_iou[index])
+    torch.testing.assert_close(logits, everything[index], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "least"), [(0, -1.0), (3, 2.0)])
+def test_nothing_asked_or_nothing_sure_is_no_mask(
+    model: CompactSam, count: int, least: float
+) -> None:
+    asked, encoded = prompts(count), features()
+    decoder = WindowDecoder(model)
+    logits, iou, index = decoder.decode(decoder.look(encoded, asked.windows), asked, least)
+    assert logits.shape == (0, MASK_SIZE, MASK_SIZE)
+    assert len(iou) == len(index) == 0
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_windows_read_what_training_reads(which: int) -> None:
+    encoded, asked = features(3, 128, 352), prompts(40, 3)
+    expected = window_features(encoded, asked.windows, asked.image_index)[which]
+    feature, stride = ((encoded.embedding, 8), (encoded.fine, 4), (encoded.finest, 2))[which]
+    cells = window_cells(16, which, torch.device("cpu"))
+    level = window_levels(asked.windows, 16)
+    assert level.unique().numel() > 2
+    read = read_windows(pyramid(feature, stride, 4), asked.windows, asked.image_index, level, cells)
+    side = 16 * 2**which
+    split = read.view(len(read), 16, 16, *[2] * (2 * which), -1)
+    order = [0, 1, *range(3, 3 + 2 * which, 2), 2, *range(4, 4 + 2 * which, 2), split.dim() - 1]
+    raster = split.permute(order).reshape(len(read), side, side, -1).permute(0, 3, 1, 2)
+    torch.testing.assert_close(raster, expected, atol=1e-4, rtol=1e-4)
