@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mcn.segment import encoder
+from mcn.segment.modeling import image_encoder as encoder
 from mcn.segment.modeling.image_encoder import CompactEncoder
 
 
