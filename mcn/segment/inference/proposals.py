@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mcn.segment.training.samples import PROPOSAL_STRIDE
+from mcn.segment.modeling.image_encoder import PROPOSAL_STRIDE
 
 
 @dataclass(frozen=True)

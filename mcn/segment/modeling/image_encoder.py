@@ -32,6 +32,8 @@ _BLOCK_BYTES = 2**24
 """An allocator hands larger arrays back to the system, which then clears them page by page."""
 STRIDE = 32
 """Height and width of an input must be multiples of this many pixels."""
+PROPOSAL_STRIDE = 4
+"""Pixels per cell of the proposal maps."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from mcn.segment.modeling.image_encoder import PROPOSAL_STRIDE
+
 Float = NDArray[np.float32]
-PROPOSAL_STRIDE = 4
 
 
 @dataclass(frozen=True)
