@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from mcn.cli.main import app
 from mcn.errors import MissingPackageError
 from mcn.segment.dataset import DataError
-from mcn.segment.modeling.checkpoints import WeightsError, load_model
+from mcn.segment.modeling.checkpoints import load_model
 from mcn.segment.modeling.compact_sam import build_compact
-from mcn.segment.segmenter import SegmenterError, load_segmenter, segmenter_name
+from mcn.segment.segmenter import load_segmenter, segmenter_name
 from mcn.segment.training.samples import SampleSettings
 from mcn.segment.training.settings import PRESETS, VIT_PRESETS, SegmenterTrainSettings
 from mcn.segment.training.trainer import Progress, TrainingError, rate_factor, train_segmenter
@@ -120,30 +119,6 @@ def test_the_name_tells_the_weights(rendered: Path, tmp_path: Path) -> None:
     assert load_segmenter(str(out)).name == name
 
 
-def test_other_files_are_no_weights(tmp_path: Path) -> None:
-    with pytest.raises(SegmenterError, match="no such segmenter"):
-        load_segmenter(str(tmp_path / "none.safetensors"))
-    (tmp_path / "text.safetensors").write_text("no weights")
-    with pytest.raises(WeightsError, match=r"text\.safetensors: not weights of a segmenter.*make"):
-        load_segmenter(str(tmp_path / "text.safetensors"))
-    save_file({"image_encoder.pos_embed": torch.zeros(1, 8, 8, 32)}, tmp_path / "half.safetensors")
-    with pytest.raises(WeightsError, match=r"half\.safetensors: not weights of a segmenter"):
-        load_segmenter(str(tmp_path / "half.safetensors"))
-    with pytest.raises(WeightsError, match=r"none\.safetensors: no such weights file"):
-        load_model(tmp_path / "none.safetensors")
-
-
-def test_outside_pickles_are_never_run(tmp_path: Path) -> None:
-    class Evil:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return Path.touch, (tmp_path / "owned",)  # type: ignore[return-value]
-
-    torch.save({"image_encoder.pos_embed": Evil()}, tmp_path / "evil.pth")
-    with pytest.raises(WeightsError, match=r"evil\.pth: not weights of a segmenter"):
-        load_segmenter(str(tmp_path / "evil.pth"))
-    assert not (tmp_path / "owned").exists()
-
-
 def test_without_imagenet_weights_nothing_is_trained(
     rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +139,7 @@ def test_bad_data_are_reported_before_the_training(rendered: Path, tmp_path: Pat
     out = tmp_path / "w.safetensors"
     for part in ("images", "masks"):
         (tmp_path / "set" / part).mkdir(parents=True)
-    with pytest.raises(DataError, match="holds no png, tif or jpg"):
+    with pytest.raises(DataError, match="has no png, tif or jpg"):
         train_segmenter([tmp_path / "set"], out, TINY, build_compact())
     image, masks = (sorted((rendered / part).iterdir())[0] for part in ("images", "masks"))
     shutil.copy(image, tmp_path / "set" / "images")
