@@ -1,7 +1,7 @@
 """Processor seconds of the parts of the compact segmenter: encoder, decoder, overlaps.
 
-One thread, one rendered tile, in each number format that this processor has, arranged as the
-segmenter arranges them and beside it *plain*: Segment Anything's own sums, for every prompt.
+One thread, one rendered tile, in each number format that this processor has, arranged as in the
+segmenter and, for comparison, *plain*: Segment Anything's own sums, for every prompt.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def processor() -> dict[str, Any]:
 def parts(model: CompactSam, settings: GeneratorSettings, runs: int = 3) -> dict[str, Any]:
     """The least processor seconds of each part in some runs, all arrangements in turn.
 
-    Each row also tells which share of the crystals of the plain arrangement in single precision
-    are found again with an IoU of `AGREES`.
+    Each row also gives the share of the crystals of the plain arrangement in single precision
+    that it finds with an IoU of at least `AGREES`.
     """
     tile = render_tile(0, TILE).image
     formats = dict.fromkeys((torch.float32, number_format(_CPU)))
@@ -153,8 +153,8 @@ def _plain_candidates(
             boxes=proposals.boxes[part],
         )
         logits, iou = model.decode(features, prompts)
-        *answers, chosen = filter_by_stability(logits[:, 0], iou[:, 0], settings)
-        kept.append((*answers, part[chosen]))
+        *masks, chosen = filter_by_stability(logits[:, 0], iou[:, 0], settings)
+        kept.append((*masks, part[chosen]))
     logits, quality, stability, index = (torch.cat(part) for part in zip(*kept, strict=True))
     scores = quality * proposals.scores[index].sqrt()
     return Candidates(

@@ -47,7 +47,7 @@ SIDE = (
 )
 # Random weights are as sure of one mask as of another: these keep four in ten. Their masks are
 # scattered all over the frame and their boxes nearly the same, so that of hundreds of masks
-# suppression by box would leave four to be compared: it is left out on both sides, and all that
+# suppression by box would leave four to compare: it is left out on both sides, and all that
 # pass the filters are held.
 RANDOM_SETTINGS = replace(
     VIT_CPU_SETTINGS,
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def compare(stock: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
-    """The figures of both sides, and how far their masks agree."""
+    """The measurements of both sides, and how far their masks agree."""
     theirs, own = stock.pop("masks"), ours.pop("masks")
     shared = coco.iou(own, theirs, [0] * len(theirs)) if own and theirs else np.zeros((1, 1))
     return {

@@ -44,13 +44,15 @@ def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
     corner = boxes[:, None, :2].maximum(boxes[:, :2])
     shared = (boxes[:, None, 2:].minimum(boxes[:, 2:]) - corner).clamp(min=0).prod(dim=2)
-    twice = (shared > iou_threshold * (area[:, None] + area - shared)).triu(diagonal=1)
-    stays = torch.ones(len(order), dtype=torch.bool)
-    while True:  # who stays hangs on better boxes alone: each round settles at least one more
-        settled = ~(twice & stays[:, None]).any(dim=0)
-        if settled.equal(stays):
-            return order[stays]
-        stays = settled
+    duplicates = (shared > iou_threshold * (area[:, None] + area - shared)).triu(diagonal=1)
+    is_kept = torch.ones(len(order), dtype=torch.bool)
+    while (
+        True
+    ):  # whether a box is kept depends on better boxes only: each round decides at least one more
+        settled = ~(duplicates & is_kept[:, None]).any(dim=0)
+        if settled.equal(is_kept):
+            return order[is_kept]
+        is_kept = settled
 
 
 RANDOM_WEIGHTS = (

@@ -1,4 +1,4 @@
-"""Micrographs in, crystals out: the one path that batch, online and command line share."""
+"""Micrographs in, crystals out: used by the scan, the endpoint and the command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Segmenter(Protocol):
 
     @property
     def name(self) -> str:
-        """Name of model and weights, as the catalogue's rows carry it."""
+        """Name of model and weights, as in the rows of the catalogue."""
         ...
 
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
@@ -31,7 +31,7 @@ class Segmenter(Protocol):
 
 
 class PromptedSegmenter(Segmenter, Protocol):
-    """A segmenter that also answers a person's clicks and boxes."""
+    """A segmenter that also takes a person's clicks and boxes as prompts."""
 
     def predict(
         self,
@@ -40,32 +40,32 @@ class PromptedSegmenter(Segmenter, Protocol):
         labels: ArrayLike | None = None,
         boxes: ArrayLike | None = None,
     ) -> list[Mask]:
-        """The crystal that each of N prompts means in an (H, W) image.
+        """The crystal at each of N prompts in an (H, W) image.
 
         Parameters
         ----------
         image : (H, W) uint8 array
         points : (N, 2) or (N, P, 2) array, optional
-            One or P clicked points x, y a crystal, pixels.
+            One or P clicked points x, y per crystal, pixels.
         labels : (N,) or (N, P) array, optional
-            1 on the crystal, 0 off it, -1 no point; all on it if not given.
+            1 on the crystal, 0 off it, -1 no point; by default all are on it.
         boxes : (N, 4) array, optional
-            Left, top, right, bottom; NaN where a crystal has no box.
+            Left, top, right, bottom; NaN if a crystal has no box.
         """
         ...
 
 
 class Classifier(Protocol):
-    """Names the shapes of crystals: a loaded model, named as a segmenter is."""
+    """Names the shapes of crystals: a loaded model, named like a segmenter."""
 
     @property
     def name(self) -> str:
-        """Name of model and weights, as the catalogue's rows carry it."""
+        """Name of model and weights, as in the rows of the catalogue."""
         ...
 
     @property
     def taxonomy(self) -> Taxonomy:
-        """The shapes it knows."""
+        """The shapes that it distinguishes."""
         ...
 
     def classify(self, crops: NDArray[np.uint8]) -> Classified:
@@ -80,10 +80,10 @@ class Segmented:
     Parameters
     ----------
     crops : (N, 64, 64) uint8 array
-        A picture of each crystal for the classifier.
+        A crop of each crystal for the classifier.
     crystals : pa.Table of schema `mcn.crystals.SEGMENTED_CRYSTALS`, N rows
     height, width : int
-        Size of the whole micrograph in pixels, data bar included.
+        Size of the micrograph in pixels, including the data bar.
     analysed_px, covered_px : int
         Pixels above the data bar, and those of them that lie on any crystal.
     pixel_size_um, pixel_size_source, data_bar_y
@@ -109,7 +109,7 @@ class Segmented:
 def segment_micrographs(segmenter: Segmenter, micrographs: Sequence[Micrograph]) -> list[Segmented]:
     """Find and measure the crystals of micrographs.
 
-    Only the part above the data bar is looked at. Crystals come in order of the top, then the
+    Only the part above the data bar is analysed. Crystals are ordered by the top, then the
     left side of their boxes, so that the same masks always give the same rows.
 
     Parameters
@@ -118,9 +118,10 @@ def segment_micrographs(segmenter: Segmenter, micrographs: Sequence[Micrograph])
     micrographs : sequence of Micrograph
         Segmented as one batch; sizes may differ.
     """
-    found = segmenter.segment([micrograph.analysed for micrograph in micrographs])
+    masks_by_image = segmenter.segment([micrograph.analysed for micrograph in micrographs])
     return [
-        _measured(micrograph, masks) for micrograph, masks in zip(micrographs, found, strict=True)
+        _measure(micrograph, masks)
+        for micrograph, masks in zip(micrographs, masks_by_image, strict=True)
     ]
 
 
@@ -130,12 +131,12 @@ def classify_segmented(classifier: Classifier, segmented: Sequence[Segmented]) -
     Returns
     -------
     list of pa.Table of schema `mcn.crystals.classified_schema`
-        One table a micrograph, its rows in the order of `Segmented.crystals`.
+        One table per micrograph, with the rows in the order of `Segmented.crystals`.
 
     Raises
     ------
     ValueError
-        The classifier does not give finite probabilities for each crop.
+        If the classifier does not give finite probabilities for each crop.
     """
     taxonomy = classifier.taxonomy
     counts = [tile.crystals.num_rows for tile in segmented]
@@ -153,7 +154,7 @@ def classify_segmented(classifier: Classifier, segmented: Sequence[Segmented]) -
 
 
 class Analyzer:
-    """A segmenter and a classifier at work together.
+    """A segmenter and a classifier, used one after the other.
 
     Examples
     --------
@@ -167,7 +168,7 @@ class Analyzer:
         self.classifier = classifier
 
     def analyze(self, micrographs: Sequence[Micrograph]) -> list[pa.Table]:
-        """Find, measure and name the crystals of micrographs: a table each.
+        """Find, measure and name the crystals of micrographs; one table per micrograph.
 
         See `classify_segmented` for its columns.
         """
@@ -182,14 +183,14 @@ class Analyzer:
         return classify_segmented(self.classifier, segmented)
 
 
-def _measured(micrograph: Micrograph, masks: Sequence[Mask]) -> Segmented:
+def _measure(micrograph: Micrograph, masks: Sequence[Mask]) -> Segmented:
     from mcn.crops import cut_crops
 
     masks = sorted((mask for mask in masks if mask.pixels.any()), key=_reading_order)
     image = micrograph.analysed
     height, width = micrograph.pixels.shape
     analysed_height, analysed_width = image.shape
-    # A crystal cut by the data bar is as incomplete as one cut by the picture's edge.
+    # A crystal cut by the data bar is as incomplete as one cut by the edge of the image.
     measures = measure(masks, analysed_height, analysed_width, micrograph.pixel_size_um)
     return Segmented(
         crops=cut_crops(image, masks),
@@ -213,5 +214,5 @@ def _covered(masks: Sequence[Mask], height: int, width: int) -> int:
 
 
 def _reading_order(mask: Mask) -> tuple[int, int, int, int, int]:
-    # The box alone may tie; its size and area settle almost every tie that is left.
+    # Boxes may start at the same pixel; size and area decide almost all of these ties.
     return (mask.y, mask.x, *mask.pixels.shape, int(mask.pixels.sum()))

@@ -1,4 +1,4 @@
-"""What the classifier sees of a crystal: its own pixels on black, in a small square."""
+"""Crops for the classifier: the pixels of each crystal on black, resized to a square."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mcn.crystals import CROP_SIZE
 from mcn.errors import McnError
 from mcn.mask import Mask
 
-_BATCH_PX = 2**20  # of padded boxes that are resized at once
+_BATCH_PX = 2**20  # pixels of padded boxes that are resized at once
 
 
 class CropError(McnError):
@@ -25,18 +25,18 @@ def cut_crops(
 ) -> NDArray[np.uint8]:
     """Cut every crystal out of its micrograph.
 
-    The pixels outside the mask are black and the mask's box is stretched to the square, as
-    it seems to have been for the network of the source paper [1]_; keeping the aspect
-    ratio told rendered shapes apart no better. Shrinking averages (a triangle filter as
-    wide as the step), so fine noise does not alias; enlarging is bilinear. That is Pillow's
-    `BILINEAR` to within a grey level, for many boxes at once.
+    Pixels outside the mask are black and the box of the mask is stretched to the square, as
+    apparently for the network of the source paper [1]_; keeping the aspect ratio did not
+    improve the classification of rendered shapes. Shrinking averages (with a triangle filter
+    as wide as the step), so that fine noise does not alias; enlarging is bilinear. The result
+    is that of Pillow's `BILINEAR` to within a grey level, for many boxes at once.
 
     Parameters
     ----------
     image : (H, W) uint8 array
         Grey micrograph.
     masks : sequence of N Mask
-        Crystals, each wholly inside the image.
+        Crystals, each completely inside the image.
     size : int
         Side of the crops in pixels.
 
@@ -66,36 +66,43 @@ def cut_crops(
     if not masks:
         return crops
     sides = np.array([mask.pixels.shape for mask in masks])
-    # Boxes of about one size make a batch: padding them to the largest costs little.
+    # A batch has boxes of similar size, so that padding them to the largest costs little.
     bins = np.ceil(3 * np.log2(sides.max(axis=1)))
     order = np.argsort(bins, kind="stable")
     borders = np.flatnonzero(np.diff(bins[order])) + 1
-    for alike in np.split(order, borders):
-        most = sides[alike].max(axis=0)
-        step = max(1, int(_BATCH_PX // most.prod()))
-        for start in range(0, len(alike), step):
-            rows = alike[start : start + step]
-            boxes = np.zeros((len(rows), *most), dtype=np.float32)
-            for box, row in zip(boxes, rows, strict=True):
-                mask = masks[row]
-                h, w = mask.pixels.shape
-                own = image[mask.y : mask.y + h, mask.x : mask.x + w]
-                np.multiply(own, mask.pixels, out=box[:h, :w])
-            down, across = (_filters(sides[rows, axis], most[axis], size) for axis in (0, 1))
-            resized = torch.bmm(torch.bmm(down, torch.from_numpy(boxes)), across.mT)
-            crops[rows] = resized.round_().numpy()
+    for members in np.split(order, borders):
+        largest = sides[members].max(axis=0)
+        step = max(1, int(_BATCH_PX // largest.prod()))
+        for start in range(0, len(members), step):
+            rows = members[start : start + step]
+            crops[rows] = _cut_batch(image, [masks[row] for row in rows], largest, size)
     return crops
 
 
+def _cut_batch(
+    image: NDArray[np.uint8], masks: Sequence[Mask], largest: NDArray[np.int64], size: int
+) -> NDArray[np.float32]:
+    """Crops (N, size, size) of masks whose boxes are at most `largest` (h, w) pixels."""
+    sides = np.array([mask.pixels.shape for mask in masks])
+    boxes = np.zeros((len(masks), *largest), dtype=np.float32)
+    for box, mask in zip(boxes, masks, strict=True):
+        h, w = mask.pixels.shape
+        pixels = image[mask.y : mask.y + h, mask.x : mask.x + w]
+        np.multiply(pixels, mask.pixels, out=box[:h, :w])
+    down, across = (_filters(sides[:, axis], largest[axis], size) for axis in (0, 1))
+    resized = torch.bmm(torch.bmm(down, torch.from_numpy(boxes)), across.mT)
+    return resized.round_().numpy()
+
+
 def _filters(sides: NDArray[np.int64], padded: int, size: int) -> Tensor:
-    """(N, size, padded) weights that bring N rows of pixels of these lengths to `size`."""
-    lengths, which = np.unique(sides, return_inverse=True)
+    """(N, size, padded) weights that resize N rows of pixels of these lengths to `size`."""
+    lengths, index = np.unique(sides, return_inverse=True)
     length = torch.from_numpy(lengths.astype(np.float32))[:, None, None]
     step = length / size
     centres = (torch.arange(size) + 0.5)[:, None] * step
     pixels = torch.arange(padded) + 0.5
     weights = (1 - (pixels - centres).abs() / step.clamp(min=1)).clamp(min=0) * (pixels < length)
-    return (weights / weights.sum(dim=2, keepdim=True))[torch.from_numpy(which)]
+    return (weights / weights.sum(dim=2, keepdim=True))[torch.from_numpy(index)]
 
 
 def _check(image: NDArray[np.uint8], masks: Sequence[Mask]) -> None:

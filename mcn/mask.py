@@ -20,7 +20,7 @@ class RLE(TypedDict):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mask:
-    """The pixels of one crystal, kept as the tight box around them.
+    """The pixels of one crystal, stored as the tight box around them.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def masks_from_labels(labels: NDArray[np.integer]) -> list[Mask]:
 def encode_rle(masks: Sequence[Mask], height: int, width: int) -> list[RLE]:
     """COCO compressed run-length codes of masks within an image of (height, width).
 
-    Only the boxes are visited, so the cost follows the crystals, not the image.
+    Only the boxes are read, so that the cost depends on the crystals, not on the image.
     """
     codes = [
         {"size": [height, width], "counts": counts}
@@ -83,13 +83,13 @@ def decode_rle(rle: RLE) -> Mask:
 def decode_rles(rles: Sequence[RLE]) -> list[Mask]:
     """Masks of COCO compressed run-length codes; an empty code gives a 0×0 mask.
 
-    Only the columns of a crystal are visited: the package's own decoder fills an image for
-    each, which takes ten times as long and more.
+    Only the columns of a crystal are filled: the decoder of pycocotools fills an image for
+    each crystal, which takes at least ten times as long.
 
     Raises
     ------
     ValueError
-        Where a code is cut short, or has more pixels than an image of its size.
+        If a code is truncated, or has more pixels than an image of its size.
     """
     lengths, first = _run_lengths([rle["counts"] for rle in rles])
     return [
@@ -107,7 +107,7 @@ def _mask_of_runs(lengths: NDArray[np.int64], height: int, width: int) -> Mask:
         return Mask(0, 0, np.zeros((0, 0), dtype=bool))
     turns = ends[2 * on[0] : 2 * on[-1] + 2]
     x, right = int(turns[0]) // height, (int(turns[-1]) - 1) // height + 1
-    # Off and on in turn, from the top of the first column to the foot of the last.
+    # Alternately off and on, from the top of the first column to the bottom of the last.
     edges = np.zeros(len(turns) + 2, dtype=np.int64)
     edges[1:-1] = turns - x * height
     edges[-1] = (right - x) * height
@@ -120,10 +120,10 @@ def _mask_of_runs(lengths: NDArray[np.int64], height: int, width: int) -> Mask:
 
 
 def _run_lengths(codes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-    """Runs of off and on pixels in turn, column by column, of one code after the other.
+    """Lengths of alternate runs of off and on pixels, column by column, of all codes.
 
-    Five bits a character, the lowest first, the sixth saying that more follow [1]_; from the
-    fourth run on the difference from the run two before it.
+    Each character has five bits, the lowest first, and a sixth that says that more follow
+    [1]_; from the fourth run on, a number is the difference from the run two before it.
 
     Returns
     -------
@@ -143,13 +143,13 @@ def _run_lengths(codes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.in
         return characters, first
     ends = of_code[1:][np.diff(of_code) > 0] - 1
     if not is_last[ends].all():
-        raise ValueError("a run-length code that is cut short")
+        raise ValueError("a run-length code that is truncated")
     head = np.flatnonzero(np.concatenate([[True], is_last[:-1]]))
     digit = np.arange(len(characters)) - head.repeat(np.diff(head, append=len(characters)))
     lengths = np.add.reduceat((characters & 0x1F) << (5 * digit), head)
     is_negative = (characters[is_last] & 0x10) != 0
     lengths -= is_negative.astype(np.int64) << (5 * digit[is_last] + 5)
-    # Sums along every other run of a code: the odd ones, and the even ones but for the first.
+    # Sums along every other run of a code: the odd ones, and the even ones except the first.
     code = np.arange(len(codes)).repeat(np.diff(first))
     run = np.arange(len(lengths)) - first[code]
     order = np.lexsort([run, run % 2, code])
@@ -165,8 +165,8 @@ def _runs_in_image(masks: Sequence[Mask], height: int, width: int) -> list[list[
         return []
     boxes = np.array([(m.x, m.y, *m.pixels.shape) for m in masks], dtype=np.int64)
     x, y, h, w = boxes.T
-    # Each column after a False of its own, and one more at the end of a mask: runs start and
-    # end in turn, and none goes on from one mask to the next.
+    # A False before each column and at the end of each mask: starts and ends of runs
+    # alternate, and no run continues from one mask to the next.
     length = w * (h + 1) + 1
     first = np.cumsum(length) - length
     cells = np.zeros(int(length.sum()), dtype=bool)
@@ -177,18 +177,18 @@ def _runs_in_image(masks: Sequence[Mask], height: int, width: int) -> list[list[
     owner = np.searchsorted(first, turns[::2], side="right") - 1
 
     def positions(cell: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Place in the image, column by column, of cells of the masks `owner`."""
+        """Index in the image, column by column, of cells of the masks `owner`."""
         column, row = np.divmod(cell - first[owner], h[owner] + 1)
         return np.asarray((x[owner] + column) * height + y[owner] + row - 1)
 
     begin, end = positions(turns[::2]), positions(turns[1::2] - 1) + 1
-    # A run that ends at the bottom of one column may go on at the top of the next.
-    goes_on = (end[:-1] == begin[1:]) & (owner[:-1] == owner[1:])
+    # A run that ends at the bottom of a column may continue at the top of the next.
+    continues = (end[:-1] == begin[1:]) & (owner[:-1] == owner[1:])
     is_begin, is_end = np.ones(len(begin), dtype=bool), np.ones(len(end), dtype=bool)
-    is_begin[1:], is_end[:-1] = ~goes_on, ~goes_on
+    is_begin[1:], is_end[:-1] = ~continues, ~continues
     n_edges = 2 * np.bincount(owner[is_begin], minlength=len(masks))
     edges = np.column_stack([begin[is_begin], end[is_end]]).ravel()
-    # Between the edges of a mask come the image's own beginning and end.
+    # Between the edges of two masks lie the end of one image and the start of the next.
     edges = np.insert(edges, np.cumsum(n_edges), height * width)
     ends = np.cumsum(n_edges + 1)
     counts = np.diff(edges, prepend=0)

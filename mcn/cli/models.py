@@ -55,7 +55,8 @@ def train_segmenter(
     from mcn.segment.modeling.checkpoints import load_model
     from mcn.segment.modeling.compact_sam import CompactSam
     from mcn.segment.segmenter import weights_path
-    from mcn.segment.training.trainer import PRESETS, VIT_PRESETS, Progress
+    from mcn.segment.training.settings import PRESETS, VIT_PRESETS
+    from mcn.segment.training.trainer import Progress
     from mcn.segment.training.trainer import train_segmenter as train
 
     if preset not in PRESETS:

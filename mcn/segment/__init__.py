@@ -1,13 +1,46 @@
-"""Masks from an image: Segment Anything, compact and full size."""
+"""Masks from an image: Segment Anything, compact and full size.
 
-from mcn.segment.modeling.torchvision_ops import declare_torchvision_operators
+Names are imported on first use, so that `import mcn.segment` does not load torch.
+"""
 
-declare_torchvision_operators()
+from __future__ import annotations
 
-from mcn.segment.segmenter import (  # noqa: E402 - segment_anything imports only after the above
-    SegmenterError,
-    load_segmenter,
-    segmenter_name,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["SegmenterError", "load_segmenter", "segmenter_name"]
+if TYPE_CHECKING:
+    from mcn.segment.dataset import list_pairs
+    from mcn.segment.evaluation.metrics import evaluate_segmenter
+    from mcn.segment.segmenter import SegmenterError, load_segmenter, segmenter_name
+    from mcn.segment.training.settings import SegmenterTrainSettings
+    from mcn.segment.training.trainer import train_segmenter
+
+__all__ = [
+    "SegmenterError",
+    "SegmenterTrainSettings",
+    "evaluate_segmenter",
+    "list_pairs",
+    "load_segmenter",
+    "segmenter_name",
+    "train_segmenter",
+]
+
+_MODULES = {
+    "SegmenterError": "mcn.segment.segmenter",
+    "SegmenterTrainSettings": "mcn.segment.training.settings",
+    "evaluate_segmenter": "mcn.segment.evaluation.metrics",
+    "list_pairs": "mcn.segment.dataset",
+    "load_segmenter": "mcn.segment.segmenter",
+    "segmenter_name": "mcn.segment.segmenter",
+    "train_segmenter": "mcn.segment.training.trainer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

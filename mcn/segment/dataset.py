@@ -1,4 +1,4 @@
-"""Folders of images with instance masks, to train and to judge segmenters with."""
+"""Folders of images with instance masks, to train and evaluate segmenters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Pair:
     Parameters
     ----------
     image, masks : Path
-        Picture, and instance labels of the same height and width.
+        Image, and instance labels of the same height and width.
     """
 
     image: Path
@@ -38,21 +38,21 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """The picture's file name without its ending."""
+        """The image's file name without its suffix."""
         return self.image.stem
 
     def read(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """Pixels (H, W) uint8 and labels (H, W) int32; errors as `open`."""
+        """Pixels (H, W) uint8 and labels (H, W) int32; raises as `open` does."""
         micrograph, labels = self.open()
         return micrograph.pixels, labels
 
     def open(self) -> tuple[Micrograph, NDArray[np.int32]]:
-        """The picture, and labels (H, W) int32.
+        """The micrograph, and labels (H, W) int32.
 
         Raises
         ------
         DataError
-            Where the two differ in size, or the masks are no label image.
+            If the two differ in size, or the masks are not a label image.
         """
         from mcn.micrograph import read_micrograph
 
@@ -61,13 +61,13 @@ class Pair:
         if labels.shape != shape:
             raise DataError(
                 f"{self.masks}: masks are {labels.shape}, the image is {shape}; "
-                "masks must be label images of the image's own size"
+                "masks must be label images of the same size as the image"
             )
         return micrograph, labels
 
 
 def read_labels(path: Path) -> NDArray[np.int32]:
-    """Instance labels (H, W) of a 8-, 16- or 32-bit label image, 0 the background."""
+    """Instance labels (H, W) of an 8-, 16- or 32-bit label image, 0 the background."""
     from skimage.io import imread
 
     try:
@@ -75,12 +75,12 @@ def read_labels(path: Path) -> NDArray[np.int32]:
     except Exception as error:
         raise DataError(f"{path}: cannot be read as a label image ({error})") from error
     if labels.ndim != 2 or labels.dtype.kind not in "ui":
-        raise DataError(f"{path}: masks must be one channel of whole numbers, not {labels.shape}")
+        raise DataError(f"{path}: masks must be one channel of integers, not {labels.shape}")
     return labels.astype(np.int32)
 
 
 def list_pairs(folder: Path) -> list[Pair]:
-    """Image and mask pairs, in order of name.
+    """Image and mask pairs, ordered by name.
 
     Parameters
     ----------
@@ -90,13 +90,13 @@ def list_pairs(folder: Path) -> list[Pair]:
     Raises
     ------
     DataError
-        Where the folder is missing or an image has no masks.
+        If the folder is missing or an image has no masks.
     """
     if (folder / "truth" / "core.json").is_file():
         return _core_pairs(folder)
     if not (folder / "images").is_dir() or not (folder / "masks").is_dir():
         raise DataError(
-            f"{folder}: needs the folders images/ and masks/ with files of equal names, "
+            f"{folder}: needs the folders images/ and masks/ with files of the same names, "
             "or a core rendered by 'mcn core'"
         )
     masks = {
@@ -109,10 +109,10 @@ def list_pairs(folder: Path) -> list[Pair]:
         if image.suffix.lower() not in _IMAGE_SUFFIXES:
             continue
         if image.stem not in masks:
-            raise DataError(f"{image}: no masks/{image.stem}.png or .tif beside it")
+            raise DataError(f"{image}: there is no masks/{image.stem}.png or .tif for it")
         pairs.append(Pair(image, masks[image.stem]))
     if not pairs:
-        raise DataError(f"{folder}: images/ holds no png, tif or jpg file")
+        raise DataError(f"{folder}: images/ has no png, tif or jpg file")
     return pairs
 
 
@@ -121,11 +121,11 @@ def _core_pairs(folder: Path) -> list[Pair]:
     masks = sorted(path for path in root.rglob("*") if path.suffix in _MASK_SUFFIXES)
     pairs = [Pair((folder / path.relative_to(root)).with_suffix(".tif"), path) for path in masks]
     if not pairs:
-        raise DataError(f"{folder}: the core's truth holds no masks; render it again")
+        raise DataError(f"{folder}: the core's truth/ has no masks; render it again")
     return pairs
 
 
 def split_pairs(pairs: Sequence[Pair], held_out: int = 5) -> tuple[list[Pair], list[Pair]]:
-    """Split by image: every `held_out`-th pair in order of name is held out."""
+    """Split by image: every `held_out`-th pair, ordered by name, is held out."""
     train = [pair for i, pair in enumerate(pairs) if i % held_out]
     return train, list(pairs[::held_out])

@@ -1,4 +1,4 @@
-"""Segmenters by name: loading weights, naming them, finding crystals with them."""
+"""Segmenters by name: their weights files, their names, and loading them."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from mcn.segment.modeling.compact_sam import CompactSam, channels_last
 
 
 class SegmenterError(McnError):
-    """A segmenter that cannot be found."""
+    """A segmenter that does not exist."""
 
 
 class CompactSegmenter:
-    """A compact SAM that proposes its own prompts.
+    """Segments with a compact SAM, which proposes its own prompts.
 
     Parameters
     ----------
     model : CompactSam
-        On the device it is to run on.
+        On the device where it runs.
     name : str
-        As catalogue rows show it.
+        As in the rows of the catalogue.
     settings : GeneratorSettings
-        What counts as a crystal.
+        Thresholds and batch sizes.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class CompactSegmenter:
         return generate(self.model, images, self.settings)
 
     def in_smaller_windows(self) -> CompactSegmenter | None:
-        """The same model that needs less memory at once; None where it can do with no less."""
+        """The same model with a smaller peak of memory; None if it cannot be smaller."""
         if self.settings.window == SMALLEST_WINDOW:
             return None
         window = max(self.settings.window // 2, SMALLEST_WINDOW)
@@ -70,19 +70,19 @@ class CompactSegmenter:
         labels: ArrayLike | None = None,
         boxes: ArrayLike | None = None,
     ) -> list[Mask]:
-        """The crystal that each of N prompts means in an (H, W) image; see `read_clicks`."""
+        """The crystal at each of N prompts in an (H, W) image; see `read_clicks`."""
         return predict(
             self.model, image, read_clicks(image.shape, points, labels, boxes), self.settings
         )
 
 
 def weights_path(model: str) -> Path:
-    """The weights file of a segmenter, named or by path; Meta's are fetched when first asked for.
+    """The weights file of a segmenter, by name or path; Meta's are downloaded on first use.
 
     Raises
     ------
     SegmenterError, CheckpointError
-        Where there is no such segmenter, or its weights cannot be had.
+        If there is no such segmenter, or its weights cannot be downloaded.
     """
     if model == "compact":
         return Path(str(resources.files("mcn") / "weights" / "compact.safetensors"))
@@ -90,9 +90,9 @@ def weights_path(model: str) -> Path:
         return fetch_checkpoint(model)
     path = Path(model)
     if not path.is_file():
-        named = ", ".join(("compact", *CHECKPOINTS, "watershed"))
+        names = ", ".join(("compact", *CHECKPOINTS, "watershed"))
         raise SegmenterError(
-            f"{model}: no such segmenter; use one of {named}, or the path of a weights file"
+            f"{model}: no such segmenter; use one of {names}, or the path of a weights file"
         )
     return path
 
@@ -114,21 +114,21 @@ def load_segmenter(model: str = "compact", device: str | None = None) -> Segment
     ----------
     model : str
         `compact`; `vit_b`, `vit_l` or `vit_h`; `watershed`, the baseline; or the path of
-        weights made by `mcn train segmenter`, or in Meta's layout.
+        weights from `mcn train segmenter`, or in Meta's layout.
     device : str, optional
-        Torch device; a GPU where there is one otherwise.
+        Torch device; by default a GPU if there is one.
 
     Raises
     ------
     SegmenterError, CheckpointError, WeightsError
-        Where there is no such segmenter, or its weights cannot be had or used.
+        If there is no such segmenter, or its weights cannot be downloaded or used.
     """
     if model == "watershed":
         return WatershedSegmenter()
-    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device_name = device or ("cuda" if torch.cuda.is_available() else "cpu")
     path, name = weights_path(model), segmenter_name(model)
-    loaded = load_model(path).to(where)
+    loaded = load_model(path).to(device_name)
     if isinstance(loaded, CompactSam):
-        settings = GeneratorSettings() if where == "cpu" else GPU_SETTINGS
+        settings = GeneratorSettings() if device_name == "cpu" else GPU_SETTINGS
         return CompactSegmenter(channels_last(loaded), name, settings)
     return GridSegmenter(loaded, name)

@@ -54,9 +54,9 @@ def test_long_runs_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "why"), [("o3", "more than 4×4"), ("0O", "more"), ("1Z", "cut")]
+    ("counts", "why"), [("o3", "more than 4×4"), ("0O", "more"), ("1Z", "truncated")]
 )
-def test_a_code_that_cannot_be_is_refused(counts: str, why: str) -> None:
+def test_an_invalid_code_is_refused(counts: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         decode_rles([{"size": [4, 4], "counts": counts}, {"size": [4, 4], "counts": "04"}])
 

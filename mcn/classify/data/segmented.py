@@ -64,12 +64,12 @@ def found_examples(
                 f"{pair.masks}: {len(evaluated.truth)} crystals, but the truth names "
                 f"{len(crystals)}; render the core again"
             )
-        true, made, iou = matches(evaluated.truth, evaluated.found, evaluated.size)
+        true, made, iou = matches(evaluated.truth, evaluated.predicted, evaluated.size)
         crystals = crystals.iloc[true]
         parts.append(
             crystals_of_tile(
                 pair.read()[0],
-                [evaluated.found[place] for place in made],
+                [evaluated.predicted[place] for place in made],
                 crystals["shape"].tolist(),
                 group,
                 visible=crystals["visible_fraction"].to_numpy(np.float32),
@@ -78,7 +78,7 @@ def found_examples(
             )
         )
         ious.append(iou)
-        n_found += len(evaluated.found)
+        n_found += len(evaluated.predicted)
     hits = np.concatenate(ious)
     if not len(hits):
         raise ExamplesError(

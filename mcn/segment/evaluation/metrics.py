@@ -1,4 +1,4 @@
-"""How good a segmenter's masks are against instance masks drawn by people or rendered."""
+"""Metrics of a segmenter's masks against true instance masks, drawn by people or rendered."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from mcn.segment.dataset import Pair
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedImage:
-    """One image's masks beside the truth.
+    """The masks of one image and the true ones.
 
     Parameters
     ----------
     pair : Pair
-        Where the image and its truth lie.
+        Files of the image and its true masks.
     size : (int, int)
         Height and width, pixels.
-    truth, found : list of Mask
-        Drawn and found crystals.
+    truth, predicted : list of Mask
+        True and predicted crystals.
     ious : (n,) float array
         IoU of each match of at least 0.5.
     seconds : float
-        Time the segmenter took.
+        Time that the segmenter took.
     """
 
     pair: Pair
     size: tuple[int, int]
     truth: list[Mask]
-    found: list[Mask]
+    predicted: list[Mask]
     ious: NDArray[np.float64]
     seconds: float
 
     @property
     def f1(self) -> float:
-        """Twice the matches over all crystals, drawn and found; 1 where there are none."""
-        crystals = len(self.truth) + len(self.found)
+        """Twice the matches over all true and predicted crystals; 1 if there are none."""
+        crystals = len(self.truth) + len(self.predicted)
         return 2 * len(self.ious) / crystals if crystals else 1.0
 
 
@@ -56,7 +56,7 @@ def evaluate_segmenter(
     pairs: Sequence[Pair],
     on_image: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """Compare a segmenter's masks with the truth; see `evaluate_images` and `compute_metrics`."""
+    """Metrics of a segmenter on pairs; see `evaluate_images` and `compute_metrics`."""
     return {
         "segmenter": segmenter.name,
         **compute_metrics(evaluate_images(segmenter, pairs, on_image)),
@@ -68,7 +68,7 @@ def evaluate_images(
     pairs: Sequence[Pair],
     on_image: Callable[[], None] | None = None,
 ) -> list[EvaluatedImage]:
-    """Segment images as a scan does, without their data bars, and match with the truth.
+    """Segment images as a scan does, without their data bars, and match the true masks.
 
     Parameters
     ----------
@@ -84,11 +84,11 @@ def evaluate_images(
         micrograph, labels = pair.open()
         size = (labels.shape[0], labels.shape[1])
         start = time.perf_counter()
-        (found,) = segmenter.segment([micrograph.analysed])
+        (predicted,) = segmenter.segment([micrograph.analysed])
         seconds = time.perf_counter() - start
         truth = masks_from_labels(labels)
         evaluated.append(
-            EvaluatedImage(pair, size, truth, found, match(truth, found, size), seconds)
+            EvaluatedImage(pair, size, truth, predicted, match(truth, predicted, size), seconds)
         )
         if on_image is not None:
             on_image()
@@ -96,18 +96,18 @@ def evaluate_images(
 
 
 def compute_metrics(evaluated: Sequence[EvaluatedImage]) -> dict[str, Any]:
-    """Figures over all images; None where there is nothing to divide by.
+    """Metrics over all images; None if the denominator is zero.
 
     Returns
     -------
     dict
         - `ap50`, `ap`: COCO average precision at IoU 0.5, and averaged over 0.50:0.05:0.95,
-          without a limit on masks an image [1]_;
+          without a limit on the masks per image [1]_;
         - `f1_50`, `f1_50_by_image`: over all crystals, and averaged over images;
-        - `mean_iou`: of matches at IoU ≥ 0.5;
-        - `panoptic_quality`: sum of matched IoU over matches and half the rest [2]_;
+        - `mean_iou`: of the matches with IoU ≥ 0.5;
+        - `panoptic_quality`: sum of the matched IoU over matches plus half the unmatched [2]_;
         - `count_error`, `mean_diameter_error`, `median_diameter_error`, `area_fraction_error`:
-          relative errors over all images, positive where too much is found;
+          relative errors over all images, positive if too much is predicted;
         - `n_images`, `n_true`, `n_pred`, `seconds_per_image`.
 
     References
@@ -115,27 +115,34 @@ def compute_metrics(evaluated: Sequence[EvaluatedImage]) -> dict[str, Any]:
     .. [1] T.-Y. Lin et al., "Microsoft COCO", ECCV 2014.
     .. [2] A. Kirillov et al., "Panoptic Segmentation", CVPR 2019.
     """
-    truth, found = [one.truth for one in evaluated], [one.found for one in evaluated]
-    n_true, n_pred = sum(map(len, truth)), sum(map(len, found))
-    hits = np.concatenate([one.ious for one in evaluated]) if evaluated else np.zeros(0)
-    ap, ap50 = average_precision(truth, found, [one.size for one in evaluated])
-    drawn, made = diameters(truth), diameters(found)
+    truth = [image.truth for image in evaluated]
+    predicted = [image.predicted for image in evaluated]
+    n_true, n_pred = sum(map(len, truth)), sum(map(len, predicted))
+    hits = np.concatenate([image.ious for image in evaluated]) if evaluated else np.zeros(0)
+    ap, ap50 = average_precision(truth, predicted, [image.size for image in evaluated])
+    true_diameters, predicted_diameters = diameters(truth), diameters(predicted)
     f1 = 2 * len(hits) / (n_true + n_pred) if n_true + n_pred else 1.0
     return {
         "ap50": ap50,
         "ap": ap,
         "f1_50": f1,
-        "f1_50_by_image": float(np.mean([one.f1 for one in evaluated])) if evaluated else None,
+        "f1_50_by_image": float(np.mean([image.f1 for image in evaluated])) if evaluated else None,
         "mean_iou": float(hits.mean()) if len(hits) else None,
         "panoptic_quality": f1 * float(hits.mean()) if len(hits) else 0.0,
-        "count_error": _excess(n_pred, n_true),
-        "mean_diameter_error": _excess(_of(np.mean, made), _of(np.mean, drawn)),
-        "median_diameter_error": _excess(_of(np.median, made), _of(np.median, drawn)),
-        "area_fraction_error": _excess(float((made**2).sum()), float((drawn**2).sum())),
+        "count_error": _relative_error(n_pred, n_true),
+        "mean_diameter_error": _relative_error(
+            _or_zero(np.mean, predicted_diameters), _or_zero(np.mean, true_diameters)
+        ),
+        "median_diameter_error": _relative_error(
+            _or_zero(np.median, predicted_diameters), _or_zero(np.median, true_diameters)
+        ),
+        "area_fraction_error": _relative_error(
+            float((predicted_diameters**2).sum()), float((true_diameters**2).sum())
+        ),
         "n_images": len(evaluated),
         "n_true": n_true,
         "n_pred": n_pred,
-        "seconds_per_image": sum(one.seconds for one in evaluated) / max(len(evaluated), 1),
+        "seconds_per_image": sum(image.seconds for image in evaluated) / max(len(evaluated), 1),
     }
 
 
@@ -145,43 +152,46 @@ def diameters(masks: Sequence[Sequence[Mask]]) -> NDArray[np.float64]:
     return np.sqrt(4 / np.pi * np.asarray(areas, dtype=np.float64))
 
 
-def _of(measure: Callable[[NDArray[np.float64]], Any], values: NDArray[np.float64]) -> float:
+def _or_zero(measure: Callable[[NDArray[np.float64]], Any], values: NDArray[np.float64]) -> float:
     return float(measure(values)) if len(values) else 0.0
 
 
-def _excess(found: float, true: float) -> float | None:
-    return (found - true) / true if true else None
+def _relative_error(predicted: float, true: float) -> float | None:
+    return (predicted - true) / true if true else None
 
 
 def match(
-    truth: Sequence[Mask], found: Sequence[Mask], size: tuple[int, int], threshold: float = 0.5
+    truth: Sequence[Mask], predicted: Sequence[Mask], size: tuple[int, int], threshold: float = 0.5
 ) -> NDArray[np.float64]:
     """IoU of each one-to-one match of at least `threshold`, for disjoint masks."""
-    return matches(truth, found, size, threshold)[2]
+    return matches(truth, predicted, size, threshold)[2]
 
 
 def matches(
-    truth: Sequence[Mask], found: Sequence[Mask], size: tuple[int, int], threshold: float = 0.5
+    truth: Sequence[Mask], predicted: Sequence[Mask], size: tuple[int, int], threshold: float = 0.5
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    """Places in `truth`, places in `found` and IoU of each one-to-one match, for disjoint masks.
+    """Indices into `truth` and `predicted`, and the IoU, of each match, for disjoint masks.
 
-    Disjoint masks overlap at more than half in at most one way, so no assignment is needed.
+    A mask overlaps at most one of several disjoint masks by more than half, so that matches
+    are one-to-one without an assignment.
     """
-    if not truth or not found:
+    if not truth or not predicted:
         return np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0)
-    t, f = paint(truth, size), paint(found, size)
+    t, f = paint(truth, size), paint(predicted, size)
     joint = np.bincount(
-        t.ravel() * (len(found) + 1) + f.ravel(), minlength=(len(truth) + 1) * (len(found) + 1)
-    ).reshape(len(truth) + 1, len(found) + 1)
+        t.ravel() * (len(predicted) + 1) + f.ravel(),
+        minlength=(len(truth) + 1) * (len(predicted) + 1),
+    ).reshape(len(truth) + 1, len(predicted) + 1)
     common = joint[1:, 1:]
     union = joint.sum(axis=1)[1:, None] + joint.sum(axis=0)[None, 1:] - common
     iou = common / np.maximum(union, 1)
-    true, made = np.nonzero(iou > threshold)
-    return true, made, np.asarray(iou[true, made], dtype=np.float64)
+    true_index, predicted_index = np.nonzero(iou > threshold)
+    ious = iou[true_index, predicted_index]
+    return true_index, predicted_index, np.asarray(ious, dtype=np.float64)
 
 
 def paint(masks: Sequence[Mask], size: tuple[int, int]) -> NDArray[np.int64]:
-    """Label image (H, W) of masks, the i-th as i + 1."""
+    """Label image (H, W) of masks; mask i has the label i + 1."""
     canvas = np.zeros(size, np.int64)
     for i, mask in enumerate(masks, start=1):
         h, w = mask.pixels.shape
@@ -191,28 +201,28 @@ def paint(masks: Sequence[Mask], size: tuple[int, int]) -> NDArray[np.int64]:
 
 def average_precision(
     truth: Sequence[Sequence[Mask]],
-    found: Sequence[Sequence[Mask]],
+    predicted: Sequence[Sequence[Mask]],
     sizes: Sequence[tuple[int, int]],
 ) -> tuple[float | None, float | None]:
-    """COCO's AP over 0.50:0.05:0.95 and at 0.5; None where there is no truth."""
+    """COCO's AP over 0.50:0.05:0.95 and at 0.5; None if there are no true masks."""
     if not any(truth):
         return None, None
-    precision = precision_by_recall(truth, found, sizes)
+    precision = precision_by_recall(truth, predicted, sizes)
     return float(precision.mean()), float(precision[0].mean())
 
 
 def precision_by_recall(
     truth: Sequence[Sequence[Mask]],
-    found: Sequence[Sequence[Mask]],
+    predicted: Sequence[Sequence[Mask]],
     sizes: Sequence[tuple[int, int]],
 ) -> NDArray[np.float64]:
     """COCO's precision at IoU 0.50:0.05:0.95 (10 rows) and recall 0:0.01:1 (101 columns)."""
-    if not any(found):
+    if not any(predicted):
         return np.zeros((10, 101))
     reference = COCO()
     annotations: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
-    for image, (t, f, size) in enumerate(zip(truth, found, sizes, strict=True), start=1):
+    for image, (t, f, size) in enumerate(zip(truth, predicted, sizes, strict=True), start=1):
         for mask, rle in zip(t, encode_rle(t, *size), strict=True):
             area = int(mask.pixels.sum())
             annotations.append(

@@ -1,4 +1,4 @@
-"""Pictures of how a segmenter did: overlays, precision and recall, size distribution."""
+"""Plots of an evaluation: overlays, precision and recall, size distribution."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from mcn.mask import Mask
 from mcn.plots import mask_outlines
 from mcn.segment.evaluation.metrics import EvaluatedImage, diameters, precision_by_recall
 
-_TRUE, _FOUND = "#35c2ff", "#ff7a00"
+_TRUE, _PREDICTED = "#35c2ff", "#ff7a00"
 
 
 def write_report(
     evaluated: Sequence[EvaluatedImage], metrics: dict[str, Any], out: Path, n: int = 4
 ) -> None:
-    """Write `figures.json`, two diagrams, and overlays of the best and the worst images.
+    """Write `figures.json`, two plots, and overlays of the best and the worst images.
 
     Parameters
     ----------
     evaluated : sequence of EvaluatedImage
-        What `mcn.segment.evaluation.metrics.evaluate_images` gave.
+        From `mcn.segment.evaluation.metrics.evaluate_images`.
     metrics : dict
-        What `figures_of` made of it.
+        From `mcn.segment.evaluation.metrics.compute_metrics`.
     out : Path
         Folder to write to.
     n : int
@@ -39,17 +39,17 @@ def write_report(
     (out / "figures.json").write_text(json.dumps(metrics, indent=2))
     _precision_recall(evaluated).savefig(out / "precision_recall.png")
     _sizes(evaluated).savefig(out / "sizes.png")
-    ranked = sorted((one for one in evaluated if one.truth), key=lambda one: one.f1)
+    ranked = sorted((image for image in evaluated if image.truth), key=lambda image: image.f1)
     for kind, chosen in (("worst", ranked[:n]), ("best", ranked[::-1][:n])):
-        for place, one in enumerate(chosen, start=1):
-            _overlay(one).savefig(out / f"{kind}_{place}_{one.pair.name}.png")
+        for rank, image in enumerate(chosen, start=1):
+            _overlay(image).savefig(out / f"{kind}_{rank}_{image.pair.name}.png")
 
 
 def _precision_recall(evaluated: Sequence[EvaluatedImage]) -> Figure:
     precision = precision_by_recall(
-        [one.truth for one in evaluated],
-        [one.found for one in evaluated],
-        [one.size for one in evaluated],
+        [image.truth for image in evaluated],
+        [image.predicted for image in evaluated],
+        [image.size for image in evaluated],
     )
     figure = Figure(figsize=(5.5, 4.5), dpi=120, layout="constrained")
     axes = figure.subplots()
@@ -66,8 +66,8 @@ def _sizes(evaluated: Sequence[EvaluatedImage]) -> Figure:
     figure = Figure(figsize=(5.5, 4.5), dpi=120, layout="constrained")
     axes = figure.subplots()
     series = {
-        "drawn": (diameters([one.truth for one in evaluated]), _TRUE),
-        "found": (diameters([one.found for one in evaluated]), _FOUND),
+        "drawn": (diameters([image.truth for image in evaluated]), _TRUE),
+        "found": (diameters([image.predicted for image in evaluated]), _PREDICTED),
     }
     top = max((values.max() for values, _ in series.values() if len(values)), default=100.0)
     bins = np.geomspace(4, max(top, 8), 40).tolist()
@@ -79,21 +79,21 @@ def _sizes(evaluated: Sequence[EvaluatedImage]) -> Figure:
     return figure
 
 
-def _overlay(one: EvaluatedImage) -> Figure:
-    pixels, _ = one.pair.read()
-    height, width = one.size
+def _overlay(image: EvaluatedImage) -> Figure:
+    pixels, _ = image.pair.read()
+    height, width = image.size
     figure = Figure(figsize=(width / 80, height / 80 + 0.5), dpi=100)
     axes = figure.add_axes((0, 0, 1, height / 80 / (height / 80 + 0.5)))
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
     axes.set_axis_off()
-    for masks, colour in ((one.truth, _TRUE), (one.found, _FOUND)):
+    for masks, colour in ((image.truth, _TRUE), (image.predicted, _PREDICTED)):
         axes.add_collection(LineCollection(_lines(masks), colors=colour, linewidths=1.2))
     figure.legend(
         handles=[
-            Line2D([], [], color=_TRUE, label=f"drawn ({len(one.truth)})"),
-            Line2D([], [], color=_FOUND, label=f"found ({len(one.found)})"),
+            Line2D([], [], color=_TRUE, label=f"drawn ({len(image.truth)})"),
+            Line2D([], [], color=_PREDICTED, label=f"found ({len(image.predicted)})"),
         ],
-        title=f"{one.pair.name}: F1 {one.f1:.2f}",
+        title=f"{image.pair.name}: F1 {image.f1:.2f}",
         loc="upper left",
         ncols=2,
         frameon=False,

@@ -1,4 +1,4 @@
-"""Decoded masks before they are compared: what they are, and which are sure enough."""
+"""Decoded masks before overlaps are suppressed, and their filter."""
 
 from __future__ import annotations
 
@@ -12,38 +12,37 @@ from torch import Tensor, nonzero
 
 @dataclass(frozen=True)
 class GeneratorSettings:
-    """What counts as a crystal, and how much is worked on at once.
+    """Thresholds for crystals, and batch sizes.
 
     Parameters
     ----------
     centre_threshold : float
-        Least probability of a proposed centre.
+        Minimum probability of a proposed centre.
     min_predicted_iou, min_stability : float
-        Masks below are dropped.
+        Masks below either are dropped.
     stability_offset : float
-        Logits the threshold is raised and lowered by to measure stability.
+        By how much the threshold of the logits is raised and lowered to measure stability.
     max_overlap : float
-        A mask of which more than this share belongs to better masks is a duplicate.
+        A mask is a duplicate if more than this share of it belongs to better masks.
     min_area_px : int
         Smallest crystal kept, pixels.
     margin : float
         Side of a prompt's window, in longer sides of its proposed box.
     magnify_below : float
-        Median longer side, pixels, of the crystals of an image below which it is looked at
-        again at twice the size.
+        An image is segmented again at twice the size if the median longer side of its
+        crystals, pixels, is below this.
     max_prompts : int
-        Most prompts a window.
+        Maximum number of prompts per window.
     prompts_per_batch : int
-        Prompts decoded at once; with the next, bounds the memory.
+        Prompts decoded at once; bounds the memory, as `pixels_per_batch` does.
     max_duplicate_iou : float
-        Of masks that share more than this of their union, a full-size SAM's generator keeps
-        the best.
+        Of masks with a higher IoU, a full-size SAM's generator keeps the best.
     max_masks : int
-        Most masks of one image that it holds; the best stay.
+        Maximum number of masks of one image that it keeps: the best.
     pixels_per_batch : int
         Pixels encoded at once; an image larger than this goes alone.
     window : int
-        Side of the largest image that is encoded whole, pixels; larger ones go in windows.
+        Side of the largest image that is encoded in one piece, pixels; larger ones are tiled.
     """
 
     centre_threshold: float = 0.15
@@ -63,12 +62,12 @@ class GeneratorSettings:
 
 
 GPU_SETTINGS = GeneratorSettings(prompts_per_batch=1024, pixels_per_batch=2**24)
-"""A processor is fastest while a batch fits its cache, a GPU when it is full."""
+"""A processor is fastest if a batch fits its cache, a GPU if it is fully used."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """N decoded masks before they are compared.
+    """N decoded masks before overlaps are suppressed.
 
     Parameters
     ----------
@@ -77,9 +76,9 @@ class Candidates:
     windows : (N, 4) float tensor
         Left, top, right, bottom of the windows, pixels.
     predicted_iou, stability, scores : (N,) float tensors
-        The decoder's estimate, the steadiness of the threshold, and the order of precedence.
+        The decoder's estimate of the IoU, the stability score, and the score that ranks masks.
     image_index : (N,) int64 tensor
-        The image each lies in.
+        The image of each.
     """
 
     logits: Tensor
@@ -93,7 +92,7 @@ class Candidates:
 def filter_by_stability(
     logits: Tensor, iou: Tensor, settings: GeneratorSettings
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Keep the masks whose estimated IoU and stability are good enough.
+    """Keep the masks whose estimated IoU and stability reach the thresholds.
 
     Parameters
     ----------
@@ -105,9 +104,9 @@ def filter_by_stability(
     Returns
     -------
     logits, iou, stability : (n, T, T), (n,), (n,) float tensors
-        Of the masks kept. Stability is the IoU of the masks at a raised and a lowered threshold.
+        Of the masks that are kept. Stability is their IoU at a raised and a lowered threshold.
     index : (n,) int64 tensor
-        Which they were.
+        Their indices.
     """
     logits, quality = logits.float(), iou.float().clamp(0, 1)
     stability = stability_score(logits, settings.stability_offset)
@@ -122,17 +121,19 @@ def stability_score(logits: Tensor, offset: float) -> Tensor:
     return inner / (logits > -offset).sum(dim=(1, 2)).clamp(min=1)
 
 
-def by_shape(images: Sequence[NDArray[np.uint8]]) -> dict[tuple[int, ...], list[int]]:
-    """Which images (H, W) are of which shape; those without pixels are left out."""
-    alike: dict[tuple[int, ...], list[int]] = {}
+def group_by_shape(images: Sequence[NDArray[np.uint8]]) -> dict[tuple[int, ...], list[int]]:
+    """Indices of the images (H, W) of each shape; images without pixels are left out."""
+    indices: dict[tuple[int, ...], list[int]] = {}
     for i, image in enumerate(images):
         if image.size:
-            alike.setdefault(image.shape, []).append(i)
-    return alike
+            indices.setdefault(image.shape, []).append(i)
+    return indices
 
 
-def portions(members: list[int], pixels: int, settings: GeneratorSettings) -> Iterator[list[int]]:
-    """Images of so many pixels each, as many at a time as are encoded at once."""
+def split_batches(
+    members: list[int], pixels: int, settings: GeneratorSettings
+) -> Iterator[list[int]]:
+    """Split images of `pixels` pixels each into batches that are encoded at once."""
     at_once = max(1, settings.pixels_per_batch // pixels)
     for start in range(0, len(members), at_once):
         yield members[start : start + at_once]

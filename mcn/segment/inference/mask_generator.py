@@ -1,4 +1,4 @@
-"""Automatic masks: every crystal of an image, each pixel given to at most one."""
+"""Automatic masks: all crystals of an image, each pixel in at most one mask."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mcn.mask import Mask
 from mcn.segment.inference.candidates import (
     Candidates,
     GeneratorSettings,
-    by_shape,
     filter_by_stability,
-    portions,
+    group_by_shape,
+    split_batches,
 )
 from mcn.segment.inference.postprocess import suppress_overlaps
 from mcn.segment.inference.proposals import Proposals, choose, propose
@@ -42,7 +42,7 @@ def generate(
     model : CompactSam
         On any device.
     images : sequence of (H, W) uint8 arrays
-        Of any sizes; equal ones are encoded together.
+        Of any sizes; images of equal size are encoded together.
 
     Returns
     -------
@@ -51,27 +51,27 @@ def generate(
     """
     results: list[list[Mask]] = [[] for _ in images]
     with torch.inference_mode():
-        for shape, members in by_shape(images).items():
+        for shape, members in group_by_shape(images).items():
             small = []
-            for part in portions(members, shape[0] * shape[1], settings):
+            for part in split_batches(members, shape[0] * shape[1], settings):
                 candidates = _candidates(model, np.stack([images[i] for i in part]), settings)
-                for place, i in enumerate(part):
-                    if _median_side(candidates, place, settings) < settings.magnify_below:
+                for index, i in enumerate(part):
+                    if _median_side(candidates, index, settings) < settings.magnify_below:
                         small.append(i)
                     else:
-                        results[i] = suppress_overlaps(candidates, place, shape, settings)
-            for part in portions(small, 4 * shape[0] * shape[1], settings):
+                        results[i] = suppress_overlaps(candidates, index, shape, settings)
+            for part in split_batches(small, 4 * shape[0] * shape[1], settings):
                 candidates = _candidates(
                     model, np.stack([_doubled(images[i]) for i in part]), settings
                 )
                 candidates = replace(candidates, windows=candidates.windows / 2)
-                for place, i in enumerate(part):
-                    results[i] = suppress_overlaps(candidates, place, shape, settings)
+                for index, i in enumerate(part):
+                    results[i] = suppress_overlaps(candidates, index, shape, settings)
     return results
 
 
 def _median_side(candidates: Candidates, image: int, settings: GeneratorSettings) -> float:
-    """Median longer side of an image's crystals, pixels; infinite where there are none."""
+    """Median longer side of an image's crystals, pixels; infinite if there are none."""
     windows = candidates.windows[candidates.image_index == image]
     return (
         float((windows[:, 2] - windows[:, 0]).median()) / settings.margin
@@ -90,11 +90,11 @@ def _doubled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _candidates(
     model: CompactSam, images: NDArray[np.uint8], settings: GeneratorSettings
 ) -> Candidates:
-    """Candidates of images (B, H, W), each from the window and magnification that suit it."""
+    """Candidates of images (B, H, W), each from the window and magnification that fits its size."""
     device = next(model.parameters()).device
-    found = []
+    candidates_by_window = []
     for reduction, reduced, windows in levels(images, settings.window):
-        greys = np.array([grey_level(one) for one in reduced], np.float32)
+        greys = np.array([grey_level(image) for image in reduced], np.float32)
         mean, deviation = greys.T[:, :, None, None]
         for window in windows:
             rows = slice(window.y, window.y + window.height)
@@ -105,21 +105,24 @@ def _candidates(
             proposals = propose(
                 features.proposal, sizes, settings.centre_threshold, settings.max_prompts
             )
-            proposals = choose(proposals, _answered_for(window, proposals))
+            proposals = choose(proposals, _belongs_to(window, proposals))
             candidates = decode_proposals(model, features, proposals, settings)
             origin = candidates.windows.new_tensor([window.x, window.y, window.x, window.y])
-            found.append(
+            candidates_by_window.append(
                 replace(
                     candidates,
                     logits=candidates.logits.half(),
                     windows=(candidates.windows + origin) * reduction,
                 )
             )
-    parts = [[getattr(one, field.name) for one in found] for field in fields(Candidates)]
+    parts = [
+        [getattr(candidates, field.name) for candidates in candidates_by_window]
+        for field in fields(Candidates)
+    ]
     return Candidates(*(torch.cat(part) for part in parts))
 
 
-def _answered_for(window: Window, proposals: Proposals) -> Tensor:
+def _belongs_to(window: Window, proposals: Proposals) -> Tensor:
     core = proposals.points.new_tensor(window.core)
     inside = (proposals.points >= core[:2]) & (proposals.points < core[2:])
     side = (proposals.boxes[:, 2:] - proposals.boxes[:, :2]).amax(dim=1)
@@ -135,13 +138,13 @@ def decode_proposals(
     settings: GeneratorSettings,
     dtype: torch.dtype | None = None,
 ) -> Candidates:
-    """Decode what the encoder proposes and drop what is unsure, all at low resolution.
+    """Decode proposals and drop masks below the thresholds, at low resolution.
 
-    `dtype` is what image tokens are computed in; the processor's `number_format` if not given.
+    `dtype` is the number format of the image tokens; the processor's `number_format` if not given.
     """
     windows = square_windows(proposals.boxes, settings.margin)
     decoder = WindowDecoder(model, dtype)
-    looked = decoder.look(features, windows)
+    shared = decoder.prepare(features, windows)
     kept: list[tuple[Tensor, ...]] = []
     for start in range(0, len(windows), settings.prompts_per_batch):
         part = slice(start, start + settings.prompts_per_batch)
@@ -152,9 +155,9 @@ def decode_proposals(
             labels=torch.ones_like(proposals.image_index[part, None]),
             boxes=proposals.boxes[part],
         )
-        logits, iou, sure = decoder.decode(looked, prompts, settings.min_predicted_iou)
-        *answers, chosen = filter_by_stability(logits, iou, settings)
-        kept.append((*answers, sure[chosen] + start))
+        logits, iou, kept_prompts = decoder.decode(shared, prompts, settings.min_predicted_iou)
+        *masks, chosen = filter_by_stability(logits, iou, settings)
+        kept.append((*masks, kept_prompts[chosen] + start))
     if not kept:
         empty = windows.new_zeros(0)
         none = empty.long()

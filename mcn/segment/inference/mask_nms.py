@@ -1,4 +1,7 @@
-"""Masks of one image that are found twice, dropped before they grow to full size."""
+"""Non-maximum suppression of the masks of one image, before they are upsampled.
+
+Torchvision's `nms` compares boxes; crystals that overlap diagonally share most of their boxes.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ _ROWS_AT_ONCE = 16
 
 
 class MaskNMS:
-    """The best masks of one image found so far, and none of them twice.
+    """Collects the best masks of one image, without duplicates.
 
     Parameters
     ----------
     max_iou : float
-        Of masks that share more than this of their union, the best stays.
+        Of masks with a higher IoU, the best is kept.
     limit : int
-        Most masks kept; up to twice as many wait to be compared.
+        Maximum number of masks kept; up to twice as many wait to be compared.
     """
 
     def __init__(self, max_iou: float, limit: int) -> None:
@@ -27,13 +30,13 @@ class MaskNMS:
         self.parts: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def add(self, logits: Tensor, iou: Tensor, stability: Tensor) -> None:
-        """Take in masks: logits (N, h, w), predicted IoU and stability (N,)."""
+        """Add masks: logits (N, h, w), predicted IoU and stability (N,)."""
         self.parts.append((logits, iou, stability))
         if sum(len(part) for _, part, _ in self.parts) > 2 * self.limit:
             self.settle()
 
     def settle(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, predicted IoU and stability of the masks that stay, best first."""
+        """Logits, predicted IoU and stability of the masks that are kept, best first."""
         logits, iou, stability = (torch.cat(part) for part in zip(*self.parts, strict=True))
         kept = mask_nms(logits, iou, self.max_iou)[: self.limit]
         self.parts = [(logits[kept], iou[kept], stability[kept])]
@@ -41,21 +44,21 @@ class MaskNMS:
 
 
 def mask_nms(logits: Tensor, scores: Tensor, max_iou: float) -> Tensor:
-    """Greedy non-maximum suppression of whole masks, not of their boxes.
+    """Greedy non-maximum suppression of masks, not of their boxes.
 
     Parameters
     ----------
     logits : (N, h, w) tensor
         Positive on the mask.
     scores : (N,) tensor
-        Order of precedence.
+        The mask with the higher score is kept.
     max_iou : float
-        A mask that shares more than this of its union with a better one that stays is dropped.
+        A mask with a higher IoU with a better mask that is kept is dropped.
 
     Returns
     -------
     (n,) int64 tensor
-        The masks that stay, best first.
+        Indices of the masks that are kept, best first.
     """
     order = scores.argsort(descending=True, stable=True)
     logits, dtype = logits[order], number_format(logits.device)
@@ -65,11 +68,11 @@ def mask_nms(logits: Tensor, scores: Tensor, max_iou: float) -> Tensor:
         shared += inside @ inside.mT
     area = (logits > 0).sum(dim=(1, 2)).float()
     union = area + area[:, None] - shared
-    twice = (shared > max_iou * union).triu(diagonal=1)
-    stays = torch.ones(len(order), dtype=torch.bool, device=logits.device)
-    # Who stays hangs on better masks alone: each round settles at least one more.
+    duplicates = (shared > max_iou * union).triu(diagonal=1)
+    is_kept = torch.ones(len(order), dtype=torch.bool, device=logits.device)
+    # Whether a mask is kept depends on better masks only: each round decides at least one more.
     while True:
-        settled = ~(twice & stays[:, None]).any(dim=0)
-        if settled.equal(stays):
-            return order[stays]
-        stays = settled
+        settled = ~(duplicates & is_kept[:, None]).any(dim=0)
+        if settled.equal(is_kept):
+            return order[is_kept]
+        is_kept = settled

@@ -13,19 +13,19 @@ from mcn.segment.inference.candidates import Candidates, GeneratorSettings
 from mcn.segment.modeling.processor import full_precision
 
 _GRAIN = 16
-"""Masks are upsampled together with those whose sides are the same multiple of this."""
+"""Masks are upsampled together if their sides are the same multiple of this."""
 _PIXELS_AT_ONCE = 2**21
 
 
 def suppress_overlaps(
     candidates: Candidates, image: int, shape: tuple[int, ...], settings: GeneratorSettings
 ) -> list[Mask]:
-    """Give each pixel to the best mask that claims it and drop duplicates.
+    """Assign each pixel to the best mask that covers it, and drop duplicates.
 
     Returns
     -------
     list of Mask
-        In one piece each; `predicted_iou` carries the score that ranks them.
+        Each is connected; `predicted_iou` carries the score that ranks them.
     """
     index = torch.nonzero(candidates.image_index == image)[:, 0]
     index = index[candidates.scores[index].argsort(descending=True, stable=True)]
@@ -37,7 +37,7 @@ def suppress_overlaps(
     )
     taken = np.zeros(shape, bool)
     masks = []
-    for (x, y, claim), score, steadiness in zip(claims, scores, stability, strict=True):
+    for (x, y, claim), score, mask_stability in zip(claims, scores, stability, strict=True):
         view = taken[y : y + claim.shape[0], x : x + claim.shape[1]]
         free = claim & ~view
         area = np.count_nonzero(free)
@@ -46,16 +46,16 @@ def suppress_overlaps(
         if area < (1 - settings.max_overlap) * np.count_nonzero(claim):
             continue
         view |= free
-        piece = _largest_piece(free)
-        if np.count_nonzero(piece) >= settings.min_area_px:
-            masks.append(tight(x, y, piece, score, steadiness))
+        component = _largest_component(free)
+        if np.count_nonzero(component) >= settings.min_area_px:
+            masks.append(tight(x, y, component, score, mask_stability))
     return sorted(masks, key=lambda mask: (mask.y, mask.x))
 
 
 def full_size(
     logits: Tensor, windows: Tensor, height: int, width: int
 ) -> list[tuple[int, int, NDArray[np.bool_]]]:
-    """Masks in the pixels of their image, upsampled only where they may lie.
+    """Masks at the resolution of their image, upsampled only where they can lie.
 
     Parameters
     ----------
@@ -69,8 +69,8 @@ def full_size(
     Returns
     -------
     list of (x, y, (h, w) bool array)
-        Left column, top row and pixels of a box that holds the whole mask, within the image
-        and the window; 0×0 where the mask is empty.
+        Left column, top row and pixels of a box around the mask, within the image and the
+        window; 0×0 if the mask is empty.
     """
     inside = logits > 0
     left, right = _reach(inside.any(dim=1), windows[:, 0], windows[:, 2], width)
@@ -88,16 +88,16 @@ def full_size(
         # Large masks a few at a time: memory follows this, not the number of masks.
         for part in members.split(max(1, _PIXELS_AT_ONCE // (w * h))):
             read = _read(logits[part], windows[part], boxes[part, :2], h, w).cpu().numpy()
-            for place, pixels in zip(part.tolist(), read, strict=True):
-                x, y, own_w, own_h = boxes_of[place]
-                claims[place] = (x, y, pixels[:own_h, :own_w])
+            for index, pixels in zip(part.tolist(), read, strict=True):
+                x, y, own_w, own_h = boxes_of[index]
+                claims[index] = (x, y, pixels[:own_h, :own_w])
     return claims
 
 
-def one_crystal(
+def largest_component_mask(
     logits: Tensor, window: Tensor, shape: tuple[int, ...], score: float, stability: float
 ) -> Mask:
-    """The largest piece of one mask, of no pixels where it is empty.
+    """The largest connected component of one mask; without pixels if the mask is empty.
 
     Parameters
     ----------
@@ -109,14 +109,14 @@ def one_crystal(
         Height and width of the image.
     """
     ((x, y, pixels),) = full_size(logits[None], window[None], shape[0], shape[1])
-    piece = _largest_piece(pixels)
-    if not piece.any():
+    component = _largest_component(pixels)
+    if not component.any():
         return Mask(x, y, np.zeros((0, 0), bool), 0.0, 0.0)
-    return tight(x, y, piece, score, stability)
+    return tight(x, y, component, score, stability)
 
 
 def tight(x: int, y: int, pixels: NDArray[np.bool_], score: float, stability: float) -> Mask:
-    """A mask from a box that is too large for it; it must not be empty."""
+    """A `Mask`, with a tight box, from pixels in a larger box; they must not be all False."""
     rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     own = np.ascontiguousarray(pixels[box])
@@ -137,7 +137,7 @@ def _reach(hit: Tensor, low: Tensor, high: Tensor, length: int) -> tuple[Tensor,
     first = hit.int().argmax(dim=1)
     last = size - 1 - hit.flip(1).int().argmax(dim=1)
     step = (high - low) / size
-    # A positive logit is felt up to the centres of its neighbours, and never beyond the window.
+    # A positive logit has influence up to the centres of its neighbours, within the window.
     start = (low + (first - 0.5) * step - 0.5).floor().maximum(low.floor())
     stop = (low + (last + 1.5) * step + 0.5).ceil().minimum(high.ceil())
     start, stop = start.clamp(0, length), stop.clamp(0, length)
@@ -145,7 +145,7 @@ def _reach(hit: Tensor, low: Tensor, high: Tensor, length: int) -> tuple[Tensor,
 
 
 def _read(logits: Tensor, windows: Tensor, origin: Tensor, height: int, width: int) -> Tensor:
-    """Masks (n, height, width) from their origins (n, 2) on."""
+    """Masks (n, height, width) whose top left pixels are `origin` (n, 2)."""
     columns = _weights(windows[:, 0], windows[:, 2], origin[:, 0], width, logits.shape[2])
     rows = _weights(windows[:, 1], windows[:, 3], origin[:, 1], height, logits.shape[1])
     # Half precision would round the weights, and with them the outline.
@@ -154,19 +154,19 @@ def _read(logits: Tensor, windows: Tensor, origin: Tensor, height: int, width: i
 
 
 def _weights(low: Tensor, high: Tensor, start: Tensor, length: int, size: int) -> Tensor:
-    """How much each logit tells each pixel (n, length, size) along one side: linearly."""
+    """Weights (n, length, size) of the linear interpolation along one side."""
     pixels = torch.arange(length, device=low.device) + 0.5
     cells = torch.arange(size, device=low.device) + 0.5
     step = ((high - low) / size)[:, None]
-    place = (start[:, None] + pixels - low[:, None]) / step
-    return (1 - (place[:, :, None] - cells).abs()).clamp(min=0)
+    position = (start[:, None] + pixels - low[:, None]) / step
+    return (1 - (position[:, :, None] - cells).abs()).clamp(min=0)
 
 
-def _largest_piece(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    pieces, count = ndimage.label(pixels)
+def _largest_component(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    components, count = ndimage.label(pixels)
     if count < 2:
         return pixels
-    area = np.bincount(pieces.ravel())
+    area = np.bincount(components.ravel())
     area[0] = 0
-    largest: NDArray[np.bool_] = pieces == area.argmax()
+    largest: NDArray[np.bool_] = components == area.argmax()
     return largest

@@ -1,4 +1,4 @@
-"""Masks of what a person points at."""
+"""Masks for a person's clicks and boxes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mcn.mask import Mask
 from mcn.segment.inference.candidates import GeneratorSettings, stability_score
-from mcn.segment.inference.postprocess import one_crystal
+from mcn.segment.inference.postprocess import largest_component_mask
 from mcn.segment.inference.prompts import Clicks
 from mcn.segment.inference.proposals import propose
 from mcn.segment.inference.tiling import LARGEST, REDUCTION, grey_level
@@ -24,9 +24,9 @@ from mcn.segment.modeling.processor import autocast
 from mcn.segment.modeling.window_decoder import WindowDecoder
 
 VIEW = 384
-"""Side of what is encoded around a prompt, pixels of the scaled image."""
-_SURE = 0.05
-_TRIALS = (24.0, 60.0, 150.0)
+"""Side of the part that is encoded around a prompt, pixels of the scaled image."""
+_MIN_CENTRE_PROBABILITY = 0.05
+_TRIAL_SIDES = (24.0, 60.0, 150.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class View:
     x, y : int
         Its left column and top row in the image.
     scale : float
-        Pixels of the view a pixel of the image.
+        Pixels of the view per pixel of the image.
     """
 
     pixels: NDArray[np.uint8]
@@ -55,26 +55,26 @@ def predict(
     clicks: Clicks,
     settings: GeneratorSettings = GeneratorSettings(),
 ) -> list[Mask]:
-    """The crystal that each prompt means.
+    """The crystal at each prompt.
 
-    Around a prompt the image is encoded at the magnifications at which the crystal can be
-    seen: for a box the one that suits its size, for clicks alone all. Of the answers the one
-    that agrees with most clicks is taken, and among such the one the decoder trusts most.
+    The image is encoded around a prompt: for a box at the magnification that fits its size,
+    for clicks alone at all magnifications. The result is the mask that agrees with most
+    clicks; of several, the one with the highest predicted IoU and stability.
 
     Parameters
     ----------
     model : CompactSam
         On any device.
     image : (H, W) uint8 array
-        Of any size: what a prompt costs does not depend on it.
+        Of any size; the cost of a prompt does not depend on it.
     clicks : Clicks
         N prompts.
 
     Returns
     -------
     list of N Mask
-        In the order of the prompts, in one piece each; they may overlap. Of no pixels where
-        there is nothing.
+        In the order of the prompts. Each is connected; they may overlap. A mask has no pixels
+        if there is no crystal.
     """
     device = next(model.parameters()).device
     mean, deviation = grey_level(image)
@@ -83,9 +83,9 @@ def predict(
         for i in range(len(clicks)):
             views = list(_views(image, clicks, i, settings))
             batch = np.zeros((len(views), 1, VIEW, VIEW), np.float32)
-            for place, view in enumerate(views):
+            for row, view in enumerate(views):
                 height, width = view.pixels.shape
-                batch[place, 0, :height, :width] = (view.pixels - mean) / deviation
+                batch[row, 0, :height, :width] = (view.pixels - mean) / deviation
             with autocast(device):
                 features = model.image_encoder(torch.from_numpy(batch).to(device))
             prompts = _prompts(features, views, clicks, i, settings)
@@ -112,7 +112,7 @@ def _views(
 
 
 def _view(image: NDArray[np.uint8], centre: NDArray[np.float32], scale: float) -> View:
-    """The part of an image about a centre x, y, moved to lie within it."""
+    """The part of an image about a centre x, y, moved to lie within the image."""
     spans = []
     for middle, length in zip(centre, image.shape[::-1], strict=True):
         reach = min(round(VIEW / scale), length)
@@ -128,7 +128,7 @@ def _view(image: NDArray[np.uint8], centre: NDArray[np.float32], scale: float) -
 def _prompts(
     features: Features, views: list[View], clicks: Clicks, i: int, settings: GeneratorSettings
 ) -> PromptBatch:
-    """One prompt in each view for a box; for clicks one for each crystal they may mean."""
+    """For a box one prompt per view; for clicks one per crystal that they may belong to."""
     device = features.embedding.device
     origins = torch.tensor([(view.x, view.y) for view in views], device=device)
     scales = torch.tensor([view.scale for view in views], device=device)
@@ -141,20 +141,20 @@ def _prompts(
         windows = square_windows(boxes, settings.margin)
     else:
         sizes = [(view.pixels.shape[0], view.pixels.shape[1]) for view in views]
-        found = propose(features.proposal, sizes, _SURE, settings.max_prompts)
-        places = (points[None] - origins[:, None]) * scales[:, None, None]
-        inside = places[found.image_index]
-        inside = (inside > found.boxes[:, None, :2]) & (inside < found.boxes[:, None, 2:])
+        proposals = propose(features.proposal, sizes, _MIN_CENTRE_PROBABILITY, settings.max_prompts)
+        positions = (points[None] - origins[:, None]) * scales[:, None, None]
+        inside = positions[proposals.image_index]
+        inside = (inside > proposals.boxes[:, None, :2]) & (inside < proposals.boxes[:, None, 2:])
         kept = (inside.all(dim=2) | (labels != 1)).all(dim=1)
-        # Where nothing is proposed under the click, crystals of some sizes about it are tried.
-        middle = places[:, labels == 1].mean(dim=1)
-        half = torch.tensor(_TRIALS, device=device)[:, None, None] / 2
+        # In case nothing is proposed there, windows of several sizes around the click are tried.
+        middle = positions[:, labels == 1].mean(dim=1)
+        half = torch.tensor(_TRIAL_SIDES, device=device)[:, None, None] / 2
         trials = torch.cat([middle - half, middle + half], dim=2).flatten(0, 1)
-        trial_index = torch.arange(len(views), device=device).repeat(len(_TRIALS))
+        trial_index = torch.arange(len(views), device=device).repeat(len(_TRIAL_SIDES))
         unknown = torch.full_like(trials, torch.nan)
-        boxes = torch.cat([found.boxes[kept], unknown])
-        index = torch.cat([found.image_index[kept], trial_index])
-        windows = square_windows(torch.cat([found.boxes[kept], trials]), settings.margin)
+        boxes = torch.cat([proposals.boxes[kept], unknown])
+        index = torch.cat([proposals.image_index[kept], trial_index])
+        windows = square_windows(torch.cat([proposals.boxes[kept], trials]), settings.margin)
     n = len(index)
     here = (points[None] - origins[index, None]) * scales[index, None, None]
     none = torch.zeros((n, 1, 2), device=device)
@@ -175,15 +175,15 @@ def _best(
     shape: tuple[int, ...],
     settings: GeneratorSettings,
 ) -> Mask:
-    """The best answer to the prompts, in the pixels of the whole image."""
+    """The best mask for the prompts, in pixels of the image."""
     first = (prompts.labels == 1).cumsum(dim=1) == 1
     only = replace(prompts, labels=torch.where(first & (prompts.labels == 1), 1, -1))
     decoder = WindowDecoder(model)
-    looked = decoder.look(features, prompts.windows)
-    logits, quality, _ = decoder.decode(looked, only)
-    if (only.labels != prompts.labels).any():  # further clicks correct the first one's answer
+    shared = decoder.prepare(features, prompts.windows)
+    logits, quality, _ = decoder.decode(shared, only)
+    if (only.labels != prompts.labels).any():  # further clicks correct the mask of the first one
         corrected = replace(prompts, mask_logits=logits[:, None].clamp(-10, 10))
-        logits, quality, _ = decoder.decode(looked, corrected)
+        logits, quality, _ = decoder.decode(shared, corrected)
     right = _agreement(logits, prompts)
     stability = stability_score(logits, settings.stability_offset)
     best = int((right + quality * stability).argmax())
@@ -191,11 +191,11 @@ def _best(
     origin = prompts.windows.new_tensor([view.x, view.y, view.x, view.y])
     window = prompts.windows[best : best + 1] / view.scale + origin
     score, best_stability = float(quality[best]), float(stability[best])
-    return one_crystal(logits[best], window[0], shape, score, best_stability)
+    return largest_component_mask(logits[best], window[0], shape, score, best_stability)
 
 
 def _agreement(logits: Tensor, prompts: PromptBatch) -> Tensor:
-    """How many clicks (n,) each mask has on its right side."""
+    """Number of clicks (n,) that each mask agrees with."""
     sides = prompts.windows[:, None, 2:] - prompts.windows[:, None, :2]
     cells = ((prompts.points - prompts.windows[:, None, :2]) / sides * MASK_SIZE).floor().long()
     inside = ((cells >= 0) & (cells < MASK_SIZE)).all(dim=2)

@@ -1,4 +1,4 @@
-"""What a person points at: clicks and boxes, checked."""
+"""Prompts given by a person, clicks and boxes, and their checks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Float = NDArray[np.float32]
 
 
 class PromptError(McnError):
-    """Clicks or boxes that cannot be meant."""
+    """Clicks or boxes that are not valid."""
 
 
 @dataclass(frozen=True, eq=False)
 class Clicks:
-    """N prompts of a person, one crystal each, in image pixels.
+    """N prompts given by a person, one crystal each, in image pixels.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Clicks:
     labels : (N, P) int64 array
         1 on the crystal, 0 off it, -1 no point.
     boxes : (N, 4) float32 array
-        Left, top, right, bottom; NaN where a prompt has no box.
+        Left, top, right, bottom; NaN if a prompt has no box.
     """
 
     points: NDArray[np.float32]
@@ -44,54 +44,61 @@ def read_clicks(
     labels: ArrayLike | None,
     boxes: ArrayLike | None,
 ) -> Clicks:
-    """Check what a person pointed at in an image of `shape` (H, W).
+    """Check a person's prompts for an image of `shape` (H, W).
 
     Parameters
     ----------
     points : (N, 2) or (N, P, 2) array, optional
-        One or P clicked points x, y a crystal.
+        One or P clicked points x, y per crystal.
     labels : (N,) or (N, P) array, optional
-        1 on the crystal, 0 off it, -1 no point; all on it if not given.
+        1 on the crystal, 0 off it, -1 no point; by default all are on it.
     boxes : (N, 4) array, optional
-        Left, top, right, bottom; NaN where a crystal has no box.
+        Left, top, right, bottom; NaN if a crystal has no box.
 
     Raises
     ------
     PromptError
-        Wrong shapes, numbers that are not finite, places outside the image, empty boxes.
+        If shapes are wrong, numbers are not finite, points lie outside the image or boxes are
+        empty.
     """
     if points is None and boxes is None:
         raise PromptError("no prompt: give points, boxes, or both")
-    around = None if boxes is None else _array(boxes, "boxes")
+    box_array = None if boxes is None else _array(boxes, "boxes")
     if points is not None:
-        where = _array(points, "points")
+        point_array = _array(points, "points")
     else:
-        where = np.zeros((0 if around is None else len(around), 0, 2), np.float32)
-    where = where[:, None] if where.ndim == 2 else where
-    if where.ndim != 3 or where.shape[2] != 2:
-        raise PromptError(f"points have the shape {where.shape}; give (N, 2) or (N, P, 2): x, y")
-    on = np.ones(where.shape[:2], np.float32) if labels is None else _array(labels, "labels")
-    on = on[:, None] if on.ndim == 1 else on
-    around = np.full((len(where), 4), np.nan, np.float32) if around is None else around
-    if on.shape != where.shape[:2] or not np.isin(on, (-1, 0, 1)).all():
+        point_array = np.zeros((0 if box_array is None else len(box_array), 0, 2), np.float32)
+    point_array = point_array[:, None] if point_array.ndim == 2 else point_array
+    if point_array.ndim != 3 or point_array.shape[2] != 2:
+        raise PromptError(
+            f"points have the shape {point_array.shape}; give (N, 2) or (N, P, 2): x, y"
+        )
+    label_array = (
+        np.ones(point_array.shape[:2], np.float32) if labels is None else _array(labels, "labels")
+    )
+    label_array = label_array[:, None] if label_array.ndim == 1 else label_array
+    box_array = (
+        np.full((len(point_array), 4), np.nan, np.float32) if box_array is None else box_array
+    )
+    if label_array.shape != point_array.shape[:2] or not np.isin(label_array, (-1, 0, 1)).all():
         raise PromptError("labels must be 1 (on the crystal), 0 (off it) or -1, one a point")
-    if around.shape != (len(where), 4):
-        raise PromptError(f"boxes have the shape {around.shape}; give ({len(where)}, 4)")
+    if box_array.shape != (len(point_array), 4):
+        raise PromptError(f"boxes have the shape {box_array.shape}; give ({len(point_array)}, 4)")
     height, width = shape
-    used = where[on >= 0]
-    if not ((used >= 0) & (used <= (width, height))).all():
+    used_points = point_array[label_array >= 0]
+    if not ((used_points >= 0) & (used_points <= (width, height))).all():
         raise PromptError(f"points must lie in the image, 0 to {width} by 0 to {height} pixels")
-    boxed = np.asarray(~np.isnan(around).any(axis=1), dtype=bool)
-    left, top, right, bottom = around[boxed].T
+    boxed = np.asarray(~np.isnan(box_array).any(axis=1), dtype=bool)
+    left, top, right, bottom = box_array[boxed].T
     if not ((left < right) & (top < bottom)).all():
         raise PromptError("boxes must be left, top, right, bottom with left < right, top < bottom")
     if not ((right > 0) & (bottom > 0) & (left < width) & (top < height)).all():
         raise PromptError(f"boxes must meet the image of {width} by {height} pixels")
-    if not (boxed | (on == 1).any(axis=1)).all():
+    if not (boxed | (label_array == 1).any(axis=1)).all():
         raise PromptError("every crystal needs a box or a point on it (label 1)")
     limits = np.array([width, height, width, height], np.float32)
-    around = np.where(boxed[:, None], np.clip(around, 0, limits), np.nan)
-    return Clicks(where, on.astype(np.int64), around.astype(np.float32))
+    box_array = np.where(boxed[:, None], np.clip(box_array, 0, limits), np.nan)
+    return Clicks(point_array, label_array.astype(np.int64), box_array.astype(np.float32))
 
 
 def _array(values: ArrayLike, what: str) -> Float:

@@ -1,4 +1,4 @@
-"""Where to prompt: the crystals the encoder proposes, or a regular grid."""
+"""Prompts that the encoder proposes: centres and boxes of crystals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mcn.segment.training.samples import PROPOSAL_STRIDE
+from mcn.segment.modeling.image_encoder import PROPOSAL_STRIDE
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Proposals:
     points, boxes : (N, 2), (N, 4) float tensors
         Centre x, y; left, top, right, bottom; pixels.
     scores : (N,) float tensor
-        How sure the encoder is of the centre, 0 to 1.
+        Probability of the centre, 0 to 1.
     image_index : (N,) int64 tensor
-        The image each lies in.
+        The image of each.
     """
 
     points: Tensor
@@ -41,11 +41,11 @@ def propose(
     proposal : (B, 6, h, w) tensor
         `Features.proposal`.
     sizes : list of (H, W)
-        Each image's height and width without padding; centres outside are left out.
+        Height and width of each image without padding; centres outside are left out.
     threshold : float
-        Least centre probability.
+        Minimum probability of a centre.
     limit : int
-        Most proposals an image, the surest first.
+        Maximum number of proposals per image: those with the highest scores.
     """
     maps = proposal.float()
     heat = maps[:, 0].sigmoid()
@@ -65,14 +65,14 @@ def propose(
 
 
 def proposed_boxes(maps: Tensor, index: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Boxes (N, 4) in pixels that cells of maps (B, 6, h, w) propose."""
+    """Boxes (N, 4), pixels, proposed by cells of the maps (B, 6, h, w)."""
     points = (torch.stack([columns, rows], dim=1) + 0.5) * PROPOSAL_STRIDE
     reach = maps[index, 2:, rows, columns].clamp(-3, 7).exp() * PROPOSAL_STRIDE
     return torch.cat([points - reach[:, :2], points + reach[:, 2:]], dim=1)
 
 
 def choose(proposals: Proposals, kept: Tensor) -> Proposals:
-    """The proposals of a boolean or index tensor."""
+    """The proposals selected by a boolean or index tensor."""
     return Proposals(
         proposals.points[kept],
         proposals.boxes[kept],

@@ -1,4 +1,4 @@
-"""Meta's Segment Anything (ViT-B, -L, -H), driven by a regular grid of points."""
+"""Meta's Segment Anything (ViT-B, -L, -H), prompted with a regular grid of points."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from mcn.mask import Mask
 from mcn.segment.inference.candidates import (
     Candidates,
     GeneratorSettings,
-    by_shape,
     filter_by_stability,
-    portions,
+    group_by_shape,
+    split_batches,
     stability_score,
 )
 from mcn.segment.inference.mask_nms import MaskNMS
-from mcn.segment.inference.postprocess import one_crystal, suppress_overlaps
+from mcn.segment.inference.postprocess import largest_component_mask, suppress_overlaps
 from mcn.segment.inference.prompts import read_clicks
 from mcn.segment.modeling.attention import fuse_attention
 from mcn.segment.modeling.point_decoder import PointDecoder
@@ -33,7 +33,7 @@ from mcn.segment.modeling.processor import autocast
 VIT_SETTINGS = replace(
     GeneratorSettings(), min_predicted_iou=0.88, min_stability=0.9, prompts_per_batch=64
 )
-# Buffers that fit a processor's cache; larger ones are fetched anew from the system each time.
+# Buffers that fit a processor's cache; larger ones are allocated anew by the system each time.
 VIT_CPU_SETTINGS = replace(VIT_SETTINGS, prompts_per_batch=4, pixels_per_batch=2**20)
 
 
@@ -43,13 +43,13 @@ class GridSegmenter:
     Parameters
     ----------
     sam : segment_anything.modeling.Sam
-        On the device it is to run on.
+        On the device where it runs.
     name : str
-        As catalogue rows show it.
+        As in the rows of the catalogue.
     points_per_side : int
         Prompts along each side of the image.
     settings : GeneratorSettings, optional
-        What counts as a crystal; `VIT_SETTINGS`, or `VIT_CPU_SETTINGS` on a processor.
+        Thresholds and batch sizes; by default `VIT_SETTINGS`, or `VIT_CPU_SETTINGS` on a processor.
     """
 
     def __init__(
@@ -71,12 +71,12 @@ class GridSegmenter:
         """Disjoint masks of the crystals in each (H, W) image."""
         results: list[list[Mask]] = [[] for _ in images]
         frame = self.sam.image_encoder.img_size**2
-        for shape, members in by_shape(images).items():
-            for part in portions(members, frame, self.settings):
+        for shape, members in group_by_shape(images).items():
+            for part in split_batches(members, frame, self.settings):
                 embedding = self.encode(np.stack([images[i] for i in part]))
                 candidates = self.decode(embedding, shape)
-                for place, i in enumerate(part):
-                    results[i] = suppress_overlaps(candidates, place, shape, self.settings)
+                for index, i in enumerate(part):
+                    results[i] = suppress_overlaps(candidates, index, shape, self.settings)
         return results
 
     @torch.inference_mode()
@@ -87,10 +87,10 @@ class GridSegmenter:
         labels: ArrayLike | None = None,
         boxes: ArrayLike | None = None,
     ) -> list[Mask]:
-        """The crystal that each of N prompts means in an (H, W) image; see `read_clicks`.
+        """The crystal at each of N prompts in an (H, W) image; see `read_clicks`.
 
-        As SAM's own predictor: of the three answers to a lone click the one it trusts most,
-        else its single answer.
+        As in SAM's own predictor: for a single click the one of three masks with the highest
+        predicted IoU, else the single mask.
         """
         clicks = read_clicks(image.shape, points, labels, boxes)
         embedding = self.encode(image[None]).float()
@@ -99,25 +99,29 @@ class GridSegmenter:
         side = frame / to_frame
         window = torch.cat([torch.zeros_like(side), side])[None]
         encoder, masks = self.sam.prompt_encoder, []
-        for where, on, box in zip(clicks.points, clicks.labels, clicks.boxes, strict=True):
-            spots = (torch.from_numpy(where).to(to_frame) * to_frame)[None]
-            signs = torch.from_numpy(on).to(to_frame.device)[None]
-            frames = (torch.from_numpy(box).to(to_frame) * to_frame.repeat(2))[None]
+        for click_points, click_labels, box in zip(
+            clicks.points, clicks.labels, clicks.boxes, strict=True
+        ):
+            frame_points = (torch.from_numpy(click_points).to(to_frame) * to_frame)[None]
+            frame_labels = torch.from_numpy(click_labels).to(to_frame.device)[None]
+            frame_box = (torch.from_numpy(box).to(to_frame) * to_frame.repeat(2))[None]
             boxed = not np.isnan(box).any()
             sparse, dense = encoder(
-                (spots, signs) if len(on) else None, frames if boxed else None, None
+                (frame_points, frame_labels) if len(click_labels) else None,
+                frame_box if boxed else None,
+                None,
             )
             logits, quality = self.sam.mask_decoder(
                 image_embeddings=embedding,
                 image_pe=encoder.get_dense_pe(),
                 sparse_prompt_embeddings=sparse,
                 dense_prompt_embeddings=dense,
-                multimask_output=not boxed and len(on) == 1,
+                multimask_output=not boxed and len(click_labels) == 1,
             )
             best = int(quality[0].argmax())
             stability = stability_score(logits[0, best : best + 1], self.settings.stability_offset)
             masks.append(
-                one_crystal(
+                largest_component_mask(
                     logits[0, best],
                     window[0],
                     image.shape,
@@ -144,7 +148,7 @@ class GridSegmenter:
 
     @torch.inference_mode()
     def decode(self, embedding: Tensor, shape: tuple[int, ...]) -> Candidates:
-        """Masks of a grid of points: sure, stable, and none twice.
+        """Masks of a grid of points that pass the thresholds, without duplicates.
 
         Parameters
         ----------
@@ -158,23 +162,25 @@ class GridSegmenter:
         size = self._size(shape)
         grid = torch.as_tensor(build_point_grid(self.points_per_side), dtype=torch.float32)
         points = (grid * torch.tensor([size[1], size[0]])).to(device)
-        # What lies beside the image in the square frame is no part of a mask.
+        # The padding of the square frame is not part of a mask.
         cell = self.sam.image_encoder.img_size / (4 * self.decoder.grid[0])
         rows, columns = (math.ceil(side / cell) for side in size)
-        images = self.decoder.look(embedding)
-        found = [MaskNMS(settings.max_duplicate_iou, settings.max_masks) for _ in range(n)]
+        images = self.decoder.prepare(embedding)
+        collectors = [MaskNMS(settings.max_duplicate_iou, settings.max_masks) for _ in range(n)]
         for part in points.split(max(1, settings.prompts_per_batch // n)):
             logits, iou, index = self.decoder.decode(
                 images, part.expand(n, -1, -1), settings.min_predicted_iou
             )
-            logits, iou, stability, good = filter_by_stability(
+            logits, iou, stability, passed = filter_by_stability(
                 logits[:, :rows, :columns], iou, settings
             )
-            image = index[good] // (len(part) * self.decoder.masks)
-            for i, masks in enumerate(found):
-                own = image == i
-                masks.add(logits[own].to(self.decoder.dtype), iou[own], stability[own])
-        kept = [masks.settle() for masks in found]
+            image = index[passed] // (len(part) * self.decoder.masks)
+            for i, masks in enumerate(collectors):
+                of_image = image == i
+                masks.add(
+                    logits[of_image].to(self.decoder.dtype), iou[of_image], stability[of_image]
+                )
+        kept = [masks.settle() for masks in collectors]
         logits, iou, stability = (torch.cat(parts) for parts in zip(*kept, strict=True))
         counts = torch.tensor([len(part) for _, part, _ in kept], device=device)
         right, bottom = columns * cell * width / size[1], rows * cell * height / size[0]

@@ -1,8 +1,8 @@
 """Images of any size: overlapping windows for small crystals, reduced images for large ones.
 
-Each crystal is found in exactly one place: in the window that holds its centre, at the
-magnification that suits its size. A window overlaps its neighbours by enough for every
-crystal whose centre it holds to be seen whole, so no crystal is cut at a seam.
+Each crystal is taken from exactly one window: the one that contains its centre, at the
+magnification that fits its size. Windows overlap by enough to contain every crystal whose
+centre lies in them completely, so that no crystal is cut at a seam.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from numpy.typing import NDArray
 from PIL import Image
 
 SMALLEST_WINDOW = 768
-"""Side of a window that can be used at least, pixels."""
+"""Minimum side of a window, pixels."""
 MARGIN = 192
-"""Pixels that a window sees beyond what it answers for."""
+"""Pixels that a window extends beyond its core."""
 LARGEST = 256
-"""Longest side of a crystal that a window answers for; larger ones are left to a reduced image."""
+"""Longest side of a crystal taken from a window; larger ones are left to a reduced image."""
 REDUCTION = 4
 """Each next image is this many times smaller."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """A part of an image, and the crystals it answers for.
+    """A part of an image, and the crystals that are taken from it.
 
     Parameters
     ----------
     x, y, width, height : int
-        What is seen, pixels of the reduced image.
+        Its position and size, pixels of the reduced image.
     core : (float, float, float, float)
-        Left, top, right, bottom of where centres must lie, pixels of the window.
+        Left, top, right, bottom within which centres must lie, pixels of the window.
     sides : (float, float)
-        Longest sides of crystals from and to, pixels of the window.
+        Range of the longest sides of crystals, pixels of the window.
     """
 
     x: int
@@ -49,14 +49,14 @@ class Window:
 def levels(
     images: NDArray[np.uint8], window: int = 2048
 ) -> Iterator[tuple[int, NDArray[np.uint8], list[Window]]]:
-    """Images at each magnification they have to be looked at, with the windows of each.
+    """Images at each magnification, with their windows.
 
     Parameters
     ----------
     images : (B, H, W) uint8 array
         Of any size.
     window : int
-        Side of the largest image that is encoded whole, pixels; `SMALLEST_WINDOW` or more.
+        Side of the largest image that is encoded in one piece, pixels; `SMALLEST_WINDOW` or more.
 
     Yields
     ------
@@ -65,7 +65,7 @@ def levels(
     images : (B, H / reduction, W / reduction) uint8 array
         Averaged over blocks of pixels.
     windows : list of Window
-        Their cores tile the image.
+        Their cores cover the image without overlap.
     """
     reduction, least = 1, 0.0
     while True:
@@ -75,13 +75,15 @@ def levels(
         yield reduction, images, _tiling(height, width, (least, most), window)
         if last:
             return
-        images = np.stack([np.asarray(Image.fromarray(one).reduce(REDUCTION)) for one in images])
+        images = np.stack(
+            [np.asarray(Image.fromarray(image).reduce(REDUCTION)) for image in images]
+        )
         reduction *= REDUCTION
         least = LARGEST / REDUCTION
 
 
 def grey_level(image: NDArray[np.uint8]) -> tuple[float, float]:
-    """Mean and standard deviation, 0.001 or more, of an image; without a copy of it in floats."""
+    """Mean and standard deviation, 0.001 or more, of an image, without a float copy of it."""
     counts = np.array(Image.fromarray(image).histogram(), np.float64)
     values = np.arange(256)
     mean = float(counts @ values / counts.sum())
@@ -106,7 +108,7 @@ def _steps(length: int, window: int) -> Iterator[tuple[float, float, int, int]]:
         start, end = i * length / count, (i + 1) * length / count
         first = max(int(start) - MARGIN, 0)
         last = min(-int(-end // 1) + MARGIN, length)
-        # Open at the image's own border: a centre may be proposed just outside.
+        # Open at the border of the image: a centre may be proposed just outside.
         yield (
             -np.inf if i == 0 else start,
             np.inf if i == count - 1 else end,

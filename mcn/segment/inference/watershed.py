@@ -18,14 +18,14 @@ from mcn.mask import Mask, masks_from_labels
 
 @dataclass(frozen=True)
 class WatershedSegmenter:
-    """What a person gets from the menus of an image program; needs no training.
+    """What the menus of an image program offer; needs no training.
 
     Parameters
     ----------
     blur : float
-        Deviation of the Gaussian that quiets noise, pixels.
+        Standard deviation of the Gaussian that suppresses noise, pixels.
     separation : int
-        Least distance of two crystals' centres, pixels.
+        Minimum distance of two crystals' centres, pixels.
     min_area_px : int
         Smallest crystal kept, pixels.
 
@@ -45,15 +45,15 @@ class WatershedSegmenter:
 
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
         """Disjoint masks of each (H, W) image."""
-        return [self._segment_one(image) for image in images]
+        return [self._segment_image(image) for image in images]
 
-    def _segment_one(self, image: NDArray[np.uint8]) -> list[Mask]:
+    def _segment_image(self, image: NDArray[np.uint8]) -> list[Mask]:
         if image.size == 0 or image.min() == image.max():
             return []
         smooth = gaussian(image, self.blur)
         crystal = smooth > threshold_otsu(smooth)
         frame = np.concatenate([crystal[0], crystal[-1], crystal[:, 0], crystal[:, -1]])
-        if frame.mean() > 0.5:  # dark crystals on a bright ground
+        if frame.mean() > 0.5:  # dark crystals on a bright background
             crystal = ~crystal
         depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(crystal), 1)
         peaks = peak_local_max(depth, min_distance=self.separation, labels=crystal.astype(int))

@@ -1,4 +1,4 @@
-"""Torch's fused attention in Segment Anything's image encoder, which writes it out by hand."""
+"""Torch's fused attention for Segment Anything's image encoder, which computes all weights."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch.nn import functional as F  # noqa: N812
 
 
 def fuse_attention(image_encoder: Any) -> None:
-    """Let every block of an `ImageEncoderViT` attend by torch's fused kernels.
+    """Use torch's fused attention kernels in every block of an `ImageEncoderViT`.
 
-    Equal but for rounding, relative positions included, without a weight for every pair of
-    tokens ever in memory.
+    The result is equal up to rounding, including relative positions, but the weights of all
+    pairs of tokens are never in memory.
     """
     for block in image_encoder.blocks:
         block.attn.forward = partial(_attend, block.attn)
@@ -29,12 +29,12 @@ def _attend(attention: Any, x: Tensor) -> Tensor:
     size = q.shape[-1]
     scale = float(attention.scale)
     if attention.use_rel_pos:
-        places = q.unflatten(2, (height, width))
-        down = get_rel_pos(height, height, attention.rel_pos_h).to(q.dtype)
-        across = get_rel_pos(width, width, attention.rel_pos_w).to(q.dtype)
-        by_row = torch.einsum("bnhwc,hkc->bnhwk", places, down).flatten(2, 3)
-        by_column = torch.einsum("bnhwc,wkc->bnhwk", places, across).flatten(2, 3)
-        # A key that marks its row and column picks what the query gives to each of them.
+        grid = q.unflatten(2, (height, width))
+        row_positions = get_rel_pos(height, height, attention.rel_pos_h).to(q.dtype)
+        column_positions = get_rel_pos(width, width, attention.rel_pos_w).to(q.dtype)
+        by_row = torch.einsum("bnhwc,hkc->bnhwk", grid, row_positions).flatten(2, 3)
+        by_column = torch.einsum("bnhwc,wkc->bnhwk", grid, column_positions).flatten(2, 3)
+        # A one-hot row and column in each key selects the term of its relative position.
         rows = torch.eye(height, device=x.device, dtype=q.dtype).repeat_interleave(width, dim=0)
         columns = torch.eye(width, device=x.device, dtype=q.dtype).repeat(height, 1)
         marks = torch.cat([rows, columns], dim=1).expand(*k.shape[:2], -1, -1)
@@ -42,7 +42,7 @@ def _attend(attention: Any, x: Tensor) -> Tensor:
         k = torch.cat([k, marks], dim=-1)
         v = F.pad(v, (0, height + width))
         scale = 1.0
-    answer = F.scaled_dot_product_attention(q, k, v, scale=scale)[..., :size]
-    answer = answer.transpose(1, 2).reshape(batch, height, width, -1)
-    out: Tensor = attention.proj(answer)
+    attended = F.scaled_dot_product_attention(q, k, v, scale=scale)[..., :size]
+    attended = attended.transpose(1, 2).reshape(batch, height, width, -1)
+    out: Tensor = attention.proj(attended)
     return out

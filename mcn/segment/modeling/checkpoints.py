@@ -1,4 +1,4 @@
-"""Weights files: reading and writing them, and the models they are of."""
+"""Weights files of the segmenters: reading, writing, and Meta's downloads."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from mcn.io.download import DownloadError, cache, download
 from mcn.segment.modeling.compact_sam import CompactSam, build_compact
 
 _DECODER_HEADS = 8
-_MARK_OF_META = "image_encoder.pos_embed"
+_META_TENSOR = "image_encoder.pos_embed"
 
 
 class WeightsError(McnError):
-    """A weights file that cannot be read, or holds no segmenter."""
+    """A weights file that cannot be read, or is not of a segmenter."""
 
 
 def load_model(path: Path) -> CompactSam | Any:
@@ -38,7 +38,7 @@ def load_model(path: Path) -> CompactSam | Any:
     Parameters
     ----------
     path : Path
-        Written by `mcn train segmenter`, or one of Meta's. Which it is, its tensors tell.
+        Written by `mcn train segmenter`, or one of Meta's; its tensors show which.
 
     Returns
     -------
@@ -47,11 +47,11 @@ def load_model(path: Path) -> CompactSam | Any:
     Raises
     ------
     WeightsError
-        Where the file is missing or holds something else.
+        If the file is missing or contains something else.
     """
     state = _read_tensors(path)
     try:
-        model = sam_like(state) if _MARK_OF_META in state else build_compact()
+        model = sam_like(state) if _META_TENSOR in state else build_compact()
         model.load_state_dict(state)
     except (RuntimeError, KeyError, ValueError, TypeError, ZeroDivisionError) as error:
         raise _not_weights(path) from error
@@ -59,7 +59,7 @@ def load_model(path: Path) -> CompactSam | Any:
 
 
 def save_weights(state: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write tensors in half precision as safetensors, whole or not at all."""
+    """Write tensors in half precision as safetensors, completely or not at all."""
     half = {name: t.detach().half().contiguous().cpu() for name, t in state.items()}
     partial_file = path.with_suffix(".part")
     partial_file.write_bytes(save(half, metadata))
@@ -72,12 +72,12 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError:
-        pass  # then it is a file of torch's, as Meta publishes them
+        pass  # perhaps a torch file, as Meta publishes them
     try:
-        with path.open("rb") as file:  # by its content, not its name
+        with path.open("rb") as file:  # recognised by its content, not its name
             state = torch.load(file, map_location="cpu", weights_only=True)
         return {name: t for name, t in state.items() if isinstance(t, Tensor)}
-    except Exception as error:  # outside bytes fail to unpickle in many ways
+    except Exception as error:  # untrusted bytes fail to unpickle in many ways
         raise _not_weights(path) from error
 
 
@@ -89,17 +89,17 @@ def _not_weights(path: Path) -> WeightsError:
 
 
 def sam_like(state: Mapping[str, Tensor]) -> Any:
-    """A `segment_anything.modeling.Sam` of the sizes that a checkpoint's tensors have.
+    """A `segment_anything.modeling.Sam` with the sizes of a checkpoint's tensors.
 
     Parameters
     ----------
     state : mapping of str to tensor
         In Meta's layout: ViT-B, -L, -H, or another size of the same architecture whose mask
-        decoder attends with as many heads as theirs, 8.
+        decoder has 8 attention heads, as theirs.
     """
     blocks, layers = "image_encoder.blocks", "mask_decoder.transformer.layers"
     head, mlp = "mask_decoder.iou_prediction_head.layers", "mlp.lin1.weight"
-    grid, width = state[_MARK_OF_META].shape[2:]
+    grid, width = state[_META_TENSOR].shape[2:]
     patch = state["image_encoder.patch_embed.proj.weight"].shape[-1]
     depth = _count(state, blocks)
     spans = [(len(state[f"{blocks}.{i}.attn.rel_pos_h"]) + 1) // 2 for i in range(depth)]
@@ -140,7 +140,7 @@ def sam_like(state: Mapping[str, Tensor]) -> Any:
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """Modules in the list of that name."""
+    """Number of modules in the list with this prefix."""
     return len(
         {name[len(prefix) + 1 :].split(".")[0] for name in state if name.startswith(f"{prefix}.")}
     )
@@ -180,18 +180,18 @@ CHECKPOINTS = {
 
 
 def cached_checkpoint(model: str) -> Path | None:
-    """The cached file of one of Meta's checkpoints; None where it was never fetched."""
+    """The cached file of one of Meta's checkpoints; None if it was not downloaded."""
     path = cache() / CHECKPOINTS[model].file
     return path if path.is_file() else None
 
 
 def fetch_checkpoint(model: str, *, progress: bool = False) -> Path:
-    """The cached file of one of Meta's checkpoints, fetched once and checked by sha256.
+    """The cached file of one of Meta's checkpoints, downloaded once and checked by sha256.
 
     Raises
     ------
     CheckpointError
-        Where it cannot be fetched or is not what Meta published.
+        If it cannot be downloaded or its checksum is wrong.
     """
     checkpoint = CHECKPOINTS[model]
     try:

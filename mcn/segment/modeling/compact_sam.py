@@ -1,4 +1,4 @@
-"""Building segmenters: the compact SAM and its weights."""
+"""The compact Segment Anything: its network and prompts."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class PromptBatch:
     windows : (N, 4) float tensor
         Square window each prompt is decoded on.
     image_index : (N,) int64 tensor
-        The image each prompt belongs to.
+        The image of each prompt.
     points : (N, P, 2) float tensor
         Clicked points x, y.
     labels : (N, P) int64 tensor
         1 on the crystal, 0 off it, -1 no point.
     boxes : (N, 4) float tensor or None
-        Boxes, NaN where a prompt has none.
+        Boxes; NaN if a prompt has none.
     mask_logits : (N, 1, 4T, 4T) tensor or None
-        Logits of an earlier answer.
+        Logits of a previous mask.
     """
 
     windows: Tensor
@@ -53,11 +53,11 @@ class CompactSam(nn.Module):
     Parameters
     ----------
     image_encoder : CompactEncoder
-        Makes `Features` of images and proposes prompts.
+        Computes the `Features` of images and proposes prompts.
     prompt_encoder : PromptEncoder
         Embeds points, boxes and masks in the frame of a window.
     mask_decoder : WindowMaskDecoder
-        Decodes one prompt a window.
+        Decodes one prompt per window.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class CompactSam(nn.Module):
         iou : (N, M) tensor
             Predicted intersection over union.
         """
-        # Sines of large arguments lose their meaning in half precision.
+        # The sine of a large argument is meaningless in half precision.
         with full_precision(prompts.windows.device):
             sparse, dense = self.embed(prompts)
             image_pe = self.prompt_encoder.get_dense_pe()
@@ -89,14 +89,14 @@ class CompactSam(nn.Module):
         return self.mask_decoder.predict_windows(embedding, fine, finest, image_pe, sparse, dense)
 
     def embed(self, prompts: PromptBatch) -> tuple[Tensor, Tensor]:
-        """Prompts as the decoder takes them, in single precision.
+        """Embed prompts for the decoder, in single precision.
 
         Returns
         -------
         sparse : (N, P, D) tensor
             Tokens of points and boxes.
         dense : (N, D, T, T) tensor
-            What earlier answers say of each token of the window.
+            Embedding of the previous mask at each token of the window.
         """
         points = window_points(prompts.windows, prompts.points)
         n = points.shape[0]
@@ -134,7 +134,7 @@ def build_compact(dim: int = 128) -> CompactSam:
 
 
 def channels_last(model: CompactSam) -> CompactSam:
-    """The same model with its kernels laid out as processors convolve fastest."""
+    """The same model with its kernels in the layout that processors convolve fastest."""
     for parameter in model.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

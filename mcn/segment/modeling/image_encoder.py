@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from mcn.segment.modeling.processor import full_precision
 
-# (blocks, kernel, stride, expansion, channels) of EfficientNet-Lite0, its last stage left out
+# (blocks, kernel, stride, expansion, channels) of EfficientNet-Lite0, without its last stage
 _STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -29,14 +29,16 @@ _STAGES = (
 STEM_CHANNELS = 32
 _LEAST_CHANNELS = 8
 _BLOCK_BYTES = 2**24
-"""An allocator hands larger arrays back to the system, which then clears them page by page."""
+"""An allocator returns larger arrays to the system, which must clear them page by page again."""
 STRIDE = 32
 """Height and width of an input must be multiples of this many pixels."""
+PROPOSAL_STRIDE = 4
+"""Pixels per cell of the proposal maps."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """What the encoder makes of a batch of B images of H×W pixels.
+    """Features of a batch of B images of H×W pixels.
 
     Parameters
     ----------
@@ -58,7 +60,7 @@ class Features:
 
 
 class ConvAct(nn.Sequential):
-    """A convolution with bias (its batch norm folded in) and ReLU6."""
+    """A convolution with bias (including its folded batch norm) and ReLU6."""
 
     def __init__(self, inner: int, outer: int, kernel: int, stride: int = 1, groups: int = 1):
         super().__init__(
@@ -68,14 +70,14 @@ class ConvAct(nn.Sequential):
 
     @property
     def convolution(self) -> nn.Conv2d:
-        """Without its activation."""
+        """The convolution without its activation."""
         layer = self[0]
         assert isinstance(layer, nn.Conv2d)
         return layer
 
 
 class Depthwise(ConvAct):
-    """One kernel a channel."""
+    """A depthwise convolution: one kernel per channel."""
 
     def __init__(self, channels: int, kernel: int, stride: int = 1) -> None:
         super().__init__(channels, channels, kernel, stride, groups=channels)
@@ -112,7 +114,7 @@ class InvertedResidual(nn.Module):
         return x + y if self.residual else y
 
     def _in_parts(self, x: Tensor, expand: nn.Conv2d, depthwise: nn.Conv2d) -> Tensor:
-        """The same for inference, a few of the wide middle's channels at a time: they never mix."""
+        """The same for inference, a few of the expanded, independent channels at a time."""
         fitting = _BLOCK_BYTES // max(1, x[:, 0].numel() * x.element_size())
         step = max(_LEAST_CHANNELS, fitting // _LEAST_CHANNELS * _LEAST_CHANNELS)
         assert expand.bias is not None
@@ -180,10 +182,10 @@ class CompactEncoder(nn.Module):
         Parameters
         ----------
         images : (B, 1, H, W) float tensor
-            Zero mean and unit deviation an image; H and W multiples of 32.
+            Zero mean and unit deviation per image; H and W multiples of 32.
         """
-        # One channel has no layout of its own to hand on: without this all layers fall back to
-        # planes, which processors convolve at a third of the speed.
+        # A single channel has no memory layout to pass on: without this all layers would use
+        # channels first, which processors convolve at a third of the speed.
         x1 = self.stem(images).contiguous(memory_format=torch.channels_last)
         x2 = self.stages[0](x1)
         x4 = self.stages[1](x2)
@@ -241,7 +243,7 @@ class CompactEncoder(nn.Module):
 
 
 def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A 1×1 convolution, as the product of rows of channels that it is."""
+    """A 1×1 convolution, as a matrix product of rows of channels."""
     return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
 
 

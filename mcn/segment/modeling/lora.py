@@ -1,4 +1,4 @@
-"""Low-rank adapters: a large layer's change learnt as a product of two small matrices."""
+"""Low-rank adapters: the change of a large layer as a product of two small matrices."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LowRank(nn.Module):
     rows, columns : int
         Shape of the weight.
     rank : int
-        Of what is added. It is zero at first.
+        Rank of the matrix, which is zero at first.
 
     References
     ----------
@@ -34,8 +34,8 @@ class LowRank(nn.Module):
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight (rows, columns) with what has been learnt added."""
-        # Half precision would lose a small change beside the weight it is added to.
+        """The weight (rows, columns) plus the learnt matrix."""
+        # In half precision a small change of a weight would be rounded away.
         with full_precision(weight.device):
             return weight + self.up @ self.down
 
@@ -43,7 +43,7 @@ class LowRank(nn.Module):
 def adapt_attention(encoder: Any, rank: int) -> None:
     """Give the `qkv` projection of each block of an `ImageEncoderViT` an adapter.
 
-    The encoder's own parameters no longer ask for gradients; the adapters do.
+    The parameters of the encoder are frozen; only the adapters learn.
     """
     encoder.requires_grad_(False)
     for block in encoder.blocks:
@@ -54,7 +54,7 @@ def adapt_attention(encoder: Any, rank: int) -> None:
 
 @torch.no_grad()
 def merged_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state of a model as if its adapters had been written into its weights."""
+    """The state of a model with its adapters merged into its weights."""
     state: dict[str, Tensor] = {
         name: t for name, t in model.state_dict().items() if ".parametrizations." not in name
     }

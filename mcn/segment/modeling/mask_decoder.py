@@ -1,8 +1,8 @@
 """Segment Anything's mask decoder on a local window of the image features.
 
 A prompt is decoded on a square window around its crystal, resampled to a fixed number of
-tokens: the cost of a prompt does not depend on the image, and a crystal looks the same size
-to the decoder whatever its size in pixels.
+tokens: the cost of a prompt does not depend on the image, and for the decoder all crystals
+have about the same size.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _LEVELS = 4
 
 
 class WindowMaskDecoder(MaskDecoder):
-    """`MaskDecoder` whose upscaling also sees the encoder's stride-4 and stride-2 detail.
+    """`MaskDecoder` whose upscaling also uses the encoder's stride-4 and stride-2 features.
 
-    Detail enters as SAM 2's decoder takes it: added before each upscaling step's activation.
+    As in the decoder of SAM 2, they are added before each upscaling step's activation.
     """
 
     def predict_windows(
@@ -36,7 +36,7 @@ class WindowMaskDecoder(MaskDecoder):
         sparse: Tensor,
         dense: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Decode one prompt a window.
+        """Decode one prompt per window.
 
         Parameters
         ----------
@@ -52,7 +52,7 @@ class WindowMaskDecoder(MaskDecoder):
         Returns
         -------
         logits : (N, M, 4T, 4T) tensor
-            Mask logits; mask 0 is the single answer, the others are for ambiguous prompts.
+            Mask logits; mask 0 is the single mask, the others are for ambiguous prompts.
         iou : (N, M) tensor
             Predicted intersection over union of each mask.
         """
@@ -84,13 +84,13 @@ def window_features(
     windows : (N, 4) float tensor
         Left, top, right, bottom of square windows, in pixels; they may reach outside.
     image_index : (N,) int64 tensor
-        The image each window lies in.
+        The image of each window.
 
     Returns
     -------
     embedding, fine, finest : (N, D, T, T), (N, D/4, 2T, 2T), (N, D/8, 4T, 4T) tensors
-        Zero outside the image. Windows wider than the features' own resolution are read from
-        averaged features, so that nothing is skipped.
+        Zero outside the image. Large windows are sampled from averaged features, so that no
+        feature is skipped.
     """
     spacing = (windows[:, 2] - windows[:, 0]) / (8 * TOKENS)
     level = spacing.clamp(min=1).log2().round().long().clamp(max=_LEVELS - 1)

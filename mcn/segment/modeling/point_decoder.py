@@ -1,7 +1,7 @@
 """Segment Anything's mask decoder for many single points on the same images.
 
-The sums of `MaskDecoder` in the order of `two_way`: equal to it but for rounding. What all prompts
-of an image share is computed once; the masks of prompts that are not sure enough are never made.
+It computes `MaskDecoder` in the order of `two_way`, equal up to rounding. What all prompts of an
+image share is computed once; masks with a low predicted IoU are never computed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class PointDecoder:
     Parameters
     ----------
     sam : segment_anything.modeling.Sam
-        On the device it is to run on, in single precision.
+        On the device where it runs, in single precision.
     dtype : torch.dtype, optional
-        What image tokens are computed in; tokens of the prompt stay in single precision.
+        Number format of the image tokens; prompt tokens stay in single precision.
     """
 
     def __init__(self, sam: Any, dtype: torch.dtype | None = None) -> None:
@@ -35,10 +35,10 @@ class PointDecoder:
         self.grid = self.prompts.image_embedding_size
         self.masks = self.decoder.num_mask_tokens - 1
         with torch.no_grad():
-            self.place = self.prompts.get_dense_pe().flatten(2).mT.to(self.dtype)
+            self.position = self.prompts.get_dense_pe().flatten(2).mT.to(self.dtype)
 
-    def look(self, embedding: Tensor) -> Tensor:
-        """Image tokens (B, L, D) that all prompts share, of the encoder's answer (B, D, h, w)."""
+    def prepare(self, embedding: Tensor) -> Tensor:
+        """Image tokens (B, L, D) that all prompts share, from an embedding (B, D, h, w)."""
         no_mask = self.prompts.no_mask_embed.weight
         tokens: Tensor = embedding.flatten(2).mT.float() + no_mask
         return tokens.to(self.dtype)
@@ -46,16 +46,16 @@ class PointDecoder:
     def decode(
         self, images: Tensor, points: Tensor, min_iou: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Masks of points that the decoder is sure enough of.
+        """Masks of points, if their predicted IoU is high enough.
 
         Parameters
         ----------
         images : (B, L, D) tensor
             Image tokens of B images.
         points : (B, P, 2) float tensor
-            One point a prompt, x, y in the frame of the image encoder.
+            One point x, y per prompt, in the frame of the image encoder.
         min_iou : float
-            Masks of a lower predicted IoU are left out.
+            Masks with a lower predicted IoU are left out.
 
         Returns
         -------
@@ -64,19 +64,19 @@ class PointDecoder:
         iou : (n,) float tensor
             Predicted intersection over union.
         index : (n,) int64 tensor
-            Which masks these are of the B·P·M of all prompts; M is 3 in Meta's models.
+            Indices of these masks among the B·P·M of all prompts; M is 3 in Meta's models.
         """
-        # The single-mask token and the point's own have said their part by the last attention.
+        # After the last attention, the single-mask token and the point tokens are not needed.
         wanted = [0, *range(2, 1 + self.decoder.num_mask_tokens)]
         tokens = self._tokens(points.flatten(0, 1))
-        queries, keys = self.transform(tokens, images, self.place, wanted)
+        queries, keys = self.transform(tokens, images, self.position, wanted)
         iou = self.decoder.iou_prediction_head(queries[:, 0])[:, 1:]
-        sure = iou >= min_iou
-        prompts = torch.nonzero(sure.any(dim=1))[:, 0]
+        passed = iou >= min_iou
+        prompts = torch.nonzero(passed.any(dim=1))[:, 0]
         if len(prompts) < len(keys):
             queries, keys = queries[prompts], keys[prompts]
         logits = self._masks(queries[:, 1:], keys)
-        return logits[sure[prompts]], iou[sure], torch.nonzero(sure.flatten())[:, 0]
+        return logits[passed[prompts]], iou[passed], torch.nonzero(passed.flatten())[:, 0]
 
     def _tokens(self, points: Tensor) -> Tensor:
         """Points (N, 2) to tokens (N, T, D): predicted IoU, masks, point, padding."""

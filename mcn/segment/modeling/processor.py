@@ -1,4 +1,4 @@
-"""The number format in which networks run: the one place that knows what a processor can do."""
+"""The number format in which networks run, chosen by the abilities of the processor."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def autocast(device: torch.device) -> AbstractContextManager[None]:
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[None]:
-    """Within `autocast`, a part that loses its meaning in less than fp32."""
+    """Within `autocast`, a part that needs fp32."""
     return torch.autocast(device.type, enabled=False)
 
 

@@ -1,4 +1,4 @@
-"""Lets `segment_anything` import where torchvision's own operators cannot load.
+"""Lets `segment_anything` be imported if torchvision's operators cannot load.
 
 `segment_anything` imports torchvision, and torchvision registers shape rules for its
 compiled operators at import. Beside a CPU-only torch the PyPI build of torchvision
@@ -21,7 +21,7 @@ _library: torch.library.Library | None = None
 
 
 def declare_torchvision_operators() -> None:
-    """Declare torchvision's missing operators; does nothing where they load."""
+    """Declare torchvision's missing operators; does nothing if they load."""
     global _library
     if _library is not None or _operators_load():
         return

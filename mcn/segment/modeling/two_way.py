@@ -1,8 +1,8 @@
-"""The sums of Segment Anything's mask decoder in another order: equal to it but for rounding.
+"""Segment Anything's two-way transformer, computed in another order: equal up to rounding.
 
-An attention between few tokens and many pixels multiplies the pixels with the tokens carried
-through the projections, never the pixels with the projections. All pixels stay in rows of
-channels, the layout that processors multiply fastest.
+In an attention between few tokens and many pixels, the projections are applied to the tokens
+only, on both sides, and never to the pixels. Pixels stay in rows of channels, the layout that
+processors multiply fastest.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class ReadingAttention:
     Parameters
     ----------
     query : Affine
-        D to H · D: a token as each head compares it with pixels.
+        D to H · D: a token as the query of each head.
     output : Affine
-        H · D to D: the mean pixel of each head as the token takes it.
+        H · D to D: the mean pixel of each head as the update of the token.
     """
 
     query: Affine
@@ -52,9 +52,9 @@ class WritingAttention:
     Parameters
     ----------
     key, offset : Affine
-        D to H · D, D to H: a token as each head compares it with pixels, the same for all pixels.
+        D to H · D, D to H: a token as the key of each head, and its bias for all pixels.
     value : Affine
-        D to H · D: a token as pixels take it from each head.
+        D to H · D: a token as the value of each head.
     """
 
     key: Affine
@@ -68,7 +68,7 @@ class TwoWay:
     Parameters
     ----------
     transformer : segment_anything.modeling.TwoWayTransformer
-        In single precision; what changes in it later is not seen.
+        In single precision; later changes of it have no effect.
     """
 
     def __init__(self, transformer: Any) -> None:
@@ -76,12 +76,12 @@ class TwoWay:
         self.norm = transformer.norm_final_attn
         device = self.norm.weight.device
         with torch.no_grad(), full_precision(device):
-            self.reading = [fold_reading(one.cross_attn_token_to_image) for one in self.layers]
-            self.writing = [fold_writing(one.cross_attn_image_to_token) for one in self.layers]
+            self.reading = [fold_reading(layer.cross_attn_token_to_image) for layer in self.layers]
+            self.writing = [fold_writing(layer.cross_attn_image_to_token) for layer in self.layers]
             self.last = fold_reading(transformer.final_attn_token_to_image)
 
     def __call__(
-        self, tokens: Tensor, keys: Tensor, place: Tensor, wanted: list[int]
+        self, tokens: Tensor, keys: Tensor, position: Tensor, wanted: list[int]
     ) -> tuple[Tensor, Tensor]:
         """Let tokens and pixels attend to each other.
 
@@ -91,19 +91,19 @@ class TwoWay:
             Tokens of each prompt.
         keys : (B, L, D) tensor
             Image tokens; N / B prompts share those of an image.
-        place : (1, L, D) tensor
+        position : (1, L, D) tensor
             Positional encoding of image tokens.
         wanted : list of int
-            Which of the T tokens are needed at the end.
+            Indices of the T tokens that are needed at the end.
 
         Returns
         -------
         queries : (N, len(wanted), D) tensor
-            What those tokens have become.
+            These tokens, updated.
         keys : (N, L, D) tensor
-            What the image tokens have become for each prompt.
+            The image tokens, updated for each prompt.
         """
-        queries, placed = tokens, keys + place
+        queries, placed = tokens, keys + position
         for layer, reading, writing in zip(self.layers, self.reading, self.writing, strict=True):
             if layer.skip_first_layer_pe:
                 queries = layer.self_attn(q=queries, k=queries, v=queries)
@@ -114,14 +114,14 @@ class TwoWay:
             queries = layer.norm2(queries + _read(reading, queries + tokens, placed, keys))
             queries = layer.norm3(queries + layer.mlp(queries))
             weights, values = _write(writing, placed, queries + tokens, queries)
-            if len(keys) < len(tokens):  # until here, all prompts of an image see the same
+            if len(keys) < len(tokens):  # until here, all prompts of an image share them
                 each = len(tokens) // len(keys)
                 keys = keys[:, None].expand(-1, each, -1, -1).flatten(0, 1)
             keys = normalised(torch.baddbmm(keys, weights.mT, values), layer.norm4)
-            placed = keys + place
+            placed = keys + position
         queries, tokens = queries[:, wanted], tokens[:, wanted]
-        answer = _read(self.last, queries + tokens, placed, keys)
-        return self.norm(queries + answer), keys
+        update = _read(self.last, queries + tokens, placed, keys)
+        return self.norm(queries + update), keys
 
 
 def doubled(x: Tensor, convolution: Any) -> Tensor:
@@ -139,8 +139,8 @@ def normalised(x: Tensor, norm: Any) -> Tensor:
 
 def raster(x: Tensor, height: int, width: int) -> Tensor:
     """Pixels (…, 16 · height · width) of `doubled` twice as (…, 4 height, 4 width)."""
-    apart = x.view(*x.shape[:-1], height, width, 2, 2, 2, 2)
-    rows = apart.movedim((-6, -4, -2), (-6, -5, -4))
+    blocks = x.view(*x.shape[:-1], height, width, 2, 2, 2, 2)
+    rows = blocks.movedim((-6, -4, -2), (-6, -5, -4))
     return rows.reshape(*x.shape[:-1], 4 * height, 4 * width)
 
 
@@ -149,7 +149,7 @@ def fold_reading(attention: Any) -> ReadingAttention:
     q, k, v, out = _heads(attention)
     scale = _scale(attention)
     bias = attention.q_proj.bias.view(len(q), -1, 1)
-    # A bias of the pixels moves all of a token's weights alike: it has no say.
+    # A bias of the pixels changes all weights of a token equally: it has no effect.
     return ReadingAttention(
         query=Affine((k.mT @ q * scale).flatten(0, 1), (k.mT @ bias * scale).flatten()),
         output=Affine(
@@ -179,7 +179,7 @@ def fold_writing(attention: Any) -> WritingAttention:
 
 
 def _read(attention: ReadingAttention, tokens: Tensor, placed: Tensor, keys: Tensor) -> Tensor:
-    """What tokens (N, T, D) take of pixels (B, L, D) that N / B of them share: (N, T, D)."""
+    """Attention of tokens (N, T, D) to pixels (B, L, D), which N / B of them share: (N, T, D)."""
     rows = attention.query(tokens).to(keys.dtype).view(len(keys), -1, keys.shape[2])
     mean = (rows @ placed.mT).softmax(dim=-1) @ keys
     return attention.output(mean.float().view(*tokens.shape[:2], -1))
@@ -188,14 +188,14 @@ def _read(attention: ReadingAttention, tokens: Tensor, placed: Tensor, keys: Ten
 def _write(
     attention: WritingAttention, placed: Tensor, tokens: Tensor, queries: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """What pixels (B, L, D) take of the tokens (N, T, D) of each prompt.
+    """Attention of pixels (B, L, D) to the tokens (N, T, D) of each prompt.
 
     Returns
     -------
     weights : (N, T · H, L) tensor
-        How much each pixel takes of each value.
+        Weight of each value for each pixel.
     values : (N, T · H, D) tensor
-        What there is to take.
+        The values.
     """
     dtype, (count, each, channels) = placed.dtype, tokens.shape
     rows = attention.key(tokens).to(dtype).view(len(placed), -1, channels)

@@ -1,7 +1,7 @@
 """The compact SAM's mask decoder for many prompts on the same images, arranged for speed.
 
-The sums of `CompactSam.decode` in another order: equal to it but for rounding. It makes the
-single answer of each prompt only, and only where the decoder is sure enough of it.
+It computes `CompactSam.decode` in another order, equal up to rounding, and only the single mask
+of each prompt, if its predicted IoU is high enough.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mcn.segment.modeling.window_sampling import (
 
 @dataclass(frozen=True)
 class WindowFeatures:
-    """Features of B images, ready to be read under windows."""
+    """Features of B images, prepared for sampling in windows."""
 
     embedding: Pyramid
     fine: Pyramid
@@ -35,14 +35,14 @@ class WindowFeatures:
 
 
 class WindowDecoder:
-    """A `CompactSam`'s decoder for inference.
+    """The decoder of a `CompactSam`, for inference.
 
     Parameters
     ----------
     model : CompactSam
-        On the device it is to run on, in single precision.
+        On the device where it runs, in single precision.
     dtype : torch.dtype, optional
-        What image tokens are computed in; tokens of the prompt stay in single precision.
+        Number format of the image tokens; prompt tokens stay in single precision.
     """
 
     def __init__(self, model: CompactSam, dtype: torch.dtype | None = None) -> None:
@@ -53,10 +53,10 @@ class WindowDecoder:
         self.transform = TwoWay(self.decoder.transformer)
         self.cells = tuple(window_cells(TOKENS, doublings, device) for doublings in range(3))
         with full_precision(device):
-            self.place = model.prompt_encoder.get_dense_pe().flatten(2).mT.to(self.dtype)
+            self.position = model.prompt_encoder.get_dense_pe().flatten(2).mT.to(self.dtype)
 
-    def look(self, features: Features, windows: Tensor) -> WindowFeatures:
-        """What all prompts of images share, for `windows` (N, 4) and smaller ones."""
+    def prepare(self, features: Features, windows: Tensor) -> WindowFeatures:
+        """What all prompts of the images share, for `windows` (N, 4) and smaller ones."""
         levels = int(window_levels(windows, TOKENS).max()) + 1 if len(windows) else 1
         return WindowFeatures(
             pyramid(features.embedding, 8, levels),
@@ -67,7 +67,7 @@ class WindowDecoder:
     def decode(
         self, features: WindowFeatures, prompts: PromptBatch, min_iou: float = -torch.inf
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The single answers to prompts that the decoder is sure enough of.
+        """The single masks of prompts, if their predicted IoU is high enough.
 
         Parameters
         ----------
@@ -76,16 +76,16 @@ class WindowDecoder:
         prompts : PromptBatch
             N of them.
         min_iou : float
-            Masks of a lower predicted IoU are left out.
+            Masks with a lower predicted IoU are left out.
 
         Returns
         -------
         logits : (n, 4T, 4T) float tensor
-            Mask logits over the windows of the prompts that stay.
+            Mask logits over the windows of the prompts that are kept.
         iou : (n,) float tensor
             Predicted intersection over union, 0 to 1.
         index : (n,) int64 tensor
-            Which prompts these are.
+            Indices of these prompts.
         """
         with full_precision(prompts.windows.device):
             return self._decode(features, prompts, min_iou)
@@ -102,7 +102,7 @@ class WindowDecoder:
         where = prompts.windows, prompts.image_index, window_levels(prompts.windows, TOKENS)
         keys = read_windows(features.embedding, *where, self.cells[0])
         keys = (keys + dense.flatten(2).mT).to(self.dtype)
-        queries, keys = self.transform(tokens, keys, self.place, [0, 1])
+        queries, keys = self.transform(tokens, keys, self.position, [0, 1])
         iou = self.decoder.iou_prediction_head(queries[:, 0])[:, 0].float().clamp(0, 1)
         index = torch.nonzero(iou >= min_iou)[:, 0]
         if len(index) < len(iou):

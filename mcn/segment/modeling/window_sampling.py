@@ -33,17 +33,16 @@ class Pyramid:
 
 
 def window_levels(windows: Tensor, tokens: int) -> Tensor:
-    """How often features are halved (N,) before `windows` (N, 4) of so many tokens are read.
+    """How often features are halved (N,) before `windows` (N, 4) of `tokens` tokens are sampled.
 
-    Windows wider than the features' own resolution are read from averaged features, so that
-    nothing is skipped.
+    Large windows are sampled from averaged features, so that no feature is skipped.
     """
     spacing = (windows[:, 2] - windows[:, 0]) / (8 * tokens)
     return spacing.clamp(min=1).log2().round().long().clamp(max=_LEVELS - 1)
 
 
 def pyramid(feature: Tensor, stride: int, levels: int) -> Pyramid:
-    """A feature (B, C, h, w) of cells of `stride` pixels, at so many magnifications."""
+    """A feature (B, C, h, w) of cells of `stride` pixels, at `levels` magnifications."""
     parts, sizes = [], []
     level = feature.float()
     for step in range(levels):
@@ -72,9 +71,9 @@ def read_windows(
     windows : (N, 4) float tensor
         Left, top, right, bottom, pixels; zero is read outside the image.
     image_index, level : (N,) int64 tensors
-        The image each lies in, and how often its features are halved.
+        The image of each window, and how often its features are halved.
     cells : Cells
-        Which cells a window has, and in which order.
+        The cells of a window and their order.
     """
     left, top, right, bottom = windows.unbind(dim=1)
     heights, widths = features.heights[level], features.widths[level]
@@ -94,7 +93,7 @@ def read_windows(
 class Cells:
     """The S × S cells of a window in T × T blocks, in the order in which upscaling leaves them.
 
-    Each is read between two rows and two columns: its four taps.
+    Each is interpolated between two rows and two columns: its four taps.
 
     Parameters
     ----------
@@ -112,7 +111,7 @@ class Cells:
 
 
 def window_cells(tokens: int, doublings: int, device: torch.device) -> Cells:
-    """A block for each of tokens × tokens in raster order, split into 2×2 so many times."""
+    """A block for each of tokens × tokens in raster order, split into 2×2 `doublings` times."""
     first, second = torch.tensor([0, 0, 1, 1], device=device), torch.tensor([0, 1], device=device)
     rows = columns = torch.arange(tokens, device=device)[:, None]
     for _ in range(doublings + 1):  # the last splits a cell into its taps
@@ -124,12 +123,12 @@ def window_cells(tokens: int, doublings: int, device: torch.device) -> Cells:
 def _taps(
     low: Tensor, high: Tensor, length: Tensor, extent: float, side: int
 ) -> tuple[Tensor, Tensor]:
-    """The two nearest of `length` cells (N, 2 · S) along one side, and what each has to say."""
+    """The two nearest of `length` cells (N, 2 · S) along one side, and their weights."""
     steps = (torch.arange(side, device=low.device) + 0.5) / side
     pixels = low[:, None] + (high - low)[:, None] * steps
-    place = pixels * (length / extent)[:, None] - 0.5
-    first = place.floor()
-    share = place - first
+    position = pixels * (length / extent)[:, None] - 0.5
+    first = position.floor()
+    share = position - first
     taps = torch.stack([first, first + 1], dim=2).flatten(1)
     weights = torch.stack([1 - share, share], dim=2).flatten(1)
     last = (length - 1)[:, None]

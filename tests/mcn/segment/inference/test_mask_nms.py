@@ -14,8 +14,8 @@ def squares(boxes: list[tuple[int, int, int]]) -> torch.Tensor:
     return logits
 
 
-def one_by_one(logits: torch.Tensor, scores: torch.Tensor, max_iou: float) -> list[int]:
-    """Greedy suppression as it is written in books."""
+def greedy_nms(logits: torch.Tensor, scores: torch.Tensor, max_iou: float) -> list[int]:
+    """Greedy suppression, one mask after the other."""
     inside, kept = (logits > 0).numpy(), list[int]()
     for i in scores.argsort(descending=True, stable=True).tolist():
         ious = [(inside[i] & inside[j]).sum() / (inside[i] | inside[j]).sum() for j in kept]
@@ -34,25 +34,25 @@ def one_by_one(logits: torch.Tensor, scores: torch.Tensor, max_iou: float) -> li
     st.sampled_from([0.3, 0.52, 0.71, 0.9]),
     st.randoms(use_true_random=False),
 )
-def test_the_same_as_one_by_one(boxes, max_iou, random) -> None:  # type: ignore[no-untyped-def]
+def test_equal_to_greedy_suppression(boxes, max_iou, random) -> None:  # type: ignore[no-untyped-def]
     logits = squares(boxes)
     scores = torch.tensor([random.random() for _ in boxes])
-    assert mask_nms(logits, scores, max_iou).tolist() == one_by_one(logits, scores, max_iou)
+    assert mask_nms(logits, scores, max_iou).tolist() == greedy_nms(logits, scores, max_iou)
 
 
 def test_memory_is_bounded_by_the_limit_not_by_the_masks() -> None:
-    found = MaskNMS(max_iou=0.7, limit=5)
+    collector = MaskNMS(max_iou=0.7, limit=5)
     one = torch.ones(1)
     for i in range(200):
-        found.add(squares([(i % 8 * 4, i // 8 % 8 * 4, 3)]), one * i, one)
-        assert sum(len(part) for _, part, _ in found.parts) <= 10
-    logits, iou, stability = found.settle()
+        collector.add(squares([(i % 8 * 4, i // 8 % 8 * 4, 3)]), one * i, one)
+        assert sum(len(part) for _, part, _ in collector.parts) <= 10
+    logits, iou, stability = collector.settle()
     assert iou.tolist() == [199.0, 198.0, 197.0, 196.0, 195.0]
     assert len(logits) == len(stability) == 5
 
 
 def test_nothing_found() -> None:
-    found = MaskNMS(max_iou=0.7, limit=5)
+    collector = MaskNMS(max_iou=0.7, limit=5)
     none = torch.zeros(0)
-    found.add(torch.zeros(0, 32, 32), none, none)
-    assert [len(part) for part in found.settle()] == [0, 0, 0]
+    collector.add(torch.zeros(0, 32, 32), none, none)
+    assert [len(part) for part in collector.settle()] == [0, 0, 0]

@@ -27,16 +27,16 @@ def clearest(count: int):
 
 
 def iou(mask, label: int) -> float:
-    found = paint([mask], tile().image.shape) > 0
+    predicted = paint([mask], tile().image.shape) > 0
     true = tile().labels == label
-    return float((found & true).sum() / (found | true).sum())
+    return float((predicted & true).sum() / (predicted | true).sum())
 
 
 def test_a_box_gives_the_crystal_in_it(segmenter):
     crystals = clearest(8)
     boxes = [(m.x, m.y, m.x + m.pixels.shape[1], m.y + m.pixels.shape[0]) for _, m in crystals]
-    found = segmenter.predict(tile().image, boxes=boxes)
-    overlaps = [iou(mask, label) for mask, (label, _) in zip(found, crystals, strict=True)]
+    masks = segmenter.predict(tile().image, boxes=boxes)
+    overlaps = [iou(mask, label) for mask, (label, _) in zip(masks, crystals, strict=True)]
     assert np.median(overlaps) > 0.8
     assert min(overlaps) > 0.5
 
@@ -48,10 +48,10 @@ def test_a_click_gives_the_crystal_under_it(segmenter):
         rows, columns = np.nonzero(mask.pixels)
         middle = np.hypot(rows - rows.mean(), columns - columns.mean()).argmin()
         points.append((mask.x + columns[middle] + 0.5, mask.y + rows[middle] + 0.5))
-    found = segmenter.predict(tile().image, points=points)
-    overlaps = [iou(mask, label) for mask, (label, _) in zip(found, crystals, strict=True)]
+    masks = segmenter.predict(tile().image, points=points)
+    overlaps = [iou(mask, label) for mask, (label, _) in zip(masks, crystals, strict=True)]
     assert np.median(overlaps) > 0.75
-    for mask, (x, y) in zip(found, points, strict=True):
+    for mask, (x, y) in zip(masks, points, strict=True):
         assert paint([mask], tile().image.shape)[int(y), int(x)]
 
 

@@ -51,7 +51,7 @@ def test_logits_are_those_of_metas_decoder(sam: Any, images: int) -> None:
     embedding, points = torch.randn(images, 32, 8, 8), 128 * torch.rand(images, 5, 2)
     expected, expected_iou = stock(sam, embedding, points)
     decoder = PointDecoder(sam, torch.float32)
-    logits, iou, index = decoder.decode(decoder.look(embedding), points, -torch.inf)
+    logits, iou, index = decoder.decode(decoder.prepare(embedding), points, -torch.inf)
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(iou, expected_iou, atol=1e-5, rtol=1e-4)
     assert index.tolist() == list(range(images * 5 * 3))
@@ -61,7 +61,7 @@ def test_half_precision_gives_the_same_masks(sam: Any) -> None:
     embedding, points = torch.randn(1, 32, 8, 8), 128 * torch.rand(1, 20, 2)
     expected, expected_iou = stock(sam, embedding, points)
     decoder = PointDecoder(sam, torch.bfloat16)
-    logits, iou, _ = decoder.decode(decoder.look(embedding), points, -torch.inf)
+    logits, iou, _ = decoder.decode(decoder.prepare(embedding), points, -torch.inf)
     assert ((logits > 0) != (expected > 0)).float().mean() < 0.02
     torch.testing.assert_close(iou, expected_iou, atol=0.02, rtol=0.02)
 
@@ -69,7 +69,7 @@ def test_half_precision_gives_the_same_masks(sam: Any) -> None:
 def test_masks_of_a_low_predicted_iou_are_not_made(sam: Any) -> None:
     embedding, points = torch.randn(2, 32, 8, 8), 128 * torch.rand(2, 6, 2)
     decoder = PointDecoder(sam, torch.float32)
-    images = decoder.look(embedding)
+    images = decoder.prepare(embedding)
     everything, all_iou, _ = decoder.decode(images, points, -torch.inf)
     least = float(all_iou.median())
     logits, iou, index = decoder.decode(images, points, least)
@@ -81,7 +81,7 @@ def test_masks_of_a_low_predicted_iou_are_not_made(sam: Any) -> None:
 def test_no_mask_is_sure_enough(sam: Any) -> None:
     decoder = PointDecoder(sam)
     logits, iou, index = decoder.decode(
-        decoder.look(torch.randn(1, 32, 8, 8)), torch.rand(1, 3, 2), torch.inf
+        decoder.prepare(torch.randn(1, 32, 8, 8)), torch.rand(1, 3, 2), torch.inf
     )
     assert logits.shape == (0, 32, 32)
     assert len(iou) == len(index) == 0

@@ -44,34 +44,34 @@ def prompts(count: int = 7, images: int = 2, clicks: int = 1) -> PromptBatch:
 @pytest.mark.parametrize("clicks", [1, 3])
 @pytest.mark.parametrize("corrected", [False, True])
 def test_answers_are_those_of_the_model(model: CompactSam, clicks: int, corrected: bool) -> None:
-    asked, encoded = prompts(clicks=clicks), features()
+    batch, encoded = prompts(clicks=clicks), features()
     if corrected:
-        earlier = torch.randn(len(asked.windows), 1, MASK_SIZE, MASK_SIZE)
-        unboxed = torch.full_like(asked.boxes[:1], torch.nan)
-        asked = replace(asked, mask_logits=earlier, boxes=torch.cat([unboxed, asked.boxes[1:]]))
-    expected, expected_iou = model.decode(encoded, asked)
+        earlier = torch.randn(len(batch.windows), 1, MASK_SIZE, MASK_SIZE)
+        unboxed = torch.full_like(batch.boxes[:1], torch.nan)
+        batch = replace(batch, mask_logits=earlier, boxes=torch.cat([unboxed, batch.boxes[1:]]))
+    expected, expected_iou = model.decode(encoded, batch)
     decoder = WindowDecoder(model, torch.float32)
-    logits, iou, index = decoder.decode(decoder.look(encoded, asked.windows), asked)
+    logits, iou, index = decoder.decode(decoder.prepare(encoded, batch.windows), batch)
     torch.testing.assert_close(logits, expected[:, 0], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(iou, expected_iou[:, 0].clamp(0, 1), atol=1e-5, rtol=1e-4)
-    assert index.tolist() == list(range(len(asked.windows)))
+    assert index.tolist() == list(range(len(batch.windows)))
 
 
 def test_half_precision_gives_the_same_masks(model: CompactSam) -> None:
-    asked, encoded = prompts(20), features()
-    expected, _ = model.decode(encoded, asked)
+    batch, encoded = prompts(20), features()
+    expected, _ = model.decode(encoded, batch)
     decoder = WindowDecoder(model, torch.bfloat16)
-    logits, _, _ = decoder.decode(decoder.look(encoded, asked.windows), asked)
+    logits, _, _ = decoder.decode(decoder.prepare(encoded, batch.windows), batch)
     assert ((logits > 0) != (expected[:, 0] > 0)).float().mean() < 0.03
 
 
 def test_masks_of_a_low_predicted_iou_are_not_made(model: CompactSam) -> None:
-    asked, encoded = prompts(9), features()
+    batch, encoded = prompts(9), features()
     decoder = WindowDecoder(model, torch.float32)
-    looked = decoder.look(encoded, asked.windows)
-    everything, all_iou, _ = decoder.decode(looked, asked)
+    shared = decoder.prepare(encoded, batch.windows)
+    everything, all_iou, _ = decoder.decode(shared, batch)
     least = float(all_iou.median())
-    logits, iou, index = decoder.decode(looked, asked, least)
+    logits, iou, index = decoder.decode(shared, batch, least)
     assert index.tolist() == torch.nonzero(all_iou >= least)[:, 0].tolist()
     torch.testing.assert_close(iou, all_iou[index])
     torch.testing.assert_close(logits, everything[index], atol=1e-5, rtol=1e-5)
@@ -81,22 +81,22 @@ def test_masks_of_a_low_predicted_iou_are_not_made(model: CompactSam) -> None:
 def test_nothing_asked_or_nothing_sure_is_no_mask(
     model: CompactSam, count: int, least: float
 ) -> None:
-    asked, encoded = prompts(count), features()
+    batch, encoded = prompts(count), features()
     decoder = WindowDecoder(model)
-    logits, iou, index = decoder.decode(decoder.look(encoded, asked.windows), asked, least)
+    logits, iou, index = decoder.decode(decoder.prepare(encoded, batch.windows), batch, least)
     assert logits.shape == (0, MASK_SIZE, MASK_SIZE)
     assert len(iou) == len(index) == 0
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_windows_read_what_training_reads(which: int) -> None:
-    encoded, asked = features(3, 128, 352), prompts(40, 3)
-    expected = window_features(encoded, asked.windows, asked.image_index)[which]
+    encoded, batch = features(3, 128, 352), prompts(40, 3)
+    expected = window_features(encoded, batch.windows, batch.image_index)[which]
     feature, stride = ((encoded.embedding, 8), (encoded.fine, 4), (encoded.finest, 2))[which]
     cells = window_cells(16, which, torch.device("cpu"))
-    level = window_levels(asked.windows, 16)
+    level = window_levels(batch.windows, 16)
     assert level.unique().numel() > 2
-    read = read_windows(pyramid(feature, stride, 4), asked.windows, asked.image_index, level, cells)
+    read = read_windows(pyramid(feature, stride, 4), batch.windows, batch.image_index, level, cells)
     side = 16 * 2**which
     split = read.view(len(read), 16, 16, *[2] * (2 * which), -1)
     order = [0, 1, *range(3, 3 + 2 * which, 2), 2, *range(4, 4 + 2 * which, 2), split.dim() - 1]

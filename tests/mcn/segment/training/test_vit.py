@@ -15,15 +15,11 @@ from mcn.segment.dataset import list_pairs
 from mcn.segment.inference.sam_segmenter import GridSegmenter
 from mcn.segment.modeling.checkpoints import load_model, sam_like
 from mcn.segment.modeling.lora import LowRank, merged_state
+from mcn.segment.training.batches import collate
 from mcn.segment.training.samples import SampleSettings, samples
-from mcn.segment.training.trainer import (
-    Progress,
-    SegmenterTrainSettings,
-    TrainingError,
-    collate,
-    train_segmenter,
-)
-from mcn.segment.training.vit import VitTrainee, decode, drawn_prompts, encode
+from mcn.segment.training.settings import SegmenterTrainSettings
+from mcn.segment.training.trainer import Progress, TrainingError, train_segmenter
+from mcn.segment.training.vit import VitTask, decode, drawn_prompts, encode
 from mcn.synthetic.dataset import write_dataset
 
 TINY = SegmenterTrainSettings(
@@ -85,20 +81,20 @@ def batch(rendered: Path) -> dict[str, torch.Tensor]:
     return collate([next(drawn)])
 
 
-def teach(trainee: VitTrainee, batch: dict[str, torch.Tensor], steps: int) -> list[float]:
+def teach(task: VitTask, batch: dict[str, torch.Tensor], steps: int) -> list[float]:
     """Losses of steps on one batch; every other step corrects by clicks."""
-    (group,) = trainee.groups(3e-3)
-    optimiser = torch.optim.AdamW(group["params"], lr=group["peak"])
-    found = []
+    (group,) = task.parameter_groups(3e-3)
+    optimiser = torch.optim.AdamW(group["params"], lr=group["lr"])
+    losses = []
     for step in range(steps):
         torch.manual_seed(0)
-        loss, parts = trainee.losses(batch, correct=step % 2 == 1)
+        loss, parts = task.losses(batch, correct=step % 2 == 1)
         assert parts["mask"] + 2 * parts["iou"] == pytest.approx(loss.item(), rel=1e-5)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        found.append(loss.item())
-    return found
+        losses.append(loss.item())
+    return losses
 
 
 @pytest.mark.parametrize("lora", [0, 2])
@@ -107,9 +103,9 @@ def test_fine_tuning_lowers_the_loss_and_leaves_the_encoder(
 ) -> None:
     sam = tiny_sam()
     before = {name: t.clone() for name, t in sam.image_encoder.state_dict().items()}
-    trainee = VitTrainee(sam, lora)
+    task = VitTask(sam, lora, 0.9)
     adapters = [m for m in sam.modules() if isinstance(m, LowRank)]
-    losses = teach(trainee, batch, 20)
+    losses = teach(task, batch, 20)
     assert np.mean(losses[-4:]) < 0.9 * np.mean(losses[:4])
     after = {
         name.replace("parametrizations.weight.original", "weight"): t
@@ -122,11 +118,11 @@ def test_fine_tuning_lowers_the_loss_and_leaves_the_encoder(
     assert all(adapter.up.abs().max() > 0 for adapter in adapters)
 
 
-def test_merged_weights_answer_as_the_adapted_model(batch: dict[str, torch.Tensor]) -> None:
+def test_merged_weights_give_the_masks_of_the_adapted_model(batch: dict[str, torch.Tensor]) -> None:
     sam = tiny_sam()
     plain = {name: t.shape for name, t in sam.state_dict().items()}
-    trainee = VitTrainee(sam, 2)
-    teach(trainee, batch, 3)
+    task = VitTask(sam, 2, 0.9)
+    teach(task, batch, 3)
     state = merged_state(sam)
     assert {name: t.shape for name, t in state.items()} == plain
     merged = sam_like(state)
@@ -138,19 +134,19 @@ def test_merged_weights_answer_as_the_adapted_model(batch: dict[str, torch.Tenso
         assert torch.equal(*embeddings)
         assert not torch.equal(embeddings[0], tiny_sam().image_encoder(pixels))
         for prompts, _ in drawn_prompts(points, boxes, 128 / 96):
-            for ours, theirs in zip(
+            for ours, reference in zip(
                 decode(sam, embeddings[0], prompts),
                 decode(merged, embeddings[1], prompts),
                 strict=True,
             ):
-                assert torch.equal(ours, theirs)
+                assert torch.equal(ours, reference)
 
 
-def test_every_prompt_is_asked_once_as_a_point_or_a_box(batch: dict[str, torch.Tensor]) -> None:
+def test_every_prompt_is_decoded_once_as_a_point_or_a_box(batch: dict[str, torch.Tensor]) -> None:
     points, boxes = batch["points"][0], batch["boxes"][0]
-    asked = list(drawn_prompts(points, boxes, 2.0))
-    assert torch.cat([index for _, index in asked]).sort().values.tolist() == [0, 1, 2, 3]
-    for prompts, index in asked:
+    drawn = list(drawn_prompts(points, boxes, 2.0))
+    assert torch.cat([index for _, index in drawn]).sort().values.tolist() == [0, 1, 2, 3]
+    for prompts, index in drawn:
         if prompts.boxes is None:
             torch.testing.assert_close(prompts.points, 2 * points[index])
         else:
@@ -159,15 +155,15 @@ def test_every_prompt_is_asked_once_as_a_point_or_a_box(batch: dict[str, torch.T
         assert not prompts.points.isnan().any()
 
 
-def test_averaged_weights_share_what_is_frozen() -> None:
-    trainee = VitTrainee(tiny_sam(), 2)
-    pairs = list(zip(trainee.model.parameters(), trainee.averaged.parameters(), strict=True))
+def test_averaged_weights_share_frozen_parameters() -> None:
+    task = VitTask(tiny_sam(), 2, 0.9)
+    pairs = list(zip(task.model.parameters(), task.averaged.parameters(), strict=True))
     assert all((a is b) != a.requires_grad for a, b in pairs)
     assert any(a.requires_grad for a, _ in pairs)
 
 
 @pytest.mark.parametrize("lora", [0, 2])
-def test_a_killed_fine_tuning_goes_on_and_can_be_used(
+def test_a_killed_fine_tuning_continues_and_its_weights_load(
     rendered: Path, tmp_path: Path, lora: int
 ) -> None:
     class KilledError(Exception):
@@ -177,19 +173,19 @@ def test_a_killed_fine_tuning_goes_on_and_can_be_used(
     settings = replace(TINY, lora=lora)
     steps: list[int] = []
 
-    def die_at_three(progress: Progress) -> None:
+    def kill_at_three(progress: Progress) -> None:
         steps.append(progress.step)
         if progress.step == 3:
             raise KilledError
 
     with pytest.raises(KilledError):
-        train_segmenter([rendered], out, settings, tiny_sam(), die_at_three)
+        train_segmenter([rendered], out, settings, tiny_sam(), kill_at_three)
     resume = out.with_suffix(".resume.pt")
-    kept = torch.load(resume, weights_only=True)["model"]
-    assert not any(name.endswith("norm1.weight") for name in kept if "image_encoder" in name)
-    with pytest.raises(TrainingError, match=r"tuned\.resume\.pt: not of a training like this"):
+    saved = torch.load(resume, weights_only=True)["model"]
+    assert not any(name.endswith("norm1.weight") for name in saved if "image_encoder" in name)
+    with pytest.raises(TrainingError, match=r"tuned\.resume\.pt: belongs to another training"):
         train_segmenter([rendered], out, replace(settings, lora=3), tiny_sam())
-    with pytest.raises(TrainingError, match=r"tuned\.resume\.pt: not of a training like this"):
+    with pytest.raises(TrainingError, match=r"tuned\.resume\.pt: belongs to another training"):
         train_segmenter([rendered], out, settings, tiny_sam(seed=1))
     train_segmenter(
         [rendered], out, settings, tiny_sam(), lambda progress: steps.append(progress.step)
@@ -207,33 +203,12 @@ def test_a_killed_fine_tuning_goes_on_and_can_be_used(
     assert len(segmenter.segment([np.zeros((40, 60), np.uint8)])) == 1
 
 
-@pytest.mark.parametrize("name", ["vit_b", "vit_l", "vit_h"])
-def test_the_sizes_of_metas_models_are_read_off_their_tensors(name: str) -> None:
-    from segment_anything import sam_model_registry
-
-    with torch.device("meta"):
-        theirs = sam_model_registry[name]()
-        ours = sam_like(theirs.state_dict())
-    shapes = {key: t.shape for key, t in theirs.state_dict().items()}
-    assert {key: t.shape for key, t in ours.state_dict().items()} == shapes
-    assert ours.image_encoder.img_size == 1024
-
-    def heads_and_windows(sam: Any) -> list[Any]:
-        names = ("num_heads", "window_size", "internal_dim", "eps")
-        return [
-            (key, tuple(getattr(module, name, None) for name in names))
-            for key, module in sam.named_modules()
-        ]
-
-    assert heads_and_windows(ours) == heads_and_windows(theirs)
-
-
-def test_a_checkpoint_of_torchs_is_told_by_its_tensors(tmp_path: Path) -> None:
+def test_a_torch_checkpoint_is_recognised_by_its_tensors(tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"  # whatever its name ends in
     sam = tiny_sam()
     torch.save(sam.state_dict(), path)
-    again = load_model(path).state_dict()
-    assert all(torch.equal(again[name], t) for name, t in sam.state_dict().items())
+    loaded = load_model(path).state_dict()
+    assert all(torch.equal(loaded[name], t) for name, t in sam.state_dict().items())
 
 
 def test_the_command_fine_tunes_a_checkpoint(rendered: Path, tmp_path: Path) -> None:
@@ -241,7 +216,7 @@ def test_the_command_fine_tunes_a_checkpoint(rendered: Path, tmp_path: Path) -> 
     out = tmp_path / "tuned.safetensors"
     words = ["train", "segmenter", str(rendered), "--out", str(out)]
     tuned = ["--start", str(tmp_path / "tiny.pth"), "--lora", "2", "--steps", "1"]
-    answer = CliRunner().invoke(app, [*words, *tuned])
-    assert answer.exit_code == 0, answer.output
-    assert json.loads(answer.stdout)["step"] == 1
+    result = CliRunner().invoke(app, [*words, *tuned])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["step"] == 1
     assert isinstance(load_segmenter(str(out)), GridSegmenter)

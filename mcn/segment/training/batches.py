@@ -1,0 +1,104 @@
+"""Batches of training samples, from folders of images with instance masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from mcn.segment.dataset import DataError, Pair, list_pairs, split_pairs
+from mcn.segment.training.samples import Sample, samples
+from mcn.segment.training.settings import SegmenterTrainSettings
+
+LabelledImage = tuple[NDArray[np.uint8], NDArray[np.int32]]
+
+
+def read_folders(
+    folders: Sequence[Path], max_images: int
+) -> tuple[list[list[LabelledImage]], list[list[Pair]]]:
+    """The training images of each folder with their labels, and its held-out pairs.
+
+    All files are read here, so that a bad one is reported before the training starts.
+
+    Raises
+    ------
+    DataError
+        If a folder has a single pair, or a file cannot be used.
+    """
+    sources, held_out_pairs = [], []
+    for folder in folders:
+        train, held_out = split_pairs(list_pairs(folder))
+        if not train:
+            raise DataError(
+                f"{folder}: a single image cannot be used for both training and evaluation; "
+                "add more"
+            )
+        sources.append([pair.read() for pair in train])
+        held_out_pairs.append(held_out[:max_images])
+        for pair in held_out_pairs[-1]:
+            pair.read()
+    return sources, held_out_pairs
+
+
+def stream_batches(
+    sources: Sequence[Sequence[LabelledImage]],
+    settings: SegmenterTrainSettings,
+    first_step: int,
+    device: torch.device,
+) -> Iterator[dict[str, Tensor]]:
+    """Endless batches on `device`: the fields of `Sample` with a leading batch axis.
+
+    Parameters
+    ----------
+    sources : sequence of sequence of (image, labels)
+        One sequence per folder; each folder is drawn from equally often.
+    settings : SegmenterTrainSettings
+        The recipe.
+    first_step : int
+        Step that the first batch is for; part of the seed, so that a resumed training does
+        not see the same samples again.
+    device : torch.device
+        Where the batches are moved to.
+    """
+    loader = DataLoader(
+        _BatchStream(sources, settings, settings.seed + first_step),
+        batch_size=None,
+        num_workers=settings.workers,
+        prefetch_factor=4 if settings.workers else None,
+        pin_memory=device.type == "cuda",
+    )
+    for batch in loader:
+        yield {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+
+def collate(batch: Sequence[Sample]) -> dict[str, Tensor]:
+    """Stack samples: every field of `Sample` with a leading batch axis."""
+    fields = Sample.__dataclass_fields__
+    return {
+        name: torch.from_numpy(np.stack([getattr(sample, name) for sample in batch]))
+        for name in fields
+    }
+
+
+class _BatchStream(IterableDataset[dict[str, Tensor]]):
+    """Endless batches; each worker process draws its own."""
+
+    def __init__(
+        self,
+        sources: Sequence[Sequence[LabelledImage]],
+        settings: SegmenterTrainSettings,
+        seed: int,
+    ) -> None:
+        self.sources, self.settings, self.seed = sources, settings, seed
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        worker = get_worker_info()
+        seed = self.seed * 1000 + (worker.id if worker else 0)
+        stream = samples(self.sources, self.settings.sample, seed)
+        while True:
+            yield collate([next(stream) for _ in range(self.settings.batch)])
