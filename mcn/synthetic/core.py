@@ -115,27 +115,34 @@ def render_core(
     _claim(out, {"wells": wells, "tiles": tiles, "seed": seed, **asdict(settings)})
     planned = plan_wells(wells, seed, settings.top_m, settings.base_m)
     jobs = _plan_tiles(out, planned, tiles, seed, settings)
-    rows, crystals = [], []
-    for row, found in map_jobs(_render_job, jobs, workers):
-        rows.append(row)
-        crystals.append(found)
+    tile_rows, crystal_columns = [], []
+    for row, columns in map_jobs(_render_job, jobs, workers):
+        tile_rows.append(row)
+        crystal_columns.append(columns)
         if on_tile is not None:
             on_tile(row["tile"])
+    schema = _crystal_schema()
     truth = CoreTruth(
         out=out,
-        tiles=pa.Table.from_pylist(rows, schema=_tile_schema()),
-        crystals=pa.concat_tables(pa.table(found, schema=_crystal_schema()) for found in crystals),
-        zones=pa.Table.from_pylist(
-            [
-                {"well": well.name, "zone": zone.name, "top_m": zone.top_m, "base_m": zone.base_m}
-                for well in planned
-                for zone in well.zones
-            ]
-        ),
+        tiles=pa.Table.from_pylist(tile_rows, schema=_tile_schema()),
+        crystals=pa.concat_tables(pa.table(part, schema=schema) for part in crystal_columns),
+        zones=_zone_table(planned),
     )
     for name in ("tiles", "crystals", "zones"):
         pq.write_table(getattr(truth, name), out / "truth" / f"{name}.parquet")
     return truth
+
+
+def _zone_table(wells: Iterable[SyntheticWell]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(
+        [
+            {"well": well.name, "zone": zone.name, "top_m": zone.top_m, "base_m": zone.base_m}
+            for well in wells
+            for zone in well.zones
+        ]
+    )
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def _pictures(
         pictures["visibility"] = draw.visibility_figure(metrics["by_visibility"])
     if crops is not None and classifier is not None and len(crops) >= 3:
         rows = np.random.default_rng(0).permutation(len(crops))[:EMBEDDED]
-        features = classifier.examine(crops[rows])[0]
+        features = classifier.features_and_logits(crops[rows])[0]
         pictures["embedding"] = draw.embedding_figure(features, classes[rows], right[rows], shapes)
     if crops is not None and not right.all():
         pictures["mistakes"] = draw.mistakes_figure(

@@ -141,15 +141,15 @@ class PublishedNetwork(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """(N, 1, 64, 64) float crops, 0 to 255, to (N, 4) logits in the order of `SHAPES`."""
-        return self.read(self.embed(crops))
+        return self.forward_head(self.forward_features(crops))
 
-    def embed(self, crops: Tensor) -> Tensor:
+    def forward_features(self, crops: Tensor) -> Tensor:
         """(N, 1, 64, 64) float crops, 0 to 255, to (N, 256) features."""
         maps: Tensor = self.features(crops / 255)
         # Keras flattens row by row, all feature maps of a place together.
         return torch.relu(self.hidden(maps.permute(0, 2, 3, 1).flatten(1)))
 
-    def read(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         """(N, 256) features to (N, 4) logits in the order of `SHAPES`."""
         logits: Tensor = self.head(features)
         return logits[:, self.columns]

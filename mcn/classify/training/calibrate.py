@@ -38,7 +38,7 @@ def calibrate(
     """
     rng = np.random.default_rng(seed)
     raw = CropClassifier(network, "calibration")
-    held_features, held_logits = raw.examine(held_out.crops)
+    held_features, held_logits = raw.features_and_logits(held_out.crops)
     temperature = likeliest_temperature(held_logits, held_out.classes)
     evaluator = CropClassifier(network, "calibration", temperature)
     others = outliers(held_out.crops, max(1, round(OUTLIERS * len(held_out))), rng)
@@ -46,10 +46,10 @@ def calibrate(
     known = named[: len(held_out)].argmax(axis=1) == held_out.classes
     rows = rng.permutation(len(train))[:_MOST]
     confidence_model = fit_confidence(
-        raw.examine(train.crops[rows])[0],
+        raw.features_and_logits(train.crops[rows])[0],
         train.classes[rows],
         named,
-        np.concatenate([held_features, raw.examine(others)[0]]),
+        np.concatenate([held_features, raw.features_and_logits(others)[0]]),
         np.concatenate([known, np.zeros(len(others), dtype=bool)]),
     )
     return CropClassifier(network, "calibration", temperature, confidence_model)
