@@ -1,4 +1,4 @@
-"""How well a classifier names crystals whose shape is known."""
+"""Evaluates a classifier on labelled crystals."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from mcn.crystals import Classified
 from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
 
 RECOGNISABLE = 0.5
-"""Share of a crystal that has to be seen for its metrics to be given apart as well."""
+"""Visible share from which a crystal counts as recognisable."""
 
 VISIBILITY_BINS = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)
 """Ends of the bins by visible share; each holds its lower end, the last its upper one too."""
 
 BY_SHAPE = ("average_precision", "roc_auc", "f1")
-"""Figures that there is one of for each shape."""
+"""Metrics with one value per shape."""
 
 
 def evaluate_classifier(
@@ -51,10 +51,10 @@ def evaluate_classifier(
         With a rendered core: cut crystals out by its masks, not by the true ones; see
         `mcn.classify.data.segmented.segmented_examples`.
     limit : int, optional
-        Crystals to judge at most, drawn at random, always the same.
+        Maximum number of crystals, drawn at random with a fixed seed.
     copies : int
-        With a rendered core: perturbed masks to be judged of each crystal as well, since in
-        use masks come from a segmenter.
+        With a rendered core: perturbed masks for each crystal, evaluated in addition, because
+        in a scan masks come from a segmenter.
     report : Path, optional
         Folder for a page with all metrics; see `mcn.classify.evaluation.report.write_report`.
     on_tile : callable
@@ -177,12 +177,12 @@ def score(
     facet_of: Mapping[str, str] = FACET_OF_SHAPE,
     confidence: NDArray[np.floating] | None = None,
 ) -> dict[str, Any]:
-    """Figures of class probabilities against the truth.
+    """Metrics of class probabilities against the truth.
 
     Parameters
     ----------
     classes : (N,) int array
-        True classes, places in `shapes`.
+        True classes, indices into `shapes`.
     probabilities : (N, len(shapes)) float array
         Predicted probabilities; the largest is the prediction.
     shapes : sequence of str
