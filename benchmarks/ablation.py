@@ -28,7 +28,7 @@ from mcn.classify.data.dataset import Examples, render_examples
 from mcn.classify.data.sampling import split_examples
 from mcn.classify.evaluation.bootstrap import weighted_metrics
 from mcn.classify.modeling.network import STEPS, MicroCrystalNet, NetworkSettings
-from mcn.classify.training.trainer import ClassifierTrainSettings, Training
+from mcn.classify.training.trainer import ClassifierTrainer, ClassifierTrainSettings
 
 NETWORKS = {
     "plain CNN": (),
@@ -63,7 +63,7 @@ def main() -> None:
         settings = ClassifierTrainSettings(
             epochs=options.epochs, seed=options.seed, network=of_equal_size(steps)
         )
-        best, seconds = better_of(settings, train, held_out)
+        best, seconds = train_with_best_rate(settings, train, held_out)
         p = CropClassifier(best.network, name).classify(test.crops).probabilities
         once = weighted_metrics(np.ones((1, len(test))), test.classes, p)
         values[name] = weighted_metrics(weights, test.classes, p)
@@ -113,25 +113,25 @@ def size(network: MicroCrystalNet) -> int:
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
-def better_of(
+def train_with_best_rate(
     settings: ClassifierTrainSettings, train: Examples, held_out: Examples
-) -> tuple[Training, float]:
-    """The better of the trainings with either rate, and the seconds both took."""
+) -> tuple[ClassifierTrainer, float]:
+    """The better of the trainings at each rate, and the seconds that all of them took."""
     began = time.perf_counter()
-    trainings = []
+    trainers = []
+    steps = max(1, len(train) // settings.batch)
     for rate in RATES:
         with tempfile.TemporaryDirectory() as folder:
-            training = Training(
-                Path(folder) / "network.safetensors",
-                replace(settings, learning_rate=rate),
-                max(1, len(train) // settings.batch),
-            )
-            training.fit(train, held_out, quiet)
-        trainings.append(training)
-    return max(trainings, key=lambda one: one.best), time.perf_counter() - began
+            path = Path(folder) / "network.safetensors"
+            at_rate = replace(settings, learning_rate=rate)
+            trainer = ClassifierTrainer(path, at_rate, steps, train, held_out)
+            trainer.run(no_progress)
+        trainers.append(trainer)
+    best = max(trainers, key=lambda trainer: trainer.history.best_score)
+    return best, time.perf_counter() - began
 
 
-def quiet(description: str, total: int) -> Callable[[], None]:
+def no_progress(description: str, total: int) -> Callable[[], None]:
     return lambda: None
 
 

@@ -46,6 +46,8 @@ HEIGHT, WIDTH, PER_TILE, BOOTSTRAPS = 576, 768, 40, 1000
 WHOLE, LARGE_PX = 0.9, 900
 """Crystals apart: at least so much of them to be seen, in at least so many pixels."""
 
+OUTLINE_MEASURES = ("corners", "circularity", "solidity", "aspect_ratio")
+
 Crops = NDArray[np.uint8]
 Cut = Callable[[Crops, Sequence[Mask]], Crops]
 
@@ -259,21 +261,19 @@ def interval(values: NDArray[np.float64]) -> list[float]:
 def real(network: PublishedNetwork, data: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Outputs for real particles of unmistakable outline; nothing where the data are absent."""
     crops: list[Crops] = []
-    outlines: list[tuple[float, float, float, float]] = []
+    outlines: list[NDArray[np.float64]] = []
     for path in sorted((data / "masks").glob("*.png")):
         labels = np.asarray(Image.open(path))
         image = np.asarray(Image.open(data / "images" / path.name).convert("L"))
         masks = [mask for mask in masks_from_labels(labels) if mask.pixels.sum() >= LARGE_PX]
         measures = measure(masks, labels.shape[0], labels.shape[1], None)
-        kept = [i for i, one in enumerate(measures) if not one.touches_edge]
-        crops.append(cut_crops(image, [masks[i] for i in kept]))
-        outlines += [
-            (m.corners or 0, m.circularity, m.solidity, m.aspect_ratio)
-            for m in (measures[i] for i in kept)
-        ]
+        inside = np.flatnonzero(~measures["touches_edge"])
+        crops.append(cut_crops(image, [masks[row] for row in inside]))
+        columns = [measures[name][inside] for name in OUTLINE_MEASURES]
+        outlines.append(np.array(columns, dtype=float))
     if not outlines:
         return
-    corners, circularity, solidity, aspect = np.array(outlines, dtype=float).T
+    corners, circularity, solidity, aspect = np.concatenate(outlines, axis=1)
     output = outputs(network, np.concatenate(crops))
     for name, rows in {
         "four_corners": (corners == 4) & (solidity > 0.95) & (aspect < 1.7),

@@ -1,4 +1,4 @@
-"""A trained MicroCrystalNet, ready to name crystals, and the file it lives in."""
+"""A trained classifier of crystals, and its weights file."""
 
 from __future__ import annotations
 
@@ -25,29 +25,32 @@ from mcn.errors import McnError
 from mcn.taxonomy import Taxonomy, TaxonomyError
 
 FORMAT = "mcn-classifier-2"
-"""Key of the one entry in a weights file's metadata; more would be written in any order."""
+"""Key of the only entry in the metadata of a weights file.
+
+The order of several entries would vary, and so would the file's hash and name.
+"""
 
 _BATCH = 128
 _CONFIDENCE = tuple(part.name for part in fields(ConfidenceModel))
 
 
 class ClassifierError(McnError):
-    """A classifier that is not there, or a file that does not hold one."""
+    """A missing classifier, or a file that does not contain one."""
 
 
 class CropClassifier:
-    """Names crystals.
+    """Names the shape of crystals in crops.
 
     Parameters
     ----------
     network : MicroCrystalNet or PublishedNetwork
-        Trained network; it is put into evaluation mode.
+        Trained network; it is switched to evaluation mode.
     name : str
-        `name@first-12-of-sha256`, written into every row the classifier makes.
+        `name@first-12-of-sha256`, written into every row of the classifier.
     temperature : float
-        Logits are divided by it, so that probabilities mean what they say [1]_.
+        Logits are divided by it, which calibrates the probabilities [1]_.
     confidence_model : ConfidenceModel, optional
-        Makes the confidence; without it, that is the largest probability.
+        Computes the confidence; without it, the confidence is the largest probability.
 
     References
     ----------
@@ -72,36 +75,44 @@ class CropClassifier:
 
     @property
     def taxonomy(self) -> Taxonomy:
-        """The shapes it knows."""
+        """The shapes that the classifier distinguishes."""
         return self.network.settings.taxonomy
 
     def classify(self, crops: NDArray[np.uint8]) -> Classified:
-        """Shapes of crystals, and how sure they are.
+        """Probabilities of the shapes of crystals, and confidences.
 
         Parameters
         ----------
         crops : (N, 64, 64) uint8 array
-            As `cut_crops` makes them.
+            As from `mcn.crops.cut_crops`.
 
         Returns
         -------
         Classified
-            Each row depends on its own crop only.
+            Each row depends only on its own crop.
 
         Raises
         ------
         CropError
             If the crops have another size or type.
         """
-        features, logits = self.examine(crops)
+        features, logits = self.features_and_logits(crops)
         scaled = np.exp((logits - logits.max(axis=1, keepdims=True)) / self.temperature)
         probabilities = scaled / scaled.sum(axis=1, keepdims=True)
         if self.confidence_model is None:
             return Classified(probabilities, probabilities.max(axis=1, initial=0))
         return Classified(probabilities, self.confidence_model.confidence(probabilities, features))
 
-    def examine(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Features (N, d) and logits (N, shapes) of crops (N, 64, 64); errors as `classify`."""
+    def features_and_logits(
+        self, crops: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Features (N, d) and logits (N, shapes) of crops (N, 64, 64).
+
+        Raises
+        ------
+        CropError
+            If the crops have another size or type.
+        """
         if crops.dtype != np.uint8 or crops.shape[1:] != (CROP_SIZE, CROP_SIZE):
             raise CropError(
                 f"crops are {crops.dtype} {crops.shape}, not uint8 (N, {CROP_SIZE}, "
@@ -111,27 +122,27 @@ class CropClassifier:
         with torch.inference_mode():
             for start in range(0, max(len(crops), 1), _BATCH):
                 batch = torch.tensor(crops[start : start + _BATCH], device=self.device)
-                embedded = self.network.embed(batch[:, None].float())
-                features.append(embedded.cpu().numpy())
-                logits.append(self.network.read(embedded).cpu().numpy())
+                batch_features = self.network.forward_features(batch[:, None].float())
+                features.append(batch_features.cpu().numpy())
+                logits.append(self.network.forward_head(batch_features).cpu().numpy())
         return np.concatenate(features), np.concatenate(logits)
 
 
 def load_classifier(model: str = "nsr") -> CropClassifier:
-    """Load a classifier by the name of embedded weights, or from a file.
+    """Load an embedded classifier by name, or one from a file.
 
     Parameters
     ----------
     model : str
-        "nsr"; "published", the authors' released network, fetched when first asked for; or the
-        path of a `.safetensors` file that `mcn train classifier` or `mcn weights import` wrote.
+        "nsr"; "published", the authors' released network, which is downloaded on first use; or
+        the path of a `.safetensors` file from `mcn train classifier` or `mcn weights import`.
 
     Raises
     ------
     ClassifierError
-        If there is no such model, or the file is not a classifier of this project.
+        If there is no such model, or the file is not a classifier.
     PublishedError
-        If the published weights cannot be had.
+        If the published weights cannot be downloaded.
     """
     if model == "published":
         return _read(published_weights())
@@ -144,8 +155,8 @@ def load_classifier(model: str = "nsr") -> CropClassifier:
         )
     if is_path and not Path(model).is_file():
         raise ClassifierError(f"{model}: no such file; train one with 'mcn train classifier'")
-    place = nullcontext(Path(model)) if is_path else resources.as_file(embedded)
-    with place as path:
+    weights_file = nullcontext(Path(model)) if is_path else resources.as_file(embedded)
+    with weights_file as path:
         return _read(path)
 
 
@@ -161,17 +172,17 @@ def save_classifier(
     Parameters
     ----------
     path : Path
-        File to write; its stem becomes the model's name.
+        File to write; its stem becomes the name of the model.
     network : MicroCrystalNet
         Trained network.
     temperature : float
-        Calibrated temperature, kept in the file's metadata beside the network's sizes.
+        Calibrated temperature, stored in the metadata with the sizes of the network.
     confidence_model : ConfidenceModel, optional
-        Kept beside the weights.
+        Stored with the weights.
     notes : str
-        How it was trained, kept in the metadata for whoever finds the file.
+        How the classifier was trained, stored in the metadata.
     """
-    about = {"network": network.settings.as_dict(), "temperature": temperature, "notes": notes}
+    metadata = {"network": network.settings.as_dict(), "temperature": temperature, "notes": notes}
     weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
     if confidence_model is not None:
         weights |= {
@@ -179,7 +190,7 @@ def save_classifier(
             for part in _CONFIDENCE
         }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(save(weights, {FORMAT: json.dumps(about)}))
+    path.write_bytes(save(weights, {FORMAT: json.dumps(metadata)}))
     return _name(path)
 
 
@@ -204,8 +215,8 @@ def _read(path: Path) -> CropClassifier:
     try:
         if PUBLISHED in metadata:
             return CropClassifier(load_network(metadata, weights), _name(path))
-        about = json.loads(metadata[FORMAT])
-        network = MicroCrystalNet(NetworkSettings.from_dict(about["network"]))
+        description = json.loads(metadata[FORMAT])
+        network = MicroCrystalNet(NetworkSettings.from_dict(description["network"]))
         parts = {
             key: weights.pop(f"trust.{key}") for key in _CONFIDENCE if f"trust.{key}" in weights
         }
@@ -213,7 +224,7 @@ def _read(path: Path) -> CropClassifier:
         confidence_model = (
             ConfidenceModel(**{key: part.numpy() for key, part in parts.items()}) if parts else None
         )
-        temperature = float(about["temperature"])
+        temperature = float(description["temperature"])
     except (TaxonomyError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ClassifierError(

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from mcn.synthetic.data_bar import PRINT_UM
 from mcn.synthetic.heap import RenderError
 from mcn.synthetic.renderer import RenderedTile, TileSettings, render_tile
-from mcn.synthetic.wells import Rock, SyntheticWell, generator, plan_wells, rock_at
+from mcn.synthetic.wells import Rock, SyntheticWell, make_generator, plan_wells, rock_at
 from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Job = TypeVar("Job")
-Done = TypeVar("Done")
+Result = TypeVar("Result")
 
 _MAGNIFICATIONS: Final = (500, 800, 1000, 1250, 1600, 2000, 2500, 3200, 4000, 5000, 6500, 8000)
 
@@ -87,7 +87,7 @@ def render_core(
     Parameters
     ----------
     out : str or Path
-        A new or empty folder, or one that holds this very core already.
+        A new or empty folder, or one that contains the same core already.
     wells, tiles : int
         Number of wells, and of tiles over all wells.
     seed : int
@@ -96,7 +96,7 @@ def render_core(
     workers : int
         Processes to render in.
     on_tile : callable, optional
-        Told the path of each tile, from `out`, once it is written.
+        Called with the path of each tile, relative to `out`, after it is written.
 
     Raises
     ------
@@ -115,27 +115,34 @@ def render_core(
     _claim(out, {"wells": wells, "tiles": tiles, "seed": seed, **asdict(settings)})
     planned = plan_wells(wells, seed, settings.top_m, settings.base_m)
     jobs = _plan_tiles(out, planned, tiles, seed, settings)
-    rows, crystals = [], []
-    for row, found in map_jobs(_render_job, jobs, workers):
-        rows.append(row)
-        crystals.append(found)
+    tile_rows, crystal_columns = [], []
+    for row, columns in map_jobs(_render_job, jobs, workers):
+        tile_rows.append(row)
+        crystal_columns.append(columns)
         if on_tile is not None:
             on_tile(row["tile"])
+    schema = _crystal_schema()
     truth = CoreTruth(
         out=out,
-        tiles=pa.Table.from_pylist(rows, schema=_tile_schema()),
-        crystals=pa.concat_tables(pa.table(found, schema=_crystal_schema()) for found in crystals),
-        zones=pa.Table.from_pylist(
-            [
-                {"well": well.name, "zone": zone.name, "top_m": zone.top_m, "base_m": zone.base_m}
-                for well in planned
-                for zone in well.zones
-            ]
-        ),
+        tiles=pa.Table.from_pylist(tile_rows, schema=_tile_schema()),
+        crystals=pa.concat_tables(pa.table(part, schema=schema) for part in crystal_columns),
+        zones=_zone_table(planned),
     )
     for name in ("tiles", "crystals", "zones"):
         pq.write_table(getattr(truth, name), out / "truth" / f"{name}.parquet")
     return truth
+
+
+def _zone_table(wells: Iterable[SyntheticWell]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(
+        [
+            {"well": well.name, "zone": zone.name, "top_m": zone.top_m, "base_m": zone.base_m}
+            for well in wells
+            for zone in well.zones
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -169,7 +176,7 @@ def _plan_tiles(
 ) -> Iterator[_CoreTileJob]:
     shares = np.array_split(np.arange(tiles), len(wells))
     for number, (well, share) in enumerate(zip(wells, shares, strict=True)):
-        rng = generator(seed, number, 1)
+        rng = make_generator(seed, number, 1)
         spacing = (settings.base_m - settings.top_m) / len(share)
         offsets = np.arange(len(share)) + rng.uniform(0.25, 0.75, size=len(share))
         for place, depth in enumerate(np.round(settings.top_m + spacing * offsets, 2).tolist()):
@@ -348,8 +355,10 @@ def _mean(values: NDArray[Any]) -> float | None:
     return float(np.mean(values)) if len(values) else None
 
 
-def map_jobs(function: Callable[[Job], Done], jobs: Iterable[Job], workers: int) -> Iterator[Done]:
-    """Results of `function` over jobs, in their order, from so many processes."""
+def map_jobs(
+    function: Callable[[Job], Result], jobs: Iterable[Job], workers: int
+) -> Iterator[Result]:
+    """Results of `function` over jobs, in their order, from `workers` processes."""
     if workers <= 1:
         yield from map(function, jobs)
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 from mcn.synthetic.core import map_jobs
 from mcn.synthetic.heap import RenderError
 from mcn.synthetic.renderer import random_settings, render_tile
-from mcn.synthetic.wells import generator
+from mcn.synthetic.wells import make_generator
 
 
 def write_dataset(
@@ -27,7 +27,7 @@ def write_dataset(
     Parameters
     ----------
     out : str or Path
-        A folder without images as yet.
+        A folder without images.
     tiles : int
         Number of tiles.
     seed : int
@@ -37,7 +37,7 @@ def write_dataset(
     workers : int
         Processes to render in.
     on_tile : callable, optional
-        Told the name of each tile once it is written.
+        Called with the name of each tile after it is written.
 
     Raises
     ------
@@ -70,7 +70,7 @@ class _DatasetTileJob:
 def _render_job(job: _DatasetTileJob) -> str:
     from PIL import Image
 
-    rng = generator(job.seed, job.number)
+    rng = make_generator(job.seed, job.number)
     tile = render_tile(int(rng.integers(2**63)), random_settings(rng, job.height, job.width))
     Image.fromarray(tile.image).save(job.out / "images" / job.name)
     Image.fromarray(tile.labels).save(job.out / "masks" / job.name)

@@ -65,7 +65,7 @@ def plan_wells(wells: int, seed: int, top_m: float, base_m: float) -> tuple[Synt
     """
     planned = []
     for number in range(wells):
-        rng = generator(seed, number)
+        rng = make_generator(seed, number)
         thickness = np.array([stratum[1] for stratum in _STRATA])
         thickness = thickness * rng.uniform(0.75, 1.3, size=len(_STRATA))
         edges = np.concatenate([[0.0], np.cumsum(thickness) / thickness.sum()])
@@ -110,7 +110,7 @@ def rock_at(well: SyntheticWell, depth_m: float) -> Rock:
     )
 
 
-def generator(*key: int) -> np.random.Generator:
+def make_generator(*key: int) -> np.random.Generator:
     """A random generator of its own for each key."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 

@@ -1,1 +1,1 @@
-"""Crops with known shapes: reading, sampling, augmentation, outliers."""
+"""Labelled crops: reading, sampling, augmentation, outliers."""

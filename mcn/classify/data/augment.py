@@ -1,4 +1,4 @@
-"""Other pictures of the same crystals, for training."""
+"""Random changes of crops for training."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from torch.nn import functional
 
 
 def augment(crops: Tensor, generator: torch.Generator) -> Tensor:
-    """Turn, mirror, stretch, relight, blur and roughen crops, each in its own way.
+    """Rotate, mirror, stretch, blur and add noise to crops at random, and change their contrast.
 
     Parameters
     ----------
     crops : (N, 1, H, W) float tensor
         Crystals on black, 0 to 255.
     generator : torch.Generator
-        Where the changes are drawn from.
+        Draws the changes.
 
     Returns
     -------
     (N, 1, H, W) float tensor
-        Crystals on black still, 0 to 255.
+        Crystals on black, 0 to 255.
     """
     return _expose(_move(crops, generator), generator)
 
 
 def _move(crops: Tensor, generator: torch.Generator) -> Tensor:
-    """One of the eight symmetries of the square; for half, a slight affine map as well."""
+    """Apply one of the eight symmetries of a square, and to half the crops a slight affine map."""
     count = len(crops)
 
     def uniform(low: float, high: float) -> Tensor:
@@ -46,7 +46,7 @@ def _move(crops: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _expose(crops: Tensor, generator: torch.Generator) -> Tensor:
-    """Another focus, gamma, gain, offset and noise on the crystals' own pixels."""
+    """Change focus, gamma, gain, offset and noise of the pixels of crystals."""
     shape = (len(crops), 1, 1, 1)
 
     def uniform(low: float, high: float) -> Tensor:

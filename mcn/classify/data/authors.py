@@ -1,12 +1,12 @@
-"""The labelled crystals of the MicroCrystalNet authors, as their scripts lay them out.
+"""Reads labelled crystals in the folder layout of the MicroCrystalNet authors.
 
-A folder for each electron micrograph, anywhere below the one that is given::
+Each micrograph has a folder, at any depth below the data folder::
 
     <folder>/<folder>_Issac.csv            Label No., Class, Form
     <folder>/_Non-uniform/<folder>_<label>.tif
 
-`Form` is the shape, `Class` the facet definition. The pictures may also lie beside the folder,
-in `../_Non-uniform`. A sheet is one micrograph: its crystals stay together in a split.
+`Form` is the shape and `Class` the facet definition. The crops may also be in `../_Non-uniform`.
+The crystals of a sheet come from one micrograph, so a split keeps them together.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mcn.classify.data.dataset import ExamplesError
-from mcn.classify.data.readers import SUFFIXES, Labelled, rows_of
+from mcn.classify.data.labels import SUFFIXES, LabelledCrop, read_csv_rows
 from mcn.taxonomy import Taxonomy
 
 _SHEET = "_Issac.csv"
@@ -23,39 +23,39 @@ _CROPS = "_Non-uniform"
 
 
 def list_authors(data: Path) -> list[Path]:
-    """The label sheets anywhere below a folder, in order of their names."""
+    """The label sheets at any depth below a folder, sorted by path."""
     return sorted(data.rglob(f"*{_SHEET}"))
 
 
-def read_authors(sheets: Sequence[Path], taxonomy: Taxonomy) -> Iterator[Labelled]:
-    """What label sheets say of which pictures.
+def read_authors(sheets: Sequence[Path], taxonomy: Taxonomy) -> Iterator[LabelledCrop]:
+    """Read the labels of crops from label sheets.
 
     Parameters
     ----------
     sheets : sequence of Path
-        As `list_authors` gives them.
+        As from `list_authors`.
     taxonomy : Taxonomy
-        Whose facet definitions `Class` has to agree with.
+        Its facet definitions must agree with `Class`.
 
     Raises
     ------
     ExamplesError
-        If a column is missing, a label is no number, its picture is not there, or `Class` names
-        another facet definition than the shape has. The message names sheet and row.
+        If a column is missing, a label is not a number, an image is missing, or `Class` is not
+        the facet definition of the shape. The message names sheet and row.
     """
     for sheet in sheets:
         folder = sheet.name.removesuffix(_SHEET)
-        for row, where in rows_of(sheet, ("Label No.", "Class", "Form")):
+        for row, where in read_csv_rows(sheet, ("Label No.", "Class", "Form")):
             _check_facet(row["Class"], row["Form"], taxonomy, where)
-            file = _picture(sheet, folder, row["Label No."], where)
-            yield Labelled(file, row["Form"], str(sheet), where)
+            file = _find_crop(sheet, folder, row["Label No."], where)
+            yield LabelledCrop(file, row["Form"], str(sheet), where)
 
 
-def _picture(sheet: Path, folder: str, label: str, where: str) -> Path:
+def _find_crop(sheet: Path, folder: str, label: str, where: str) -> Path:
     try:
         number = int(float(label))
     except ValueError:
-        raise ExamplesError(f"{where}: label {label!r} is no number; correct it") from None
+        raise ExamplesError(f"{where}: label {label!r} is not a number; correct it") from None
     for crops in (sheet.parent / _CROPS, sheet.parent.parent / _CROPS):
         for name in dict.fromkeys((label, str(number))):
             for suffix in SUFFIXES:
@@ -69,14 +69,14 @@ def _picture(sheet: Path, folder: str, label: str, where: str) -> Path:
 
 
 def _check_facet(facet: str, shape: str, taxonomy: Taxonomy, where: str) -> None:
-    """Only where both are names that the taxonomy has: an unknown shape is told of later."""
-    named = facet.lower().replace("-", "_").replace(" ", "_")
+    """Check the facet definition if both names are known; unknown shapes are reported later."""
+    name = facet.lower().replace("-", "_").replace(" ", "_")
     try:
-        wanted = taxonomy.facets[taxonomy.facet_indices[taxonomy.index(shape.lower())]]
+        expected = taxonomy.facets[taxonomy.facet_indices[taxonomy.index(shape.lower())]]
     except KeyError:
         return
-    if named in taxonomy.facets and named != wanted:
+    if name in taxonomy.facets and name != expected:
         raise ExamplesError(
-            f"{where}: {shape} crystals are {wanted.replace('_', ' ')}, not {facet}; correct one "
+            f"{where}: {shape} crystals are {expected.replace('_', ' ')}, not {facet}; correct one "
             "of the two"
         )

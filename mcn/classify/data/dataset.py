@@ -1,4 +1,4 @@
-"""Crops whose shape is known: rendered, from a rendered core, or labelled by hand."""
+"""Labelled crops in memory, and crops from freshly rendered tiles."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from mcn.taxonomy import CALCITE, SHAPES, Taxonomy
 
 
 class ExamplesError(McnError):
-    """Labelled crystals that are missing or cannot be read; the message says which."""
+    """Labelled crystals that are missing or cannot be read."""
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Crops with what is known of them, row by row.
+    """Labelled crops, one per row.
 
     Parameters
     ----------
     crops : (N, 64, 64) uint8 array
-        As `cut_crops` makes them.
+        As from `mcn.crops.cut_crops`.
     classes : (N,) int64 array
-        Places in `taxonomy.shapes`.
+        Indices into `taxonomy.shapes`.
     groups : (N,) int64 array
-        Crystals of one micrograph share a number, so that a split can keep them together.
+        Number of the micrograph; a split keeps the crystals of a micrograph together.
     visible : (N,) float32 array
-        Share of the crystal's silhouette that can be seen, 1 where nobody knows.
+        Visible share of the crystal's silhouette; 1 if unknown.
     perturbed : (N,) bool array
-        True where the mask was perturbed on purpose.
+        Whether the mask was perturbed on purpose.
     taxonomy : Taxonomy
-        The shapes that were told apart.
+        The shapes that `classes` refers to.
     """
 
     crops: NDArray[np.uint8]
@@ -52,7 +52,7 @@ class Examples:
         return len(self.crops)
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Examples:
-        """The examples of some rows, by number or by a mask."""
+        """The examples of the given row numbers, or of the rows where a mask is True."""
         return Examples(
             self.crops[rows],
             self.classes[rows],
@@ -74,23 +74,23 @@ def render_examples(
     workers: int = 1,
     on_tile: Callable[[], None] = lambda: None,
 ) -> Examples:
-    """Examples from freshly rendered tiles of random settings.
+    """Render tiles with random settings and cut out crystals.
 
     Parameters
     ----------
     tiles : int
-        Tiles to render; each is one group.
+        Number of tiles; each is one group.
     seed : int
         The same seed gives the same examples.
     per_tile : int
-        Crystals taken from each tile at most, because many tiles teach more than many
-        crystals of one.
+        Maximum number of crystals per tile. Many tiles are better training data than many
+        crystals of one tile.
     copies : int
-        Crops with a perturbed mask made of each crystal, beside the one with its true mask.
+        Crops with a perturbed mask for each crystal, in addition to the one with the true mask.
     height, width : int
         Size of the tiles in pixels.
     workers : int
-        Processes to render with; they change nothing in the examples.
+        Number of processes; the examples do not depend on it.
     on_tile : callable
         Called after each tile, for progress.
     """
@@ -102,7 +102,7 @@ def render_examples(
     for part in map_jobs(render, enumerate(seeds.tolist()), workers):
         parts.append(part)
         on_tile()
-    return join(parts)
+    return concatenate_examples(parts)
 
 
 def _render_tile(
@@ -115,7 +115,7 @@ def _render_tile(
     tile = render_tile(seed, random_settings(rng, height, width))
     masks = masks_from_labels(tile.labels)
     rows = np.sort(rng.permutation(len(masks))[:per_tile])
-    return crystals_of_tile(
+    return tile_examples(
         tile.image,
         [masks[row] for row in rows],
         [tile.shapes[row] for row in rows],
@@ -126,7 +126,7 @@ def _render_tile(
     )
 
 
-def crystals_of_tile(
+def tile_examples(
     image: NDArray[np.uint8],
     masks: Sequence[Mask],
     shapes: Sequence[str],
@@ -136,7 +136,7 @@ def crystals_of_tile(
     copies: int,
     rng: np.random.Generator,
 ) -> Examples:
-    """Examples of one micrograph: true masks first, then each set of perturbed copies."""
+    """Examples of one tile of calcite: true masks first, then each set of perturbed copies."""
     perturbed = [
         perturb_mask(mask, image.shape[0], image.shape[1], rng)
         for _ in range(copies)
@@ -153,8 +153,8 @@ def crystals_of_tile(
     )
 
 
-def join(parts: Sequence[Examples]) -> Examples:
-    """All parts of one taxonomy after one another; none at all gives no examples."""
+def concatenate_examples(parts: Sequence[Examples]) -> Examples:
+    """Concatenate examples of one taxonomy; no parts give no examples."""
     if not parts:
         return Examples(
             np.zeros((0, CROP_SIZE, CROP_SIZE), np.uint8),

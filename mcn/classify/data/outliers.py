@@ -1,7 +1,7 @@
-"""Crops of what is no crystal: what a segmenter hands over by mistake.
+"""Crops without a crystal, as a segmenter cuts them out by mistake.
 
-A classifier that has met some of them keeps its confidence for crystals, also before things
-of other kinds (outlier exposure [1]_).
+A classifier that is trained with outliers is less confident about other things that are not
+crystals, too (outlier exposure [1]_).
 
 References
 ----------
@@ -23,29 +23,31 @@ _LETTERS = string.ascii_letters + string.digits + "%&+"
 
 
 def outliers(crops: Crops, count: int, rng: np.random.Generator) -> Crops:
-    """Crops of no crystal.
+    """Make crops without a crystal.
 
-    Half of them are several crystals outlined as one: the silhouette of one crop filled with
-    pieces of others. The rest are printed letters, in the grey of some crop.
+    Half of them show several crystals in one outline: the silhouette of one crop filled with
+    parts of others. The rest are printed letters, as bright as a crop.
 
     Parameters
     ----------
     crops : (N, 64, 64) uint8 array
-        Crystals on black, at least one, to take silhouettes and pieces from.
+        At least one crystal on black; gives silhouettes and parts.
     count : int
     rng : numpy.random.Generator
 
     Returns
     -------
     (count, 64, 64) uint8 array
-        On black, as `mcn.crops.cut_crops` makes them.
+        On black, as from `mcn.crops.cut_crops`.
     """
-    several = count // 2
-    return np.concatenate([_several(crops, several, rng), _letters(crops, count - several, rng)])
+    merged = count // 2
+    return np.concatenate(
+        [_merged_crystals(crops, merged, rng), _letters(crops, count - merged, rng)]
+    )
 
 
-def _several(crops: Crops, count: int, rng: np.random.Generator) -> Crops:
-    """Silhouettes divided in nine by wandering lines, each part the middle of another crop."""
+def _merged_crystals(crops: Crops, count: int, rng: np.random.Generator) -> Crops:
+    """Silhouettes divided into nine parts by oblique lines; each part is the centre of a crop."""
     size = crops.shape[1]
     part = size // 2
     middle = slice(size // 2 - part // 2, size // 2 + part - part // 2)
@@ -53,13 +55,13 @@ def _several(crops: Crops, count: int, rng: np.random.Generator) -> Crops:
     cuts = np.sort(rng.uniform(0.2, 0.8, size=(2, count, 2)), axis=2) * size
     lean = rng.uniform(-0.4, 0.4, size=(2, count, 2))
     along = np.arange(size) - size / 2
-    lines = cuts[..., None] + lean[..., None] * along  # (axis, count, line, place along it)
-    place = np.arange(size)
-    column = (place > lines[0].transpose(0, 2, 1)[..., None]).sum(axis=2)
-    row = (place[:, None] > lines[1][:, :, None, :]).sum(axis=1)
-    which = 3 * row + column
+    lines = cuts[..., None] + lean[..., None] * along  # (axis, count, line, position along it)
+    position = np.arange(size)
+    column = (position > lines[0].transpose(0, 2, 1)[..., None]).sum(axis=2)
+    row = (position[:, None] > lines[1][:, :, None, :]).sum(axis=1)
+    piece = 3 * row + column
     number = np.arange(count)[:, None, None]
-    filled = pieces[number, which, (place % part)[:, None], place % part]
+    filled = pieces[number, piece, (position % part)[:, None], position % part]
     silhouettes = crops[rng.integers(len(crops), size=count)] > 0
     return np.where(silhouettes, np.maximum(filled, 1), 0).astype(np.uint8)
 
@@ -76,8 +78,8 @@ def _letters(crops: Crops, count: int, rng: np.random.Generator) -> Crops:
         glyph = sheet.crop(sheet.getbbox())
         letter[:] = np.asarray(glyph.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.BILINEAR))
     inside = letters > 127
-    own = crops[rng.integers(len(crops), size=count)]
-    level = own.max(axis=(1, 2)).astype(np.float32)[:, None, None] * rng.uniform(
+    sources = crops[rng.integers(len(crops), size=count)]
+    level = sources.max(axis=(1, 2)).astype(np.float32)[:, None, None] * rng.uniform(
         0.6, 1, (count, 1, 1)
     )
     noisy = level + rng.normal(0, 1, letters.shape) * rng.uniform(1, 20, (count, 1, 1))

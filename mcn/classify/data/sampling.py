@@ -1,4 +1,4 @@
-"""Which examples are trained on, and how often each."""
+"""Splits examples and draws training batches."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from mcn.classify.data.dataset import Examples, ExamplesError
 
 
 def split_examples(examples: Examples, held_out: float, seed: int) -> tuple[Examples, Examples]:
-    """Training and held-out examples: no group on both sides, classes about as frequent.
+    """Split examples by group, with about the same class frequencies on both sides.
 
     Parameters
     ----------
     examples : Examples
     held_out : float
-        Share of the groups to hold out.
+        Share of the groups that are held out.
     seed : int
-        Which ones.
+        Seed of the split.
 
     Raises
     ------
@@ -35,31 +35,36 @@ def split_examples(examples: Examples, held_out: float, seed: int) -> tuple[Exam
     if missing:
         raise ExamplesError(
             f"the training data hold no {' and no '.join(missing)} crystal; add some, because "
-            "a classifier cannot learn a shape it never sees"
+            "a classifier cannot learn a shape without examples"
         )
     folds = max(2, round(1 / held_out))
     groups = len(np.unique(examples.groups))
     if groups < folds:
         raise ExamplesError(
-            f"the training data come from {groups} micrographs, too few to hold a share of "
-            f"{held_out:g} out; add crystals of at least {folds} micrographs"
+            f"the training data come from {groups} micrographs, too few to hold out a share of "
+            f"{held_out:g}; add crystals of at least {folds} micrographs"
         )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    rows, others = next(splitter.split(examples.crops, examples.classes, examples.groups))
-    return examples.take(rows), examples.take(others)
+    train_rows, held_out_rows = next(
+        splitter.split(examples.crops, examples.classes, examples.groups)
+    )
+    return examples.take(train_rows), examples.take(held_out_rows)
 
 
 def draw_batches(
     examples: Examples, steps: int, batch: int, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Random batches: (batch, 1, 64, 64) float crops, 0 to 255, and (batch,) classes.
+    """Draw random batches: (batch, 1, 64, 64) float crops, 0 to 255, and (batch,) classes.
 
-    Every class is equally likely however rare it is in the data; within a class, crystals
-    come up in proportion to how much of them can be seen, because slivers teach little.
+    All classes are equally likely. Within a class, crystals are drawn in proportion to their
+    visible share, because little can be learned from slivers.
     """
     classes = torch.from_numpy(examples.classes)
     weights = torch.from_numpy(examples.visible).double()
     weights = weights / torch.bincount(classes, weights)[classes]
     rows = torch.multinomial(weights, steps * batch, replacement=True, generator=generator)
-    for chosen in rows.reshape(steps, batch):
-        yield torch.from_numpy(examples.crops[chosen.numpy()])[:, None].float(), classes[chosen]
+    for batch_rows in rows.reshape(steps, batch):
+        yield (
+            torch.from_numpy(examples.crops[batch_rows.numpy()])[:, None].float(),
+            classes[batch_rows],
+        )

@@ -1,75 +1,73 @@
-"""Labelled crystals as a segmenter finds them, for judging a classifier as it is used."""
+"""Labelled crops from a segmenter's masks, to evaluate a classifier as it is used in a scan."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from mcn.analyzer import Segmenter
-from mcn.classify.data.dataset import Examples, ExamplesError, crystals_of_tile, join
+from mcn.classify.data.dataset import Examples, ExamplesError, concatenate_examples, tile_examples
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def found_examples(
+def segmented_examples(
     core: Path, segmenter: Segmenter, on_tile: Callable[[], None] = lambda: None
 ) -> tuple[Examples, dict[str, Any]]:
-    """Segment a rendered core, and give each mask that fits a true crystal its shape.
+    """Segment a rendered core and label each mask that matches a true crystal.
 
     Parameters
     ----------
     core : Path
         Core that `mcn core` rendered, with its `truth`.
     segmenter : Segmenter
-        Finds the masks, as in a scan.
+        Segments the tiles as in a scan.
     on_tile : callable
         Called after each tile, for progress.
 
     Returns
     -------
     examples : Examples
-        Crops of the matched masks, with the true crystals' shapes and visible shares; a group
-        a tile.
+        Crops of the matched masks with the shapes and visible shares of the true crystals; one
+        group per tile.
     matched : dict
-        `n_true`, `n_found` and `n_matched`, crystals; `recall`, share of the true ones that
-        were matched one to one at an IoU of at least 0.5; `mean_iou` of the matches.
+        `n_true`, `n_found` and `n_matched`, numbers of crystals; `recall`, the share of true
+        crystals that were matched one to one at an IoU of at least 0.5; `mean_iou` of the
+        matches.
 
     Raises
     ------
     ExamplesError
-        If `core` is no rendered core, or nothing of it was found.
+        If `core` is not a rendered core, or no mask matches a crystal.
     DataError
-        If its masks are missing or cannot be read.
+        If masks of the core are missing or cannot be read.
     """
-    import pyarrow.parquet as pq
-
     from mcn.segment.dataset import list_pairs
     from mcn.segment.evaluation.metrics import evaluate_images, matches
 
-    path = core / "truth" / "crystals.parquet"
-    if not path.is_file():
-        raise ExamplesError(
-            f"{core}: crops cannot be segmented again; give a core that 'mcn core' rendered"
-        )
-    truth = pq.read_table(path, columns=["tile", "label", "shape", "visible_fraction"]).to_pandas()
-    by_tile = dict(iter(truth.sort_values("label").groupby("tile")))
+    true_crystals = _read_truth(core)
+    by_tile = dict(iter(true_crystals.sort_values("label").groupby("tile")))
     rng = np.random.default_rng(0)
     parts, ious, n_found = [], [], 0
     for group, pair in enumerate(list_pairs(core)):
         (evaluated,) = evaluate_images(segmenter, [pair], on_tile)
-        crystals = by_tile.get(pair.image.relative_to(core).as_posix(), truth[:0])
+        crystals = by_tile.get(pair.image.relative_to(core).as_posix(), true_crystals[:0])
         if len(evaluated.truth) != len(crystals):
             raise ExamplesError(
                 f"{pair.masks}: {len(evaluated.truth)} crystals, but the truth names "
                 f"{len(crystals)}; render the core again"
             )
-        true, made, iou = matches(evaluated.truth, evaluated.predicted, evaluated.size)
-        crystals = crystals.iloc[true]
+        true_rows, found_rows, iou = matches(evaluated.truth, evaluated.predicted, evaluated.size)
+        crystals = crystals.iloc[true_rows]
         parts.append(
-            crystals_of_tile(
+            tile_examples(
                 pair.read()[0],
-                [evaluated.predicted[place] for place in made],
+                [evaluated.predicted[row] for row in found_rows],
                 crystals["shape"].tolist(),
                 group,
                 visible=crystals["visible_fraction"].to_numpy(np.float32),
@@ -79,15 +77,26 @@ def found_examples(
         )
         ious.append(iou)
         n_found += len(evaluated.predicted)
-    hits = np.concatenate(ious)
-    if not len(hits):
+    matched_iou = np.concatenate(ious)
+    if not len(matched_iou):
         raise ExamplesError(
             f"{core}: no mask of {segmenter.name} fits a true crystal; name another segmenter"
         )
-    return join(parts), {
-        "n_true": len(truth),
+    return concatenate_examples(parts), {
+        "n_true": len(true_crystals),
         "n_found": n_found,
-        "n_matched": len(hits),
-        "recall": len(hits) / len(truth),
-        "mean_iou": float(hits.mean()),
+        "n_matched": len(matched_iou),
+        "recall": len(matched_iou) / len(true_crystals),
+        "mean_iou": float(matched_iou.mean()),
     }
+
+
+def _read_truth(core: Path) -> pd.DataFrame:
+    path = core / "truth" / "crystals.parquet"
+    if not path.is_file():
+        raise ExamplesError(
+            f"{core}: crops cannot be segmented again; give a core that 'mcn core' rendered"
+        )
+    columns = ["tile", "label", "shape", "visible_fraction"]
+    table: pd.DataFrame = pq.read_table(path, columns=columns).to_pandas()
+    return table

@@ -1,4 +1,4 @@
-"""Figures of a classifier for many weightings of its crystals at once, and their intervals.
+"""Metrics of a classifier for many weightings of its crystals at once, and their intervals.
 
 Giving each crystal the number of times that a resample draws it makes a bootstrap one pass
 over sorted scores [1]_, and weights of 1 the metrics themselves.
@@ -23,9 +23,9 @@ BINS = 15
 RESAMPLES = 1000
 LEVEL = 0.95
 FEWEST_GROUPS = 8
-"""Micrographs from which on they are what is drawn anew, not their crystals."""
+"""Smallest number of micrographs to resample; with fewer, crystals are resampled."""
 
-_AT_ONCE = 2**20  # numbers in a block of weights, to fit a processor's cache
+_BLOCK_SIZE = 2**20  # numbers in a block of weights, to fit a processor's cache
 
 Weights = NDArray[np.float64]
 
@@ -37,7 +37,7 @@ def weighted_metrics(
     confidence: NDArray[np.floating] | None = None,
     facets: Sequence[int] | None = None,
 ) -> dict[str, Weights]:
-    """Figures of class probabilities for each of B weightings of N crystals.
+    """Metrics of class probabilities for each of B weightings of N crystals.
 
     Parameters
     ----------
@@ -73,12 +73,12 @@ def weighted_metrics(
         confusion = _sums(weights, classes * len(places) + named, len(places) ** 2)
         confusion = confusion.reshape(-1, len(places), len(places))
         total, hits = confusion.sum(axis=(1, 2)), confusion.diagonal(axis1=1, axis2=2)
-        true, said = confusion.sum(axis=2), confusion.sum(axis=1)
+        true, predicted = confusion.sum(axis=2), confusion.sum(axis=1)
         ranked = [_ranked(weights, classes == place, probabilities[:, place]) for place in places]
         by_class = {
             "average_precision": np.stack([precision for precision, _ in ranked], axis=1),
             "roc_auc": np.stack([area for _, area in ranked], axis=1),
-            "f1": np.where(true > 0, 2 * hits / (true + said), np.nan),
+            "f1": np.where(true > 0, 2 * hits / (true + predicted), np.nan),
         }
         metrics = {
             "accuracy": hits.sum(axis=1) / total,
@@ -144,7 +144,7 @@ def bootstrap_intervals(
         values = np.concatenate([part[name] for part in parts])
         if name.endswith("ece") and np.isfinite(metric):
             values = np.maximum(values - max(values.mean() - metric, 0.0), 0.0)
-        intervals[name] = _ends(values, metric)
+        intervals[name] = _percentiles(values, metric)
     return intervals
 
 
@@ -158,7 +158,7 @@ def _resamples(unit_of: NDArray[np.intp], seed: int) -> Iterator[Weights]:
     """Times that each crystal is drawn, (B, N) at a time."""
     rng = np.random.default_rng(seed)
     units = unit_of.max(initial=-1) + 1
-    block = int(np.clip(_AT_ONCE // max(len(unit_of), 1), 1, RESAMPLES))
+    block = int(np.clip(_BLOCK_SIZE // max(len(unit_of), 1), 1, RESAMPLES))
     for start in range(0, RESAMPLES, block):
         rows = np.arange(min(block, RESAMPLES - start))[:, None]
         drawn = rng.integers(units, size=(len(rows), units)) + rows * units
@@ -166,10 +166,10 @@ def _resamples(unit_of: NDArray[np.intp], seed: int) -> Iterator[Weights]:
         yield times.astype(np.float64)[:, unit_of]
 
 
-def _ends(values: Weights, metric: Weights) -> Any:
-    """[low, high] of (R,) values, or a list of these of (R, S); None for undefined figures."""
+def _percentiles(values: Weights, metric: Weights) -> Any:
+    """[low, high] of (R,) values, or a list of these of (R, S); None for undefined metrics."""
     if values.ndim > 1:
-        return [_ends(column, one) for column, one in zip(values.T, metric, strict=True)]
+        return [_percentiles(column, value) for column, value in zip(values.T, metric, strict=True)]
     if not np.isfinite(metric):
         return None
     return np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()

@@ -1,4 +1,4 @@
-"""How well a classifier names crystals whose shape is known."""
+"""Evaluates a classifier on labelled crystals."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from numpy.typing import NDArray
 from mcn.analyzer import Segmenter
 from mcn.classify.classifier import CropClassifier
 from mcn.classify.data.dataset import Examples, ExamplesError
+from mcn.classify.data.readers import read_examples
+from mcn.classify.data.segmented import segmented_examples
 from mcn.classify.evaluation.bootstrap import bootstrap_intervals, weighted_metrics
 from mcn.crystals import Classified
 from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
 
 RECOGNISABLE = 0.5
-"""Share of a crystal that has to be seen for its metrics to be given apart as well."""
+"""Visible share from which a crystal counts as recognisable."""
 
-VISIBILITY = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)
+VISIBILITY_BINS = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)
 """Ends of the bins by visible share; each holds its lower end, the last its upper one too."""
 
 BY_SHAPE = ("average_precision", "roc_auc", "f1")
-"""Figures that there is one of for each shape."""
+"""Metrics with one value per shape."""
 
 
 def evaluate_classifier(
@@ -47,12 +49,12 @@ def evaluate_classifier(
         Classifier to be scored.
     segmenter : Segmenter, optional
         With a rendered core: cut crystals out by its masks, not by the true ones; see
-        `mcn.classify.data.segmented.found_examples`.
+        `mcn.classify.data.segmented.segmented_examples`.
     limit : int, optional
-        Crystals to judge at most, drawn at random, always the same.
+        Maximum number of crystals, drawn at random with a fixed seed.
     copies : int
-        With a rendered core: perturbed masks to be judged of each crystal as well, since in
-        use masks come from a segmenter.
+        With a rendered core: perturbed masks for each crystal, evaluated in addition, because
+        in a scan masks come from a segmenter.
     report : Path, optional
         Folder for a page with all metrics; see `mcn.classify.evaluation.report.write_report`.
     on_tile : callable
@@ -74,56 +76,72 @@ def evaluate_classifier(
         If there is nothing labelled in `data`, something in it cannot be read, or its shapes
         are not those of the classifier.
     """
-    from mcn.classify.data.readers import read_examples
-
-    taxonomy = classifier.taxonomy
     metrics: dict[str, Any] = {"classifier": classifier.name, "data": str(data)}
     if segmenter is None:
-        examples = read_examples(data, taxonomy=taxonomy, copies=copies)
+        examples = read_examples(data, taxonomy=classifier.taxonomy, copies=copies)
     else:
-        from mcn.classify.data.segmented import found_examples
-
-        examples, matched = found_examples(data, segmenter, on_tile)
+        examples, matched = segmented_examples(data, segmenter, on_tile)
         metrics |= {"segmenter": segmenter.name, "matched": matched}
     if limit is not None:
-        examples = _drawn(examples, limit)
-    if examples.taxonomy.shapes != taxonomy.shapes:
-        raise ExamplesError(
-            f"{data}: its crystals are {', '.join(examples.taxonomy.shapes)}, but "
-            f"{classifier.name} names {', '.join(taxonomy.shapes)}; give crystals of these"
+        examples = _sample(examples, limit)
+    _check_shapes(data, examples, classifier)
+    classified = classifier.classify(examples.crops)
+    metrics |= _metrics_by_subset(examples, classified)
+    if report is not None:
+        from mcn.classify.evaluation.report import write_report
+
+        original = ~examples.perturbed
+        write_report(
+            metrics,
+            examples.classes[original],
+            Classified(classified.probabilities[original], classified.confidence[original]),
+            report,
+            examples.crops[original],
+            classifier,
         )
-    named = classifier.classify(examples.crops)
+    return metrics
+
+
+def _check_shapes(data: Path, examples: Examples, classifier: CropClassifier) -> None:
+    shapes, known = examples.taxonomy.shapes, classifier.taxonomy.shapes
+    if shapes != known:
+        raise ExamplesError(
+            f"{data}: its crystals are {', '.join(shapes)}, but {classifier.name} names "
+            f"{', '.join(known)}; give crystals of these"
+        )
+
+
+def _metrics_by_subset(examples: Examples, classified: Classified) -> dict[str, Any]:
+    """Metrics of all crystals, and of subsets by visible share and of perturbed masks."""
+    taxonomy = examples.taxonomy
 
     def metrics_of(rows: NDArray[np.bool_]) -> dict[str, Any]:
         return score_with_intervals(
             examples.groups[rows],
             examples.classes[rows],
-            named.probabilities[rows],
+            classified.probabilities[rows],
             taxonomy.shapes,
             taxonomy.facet_of,
-            named.confidence[rows],
+            classified.confidence[rows],
         )
 
-    true, visible = ~examples.perturbed, examples.visible
-    metrics |= metrics_of(true)
-    seen = visible >= RECOGNISABLE
-    if seen.any() and not seen.all():
-        metrics["recognisable"] = metrics_of(true & seen)
+    original, visible = ~examples.perturbed, examples.visible
+    metrics = metrics_of(original)
+    recognisable = visible >= RECOGNISABLE
+    if recognisable.any() and not recognisable.all():
+        metrics["recognisable"] = metrics_of(original & recognisable)
     metrics["by_visibility"] = []
     if (visible < 1).any():
-        bins = np.digitize(visible, VISIBILITY[1:-1])
+        bins = np.digitize(visible, VISIBILITY_BINS[1:-1])
         metrics["by_visibility"] = [
-            {"visible": list(VISIBILITY[place : place + 2]), **metrics_of(true & (bins == place))}
-            for place in np.unique(bins[true]).tolist()
+            {
+                "visible": list(VISIBILITY_BINS[number : number + 2]),
+                **metrics_of(original & (bins == number)),
+            }
+            for number in np.unique(bins[original]).tolist()
         ]
     if examples.perturbed.any():
         metrics["spoilt_masks"] = metrics_of(examples.perturbed)
-    if report is not None:
-        from mcn.classify.evaluation.report import write_report
-
-        evaluated = Classified(named.probabilities[true], named.confidence[true])
-        write_report(metrics, examples.classes[true], evaluated, report, examples.crops[true],
-                     classifier)  # fmt: skip
     return metrics
 
 
@@ -159,12 +177,12 @@ def score(
     facet_of: Mapping[str, str] = FACET_OF_SHAPE,
     confidence: NDArray[np.floating] | None = None,
 ) -> dict[str, Any]:
-    """Figures of class probabilities against the truth.
+    """Metrics of class probabilities against the truth.
 
     Parameters
     ----------
     classes : (N,) int array
-        True classes, places in `shapes`.
+        True classes, indices into `shapes`.
     probabilities : (N, len(shapes)) float array
         Predicted probabilities; the largest is the prediction.
     shapes : sequence of str
@@ -216,7 +234,7 @@ def _facets(shapes: Sequence[str], facet_of: Mapping[str, str]) -> list[int] | N
     return [names.index(facet_of[shape]) for shape in shapes] if known else None
 
 
-def _drawn(examples: Examples, limit: int) -> Examples:
+def _sample(examples: Examples, limit: int) -> Examples:
     """At most `limit` crystals, and of perturbed copies as many, drawn at random."""
     rng = np.random.default_rng(0)
     order = rng.permutation(len(examples))

@@ -1,4 +1,4 @@
-"""Figures of a classifier from the probabilities it gave a test set, without its crops."""
+"""Metrics of a classifier from its probabilities of a test set, without the crops."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_ROWS = 10_000_000
 
 
 class PredictionsError(McnError):
-    """Predictions that are missing or cannot be judged."""
+    """Predictions that are missing or cannot be evaluated."""
 
 
 def read_predictions(
@@ -72,7 +72,7 @@ def evaluate_predictions(
     probabilities: NDArray[np.float32],
     class_order: Sequence[str] = CLASS_ORDER,
 ) -> dict[str, Any]:
-    """Figures as for a classifier here, and those that its authors gave beside them.
+    """Metrics as from `evaluate_classifier`, and those that the authors published.
 
     Parameters
     ----------

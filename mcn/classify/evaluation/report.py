@@ -1,4 +1,4 @@
-"""A page about how a classifier did: metrics with intervals, and figures."""
+"""A web page with the metrics of a classifier, their intervals and figures."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ $tables
 <div class="pictures">
 $pictures
 </div>
-<p>All figures: <a href="figures.json">figures.json</a></p>
+<p>All metrics: <a href="figures.json">figures.json</a></p>
 </body>
 </html>
 """)
@@ -96,7 +96,7 @@ def write_report(
     classes : (N,) int64 array
         True classes, places in `metrics["shapes"]`.
     named : Classified
-        What was said of the N crystals.
+        Probabilities and confidences of the N crystals.
     out : Path
         Folder to write to.
     crops : (N, 64, 64) uint8 array, optional
@@ -125,18 +125,18 @@ def _pictures(
     predicted, largest = probabilities.argmax(axis=1), probabilities.max(axis=1)
     right = predicted == classes
     errors = (metrics["ece"], metrics["confidence_ece"])
-    apart = None if np.array_equal(named.confidence, largest) else named.confidence
+    confidence = None if np.array_equal(named.confidence, largest) else named.confidence
     pictures = {
         "confusion": draw.confusion_figure(metrics["confusion"], shapes),
         "precision_recall": draw.precision_recall_figure(classes, probabilities, shapes),
         "roc": draw.roc_figure(classes, probabilities, shapes),
-        "reliability": draw.reliability_figure(right, largest, apart, errors),
+        "reliability": draw.reliability_figure(right, largest, confidence, errors),
     }
     if metrics.get("by_visibility"):
         pictures["visibility"] = draw.visibility_figure(metrics["by_visibility"])
     if crops is not None and classifier is not None and len(crops) >= 3:
         rows = np.random.default_rng(0).permutation(len(crops))[:EMBEDDED]
-        features = classifier.examine(crops[rows])[0]
+        features = classifier.features_and_logits(crops[rows])[0]
         pictures["embedding"] = draw.embedding_figure(features, classes[rows], right[rows], shapes)
     if crops is not None and not right.all():
         pictures["mistakes"] = draw.mistakes_figure(
@@ -147,7 +147,7 @@ def _pictures(
 
 def _page(metrics: dict[str, Any], pictures: list[str]) -> str:
     tables = {
-        "Key figures": key_table(metrics),
+        "Key metrics": key_table(metrics),
         "By shape": shape_table(metrics),
         "By visible share": visibility_table(metrics),
     }

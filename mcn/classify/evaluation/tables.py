@@ -9,9 +9,9 @@ Table = list[list[str]]
 
 _SUBSETS = {
     "recognisable": "at least half visible",
-    "spoilt_masks": "spoilt masks",
+    "spoilt_masks": "perturbed masks",
 }
-_KEY_FIGURES = {
+_KEY_METRICS = {
     "accuracy": "accuracy",
     "top2_accuracy": "accuracy of the two likeliest",
     "balanced_accuracy": "balanced accuracy",
@@ -31,7 +31,7 @@ def key_table(metrics: dict[str, Any]) -> Table:
         title: metrics[name] for name, title in _SUBSETS.items() if name in metrics
     }
     rows = [["", *kinds], ["crystals", *(str(kind["n"]) for kind in kinds.values())]]
-    for name, title in _KEY_FIGURES.items():
+    for name, title in _KEY_METRICS.items():
         if metrics.get(name) is not None:
             rows.append([title, *(_cell(kind, name) for kind in kinds.values())])
     return rows
@@ -76,12 +76,12 @@ def visible_range(ends: list[float]) -> str:
 
 
 def heading(metrics: dict[str, Any]) -> str:
-    """Which classifier was judged, on what."""
+    """The classifier and the data that it was evaluated on."""
     return f"{metrics.get('classifier', 'Predictions')} on {metrics['data']}"
 
 
 def basis(metrics: dict[str, Any]) -> str:
-    """What was judged, and what the intervals rest on, in a sentence or two."""
+    """A sentence or two on what was evaluated and how the intervals were computed."""
     intervals = metrics["intervals"]
     matched = metrics.get("matched")
     found = (
@@ -89,7 +89,7 @@ def basis(metrics: dict[str, Any]) -> str:
         if matched is None
         else f"{metrics['segmenter']} found {matched['n_matched']} of {matched['n_true']} true "
         f"crystals ({100 * matched['recall']:.1f} %) at an IoU of at least 0.5, "
-        f"{matched['mean_iou']:.2f} on average; its masks of these are judged. "
+        f"{matched['mean_iou']:.2f} on average; only these are evaluated. "
     )
     return (
         f"{found}In brackets: {100 * intervals['level']:.0f} % bootstrap intervals, from "

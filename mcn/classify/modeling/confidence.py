@@ -1,9 +1,9 @@
 """The confidence of a classifier's answer, also for what it was never trained on.
 
-A network is sure of its classes far from all that it has seen, too. So its answer is weighed
-by how far the crop's features lie from those of the training crystals [1]_, and what the two
-together are worth is learnt from crystals held out of training, mixed with things that are
-no crystals and for which every answer is wrong.
+A network can be sure of a class far from all its training data. Therefore the confidence
+combines the probability with the distance of the crop's features from those of the training
+crystals [1]_. The weights of the two are fitted on held-out crystals mixed with outliers, for
+which every answer is wrong.
 
 References
 ----------
@@ -105,12 +105,12 @@ def fit_confidence(
     evidence = _evidence(probabilities, confidence_model.distance(held_out)).astype(np.float64)
     sign = np.where(right, -1.0, 1.0)
 
-    def surprise(weights: NDArray[np.float64]) -> float:
+    def negative_log_likelihood(weights: NDArray[np.float64]) -> float:
         return float(np.logaddexp(0.0, sign * (evidence @ weights)).mean())
 
     bounds = [(None, None), (0.0, None), (None, 0.0)]
-    found = minimize(surprise, [0.0, 1.0, 0.0], method="L-BFGS-B", bounds=bounds)
-    return ConfidenceModel(confidence_model.centres, whitening, found.x.astype(np.float32))
+    result = minimize(negative_log_likelihood, [0.0, 1.0, 0.0], method="L-BFGS-B", bounds=bounds)
+    return ConfidenceModel(confidence_model.centres, whitening, result.x.astype(np.float32))
 
 
 def _evidence(

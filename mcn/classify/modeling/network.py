@@ -161,14 +161,14 @@ class MicroCrystalNet(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """(N, 1, 64, 64) float crops, 0 to 255, to (N, shapes) logits."""
-        return self.read(self.embed(crops))
+        return self.forward_head(self.forward_features(crops))
 
-    def embed(self, crops: Tensor) -> Tensor:
+    def forward_features(self, crops: Tensor) -> Tensor:
         """(N, 1, 64, 64) float crops, 0 to 255, to (N, reduced[2]) features."""
         maps: Tensor = self.stages(self.stem(standardise(crops)))
         return maps.mean(dim=(2, 3))
 
-    def read(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         """(N, reduced[2]) features to (N, shapes) logits."""
         of_facet: Tensor = self.facet_head(features)
         logits: Tensor = self.shape_head(features) + of_facet[:, self.facet_indices]

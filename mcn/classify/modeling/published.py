@@ -141,15 +141,15 @@ class PublishedNetwork(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """(N, 1, 64, 64) float crops, 0 to 255, to (N, 4) logits in the order of `SHAPES`."""
-        return self.read(self.embed(crops))
+        return self.forward_head(self.forward_features(crops))
 
-    def embed(self, crops: Tensor) -> Tensor:
+    def forward_features(self, crops: Tensor) -> Tensor:
         """(N, 1, 64, 64) float crops, 0 to 255, to (N, 256) features."""
         maps: Tensor = self.features(crops / 255)
         # Keras flattens row by row, all feature maps of a place together.
         return torch.relu(self.hidden(maps.permute(0, 2, 3, 1).flatten(1)))
 
-    def read(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         """(N, 256) features to (N, 4) logits in the order of `SHAPES`."""
         logits: Tensor = self.head(features)
         return logits[:, self.columns]
@@ -255,18 +255,20 @@ def read_keras(path: Path) -> dict[str, NDArray[np.float32]]:
     if not path.is_file():
         raise PublishedError(f"{path}: no such file; name the authors' {KERAS_FILE}")
     if path.stat().st_size > _MAX_BYTES:
-        raise _other(path, f"it is larger than {_MAX_BYTES >> 20} MB")
+        raise _wrong_network(path, f"it is larger than {_MAX_BYTES >> 20} MB")
     try:
         with h5py.File(path, "r") as file:
             if "model_config" in file.attrs:
                 _check_architecture(path, json.loads(file.attrs["model_config"]))
-            found = list(_datasets(file.get("model_weights", file)))
-            shapes = [dataset.shape for dataset in found]
+            datasets = list(_datasets(file.get("model_weights", file)))
+            shapes = [dataset.shape for dataset in datasets]
             if shapes != [shape for _, shape in _PARAMETERS]:
-                raise _other(path, f"its arrays are {', '.join(map(str, shapes)) or 'none'}")
-            if any(_elsewhere(dataset, file) for dataset in found):
-                raise _other(path, "it refers to another file")
-            arrays = [np.asarray(dataset[()], dtype=np.float32) for dataset in found]
+                raise _wrong_network(
+                    path, f"its arrays are {', '.join(map(str, shapes)) or 'none'}"
+                )
+            if any(_is_external(dataset, file) for dataset in datasets):
+                raise _wrong_network(path, "it refers to another file")
+            arrays = [np.asarray(dataset[()], dtype=np.float32) for dataset in datasets]
     # A broken file fails in h5py in many ways, and whatever is not of Keras lacks its attributes.
     except (OSError, KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -275,7 +277,7 @@ def read_keras(path: Path) -> dict[str, NDArray[np.float32]]:
             f"name the authors' {KERAS_FILE}"
         ) from error
     if not all(np.isfinite(array).all() for array in arrays):
-        raise _other(path, "some of its numbers are not finite")
+        raise _wrong_network(path, "some of its numbers are not finite")
     return {name: array for (name, _), array in zip(_PARAMETERS, arrays, strict=True)}
 
 
@@ -306,7 +308,7 @@ def _datasets(group: Any) -> Iterator[Any]:
             yield group[layer][weight]
 
 
-def _elsewhere(dataset: Any, file: Any) -> bool:
+def _is_external(dataset: Any, file: Any) -> bool:
     """Whether the numbers are kept in another file, which nobody named."""
     return bool(dataset.is_virtual or dataset.external or dataset.file.filename != file.filename)
 
@@ -314,11 +316,11 @@ def _elsewhere(dataset: Any, file: Any) -> bool:
 def _check_architecture(path: Path, config: Any) -> None:
     layers = [(layer["class_name"], layer["config"]) for layer in config["config"]["layers"]]
     if [kind for kind, _ in layers] != [kind for kind, _ in _ARCHITECTURE]:
-        raise _other(path, f"its layers are {', '.join(kind for kind, _ in layers)}")
+        raise _wrong_network(path, f"its layers are {', '.join(kind for kind, _ in layers)}")
     for (kind, settings), (_, wanted) in zip(layers, _ARCHITECTURE, strict=True):
         for key, value in wanted.items():
             if settings[key] != value:
-                raise _other(path, f"{kind} has {key} {settings[key]}, not {value}")
+                raise _wrong_network(path, f"{kind} has {key} {settings[key]}, not {value}")
 
 
 def _torch_layout(array: NDArray[np.float32]) -> Tensor:
@@ -327,7 +329,7 @@ def _torch_layout(array: NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array.transpose(axes)))
 
 
-def _other(path: Path, reason: str) -> PublishedError:
+def _wrong_network(path: Path, reason: str) -> PublishedError:
     return PublishedError(
         f"{path}: holds another network than the published one ({reason}); "
         f"name the authors' {KERAS_FILE}, or a file that their training script wrote"

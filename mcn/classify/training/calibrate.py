@@ -1,4 +1,4 @@
-"""From a trained network to one whose probabilities and confidence mean what they say."""
+"""Calibrates the probabilities and the confidence of a trained network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mcn.classify.modeling.confidence import fit_confidence
 from mcn.classify.modeling.network import MicroCrystalNet
 
 OUTLIERS = 0.05
-"""Share of what is no crystal among the things that a confidence is made for."""
+"""Share of outliers, relative to the held-out crops, when the confidence is fitted."""
 
 _MOST = 20_000  # crystals: more do not move a mean
 
@@ -26,9 +26,9 @@ def calibrate(
     ----------
     network : MicroCrystalNet
     train : Examples
-        What it was trained on: where its features lie.
+        Training examples; they give the distribution of the features.
     held_out : Examples
-        What it has not seen: how often it is right.
+        Examples kept from training; they show how often the network is right.
     seed : int
         Of the outliers among the held-out crops.
 
@@ -38,7 +38,7 @@ def calibrate(
     """
     rng = np.random.default_rng(seed)
     raw = CropClassifier(network, "calibration")
-    held_features, held_logits = raw.examine(held_out.crops)
+    held_features, held_logits = raw.features_and_logits(held_out.crops)
     temperature = likeliest_temperature(held_logits, held_out.classes)
     evaluator = CropClassifier(network, "calibration", temperature)
     others = outliers(held_out.crops, max(1, round(OUTLIERS * len(held_out))), rng)
@@ -46,10 +46,10 @@ def calibrate(
     known = named[: len(held_out)].argmax(axis=1) == held_out.classes
     rows = rng.permutation(len(train))[:_MOST]
     confidence_model = fit_confidence(
-        raw.examine(train.crops[rows])[0],
+        raw.features_and_logits(train.crops[rows])[0],
         train.classes[rows],
         named,
-        np.concatenate([held_features, raw.examine(others)[0]]),
+        np.concatenate([held_features, raw.features_and_logits(others)[0]]),
         np.concatenate([known, np.zeros(len(others), dtype=bool)]),
     )
     return CropClassifier(network, "calibration", temperature, confidence_model)
@@ -62,9 +62,11 @@ def likeliest_temperature(logits: NDArray[np.float32], classes: NDArray[np.int64
 
     exact, rows = logits.astype(np.float64), np.arange(len(classes))
 
-    def surprise(log_temperature: float) -> float:
+    def negative_log_likelihood(log_temperature: float) -> float:
         scaled = log_softmax(exact / np.exp(log_temperature), axis=1)
         return float(-scaled[rows, classes].mean())
 
-    found = minimize_scalar(surprise, bounds=(np.log(0.2), np.log(5.0)), method="bounded")
-    return float(np.exp(found.x))
+    result = minimize_scalar(
+        negative_log_likelihood, bounds=(np.log(0.2), np.log(5.0)), method="bounded"
+    )
+    return float(np.exp(result.x))

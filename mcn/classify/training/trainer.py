@@ -1,4 +1,4 @@
-"""One training of a MicroCrystalNet: its settings, its steps and its resume file."""
+"""Trains a MicroCrystalNet, epoch by epoch; a killed training continues from its resume file."""
 
 from __future__ import annotations
 
@@ -21,10 +21,14 @@ from mcn.classify.data.sampling import draw_batches
 from mcn.classify.evaluation.evaluate import score
 from mcn.classify.modeling.network import MicroCrystalNet, NetworkSettings
 from mcn.segment.modeling.processor import autocast
+from mcn.training_state import EpochHistory, TrainingFiles, run_epochs
 
-_JUDGED = 10_000  # held-out crops that choose the epoch
+StartProgress = Callable[[str, int], Callable[[], None]]
+"""Takes a description and a total; returns the function to call after each step."""
+
+_MAX_EVALUATED = 10_000  # held-out crops that choose the best epoch
 _OUTLIERS = 4096
-_ONE_IN = 8  # crops of a batch that are outliers
+_CROPS_PER_OUTLIER = 8
 
 
 @dataclass(frozen=True)
@@ -33,35 +37,37 @@ class ClassifierTrainSettings:
 
     Parameters
     ----------
-    epochs, batch : int
-        Passes over the training examples, or over 50,000 drawn from them, and crops a step.
+    epochs : int
+        Passes over the training examples, or over 50,000 drawn from them if there are more.
+    batch : int
+        Crops per step.
     patience : int
-        Epochs without a better one after which training stops.
+        Epochs without improvement after which training stops.
     learning_rate, weight_decay : float
         Of AdamW; the rate warms up and then falls along a cosine.
     label_smoothing : float
-        Share of each label spread over all classes.
+        Share of each label that is spread over all classes.
     facet_weight : float
-        Weight of the facet definition in the loss, the shape's being 1.
-    outsider_weight : float
-        Weight of the loss of crops that are no crystal, for which no shape should be likelier
-        than another.
+        Weight of the facet definition in the loss; the shape has weight 1.
+    outlier_weight : float
+        Weight of the loss of crops without a crystal, for which all shapes should be equally
+        likely.
     gate_penalty : float
-        Weight of the sum of gates in the loss; more closes more feature maps.
+        Weight of the sum of gates in the loss; a larger one closes more feature maps.
     held_out : float
-        Share of the groups of crystals kept from training, for choosing the best epoch
-        and for the temperature.
+        Share of the groups of crystals kept from training. They choose the best epoch and the
+        temperature.
     copies : int
-        Crops with a perturbed mask that are made of every crystal whose micrograph is there.
+        Crops with a perturbed mask for each crystal, if its micrograph is available.
     tiles : int
-        Tiles rendered when no data are given.
+        Tiles to render if no data are given.
     seed : int
-        Of rendering, split, initial weights, sampling and augmentation.
+        Seed of rendering, split, initial weights, sampling and augmentation.
     network : NetworkSettings
         Sizes of the network.
     start : str, optional
-        Classifier, by name or path, whose weights to start from, and whose sizes to take; the
-        heads start anew where its shapes are others. None starts from random weights.
+        Name or path of a classifier to start from, which also gives the sizes. Its heads are
+        initialised anew if its shapes differ. None starts from random weights.
     """
 
     epochs: int = 40
@@ -71,7 +77,7 @@ class ClassifierTrainSettings:
     weight_decay: float = 0.02
     label_smoothing: float = 0.05
     facet_weight: float = 0.3
-    outsider_weight: float = 0.3
+    outlier_weight: float = 0.3
     gate_penalty: float = 1e-3
     held_out: float = 0.15
     copies: int = 1
@@ -81,23 +87,35 @@ class ClassifierTrainSettings:
     start: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings as plain values."""
-        plain = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {**plain, "network": self.network.as_dict()}
+        """The settings as plain values, with the keys that weights files have."""
+        values = {setting.name: getattr(self, setting.name) for setting in fields(self)}
+        values["network"] = self.network.as_dict()
+        # Weights files have always used this key.
+        return {_KEYS.get(name, name): value for name, value in values.items()}
 
 
-class Training:
-    """A training on its way, and the file from which it goes on when it was killed.
+_KEYS = {"outlier_weight": "outsider_weight"}
+
+
+class ClassifierTrainer:
+    """Trains one network.
 
     Parameters
     ----------
     out : Path
-        Weights to come; the log and the resume file lie beside it.
+        File for the weights; the log (`.jsonl`) and the resume file lie beside it.
     settings : ClassifierTrainSettings
     steps : int
-        Of an epoch.
-    beginning : MicroCrystalNet, optional
-        Network of the same sizes whose weights to start from.
+        Steps per epoch.
+    train, held_out : Examples
+        Examples to learn from, and those that choose the best epoch.
+    start_from : MicroCrystalNet, optional
+        Network of the same sizes that gives the initial weights.
+
+    Raises
+    ------
+    ClassifierError
+        If the resume file belongs to a training with other settings or data.
     """
 
     def __init__(
@@ -105,20 +123,18 @@ class Training:
         out: Path,
         settings: ClassifierTrainSettings,
         steps: int,
-        beginning: MicroCrystalNet | None = None,
+        train: Examples,
+        held_out: Examples,
+        start_from: MicroCrystalNet | None = None,
     ) -> None:
         torch.manual_seed(settings.seed)
-        self.settings, self.steps = settings, steps
-        self.log, self.resume = out.with_suffix(".jsonl"), out.with_suffix(".resume.pt")
+        self.settings, self.steps, self.train = settings, steps, train
+        rng = np.random.default_rng(settings.seed)
+        self.outliers = torch.from_numpy(outliers(train.crops, min(_OUTLIERS, len(train)), rng))
+        self.held_out = held_out.take(rng.permutation(len(held_out))[:_MAX_EVALUATED])
         self.network = MicroCrystalNet(settings.network)
-        if beginning is not None:
-            same = beginning.settings.taxonomy == settings.network.taxonomy
-            learnt = {
-                name: weights
-                for name, weights in beginning.state_dict().items()
-                if same or not name.startswith(("shape_head", "facet_head"))
-            }
-            self.network.load_state_dict({**self.network.state_dict(), **learnt})
+        if start_from is not None:
+            _copy_weights(start_from, self.network)
         self.evaluator = CropClassifier(self.network, "training")
         self.optimizer = torch.optim.AdamW(
             _parameter_groups(self.network, settings), lr=settings.learning_rate
@@ -130,65 +146,88 @@ class Training:
             pct_start=0.1,
         )
         self.generator = torch.Generator().manual_seed(settings.seed)
-        self.epoch, self.best, self.best_epoch = 0, -1.0, 0
+        self.files, self.history = TrainingFiles(out, ".jsonl"), EpochHistory()
         self.best_weights = self.network.state_dict()
-        if self.resume.exists():
-            self._go_on()
+        self._on_step: Callable[[], None] = lambda: None
+        state = self.files.read_state()
+        if state is None:
+            self.files.start()
         else:
-            self.log.write_text("")
+            self._load_state(state)
 
-    def fit(
-        self,
-        train: Examples,
-        held_out: Examples,
-        start: Callable[[str, int], Callable[[], None]],
-    ) -> None:
-        """Train to the end, and leave the weights of the best epoch in the network."""
-        left = self.settings.epochs - self.epoch
-        step_done = start("training", left * self.steps)
-        rng = np.random.default_rng(self.settings.seed)
-        others = outliers(train.crops, min(_OUTLIERS, len(train)), rng)
-        held_out = held_out.take(rng.permutation(len(held_out))[:_JUDGED])
-        while self.epoch < self.settings.epochs:
-            self.epoch += 1
-            loss = self._pass(train, torch.from_numpy(others), step_done)
-            taxonomy = held_out.taxonomy
-            named = self.evaluator.classify(held_out.crops).probabilities
-            metrics = score(held_out.classes, named, taxonomy.shapes, taxonomy.facet_of)
-            evaluated = [ap for ap in metrics["average_precision"].values() if ap is not None]
-            mean_ap = float(np.mean(evaluated))
-            if mean_ap >= self.best:
-                self.best, self.best_epoch = mean_ap, self.epoch
-                self.best_weights = {k: v.clone() for k, v in self.network.state_dict().items()}
-            line = {
-                "epoch": self.epoch,
-                "loss": loss,
-                "mean_average_precision": mean_ap,
-                "accuracy": metrics["accuracy"],
-                "average_precision": metrics["average_precision"],
-                "sparsity": self.network.sparsity,
-            }
-            with self.log.open("a") as lines:
-                lines.write(json.dumps(line) + "\n")
-            self._keep()
-            if self.epoch - self.best_epoch >= self.settings.patience:
-                break
+    def run(self, start_progress: StartProgress) -> None:
+        """Train the remaining epochs and put the weights of the best epoch into the network."""
+        remaining = self.settings.epochs - self.history.epoch
+        self._on_step = start_progress("training", remaining * self.steps)
+        run_epochs(
+            self,
+            self.files,
+            self.history,
+            self.settings.epochs,
+            patience=self.settings.patience,
+            latest_of_equal=True,
+        )
         self.network.load_state_dict(self.best_weights)
         self.network.eval()
 
-    def _pass(self, train: Examples, others: Tensor, step_done: Callable[[], None]) -> float:
-        """One epoch; its mean loss."""
+    def train_epoch(self, epoch: int) -> tuple[float, dict[str, Any]]:
+        """Train one epoch; returns the mean average precision and the line of the log."""
+        loss = self._train_steps()
+        taxonomy = self.held_out.taxonomy
+        probabilities = self.evaluator.classify(self.held_out.crops).probabilities
+        metrics = score(self.held_out.classes, probabilities, taxonomy.shapes, taxonomy.facet_of)
+        defined = [ap for ap in metrics["average_precision"].values() if ap is not None]
+        mean_ap = float(np.mean(defined))
+        return mean_ap, {
+            "epoch": epoch,
+            "loss": loss,
+            "mean_average_precision": mean_ap,
+            "accuracy": metrics["accuracy"],
+            "average_precision": metrics["average_precision"],
+            "sparsity": self.network.sparsity,
+        }
+
+    def keep_best(self, line: dict[str, Any]) -> None:
+        """Copy the current weights, which are the best so far."""
+        weights = self.network.state_dict()
+        self.best_weights = {name: tensor.clone() for name, tensor in weights.items()}
+
+    def state(self) -> dict[str, Any]:
+        """The content of the resume file."""
+        history = self.history
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "generator": self.generator.get_state(),
+            "best_weights": self.best_weights,
+            "counts": (history.epoch, history.best_score, history.best_epoch, self.steps),
+            "notes": json.dumps(self.settings.as_dict()),
+        }
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        epoch, best_score, best_epoch, steps = state["counts"]
+        if state["notes"] != json.dumps(self.settings.as_dict()) or steps != self.steps:
+            raise ClassifierError(
+                f"{self.files.resume}: holds a training with other settings or data; delete it, "
+                "or name another file with --out"
+            )
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.generator.set_state(state["generator"])
+        self.best_weights = state["best_weights"]
+        self.history = EpochHistory(epoch, best_epoch, best_score)
+
+    def _train_steps(self) -> float:
+        """Train the steps of one epoch; returns the mean loss."""
         settings, device = self.settings, self.evaluator.device
         self.network.train()
         total = 0.0
-        for crops, classes in draw_batches(train, self.steps, settings.batch, self.generator):
-            some = torch.randint(
-                len(others), (max(settings.batch // _ONE_IN, 1),), generator=self.generator
-            )
-            mixed = torch.cat([crops, others[some, None].float()])
-            seen = augment(mixed, self.generator).to(device)
+        for crops, classes in draw_batches(self.train, self.steps, settings.batch, self.generator):
+            batch = augment(self._with_outliers(crops), self.generator).to(device)
             with autocast(device):
-                logits = self.network(seen)
+                logits = self.network(batch)
             loss = _loss(logits.float(), classes.to(device), settings)
             self.optimizer.zero_grad()
             (loss + settings.gate_penalty * self.network.gate_sum()).backward()
@@ -197,61 +236,47 @@ class Training:
             for block in self.network.blocks:
                 block.project()
             total += loss.item()
-            step_done()
+            self._on_step()
         self.network.eval()
         return total / self.steps
 
-    def _keep(self) -> None:
-        """Write the resume file, whole or not at all."""
-        part = self.resume.with_suffix(".part")
-        torch.save({**self._state(), "notes": json.dumps(self.settings.as_dict())}, part)
-        part.replace(self.resume)
+    def _with_outliers(self, crops: Tensor) -> Tensor:
+        """A batch followed by some outliers."""
+        count = max(self.settings.batch // _CROPS_PER_OUTLIER, 1)
+        rows = torch.randint(len(self.outliers), (count,), generator=self.generator)
+        return torch.cat([crops, self.outliers[rows, None].float()])
 
-    def _state(self) -> dict[str, Any]:
-        return {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "generator": self.generator.get_state(),
-            "best_weights": self.best_weights,
-            "counts": (self.epoch, self.best, self.best_epoch, self.steps),
-        }
 
-    def _go_on(self) -> None:
-        state = torch.load(self.resume, weights_only=True)
-        same = state["notes"] == json.dumps(self.settings.as_dict())
-        if not same or state["counts"][3] != self.steps:
-            raise ClassifierError(
-                f"{self.resume}: holds a training with other settings or data; delete it, or name "
-                "another file with --out"
-            )
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.generator.set_state(state["generator"])
-        self.best_weights = state["best_weights"]
-        self.epoch, self.best, self.best_epoch, _ = state["counts"]
+def _copy_weights(source: MicroCrystalNet, target: MicroCrystalNet) -> None:
+    """Copy weights between networks of the same sizes; heads only if the shapes are the same."""
+    same_shapes = source.settings.taxonomy == target.settings.taxonomy
+    copied = {
+        name: weights
+        for name, weights in source.state_dict().items()
+        if same_shapes or not name.startswith(("shape_head", "facet_head"))
+    }
+    target.load_state_dict({**target.state_dict(), **copied})
 
 
 def _loss(logits: Tensor, classes: Tensor, settings: ClassifierTrainSettings) -> Tensor:
-    """Of a batch whose first crops are crystals of `classes`, the others none."""
+    """Loss of a batch: the first crops are crystals of `classes`, the rest are outliers."""
     count, taxonomy = len(classes), settings.network.taxonomy
     shape = functional.cross_entropy(
         logits[:count], classes, label_smoothing=settings.label_smoothing
     )
-    places = torch.tensor(taxonomy.facet_indices, device=logits.device)
+    facets = torch.tensor(taxonomy.facet_indices, device=logits.device)
     log_p = logits.log_softmax(dim=1)
-    of_facet = functional.one_hot(places, len(taxonomy.facets)).to(log_p.dtype)
+    of_facet = functional.one_hot(facets, len(taxonomy.facets)).to(log_p.dtype)
     facet = -(log_p[:count].exp() @ of_facet).clamp(min=1e-8).log()
-    facet = facet.gather(1, places[classes][:, None]).mean()
-    outsider = -log_p[count:].mean()
-    return shape + settings.facet_weight * facet + settings.outsider_weight * outsider
+    facet = facet.gather(1, facets[classes][:, None]).mean()
+    outlier = -log_p[count:].mean()
+    return shape + settings.facet_weight * facet + settings.outlier_weight * outlier
 
 
 def _parameter_groups(
     network: MicroCrystalNet, settings: ClassifierTrainSettings
 ) -> list[dict[str, Any]]:
-    """Weights decay; biases, normalisation and gates do not."""
+    """Weight decay for weights, none for biases, normalisation and gates."""
     decayed = [weights for weights in network.parameters() if weights.ndim > 1]
     others = [weights for weights in network.parameters() if weights.ndim <= 1]
     return [

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mcn.classify import load_classifier
 from mcn.classify.data.dataset import ExamplesError
 from mcn.classify.data.readers import read_examples
-from mcn.classify.data.segmented import found_examples
+from mcn.classify.data.segmented import segmented_examples
 from mcn.classify.evaluation.evaluate import evaluate_classifier
 from mcn.mask import Mask, masks_from_labels
 from mcn.segment import load_segmenter
@@ -43,7 +43,7 @@ def test_each_mask_gets_the_shape_of_the_crystal_it_fits(core: Path) -> None:
     true = read_examples(core)
     kept = np.concatenate([[False], np.diff(true.groups) == 0])
     seen: list[None] = []
-    examples, matched = found_examples(core, Oracle(core), lambda: seen.append(None))
+    examples, matched = segmented_examples(core, Oracle(core), lambda: seen.append(None))
     assert np.array_equal(examples.crops, true.crops[kept])
     assert np.array_equal(examples.classes, true.classes[kept])
     assert np.array_equal(examples.visible, true.visible[kept])
@@ -65,12 +65,12 @@ def test_a_segmenters_masks_are_judged(core: Path) -> None:
 
 def test_where_nothing_is_found_the_segmenter_is_named(core: Path) -> None:
     with pytest.raises(ExamplesError, match="blind@"):
-        found_examples(core, Blind())
+        segmented_examples(core, Blind())
 
 
 def test_crops_cannot_be_segmented_again(tmp_path: Path) -> None:
     with pytest.raises(ExamplesError, match="mcn core"):
-        found_examples(tmp_path, Blind())
+        segmented_examples(tmp_path, Blind())
 
 
 def test_a_truth_that_names_other_crystals_is_refused(core: Path, tmp_path: Path) -> None:
@@ -79,4 +79,4 @@ def test_a_truth_that_names_other_crystals_is_refused(core: Path, tmp_path: Path
     table = broken / "truth" / "crystals.parquet"
     pq.write_table(pq.read_table(table).slice(1), table)
     with pytest.raises(ExamplesError, match="render the core again"):
-        found_examples(broken, Oracle(core))
+        segmented_examples(broken, Oracle(core))

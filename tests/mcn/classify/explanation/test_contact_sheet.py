@@ -9,7 +9,7 @@ import pytest
 
 from mcn.analyzer import Segmented, classify_segmented, segment_micrographs
 from mcn.classify.classifier import CropClassifier, load_classifier
-from mcn.classify.explanation.contact_sheet import contact_sheet, surest_and_least_sure
+from mcn.classify.explanation.contact_sheet import contact_sheet, most_and_least_confident
 from mcn.classify.explanation.grad_cam import explain
 from mcn.mask import Mask, masks_from_labels
 from mcn.micrograph import Micrograph
@@ -51,16 +51,16 @@ def crystals(classifier: CropClassifier, segmented: Segmented) -> pa.Table:
     return crystals
 
 
-def test_the_surest_and_the_least_sure_are_found() -> None:
+def test_the_most_and_least_confident_crystals_are_chosen() -> None:
     values = (0.5, 0.9, 0.3, 0.8, 0.99, 0.4, 0.7)
     rhombic = [crystal_row("rhombic", confidence=value) for value in values]
     spherical = [crystal_row("spherical", confidence=value) for value in (0.1, 1.0)]
     some = classified_table(rhombic + spherical)
-    assert surest_and_least_sure(some, "rhombic", 3) == ([4, 1, 3], [0, 5, 2])
-    assert surest_and_least_sure(some, "spherical", 3) == ([8], [7])
-    assert surest_and_least_sure(some, "amorphous", 3) == ([], [])
-    assert surest_and_least_sure(some.slice(0, 5), "rhombic", 3) == ([4, 1, 3], [0, 2])
-    assert surest_and_least_sure(some.slice(0, 1), "rhombic", 3) == ([0], [])
+    assert most_and_least_confident(some, "rhombic", 3) == ([4, 1, 3], [0, 5, 2])
+    assert most_and_least_confident(some, "spherical", 3) == ([8], [7])
+    assert most_and_least_confident(some, "amorphous", 3) == ([], [])
+    assert most_and_least_confident(some.slice(0, 5), "rhombic", 3) == ([4, 1, 3], [0, 2])
+    assert most_and_least_confident(some.slice(0, 1), "rhombic", 3) == ([0], [])
 
 
 def test_each_crop_stands_beside_its_map(
@@ -72,7 +72,7 @@ def test_each_crop_stands_beside_its_map(
     chosen = [
         number
         for shape in SHAPES
-        for part in surest_and_least_sure(crystals, shape)
+        for part in most_and_least_confident(crystals, shape)
         for number in part
     ]
     assert len(chosen) > 12

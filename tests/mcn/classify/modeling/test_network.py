@@ -95,10 +95,10 @@ def test_the_heads_agree() -> None:
     torch.manual_seed(0)
     network = MicroCrystalNet().eval()
     features = torch.randn(50, 64)
-    shapes = network.read(features).softmax(dim=1)
+    shapes = network.forward_head(features).softmax(dim=1)
     with torch.no_grad():
         network.facet_head.bias[0] += 1
-    ratio = network.read(features).softmax(dim=1) / shapes
+    ratio = network.forward_head(features).softmax(dim=1) / shapes
     assert torch.allclose(ratio[:, 0], ratio[:, 1]), "rhombic and polyhedral share theirs"
     assert torch.allclose(ratio[:, 2], ratio[:, 3]), "and so do amorphous and spherical"
     assert (ratio[:, 0] > 1).all()

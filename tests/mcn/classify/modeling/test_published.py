@@ -140,7 +140,7 @@ def test_outputs_are_put_in_our_order(tmp_path: Path, root: str, order: tuple[st
 def test_it_is_the_published_architecture() -> None:
     network = PublishedNetwork()
     assert sum(p.numel() for p in network.parameters()) == 287_156
-    assert network.embed(torch.zeros(2, 1, 64, 64)).shape == (2, 256)
+    assert network.forward_features(torch.zeros(2, 1, 64, 64)).shape == (2, 256)
 
 
 def test_one_file_has_one_name(keras: Path, cache: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mcn.classify.classifier import ClassifierError, load_classifier
 from mcn.classify.data.augment import augment
-from mcn.classify.data.dataset import Examples, ExamplesError, join, render_examples
+from mcn.classify.data.dataset import Examples, ExamplesError, concatenate_examples, render_examples
 from mcn.classify.data.sampling import split_examples
 from mcn.classify.evaluation.evaluate import evaluate_classifier
 from mcn.classify.modeling.network import NetworkSettings
@@ -171,7 +171,7 @@ def test_rendered_examples_repeat_themselves_and_hold_every_field() -> None:
     assert (np.bincount(first.groups) <= 12).all()
     assert first.perturbed.mean() == 0.5
     assert ((first.visible > 0) & (first.visible <= 1)).all()
-    assert len(join([])) == 0
+    assert len(concatenate_examples([])) == 0
 
 
 def test_augmentation_keeps_crystals_on_black(draw_folders: Draw) -> None:
