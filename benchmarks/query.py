@@ -19,10 +19,10 @@ from time import perf_counter
 import numpy as np
 
 from mcn.analyzer import Analyzer
-from mcn.catalog.maintenance import compact, info
 from mcn.catalog.query import query
 from mcn.catalog.schema import Tile, crystal_table, tile_id, tile_table
 from mcn.catalog.store import Catalog
+from mcn.catalog.upkeep.maintenance import compact, info
 from mcn.classify import load_classifier
 from mcn.micrograph import Micrograph
 from mcn.segment import load_segmenter

@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mcn.catalog.active_files import Depths, dataset, files
-from mcn.catalog.damage import damage_named, is_of_reading
 from mcn.catalog.depths import check_depth
 from mcn.catalog.depths import parse_depth as parse_depth
+from mcn.catalog.integrity.damage import damage_named, is_of_reading
 from mcn.catalog.model_names import LATEST, ModelPair, choose_models
 from mcn.catalog.schema import TILES
 from mcn.catalog.storage import CatalogError, CatalogQueryError, explained
@@ -55,6 +55,10 @@ _ALL_TILES: Final = """
 _CRYSTALS: Final = """
     SELECT * FROM crystal_rows
     SEMI JOIN {tiles} USING (tile_id, segmenter, classifier, scanned_at)
+"""
+_ORPHANS: Final = """
+    SELECT count(*) FROM crystal_rows
+    ANTI JOIN tile_rows USING (tile_id, segmenter, classifier, scanned_at)
 """
 _READING_STATEMENTS: Final = {"SELECT", "EXPLAIN", "MULTI"}  # PIVOT is parsed as MULTI
 
@@ -306,10 +310,15 @@ def open_views(
         read = {"tiles": tile_files}
         read |= {} if crystal_files is None else {"crystals": crystal_files}
         try:
-            with damage_named(catalog, read):
+            with damage_named(catalog.uri, read):
                 yield connection
         except duckdb.Error as error:
             raise CatalogError(f"{catalog.uri}: {' '.join(str(error).split())}") from error
+
+
+def count_orphans(connection: duckdb.DuckDBPyConnection) -> int:
+    """Number of committed crystals without a tile row, in the views of `open_views`."""
+    return int(connection.sql(_ORPHANS).fetchall()[0][0])
 
 
 def _depths(selection: Selection) -> Depths | None:

@@ -130,6 +130,17 @@ def explained(uri: str) -> Iterator[None]:
         raise storage_trouble(uri, error) from error
 
 
+@contextmanager
+def explained_output(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn errors of writing a local output file into one line that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise CatalogError(
+            f"{os.fspath(path)}: cannot be written ({error.strerror or error}); choose another file"
+        ) from None
+
+
 def storage_trouble(uri: str, error: BaseException | str) -> CatalogStorageError:
     """An error of any storage library as one line with its cure.
 
@@ -169,6 +180,20 @@ def retry_response(ask: Callable[[], T]) -> T:
         stop=tenacity.stop_after_attempt(6),
         reraise=True,
     )(ask)
+
+
+def retry_conflict(work: Callable[[], T]) -> T:
+    """Repeat work on the log until no other process changes the log at the same time."""
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_is_conflict),
+        wait=tenacity.wait_random(0, 0.2),
+        stop=tenacity.stop_after_attempt(50),
+        reraise=True,
+    )(lambda: retry_response(work))
+
+
+def _is_conflict(error: BaseException) -> bool:
+    return isinstance(error, CommitFailedError) or isinstance(error.__cause__, CommitFailedError)
 
 
 def _is_cut_response(error: BaseException) -> bool:

@@ -11,33 +11,27 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import tenacity
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.schema import Field as DeltaField
 from deltalake.transaction import AddAction, RemoveAction
 
 from mcn.catalog.data_files import PARTITIONS, STATISTICS, DataFile, write_data_files
-from mcn.catalog.delta_log import open_table, sealed
-from mcn.catalog.schema import ADDED_LATER, OK, TILES, RowError, crystals_schema, depth_bin
-from mcn.catalog.storage import CatalogError, explained, log_options, normalise, retry_response
+from mcn.catalog.integrity.delta_log import open_table, sealed
+from mcn.catalog.schema import ADDED_LATER, TILES, RowError, check_rows, crystals_schema
+from mcn.catalog.storage import CatalogError, explained, log_options, normalise, retry_conflict
 from mcn.catalog.wells import spell_wells
 from mcn.io.objects import filesystem_of
 from mcn.taxonomy import SHAPES
-
-T = TypeVar("T")
 
 __all__ = ["FORMAT", "Catalog", "CatalogError", "Snapshot"]
 
 FORMAT: Final = 1
 """Version of the catalogue's layout; a catalogue of a newer one is not opened."""
-
-_KEY: Final = ["tile_id", "segmenter", "classifier"]
 
 
 class NoCatalogError(CatalogError):
@@ -232,7 +226,7 @@ class Catalog:
             tiles = spell_wells(tiles.cast(TILES))
         except ValueError as error:
             raise RowError(f"{self.uri}: rows of other columns or with gaps ({error})") from error
-        self._check(crystals, tiles)
+        check_rows(self.uri, crystals, tiles, self.depth_bin_m)
         now = datetime.now(UTC)
         tables = {"crystals": _stamped(crystals, now), "tiles": _stamped(tiles, now)}
         with explained(self.uri):
@@ -261,11 +255,11 @@ class Catalog:
             Where the storage fails. Nothing of it is visible, and it may be tried again.
         """
         for name in PARTITIONS:
-            its = [part for part in parts if part.table == name]
+            table_parts = [part for part in parts if part.table == name]
             if name == "crystals":
-                announce(its)
-            if its:
-                self.change(name, [part.added() for part in its])
+                announce(table_parts)
+            if table_parts:
+                self.change(name, [part.added() for part in table_parts])
 
     def change(
         self,
@@ -306,27 +300,6 @@ class Catalog:
         with explained(self.uri):
             # A commit whose answer was lost may be done: adding a file twice adds it once.
             retry_conflict(once)
-
-    def _check(self, crystals: pa.Table, tiles: pa.Table) -> None:
-        # An empty partition value is read back as null, and the table never opens again.
-        if any(pc.any(pc.equal(rows["well"], "")).as_py() for rows in (crystals, tiles)):
-            raise RowError(f"{self.uri}: a row without well; every row needs one")
-        bins = depth_bin(crystals["depth_m"].to_numpy(), self.depth_bin_m)
-        if not np.array_equal(bins, crystals["depth_bin"].to_numpy()):
-            raise RowError(f"{self.uri}: depth_bin is not that of bins of {self.depth_bin_m:g} m")
-        per_tile = crystals.group_by(_KEY).aggregate([([], "count_all")])
-        both = tiles.select([*_KEY, "n_crystals", "status"]).join(
-            per_tile, _KEY, join_type="full outer"
-        )
-        found = pc.fill_null(both["count_all"], 0)
-        if both.num_rows != tiles.num_rows or both["n_crystals"].null_count:
-            raise RowError(f"{self.uri}: crystals of a tile that is not committed with them")
-        if pc.any(pc.not_equal(found, pc.cast(both["n_crystals"], pa.int64()))).as_py():
-            raise RowError(f"{self.uri}: n_crystals of a tile is not the number of its crystals")
-        if pc.any(pc.and_(pc.not_equal(both["status"], OK), pc.greater(found, 0))).as_py():
-            raise RowError(f"{self.uri}: a failed tile with crystals")
-        if tiles.select(_KEY).group_by(_KEY).aggregate([]).num_rows != tiles.num_rows:
-            raise RowError(f"{self.uri}: a tile twice in one commit")
 
     def _table(self, name: str) -> DeltaTable:
         with explained(self.uri):
@@ -402,17 +375,3 @@ def _refuse_other_content(uri: str) -> None:
         raise CatalogError(
             f"{uri}: the folder holds something else ({others[0]}); choose an empty or new folder"
         )
-
-
-def retry_conflict(work: Callable[[], T]) -> T:
-    """Do work on the log again and again until no other process changes it meanwhile."""
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_is_conflict),
-        wait=tenacity.wait_random(0, 0.2),
-        stop=tenacity.stop_after_attempt(50),
-        reraise=True,
-    )(lambda: retry_response(work))
-
-
-def _is_conflict(error: BaseException) -> bool:
-    return isinstance(error, CommitFailedError) or isinstance(error.__cause__, CommitFailedError)

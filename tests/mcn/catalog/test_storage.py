@@ -9,11 +9,11 @@ import boto3
 import pytest
 from s3fs import S3FileSystem
 
-from mcn.catalog.depth_log import depth_log
-from mcn.catalog.maintenance import compact, info, vacuum, verify
+from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.query import query, sql
 from mcn.catalog.storage import log_options
 from mcn.catalog.store import Catalog, CatalogError
+from mcn.catalog.upkeep.maintenance import compact, info, vacuum, verify
 
 from ...waiting import DEADLINE_S
 

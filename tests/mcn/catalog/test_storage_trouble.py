@@ -16,14 +16,15 @@ import pyarrow as pa
 import pytest
 from s3fs import S3FileSystem
 
-from mcn.catalog import scan_lease, storage
-from mcn.catalog.depth_log import depth_log
+from mcn.catalog import storage
+from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.export import export
-from mcn.catalog.maintenance import compact, info, vacuum, verify
 from mcn.catalog.query import Selection, iter_batches, parse_depth, query, sql
-from mcn.catalog.scan_lease import ScanLease
 from mcn.catalog.storage import CatalogError, CatalogStorageError, storage_trouble
 from mcn.catalog.store import Catalog, NoCatalogError
+from mcn.catalog.upkeep import scan_lease
+from mcn.catalog.upkeep.maintenance import compact, info, vacuum, verify
+from mcn.catalog.upkeep.scan_lease import ScanLease
 from mcn.errors import QueryError, StorageError
 
 from ...fault_proxy import fault_proxy

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from mcn.catalog.maintenance import verify
 from mcn.catalog.query import query, sql
 from mcn.catalog.schema import CRYSTALS, TILES, RowError, tile_table
 from mcn.catalog.store import Catalog, CatalogError
+from mcn.catalog.upkeep.maintenance import verify
 
 from ...fakes import catalog_rows
 from ...waiting import DEADLINE_S

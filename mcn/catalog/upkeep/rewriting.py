@@ -18,8 +18,8 @@ from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
 from mcn.catalog.active_files import dataset, files
-from mcn.catalog.damage import damage_named
 from mcn.catalog.data_files import PARTITIONS, DataFile, in_folder, write_part
+from mcn.catalog.integrity.damage import damage_named
 from mcn.catalog.schema import TILES
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def merge_small_files(catalog: Catalog, name: str, well: str, target_bytes: int)
     old: list[pa.Table] = []
     for partition in small_partitions(found, target_bytes):
         its = _of_partition(found, partition)
-        with damage_named(catalog, {name: its}):
+        with damage_named(catalog.uri, {name: its}):
             new += [
                 _write(catalog, name, rows, partition, "compact")
                 for rows in _in_pieces(catalog, name, its, target_bytes)
@@ -92,7 +92,7 @@ def remove_rows(catalog: Catalog, name: str, well: str, outdated: pa.Table) -> N
     old: list[pa.Table] = []
     for index in range(found.num_rows):
         its = found.slice(index, 1)
-        with damage_named(catalog, {name: its}):
+        with damage_named(catalog.uri, {name: its}):
             rows = _dataset(catalog, name, its)
             keys = rows.to_table(columns=_KEY)
             if not keys.join(outdated, _KEY, join_type="left semi").num_rows:

@@ -11,20 +11,17 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mcn.catalog import scan_lease
 from mcn.catalog.active_files import files
 from mcn.catalog.data_files import PARTITIONS, label_of
-from mcn.catalog.query import open_views
-from mcn.catalog.rewriting import remove_rows
-from mcn.catalog.scan_lease import LeaseEntry
-from mcn.catalog.storage import explained, retry_response
-from mcn.catalog.store import Catalog, retry_conflict
+from mcn.catalog.query import count_orphans, open_views
+from mcn.catalog.storage import explained, retry_conflict, retry_response
+from mcn.catalog.store import Catalog
+from mcn.catalog.upkeep import scan_lease
+from mcn.catalog.upkeep.rewriting import remove_rows
+from mcn.catalog.upkeep.scan_lease import LeaseEntry
 from mcn.io.objects import filesystem_of, retry_storage
 
 _KEY: Final = "tile_id, segmenter, classifier"
-_HALF: Final = f"""
-    SELECT count(*) FROM crystal_rows ANTI JOIN tile_rows USING ({_KEY}, scanned_at)
-"""
 _OUTDATED: Final = f"""
     SELECT well, {_KEY}, scanned_at FROM (
         SELECT *, max(scanned_at) OVER (PARTITION BY {_KEY}) AS latest FROM (
@@ -124,7 +121,7 @@ def _is_half(catalog: Catalog, path: str, named: pa.Table) -> bool:
     its = named.filter(pa.array([unquote(other) == path for other in named["path"].to_pylist()]))
     tiles = files(catalog.tiles(), its["partition.well"].to_pylist())
     with open_views(catalog, tiles, its) as connection:
-        return bool(connection.sql(_HALF).fetchall()[0][0])
+        return count_orphans(connection) > 0
 
 
 def unnamed_files(catalog: Catalog) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -15,9 +15,6 @@ from mcn.catalog.data_files import digest_in_name, digest_of
 from mcn.catalog.storage import CatalogStorageError, storage_trouble
 from mcn.errors import McnError
 from mcn.io.objects import fetch
-
-if TYPE_CHECKING:
-    from mcn.catalog.store import Catalog
 
 CURE: Final = (
     "restore it from a backup or an older version of the object, or scan its tiles into a new "
@@ -60,7 +57,7 @@ def is_of_reading(error: BaseException) -> bool:
 
 
 @contextmanager
-def damage_named(catalog: Catalog, files: Mapping[str, pa.Table]) -> Iterator[None]:
+def damage_named(uri: str, files: Mapping[str, pa.Table]) -> Iterator[None]:
     """Turn errors of reading data files into one line that names the damaged one."""
     try:
         yield
@@ -68,18 +65,19 @@ def damage_named(catalog: Catalog, files: Mapping[str, pa.Table]) -> Iterator[No
         raise
     except Exception as error:
         if isinstance(error, pa.ArrowException | OSError) or is_of_reading(error):
-            raise reading_fault(catalog, error, files) from error
+            raise reading_fault(uri, error, files) from error
         raise
 
 
 def reading_fault(
-    catalog: Catalog, error: BaseException, files: Mapping[str, pa.Table]
+    uri: str, error: BaseException, files: Mapping[str, pa.Table]
 ) -> CatalogStorageError:
     """Why a question's data files could not be read, naming the file where one is damaged.
 
     Parameters
     ----------
-    catalog : Catalog
+    uri : str
+        The catalogue's address.
     error : Exception
         What Arrow or DuckDB raised.
     files : mapping of str to pa.Table
@@ -88,15 +86,15 @@ def reading_fault(
     told = _STREAM.sub("", str(error)).partition("\n")[0]
     told = re.sub(r"^\w+: ", "", told).removesuffix(".")
     if _NOT_OF_BYTES.search(told):
-        return storage_trouble(catalog.uri, told)
-    for path, fault in _damaged(catalog, files):
-        return CatalogStorageError(f"{catalog.uri}/{path}: {fault}", "damaged")
+        return storage_trouble(uri, told)
+    for path, fault in _damaged(uri, files):
+        return CatalogStorageError(f"{uri}/{path}: {fault}", "damaged")
     return CatalogStorageError(
-        f"{catalog.uri}: {told}; `mcn catalog verify` lists damaged files", "damaged"
+        f"{uri}: {told}; `mcn catalog verify` lists damaged files", "damaged"
     )
 
 
-def _damaged(catalog: Catalog, files: Mapping[str, pa.Table]) -> Iterator[tuple[str, str]]:
+def _damaged(uri: str, files: Mapping[str, pa.Table]) -> Iterator[tuple[str, str]]:
     searched = 0
     for name, found in files.items():
         for path, size in zip(
@@ -107,7 +105,7 @@ def _damaged(catalog: Catalog, files: Mapping[str, pa.Table]) -> Iterator[tuple[
                 return
             place = f"{name}/{unquote(path)}"
             try:
-                fault = fault_of_bytes(place, fetch(f"{catalog.uri}/{place}"))
+                fault = fault_of_bytes(place, fetch(f"{uri}/{place}"))
             except OSError:
                 continue  # The storage's trouble, not the file's.
             if fault:

@@ -14,14 +14,14 @@ import pytest
 from deltalake import DeltaTable, WriterProperties
 
 from mcn.catalog import data_files as parts
-from mcn.catalog import delta_log
-from mcn.catalog.depth_log import depth_log
+from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.export import export
+from mcn.catalog.integrity import delta_log
 from mcn.catalog.label_sheet import export_labels
-from mcn.catalog.maintenance import compact, info, verify
 from mcn.catalog.query import query, sql
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
+from mcn.catalog.upkeep.maintenance import compact, info, verify
 from mcn.errors import QueryError, StorageError
 
 CURE = "restore it from a backup"

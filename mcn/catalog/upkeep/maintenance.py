@@ -11,23 +11,24 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mcn.catalog import scan_lease
 from mcn.catalog.active_files import files
-from mcn.catalog.damage import CURE, fault_of_bytes
 from mcn.catalog.data_files import PARTITIONS, label_of
-from mcn.catalog.delta_log import check_entries
-from mcn.catalog.query import open_views
-from mcn.catalog.recovery import unnamed_files
-from mcn.catalog.rewriting import merge_small_files, small_partitions
+from mcn.catalog.integrity.damage import CURE, fault_of_bytes
+from mcn.catalog.integrity.delta_log import check_entries
+from mcn.catalog.query import count_orphans, open_views
 from mcn.catalog.schema import ADDED_LATER, TILES, depth_bin
 from mcn.catalog.storage import (
     CatalogError,
     CatalogStorageError,
     explained,
+    retry_conflict,
     retry_response,
     storage_trouble,
 )
-from mcn.catalog.store import FORMAT, Catalog, retry_conflict
+from mcn.catalog.store import FORMAT, Catalog
+from mcn.catalog.upkeep import scan_lease
+from mcn.catalog.upkeep.recovery import unnamed_files
+from mcn.catalog.upkeep.rewriting import merge_small_files, small_partitions
 from mcn.io.objects import fetch
 
 _COMMIT_HOURS: Final = 24
@@ -48,10 +49,6 @@ _COUNTS = """
     FROM {tiles}
     GROUP BY GROUPING SETS ((), (well), (segmenter, classifier))
     ORDER BY well, segmenter, classifier
-"""
-_ORPHANS = """
-    SELECT count(*) FROM crystal_rows
-    ANTI JOIN tile_rows USING (tile_id, segmenter, classifier, scanned_at)
 """
 _REPEATED_TILES = """
     SELECT coalesce(sum(times - 1), 0)::BIGINT FROM (
@@ -173,7 +170,7 @@ def verify(catalog: Catalog) -> Report:
             def count(text: str) -> int:
                 return int(connection.sql(text).fetchall()[0][0])
 
-            orphans = count(_ORPHANS)
+            orphans = count_orphans(connection)
             for text, fault in (
                 (_REPEATED_TILES, "tile rows are there twice"),
                 (_MOVED_TILES, "tiles are in more than one well"),

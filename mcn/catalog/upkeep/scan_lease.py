@@ -1,7 +1,7 @@
 """What each running scan tells the others: that it lives, and what it is just committing.
 
 A scan keeps one small object, `_scans/SCAN_ID.json` beside the tables, for as long as it runs.
-Whoever finds the object of a scan that has died finishes after it (`mcn.catalog.recovery`).
+Whoever finds the object of a scan that has died finishes after it (`mcn.catalog.upkeep.recovery`).
 """
 
 from __future__ import annotations
