@@ -155,6 +155,11 @@ def classified_crystals(
     return pa.table(columns, schema=classified_schema(taxonomy.shapes))
 
 
+def crystal_area_fraction(covered_px: int, analysed_px: int) -> float:
+    """Share of the analysed pixels that lie on any crystal, 0 to 1; 0 without pixels."""
+    return covered_px / max(1, analysed_px)
+
+
 def crystal_ids(tile_id: str, segmenter: str, classifier: str, count: int) -> list[str]:
     """Ids of a tile's crystals: stable for a tile, a pair of models and an order.
 

@@ -45,14 +45,14 @@ class LeftOut:
             out = pc.or_(out, found)
         return out
 
-    def say(self, tiles: str, logger: logging.Logger) -> None:
-        """Log one line where there was anything."""
+    def report(self, tiles: str, logger: logging.Logger) -> None:
+        """Log one line if anything was left out."""
         if self._counts:
-            told = " and ".join(
+            counts = " and ".join(
                 f"{count} {kind}, such as {self._examples[kind]!r}"
                 for kind, count in self._counts.items()
             )
-            logger.warning("%s: left out %s; rename them if they are tiles", tiles, told)
+            logger.warning("%s: left out %s; rename them if they are tiles", tiles, counts)
 
     def _add(self, kind: str, example: str, count: int = 1) -> None:
         self._counts[kind] += count

@@ -108,7 +108,7 @@ def read_inventory(
         )
         database.register("listed", objects)
         database.execute("CREATE TEMP TABLE objects AS SELECT * FROM listed")
-        left_out.say(manifest, logger)
+        left_out.report(manifest, logger)
         database.execute(_TILES)
         if not _count(database, "tiles"):
             raise SourceError(
