@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mcn.io.text import decode_text
 from mcn.micrograph.orientation import TAG, UPRIGHT, exif_orientation, valid_orientation
 from mcn.micrograph.pages import count_png_frames, count_tiff_pages, png_chunks
 from mcn.micrograph.pixel_size import VENDOR_TAGS, FileNotes
@@ -332,7 +333,7 @@ def _tiff_notes(page: TiffPage, data: bytes) -> FileNotes:
         tag = page.tags.get(code)
         if tag is not None:
             n_bytes = min(tag.valuebytecount, _MAX_NOTE_BYTES)
-            vendor[code] = note_text(data[tag.valueoffset : tag.valueoffset + n_bytes])
+            vendor[code] = decode_text(data[tag.valueoffset : tag.valueoffset + n_bytes])
     return FileNotes(
         vendor=vendor,
         description=str(page.description)[:_MAX_NOTE_BYTES],
@@ -348,21 +349,6 @@ def _ratio(value: object) -> float | None:
     if isinstance(value, tuple) and len(value) == 2 and value[1]:
         return float(value[0]) / float(value[1])
     return None
-
-
-def note_text(data: bytes) -> str:
-    """Text of a tag or sidecar in whichever code the microscope wrote, lines ended by \\n."""
-    data = data[:_MAX_NOTE_BYTES]
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        text = data.decode("utf-16", errors="replace")
-    elif len(data) > 3 and data[1] == data[3] == 0 != data[0]:
-        text = data.decode("utf-16-le", errors="replace")
-    else:
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = data.decode("latin-1")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _luminance(samples: NDArray[Any]) -> NDArray[Any]:

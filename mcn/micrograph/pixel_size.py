@@ -22,10 +22,9 @@ from mcn.micrograph.makers import (
     vendor_scan_heights,
 )
 from mcn.micrograph.units import length_um, number, unit_um
+from mcn.pixel_limits import MAX_UM, MIN_UM
 
 __all__ = [
-    "MAX_UM",
-    "MIN_UM",
     "VENDOR_TAGS",
     "FileNotes",
     "PixelSizeError",
@@ -35,10 +34,6 @@ __all__ = [
     "is_possible",
     "knows_vendor_size",
 ]
-
-MIN_UM: Final = 1e-6
-MAX_UM: Final = 1e3
-"""One picometre to one millimetre: what any electron microscope could mean."""
 
 # Resolution tags are as often left by a printer driver or a screen, so they need to look
 # like a microscope's.

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mcn.io.objects import filesystem_of, one_line
-from mcn.micrograph.pixel_size import MAX_UM, MIN_UM
+from mcn.pixel_limits import MAX_UM, MIN_UM
 from mcn.sources.listing import BATCH, LISTED
 from mcn.sources.path_pattern import SourceError
 

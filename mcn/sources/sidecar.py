@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from mcn.io.objects import fetch, filesystem_of, one_line, retry_storage
+from mcn.io.text import decode_text
 
 logger = logging.getLogger(__name__)
 
@@ -158,11 +159,9 @@ def read_sidecar(uri: str) -> str:
     OSError
         Where the storage does not give it.
     """
-    from mcn.micrograph.picture import note_text
-
     fs, path = filesystem_of(uri)
     size: int = retry_storage(fs.size, path) or 0
-    return note_text(fetch(uri, min(size, _MOST_BYTES)))
+    return decode_text(fetch(uri, min(size, _MOST_BYTES)))
 
 
 def sidecar_sql(objects: str) -> str:

@@ -20,7 +20,10 @@ def loaded_by(code: str) -> set[str]:
         f"import sys, json; print(json.dumps([n for n in {SLOW_PACKAGES} if n in sys.modules]))"
     )
     result = subprocess.run(
-        [sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"import sys\n{code}\n{report}"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return set(json.loads(result.stdout.splitlines()[-1]))
 
@@ -31,7 +34,7 @@ def test_import_loads_no_slow_package(package):
 
 
 def test_help_loads_neither_models_nor_ray():
-    code = "import sys\nsys.argv = ['mcn', '--help']\nfrom mcn.cli.main import main\n"
+    code = "sys.argv = ['mcn', '--help']\nfrom mcn.cli.main import main\n"
     code += "try:\n    main()\nexcept SystemExit:\n    pass"
     assert loaded_by(code).isdisjoint({"torch", "ray", "pyarrow", "duckdb", "deltalake"})
 
