@@ -100,14 +100,14 @@ def write_data_files(uri: str, tables: Mapping[str, pa.Table], label: str) -> li
 def label_of(path: str) -> str | None:
     """The label of the process that wrote a part; None for other files."""
     name = path.rpartition("/")[2].removesuffix(UNFINISHED)
-    found = name.startswith(_PREFIX) and name.endswith(_ENDING)
-    return name[len(_PREFIX) : -len(_ENDING)].rpartition("-")[0] or None if found else None
+    is_part = name.startswith(_PREFIX) and name.endswith(_ENDING)
+    return name[len(_PREFIX) : -len(_ENDING)].rpartition("-")[0] or None if is_part else None
 
 
 def digest_in_name(path: str) -> str | None:
     """The digest that a part's name carries; None for files of other writers and older versions."""
-    found = _DIGEST_IN_NAME.search(path)
-    return found and found[1]
+    match = _DIGEST_IN_NAME.search(path)
+    return match and match[1]
 
 
 def digest_of(data: bytes) -> str:

@@ -187,12 +187,12 @@ def tiles_of(
     facts: Sequence[str] = _TILE_FACTS,
 ) -> pa.Table:
     """Facts of the tiles that were read, each once, in order of well and depth."""
-    found = known_wells(catalog, snapshot.tiles, selection.wells)
+    tile_files = known_wells(catalog, snapshot.tiles, selection.wells)
     models = find_models(
         catalog, snapshot.tiles, selection.wells, selection.segmenter, selection.classifier
     )
     low, high = selection.depth or (None, None)
-    with open_views(catalog, found, models=models) as connection:
+    with open_views(catalog, tile_files, models=models) as connection:
         tiles = connection.sql(
             f"SELECT {', '.join({*facts, *_ORDER})} FROM tiles WHERE status = 'ok'"
         ).to_arrow_table()
@@ -252,9 +252,9 @@ def outline_geometries(rles: Sequence[RLE]) -> list[dict[str, Any]]:
 
 def _write_list(objects: Iterator[dict[str, Any]], text: TextIO) -> int:
     count = 0
-    for one in objects:
+    for item in objects:
         text.write(",\n" if count else "[\n")
-        text.write(json.dumps(one, ensure_ascii=False))
+        text.write(json.dumps(item, ensure_ascii=False))
         count += 1
     text.write("]" if count else "[]")
     return count

@@ -187,9 +187,9 @@ def _json_value(value: Any) -> Any:
         case datetime():
             return value.isoformat().replace("+00:00", "Z")
         case dict():
-            return {str(key): _json_value(one) for key, one in value.items()}
+            return {str(key): _json_value(item) for key, item in value.items()}
         case list() | tuple():
-            return [_json_value(one) for one in value]
+            return [_json_value(item) for item in value]
         case _:
             return str(value)
 

@@ -124,9 +124,9 @@ def export_labels(
     written: dict[str, str] = {}
     skipped = []
     for tile_id in pc.unique(rows["tile_id"]).to_pylist():
-        its = rows.filter(pc.field("tile_id") == tile_id)
+        tile_crystals = rows.filter(pc.field("tile_id") == tile_id)
         try:
-            for crystal_id, crop in _crops(its, **tile_of[tile_id]):
+            for crystal_id, crop in _crops(tile_crystals, **tile_of[tile_id]):
                 file = f"crops/{crystal_id}.png"
                 Image.fromarray(crop).save(folder / file)
                 written[crystal_id] = file

@@ -44,14 +44,14 @@ LATEST: Final = ModelPair()
 """No model named: those that scanned each tile last."""
 
 
-def choose_models(catalog: str, asked: ModelPair, pairs: Sequence[ModelPair]) -> ModelPair:
+def choose_models(catalog: str, named: ModelPair, pairs: Sequence[ModelPair]) -> ModelPair:
     """The models that names, or the beginnings of names, stand for.
 
     Parameters
     ----------
     catalog : str
         Its address, for messages.
-    asked : ModelPair
+    named : ModelPair
         Names, or how they begin.
     pairs : sequence of ModelPair
         The pairs that the catalogue has rows of.
@@ -63,8 +63,8 @@ def choose_models(catalog: str, asked: ModelPair, pairs: Sequence[ModelPair]) ->
         scanned no tile together, naming those there are.
     """
     chosen = ModelPair(
-        _choose(catalog, "segmenter", asked.segmenter, {str(one.segmenter) for one in pairs}),
-        _choose(catalog, "classifier", asked.classifier, {str(one.classifier) for one in pairs}),
+        _choose(catalog, "segmenter", named.segmenter, {str(pair.segmenter) for pair in pairs}),
+        _choose(catalog, "classifier", named.classifier, {str(pair.classifier) for pair in pairs}),
     )
     if not chosen.is_among(pairs):
         raise CatalogQueryError(
@@ -73,18 +73,20 @@ def choose_models(catalog: str, asked: ModelPair, pairs: Sequence[ModelPair]) ->
     return chosen
 
 
-def _choose(catalog: str, kind: str, asked: str | None, existing: set[str]) -> str | None:
-    if asked is None or asked in existing:
-        return asked
-    alike = sorted(name for name in existing if asked and name.startswith(asked))
+def _choose(catalog: str, kind: str, name: str | None, existing: set[str]) -> str | None:
+    if name is None or name in existing:
+        return name
+    alike = sorted(
+        existing_name for existing_name in existing if name and existing_name.startswith(name)
+    )
     if len(alike) == 1:
         return alike[0]
     if alike:
         raise CatalogQueryError(
-            f"{catalog}: {kind} {asked!r} may be {' or '.join(alike)}; write more of the name"
+            f"{catalog}: {kind} {name!r} may be {' or '.join(alike)}; write more of the name"
         )
     there = ", ".join(sorted(existing)) or "none yet"
-    raise CatalogQueryError(f"{catalog}: no {kind} {asked!r}; there are {there}")
+    raise CatalogQueryError(f"{catalog}: no {kind} {name!r}; there are {there}")
 
 
 def _literal(text: str) -> str:

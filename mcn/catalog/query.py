@@ -158,8 +158,8 @@ def iter_batches(
         if left == 0:
             return
         wells = pc.unique(part["partition.well"])
-        its_tiles = tile_files.filter(pc.is_in(tile_files["partition.well"], wells))
-        with open_views(catalog, its_tiles, part, models) as connection:
+        part_tiles = tile_files.filter(pc.is_in(tile_files["partition.well"], wells))
+        with open_views(catalog, part_tiles, part, models) as connection:
             piece = _select(connection, selection, left, catalog.crystals_schema)
         if left is not None:
             left -= piece.num_rows
@@ -193,9 +193,9 @@ def sql(
     """
     import duckdb
 
-    now = catalog.snapshot()
-    models = find_models(catalog, now.tiles, (), segmenter, classifier)
-    with open_views(catalog, files(now.tiles), files(now.crystals), models) as connection:
+    snapshot = catalog.snapshot()
+    models = find_models(catalog, snapshot.tiles, (), segmenter, classifier)
+    with open_views(catalog, files(snapshot.tiles), files(snapshot.crystals), models) as connection:
         try:
             kinds = [statement.type.name for statement in connection.extract_statements(text)]
             if len(kinds) != 1 or kinds[0] not in _READING_STATEMENTS:
@@ -207,11 +207,11 @@ def sql(
         except duckdb.Error as error:
             if is_of_reading(error):
                 raise
-            told, *more = [line.strip() for line in str(error).splitlines() if line.strip()]
-            told = re.sub(r"^[\w ]+ Error: ", "", told)
+            message, *more = [line.strip() for line in str(error).splitlines() if line.strip()]
+            message = re.sub(r"^[\w ]+ Error: ", "", message)
             hints = [line for line in more if line.startswith("Candidate bindings")]
             raise CatalogQueryError(
-                f"SQL: {' '.join([told, *hints])} (the tables are crystals and tiles, and "
+                f"SQL: {' '.join([message, *hints])} (the tables are crystals and tiles, and "
                 "all_crystals and all_tiles with the rows of every model)"
             ) from None
     return answer.rename_columns(_distinct(answer.column_names))
@@ -225,11 +225,11 @@ def known_wells(catalog: Catalog, tiles: DeltaTable, wells: Sequence[str]) -> pa
     CatalogQueryError
         For a well that has no tile, naming those that have.
     """
-    found = files(tiles, wells)
-    if unknown := sorted({*map(plain_well, wells)} - {*found["partition.well"].to_pylist()}):
+    tile_files = files(tiles, wells)
+    if unknown := sorted({*map(plain_well, wells)} - {*tile_files["partition.well"].to_pylist()}):
         existing = sorted({*files(tiles)["partition.well"].to_pylist()})
         raise CatalogQueryError(f"{catalog.uri}: {_unknown('well', unknown[0], existing)}")
-    return found
+    return tile_files
 
 
 def find_models(
@@ -249,12 +249,12 @@ def find_models(
     CatalogQueryError
         For a name that stands for no model or for several, naming those there are.
     """
-    asked = ModelPair(segmenter, classifier)
-    if asked == LATEST:
-        return asked
-    if wells and asked.is_among(_models_of(catalog, files(tiles, wells))):
-        return asked
-    return choose_models(catalog.uri, asked, _models_of(catalog, files(tiles)))
+    named = ModelPair(segmenter, classifier)
+    if named == LATEST:
+        return named
+    if wells and named.is_among(_models_of(catalog, files(tiles, wells))):
+        return named
+    return choose_models(catalog.uri, named, _models_of(catalog, files(tiles)))
 
 
 def _models_of(catalog: Catalog, tile_files: pa.Table) -> list[ModelPair]:
@@ -304,8 +304,8 @@ def open_views(
         if crystal_files is not None:
             crystals = dataset(f"{catalog.uri}/crystals", catalog.crystals_schema, crystal_files)
             connection.register("crystal_rows", crystals)
-            for view, its_tiles in (("crystals", "tiles"), ("all_crystals", "all_tiles")):
-                rows = _CRYSTALS.format(tiles=its_tiles)
+            for view, tile_view in (("crystals", "tiles"), ("all_crystals", "all_tiles")):
+                rows = _CRYSTALS.format(tiles=tile_view)
                 connection.execute(f"CREATE TEMP VIEW {view} AS {rows}")
         read = {"tiles": tile_files}
         read |= {} if crystal_files is None else {"crystals": crystal_files}
@@ -338,25 +338,27 @@ def _select(
     """One piece of an answer; its wells are chosen by its files already."""
     low, high = selection.depth or (None, None)
     depth, crystal = selection.after or (None, None)
-    asked: list[tuple[str, str, object]] = [
+    possible: list[tuple[str, str, object]] = [
         ("depth_m >= $depth", "depth", depth),
         ("(depth_m > $depth OR crystal_id > $crystal)", "crystal", crystal),
         ("depth_m >= $low", "low", low),
         ("depth_m <= $high", "high", high),
         ("list_contains($shapes, shape)", "shapes", list(selection.shapes) or None),
     ]
-    asked = [one for one in asked if one[2] is not None]
+    conditions = ["true", *(text for text, _, value in possible if value is not None)]
     rows = connection.sql(
-        f"SELECT * FROM crystals WHERE {' AND '.join(['true', *(one[0] for one in asked)])} "
+        f"SELECT * FROM crystals WHERE {' AND '.join(conditions)} "
         f"ORDER BY well, depth_m, crystal_id {'' if limit is None else f'LIMIT {limit:d}'}",
-        params={name: value for _, name, value in asked},
+        params={name: value for _, name, value in possible if value is not None},
     )
     return rows.to_arrow_table().select(schema.names).cast(schema)
 
 
-def _consecutive(found: pa.Table, first_rows: int) -> Iterator[pa.Table]:
+def _consecutive(crystal_files: pa.Table, first_rows: int) -> Iterator[pa.Table]:
     """Files of whole partitions in order of well and depth, in pieces that grow."""
-    ordered = found.sort_by([("partition.well", "ascending"), ("partition.depth_bin", "ascending")])
+    ordered = crystal_files.sort_by(
+        [("partition.well", "ascending"), ("partition.depth_bin", "ascending")]
+    )
     bins = ordered["partition.depth_bin"].to_pylist()
     wells = ordered["partition.well"].to_pylist()
     start, rows, enough = 0, 0, first_rows
@@ -375,7 +377,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
     distinct: list[str] = []
     for name in names:
         taken = itertools.chain([name], (f"{name}_{count}" for count in itertools.count(1)))
-        distinct.append(next(one for one in taken if one not in distinct))
+        distinct.append(next(candidate for candidate in taken if candidate not in distinct))
     return distinct
 
 

@@ -246,8 +246,8 @@ def crystal_table(
     schema = crystals_schema(shapes)
     counts = [table.num_rows for table in crystals]
     tile_index = pa.array(np.repeat(np.arange(tiles.num_rows), counts))
-    found = pa.concat_tables([classified_schema(shapes).empty_table(), *crystals])
-    columns = dict(zip(found.column_names, found.columns, strict=True))
+    all_crystals = pa.concat_tables([classified_schema(shapes).empty_table(), *crystals])
+    columns = dict(zip(all_crystals.column_names, all_crystals.columns, strict=True))
     for name in ("tile_id", "well", "depth_m", "segmenter", "classifier", "scanned_at"):
         columns[name] = tiles[name].take(tile_index)
     columns["depth_bin"] = pa.array(depth_bin(columns["depth_m"], depth_bin_m))

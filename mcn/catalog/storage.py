@@ -151,14 +151,14 @@ def storage_trouble(uri: str, error: BaseException | str) -> CatalogStorageError
     error : Exception or str
         What the library said.
     """
-    told = _gist(str(error))
+    text = _gist(str(error))
     # s3fs keeps the object store's own code in the cause alone.
     cause = error.__cause__ if isinstance(error, BaseException) else None
-    spoken = f"{type(error).__name__} {told} {cause or ''}"
+    spoken = f"{type(error).__name__} {text} {cause or ''}"
     for signs, trouble, cure in _TROUBLES:
         if re.search(signs, spoken, re.IGNORECASE):
-            return CatalogStorageError(f"{uri}: {cure.format(told=told)}", trouble)
-    reason = told or type(error).__name__
+            return CatalogStorageError(f"{uri}: {cure.format(reason=text)}", trouble)
+    reason = text or type(error).__name__
     return CatalogStorageError(f"{uri}: {reason}; look at the storage, then try again")
 
 
@@ -197,8 +197,8 @@ def _is_conflict(error: BaseException) -> bool:
 
 
 def _is_cut_response(error: BaseException) -> bool:
-    told = f"{error} {error.__cause__ or ''}"
-    return "S3 error" in told and ("body error" in told or "response body" in told)
+    message = f"{error} {error.__cause__ or ''}"
+    return "S3 error" in message and ("body error" in message or "response body" in message)
 
 
 _TROUBLES: Final[Sequence[tuple[str, StorageTrouble, str]]] = (
@@ -231,7 +231,7 @@ _TROUBLES: Final[Sequence[tuple[str, StorageTrouble, str]]] = (
     (
         r"PermissionError|errno 13\b|Permission denied|os error 13\b|errno 30\b|Read-only file",
         "refused",
-        "the system denies access ({told}); ask for rights to read and write there",
+        "the system denies access ({reason}); ask for rights to read and write there",
     ),
     (
         r"errno 28\b|os error 28\b|No space left|quota exceeded|errno 122\b",
@@ -258,22 +258,22 @@ _TROUBLES: Final[Sequence[tuple[str, StorageTrouble, str]]] = (
         r"body error|response body|broken pipe|connection (was )?(reset|closed)|curlCode|"
         r"ClientPayloadError|ServerDisconnected|errno 5\b|Input/output error|Stale file handle",
         "unreachable",
-        "the storage broke off ({told}); try again",
+        "the storage broke off ({reason}); try again",
     ),
     (
         r"NO_SUCH_KEY|NoSuchKey|errno 2\b|os error 2\b|No such file|RESOURCE_NOT_FOUND"
         r"|FileNotFound|\bNot ?Found\b|does not exist",
         "missing",
-        "a file of it is gone ({told}); ask again if a vacuum took it away meanwhile, else restore "
-        "it from a backup (`mcn catalog verify` lists such files)",
+        "a file of it is gone ({reason}); try again if a vacuum ran meanwhile, otherwise restore it "
+        "from a backup (`mcn catalog verify` lists such files)",
     ),
 )
 """Signs of a trouble in the words of deltalake, Arrow, s3fs and the system; the first that fits."""
 
 
-def _gist(told: str) -> str:
+def _gist(message: str) -> str:
     """One line of what the log's library tells: a coloured tree of causes, or a stack."""
-    plain = re.sub(r"\x1b\[\d*m", "", told)
+    plain = re.sub(r"\x1b\[\d*m", "", message)
     causes = [line.strip(" ↳\t") for line in plain.splitlines()]
     named = [cause for cause in causes if cause and not _STACK.match(cause)]
     return ": ".join(cause.removesuffix(":") for cause in named)[:500]
@@ -302,7 +302,7 @@ def _s3_settings() -> dict[str, str]:
         keys = providers.load_credentials()
     except BotoCoreError as error:
         raise CatalogError(f"S3 settings: {error}; check the AWS_… variables") from error
-    found = {
+    s3_settings = {
         "endpoint": fsspec_s3.get("endpoint_url")
         or client.get("endpoint_url")
         or os.environ.get("AWS_ENDPOINT_URL_S3")
@@ -311,8 +311,12 @@ def _s3_settings() -> dict[str, str]:
         "region": client.get("region_name") or region,
     }
     if fsspec_s3.get("key"):
-        found |= {name: fsspec_s3.get(name) for name in ("key", "secret", "token")}
+        s3_settings |= {name: fsspec_s3.get(name) for name in ("key", "secret", "token")}
     elif keys:
         frozen = keys.get_frozen_credentials()
-        found |= {"key": frozen.access_key, "secret": frozen.secret_key, "token": frozen.token}
-    return {name: value for name, value in found.items() if value}
+        s3_settings |= {
+            "key": frozen.access_key,
+            "secret": frozen.secret_key,
+            "token": frozen.token,
+        }
+    return {name: value for name, value in s3_settings.items() if value}

@@ -54,8 +54,8 @@ def spell_wells(rows: pa.Table) -> pa.Table:
     spelled = pa.array(map(plain_well, wells.dictionary.to_pylist()), pa.string())
     if spelled.equals(wells.dictionary):
         return rows
-    place = rows.schema.get_field_index("well")
-    return rows.set_column(place, rows.schema.field(place), spelled.take(wells.indices))
+    column = rows.schema.get_field_index("well")
+    return rows.set_column(column, rows.schema.field(column), spelled.take(wells.indices))
 
 
 def _folder_bytes(name: str) -> int:

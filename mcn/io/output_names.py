@@ -48,7 +48,7 @@ def output_names(images: Sequence[str]) -> list[str]:
 def one_line_name(name: str) -> str:
     """A file's name as it fits into a line of a message."""
     text = name.encode("utf-8", "backslashreplace").decode()
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda match: repr(match[0])[1:-1], text)
 
 
 def _stem(image: str) -> str:

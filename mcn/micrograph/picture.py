@@ -256,10 +256,10 @@ def _first_image(file: Any) -> TiffPage:
     thumbnail = None
     for page in itertools.islice(file.pages, _MAX_PAGES):
         if page.imagewidth > 0 and page.imagelength > 0:
-            found: TiffPage = page
-            if not found.is_reduced:
-                return found
-            thumbnail = thumbnail or found
+            image: TiffPage = page
+            if not image.is_reduced:
+                return image
+            thumbnail = thumbnail or image
     if thumbnail is None:
         raise PictureError("the TIFF file holds no picture; save the micrograph again")
     return thumbnail

@@ -206,12 +206,12 @@ def _vendor_pixel(notes: FileNotes, width: int, height: int | None) -> Pixel | N
 
 def _ome_pixel(description: str) -> Pixel | None:
     """The pixel in OME-XML; a relative one, in pixels or frames, if it is not square."""
-    found = re.search(r"<(?:\w{1,32}:)?Pixels\b([^<>]*)>", description)
-    if not found:
+    match = re.search(r"<(?:\w{1,32}:)?Pixels\b([^<>]*)>", description)
+    if not match:
         return None
-    unit = _attribute("PhysicalSizeXUnit", found[1])
-    units = [unit or "um", _attribute("PhysicalSizeYUnit", found[1]) or unit or "um"]
-    texts = [_attribute(f"PhysicalSize{axis}", found[1]) for axis in "XY"]
+    unit = _attribute("PhysicalSizeXUnit", match[1])
+    units = [unit or "um", _attribute("PhysicalSizeYUnit", match[1]) or unit or "um"]
+    texts = [_attribute(f"PhysicalSize{axis}", match[1]) for axis in "XY"]
     width, height = (length_um(text, unit) for text, unit in zip(texts, units, strict=True))
     if width is not None and is_possible(width):
         return Pixel(width, height)
@@ -222,8 +222,8 @@ def _ome_pixel(description: str) -> Pixel | None:
 
 
 def _attribute(name: str, tag: str) -> str | None:
-    found = re.search(rf"\b{name}\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", tag)
-    return None if found is None else found[1] or found[2]
+    match = re.search(rf"\b{name}\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", tag)
+    return None if match is None else match[1] or match[2]
 
 
 def _resolution_pixel(notes: FileNotes) -> Pixel | None:

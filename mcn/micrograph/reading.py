@@ -249,12 +249,12 @@ def _shown(picture: Picture, notes: FileNotes) -> tuple[NDArray[np.uint8], int |
     stored = picture.grey
     grey = turn(stored, picture.orientation)
     pixels = _to_8_bits(grey, len(grey))
-    found = find_data_bar(pixels)
+    drawn_bar_y = find_data_bar(pixels)
     is_upright = picture.orientation <= 2
-    bar_y = found
+    bar_y = drawn_bar_y
     if is_upright:
         height, width = grey.shape
-        bar_y = find_scan_height(notes, height, width, found) or found
+        bar_y = find_scan_height(notes, height, width, drawn_bar_y) or drawn_bar_y
     if bar_y is not None:
         return (pixels if grey.dtype == np.uint8 else _to_8_bits(grey, bar_y)), bar_y
     if is_upright:

@@ -39,10 +39,10 @@ class LeftOut:
         """As `holds` of many paths at once."""
         out = pa.array([False] * len(below), pa.bool_())
         for kind in (EMPTY, HIDDEN):
-            found = pc.and_not(pc.match_substring_regex(below, _PATTERNS[kind]), out)
-            if count := pc.sum(found).as_py():
-                self._add(kind, pc.filter(below, found)[0].as_py(), count)
-            out = pc.or_(out, found)
+            is_kind = pc.and_not(pc.match_substring_regex(below, _PATTERNS[kind]), out)
+            if count := pc.sum(is_kind).as_py():
+                self._add(kind, pc.filter(below, is_kind)[0].as_py(), count)
+            out = pc.or_(out, is_kind)
         return out
 
     def report(self, tiles: str, logger: logging.Logger) -> None:

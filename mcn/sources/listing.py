@@ -173,8 +173,8 @@ def _folders(fs: Any, root: str, tiles: str) -> Iterator[dict[str, dict[str, Any
                 objects[name] = info
         yield {path: info for path, info in objects.items() if not path.endswith("/")}
         for folder in folders:
-            found = fs.find(folder, detail=True)
-            yield {path: info for path, info in found.items() if not path.endswith("/")}
+            folder_objects = fs.find(folder, detail=True)
+            yield {path: info for path, info in folder_objects.items() if not path.endswith("/")}
     except SourceError:
         raise
     except Exception as error:

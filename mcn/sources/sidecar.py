@@ -251,11 +251,11 @@ def _listed(fs: Any, path: str) -> list[str]:
         names: list[str] = fs.ls(folder, detail=False)
         return names
     dashed = [f"-{extension}" for extension in _spellings(ending[1:])] if ending else []
-    found: list[str] = []
+    names_found: list[str] = []
     for spelled in _spellings(stem):
         for prefix in (f"{spelled}.", *(spelled + end for end in dashed)):
-            found += retry_storage(fs.find, folder.rstrip("/"), prefix=prefix, maxdepth=1)
-    return list(dict.fromkeys(found))
+            names_found += retry_storage(fs.find, folder.rstrip("/"), prefix=prefix, maxdepth=1)
+    return list(dict.fromkeys(names_found))
 
 
 def _probed(fs: Any, path: str) -> list[str]:

@@ -157,7 +157,7 @@ def curve_mnemonics(shapes: Sequence[str]) -> dict[str, str]:
         if shape not in mnemonics:
             stem = f"F{letters[shape][:_NUMBERED_LETTERS]}"
             numbered = (f"{stem}{number}" for number in itertools.count(1))
-            mnemonics[shape] = next(one for one in numbered if one not in taken)
+            mnemonics[shape] = next(mnemonic for mnemonic in numbered if mnemonic not in taken)
             taken.add(mnemonics[shape])
     return {shape: mnemonics[shape] for shape in shapes}
 

@@ -83,30 +83,30 @@ def reading_fault(
     files : mapping of str to pa.Table
         The files that were read of each table, as `mcn.catalog.active_files.files` gives them.
     """
-    told = _STREAM.sub("", str(error)).partition("\n")[0]
-    told = re.sub(r"^\w+: ", "", told).removesuffix(".")
-    if _NOT_OF_BYTES.search(told):
-        return storage_trouble(uri, told)
+    reason = _STREAM.sub("", str(error)).partition("\n")[0]
+    reason = re.sub(r"^\w+: ", "", reason).removesuffix(".")
+    if _NOT_OF_BYTES.search(reason):
+        return storage_trouble(uri, reason)
     for path, fault in _damaged(uri, files):
         return CatalogStorageError(f"{uri}/{path}: {fault}", "damaged")
     return CatalogStorageError(
-        f"{uri}: {told}; `mcn catalog verify` lists damaged files", "damaged"
+        f"{uri}: {reason}; `mcn catalog verify` lists damaged files", "damaged"
     )
 
 
 def _damaged(uri: str, files: Mapping[str, pa.Table]) -> Iterator[tuple[str, str]]:
-    searched = 0
-    for name, found in files.items():
+    searched_bytes = 0
+    for name, table_files in files.items():
         for path, size in zip(
-            found["path"].to_pylist(), found["size_bytes"].to_pylist(), strict=True
+            table_files["path"].to_pylist(), table_files["size_bytes"].to_pylist(), strict=True
         ):
-            searched += size
-            if searched > _SEARCHED_BYTES:
+            searched_bytes += size
+            if searched_bytes > _SEARCHED_BYTES:
                 return
-            place = f"{name}/{unquote(path)}"
+            relative_path = f"{name}/{unquote(path)}"
             try:
-                fault = fault_of_bytes(place, fetch(f"{uri}/{place}"))
+                fault = fault_of_bytes(relative_path, fetch(f"{uri}/{relative_path}"))
             except OSError:
                 continue  # The storage's trouble, not the file's.
             if fault:
-                yield place, fault
+                yield relative_path, fault

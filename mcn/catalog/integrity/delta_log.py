@@ -109,25 +109,29 @@ def check_entries(uri: str, name: str, table: DeltaTable, *, again: bool = False
             return None  # Older than what the log keeps; `deltalake` tells of gaps itself.
 
     with ThreadPoolExecutor(max(1, min(_READERS, len(versions)))) as readers:
-        for number, found in zip(versions, readers.map(fault, versions), strict=True):
-            if found:
-                raise _of_entry(uri, name, number, found, is_newest=number == version)
+        for number, entry_fault in zip(versions, readers.map(fault, versions), strict=True):
+            if entry_fault:
+                raise _of_entry(uri, name, number, entry_fault, is_newest=number == version)
     _checked[key] = version
 
 
 def find_fault(uri: str, name: str) -> CatalogStorageError | None:
     """The file of a log because of which it cannot be read, or None."""
     file_system, folder = _log_of(uri, name)
-    there = file_system.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
-    names = sorted(info.base_name for info in there)
-    versions = [int(found[1]) for each in names if (found := _ENTRY.fullmatch(each))]
-    checkpoints = {each: int(found[1]) for each in names if (found := _CHECKPOINT.fullmatch(each))}
-    for each, version in checkpoints.items():
+    log_files = file_system.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+    names = sorted(info.base_name for info in log_files)
+    versions = [int(match[1]) for file_name in names if (match := _ENTRY.fullmatch(file_name))]
+    checkpoints = {
+        file_name: int(match[1])
+        for file_name in names
+        if (match := _CHECKPOINT.fullmatch(file_name))
+    }
+    for file_name, version in checkpoints.items():
         try:
-            pq.ParquetFile(file_system.open_input_file(f"{folder}/{each}")).read()
+            pq.ParquetFile(file_system.open_input_file(f"{folder}/{file_name}")).read()
         # The reader raises whatever it likes on a damaged file.
         except Exception:
-            return _of_checkpoint(uri, name, each, versions, version)
+            return _of_checkpoint(uri, name, file_name, versions, version)
     kept = [number for number in versions if number > max(checkpoints.values(), default=-1)]
     for number in kept:
         data = _read(file_system, f"{folder}/{number:020d}.json")

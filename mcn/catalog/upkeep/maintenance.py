@@ -65,10 +65,10 @@ _MOVED_TILES = """
 _INCOMPLETE_TILES = """
     SELECT count(*) FROM all_tiles
     LEFT JOIN (
-        SELECT tile_id, segmenter, classifier, scanned_at, count(*) AS found
+        SELECT tile_id, segmenter, classifier, scanned_at, count(*) AS crystal_count
         FROM crystal_rows GROUP BY ALL
     ) USING (tile_id, segmenter, classifier, scanned_at)
-    WHERE coalesce(found, 0) <> n_crystals
+    WHERE coalesce(crystal_count, 0) <> n_crystals
 """
 
 
@@ -134,7 +134,10 @@ def info(catalog: Catalog) -> dict[str, Any]:
         "models": those_by(every, "segmenter", "classifier"),
         "versions": {"tiles": now.tiles.version(), "crystals": now.crystals.version()},
         "files": tile_files.num_rows + crystal_files.num_rows,
-        "bytes": sum(sum(one["size_bytes"].to_pylist()) for one in (tile_files, crystal_files)),
+        "bytes": sum(
+            sum(table_files["size_bytes"].to_pylist())
+            for table_files in (tile_files, crystal_files)
+        ),
     }
 
 
@@ -150,14 +153,14 @@ def verify(catalog: Catalog) -> Report:
     problems: list[str] = []
     rows = 0
     tables = (("tiles", TILES, now.tiles), ("crystals", catalog.crystals_schema, now.crystals))
-    found = {name: files(table) for name, _, table in tables}
+    active = {name: files(table) for name, _, table in tables}
     for name, _, table in tables:
         try:
             check_entries(catalog.uri, name, table, again=True)
         except CatalogStorageError as error:
             problems.append(str(error).removeprefix(f"{catalog.uri}/"))
     for name, schema, _ in tables:
-        for entry in found[name].to_pylist():
+        for entry in active[name].to_pylist():
             rows += entry["num_records"] or 0
             uri = f"{catalog.uri}/{name}/{unquote(entry['path'])}"
             fault = _file_fault(uri, entry, schema)
@@ -165,7 +168,7 @@ def verify(catalog: Catalog) -> Report:
                 problems.append(f"{name}/{unquote(entry['path'])}: {fault}")
     orphans = 0
     if not problems:
-        with open_views(catalog, found["tiles"], found["crystals"]) as connection:
+        with open_views(catalog, active["tiles"], active["crystals"]) as connection:
 
             def count(text: str) -> int:
                 return int(connection.sql(text).fetchall()[0][0])
@@ -180,7 +183,9 @@ def verify(catalog: Catalog) -> Report:
                     problems.append(f"{number} {fault}")
     running = {entry.scan_id for entry, _ in scan_lease.entries(catalog)}
     lost = [path for path in unnamed_files(catalog) if label_of(path) not in running]
-    return Report(sum(one.num_rows for one in found.values()), rows, orphans, lost, problems)
+    return Report(
+        sum(table_files.num_rows for table_files in active.values()), rows, orphans, lost, problems
+    )
 
 
 def compact(catalog: Catalog, target_bytes: int = 128 * 2**20) -> dict[str, int]:
@@ -197,19 +202,19 @@ def compact(catalog: Catalog, target_bytes: int = 128 * 2**20) -> dict[str, int]
     """
     before, after = [], []
     for name in PARTITIONS:
-        found = files(getattr(catalog, name)())
-        before.append(found)
-        small = small_partitions(found, target_bytes)
+        table_files = files(getattr(catalog, name)())
+        before.append(table_files)
+        small = small_partitions(table_files, target_bytes)
         for well in dict.fromkeys(partition["partition.well"] for partition in small):
             retry_conflict(partial(merge_small_files, catalog, name, well, target_bytes))
         with explained(catalog.uri):
             retry_response(getattr(catalog, name)().create_checkpoint)
         after.append(files(getattr(catalog, name)()))
     return {
-        "files_before": sum(one.num_rows for one in before),
-        "files_after": sum(one.num_rows for one in after),
-        "bytes_before": sum(sum(one["size_bytes"].to_pylist()) for one in before),
-        "bytes_after": sum(sum(one["size_bytes"].to_pylist()) for one in after),
+        "files_before": sum(table_files.num_rows for table_files in before),
+        "files_after": sum(table_files.num_rows for table_files in after),
+        "bytes_before": sum(sum(table_files["size_bytes"].to_pylist()) for table_files in before),
+        "bytes_after": sum(sum(table_files["size_bytes"].to_pylist()) for table_files in after),
     }
 
 
@@ -260,9 +265,9 @@ def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) ->
 def _partition_fault(entry: dict[str, Any], width: float) -> str | None:
     folders = dict(part.split("=", 1) for part in unquote(entry["path"]).split("/")[:-1])
     for name, value in folders.items():
-        told = entry["stored_well" if name == "well" else f"partition.{name}"]
-        if unquote(value) != told if isinstance(told, str) else float(value) != told:
-            return f"lies in {name}={value}, and the log says {told}"
+        logged = entry["stored_well" if name == "well" else f"partition.{name}"]
+        if unquote(value) != logged if isinstance(logged, str) else float(value) != logged:
+            return f"lies in {name}={value}, and the log says {logged}"
     start = entry.get("partition.depth_bin")
     ends = depth_bin([entry["min.depth_m"], entry["max.depth_m"]], width)
     if start is None or (ends == start).all():

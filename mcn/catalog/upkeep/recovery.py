@@ -94,13 +94,15 @@ def drop_outdated(catalog: Catalog, since: datetime) -> int:
         Tile rows deleted.
     """
     with open_views(catalog, files(catalog.tiles())) as connection:
-        found = connection.sql(_OUTDATED, params={"since": since}).to_arrow_table()
-    for well in pc.unique(found["well"]).to_pylist():
-        outdated = found.filter(pc.equal(found["well"], well)).drop_columns(["well"])
+        outdated_rows = connection.sql(_OUTDATED, params={"since": since}).to_arrow_table()
+    for well in pc.unique(outdated_rows["well"]).to_pylist():
+        outdated_in_well = outdated_rows.filter(pc.equal(outdated_rows["well"], well)).drop_columns(
+            ["well"]
+        )
         # Crystals first: they count only beside their tile row.
         for name in PARTITIONS:
-            retry_conflict(partial(remove_rows, catalog, name, well, outdated))
-    return int(found.num_rows)
+            retry_conflict(partial(remove_rows, catalog, name, well, outdated_in_well))
+    return int(outdated_rows.num_rows)
 
 
 def _take_back(catalog: Catalog, entry: LeaseEntry) -> None:
@@ -118,15 +120,17 @@ def _take_back(catalog: Catalog, entry: LeaseEntry) -> None:
 
 
 def _is_half(catalog: Catalog, path: str, named: pa.Table) -> bool:
-    its = named.filter(pa.array([unquote(other) == path for other in named["path"].to_pylist()]))
-    tiles = files(catalog.tiles(), its["partition.well"].to_pylist())
-    with open_views(catalog, tiles, its) as connection:
+    part_files = named.filter(
+        pa.array([unquote(other) == path for other in named["path"].to_pylist()])
+    )
+    tiles = files(catalog.tiles(), part_files["partition.well"].to_pylist())
+    with open_views(catalog, tiles, part_files) as connection:
         return count_orphans(connection) > 0
 
 
 def unnamed_files(catalog: Catalog) -> list[str]:
     """Data files below the catalogue that are in no snapshot, present or past."""
-    found = []
+    unnamed = []
     for name in PARTITIONS:
         with explained(catalog.uri):
             table = getattr(catalog, name)()
@@ -135,14 +139,14 @@ def unnamed_files(catalog: Catalog) -> list[str]:
             )
             past = {*retry_response(look)}
             every = retry_response(partial(look, full=True))
-            found += [f"{name}/{path}" for path in every if path not in past]
-    return found
+            unnamed += [f"{name}/{path}" for path in every if path not in past]
+    return unnamed
 
 
 def _delete_unnamed(catalog: Catalog, scan_id: str) -> None:
     for path in unnamed_files(catalog):
         if label_of(path) == scan_id:
-            fs, place = filesystem_of(f"{catalog.uri}/{path}")
+            fs, file_path = filesystem_of(f"{catalog.uri}/{path}")
             # Another run may be finishing after the same scan.
             with explained(catalog.uri), suppress(FileNotFoundError):
-                retry_storage(fs.rm_file, place)
+                retry_storage(fs.rm_file, file_path)

@@ -147,10 +147,10 @@ def entries(catalog: Catalog) -> list[tuple[LeaseEntry, datetime]]:
     known = []
     with explained(catalog.uri):
         try:
-            found = retry_storage(fs.ls, folder, detail=True)
+            listing = retry_storage(fs.ls, folder, detail=True)
         except FileNotFoundError:
             return []
-        for info in found:
+        for info in listing:
             if not info["name"].endswith(".json"):
                 continue
             try:
