@@ -35,7 +35,7 @@ def parse_depth(text: str) -> Depths:
     Raises
     ------
     CatalogQueryError
-        Where it is no range of numbers, has another unit, or is reversed.
+        If it is no range of numbers, has another unit, or is reversed.
 
     Examples
     --------
@@ -66,12 +66,12 @@ def check_depth(depth: Depths | None) -> Depths | None:
     Returns
     -------
     (float or None, float or None) or None
-        The range in metres as floats, or None where there is none.
+        The range in metres as floats, or None if there is none.
 
     Raises
     ------
     CatalogQueryError
-        Where it is no pair of finite numbers or None, or is reversed.
+        If it is no pair of finite numbers or None, or is reversed.
     """
     if depth is None:
         return None
@@ -99,7 +99,7 @@ def _is_finite(end: object) -> bool:
 
 
 def _parse_end(end: str, text: str) -> tuple[float, str | None] | None:
-    """Metres and unit of one end; None where it is open."""
+    """Metres and unit of one end; None if it is open."""
     if not end.strip():
         return None
     parts = _END.fullmatch(end)

@@ -1,10 +1,10 @@
 """Queries of a catalogue: by well, depth and shape, or in SQL.
 
-Every answer comes from one snapshot and from the *latest models of each tile*: of all rows that
-a tile of a well has in `tiles`, the one scanned last, and the crystals that were committed with
-it. A tile that failed last has no crystals, whatever older models saw. Where a segmenter or a
-classifier is named, only its rows are looked at. `_LATEST_TILES` is the one definition, from
-which queries, SQL, depth logs, exports and the endpoint all answer.
+Every result comes from one snapshot and from the *latest models of each tile*: the row of
+`tiles` that was scanned last, and the crystals committed with it. If the last scan of a tile
+failed, the tile has no crystals, whatever older models detected. If a segmenter or classifier is
+named, only its rows count. `_LATEST_TILES` is the single definition of this; queries, SQL, depth
+logs, exports and the endpoint all use it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mcn.catalog.store import Catalog, Snapshot
 
 _BATCH_ROWS: Final = 250_000
-"""Crystals of consecutive partitions that are read and sorted at a time."""
+"""Number of crystals that are read and sorted at a time."""
 
 # Windows over wells: a condition on `well` reaches the files through them.
 _LATEST_TILES: Final = """
@@ -65,7 +65,7 @@ _READING_STATEMENTS: Final = {"SELECT", "EXPLAIN", "MULTI"}  # PIVOT is parsed a
 
 @dataclass(frozen=True)
 class Selection:
-    """Which crystals are asked for; what is left empty does not restrict.
+    """Which crystals to return; empty fields do not restrict.
 
     Parameters
     ----------
@@ -73,15 +73,15 @@ class Selection:
     depth : (float or None, float or None) or None
         Measured depths in metres, both ends included; None is open.
     segmenter, classifier : str or None
-        Answer from the rows of these models: their names, such as `compact@0123456789ab`, or
-        how these begin, if only one begins so. None takes the latest models of each tile.
+        Use the rows of these models. Names such as `compact@0123456789ab` may be shortened
+        to a unique prefix. None means the latest models of each tile.
     after : (float, str) or None
-        Of one well: only crystals behind the one of this depth and `crystal_id`.
+        Within one well, only crystals after this depth and `crystal_id`.
 
     Raises
     ------
     CatalogError
-        For depths that are reversed or no numbers.
+        If depths are reversed or not numbers.
     """
 
     wells: Sequence[str] = ()
@@ -112,7 +112,7 @@ def query(
     wells, depth, shapes, segmenter, classifier
         As in `Selection`.
     limit : int, optional
-        Most rows to give.
+        Maximum number of rows.
 
     Returns
     -------
@@ -138,9 +138,9 @@ def iter_batches(
     limit: int | None = None,
     snapshot: Snapshot | None = None,
 ) -> Iterator[pa.Table]:
-    """The answer of `query` in order, piece by piece, for answers larger than memory.
+    """The result of `query` in batches, for results larger than memory.
 
-    The first piece is empty, so that there always is one.
+    The first batch is empty, so there is always at least one.
     """
     if limit is not None and limit < 0:
         raise CatalogQueryError(f"a limit of {limit} rows; give 0 or more")
@@ -169,12 +169,12 @@ def iter_batches(
 def sql(
     catalog: Catalog, text: str, segmenter: str | None = None, classifier: str | None = None
 ) -> pa.Table:
-    """Answer of one SQL question (DuckDB's dialect) to the views `crystals` and `tiles`.
+    """Run one SQL query (DuckDB's dialect) on the views `crystals` and `tiles`.
 
     They hold the rows of the latest models of each tile; `all_crystals` and `all_tiles` hold
-    those of every model that has seen a tile. Nothing but these views can be read and nothing
-    can be written: files, network and settings are locked away from the text. A condition on
-    `well` or `depth_bin` spares reading the other wells and bins.
+    the rows of all models. The query can read only these views and cannot write: files, network
+    and settings are not accessible. With a condition on `well` or `depth_bin`, other wells and
+    bins are not read.
 
     Parameters
     ----------
@@ -186,10 +186,9 @@ def sql(
     Raises
     ------
     CatalogQueryError
-        For anything DuckDB refuses, for statements other than a question, and for models that
-        do not exist.
+        For anything DuckDB refuses, for statements other than a query, and for unknown models.
     CatalogStorageError
-        Where the data cannot be read.
+        If the data cannot be read.
     """
     import duckdb
 
@@ -218,12 +217,12 @@ def sql(
 
 
 def known_wells(catalog: Catalog, tiles: DeltaTable, wells: Sequence[str]) -> pa.Table:
-    """Data files of these wells' tiles; of all tiles where no well is named.
+    """Data files of these wells' tiles; of all tiles if no well is named.
 
     Raises
     ------
     CatalogQueryError
-        For a well that has no tile, naming those that have.
+        For a well without tiles; the message names the existing wells.
     """
     tile_files = files(tiles, wells)
     if unknown := sorted({*map(plain_well, wells)} - {*tile_files["partition.well"].to_pylist()}):
@@ -239,15 +238,15 @@ def find_models(
     segmenter: str | None = None,
     classifier: str | None = None,
 ) -> ModelPair:
-    """The models that names or their beginnings stand for.
+    """The models that full or shortened names refer to.
 
-    A name means the same in every well, so models of the whole catalogue count, and only
-    where both are named in full are the wells' own files enough.
+    A short name must be unique in the whole catalogue, not only in the wells. If both names are
+    given in full, it is enough to look at the files of the wells.
 
     Raises
     ------
     CatalogQueryError
-        For a name that stands for no model or for several, naming those there are.
+        For a name that matches no model or several; the message names the existing models.
     """
     named = ModelPair(segmenter, classifier)
     if named == LATEST:
@@ -258,7 +257,7 @@ def find_models(
 
 
 def _models_of(catalog: Catalog, tile_files: pa.Table) -> list[ModelPair]:
-    """Pairs of models that these files have rows of, in the order of their names."""
+    """Pairs of models that have rows in these files, sorted by name."""
     with open_views(catalog, tile_files) as connection:
         rows = connection.sql(
             "SELECT DISTINCT segmenter, classifier FROM tile_rows ORDER BY ALL"
@@ -268,10 +267,10 @@ def _models_of(catalog: Catalog, tile_files: pa.Table) -> list[ModelPair]:
 
 @functools.cache
 def _database() -> duckdb.DuckDBPyConnection:
-    """An empty database in memory that can reach no file, no network and no variable."""
+    """An empty in-memory database without access to files, network and Python variables."""
     import duckdb
 
-    # DuckDB lets SQL into its temporary directory, so there must be none.
+    # SQL can read DuckDB's temporary directory, so there must be none.
     database = duckdb.connect(config={"python_enable_replacements": False, "temp_directory": ""})
     database.execute(
         "SET GLOBAL TimeZone = 'UTC'; SET enable_external_access = false;"
@@ -287,11 +286,11 @@ def open_views(
     crystal_files: pa.Table | None = None,
     models: ModelPair = LATEST,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB with views of these files, and nothing else in reach.
+    """DuckDB with views of these files and access to nothing else.
 
-    `tiles` and `crystals` hold the rows of the latest models of each tile, of these models
-    where some are named in full; `all_tiles` and `all_crystals` those of every model; and
-    `tile_rows` and `crystal_rows` the rows as committed, also those that others replaced.
+    `tiles` and `crystals` hold the rows of the latest models of each tile, or of `models` if
+    they are named. `all_tiles` and `all_crystals` hold the rows of all models. `tile_rows` and
+    `crystal_rows` hold all rows as committed, including replaced ones.
     """
     import duckdb
 
@@ -322,7 +321,7 @@ def count_orphans(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def _depths(selection: Selection) -> Depths | None:
-    """The depths that files may hold crystals of."""
+    """The depth range that restricts which files are read."""
     if selection.after is None:
         return selection.depth
     low, high = selection.depth or (None, None)
@@ -335,7 +334,7 @@ def _select(
     limit: int | None,
     schema: pa.Schema,
 ) -> pa.Table:
-    """One piece of an answer; its wells are chosen by its files already."""
+    """One batch of a result. Its files already restrict the wells."""
     low, high = selection.depth or (None, None)
     depth, crystal = selection.after or (None, None)
     possible: list[tuple[str, str, object]] = [
@@ -355,7 +354,7 @@ def _select(
 
 
 def _consecutive(crystal_files: pa.Table, first_rows: int) -> Iterator[pa.Table]:
-    """Files of whole partitions in order of well and depth, in pieces that grow."""
+    """Files of complete partitions by well and depth, in batches of growing size."""
     ordered = crystal_files.sort_by(
         [("partition.well", "ascending"), ("partition.depth_bin", "ascending")]
     )
@@ -373,7 +372,7 @@ def _consecutive(crystal_files: pa.Table, first_rows: int) -> Iterator[pa.Table]
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """Column names with `_1`, `_2` … behind those that came before: a join has them twice."""
+    """Column names made unique by the suffixes `_1`, `_2` …; a join repeats names."""
     distinct: list[str] = []
     for name in names:
         taken = itertools.chain([name], (f"{name}_{count}" for count in itertools.count(1)))

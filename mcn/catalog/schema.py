@@ -99,7 +99,7 @@ class Tile:
         Where the tile comes from: any non-empty name, kept as `mcn.catalog.wells` spells it,
         and measured depth in metres.
     width, height : int or None
-        Size of the whole micrograph in pixels; None where it could not be read.
+        Size of the whole micrograph in pixels; None if it could not be read.
     pixel_size_um : float or None
         Micrometres a pixel, and in `pixel_size_source` how it is known.
     n_crystals, crystal_area_fraction : int, float or None

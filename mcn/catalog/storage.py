@@ -1,7 +1,7 @@
-"""Where a catalogue lies: its address made sure of, and the ways to reach it.
+"""A catalogue's address, the storage behind it, and the errors of that storage.
 
-The log is read and written by `deltalake`, the data files are read by Arrow, folders are
-listed through fsspec. All three get the same endpoint, region and keys.
+`deltalake` reads and writes the log, Arrow reads the data files, and fsspec lists
+folders. All three get the same endpoint, region and keys.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class CatalogError(McnError):
 
 
 class CatalogQueryError(CatalogError, QueryError):
-    """A question that a catalogue cannot answer as it is asked; names what can be asked."""
+    """A query that a catalogue cannot answer; the message names what can be queried."""
 
 
 class CatalogStorageError(CatalogError, StorageError):
-    """The storage of a catalogue is gone, refuses, breaks off or holds damaged bytes."""
+    """The storage of a catalogue fails, denies access or holds damaged data."""
 
 
 def normalise(uri: str | os.PathLike[str]) -> str:
@@ -99,7 +99,7 @@ def data_files(uri: str) -> tuple[pafs.FileSystem, str]:
     known = _s3_settings()
     options: dict[str, Any] = {
         "region": known.get("region", "us-east-1"),
-        # Arrow's own strategy gives up after three tries, or sooner where many requests fail.
+        # Arrow's own strategy gives up after three tries, or sooner if many requests fail.
         "retry_strategy": pafs.AwsDefaultS3RetryStrategy(max_attempts=_ATTEMPTS),
     }
     if endpoint := known.get("endpoint"):
@@ -121,7 +121,7 @@ def explained(uri: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, CommitFailedError):
             raise CatalogError(
-                f"{uri}: other processes changed the catalogue all the while; try again"
+                f"{uri}: other processes kept changing the catalogue; try again"
             ) from error
         if isinstance(error, ValueError):
             raise CatalogError(f"{uri}: {_gist(str(error)) or 'no reason given'}") from error
@@ -168,18 +168,18 @@ def _is_of_storage(error: BaseException) -> bool:
     return isinstance(error, DeltaError | OSError) or library in ("botocore", "aiohttp", "s3fs")
 
 
-def retry_response(ask: Callable[[], T]) -> T:
-    """Ask an object store through `deltalake` again when its answer breaks off.
+def retry_response(request: Callable[[], T]) -> T:
+    """Repeat a `deltalake` request if the object store's response breaks off.
 
-    The library itself asks again where no answer comes, and not where one ends in its middle.
-    Only for what may be done twice.
+    `deltalake` itself retries only if there is no response at all. Use this for idempotent
+    requests only.
     """
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(_is_cut_response),
         wait=tenacity.wait_random_exponential(multiplier=0.1, max=5.0),
         stop=tenacity.stop_after_attempt(6),
         reraise=True,
-    )(ask)
+    )(request)
 
 
 def retry_conflict(work: Callable[[], T]) -> T:
@@ -264,15 +264,15 @@ _TROUBLES: Final[Sequence[tuple[str, StorageTrouble, str]]] = (
         r"NO_SUCH_KEY|NoSuchKey|errno 2\b|os error 2\b|No such file|RESOURCE_NOT_FOUND"
         r"|FileNotFound|\bNot ?Found\b|does not exist",
         "missing",
-        "a file of it is gone ({reason}); try again if a vacuum ran meanwhile, otherwise restore it "
+        "a file of it is gone ({reason}); try again if a vacuum ran meanwhile, else restore it "
         "from a backup (`mcn catalog verify` lists such files)",
     ),
 )
-"""Signs of a trouble in the words of deltalake, Arrow, s3fs and the system; the first that fits."""
+"""Patterns in the messages of deltalake, Arrow, s3fs and the system; the first match counts."""
 
 
 def _gist(message: str) -> str:
-    """One line of what the log's library tells: a coloured tree of causes, or a stack."""
+    """One line from the message of `deltalake`: a coloured tree of causes, or a stack."""
     plain = re.sub(r"\x1b\[\d*m", "", message)
     causes = [line.strip(" ↳\t") for line in plain.splitlines()]
     named = [cause for cause in causes if cause and not _STACK.match(cause)]
@@ -285,7 +285,7 @@ _STACK: Final = re.compile(r"\d+: |at \S+:\d+|Stack backtrace|stack backtrace")
 def _s3_settings() -> dict[str, str]:
     """Endpoint, region and keys as s3fs finds them: fsspec's settings, environment, profile.
 
-    What is in none of them is left to each library's own way (roles of machines and pods).
+    Each library finds other credentials (roles of machines and pods) in its own way.
     """
     import botocore.session
     from botocore.exceptions import BotoCoreError

@@ -1,7 +1,7 @@
 """A catalogue in a folder or in object storage: opening it, and committing to it.
 
-Two Delta Lake tables under one address, `crystals` and `tiles`. The log makes each commit
-atomic and each reading a snapshot; the data files are plain Parquet.
+There are two Delta Lake tables, `crystals` and `tiles`. The log makes each commit atomic
+and each read a snapshot; the data files are plain Parquet.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ FORMAT: Final = 1
 
 
 class NoCatalogError(CatalogError):
-    """Nothing is where a catalogue is looked for."""
+    """There is no catalogue at this address."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Both tables at one moment: every tile row has its crystals, some crystals no tile row."""
+    """Both tables at one moment. Every tile row has its crystals; not every crystal a tile row."""
 
     tiles: DeltaTable
     crystals: DeltaTable
@@ -48,9 +48,9 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Catalog:
-    """An existing catalogue; `create`, `open` or `open_or_create` gives one.
+    """An existing catalogue, from `create`, `open` or `open_or_create`.
 
-    It holds an address and no connection: cheap to hand to other processes.
+    It holds an address and no connection, so it is cheap to pass to other processes.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class Catalog:
         Raises
         ------
         CatalogError
-            Where the folder holds anything already, or cannot be written.
+            If the folder is not empty or cannot be written.
         """
         uri = normalise(uri)
         with explained(uri):
@@ -101,7 +101,7 @@ class Catalog:
         Raises
         ------
         CatalogError
-            Where nothing is there, or something else, or what a newer version wrote.
+            If there is no catalogue, or a newer version of mcn wrote it.
         """
         uri = normalise(uri)
         catalog = cls(uri, 0.0)
@@ -131,7 +131,7 @@ class Catalog:
         depth_bin_m: float | None = None,
         shapes: Sequence[str] = SHAPES,
     ) -> Catalog:
-        """Open a catalogue, or make one where there is nothing.
+        """Open a catalogue, or create it if there is none.
 
         Parameters
         ----------
@@ -139,13 +139,12 @@ class Catalog:
         depth_bin_m : float, optional
             Width of the depth bins in metres; None takes an existing catalogue's, or 100.
         shapes : sequence of str
-            Those that the classifier tells apart whose crystals it shall hold.
+            The classes of the classifier whose crystals it will hold.
 
         Raises
         ------
         CatalogError
-            As `create` and `open` do, and where an existing one has bins of another width or
-            other shapes.
+            As in `create` and `open`, or if an existing catalogue has other bins or shapes.
         """
         uri = normalise(uri)
         with explained(uri):
@@ -193,11 +192,11 @@ class Catalog:
     def write(
         self, crystals: pa.Table, tiles: pa.Table, label: str
     ) -> tuple[list[DataFile], datetime]:
-        """Write scanned tiles with all their crystals as data files that nobody sees yet.
+        """Write scanned tiles with all their crystals as data files that are not visible yet.
 
-        `scanned_at` of both tables is set here. A crystal counts only beside a tile row of
-        the same `tile_id`, models and `scanned_at`, so what an interrupted commit leaves
-        behind never joins a later one.
+        `scanned_at` of both tables is set here. A crystal counts only with a tile row of the
+        same `tile_id`, models and `scanned_at`, so the remains of an interrupted commit never
+        become part of a later one.
 
         Parameters
         ----------
@@ -205,21 +204,21 @@ class Catalog:
         tiles : pa.Table of schema `TILES`
             One row a tile, failed tiles included.
         label : str
-            Who writes, as the files' names tell it.
+            Name of the writer, part of the files' names.
 
         Returns
         -------
         list of DataFile
-            To be handed to `commit_parts` together.
+            To be passed to `commit_parts` together.
         datetime
             The `scanned_at` of these rows.
 
         Raises
         ------
         RowError
-            Where the two tables do not belong together. Nothing is written.
+            If the two tables do not match. Nothing is written.
         CatalogError
-            Where the storage fails.
+            If the storage fails.
         """
         try:
             crystals = spell_wells(crystals.cast(self.crystals_schema))
@@ -237,22 +236,22 @@ class Catalog:
         parts: Sequence[DataFile],
         announce: Callable[[Sequence[DataFile]], None] = lambda _: None,
     ) -> None:
-        """Make written parts visible; readers see a tile whole or not at all.
+        """Make written parts visible; readers see either the complete tile or nothing of it.
 
-        The crystals go first and the tile rows second. Committing the same parts again
+        Crystals are committed first, tile rows second. Committing the same parts again
         changes nothing.
 
         Parameters
         ----------
         parts : sequence of DataFile
-            All that one or several calls of `write` gave.
+            The result of one or several calls of `write`.
         announce : callable
-            Told the crystals' parts before any of them is in the log.
+            Called with the crystals' parts before any of them is in the log.
 
         Raises
         ------
         CatalogError
-            Where the storage fails. Nothing of it is visible, and it may be tried again.
+            If the storage fails. Nothing is visible then, and the call may be repeated.
         """
         for name in PARTITIONS:
             table_parts = [part for part in parts if part.table == name]
@@ -269,20 +268,20 @@ class Catalog:
     ) -> None:
         """Add and remove data files of a table in one transaction.
 
-        Any number of processes may do so at once: each transaction is one object that the
-        storage creates or refuses, and a refused one is tried again behind the others.
+        Any number of processes may do so at once. Each transaction is one object that the
+        storage creates or refuses; a refused transaction is retried after the others.
 
         Parameters
         ----------
         name : {"crystals", "tiles"}
         actions : sequence of AddAction or RemoveAction
         read : DeltaTable, optional
-            The table as it was when what to remove was decided; now if not given.
+            The table's version from which the files to remove were chosen; default is the latest.
 
         Raises
         ------
         CatalogError
-            Where the storage fails, or another process has removed one of the files since.
+            If the storage fails, or another process has removed one of the files since.
         """
         schema = self.crystals_schema if name == "crystals" else TILES
 
@@ -298,7 +297,7 @@ class Catalog:
             )
 
         with explained(self.uri):
-            # A commit whose answer was lost may be done: adding a file twice adds it once.
+            # If the response was lost, the commit may be done; adding a file twice adds it once.
             retry_conflict(once)
 
     def _table(self, name: str) -> DeltaTable:
@@ -315,7 +314,7 @@ class Catalog:
 
 
 def _grow(table: DeltaTable, schema: pa.Schema) -> None:
-    """Add the columns to a table that it lacks, since an older version made it."""
+    """Add the columns that a table written by an older version does not have."""
     there = {field.name for field in table.schema().fields}
     if missing := [DeltaField.from_arrow(field) for field in schema if field.name not in there]:
         table.alter.add_columns(missing)
@@ -340,7 +339,7 @@ def _is_catalog(uri: str) -> bool:
 
 
 def _make(uri: str, depth_bin_m: float, shapes: Sequence[str]) -> None:
-    """Make what is missing of the two tables; another process may be doing the same."""
+    """Create the tables that do not exist; another process may be doing the same."""
     if not (np.isfinite(depth_bin_m) and depth_bin_m > 0):
         raise CatalogError(f"{uri}: depth bins of {depth_bin_m} m; give a width above 0")
     _refuse_other_content(uri)
@@ -370,7 +369,7 @@ def _refuse_other_content(uri: str) -> None:
         there = {os.path.basename(name.rstrip("/")) for name in file_system.ls(path, detail=False)}
     except FileNotFoundError:
         return
-    # A creation that was cut short leaves one of the two tables: it is finished here.
+    # An interrupted creation leaves one of the two tables; it is completed here.
     if others := sorted(there - set(PARTITIONS)):
         raise CatalogError(
             f"{uri}: the folder holds something else ({others[0]}); choose an empty or new folder"

@@ -38,7 +38,7 @@ def plain_well(name: str) -> str:
 
 
 def well_fault(name: str) -> str | None:
-    """Why tiles of a well of this name cannot be kept, and the cure; None where they can."""
+    """Why tiles of a well of this name cannot be kept, and the cure; None if they can."""
     n_bytes = _folder_bytes(unicodedata.normalize("NFC", name))
     if n_bytes <= LONGEST_FOLDER:
         return None

@@ -24,7 +24,7 @@ def download(url: str, sha256: str, file: str, *, progress: bool = False) -> Pat
     Raises
     ------
     DownloadError
-        Where it cannot be fetched, or is not the file of that sha256.
+        If it cannot be fetched, or is not the file of that sha256.
     """
     try:
         return Path(

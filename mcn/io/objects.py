@@ -75,11 +75,11 @@ def fetch(uri: str, size: int | None = None, most: int | None = None) -> bytes:
     Raises
     ------
     ObjectError
-        Where it is larger, before anything is read.
+        If it is larger, before anything is read.
     FileNotFoundError
-        Where it is not there.
+        If it is not there.
     OSError
-        Where the storage does not give it, however often it is asked.
+        If the storage does not give it, however often it is asked.
     """
     fs, path = filesystem_of(uri)
 

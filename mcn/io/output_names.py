@@ -20,7 +20,7 @@ def output_names(images: Sequence[str]) -> list[str]:
     """A file name for each picture, without its ending; no two are alike.
 
     It is the picture's own but for characters that file systems refuse and for its length.
-    Where two are alike, or differ in case alone, both are numbered by the pictures' order.
+    If two are alike, or differ in case alone, both are numbered by the pictures' order.
 
     Parameters
     ----------

@@ -61,9 +61,9 @@ class Pixel(NamedTuple):
     Parameters
     ----------
     width_um : float or None
-        Micrometres; None where the text does not tell.
+        Micrometres; None if the text does not tell.
     height_um : float or None
-        Micrometres; None where the text tells of no other than the width.
+        Micrometres; None if the text tells of no other than the width.
     error : float
         Relative error of height to width, by the digits they were written with.
     """
@@ -135,7 +135,7 @@ def vendor_bar_heights(tags: Mapping[int, str], sidecar: str) -> Iterator[float 
 def _rows_here(
     columns: float | None, rows: float | None, bar: float | None, height: int, width: int
 ) -> float | None:
-    """Rows of a scan in this picture; None where it is another part or shape of the scan."""
+    """Rows of a scan in this picture; None if it is another part or shape of the scan."""
     if not columns or not rows or columns == width:
         return rows if columns else None
     scale = width / columns

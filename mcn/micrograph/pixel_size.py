@@ -62,11 +62,11 @@ class FileNotes:
     pixels_per_unit : float or None
         Horizontal resolution.
     unit_um : float or None
-        Unit of the resolution in micrometres; None where the file gives none.
+        Unit of the resolution in micrometres; None if the file gives none.
     sidecar : str
         Text of the file beside the picture.
     pixels_per_unit_y : float or None
-        Vertical resolution; None where the file gives none.
+        Vertical resolution; None if the file gives none.
     """
 
     vendor: Mapping[int, str] = field(default_factory=dict)
@@ -92,7 +92,7 @@ def check_pixel_size(size_um: object) -> None:
     Raises
     ------
     PixelSizeError
-        Where it is no number, or none from `MIN_UM` to `MAX_UM`.
+        If it is no number, or none from `MIN_UM` to `MAX_UM`.
     """
     is_number = isinstance(size_um, numbers.Real) and not isinstance(size_um, bool)
     if not is_number or not is_possible(float(size_um)):  # type: ignore[arg-type]
@@ -127,7 +127,7 @@ def find_pixel_size(
     Raises
     ------
     PixelSizeError
-        Where the best source tells that pixels are not square.
+        If the best source tells that pixels are not square.
     """
     if manifest is not None and is_possible(manifest):
         return float(manifest), "manifest"

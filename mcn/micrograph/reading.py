@@ -69,13 +69,13 @@ class Micrograph:
     pixels : (H, W) uint8 array
         Grey values of the whole picture, data bar included.
     pixel_size_um : float or None
-        Width of a pixel in micrometres; None where unknown.
+        Width of a pixel in micrometres; None if unknown.
     pixel_size_source : str
         "manifest", "vendor", "ome", "resolution" or "unknown".
     name : str
         Path or URI, for messages.
     data_bar_y : int or None
-        First row of the data bar at the bottom; None where there is no bar.
+        First row of the data bar at the bottom; None if there is no bar.
     pages : int
         Pictures in the file, of which this is the first.
     """
@@ -94,12 +94,12 @@ class Micrograph:
 
     @property
     def note(self) -> str | None:
-        """What who asks for its crystals should know; None where there is nothing."""
+        """What who asks for its crystals should know; None if there is nothing."""
         return page_note(self.pages)
 
 
 def page_note(pages: int) -> str | None:
-    """That a file holds more pictures than the one that was read; None where it does not."""
+    """That a file holds more pictures than the one that was read; None if it does not."""
     if pages == 1:
         return None
     return f"page 1 of {pages} is read; save the others as files of their own"

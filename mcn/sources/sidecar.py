@@ -117,7 +117,7 @@ def find_sidecars(uri: str) -> list[str]:
     Raises
     ------
     OSError
-        Where the storage does not answer, however often it is asked.
+        If the storage does not answer, however often it is asked.
     """
     fs, path = filesystem_of(uri)
     try:
@@ -155,9 +155,9 @@ def read_sidecar(uri: str) -> str:
     Raises
     ------
     FileNotFoundError
-        Where it is not there.
+        If it is not there.
     OSError
-        Where the storage does not give it.
+        If the storage does not give it.
     """
     fs, path = filesystem_of(uri)
     size: int = retry_storage(fs.size, path) or 0

@@ -56,7 +56,7 @@ def open_table(uri: str, name: str) -> DeltaTable:
     Raises
     ------
     TableNotFoundError
-        Where there is none.
+        If there is none.
     CatalogStorageError
         For a damaged log, naming the file and its cure.
     """

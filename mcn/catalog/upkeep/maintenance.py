@@ -238,7 +238,7 @@ def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) ->
     Raises
     ------
     CatalogError
-        Where a scan runs whose files are not committed yet, and less than a day is kept.
+        If a scan runs whose files are not committed yet, and less than a day is kept.
     """
     running = [entry.scan_id for entry, _ in scan_lease.entries(catalog)]
     if running and keep_hours < _COMMIT_HOURS and not dry_run:

@@ -51,7 +51,7 @@ def recover(catalog: Catalog, mine: str) -> list[str]:
     Raises
     ------
     LostScanError
-        Where the scan's own entry is gone.
+        If the scan's own entry is gone.
     """
     known = scan_lease.entries(catalog)
     beats = {entry.scan_id: beat for entry, beat in known}

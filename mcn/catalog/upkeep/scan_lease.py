@@ -116,7 +116,7 @@ class ScanLease:
         Raises
         ------
         LostScanError
-            Where another run has taken this one for dead.
+            If another run has taken this one for dead.
         """
         self._write(tuple(parts))
 

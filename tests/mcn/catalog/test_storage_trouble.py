@@ -96,7 +96,7 @@ def test_a_file_taken_away_by_vacuum(filled: Catalog, reader: str) -> None:
     assert isinstance(error, StorageError)
     assert error.trouble == "missing"
     assert "part-commit-" in str(error)
-    assert "ask again if a vacuum took it away" in str(error)
+    assert "try again if a vacuum ran meanwhile" in str(error)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only the superuser may give up rights for a while")
