@@ -1,4 +1,4 @@
-"""The data files of one snapshot of a table, as an Arrow dataset that leaves out what it can."""
+"""The data files of one snapshot of a table, as an Arrow dataset with partition pruning."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def files(table: DeltaTable, wells: Sequence[str] = (), depth: Depths | None = N
     -------
     pa.Table
         A row a file, from the log alone: `path`, `size_bytes`, `num_records`,
-        `partition.well`, `min.depth_m`, `max.depth_m` and more. Wells are spelled as
-        `mcn.catalog.wells` does, whatever an older version wrote; `stored_well` is that.
+        `partition.well`, `min.depth_m`, `max.depth_m` and more. Wells are normalised by
+        `mcn.catalog.wells`; `stored_well` is the spelling in the log.
     """
     selected = pa.table(table.get_add_actions(flatten=True))
     stored_wells = selected["partition.well"].combine_chunks().dictionary_encode()
@@ -78,7 +78,7 @@ def dataset(uri: str, schema: pa.Schema, selected_files: pa.Table) -> pads.FileS
 def _guarantees(
     selected_files: pa.Table, partitions: Sequence[str]
 ) -> dict[tuple[str | float, ...], pc.Expression]:
-    """What holds for every row of a partition, so that Arrow need not open its files."""
+    """Conditions that hold for all rows of a partition, so Arrow can skip its files."""
     ranges = selected_files.group_by(partitions).aggregate(
         [("min.depth_m", "min"), ("max.depth_m", "max")]
     )

@@ -1,4 +1,4 @@
-"""Data files whose bytes are not those that were written: found and named."""
+"""Detecting damaged data files, and naming them in errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CURE: Final = (
 )
 
 _SEARCHED_BYTES: Final = 2**30
-"""So much is read again at most to name the file of a failed question."""
+"""Most bytes that are read again to name the damaged file of a failed query."""
 
 _STREAM: Final = re.compile(
     r"^.*?(reading the stream registered as '\w+' failed: |arrow_scan: get_next failed\(\): )"
@@ -35,16 +35,16 @@ _NOT_OF_BYTES: Final = re.compile(
 
 
 def fault_of_bytes(path: str, data: bytes) -> str | None:
-    """What is wrong with a data file's bytes: their digest, a page's checksum, their form.
+    """Describe what is wrong with a data file: digest, page checksums or format.
 
-    Files of older versions carry neither digest nor checksums; of these only the form tells.
+    Files of older versions have neither digest nor checksums; only their format is checked.
     """
     digest = digest_in_name(path)
     if digest is not None and digest != digest_of(data):
         return f"damaged: its bytes are not those that were written; {CURE}"
     try:
         pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
-    # The reader and its codecs raise whatever they like on a damaged file.
+    # The reader and its codecs raise many types of errors on a damaged file.
     except Exception as error:
         reason = (str(error) or repr(error)).splitlines()[0]
         return f"damaged: cannot be read ({reason}); {CURE}"
@@ -52,7 +52,7 @@ def fault_of_bytes(path: str, data: bytes) -> str | None:
 
 
 def is_of_reading(error: BaseException) -> bool:
-    """Whether DuckDB failed because data files could not be read, and not by the question."""
+    """Whether DuckDB failed because data files could not be read, not because of the query."""
     return _STREAM.match(str(error)) is not None
 
 
@@ -72,7 +72,7 @@ def damage_named(uri: str, files: Mapping[str, pa.Table]) -> Iterator[None]:
 def reading_fault(
     uri: str, error: BaseException, files: Mapping[str, pa.Table]
 ) -> CatalogStorageError:
-    """Why a question's data files could not be read, naming the file where one is damaged.
+    """Why the data files of a query could not be read, naming the damaged file if there is one.
 
     Parameters
     ----------
@@ -107,6 +107,6 @@ def _damaged(uri: str, files: Mapping[str, pa.Table]) -> Iterator[tuple[str, str
             try:
                 fault = fault_of_bytes(relative_path, fetch(f"{uri}/{relative_path}"))
             except OSError:
-                continue  # The storage's trouble, not the file's.
+                continue  # A storage error, not a damaged file.
             if fault:
                 yield relative_path, fault

@@ -1,4 +1,4 @@
-"""Looking after a catalogue: what it holds, whether it is whole, fewer and larger files."""
+"""Maintenance of a catalogue: info, verify, compact and vacuum."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from mcn.catalog.upkeep.rewriting import merge_small_files, small_partitions
 from mcn.io.objects import fetch
 
 _COMMIT_HOURS: Final = 24
-"""Longer than any commit takes."""
+"""Longer than any commit."""
 
 _COUNTS = """
     SELECT
@@ -73,20 +73,20 @@ _INCOMPLETE_TILES = """
 
 
 @dataclass(frozen=True)
-class Report:
-    """What `verify` found. `problems` are faults; the other counts are no danger.
+class VerifyReport:
+    """Result of `verify`. `problems` are faults; the other counts are harmless.
 
     Parameters
     ----------
     files, rows : int
-        Data files opened, and rows counted in them.
+        Number of data files, and of their rows.
     orphan_crystals : int
-        Crystals without a tile row: left by a commit that was cut short, and never seen.
+        Crystals without a tile row, from an interrupted commit. They are never visible.
     orphan_files : list of str
-        Data files that no commit ever named, left by a process that was lost; those of scans
-        that run are not among them. The next scan, or `vacuum`, deletes them.
+        Data files that no commit names, from a process that died; files of running scans are
+        not included. The next scan, or `vacuum`, deletes them.
     problems : list of str
-        One line a fault: unreadable files, counts that differ, tiles twice or incomplete.
+        One line for each fault: unreadable files, wrong counts, repeated or incomplete tiles.
     """
 
     files: int
@@ -108,7 +108,7 @@ class Report:
 def info(catalog: Catalog) -> dict[str, Any]:
     """What a catalogue holds, as JSON values: counts, wells, depths, models, files, bytes.
 
-    Counts are of the latest models of each tile; those in `models` of all that each has scanned.
+    Counts are for the latest models of each tile; those in `models` cover all scans.
     """
     now = catalog.snapshot()
     tile_files, crystal_files = files(now.tiles), files(now.crystals)
@@ -118,7 +118,7 @@ def info(catalog: Catalog) -> dict[str, Any]:
             for view in ("tiles", "all_tiles")
         )
 
-    def those_by(counts: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+    def counts_by(counts: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
         absent = {"well", "segmenter", "classifier"} - {*names}
         chosen = [row for row in counts if row["level"] == "/".join(names)]
         return [
@@ -129,9 +129,9 @@ def info(catalog: Catalog) -> dict[str, Any]:
         "catalog": catalog.uri,
         "format": FORMAT,
         "depth_bin_m": catalog.depth_bin_m,
-        **those_by(latest)[0],
-        "wells": those_by(latest, "well"),
-        "models": those_by(every, "segmenter", "classifier"),
+        **counts_by(latest)[0],
+        "wells": counts_by(latest, "well"),
+        "models": counts_by(every, "segmenter", "classifier"),
         "versions": {"tiles": now.tiles.version(), "crystals": now.crystals.version()},
         "files": tile_files.num_rows + crystal_files.num_rows,
         "bytes": sum(
@@ -141,13 +141,13 @@ def info(catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def verify(catalog: Catalog) -> Report:
+def verify(catalog: Catalog) -> VerifyReport:
     """Open every data file with two independent Parquet readers, and check the guarantees.
 
-    Each file of the log must have the bytes that its name tells the digest of. It is read by
-    pyarrow, which compares each page with its checksum, and by fastparquet; its rows, depths and
-    columns must be those of the log and the schema, and its folder that of its partition. Then
-    every tile must be there once, with as many crystals as its row says.
+    Each file of the log must match the digest in its name. It is read by pyarrow, which checks
+    the checksum of each page, and by fastparquet. Its rows, depths and columns must agree with
+    the log and the schema, and its folder with its partition. Every tile must exist once, with
+    as many crystals as its row says.
     """
     now = catalog.snapshot()
     problems: list[str] = []
@@ -183,22 +183,22 @@ def verify(catalog: Catalog) -> Report:
                     problems.append(f"{number} {fault}")
     running = {entry.scan_id for entry, _ in scan_lease.entries(catalog)}
     lost = [path for path in unnamed_files(catalog) if label_of(path) not in running]
-    return Report(
+    return VerifyReport(
         sum(table_files.num_rows for table_files in active.values()), rows, orphans, lost, problems
     )
 
 
 def compact(catalog: Catalog, target_bytes: int = 128 * 2**20) -> dict[str, int]:
-    """Rewrite small data files as fewer large ones in order of depth; others may go on.
+    """Rewrite small data files as fewer large ones sorted by depth; scans may go on meanwhile.
 
-    Only partitions of several small files are rewritten, a well at a time, so that doing it
-    again changes nothing.
+    Only partitions of several small files are rewritten, one well at a time. A second run
+    changes nothing.
 
     Returns
     -------
     dict
         `files_before`, `files_after`, `bytes_before`, `bytes_after` of both tables. The old
-        files stay for readers of older snapshots until `vacuum`.
+        files remain for readers of older snapshots until `vacuum`.
     """
     before, after = [], []
     for name in PARTITIONS:
@@ -219,16 +219,16 @@ def compact(catalog: Catalog, target_bytes: int = 128 * 2**20) -> dict[str, int]
 
 
 def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) -> list[str]:
-    """Delete data files that no snapshot of the last hours needs.
+    """Delete data files that no recent snapshot needs.
 
     Parameters
     ----------
     catalog : Catalog
     keep_hours : int
-        Files younger than this stay. Below a reader's longest query it takes files away from
-        under it.
+        Younger files are kept. Choose more than the duration of the longest query, or files are
+        deleted while it reads them.
     dry_run : bool
-        Only say which files would go.
+        Only list the files that would be deleted.
 
     Returns
     -------
@@ -238,7 +238,7 @@ def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) ->
     Raises
     ------
     CatalogError
-        If a scan runs whose files are not committed yet, and less than a day is kept.
+        If a scan has uncommitted files and less than a day is kept.
     """
     running = [entry.scan_id for entry, _ in scan_lease.entries(catalog)]
     if running and keep_hours < _COMMIT_HOURS and not dry_run:

@@ -1,4 +1,4 @@
-"""Finishing after a scan: nothing half-committed, no file that nobody names, no row twice."""
+"""Cleaning up after a scan: no partial commits, unnamed files or repeated rows remain."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ _OUTDATED: Final = f"""
     ) WHERE scanned_at < latest
 """
 _CLOCKS: Final = timedelta(hours=1)
-"""By so much the clocks of two machines may differ."""
+"""Largest expected difference of the clocks of two machines."""
 
 
 def recover(catalog: Catalog, mine: str) -> list[str]:
-    """Finish after every scan that has died.
+    """Clean up after every scan that has died.
 
     Parameters
     ----------
     catalog : Catalog
     mine : str
-        The `scan_id` of a scan with an entry of its own, which tells the storage's time.
+        The `scan_id` of the calling scan, whose entry gives the storage's time.
 
     Returns
     -------
     list of str
-        The scans that were finished.
+        The scans that were cleaned up.
 
     Raises
     ------
@@ -66,19 +66,19 @@ def recover(catalog: Catalog, mine: str) -> list[str]:
 
 
 def finish(catalog: Catalog, entry: LeaseEntry, *, alone: bool = False) -> None:
-    """Finish after one scan, then release its lease. May be cut short and done again.
+    """Clean up after one scan, then release its lease. May be interrupted and repeated.
 
-    Crystals that were committed without their tile rows are taken back, files that were never
-    committed are deleted, and rows of tiles that were scanned anew give way.
+    Crystals committed without their tile rows are removed, uncommitted files are deleted, and
+    the older rows of tiles that were scanned again are deleted.
 
     Parameters
     ----------
     catalog : Catalog
     entry : LeaseEntry
     alone : bool
-        Known to have scanned no tile that the catalogue had.
+        The scan is known to have scanned no tile that the catalogue had.
     """
-    _take_back(catalog, entry)
+    _remove_orphans(catalog, entry)
     _delete_unnamed(catalog, entry.scan_id)
     if not alone:
         drop_outdated(catalog, datetime.fromisoformat(entry.started) - _CLOCKS)
@@ -86,12 +86,12 @@ def finish(catalog: Catalog, entry: LeaseEntry, *, alone: bool = False) -> None:
 
 
 def drop_outdated(catalog: Catalog, since: datetime) -> int:
-    """Delete the rows of tiles that the same models have scanned anew since then.
+    """Delete the older rows of tiles that the same models have scanned again since then.
 
     Returns
     -------
     int
-        Tile rows deleted.
+        Number of deleted tile rows.
     """
     with open_views(catalog, files(catalog.tiles())) as connection:
         outdated_rows = connection.sql(_OUTDATED, params={"since": since}).to_arrow_table()
@@ -105,21 +105,21 @@ def drop_outdated(catalog: Catalog, since: datetime) -> int:
     return int(outdated_rows.num_rows)
 
 
-def _take_back(catalog: Catalog, entry: LeaseEntry) -> None:
-    """Remove the parts of crystals from the log whose tile rows never came."""
+def _remove_orphans(catalog: Catalog, entry: LeaseEntry) -> None:
+    """Remove parts of crystals from the log that have no tile rows."""
 
     def once() -> None:
         named = files(catalog.crystals())
         there = {unquote(path) for path in named["path"].to_pylist()}
         for part in entry.pending:
-            if part.path in there and _is_half(catalog, part.path, named):
+            if part.path in there and _has_orphans(catalog, part.path, named):
                 catalog.change("crystals", [part.removed()])
 
     if entry.pending:
         retry_conflict(once)
 
 
-def _is_half(catalog: Catalog, path: str, named: pa.Table) -> bool:
+def _has_orphans(catalog: Catalog, path: str, named: pa.Table) -> bool:
     part_files = named.filter(
         pa.array([unquote(other) == path for other in named["path"].to_pylist()])
     )
@@ -129,7 +129,7 @@ def _is_half(catalog: Catalog, path: str, named: pa.Table) -> bool:
 
 
 def unnamed_files(catalog: Catalog) -> list[str]:
-    """Data files below the catalogue that are in no snapshot, present or past."""
+    """Data files in the catalogue's folders that are in no snapshot, present or past."""
     unnamed = []
     for name in PARTITIONS:
         with explained(catalog.uri):
@@ -147,6 +147,6 @@ def _delete_unnamed(catalog: Catalog, scan_id: str) -> None:
     for path in unnamed_files(catalog):
         if label_of(path) == scan_id:
             fs, file_path = filesystem_of(f"{catalog.uri}/{path}")
-            # Another run may be finishing after the same scan.
+            # Another run may be cleaning up after the same scan.
             with explained(catalog.uri), suppress(FileNotFoundError):
                 retry_storage(fs.rm_file, file_path)

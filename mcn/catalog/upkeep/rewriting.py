@@ -1,7 +1,7 @@
-"""Data files replaced by others of the same rows, or of fewer: merged, or without outdated tiles.
+"""Rewriting data files: merging small ones, and removing rows of outdated tiles.
 
-Files are written as a scan writes them, with a checksum on each page and a digest in each name,
-which `deltalake`'s own rewriting does not give.
+Files are written as in a scan, with page checksums and a digest in each name. The rewriting
+that `deltalake` offers (`optimize`, `delete`) gives neither.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _KEY: Final = ["tile_id", "segmenter", "classifier", "scanned_at"]
 
 
 def merge_small_files(catalog: Catalog, name: str, well: str, target_bytes: int) -> None:
-    """Rewrite a well's partitions of several small files as few large ones in order of depth.
+    """Rewrite a well's partitions of several small files as few large ones sorted by depth.
 
     Raises
     ------
     CatalogError
-        With `CommitFailedError` as its cause, where another process removed one of the files
-        meanwhile: nothing has changed, and it may be done again.
+        With `CommitFailedError` as its cause, if another process has removed one of the files.
+        Nothing has changed then, and the call may be repeated.
     """
     table: DeltaTable = getattr(catalog, name)()
     well_files = files(table, [well])
@@ -46,7 +46,7 @@ def merge_small_files(catalog: Catalog, name: str, well: str, target_bytes: int)
         with damage_named(catalog.uri, {name: partition_files}):
             new += [
                 _write(catalog, name, rows, partition, "compact")
-                for rows in _in_pieces(catalog, name, partition_files, target_bytes)
+                for rows in _depth_ranges(catalog, name, partition_files, target_bytes)
             ]
         old.append(partition_files)
     if old:
@@ -83,7 +83,7 @@ def remove_rows(catalog: Catalog, name: str, well: str, outdated: pa.Table) -> N
     table: DeltaTable = getattr(catalog, name)()
     well_files = files(table, [well])
     times = pc.min_max(outdated["scanned_at"])
-    # Files whose range is not known are opened.
+    # Files with unknown range are opened.
     for column, ends in (("max.scanned_at", times["min"]), ("min.scanned_at", times["max"])):
         compare = pc.greater_equal if column.startswith("max") else pc.less_equal
         inside = compare(well_files[column].cast(outdated["scanned_at"].type), ends)
@@ -131,7 +131,7 @@ def _replace(
         )
         for row in old.to_pylist()
     ]
-    # Without a change of data deltalake lets two processes remove one file, and doubles its rows.
+    # With data_change=False on removal, deltalake lets two processes remove the same file.
     actions: list[AddAction | RemoveAction] = [
         *(part.removed() for part in gone),
         *(part.added(data_change=data_change) for part in new),
@@ -153,10 +153,10 @@ def _write(
     return write_part(catalog.uri, name, rows, values, label)
 
 
-def _in_pieces(
+def _depth_ranges(
     catalog: Catalog, name: str, partition_files: pa.Table, target_bytes: int
 ) -> Iterator[pa.Table]:
-    """The rows of a partition in depth ranges of about the wanted size; never all in memory."""
+    """The rows of a partition in depth ranges of about the target size."""
     rows = _dataset(catalog, name, partition_files)
     count = round(pc.sum(partition_files["size_bytes"]).as_py() / target_bytes)
     if count <= 1:
