@@ -1,4 +1,4 @@
-"""The models that a question names: a segmenter, a classifier, both or none."""
+"""The models named in a query: a segmenter, a classifier, both or none."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class ModelPair:
     classifier: str | None = None
 
     def is_among(self, pairs: Iterable[ModelPair]) -> bool:
-        """Whether one of the pairs has these names, in full."""
+        """Whether a pair has exactly these names."""
         return any(
             self.segmenter in (None, pair.segmenter) and self.classifier in (None, pair.classifier)
             for pair in pairs
         )
 
     def condition(self) -> str:
-        """SQL condition that rows of these models meet."""
+        """SQL condition for rows of these models."""
         named = {"segmenter": self.segmenter, "classifier": self.classifier}
         return " AND ".join(
             ["true", *(f"{kind} = {_literal(name)}" for kind, name in named.items() if name)]
@@ -41,26 +41,26 @@ class ModelPair:
 
 
 LATEST: Final = ModelPair()
-"""No model named: those that scanned each tile last."""
+"""No model named: the models that scanned each tile last."""
 
 
 def choose_models(catalog: str, named: ModelPair, pairs: Sequence[ModelPair]) -> ModelPair:
-    """The models that names, or the beginnings of names, stand for.
+    """The models that full or shortened names refer to.
 
     Parameters
     ----------
     catalog : str
         Its address, for messages.
     named : ModelPair
-        Names, or how they begin.
+        Full or shortened names.
     pairs : sequence of ModelPair
-        The pairs that the catalogue has rows of.
+        The pairs with rows in the catalogue.
 
     Raises
     ------
     CatalogQueryError
-        For a name that stands for no model or for several, and for two models that have
-        scanned no tile together, naming those there are.
+        For a name that matches no model or several, and for two models that have scanned no
+        tile together; the message names the existing models.
     """
     chosen = ModelPair(
         _choose(catalog, "segmenter", named.segmenter, {str(pair.segmenter) for pair in pairs}),

@@ -131,7 +131,7 @@ def _replace(
         )
         for row in old.to_pylist()
     ]
-    # With data_change=False on removal, deltalake lets two processes remove the same file.
+    # With data_change=False on removal, two processes could remove one file and double its rows.
     actions: list[AddAction | RemoveAction] = [
         *(part.removed() for part in gone),
         *(part.added(data_change=data_change) for part in new),
