@@ -26,7 +26,7 @@ _TIME: Final = pa.timestamp("us", tz="UTC")
 
 
 def crystals_schema(shapes: Sequence[str]) -> pa.Schema:
-    """Columns of `crystals` where a classifier tells these shapes apart: `p_<shape>` of each."""
+    """Columns of `crystals` for a classifier of these shapes, with a `p_<shape>` for each."""
     return pa.schema(
         [
             required("crystal_id", pa.string()),

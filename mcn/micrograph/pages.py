@@ -1,7 +1,7 @@
-"""How many pictures a file holds, counted from its headers alone.
+"""Number of pictures in a file, from its headers alone.
 
-Only the first is read, and who asks for its crystals is told of the others. Copies of a
-picture are no pages: thumbnails, the levels of a pyramid, masks of transparency.
+Only the first is read, and results carry a note about the others. Copies of a picture do not
+count as pages: thumbnails, levels of a pyramid, transparency masks.
 """
 
 from __future__ import annotations

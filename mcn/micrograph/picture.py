@@ -1,8 +1,8 @@
-"""The samples of a picture file (TIFF, PNG, JPEG), and what the file says of itself.
+"""The samples and metadata of a picture file (TIFF, PNG, JPEG).
 
-The format is told from the first bytes, never from the name. Size and number of samples
+The format is detected from the first bytes, not from the name. Size and number of samples
 are checked from the header before anything is decoded, and nothing in a file is unpickled,
-followed as a path or believed where the file cannot hold it.
+followed as a path, or trusted if the file cannot hold it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _INCH_UM, _CM_UM, _M_UM = 25400.0, 1e4, 1e6
 
 
 class PictureError(Exception):
-    """Why a file is no picture we can read, and the cure; without the file's name."""
+    """Why a file cannot be read as a picture, and the remedy; without the file's name."""
 
 
 class PictureSizeError(PictureError):
@@ -66,7 +66,7 @@ class PictureSizeError(PictureError):
 
 @dataclass(frozen=True)
 class Limits:
-    """The most a picture file may be, checked before its pixels are decoded.
+    """Maximum size of a picture file, checked before its pixels are decoded.
 
     Parameters
     ----------

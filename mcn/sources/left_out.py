@@ -1,4 +1,4 @@
-"""What a listing leaves out, counted and said: hidden names, and keys that no folder can have."""
+"""Objects that a listing leaves out: hidden names, and keys that no folder can have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PATTERNS: Final = {HIDDEN: r"(^|/)\.", EMPTY: r"^/|//"}
 
 
 class LeftOut:
-    """Counts what is left out of a scan, with an example of each kind."""
+    """Counts the objects left out of a scan, with an example of each kind."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -36,7 +36,7 @@ class LeftOut:
         return True
 
     def mask(self, below: pa.Array) -> pa.Array:
-        """As `holds` of many paths at once."""
+        """The result of `holds` for many paths at once."""
         out = pa.array([False] * len(below), pa.bool_())
         for kind in (EMPTY, HIDDEN):
             is_kind = pc.and_not(pc.match_substring_regex(below, _PATTERNS[kind]), out)

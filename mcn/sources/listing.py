@@ -1,4 +1,4 @@
-"""The tiles there are to scan, found below a folder by a path pattern."""
+"""Tiles found in a folder by a path pattern."""
 
 from __future__ import annotations
 
@@ -36,35 +36,34 @@ LISTED: Final = pa.schema(
 IMAGES: Final = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 
 BATCH: Final = 8192
-"""Rows of a listing handed on at a time."""
+"""Maximum number of rows of a batch."""
 
 
 def find_tiles(tiles: str, pattern: str = DEFAULT_PATTERN) -> Iterator[pa.RecordBatch]:
     """Tiles below a folder, found by a path pattern, as a stream.
 
-    Every object that matches is a tile, whatever its kind, so that a broken one is noticed;
-    only the vendors' text files beside an image are passed over, and hidden names and keys
-    with empty parts (`//`), which are counted in one line of the log. A pattern and a path
-    match whatever Unicode form (NFC, NFD) either is in.
+    Every object that matches is a tile, whatever its type, so that damaged files are noticed.
+    Sidecar files, hidden names and keys with empty parts (`//`) are left out; the last two are
+    counted in one log message. Patterns and paths may be in any Unicode form (NFC, NFD).
 
     Parameters
     ----------
     tiles : str
         Folder of tiles: a local path or any fsspec URI.
     pattern : str
-        Where well and depth stand in an object's path below `tiles`: literal text and
-        `{field}`s, `{well}` and `{depth_m}` among them. A field never spans a slash. A well
+        Position of well and depth in an object's path below `tiles`: literal text and
+        `{field}`s, including `{well}` and `{depth_m}`. A field never spans a slash. A well
         may be URL-encoded (`well=A%2F1`).
 
     Yields
     ------
     RecordBatch
-        Of schema `LISTED`, in order of first-level folder, then of well and depth.
+        Of schema `LISTED`, sorted by first-level folder, then well and depth.
 
     Raises
     ------
     SourceError
-        When the folder or pattern cannot be used, or there is no tile.
+        If the folder or pattern cannot be used, or there is no tile.
     """
     listing = _TileListing(tiles, pattern)
     pending: list[dict[str, Any]] = []
@@ -152,7 +151,7 @@ class _TileListing:
 
 
 def _folders(fs: Any, root: str, tiles: str) -> Iterator[dict[str, dict[str, Any]]]:
-    """Objects below a folder with what the listing says of each, one first-level folder a time."""
+    """Objects in a folder with their listing entries, one first-level folder at a time."""
     try:
         if not fs.exists(root):
             raise SourceError(f"{tiles}: does not exist; check the address")
@@ -165,7 +164,7 @@ def _folders(fs: Any, root: str, tiles: str) -> Iterator[dict[str, dict[str, Any
             name = info["name"].rstrip("/")
             is_folder = info["type"] == "directory"
             if is_folder and name == root.rstrip("/"):
-                # What S3 calls the folder of keys that go on with another slash.
+                # S3 lists keys with a double slash as this folder itself.
                 objects |= fs.find(root, detail=True, prefix="/")
             elif is_folder and not name.rpartition("/")[2].startswith("."):
                 folders.append(info["name"])
@@ -178,14 +177,14 @@ def _folders(fs: Any, root: str, tiles: str) -> Iterator[dict[str, dict[str, Any
     except SourceError:
         raise
     except Exception as error:
-        # Every storage library has errors of its own, and no base is common to them.
+        # Storage libraries have no common base class of errors.
         raise SourceError(
             f"{tiles}: cannot be listed ({one_line(error)}); check the address and credentials"
         ) from error
 
 
 def etag_of(info: dict[str, Any]) -> str | None:
-    """What changes when an object does: the store's own tag, else size and time of change."""
+    """A tag that changes with the object: the store's ETag, else size and modification time."""
     tag = info.get("ETag") or info.get("etag")
     if tag:
         return str(tag).strip('"')
