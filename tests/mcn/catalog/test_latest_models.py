@@ -135,10 +135,10 @@ def test_unknown_and_ambiguous_models_are_named_with_those_there_are(
             for form in ("coco", "csv", "parquet", "geojson")
         ),
     ):
-        with pytest.raises(CatalogError) as told:
+        with pytest.raises(CatalogError) as raised:
             ask()
-        assert why in str(told.value)
-        assert "\n" not in str(told.value)
+        assert why in str(raised.value)
+        assert "\n" not in str(raised.value)
     assert list(out.iterdir()) == []
 
 

@@ -67,10 +67,10 @@ def test_writers_at_once_lose_nothing_in_s3(s3, make_tile, make_crystal, commit)
 
 def test_s3_errors_are_one_line(s3, monkeypatch):
     def refused(ask) -> str:
-        with pytest.raises(CatalogError) as told:
+        with pytest.raises(CatalogError) as raised:
             ask()
-        assert "\n" not in str(told.value)
-        return str(told.value)
+        assert "\n" not in str(raised.value)
+        return str(raised.value)
 
     assert "the bucket does not exist" in refused(lambda: Catalog.open("s3://nowhere/c"))
     assert "the bucket does not exist" in refused(lambda: Catalog.open_or_create("s3://nowhere/c"))

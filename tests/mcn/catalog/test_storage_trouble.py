@@ -37,10 +37,10 @@ def filled(catalog: Catalog, make_tile, make_crystal, commit) -> Catalog:  # typ
 
 
 def told_by(ask: Callable[[], object]) -> CatalogError:
-    with pytest.raises(CatalogError) as told:
+    with pytest.raises(CatalogError) as raised:
         ask()
-    assert "\n" not in str(told.value)
-    return told.value
+    assert "\n" not in str(raised.value)
+    return raised.value
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,8 @@ def test_every_class_list_has_a_curve_a_shape(tmp_path, shapes):
     for shape in shapes:
         assert las[mnemonics[shape]].tolist() == log[f"fraction_{shape}"].to_pylist()
     comments = re.findall(r"^# (\w+) (\".*\")$", (tmp_path / "log.las").read_text(), re.MULTILINE)
-    told = {key: json.loads(name) for key, name in comments}
-    assert told == {"WELL": "A-1"} | {mnemonics[shape]: shape for shape in shapes}
+    true_names = {key: json.loads(name) for key, name in comments}
+    assert true_names == {"WELL": "A-1"} | {mnemonics[shape]: shape for shape in shapes}
 
 
 def test_the_mnemonics():

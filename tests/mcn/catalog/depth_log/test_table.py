@@ -12,10 +12,10 @@ from mcn.catalog.store import CatalogError
 from mcn.taxonomy import SHAPES
 
 
-def refused(ask) -> str:
-    with pytest.raises(CatalogError) as told:
-        ask()
-    message = str(told.value)
+def refused(action) -> str:
+    with pytest.raises(CatalogError) as raised:
+        action()
+    message = str(raised.value)
     assert "\n" not in message
     return message
 
