@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mcn.catalog.active_files import files
-from mcn.catalog.maintenance import verify
 from mcn.catalog.query import query, sql
 from mcn.catalog.store import Catalog
+from mcn.catalog.upkeep.maintenance import verify
 from mcn.crystals import Classified
 from mcn.mask import Mask, masks_from_labels
 from mcn.taxonomy import CALCITE

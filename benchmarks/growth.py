@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def plan(manifest: str, catalog: str) -> dict[str, Any]:
-    from mcn.catalog.scan_lease import folder_of
+    from mcn.catalog.upkeep.scan_lease import folder_of
     from mcn.sources.manifest import read_manifest
     from pipelines.planning import make_plan
 

@@ -19,10 +19,10 @@ from time import perf_counter
 import numpy as np
 
 from mcn.analyzer import Analyzer
-from mcn.catalog.maintenance import compact, info
 from mcn.catalog.query import query
 from mcn.catalog.schema import Tile, crystal_table, tile_id, tile_table
 from mcn.catalog.store import Catalog
+from mcn.catalog.upkeep.maintenance import compact, info
 from mcn.classify import load_classifier
 from mcn.micrograph import Micrograph
 from mcn.segment import load_segmenter
@@ -53,8 +53,8 @@ def fill(catalog: Catalog, crystals: int, commit: int) -> int:
     """Commit tiles of random depths until there are so many crystals; returns the tiles."""
     rendered = render_tile(0)
     analyzer = Analyzer(load_segmenter(), load_classifier())
-    (found,) = analyzer.analyze([Micrograph(rendered.image, 0.05, "manifest", "rendered")])
-    total = -(-crystals // len(found))
+    (tile_crystals,) = analyzer.analyze([Micrograph(rendered.image, 0.05, "manifest", "rendered")])
+    total = -(-crystals // len(tile_crystals))
     depths = TOP_M + LENGTH_M * np.random.default_rng(0).random(total)
     for start in range(0, total, commit):
         tiles = [
@@ -66,12 +66,12 @@ def fill(catalog: Catalog, crystals: int, commit: int) -> int:
                 segmenter=analyzer.segmenter.name,
                 classifier=analyzer.classifier.name,
                 scan_id="benchmark",
-                n_crystals=len(found),
+                n_crystals=len(tile_crystals),
             )
             for i in range(start, min(start + commit, total))
         ]
         tile_rows = tile_table(tiles)
-        rows = crystal_table(tile_rows, [found] * len(tiles), catalog.depth_bin_m)
+        rows = crystal_table(tile_rows, [tile_crystals] * len(tiles), catalog.depth_bin_m)
         catalog.commit(rows, tile_rows)
     return total
 

@@ -10,7 +10,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from mcn.crystals import Classified, classified_crystals, classified_schema, segmented_crystals
+from mcn.crystals import (
+    Classified,
+    classified_crystals,
+    classified_schema,
+    crystal_area_fraction,
+    segmented_crystals,
+)
 from mcn.mask import Mask
 from mcn.micrograph import Micrograph
 from mcn.morphology import measure
@@ -103,7 +109,7 @@ class Segmented:
     @property
     def area_fraction(self) -> float:
         """Share of the analysed pixels that lie on any crystal, 0 to 1."""
-        return self.covered_px / max(1, self.analysed_px)
+        return crystal_area_fraction(self.covered_px, self.analysed_px)
 
 
 def segment_micrographs(segmenter: Segmenter, micrographs: Sequence[Micrograph]) -> list[Segmented]:

@@ -1,8 +1,8 @@
 """The table of crystals: one row a crystal, columns named and typed as the catalogue's.
 
 Crystals are columns from measurement to catalogue and HTTP. Each step adds columns:
-`segmented_crystals` what is measured, `classified_crystals` what the classifier says, and
-`mcn.catalog.schema` where the crystals come from.
+`segmented_crystals` adds the measures, `classified_crystals` the classifier's results, and
+`mcn.catalog.schema` adds their origin.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CROP_SIZE: Final = 64
 
 @dataclass(frozen=True, eq=False)
 class Classified:
-    """What a classifier says of N crystals.
+    """A classifier's results for N crystals.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ whole micrograph as JSON of a COCO run-length code, and the segmenter's own scor
 
 
 def classified_schema(shapes: Sequence[str]) -> pa.Schema:
-    """Columns of classified crystals where a classifier tells these shapes apart."""
+    """Columns of crystals classified into these shapes."""
     return pa.schema(
         [
             required("shape", pa.string()),
@@ -129,7 +129,7 @@ def segmented_crystals(
 def classified_crystals(
     segmented: pa.Table, classified: Classified, taxonomy: Taxonomy
 ) -> pa.Table:
-    """The table of segmented crystals with what a classifier says of them.
+    """The table of segmented crystals with a classifier's results added.
 
     Parameters
     ----------
@@ -153,6 +153,11 @@ def classified_crystals(
         *segmented.columns,
     ]
     return pa.table(columns, schema=classified_schema(taxonomy.shapes))
+
+
+def crystal_area_fraction(covered_px: int, analysed_px: int) -> float:
+    """Share of the analysed pixels that lie on any crystal, 0 to 1; 0 without pixels."""
+    return covered_px / max(1, analysed_px)
 
 
 def crystal_ids(tile_id: str, segmenter: str, classifier: str, count: int) -> list[str]:

@@ -1,17 +1,17 @@
-"""The errors that a user can meet: a wrong question and storage trouble are two kinds."""
+"""Base classes of the errors shown to users."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 StorageTrouble = Literal["unreachable", "refused", "missing", "damaged", "full"]
-"""Why a storage does not give or take what it should, also as a label of metrics."""
+"""Why a storage request failed; also a label of metrics."""
 
 
 class McnError(Exception):
-    """Something the user can put right.
+    """An error that the user can correct.
 
-    The message is one line that names the thing that is wrong and what to do about it.
+    The message is one line that says what is wrong and what to do about it.
     The command line prints it without a traceback and exits 1.
     """
 
@@ -22,11 +22,11 @@ class MissingPackageError(McnError):
     Parameters
     ----------
     what : str
-        What cannot be done without it.
+        What needs the package.
     package : str
-        Its name at the registry.
+        Its name on PyPI.
     extra : str
-        The extra of this project that brings it.
+        The extra of this project that installs it.
     """
 
     def __init__(self, what: str, package: str, extra: str) -> None:
@@ -37,23 +37,23 @@ class MissingPackageError(McnError):
 
 
 class QueryError(McnError):
-    """A question that cannot be answered as it is asked; asked otherwise it can.
+    """A query that is invalid as it stands.
 
-    The endpoint answers it with a status of 4xx.
+    The endpoint responds with a status of 4xx.
     """
 
 
 class StorageError(McnError):
-    """Storage that is gone, refuses, breaks off or holds damaged bytes; no question mends it.
+    """Storage that fails, denies access or holds damaged data, whatever the query.
 
-    The endpoint answers it with a status of 5xx, and counts it.
+    The endpoint responds with a status of 5xx and counts it.
 
     Parameters
     ----------
     message : str
-        One line that names the place, the reason and the cure.
+        One line that names the object, the reason and the remedy.
     trouble : {"unreachable", "refused", "missing", "damaged", "full"}
-        *unreachable* may pass by itself; the others need somebody.
+        *unreachable* may be temporary; the others need somebody to act.
     """
 
     def __init__(self, message: str, trouble: StorageTrouble = "unreachable") -> None:
@@ -61,5 +61,5 @@ class StorageError(McnError):
         self.trouble = trouble
 
     def __reduce__(self) -> tuple[type[StorageError], tuple[str, StorageTrouble]]:
-        """Pass between processes with its trouble."""
+        """Keep `trouble` when pickled."""
         return type(self), (str(self), self.trouble)

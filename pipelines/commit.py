@@ -9,8 +9,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from mcn.catalog.scan_lease import ScanLease
 from mcn.catalog.store import Catalog
+from mcn.catalog.upkeep.scan_lease import ScanLease
 from pipelines.batch import WrittenBatch
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mcn.catalog.active_files import dataset, files
-from mcn.catalog.damage import damage_named
+from mcn.catalog.integrity.damage import damage_named
 from mcn.catalog.schema import TILES, Tile
 from mcn.catalog.store import Catalog
 from mcn.catalog.wells import plain_well, well_fault
@@ -219,7 +219,7 @@ def make_plan(
         _spell_wells(database)
         tile_files = files(catalog.tiles())
         database.register("tile_rows", dataset(f"{catalog.uri}/tiles", TILES, tile_files))
-        with damage_named(catalog, {"tiles": tile_files}):
+        with damage_named(catalog.uri, {"tiles": tile_files}):
             database.execute(_SETTLED, dict(zip(("segmenter", "classifier"), models, strict=True)))
         database.execute(_MINE, {"jobs": shard.jobs, "job": shard.job - 1})
         database.execute(_TO_SCAN, {"retry_failed": retry_failed})

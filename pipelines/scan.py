@@ -13,9 +13,9 @@ from time import perf_counter
 
 import pyarrow as pa
 
-from mcn.catalog.recovery import finish, recover
-from mcn.catalog.scan_lease import LostScanError, ScanLease, folder_of, release
 from mcn.catalog.store import Catalog
+from mcn.catalog.upkeep.recovery import finish, recover
+from mcn.catalog.upkeep.scan_lease import LostScanError, ScanLease, folder_of, release
 from mcn.micrograph import Limits
 from mcn.sources.listing import find_tiles
 from mcn.sources.manifest import read_manifest

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 
-from mcn.catalog.maintenance import compact
 from mcn.catalog.query import query, sql
 from mcn.catalog.schema import TILES, depth_bin
 from mcn.catalog.store import Catalog
+from mcn.catalog.upkeep.maintenance import compact
 from mcn.cli.main import app
 from mcn.taxonomy import read_taxonomy
 from pipelines.resources import read_overrides

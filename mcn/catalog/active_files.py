@@ -1,4 +1,4 @@
-"""The data files of one snapshot of a table, as an Arrow dataset that leaves out what it can."""
+"""The data files of one snapshot of a table, as an Arrow dataset with partition pruning."""
 
 from __future__ import annotations
 
@@ -24,27 +24,29 @@ def files(table: DeltaTable, wells: Sequence[str] = (), depth: Depths | None = N
     -------
     pa.Table
         A row a file, from the log alone: `path`, `size_bytes`, `num_records`,
-        `partition.well`, `min.depth_m`, `max.depth_m` and more. Wells are spelled as
-        `mcn.catalog.wells` does, whatever an older version wrote; `stored_well` is that.
+        `partition.well`, `min.depth_m`, `max.depth_m` and more. Wells are normalised by
+        `mcn.catalog.wells`; `stored_well` is the spelling in the log.
     """
-    found = pa.table(table.get_add_actions(flatten=True))
-    stored = found["partition.well"].combine_chunks().dictionary_encode()
-    spelled = pa.array(map(plain_well, stored.dictionary.to_pylist()), pa.string())
-    found = found.append_column("stored_well", found["partition.well"])
-    place = found.schema.get_field_index("partition.well")
-    found = found.set_column(place, "partition.well", spelled.take(stored.indices))
+    selected = pa.table(table.get_add_actions(flatten=True))
+    stored_wells = selected["partition.well"].combine_chunks().dictionary_encode()
+    plain_wells = pa.array(map(plain_well, stored_wells.dictionary.to_pylist()), pa.string())
+    selected = selected.append_column("stored_well", selected["partition.well"])
+    column = selected.schema.get_field_index("partition.well")
+    selected = selected.set_column(column, "partition.well", plain_wells.take(stored_wells.indices))
     if wells:
-        asked = pa.array(map(plain_well, wells), pa.string())
-        found = found.filter(pc.is_in(found["partition.well"], asked))
+        wanted_wells = pa.array(map(plain_well, wells), pa.string())
+        selected = selected.filter(pc.is_in(selected["partition.well"], wanted_wells))
     low, high = depth or (None, None)
-    if low is not None and found.num_rows:
-        found = found.filter(pc.fill_null(pc.greater_equal(found["max.depth_m"], low), True))
-    if high is not None and found.num_rows:
-        found = found.filter(pc.fill_null(pc.less_equal(found["min.depth_m"], high), True))
-    return found
+    if low is not None and selected.num_rows:
+        selected = selected.filter(
+            pc.fill_null(pc.greater_equal(selected["max.depth_m"], low), True)
+        )
+    if high is not None and selected.num_rows:
+        selected = selected.filter(pc.fill_null(pc.less_equal(selected["min.depth_m"], high), True))
+    return selected
 
 
-def dataset(uri: str, schema: pa.Schema, found: pa.Table) -> pads.FileSystemDataset:
+def dataset(uri: str, schema: pa.Schema, selected_files: pa.Table) -> pads.FileSystemDataset:
     """Data files as a dataset with the partition columns in their places.
 
     Arrow's own file systems are used: those that call back into Python end the process
@@ -56,16 +58,16 @@ def dataset(uri: str, schema: pa.Schema, found: pa.Table) -> pads.FileSystemData
         The table's folder.
     schema : pa.Schema
         `crystals_schema` or `TILES`.
-    found : pa.Table
+    selected_files : pa.Table
         Files to read, as `files` gives them.
     """
     file_system, root = data_files(uri)
     # DuckDB and Arrow scan with these options; files without checksums are read as before.
     checked = pads.ParquetFragmentScanOptions(page_checksum_verification=True)
     parquet = pads.ParquetFileFormat(default_fragment_scan_options=checked)
-    partitions = [name for name in found.column_names if name.startswith("partition.")]
-    guarantees = _guarantees(found, partitions) if found.num_rows else {}
-    columns = [found[name].to_pylist() for name in ("path", *partitions)]
+    partitions = [name for name in selected_files.column_names if name.startswith("partition.")]
+    guarantees = _guarantees(selected_files, partitions) if selected_files.num_rows else {}
+    columns = [selected_files[name].to_pylist() for name in ("path", *partitions)]
     fragments = [
         parquet.make_fragment(f"{root}/{unquote(path)}", file_system, guarantees[tuple(values)])
         for path, *values in zip(*columns, strict=True)
@@ -74,10 +76,12 @@ def dataset(uri: str, schema: pa.Schema, found: pa.Table) -> pads.FileSystemData
 
 
 def _guarantees(
-    found: pa.Table, partitions: Sequence[str]
+    selected_files: pa.Table, partitions: Sequence[str]
 ) -> dict[tuple[str | float, ...], pc.Expression]:
-    """What holds for every row of a partition, so that Arrow need not open its files."""
-    ranges = found.group_by(partitions).aggregate([("min.depth_m", "min"), ("max.depth_m", "max")])
+    """Conditions that hold for all rows of a partition, so Arrow can skip its files."""
+    ranges = selected_files.group_by(partitions).aggregate(
+        [("min.depth_m", "min"), ("max.depth_m", "max")]
+    )
     guarantees = {}
     for row in ranges.to_pylist():
         values = tuple(row[name] for name in partitions)

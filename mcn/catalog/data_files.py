@@ -1,7 +1,7 @@
-"""Data files of a catalogue: written by whoever has rows, committed by name later.
+"""Data files of a catalogue: written first, committed by name later.
 
-A part is not in the catalogue before a commit names it, so any number of processes write
-parts at once, and what a lost process wrote is a file that nobody sees.
+A part is not in the catalogue before a commit names it. So any number of processes can write
+parts at once, and the files of a process that died are never visible.
 
 Each page of a file carries a checksum, which readers compare, and each file's name carries a
 digest of all its bytes, which `verify` compares: page headers and the footer have no checksum in
@@ -68,12 +68,12 @@ class DataFile:
     statistics: str
 
     def added(self, *, data_change: bool = True) -> AddAction:
-        """What the log says when the file comes; no change where it holds rows that were there."""
+        """Log action that adds the file; `data_change` is False for rows that existed before."""
         now = int(time.time() * 1000)
         return AddAction(self.path, self.size, self.partition, now, data_change, self.statistics)
 
     def removed(self) -> RemoveAction:
-        """What the log says when the file goes."""
+        """Log action that removes the file."""
         now = int(time.time() * 1000)
         return RemoveAction(self.path, True, now, self.size, dict(self.partition))
 
@@ -88,7 +88,7 @@ def write_data_files(uri: str, tables: Mapping[str, pa.Table], label: str) -> li
     tables : mapping of str to Table
         Rows of `crystals` and `tiles`, in their schemas.
     label : str
-        Goes into the files' names: who wrote them (`label_of` finds it again).
+        Name of the writer, part of the files' names (see `label_of`).
     """
     return [
         write_part(uri, name, rows, partition, label)
@@ -100,18 +100,18 @@ def write_data_files(uri: str, tables: Mapping[str, pa.Table], label: str) -> li
 def label_of(path: str) -> str | None:
     """The label of the process that wrote a part; None for other files."""
     name = path.rpartition("/")[2].removesuffix(UNFINISHED)
-    found = name.startswith(_PREFIX) and name.endswith(_ENDING)
-    return name[len(_PREFIX) : -len(_ENDING)].rpartition("-")[0] or None if found else None
+    is_part = name.startswith(_PREFIX) and name.endswith(_ENDING)
+    return name[len(_PREFIX) : -len(_ENDING)].rpartition("-")[0] or None if is_part else None
 
 
 def digest_in_name(path: str) -> str | None:
-    """The digest that a part's name carries; None for files of other writers and older versions."""
-    found = _DIGEST_IN_NAME.search(path)
-    return found and found[1]
+    """The digest in a part's name; None for files of other writers and older versions."""
+    match = _DIGEST_IN_NAME.search(path)
+    return match and match[1]
 
 
 def digest_of(data: bytes) -> str:
-    """Digest of a file's bytes, as its name carries it."""
+    """Digest of a file's bytes, as used in its name."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Depth ranges: the one place where a range is read from text and where it is checked."""
+"""Depth ranges: reading them from text, and checking them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def parse_depth(text: str) -> Depths:
 
     A number without a unit is in metres. Units are `m` and `ft`, or the words for them, in any
     case, and `'` for feet. Both ends may have different units, but a number without a unit
-    does not go with one in feet: it could mean either.
+    cannot be combined with one in feet, as it would be ambiguous.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def parse_depth(text: str) -> Depths:
     Raises
     ------
     CatalogQueryError
-        Where it is no range of numbers, has another unit, or is reversed.
+        If the text is not a range of numbers, has another unit, or is reversed.
 
     Examples
     --------
@@ -61,17 +61,17 @@ def parse_depth(text: str) -> Depths:
 
 
 def check_depth(depth: Depths | None) -> Depths | None:
-    """Check a depth range that a program gives.
+    """Check a depth range given as numbers.
 
     Returns
     -------
     (float or None, float or None) or None
-        The range in metres as floats, or None where there is none.
+        The range in metres as floats, or None if there is none.
 
     Raises
     ------
     CatalogQueryError
-        Where it is no pair of finite numbers or None, or is reversed.
+        If it is not a pair of finite numbers or None, or is reversed.
     """
     if depth is None:
         return None
@@ -99,7 +99,7 @@ def _is_finite(end: object) -> bool:
 
 
 def _parse_end(end: str, text: str) -> tuple[float, str | None] | None:
-    """Metres and unit of one end; None where it is open."""
+    """Metres and unit of one end; None if it is open."""
     if not end.strip():
         return None
     parts = _END.fullmatch(end)
@@ -117,7 +117,7 @@ def _parse_end(end: str, text: str) -> tuple[float, str | None] | None:
     if word.casefold() in _METRES:
         return value, "m"
     if word.casefold() in _FEET:
-        # By way of decimals, so that 4000 ft are 1219.2 m and no neighbour of that number.
+        # In decimals, so that 4000 ft are exactly 1219.2 m.
         return float(Decimal(number) * FOOT_M), "ft"
     raise CatalogQueryError(
         f"depth {_shown(text)}: no unit {word[:20]!r}, there are m and ft; write it as {_EXAMPLES}"

@@ -1,4 +1,4 @@
-"""Catalogues taken elsewhere: COCO for annotation tools and training, GeoJSON, CSV, Parquet."""
+"""Export of crystals: COCO for annotation tools and training, GeoJSON, CSV, Parquet."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _PIXELS: Final = {
 """Member of a FeatureCollection; RFC 7946 lets parties agree on other than degrees."""
 
 _AT_ONCE: Final = 1000
-"""Crystals whose outlines are traced together."""
+"""Number of crystals whose outlines are traced together."""
 
 _ORDER: Final = ("well", "depth_m", "tile_id")
 
@@ -61,13 +61,13 @@ def export(
     segmenter: str | None = None,
     classifier: str | None = None,
 ) -> int:
-    """Write the crystals of wells and depths to one file, piece by piece.
+    """Write the crystals of wells and depths to one file, in batches.
 
     Parameters
     ----------
     catalog : Catalog
     out : str or path
-        File to write; it is there only once it is whole.
+        File to write. It appears only when it is complete.
     form : {"coco", "csv", "parquet", "geojson"}
         COCO has tiles as images (also those without crystals), crystals as annotations with
         run-length masks, shapes as categories from 1. GeoJSON has a feature a crystal whose
@@ -79,7 +79,7 @@ def export(
     Returns
     -------
     int
-        Crystals written.
+        Number of crystals written.
 
     Raises
     ------
@@ -186,13 +186,13 @@ def tiles_of(
     snapshot: Snapshot,
     facts: Sequence[str] = _TILE_FACTS,
 ) -> pa.Table:
-    """Facts of the tiles that were read, each once, in order of well and depth."""
-    found = known_wells(catalog, snapshot.tiles, selection.wells)
+    """Columns of the successfully read tiles, sorted by well and depth."""
+    tile_files = known_wells(catalog, snapshot.tiles, selection.wells)
     models = find_models(
         catalog, snapshot.tiles, selection.wells, selection.segmenter, selection.classifier
     )
     low, high = selection.depth or (None, None)
-    with open_views(catalog, found, models=models) as connection:
+    with open_views(catalog, tile_files, models=models) as connection:
         tiles = connection.sql(
             f"SELECT {', '.join({*facts, *_ORDER})} FROM tiles WHERE status = 'ok'"
         ).to_arrow_table()
@@ -252,9 +252,9 @@ def outline_geometries(rles: Sequence[RLE]) -> list[dict[str, Any]]:
 
 def _write_list(objects: Iterator[dict[str, Any]], text: TextIO) -> int:
     count = 0
-    for one in objects:
+    for item in objects:
         text.write(",\n" if count else "[\n")
-        text.write(json.dumps(one, ensure_ascii=False))
+        text.write(json.dumps(item, ensure_ascii=False))
         count += 1
     text.write("]" if count else "[]")
     return count
@@ -262,7 +262,7 @@ def _write_list(objects: Iterator[dict[str, Any]], text: TextIO) -> int:
 
 @contextmanager
 def _whole_file(out: Path) -> Iterator[Path]:
-    """A file beside the wanted one, that takes its name when it is whole."""
+    """A temporary file that is renamed to `out` when it is complete."""
     part = out.with_name(f".{out.name}.part")
     try:
         if out.is_dir():

@@ -1,4 +1,4 @@
-"""Answers written out: as a table to read, as CSV, JSON or Parquet."""
+"""Writing query results as a terminal table, CSV, JSON or Parquet."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ _SHOWN: Final = {
     "equivalent_diameter_um": "diameter µm",
     "aspect_ratio": "aspect",
 }
-"""Columns of a crystal that fit a terminal, with their headings there."""
+"""Columns of crystals shown in a terminal, with their headings."""
 
 _MODELS: Final = ["segmenter", "classifier"]
-"""Columns that a terminal shows only where not all crystals are of the same models."""
+"""Columns shown in a terminal only if crystals are from several models."""
 
 _LINES: Final = 200
-"""Most rows that a table to read shows."""
+"""Maximum number of rows of a terminal table."""
 
 _UNFOLDED: Final = 10_000
-"""Width of a table that goes to a file or another program: a row stays a line."""
+"""Width of a table written to a file or pipe, so that each row is one line."""
 
 
 def write_table(
     answer: pa.Table | Iterable[pa.Table], form: str, file: BinaryIO, name: str = "output"
 ) -> int:
-    """Write an answer, whole or piece by piece.
+    """Write a query result, as one table or in batches.
 
     Parameters
     ----------
     answer : pa.Table or iterable of pa.Table
-        At least one piece, all of one schema; they are written as they come.
+        At least one batch, all of one schema; written one by one.
     form : {"table", "csv", "json", "parquet"}
         JSON is a list of row objects: `mask_rle` an object, times as ISO 8601 in UTC, null
-        for what is unknown or no number. The table shows some columns and the first rows.
+        for unknown values and NaN. The terminal table shows some columns and the first rows.
     file : binary file
-        Such as `sys.stdout.buffer`; it stays open.
+        For example `sys.stdout.buffer`. It is not closed.
     name : str
-        What to call the file in messages.
+        Name of the file for messages.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def write_table(
     Raises
     ------
     CatalogError
-        For an unknown form, and for Parquet into a terminal.
+        For an unknown format, and for Parquet to a terminal.
     """
     if form not in get_args(Format):
         raise CatalogError(f"no format {form!r}; there are {', '.join(get_args(Format))}")
@@ -187,9 +187,9 @@ def _json_value(value: Any) -> Any:
         case datetime():
             return value.isoformat().replace("+00:00", "Z")
         case dict():
-            return {str(key): _json_value(one) for key, one in value.items()}
+            return {str(key): _json_value(item) for key, item in value.items()}
         case list() | tuple():
-            return [_json_value(one) for one in value]
+            return [_json_value(item) for item in value]
         case _:
             return str(value)
 
@@ -215,7 +215,7 @@ def _readable(value: Any) -> str:
 
 @contextmanager
 def _text(file: BinaryIO) -> Iterator[TextIO]:
-    """UTF-8 text into a binary file that stays open."""
+    """A UTF-8 text wrapper of a binary file, which is not closed."""
     text = io.TextIOWrapper(file, encoding="utf-8", newline="\n", write_through=True)
     try:
         yield text

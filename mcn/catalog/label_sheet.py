@@ -1,7 +1,7 @@
-"""Crystals of a catalogue laid out for a person to correct, and for training to read back.
+"""Label sheets: crystals of a catalogue for a person to correct and for training to read.
 
-The loop by which a classifier is taught other rocks: scan, export the crystals that it was least
-sure of, correct the column `shape` of `labels.csv`, train on the folder, scan again.
+To train a classifier for other rocks: scan, export the crystals of lowest confidence, correct the
+column `shape` of `labels.csv`, train on the folder, and scan again.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -54,16 +54,16 @@ _SAFE: Final = re.compile(r"[\w-]+")
 
 @dataclass(frozen=True)
 class LabelSheet:
-    """What was written.
+    """Result of `export_labels`.
 
     Parameters
     ----------
     sheet : Path
         The CSV file.
     crystals : int
-        Its rows.
+        Number of its rows.
     skipped : tuple of str
-        Tiles whose crystals are not in it, and why.
+        Messages about tiles whose crystals are not in it.
     """
 
     sheet: Path
@@ -80,19 +80,19 @@ def export_labels(
     segmenter: str | None = None,
     classifier: str | None = None,
 ) -> LabelSheet:
-    """Write crops and a sheet of labels, the crystals of least confidence first.
+    """Write crops and a sheet of labels, the crystals of lowest confidence first.
 
     Parameters
     ----------
     catalog : Catalog
-        Its tiles have to be where they were scanned: they are read again.
+        Its tiles must still be at their addresses, as they are read again.
     out : str or path
         Folder to write `crops/` and `labels.csv` to. The sheet is UTF-8 with a byte-order
-        mark, for spreadsheets, and there only once it is whole.
+        mark, for spreadsheets, and appears only when it is complete.
     wells, depth, segmenter, classifier
         As in `mcn.catalog.query.Selection`.
     limit : int
-        Most crystals: those of which the classifier was least sure.
+        Maximum number of crystals; those of lowest confidence are taken.
 
     Returns
     -------
@@ -101,11 +101,9 @@ def export_labels(
     Raises
     ------
     CatalogError
-        If `out` holds a sheet already, which somebody may have corrected; there is no crystal;
-        or none of the tiles can be read any more.
+        If `out` already holds a sheet, which somebody may have corrected, if there is no
+        crystal, or if no tile can be read again.
     """
-    from PIL import Image
-
     folder = Path(out)
     if (folder / SHEET).exists():
         raise CatalogError(
@@ -120,43 +118,66 @@ def export_labels(
         )
     tiles = tiles_of(catalog, selection, snapshot, ("tile_id", "uri", "etag"))
     tile_of = {tile["tile_id"]: tile for tile in tiles.to_pylist()}
+    crop_files, skipped = _write_crops(folder, rows, tile_of)
+    if not crop_files:
+        raise CatalogError(f"no tile of {catalog.uri} can be read again; the first: {skipped[0]}")
+    _write_sheet(folder, rows, crop_files, tile_of)
+    return LabelSheet(folder / SHEET, len(crop_files), tuple(skipped))
+
+
+def _write_crops(
+    folder: Path, rows: pa.Table, tile_of: Mapping[str, dict[str, Any]]
+) -> tuple[dict[str, str], list[str]]:
+    """Write crops; return the file of each crystal, and why tiles were skipped."""
+    from PIL import Image
+
     (folder / "crops").mkdir(parents=True, exist_ok=True)
-    written: dict[str, str] = {}
+    crop_files: dict[str, str] = {}
     skipped = []
     for tile_id in pc.unique(rows["tile_id"]).to_pylist():
-        its = rows.filter(pc.field("tile_id") == tile_id)
+        tile_crystals = rows.filter(pc.field("tile_id") == tile_id)
         try:
-            for crystal_id, crop in _crops(its, **tile_of[tile_id]):
+            for crystal_id, crop in _crops(tile_crystals, **tile_of[tile_id]):
                 file = f"crops/{crystal_id}.png"
                 Image.fromarray(crop).save(folder / file)
-                written[crystal_id] = file
+                crop_files[crystal_id] = file
         except McnError as error:
             skipped.append(str(error))
-    if not written:
-        raise CatalogError(f"no tile of {catalog.uri} can be read again; the first: {skipped[0]}")
-    part = folder / f".{SHEET}.part"
-    with part.open("w", newline="", encoding="utf-8-sig") as text:
+    return crop_files, skipped
+
+
+def _write_sheet(
+    folder: Path,
+    rows: pa.Table,
+    crop_files: Mapping[str, str],
+    tile_of: Mapping[str, dict[str, Any]],
+) -> None:
+    """Write the sheet of labels under its final name only when it is complete."""
+    unfinished = folder / f".{SHEET}.part"
+    with unfinished.open("w", newline="", encoding="utf-8-sig") as text:
         sheet = csv.DictWriter(text, _COLUMNS, extrasaction="ignore")
         sheet.writeheader()
         for row in rows.to_pylist():
-            if row["crystal_id"] in written:
-                facts = {"file": written[row["crystal_id"]], "uri": tile_of[row["tile_id"]]["uri"]}
-                sheet.writerow({**row, **facts, "confidence": f"{row['confidence']:.3f}"})
-    part.replace(folder / SHEET)
-    return LabelSheet(folder / SHEET, len(written), tuple(skipped))
+            if row["crystal_id"] in crop_files:
+                origin = {
+                    "file": crop_files[row["crystal_id"]],
+                    "uri": tile_of[row["tile_id"]]["uri"],
+                }
+                sheet.writerow({**row, **origin, "confidence": f"{row['confidence']:.3f}"})
+    unfinished.replace(folder / SHEET)
 
 
 def _least_certain(
     catalog: Catalog, selection: Selection, limit: int, snapshot: Snapshot
 ) -> pa.Table:
-    """The rows of least confidence, in its order; never more than a piece beside them in memory."""
+    """The rows of lowest confidence, sorted; only one more batch is in memory at a time."""
     least: pa.Table | None = None
     for piece in iter_batches(catalog, selection, snapshot=snapshot):
         piece = piece.select(_KEPT)
         both = piece if least is None else pa.concat_tables([least, piece])
         order = [("confidence", "ascending"), ("crystal_id", "ascending")]
         least = both.sort_by(order).slice(0, limit)
-    assert least is not None, "the first piece is always there"
+    assert least is not None, "there is always a first batch"
     return least
 
 
@@ -172,7 +193,7 @@ def _crops(rows: pa.Table, tile_id: str, uri: str, etag: str | None) -> Iterator
         raise CatalogError(f"{uri}: cannot be read again ({error})") from error
     if etag and now != etag:
         raise CatalogError(f"{uri}: is another picture than the one that was scanned")
-    # Pixel sizes do not matter here, and a given one is in the way of no picture.
+    # The pixel size does not matter here; a given one avoids errors about unknown sizes.
     pixels = read_micrograph(uri, pixel_size_um=1.0).pixels
     masks = [decode_rle(rle) for rle in _rles(rows)]
     for crystal_id, crop in zip(

@@ -1,4 +1,4 @@
-"""The models that a question names: a segmenter, a classifier, both or none."""
+"""The models named in a query: a segmenter, a classifier, both or none."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class ModelPair:
     classifier: str | None = None
 
     def is_among(self, pairs: Iterable[ModelPair]) -> bool:
-        """Whether one of the pairs has these names, in full."""
+        """Whether a pair has exactly these names."""
         return any(
             self.segmenter in (None, pair.segmenter) and self.classifier in (None, pair.classifier)
             for pair in pairs
         )
 
     def condition(self) -> str:
-        """SQL condition that rows of these models meet."""
+        """SQL condition for rows of these models."""
         named = {"segmenter": self.segmenter, "classifier": self.classifier}
         return " AND ".join(
             ["true", *(f"{kind} = {_literal(name)}" for kind, name in named.items() if name)]
@@ -41,30 +41,30 @@ class ModelPair:
 
 
 LATEST: Final = ModelPair()
-"""No model named: those that scanned each tile last."""
+"""No model named: the models that scanned each tile last."""
 
 
-def choose_models(catalog: str, asked: ModelPair, pairs: Sequence[ModelPair]) -> ModelPair:
-    """The models that names, or the beginnings of names, stand for.
+def choose_models(catalog: str, named: ModelPair, pairs: Sequence[ModelPair]) -> ModelPair:
+    """The models that full or shortened names refer to.
 
     Parameters
     ----------
     catalog : str
         Its address, for messages.
-    asked : ModelPair
-        Names, or how they begin.
+    named : ModelPair
+        Full or shortened names.
     pairs : sequence of ModelPair
-        The pairs that the catalogue has rows of.
+        The pairs with rows in the catalogue.
 
     Raises
     ------
     CatalogQueryError
-        For a name that stands for no model or for several, and for two models that have
-        scanned no tile together, naming those there are.
+        For a name that matches no model or several, and for two models that have scanned no
+        tile together; the message names the existing models.
     """
     chosen = ModelPair(
-        _choose(catalog, "segmenter", asked.segmenter, {str(one.segmenter) for one in pairs}),
-        _choose(catalog, "classifier", asked.classifier, {str(one.classifier) for one in pairs}),
+        _choose(catalog, "segmenter", named.segmenter, {str(pair.segmenter) for pair in pairs}),
+        _choose(catalog, "classifier", named.classifier, {str(pair.classifier) for pair in pairs}),
     )
     if not chosen.is_among(pairs):
         raise CatalogQueryError(
@@ -73,18 +73,20 @@ def choose_models(catalog: str, asked: ModelPair, pairs: Sequence[ModelPair]) ->
     return chosen
 
 
-def _choose(catalog: str, kind: str, asked: str | None, existing: set[str]) -> str | None:
-    if asked is None or asked in existing:
-        return asked
-    alike = sorted(name for name in existing if asked and name.startswith(asked))
+def _choose(catalog: str, kind: str, name: str | None, existing: set[str]) -> str | None:
+    if name is None or name in existing:
+        return name
+    alike = sorted(
+        existing_name for existing_name in existing if name and existing_name.startswith(name)
+    )
     if len(alike) == 1:
         return alike[0]
     if alike:
         raise CatalogQueryError(
-            f"{catalog}: {kind} {asked!r} may be {' or '.join(alike)}; write more of the name"
+            f"{catalog}: {kind} {name!r} may be {' or '.join(alike)}; write more of the name"
         )
     there = ", ".join(sorted(existing)) or "none yet"
-    raise CatalogQueryError(f"{catalog}: no {kind} {asked!r}; there are {there}")
+    raise CatalogQueryError(f"{catalog}: no {kind} {name!r}; there are {there}")
 
 
 def _literal(text: str) -> str:

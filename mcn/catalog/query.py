@@ -1,10 +1,10 @@
 """Queries of a catalogue: by well, depth and shape, or in SQL.
 
-Every answer comes from one snapshot and from the *latest models of each tile*: of all rows that
-a tile of a well has in `tiles`, the one scanned last, and the crystals that were committed with
-it. A tile that failed last has no crystals, whatever older models saw. Where a segmenter or a
-classifier is named, only its rows are looked at. `_LATEST_TILES` is the one definition, from
-which queries, SQL, depth logs, exports and the endpoint all answer.
+Every result comes from one snapshot and from the *latest models of each tile*: the row of
+`tiles` that was scanned last, and the crystals committed with it. If the last scan of a tile
+failed, the tile has no crystals, whatever older models detected. If a segmenter or classifier is
+named, only its rows count. `_LATEST_TILES` is the single definition of this; queries, SQL, depth
+logs, exports and the endpoint all use it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mcn.catalog.active_files import Depths, dataset, files
-from mcn.catalog.damage import damage_named, is_of_reading
 from mcn.catalog.depths import check_depth
 from mcn.catalog.depths import parse_depth as parse_depth
+from mcn.catalog.integrity.damage import damage_named, is_of_reading
 from mcn.catalog.model_names import LATEST, ModelPair, choose_models
 from mcn.catalog.schema import TILES
 from mcn.catalog.storage import CatalogError, CatalogQueryError, explained
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mcn.catalog.store import Catalog, Snapshot
 
 _BATCH_ROWS: Final = 250_000
-"""Crystals of consecutive partitions that are read and sorted at a time."""
+"""Number of crystals that are read and sorted at a time."""
 
 # Windows over wells: a condition on `well` reaches the files through them.
 _LATEST_TILES: Final = """
@@ -56,12 +56,16 @@ _CRYSTALS: Final = """
     SELECT * FROM crystal_rows
     SEMI JOIN {tiles} USING (tile_id, segmenter, classifier, scanned_at)
 """
+_ORPHANS: Final = """
+    SELECT count(*) FROM crystal_rows
+    ANTI JOIN tile_rows USING (tile_id, segmenter, classifier, scanned_at)
+"""
 _READING_STATEMENTS: Final = {"SELECT", "EXPLAIN", "MULTI"}  # PIVOT is parsed as MULTI
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which crystals are asked for; what is left empty does not restrict.
+    """Which crystals to return; empty fields do not restrict.
 
     Parameters
     ----------
@@ -69,15 +73,15 @@ class Selection:
     depth : (float or None, float or None) or None
         Measured depths in metres, both ends included; None is open.
     segmenter, classifier : str or None
-        Answer from the rows of these models: their names, such as `compact@0123456789ab`, or
-        how these begin, if only one begins so. None takes the latest models of each tile.
+        Use the rows of these models. Names such as `compact@0123456789ab` may be shortened
+        to a unique prefix. None means the latest models of each tile.
     after : (float, str) or None
-        Of one well: only crystals behind the one of this depth and `crystal_id`.
+        Within one well, only crystals after this depth and `crystal_id`.
 
     Raises
     ------
     CatalogError
-        For depths that are reversed or no numbers.
+        If depths are reversed or not numbers.
     """
 
     wells: Sequence[str] = ()
@@ -108,7 +112,7 @@ def query(
     wells, depth, shapes, segmenter, classifier
         As in `Selection`.
     limit : int, optional
-        Most rows to give.
+        Maximum number of rows.
 
     Returns
     -------
@@ -134,9 +138,9 @@ def iter_batches(
     limit: int | None = None,
     snapshot: Snapshot | None = None,
 ) -> Iterator[pa.Table]:
-    """The answer of `query` in order, piece by piece, for answers larger than memory.
+    """The result of `query` in batches, for results larger than memory.
 
-    The first piece is empty, so that there always is one.
+    The first batch is empty, so there is always at least one.
     """
     if limit is not None and limit < 0:
         raise CatalogQueryError(f"a limit of {limit} rows; give 0 or more")
@@ -154,8 +158,8 @@ def iter_batches(
         if left == 0:
             return
         wells = pc.unique(part["partition.well"])
-        its_tiles = tile_files.filter(pc.is_in(tile_files["partition.well"], wells))
-        with open_views(catalog, its_tiles, part, models) as connection:
+        part_tiles = tile_files.filter(pc.is_in(tile_files["partition.well"], wells))
+        with open_views(catalog, part_tiles, part, models) as connection:
             piece = _select(connection, selection, left, catalog.crystals_schema)
         if left is not None:
             left -= piece.num_rows
@@ -165,12 +169,12 @@ def iter_batches(
 def sql(
     catalog: Catalog, text: str, segmenter: str | None = None, classifier: str | None = None
 ) -> pa.Table:
-    """Answer of one SQL question (DuckDB's dialect) to the views `crystals` and `tiles`.
+    """Run one SQL query (DuckDB's dialect) on the views `crystals` and `tiles`.
 
     They hold the rows of the latest models of each tile; `all_crystals` and `all_tiles` hold
-    those of every model that has seen a tile. Nothing but these views can be read and nothing
-    can be written: files, network and settings are locked away from the text. A condition on
-    `well` or `depth_bin` spares reading the other wells and bins.
+    the rows of all models. The query can read only these views and cannot write: files, network
+    and settings are not accessible. With a condition on `well` or `depth_bin`, other wells and
+    bins are not read.
 
     Parameters
     ----------
@@ -182,16 +186,15 @@ def sql(
     Raises
     ------
     CatalogQueryError
-        For anything DuckDB refuses, for statements other than a question, and for models that
-        do not exist.
+        For anything DuckDB refuses, for statements other than a query, and for unknown models.
     CatalogStorageError
-        Where the data cannot be read.
+        If the data cannot be read.
     """
     import duckdb
 
-    now = catalog.snapshot()
-    models = find_models(catalog, now.tiles, (), segmenter, classifier)
-    with open_views(catalog, files(now.tiles), files(now.crystals), models) as connection:
+    snapshot = catalog.snapshot()
+    models = find_models(catalog, snapshot.tiles, (), segmenter, classifier)
+    with open_views(catalog, files(snapshot.tiles), files(snapshot.crystals), models) as connection:
         try:
             kinds = [statement.type.name for statement in connection.extract_statements(text)]
             if len(kinds) != 1 or kinds[0] not in _READING_STATEMENTS:
@@ -203,29 +206,29 @@ def sql(
         except duckdb.Error as error:
             if is_of_reading(error):
                 raise
-            told, *more = [line.strip() for line in str(error).splitlines() if line.strip()]
-            told = re.sub(r"^[\w ]+ Error: ", "", told)
+            message, *more = [line.strip() for line in str(error).splitlines() if line.strip()]
+            message = re.sub(r"^[\w ]+ Error: ", "", message)
             hints = [line for line in more if line.startswith("Candidate bindings")]
             raise CatalogQueryError(
-                f"SQL: {' '.join([told, *hints])} (the tables are crystals and tiles, and "
+                f"SQL: {' '.join([message, *hints])} (the tables are crystals and tiles, and "
                 "all_crystals and all_tiles with the rows of every model)"
             ) from None
     return answer.rename_columns(_distinct(answer.column_names))
 
 
 def known_wells(catalog: Catalog, tiles: DeltaTable, wells: Sequence[str]) -> pa.Table:
-    """Data files of these wells' tiles; of all tiles where no well is named.
+    """Data files of these wells' tiles; of all tiles if no well is named.
 
     Raises
     ------
     CatalogQueryError
-        For a well that has no tile, naming those that have.
+        For a well without tiles; the message names the existing wells.
     """
-    found = files(tiles, wells)
-    if unknown := sorted({*map(plain_well, wells)} - {*found["partition.well"].to_pylist()}):
+    tile_files = files(tiles, wells)
+    if unknown := sorted({*map(plain_well, wells)} - {*tile_files["partition.well"].to_pylist()}):
         existing = sorted({*files(tiles)["partition.well"].to_pylist()})
         raise CatalogQueryError(f"{catalog.uri}: {_unknown('well', unknown[0], existing)}")
-    return found
+    return tile_files
 
 
 def find_models(
@@ -235,26 +238,26 @@ def find_models(
     segmenter: str | None = None,
     classifier: str | None = None,
 ) -> ModelPair:
-    """The models that names or their beginnings stand for.
+    """The models that full or shortened names refer to.
 
-    A name means the same in every well, so models of the whole catalogue count, and only
-    where both are named in full are the wells' own files enough.
+    A short name must be unique in the whole catalogue, not only in the wells. If both names are
+    given in full, it is enough to look at the files of the wells.
 
     Raises
     ------
     CatalogQueryError
-        For a name that stands for no model or for several, naming those there are.
+        For a name that matches no model or several; the message names the existing models.
     """
-    asked = ModelPair(segmenter, classifier)
-    if asked == LATEST:
-        return asked
-    if wells and asked.is_among(_models_of(catalog, files(tiles, wells))):
-        return asked
-    return choose_models(catalog.uri, asked, _models_of(catalog, files(tiles)))
+    named = ModelPair(segmenter, classifier)
+    if named == LATEST:
+        return named
+    if wells and named.is_among(_models_of(catalog, files(tiles, wells))):
+        return named
+    return choose_models(catalog.uri, named, _models_of(catalog, files(tiles)))
 
 
 def _models_of(catalog: Catalog, tile_files: pa.Table) -> list[ModelPair]:
-    """Pairs of models that these files have rows of, in the order of their names."""
+    """Pairs of models that have rows in these files, sorted by name."""
     with open_views(catalog, tile_files) as connection:
         rows = connection.sql(
             "SELECT DISTINCT segmenter, classifier FROM tile_rows ORDER BY ALL"
@@ -264,10 +267,10 @@ def _models_of(catalog: Catalog, tile_files: pa.Table) -> list[ModelPair]:
 
 @functools.cache
 def _database() -> duckdb.DuckDBPyConnection:
-    """An empty database in memory that can reach no file, no network and no variable."""
+    """An empty in-memory database without access to files, network and Python variables."""
     import duckdb
 
-    # DuckDB lets SQL into its temporary directory, so there must be none.
+    # SQL can read DuckDB's temporary directory, so there must be none.
     database = duckdb.connect(config={"python_enable_replacements": False, "temp_directory": ""})
     database.execute(
         "SET GLOBAL TimeZone = 'UTC'; SET enable_external_access = false;"
@@ -283,11 +286,11 @@ def open_views(
     crystal_files: pa.Table | None = None,
     models: ModelPair = LATEST,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB with views of these files, and nothing else in reach.
+    """DuckDB with views of these files and access to nothing else.
 
-    `tiles` and `crystals` hold the rows of the latest models of each tile, of these models
-    where some are named in full; `all_tiles` and `all_crystals` those of every model; and
-    `tile_rows` and `crystal_rows` the rows as committed, also those that others replaced.
+    `tiles` and `crystals` hold the rows of the latest models of each tile, or of `models` if
+    they are named. `all_tiles` and `all_crystals` hold the rows of all models. `tile_rows` and
+    `crystal_rows` hold all rows as committed, including replaced ones.
     """
     import duckdb
 
@@ -300,20 +303,25 @@ def open_views(
         if crystal_files is not None:
             crystals = dataset(f"{catalog.uri}/crystals", catalog.crystals_schema, crystal_files)
             connection.register("crystal_rows", crystals)
-            for view, its_tiles in (("crystals", "tiles"), ("all_crystals", "all_tiles")):
-                rows = _CRYSTALS.format(tiles=its_tiles)
+            for view, tile_view in (("crystals", "tiles"), ("all_crystals", "all_tiles")):
+                rows = _CRYSTALS.format(tiles=tile_view)
                 connection.execute(f"CREATE TEMP VIEW {view} AS {rows}")
         read = {"tiles": tile_files}
         read |= {} if crystal_files is None else {"crystals": crystal_files}
         try:
-            with damage_named(catalog, read):
+            with damage_named(catalog.uri, read):
                 yield connection
         except duckdb.Error as error:
             raise CatalogError(f"{catalog.uri}: {' '.join(str(error).split())}") from error
 
 
+def count_orphans(connection: duckdb.DuckDBPyConnection) -> int:
+    """Number of committed crystals without a tile row, in the views of `open_views`."""
+    return int(connection.sql(_ORPHANS).fetchall()[0][0])
+
+
 def _depths(selection: Selection) -> Depths | None:
-    """The depths that files may hold crystals of."""
+    """The depth range that restricts which files are read."""
     if selection.after is None:
         return selection.depth
     low, high = selection.depth or (None, None)
@@ -326,28 +334,30 @@ def _select(
     limit: int | None,
     schema: pa.Schema,
 ) -> pa.Table:
-    """One piece of an answer; its wells are chosen by its files already."""
+    """One batch of a result. Its files already restrict the wells."""
     low, high = selection.depth or (None, None)
     depth, crystal = selection.after or (None, None)
-    asked: list[tuple[str, str, object]] = [
+    possible: list[tuple[str, str, object]] = [
         ("depth_m >= $depth", "depth", depth),
         ("(depth_m > $depth OR crystal_id > $crystal)", "crystal", crystal),
         ("depth_m >= $low", "low", low),
         ("depth_m <= $high", "high", high),
         ("list_contains($shapes, shape)", "shapes", list(selection.shapes) or None),
     ]
-    asked = [one for one in asked if one[2] is not None]
+    conditions = ["true", *(text for text, _, value in possible if value is not None)]
     rows = connection.sql(
-        f"SELECT * FROM crystals WHERE {' AND '.join(['true', *(one[0] for one in asked)])} "
+        f"SELECT * FROM crystals WHERE {' AND '.join(conditions)} "
         f"ORDER BY well, depth_m, crystal_id {'' if limit is None else f'LIMIT {limit:d}'}",
-        params={name: value for _, name, value in asked},
+        params={name: value for _, name, value in possible if value is not None},
     )
     return rows.to_arrow_table().select(schema.names).cast(schema)
 
 
-def _consecutive(found: pa.Table, first_rows: int) -> Iterator[pa.Table]:
-    """Files of whole partitions in order of well and depth, in pieces that grow."""
-    ordered = found.sort_by([("partition.well", "ascending"), ("partition.depth_bin", "ascending")])
+def _consecutive(crystal_files: pa.Table, first_rows: int) -> Iterator[pa.Table]:
+    """Files of complete partitions by well and depth, in batches of growing size."""
+    ordered = crystal_files.sort_by(
+        [("partition.well", "ascending"), ("partition.depth_bin", "ascending")]
+    )
     bins = ordered["partition.depth_bin"].to_pylist()
     wells = ordered["partition.well"].to_pylist()
     start, rows, enough = 0, 0, first_rows
@@ -362,11 +372,11 @@ def _consecutive(found: pa.Table, first_rows: int) -> Iterator[pa.Table]:
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """Column names with `_1`, `_2` … behind those that came before: a join has them twice."""
+    """Column names made unique by the suffixes `_1`, `_2` …; a join repeats names."""
     distinct: list[str] = []
     for name in names:
         taken = itertools.chain([name], (f"{name}_{count}" for count in itertools.count(1)))
-        distinct.append(next(one for one in taken if one not in distinct))
+        distinct.append(next(candidate for candidate in taken if candidate not in distinct))
     return distinct
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from mcn.catalog.wells import plain_well, well_fault
@@ -25,7 +26,7 @@ _TIME: Final = pa.timestamp("us", tz="UTC")
 
 
 def crystals_schema(shapes: Sequence[str]) -> pa.Schema:
-    """Columns of `crystals` where a classifier tells these shapes apart: `p_<shape>` of each."""
+    """Columns of `crystals` for a classifier of these shapes, with a `p_<shape>` for each."""
     return pa.schema(
         [
             required("crystal_id", pa.string()),
@@ -74,6 +75,8 @@ ADDED_LATER: Final = frozenset({"note"})
 """Columns that catalogues of older versions do not have: they read as null, and come with the
 next commit."""
 
+_TILE_KEY: Final = ["tile_id", "segmenter", "classifier"]
+
 OK: Final = "ok"
 FAILED: Final = "failed"
 
@@ -96,7 +99,7 @@ class Tile:
         Where the tile comes from: any non-empty name, kept as `mcn.catalog.wells` spells it,
         and measured depth in metres.
     width, height : int or None
-        Size of the whole micrograph in pixels; None where it could not be read.
+        Size of the whole micrograph in pixels; None if it could not be read.
     pixel_size_um : float or None
         Micrometres a pixel, and in `pixel_size_source` how it is known.
     n_crystals, crystal_area_fraction : int, float or None
@@ -173,6 +176,46 @@ def depth_bin(depth_m: ArrayLike, width: float) -> NDArray[np.float64]:
     return np.asarray(starts + 0.0)  # -0.0 and 0.0 would be two partitions
 
 
+def check_rows(catalog: str, crystals: pa.Table, tiles: pa.Table, depth_bin_m: float) -> None:
+    """Check that the rows of one commit belong together.
+
+    Parameters
+    ----------
+    catalog : str
+        The catalogue's address, for messages.
+    crystals, tiles : pa.Table
+        In the schemas of the catalogue.
+    depth_bin_m : float
+        Width of the catalogue's depth bins in metres.
+
+    Raises
+    ------
+    RowError
+        For rows without a well, crystals without their tile, depth bins of another width,
+        counts that differ, failed tiles with crystals and repeated tiles.
+    """
+    # An empty partition value is read back as null, and the table never opens again.
+    if any(pc.any(pc.equal(rows["well"], "")).as_py() for rows in (crystals, tiles)):
+        raise RowError(f"{catalog}: a row without well; every row needs one")
+    bins = depth_bin(crystals["depth_m"].to_numpy(), depth_bin_m)
+    if not np.array_equal(bins, crystals["depth_bin"].to_numpy()):
+        raise RowError(f"{catalog}: depth_bin is not that of bins of {depth_bin_m:g} m")
+    per_tile = crystals.group_by(_TILE_KEY).aggregate([([], "count_all")])
+    joined = tiles.select([*_TILE_KEY, "n_crystals", "status"]).join(
+        per_tile, _TILE_KEY, join_type="full outer"
+    )
+    crystal_count = pc.fill_null(joined["count_all"], 0)
+    if joined.num_rows != tiles.num_rows or joined["n_crystals"].null_count:
+        raise RowError(f"{catalog}: crystals of a tile that is not committed with them")
+    stated_count = pc.cast(joined["n_crystals"], pa.int64())
+    if pc.any(pc.not_equal(crystal_count, stated_count)).as_py():
+        raise RowError(f"{catalog}: n_crystals of a tile is not the number of its crystals")
+    if pc.any(pc.and_(pc.not_equal(joined["status"], OK), pc.greater(crystal_count, 0))).as_py():
+        raise RowError(f"{catalog}: a failed tile with crystals")
+    if tiles.select(_TILE_KEY).group_by(_TILE_KEY).aggregate([]).num_rows != tiles.num_rows:
+        raise RowError(f"{catalog}: a tile twice in one commit")
+
+
 def tile_table(tiles: Sequence[Tile]) -> pa.Table:
     """Rows of `tiles` (schema `TILES`); a tile without `scanned_at` gets the present."""
     now = datetime.now(UTC)
@@ -203,8 +246,8 @@ def crystal_table(
     schema = crystals_schema(shapes)
     counts = [table.num_rows for table in crystals]
     tile_index = pa.array(np.repeat(np.arange(tiles.num_rows), counts))
-    found = pa.concat_tables([classified_schema(shapes).empty_table(), *crystals])
-    columns = dict(zip(found.column_names, found.columns, strict=True))
+    all_crystals = pa.concat_tables([classified_schema(shapes).empty_table(), *crystals])
+    columns = dict(zip(all_crystals.column_names, all_crystals.columns, strict=True))
     for name in ("tile_id", "well", "depth_m", "segmenter", "classifier", "scanned_at"):
         columns[name] = tiles[name].take(tile_index)
     columns["depth_bin"] = pa.array(depth_bin(columns["depth_m"], depth_bin_m))

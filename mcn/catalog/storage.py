@@ -1,7 +1,7 @@
-"""Where a catalogue lies: its address made sure of, and the ways to reach it.
+"""A catalogue's address, the storage behind it, and the errors of that storage.
 
-The log is read and written by `deltalake`, the data files are read by Arrow, folders are
-listed through fsspec. All three get the same endpoint, region and keys.
+`deltalake` reads and writes the log, Arrow reads the data files, and fsspec lists
+folders. All three get the same endpoint, region and keys.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class CatalogError(McnError):
 
 
 class CatalogQueryError(CatalogError, QueryError):
-    """A question that a catalogue cannot answer as it is asked; names what can be asked."""
+    """A query that a catalogue cannot answer; the message names what can be queried."""
 
 
 class CatalogStorageError(CatalogError, StorageError):
-    """The storage of a catalogue is gone, refuses, breaks off or holds damaged bytes."""
+    """The storage of a catalogue fails, denies access or holds damaged data."""
 
 
 def normalise(uri: str | os.PathLike[str]) -> str:
@@ -99,7 +99,7 @@ def data_files(uri: str) -> tuple[pafs.FileSystem, str]:
     known = _s3_settings()
     options: dict[str, Any] = {
         "region": known.get("region", "us-east-1"),
-        # Arrow's own strategy gives up after three tries, or sooner where many requests fail.
+        # Arrow's own strategy gives up after three tries, or sooner if many requests fail.
         "retry_strategy": pafs.AwsDefaultS3RetryStrategy(max_attempts=_ATTEMPTS),
     }
     if endpoint := known.get("endpoint"):
@@ -121,13 +121,24 @@ def explained(uri: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, CommitFailedError):
             raise CatalogError(
-                f"{uri}: other processes changed the catalogue all the while; try again"
+                f"{uri}: other processes kept changing the catalogue; try again"
             ) from error
         if isinstance(error, ValueError):
             raise CatalogError(f"{uri}: {_gist(str(error)) or 'no reason given'}") from error
         if not _is_of_storage(error):
             raise
         raise storage_trouble(uri, error) from error
+
+
+@contextmanager
+def explained_output(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn errors of writing a local output file into one line that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise CatalogError(
+            f"{os.fspath(path)}: cannot be written ({error.strerror or error}); choose another file"
+        ) from None
 
 
 def storage_trouble(uri: str, error: BaseException | str) -> CatalogStorageError:
@@ -140,14 +151,14 @@ def storage_trouble(uri: str, error: BaseException | str) -> CatalogStorageError
     error : Exception or str
         What the library said.
     """
-    told = _gist(str(error))
+    text = _gist(str(error))
     # s3fs keeps the object store's own code in the cause alone.
     cause = error.__cause__ if isinstance(error, BaseException) else None
-    spoken = f"{type(error).__name__} {told} {cause or ''}"
+    spoken = f"{type(error).__name__} {text} {cause or ''}"
     for signs, trouble, cure in _TROUBLES:
         if re.search(signs, spoken, re.IGNORECASE):
-            return CatalogStorageError(f"{uri}: {cure.format(told=told)}", trouble)
-    reason = told or type(error).__name__
+            return CatalogStorageError(f"{uri}: {cure.format(reason=text)}", trouble)
+    reason = text or type(error).__name__
     return CatalogStorageError(f"{uri}: {reason}; look at the storage, then try again")
 
 
@@ -157,23 +168,37 @@ def _is_of_storage(error: BaseException) -> bool:
     return isinstance(error, DeltaError | OSError) or library in ("botocore", "aiohttp", "s3fs")
 
 
-def retry_response(ask: Callable[[], T]) -> T:
-    """Ask an object store through `deltalake` again when its answer breaks off.
+def retry_response(request: Callable[[], T]) -> T:
+    """Repeat a `deltalake` request if the object store's response breaks off.
 
-    The library itself asks again where no answer comes, and not where one ends in its middle.
-    Only for what may be done twice.
+    `deltalake` itself retries only if there is no response at all. Use this for idempotent
+    requests only.
     """
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(_is_cut_response),
         wait=tenacity.wait_random_exponential(multiplier=0.1, max=5.0),
         stop=tenacity.stop_after_attempt(6),
         reraise=True,
-    )(ask)
+    )(request)
+
+
+def retry_conflict(work: Callable[[], T]) -> T:
+    """Repeat work on the log until no other process changes the log at the same time."""
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_is_conflict),
+        wait=tenacity.wait_random(0, 0.2),
+        stop=tenacity.stop_after_attempt(50),
+        reraise=True,
+    )(lambda: retry_response(work))
+
+
+def _is_conflict(error: BaseException) -> bool:
+    return isinstance(error, CommitFailedError) or isinstance(error.__cause__, CommitFailedError)
 
 
 def _is_cut_response(error: BaseException) -> bool:
-    told = f"{error} {error.__cause__ or ''}"
-    return "S3 error" in told and ("body error" in told or "response body" in told)
+    message = f"{error} {error.__cause__ or ''}"
+    return "S3 error" in message and ("body error" in message or "response body" in message)
 
 
 _TROUBLES: Final[Sequence[tuple[str, StorageTrouble, str]]] = (
@@ -206,7 +231,7 @@ _TROUBLES: Final[Sequence[tuple[str, StorageTrouble, str]]] = (
     (
         r"PermissionError|errno 13\b|Permission denied|os error 13\b|errno 30\b|Read-only file",
         "refused",
-        "the system denies access ({told}); ask for rights to read and write there",
+        "the system denies access ({reason}); ask for rights to read and write there",
     ),
     (
         r"errno 28\b|os error 28\b|No space left|quota exceeded|errno 122\b",
@@ -233,22 +258,22 @@ _TROUBLES: Final[Sequence[tuple[str, StorageTrouble, str]]] = (
         r"body error|response body|broken pipe|connection (was )?(reset|closed)|curlCode|"
         r"ClientPayloadError|ServerDisconnected|errno 5\b|Input/output error|Stale file handle",
         "unreachable",
-        "the storage broke off ({told}); try again",
+        "the storage broke off ({reason}); try again",
     ),
     (
         r"NO_SUCH_KEY|NoSuchKey|errno 2\b|os error 2\b|No such file|RESOURCE_NOT_FOUND"
         r"|FileNotFound|\bNot ?Found\b|does not exist",
         "missing",
-        "a file of it is gone ({told}); ask again if a vacuum took it away meanwhile, else restore "
-        "it from a backup (`mcn catalog verify` lists such files)",
+        "a file of it is gone ({reason}); try again if a vacuum ran meanwhile, else restore it "
+        "from a backup (`mcn catalog verify` lists such files)",
     ),
 )
-"""Signs of a trouble in the words of deltalake, Arrow, s3fs and the system; the first that fits."""
+"""Patterns in the messages of deltalake, Arrow, s3fs and the system; the first match counts."""
 
 
-def _gist(told: str) -> str:
-    """One line of what the log's library tells: a coloured tree of causes, or a stack."""
-    plain = re.sub(r"\x1b\[\d*m", "", told)
+def _gist(message: str) -> str:
+    """One line from the message of `deltalake`: a coloured tree of causes, or a stack."""
+    plain = re.sub(r"\x1b\[\d*m", "", message)
     causes = [line.strip(" ↳\t") for line in plain.splitlines()]
     named = [cause for cause in causes if cause and not _STACK.match(cause)]
     return ": ".join(cause.removesuffix(":") for cause in named)[:500]
@@ -260,7 +285,7 @@ _STACK: Final = re.compile(r"\d+: |at \S+:\d+|Stack backtrace|stack backtrace")
 def _s3_settings() -> dict[str, str]:
     """Endpoint, region and keys as s3fs finds them: fsspec's settings, environment, profile.
 
-    What is in none of them is left to each library's own way (roles of machines and pods).
+    Each library finds other credentials (roles of machines and pods) in its own way.
     """
     import botocore.session
     from botocore.exceptions import BotoCoreError
@@ -277,7 +302,7 @@ def _s3_settings() -> dict[str, str]:
         keys = providers.load_credentials()
     except BotoCoreError as error:
         raise CatalogError(f"S3 settings: {error}; check the AWS_… variables") from error
-    found = {
+    s3_settings = {
         "endpoint": fsspec_s3.get("endpoint_url")
         or client.get("endpoint_url")
         or os.environ.get("AWS_ENDPOINT_URL_S3")
@@ -286,8 +311,12 @@ def _s3_settings() -> dict[str, str]:
         "region": client.get("region_name") or region,
     }
     if fsspec_s3.get("key"):
-        found |= {name: fsspec_s3.get(name) for name in ("key", "secret", "token")}
+        s3_settings |= {name: fsspec_s3.get(name) for name in ("key", "secret", "token")}
     elif keys:
         frozen = keys.get_frozen_credentials()
-        found |= {"key": frozen.access_key, "secret": frozen.secret_key, "token": frozen.token}
-    return {name: value for name, value in found.items() if value}
+        s3_settings |= {
+            "key": frozen.access_key,
+            "secret": frozen.secret_key,
+            "token": frozen.token,
+        }
+    return {name: value for name, value in s3_settings.items() if value}

@@ -1,7 +1,7 @@
 """A catalogue in a folder or in object storage: opening it, and committing to it.
 
-Two Delta Lake tables under one address, `crystals` and `tiles`. The log makes each commit
-atomic and each reading a snapshot; the data files are plain Parquet.
+There are two Delta Lake tables, `crystals` and `tiles`. The log makes each commit atomic
+and each read a snapshot; the data files are plain Parquet.
 """
 
 from __future__ import annotations
@@ -11,42 +11,36 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import tenacity
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.schema import Field as DeltaField
 from deltalake.transaction import AddAction, RemoveAction
 
 from mcn.catalog.data_files import PARTITIONS, STATISTICS, DataFile, write_data_files
-from mcn.catalog.delta_log import open_table, sealed
-from mcn.catalog.schema import ADDED_LATER, OK, TILES, RowError, crystals_schema, depth_bin
-from mcn.catalog.storage import CatalogError, explained, log_options, normalise, retry_response
+from mcn.catalog.integrity.delta_log import open_table, sealed
+from mcn.catalog.schema import ADDED_LATER, TILES, RowError, check_rows, crystals_schema
+from mcn.catalog.storage import CatalogError, explained, log_options, normalise, retry_conflict
 from mcn.catalog.wells import spell_wells
 from mcn.io.objects import filesystem_of
 from mcn.taxonomy import SHAPES
-
-T = TypeVar("T")
 
 __all__ = ["FORMAT", "Catalog", "CatalogError", "Snapshot"]
 
 FORMAT: Final = 1
 """Version of the catalogue's layout; a catalogue of a newer one is not opened."""
 
-_KEY: Final = ["tile_id", "segmenter", "classifier"]
-
 
 class NoCatalogError(CatalogError):
-    """Nothing is where a catalogue is looked for."""
+    """There is no catalogue at this address."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Both tables at one moment: every tile row has its crystals, some crystals no tile row."""
+    """Both tables at one moment. Every tile row has its crystals; not every crystal a tile row."""
 
     tiles: DeltaTable
     crystals: DeltaTable
@@ -54,9 +48,9 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Catalog:
-    """An existing catalogue; `create`, `open` or `open_or_create` gives one.
+    """An existing catalogue, from `create`, `open` or `open_or_create`.
 
-    It holds an address and no connection: cheap to hand to other processes.
+    It holds an address and no connection, so it is cheap to pass to other processes.
 
     Parameters
     ----------
@@ -89,7 +83,7 @@ class Catalog:
         Raises
         ------
         CatalogError
-            Where the folder holds anything already, or cannot be written.
+            If the folder is not empty or cannot be written.
         """
         uri = normalise(uri)
         with explained(uri):
@@ -107,7 +101,7 @@ class Catalog:
         Raises
         ------
         CatalogError
-            Where nothing is there, or something else, or what a newer version wrote.
+            If there is no catalogue, or a newer version of mcn wrote it.
         """
         uri = normalise(uri)
         catalog = cls(uri, 0.0)
@@ -137,7 +131,7 @@ class Catalog:
         depth_bin_m: float | None = None,
         shapes: Sequence[str] = SHAPES,
     ) -> Catalog:
-        """Open a catalogue, or make one where there is nothing.
+        """Open a catalogue, or create it if there is none.
 
         Parameters
         ----------
@@ -145,13 +139,12 @@ class Catalog:
         depth_bin_m : float, optional
             Width of the depth bins in metres; None takes an existing catalogue's, or 100.
         shapes : sequence of str
-            Those that the classifier tells apart whose crystals it shall hold.
+            The classes of the classifier whose crystals it will hold.
 
         Raises
         ------
         CatalogError
-            As `create` and `open` do, and where an existing one has bins of another width or
-            other shapes.
+            As in `create` and `open`, or if an existing catalogue has other bins or shapes.
         """
         uri = normalise(uri)
         with explained(uri):
@@ -199,11 +192,11 @@ class Catalog:
     def write(
         self, crystals: pa.Table, tiles: pa.Table, label: str
     ) -> tuple[list[DataFile], datetime]:
-        """Write scanned tiles with all their crystals as data files that nobody sees yet.
+        """Write scanned tiles with all their crystals as data files that are not visible yet.
 
-        `scanned_at` of both tables is set here. A crystal counts only beside a tile row of
-        the same `tile_id`, models and `scanned_at`, so what an interrupted commit leaves
-        behind never joins a later one.
+        `scanned_at` of both tables is set here. A crystal counts only with a tile row of the
+        same `tile_id`, models and `scanned_at`, so the remains of an interrupted commit never
+        become part of a later one.
 
         Parameters
         ----------
@@ -211,28 +204,28 @@ class Catalog:
         tiles : pa.Table of schema `TILES`
             One row a tile, failed tiles included.
         label : str
-            Who writes, as the files' names tell it.
+            Name of the writer, part of the files' names.
 
         Returns
         -------
         list of DataFile
-            To be handed to `commit_parts` together.
+            To be passed to `commit_parts` together.
         datetime
             The `scanned_at` of these rows.
 
         Raises
         ------
         RowError
-            Where the two tables do not belong together. Nothing is written.
+            If the two tables do not match. Nothing is written.
         CatalogError
-            Where the storage fails.
+            If the storage fails.
         """
         try:
             crystals = spell_wells(crystals.cast(self.crystals_schema))
             tiles = spell_wells(tiles.cast(TILES))
         except ValueError as error:
             raise RowError(f"{self.uri}: rows of other columns or with gaps ({error})") from error
-        self._check(crystals, tiles)
+        check_rows(self.uri, crystals, tiles, self.depth_bin_m)
         now = datetime.now(UTC)
         tables = {"crystals": _stamped(crystals, now), "tiles": _stamped(tiles, now)}
         with explained(self.uri):
@@ -243,29 +236,29 @@ class Catalog:
         parts: Sequence[DataFile],
         announce: Callable[[Sequence[DataFile]], None] = lambda _: None,
     ) -> None:
-        """Make written parts visible; readers see a tile whole or not at all.
+        """Make written parts visible; readers see either the complete tile or nothing of it.
 
-        The crystals go first and the tile rows second. Committing the same parts again
+        Crystals are committed first, tile rows second. Committing the same parts again
         changes nothing.
 
         Parameters
         ----------
         parts : sequence of DataFile
-            All that one or several calls of `write` gave.
+            The result of one or several calls of `write`.
         announce : callable
-            Told the crystals' parts before any of them is in the log.
+            Called with the crystals' parts before any of them is in the log.
 
         Raises
         ------
         CatalogError
-            Where the storage fails. Nothing of it is visible, and it may be tried again.
+            If the storage fails. Nothing is visible then, and the call may be repeated.
         """
         for name in PARTITIONS:
-            its = [part for part in parts if part.table == name]
+            table_parts = [part for part in parts if part.table == name]
             if name == "crystals":
-                announce(its)
-            if its:
-                self.change(name, [part.added() for part in its])
+                announce(table_parts)
+            if table_parts:
+                self.change(name, [part.added() for part in table_parts])
 
     def change(
         self,
@@ -275,20 +268,20 @@ class Catalog:
     ) -> None:
         """Add and remove data files of a table in one transaction.
 
-        Any number of processes may do so at once: each transaction is one object that the
-        storage creates or refuses, and a refused one is tried again behind the others.
+        Any number of processes may do so at once. Each transaction is one object that the
+        storage creates or refuses; a refused transaction is retried after the others.
 
         Parameters
         ----------
         name : {"crystals", "tiles"}
         actions : sequence of AddAction or RemoveAction
         read : DeltaTable, optional
-            The table as it was when what to remove was decided; now if not given.
+            The table's version from which the files to remove were chosen; default is the latest.
 
         Raises
         ------
         CatalogError
-            Where the storage fails, or another process has removed one of the files since.
+            If the storage fails, or another process has removed one of the files since.
         """
         schema = self.crystals_schema if name == "crystals" else TILES
 
@@ -304,29 +297,8 @@ class Catalog:
             )
 
         with explained(self.uri):
-            # A commit whose answer was lost may be done: adding a file twice adds it once.
+            # If the response was lost, the commit may be done; adding a file twice adds it once.
             retry_conflict(once)
-
-    def _check(self, crystals: pa.Table, tiles: pa.Table) -> None:
-        # An empty partition value is read back as null, and the table never opens again.
-        if any(pc.any(pc.equal(rows["well"], "")).as_py() for rows in (crystals, tiles)):
-            raise RowError(f"{self.uri}: a row without well; every row needs one")
-        bins = depth_bin(crystals["depth_m"].to_numpy(), self.depth_bin_m)
-        if not np.array_equal(bins, crystals["depth_bin"].to_numpy()):
-            raise RowError(f"{self.uri}: depth_bin is not that of bins of {self.depth_bin_m:g} m")
-        per_tile = crystals.group_by(_KEY).aggregate([([], "count_all")])
-        both = tiles.select([*_KEY, "n_crystals", "status"]).join(
-            per_tile, _KEY, join_type="full outer"
-        )
-        found = pc.fill_null(both["count_all"], 0)
-        if both.num_rows != tiles.num_rows or both["n_crystals"].null_count:
-            raise RowError(f"{self.uri}: crystals of a tile that is not committed with them")
-        if pc.any(pc.not_equal(found, pc.cast(both["n_crystals"], pa.int64()))).as_py():
-            raise RowError(f"{self.uri}: n_crystals of a tile is not the number of its crystals")
-        if pc.any(pc.and_(pc.not_equal(both["status"], OK), pc.greater(found, 0))).as_py():
-            raise RowError(f"{self.uri}: a failed tile with crystals")
-        if tiles.select(_KEY).group_by(_KEY).aggregate([]).num_rows != tiles.num_rows:
-            raise RowError(f"{self.uri}: a tile twice in one commit")
 
     def _table(self, name: str) -> DeltaTable:
         with explained(self.uri):
@@ -342,7 +314,7 @@ class Catalog:
 
 
 def _grow(table: DeltaTable, schema: pa.Schema) -> None:
-    """Add the columns to a table that it lacks, since an older version made it."""
+    """Add the columns that a table written by an older version does not have."""
     there = {field.name for field in table.schema().fields}
     if missing := [DeltaField.from_arrow(field) for field in schema if field.name not in there]:
         table.alter.add_columns(missing)
@@ -367,7 +339,7 @@ def _is_catalog(uri: str) -> bool:
 
 
 def _make(uri: str, depth_bin_m: float, shapes: Sequence[str]) -> None:
-    """Make what is missing of the two tables; another process may be doing the same."""
+    """Create the tables that do not exist; another process may be doing the same."""
     if not (np.isfinite(depth_bin_m) and depth_bin_m > 0):
         raise CatalogError(f"{uri}: depth bins of {depth_bin_m} m; give a width above 0")
     _refuse_other_content(uri)
@@ -397,22 +369,8 @@ def _refuse_other_content(uri: str) -> None:
         there = {os.path.basename(name.rstrip("/")) for name in file_system.ls(path, detail=False)}
     except FileNotFoundError:
         return
-    # A creation that was cut short leaves one of the two tables: it is finished here.
+    # An interrupted creation leaves one of the two tables; it is completed here.
     if others := sorted(there - set(PARTITIONS)):
         raise CatalogError(
             f"{uri}: the folder holds something else ({others[0]}); choose an empty or new folder"
         )
-
-
-def retry_conflict(work: Callable[[], T]) -> T:
-    """Do work on the log again and again until no other process changes it meanwhile."""
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_is_conflict),
-        wait=tenacity.wait_random(0, 0.2),
-        stop=tenacity.stop_after_attempt(50),
-        reraise=True,
-    )(lambda: retry_response(work))
-
-
-def _is_conflict(error: BaseException) -> bool:
-    return isinstance(error, CommitFailedError) or isinstance(error.__cause__, CommitFailedError)

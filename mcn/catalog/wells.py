@@ -1,4 +1,4 @@
-"""What a well is called: the one spelling by which the catalogue stores and compares it."""
+"""Names of wells: how the catalogue stores and compares them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ LONGEST_FOLDER: Final = 240
 """Bytes: a well names a folder, and file systems stop at 255 with `well=` before it."""
 
 _KEPT: Final = 200
-"""Bytes of the folder that a name too long for it keeps."""
+"""Bytes that are kept of a name that is too long."""
 
 
 def plain_well(name: str) -> str:
-    """A well's name as it is stored and compared: in Unicode NFC, short enough for a folder.
+    """Normalise a well's name: Unicode NFC, short enough for a folder.
 
-    A name that is too long keeps its beginning and gets a hash of the whole; tiles of such a
-    well fail (`well_fault`), and their rows are found under either name.
+    A name that is too long is cut and gets a hash of the full name. Tiles of such a well fail
+    (`well_fault`); their rows can be queried by either name.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def plain_well(name: str) -> str:
 
 
 def well_fault(name: str) -> str | None:
-    """Why tiles of a well of this name cannot be kept, and the cure; None where they can."""
+    """Why a well of this name cannot be stored, and the remedy; None if it can."""
     n_bytes = _folder_bytes(unicodedata.normalize("NFC", name))
     if n_bytes <= LONGEST_FOLDER:
         return None
@@ -49,13 +49,13 @@ def well_fault(name: str) -> str | None:
 
 
 def spell_wells(rows: pa.Table) -> pa.Table:
-    """Rows with a column `well` in which each name is plain."""
+    """The rows with normalised names in the column `well`."""
     wells = rows["well"].combine_chunks().dictionary_encode()
     spelled = pa.array(map(plain_well, wells.dictionary.to_pylist()), pa.string())
     if spelled.equals(wells.dictionary):
         return rows
-    place = rows.schema.get_field_index("well")
-    return rows.set_column(place, rows.schema.field(place), spelled.take(wells.indices))
+    column = rows.schema.get_field_index("well")
+    return rows.set_column(column, rows.schema.field(column), spelled.take(wells.indices))
 
 
 def _folder_bytes(name: str) -> int:

@@ -77,17 +77,21 @@ def log(
     csv: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
 ) -> None:
     """Depth log of a well: shape fractions, size and crystal area against depth."""
-    from mcn.catalog import depth_log
+    from mcn.catalog.depth_log.table import depth_log, write_csv
     from mcn.catalog.formats import write_table
     from mcn.catalog.store import Catalog
 
-    table = depth_log.depth_log(Catalog.open(catalog), well, step, segmenter, classifier)
+    table = depth_log(Catalog.open(catalog), well, step, segmenter, classifier)
     if csv:
-        depth_log.write_csv(table, csv)
+        write_csv(table, csv)
     if las:
-        depth_log.write_las(table, well, las)
+        from mcn.catalog.depth_log.las import write_las
+
+        write_las(table, well, las)
     if png:
-        depth_log.write_png(table, well, png)
+        from mcn.catalog.depth_log.plot import write_png
+
+        write_png(table, well, png)
     if not (csv or las or png):
         write_table(table, "table", sys.stdout.buffer)
     for path in filter(None, (csv, las, png)):
@@ -133,8 +137,8 @@ def export(
 @catalog_app.command("info")
 def catalog_info(catalog: CatalogUri) -> None:
     """What a catalogue holds: counts, wells, depths, models."""
-    from mcn.catalog import maintenance
     from mcn.catalog.store import Catalog
+    from mcn.catalog.upkeep import maintenance
 
     print_json(maintenance.info(Catalog.open(catalog)))
 
@@ -142,8 +146,8 @@ def catalog_info(catalog: CatalogUri) -> None:
 @catalog_app.command("verify")
 def catalog_verify(catalog: CatalogUri) -> None:
     """Open every data file with two libraries and compare counts with the log."""
-    from mcn.catalog import maintenance
     from mcn.catalog.store import Catalog
+    from mcn.catalog.upkeep import maintenance
 
     report = maintenance.verify(Catalog.open(catalog))
     print_json(report.as_dict())
@@ -157,8 +161,8 @@ def catalog_compact(
     target_mb: Annotated[int, typer.Option(min=1, help="Size to aim at, MiB a file.")] = 128,
 ) -> None:
     """Rewrite many small data files as fewer large ones."""
-    from mcn.catalog import maintenance
     from mcn.catalog.store import Catalog
+    from mcn.catalog.upkeep import maintenance
 
     print_json(maintenance.compact(Catalog.open(catalog), target_mb * 2**20))
 
@@ -170,8 +174,8 @@ def catalog_vacuum(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
 ) -> None:
     """Delete data files that no snapshot of the last hours needs."""
-    from mcn.catalog import maintenance
     from mcn.catalog.store import Catalog
+    from mcn.catalog.upkeep import maintenance
 
     files = maintenance.vacuum(Catalog.open(catalog), keep_hours, dry_run=dry_run)
     print_json({"files": files, "deleted": not dry_run})

@@ -10,7 +10,8 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
-from mcn.catalog import depth_log
+from mcn.catalog.depth_log.plot import write_png
+from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.query import query, sql
 from mcn.catalog.store import Catalog
 from mcn.cli.analyze import save_overlay
@@ -94,7 +95,7 @@ def _draw(catalog: Catalog, truth: CoreTruth, out: Path) -> list[Path]:
     pictures = []
     for well in sorted(set(truth.tiles["well"].to_pylist())):
         picture = out / f"log_{well}.png"
-        depth_log.write_png(depth_log.depth_log(catalog, well), well, picture)
+        write_png(depth_log(catalog, well), well, picture)
         pictures.append(picture)
     by_depth = truth.tiles.sort_by("depth_m")
     for row in (by_depth.slice(0, 1).to_pylist()[0], by_depth.slice(TILES - 1, 1).to_pylist()[0]):

@@ -1,4 +1,4 @@
-"""Files fetched once from where they are published, checked by sha256 and kept in a cache."""
+"""Downloads, checked by sha256 and cached."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from mcn.errors import McnError
 
 
 class DownloadError(McnError):
-    """A file that cannot be fetched, or is not the one that was published."""
+    """A download that failed, or a file of another sha256 than expected."""
 
 
 def cache() -> Path:
-    """The folder that holds what was fetched."""
+    """The folder of downloaded files."""
     return Path(pooch.os_cache("mcn"))
 
 
 def download(url: str, sha256: str, file: str, *, progress: bool = False) -> Path:
-    """The cached file of that name, fetched where it is missing or another.
+    """The cached file of this name, downloaded if it is missing or differs.
 
     Raises
     ------
     DownloadError
-        Where it cannot be fetched, or is not the file of that sha256.
+        If the download fails, or the file has another sha256.
     """
     try:
         return Path(

@@ -1,4 +1,4 @@
-"""Objects in storage, fetched and stored whole: bounded, jittered retries where it is remote."""
+"""Reading and writing objects in storage, with retries if it is remote."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FINAL: Final = (
     NotImplementedError,
     McnError,
 )
-"""Errors that the next try would meet again."""
+"""Errors that a retry would not avoid."""
 
 UNFINISHED: Final = ".new"
 """Ending of a local file that is being written."""
@@ -28,7 +28,7 @@ _LONGEST_WAIT_S: Final = 10.0
 
 
 class ObjectError(McnError):
-    """An object that is not read: of an unknown kind of address, or too large."""
+    """An object that cannot be read: unknown protocol, or too large."""
 
 
 class ShortReadError(OSError):
@@ -68,18 +68,18 @@ def fetch(uri: str, size: int | None = None, most: int | None = None) -> bytes:
     uri : str
         Local path or any fsspec URI.
     size : int, optional
-        Bytes it has, where a listing told; asked for otherwise.
+        Number of bytes, if known from a listing.
     most : int, optional
-        Bytes it may have.
+        Maximum number of bytes.
 
     Raises
     ------
     ObjectError
-        Where it is larger, before anything is read.
+        If the object is larger; nothing is read then.
     FileNotFoundError
-        Where it is not there.
+        If the object does not exist.
     OSError
-        Where the storage does not give it, however often it is asked.
+        If the storage fails, after several attempts.
     """
     fs, path = filesystem_of(uri)
 
@@ -87,7 +87,7 @@ def fetch(uri: str, size: int | None = None, most: int | None = None) -> bytes:
         length: int = fs.size(path) if size is None else size
         if most is not None and length > most:
             raise ObjectError(f"{uri}: it has {length} bytes, and at most {most} are read")
-        # Naming both ends spares object stores a request for the size, but none may be empty.
+        # Naming both ends saves a request for the size, but the range may not be empty.
         data: bytes = fs.cat_file(path, start=0, end=length) if length else b""
         if len(data) < length:
             raise ShortReadError(f"{uri}: {len(data)} of {length} bytes came")
@@ -97,7 +97,7 @@ def fetch(uri: str, size: int | None = None, most: int | None = None) -> bytes:
 
 
 def store(uri: str, data: bytes) -> None:
-    """Write an object, which is there whole or not at all."""
+    """Write an object atomically."""
     fs, path = filesystem_of(uri)
     if _is_local(fs):
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -108,8 +108,8 @@ def store(uri: str, data: bytes) -> None:
         retry_storage(fs.pipe_file, path, data)
 
 
-def retry_storage(ask: Callable[..., T], *args: Any, **named: Any) -> T:
-    """Ask a remote storage until it answers: a few times, waiting longer and by chance."""
+def retry_storage(request: Callable[..., T], *args: Any, **named: Any) -> T:
+    """Call a remote storage, with a few retries after random, growing waits."""
     import tenacity
 
     return tenacity.Retrying(
@@ -117,11 +117,11 @@ def retry_storage(ask: Callable[..., T], *args: Any, **named: Any) -> T:
         wait=tenacity.wait_random_exponential(multiplier=0.2, max=_LONGEST_WAIT_S),
         stop=tenacity.stop_after_attempt(_TRIES),
         reraise=True,
-    )(ask, *args, **named)
+    )(request, *args, **named)
 
 
 def one_line(error: BaseException) -> str:
-    """An error's own words on one line, for a message."""
+    """The message of an error on one line."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 

@@ -1,4 +1,4 @@
-"""What files that are written for pictures are called, whatever the pictures are called."""
+"""Names of output files, from the names of pictures."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _UNFIT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\/:*?\"<>|\ud800-\udfff\u2028\u
 
 
 def output_names(images: Sequence[str]) -> list[str]:
-    """A file name for each picture, without its ending; no two are alike.
+    """A file name for each picture, without its ending; all are different.
 
-    It is the picture's own but for characters that file systems refuse and for its length.
-    Where two are alike, or differ in case alone, both are numbered by the pictures' order.
+    It is the picture's name without characters that file systems refuse, and shortened if too
+    long. Names that are equal, or differ only in case, are numbered by the pictures' order.
 
     Parameters
     ----------
@@ -46,9 +46,9 @@ def output_names(images: Sequence[str]) -> list[str]:
 
 
 def one_line_name(name: str) -> str:
-    """A file's name as it fits into a line of a message."""
+    """A file's name on one line, for messages."""
     text = name.encode("utf-8", "backslashreplace").decode()
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda match: repr(match[0])[1:-1], text)
 
 
 def _stem(image: str) -> str:

@@ -1,4 +1,4 @@
-"""A database on disk for work on lists that may be longer than memory."""
+"""A temporary database on disk, for lists that may be larger than memory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     import duckdb
 
 MEMORY_MIB: Final = 768
-"""What the database keeps in memory; the rest goes to the disk."""
+"""Memory limit of the database; the rest is on disk."""
 
 
 @contextmanager
 def scratch_database() -> Iterator[duckdb.DuckDBPyConnection]:
-    """An empty DuckDB database in a temporary folder, which goes with it."""
+    """An empty DuckDB database in a temporary folder, deleted at the end."""
     import duckdb
 
     with tempfile.TemporaryDirectory(prefix="mcn-") as folder:

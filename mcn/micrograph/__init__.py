@@ -1,6 +1,6 @@
 """An SEM image with its pixel size: reading files, vendor metadata, data bar."""
 
-from mcn.micrograph.picture import DEFAULT_LIMITS, Limits, note_text
+from mcn.micrograph.picture import DEFAULT_LIMITS, Limits
 from mcn.micrograph.reading import (
     Micrograph,
     MicrographError,
@@ -19,7 +19,6 @@ __all__ = [
     "MicrographScaleError",
     "MicrographSizeError",
     "decode_micrograph",
-    "note_text",
     "page_note",
     "read_micrograph",
 ]

@@ -56,7 +56,7 @@ def find_data_bar(pixels: NDArray[np.uint8]) -> int | None:
     Returns
     -------
     int or None
-        None where there is no strip that is surely a data bar.
+        None if there is no strip that is surely a data bar.
 
     Examples
     --------
@@ -174,7 +174,7 @@ def _bears_text(
 ) -> bool:
     """Whether sharp ink of another level stands here and there on a ground without noise.
 
-    Where the edge is not plain to see or JPEG has put ripples about the letters, much of it.
+    If the edge is not plain to see or JPEG has put ripples about the letters, much of it.
     """
     values = strip.astype(np.int16)
     difference = np.abs(values - ground)

@@ -61,9 +61,9 @@ class Pixel(NamedTuple):
     Parameters
     ----------
     width_um : float or None
-        Micrometres; None where the text does not tell.
+        Micrometres; None if the text does not tell.
     height_um : float or None
-        Micrometres; None where the text tells of no other than the width.
+        Micrometres; None if the text tells of no other than the width.
     error : float
         Relative error of height to width, by the digits they were written with.
     """
@@ -135,7 +135,7 @@ def vendor_bar_heights(tags: Mapping[int, str], sidecar: str) -> Iterator[float 
 def _rows_here(
     columns: float | None, rows: float | None, bar: float | None, height: int, width: int
 ) -> float | None:
-    """Rows of a scan in this picture; None where it is another part or shape of the scan."""
+    """Rows of a scan in this picture; None if it is another part or shape of the scan."""
     if not columns or not rows or columns == width:
         return rows if columns else None
     scale = width / columns
@@ -251,9 +251,9 @@ def _of_shape(width_um: float | None, other: Pixel) -> Pixel:
 def _jeol_scan(text: str) -> tuple[float | None, float | None]:
     """Columns and rows of the scan, without its data bar."""
     for name in ("FULL_SIZE", "IMAGE_SIZE"):
-        found = re.match(r"\s*(\d{1,6})\D{1,8}(\d{1,6})", _jeol_value(name, text) or "")
-        if found and int(found[1]) and int(found[2]):
-            return float(found[1]), float(found[2])
+        match = re.match(r"\s*(\d{1,6})\D{1,8}(\d{1,6})", _jeol_value(name, text) or "")
+        if match and int(match[1]) and int(match[2]):
+            return float(match[1]), float(match[2])
     return None, None
 
 
@@ -271,11 +271,11 @@ def _hitachi_pixels(text: str, width: int) -> Iterator[Pixel]:
 
 def _magnification(text: str | None) -> float | None:
     """A magnification such as `5000`, `x5,000` or `5.00k`."""
-    found = re.match(r"\s*[xX×]?\s*(\d[\d.,]{0,20})\s*([kK]?)", text or "")
-    if not found:
+    match = re.match(r"\s*[xX×]?\s*(\d[\d.,]{0,20})\s*([kK]?)", text or "")
+    if not match:
         return None
-    value = number(re.sub(r",(?=\d{3}(?:\D|$))", "", found[1]))
-    return None if value is None else value * (1000.0 if found[2] else 1.0)
+    value = number(re.sub(r",(?=\d{3}(?:\D|$))", "", match[1]))
+    return None if value is None else value * (1000.0 if match[2] else 1.0)
 
 
 def _sides(texts: Iterable[str | None]) -> Pixel:
@@ -303,5 +303,5 @@ def _value(key: str, text: str) -> str | None:
 
 
 def _match(pattern: str, text: str) -> str | None:
-    found = re.search(pattern, text, re.MULTILINE)
-    return found[1] if found else None
+    match = re.search(pattern, text, re.MULTILINE)
+    return match[1] if match else None

@@ -1,4 +1,4 @@
-"""Pictures as they are meant to be seen: the orientation that TIFF and EXIF tag 274 tells.
+"""Orientation of pictures (TIFF and EXIF tag 274).
 
 References
 ----------
@@ -33,7 +33,7 @@ def exif_orientation(exif: bytes) -> int:
         with warnings.catch_warnings(action="ignore"):
             block.load(exif[:_MOST_BYTES])
         return valid_orientation(block.get(TAG))
-    # The library raises whatever it likes on a damaged block, without which the picture is good.
+    # The library raises many types of errors on a damaged block; the picture is usable without.
     except Exception:
         return UPRIGHT
 

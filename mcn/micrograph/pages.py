@@ -1,7 +1,7 @@
-"""How many pictures a file holds, counted from its headers alone.
+"""Number of pictures in a file, from its headers alone.
 
-Only the first is read, and who asks for its crystals is told of the others. Copies of a
-picture are no pages: thumbnails, the levels of a pyramid, masks of transparency.
+Only the first is read, and results carry a note about the others. Copies of a picture do not
+count as pages: thumbnails, levels of a pyramid, transparency masks.
 """
 
 from __future__ import annotations
@@ -104,10 +104,10 @@ def _directories(data: bytes) -> Iterator[_Directory]:
         + [("value", "V8" if is_big else "V4")]
     )
     seen: set[int] = set()
-    where = 8 if is_big else 4
+    pointer_offset = 8 if is_big else 4
     try:
         while len(seen) < _MAX_PAGES:
-            start = struct.unpack_from(order + start_format, data, where)[0]
+            start = struct.unpack_from(order + start_format, data, pointer_offset)[0]
             if start == 0 or start in seen:
                 return
             seen.add(start)
@@ -117,7 +117,7 @@ def _directories(data: bytes) -> Iterator[_Directory]:
             first = start + struct.calcsize(count_format)
             tags = np.frombuffer(data, entry, count=n_tags, offset=first)
             yield _directory(tags, order)
-            where = first + n_tags * entry.itemsize
+            pointer_offset = first + n_tags * entry.itemsize
     except (struct.error, ValueError):
         # Cut short or damaged: what came before counts.
         return

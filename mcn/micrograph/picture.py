@@ -1,8 +1,8 @@
-"""The samples of a picture file (TIFF, PNG, JPEG), and what the file says of itself.
+"""The samples and metadata of a picture file (TIFF, PNG, JPEG).
 
-The format is told from the first bytes, never from the name. Size and number of samples
+The format is detected from the first bytes, not from the name. Size and number of samples
 are checked from the header before anything is decoded, and nothing in a file is unpickled,
-followed as a path or believed where the file cannot hold it.
+followed as a path, or trusted if the file cannot hold it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mcn.io.text import decode_text
 from mcn.micrograph.orientation import TAG, UPRIGHT, exif_orientation, valid_orientation
 from mcn.micrograph.pages import count_png_frames, count_tiff_pages, png_chunks
 from mcn.micrograph.pixel_size import VENDOR_TAGS, FileNotes
@@ -56,7 +57,7 @@ _INCH_UM, _CM_UM, _M_UM = 25400.0, 1e4, 1e6
 
 
 class PictureError(Exception):
-    """Why a file is no picture we can read, and the cure; without the file's name."""
+    """Why a file cannot be read as a picture, and the remedy; without the file's name."""
 
 
 class PictureSizeError(PictureError):
@@ -65,7 +66,7 @@ class PictureSizeError(PictureError):
 
 @dataclass(frozen=True)
 class Limits:
-    """The most a picture file may be, checked before its pixels are decoded.
+    """Maximum size of a picture file, checked before its pixels are decoded.
 
     Parameters
     ----------
@@ -255,10 +256,10 @@ def _first_image(file: Any) -> TiffPage:
     thumbnail = None
     for page in itertools.islice(file.pages, _MAX_PAGES):
         if page.imagewidth > 0 and page.imagelength > 0:
-            found: TiffPage = page
-            if not found.is_reduced:
-                return found
-            thumbnail = thumbnail or found
+            image: TiffPage = page
+            if not image.is_reduced:
+                return image
+            thumbnail = thumbnail or image
     if thumbnail is None:
         raise PictureError("the TIFF file holds no picture; save the micrograph again")
     return thumbnail
@@ -332,7 +333,7 @@ def _tiff_notes(page: TiffPage, data: bytes) -> FileNotes:
         tag = page.tags.get(code)
         if tag is not None:
             n_bytes = min(tag.valuebytecount, _MAX_NOTE_BYTES)
-            vendor[code] = note_text(data[tag.valueoffset : tag.valueoffset + n_bytes])
+            vendor[code] = decode_text(data[tag.valueoffset : tag.valueoffset + n_bytes])
     return FileNotes(
         vendor=vendor,
         description=str(page.description)[:_MAX_NOTE_BYTES],
@@ -348,21 +349,6 @@ def _ratio(value: object) -> float | None:
     if isinstance(value, tuple) and len(value) == 2 and value[1]:
         return float(value[0]) / float(value[1])
     return None
-
-
-def note_text(data: bytes) -> str:
-    """Text of a tag or sidecar in whichever code the microscope wrote, lines ended by \\n."""
-    data = data[:_MAX_NOTE_BYTES]
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        text = data.decode("utf-16", errors="replace")
-    elif len(data) > 3 and data[1] == data[3] == 0 != data[0]:
-        text = data.decode("utf-16-le", errors="replace")
-    else:
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = data.decode("latin-1")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _luminance(samples: NDArray[Any]) -> NDArray[Any]:

@@ -1,8 +1,8 @@
-"""The width of a pixel in micrometres, as the microscope or the file tells it.
+"""The pixel size in micrometres, from vendor metadata or the file.
 
-First the makers' own texts (`mcn.micrograph.makers`), then OME-XML, then ImageJ's or any other
-resolution. All sizes here are of one side of a square: a file whose pixels are wider than high,
-or higher than wide, is refused, since no crystal's shape or size could be told from it as it is.
+Vendor metadata (`mcn.micrograph.makers`) comes first, then OME-XML, then ImageJ's or any other
+resolution. Pixels must be square: other files are refused, as shapes and sizes of crystals would
+be wrong.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from mcn.micrograph.makers import (
     vendor_scan_heights,
 )
 from mcn.micrograph.units import length_um, number, unit_um
+from mcn.pixel_limits import MAX_UM, MIN_UM
 
 __all__ = [
-    "MAX_UM",
-    "MIN_UM",
     "VENDOR_TAGS",
     "FileNotes",
     "PixelSizeError",
@@ -35,10 +34,6 @@ __all__ = [
     "is_possible",
     "knows_vendor_size",
 ]
-
-MIN_UM: Final = 1e-6
-MAX_UM: Final = 1e3
-"""One picometre to one millimetre: what any electron microscope could mean."""
 
 # Resolution tags are as often left by a printer driver or a screen, so they need to look
 # like a microscope's.
@@ -51,12 +46,12 @@ _ODDEST: Final = 10.0
 
 
 class PixelSizeError(Exception):
-    """Why no pixel size can be used, and the cure; without the file's name."""
+    """Why a pixel size cannot be used, and the remedy; without the file's name."""
 
 
 @dataclass(frozen=True)
 class FileNotes:
-    """What a picture file says of itself besides its pixels.
+    """Metadata of a picture file.
 
     Parameters
     ----------
@@ -67,11 +62,11 @@ class FileNotes:
     pixels_per_unit : float or None
         Horizontal resolution.
     unit_um : float or None
-        Unit of the resolution in micrometres; None where the file gives none.
+        Unit of the resolution in micrometres; None if the file gives none.
     sidecar : str
-        Text of the file beside the picture.
+        Text of the sidecar.
     pixels_per_unit_y : float or None
-        Vertical resolution; None where the file gives none.
+        Vertical resolution; None if the file gives none.
     """
 
     vendor: Mapping[int, str] = field(default_factory=dict)
@@ -82,22 +77,22 @@ class FileNotes:
     pixels_per_unit_y: float | None = None
 
     def beside(self, sidecar: str | None) -> FileNotes:
-        """The same notes with those of a sidecar."""
+        """The same notes with the text of a sidecar."""
         return replace(self, sidecar=sidecar) if sidecar else self
 
 
 def is_possible(size_um: float) -> bool:
-    """Whether a pixel can be so wide, in micrometres."""
+    """Whether a pixel size in micrometres is in the accepted range."""
     return MIN_UM <= size_um <= MAX_UM
 
 
 def check_pixel_size(size_um: object) -> None:
-    """Refuse a pixel size that was given and cannot be.
+    """Refuse an impossible pixel size.
 
     Raises
     ------
     PixelSizeError
-        Where it is no number, or none from `MIN_UM` to `MAX_UM`.
+        If it is not a number from `MIN_UM` to `MAX_UM`.
     """
     is_number = isinstance(size_um, numbers.Real) and not isinstance(size_um, bool)
     if not is_number or not is_possible(float(size_um)):  # type: ignore[arg-type]
@@ -109,7 +104,7 @@ def check_pixel_size(size_um: object) -> None:
 def find_pixel_size(
     notes: FileNotes, width: int, manifest: float | None = None, height: int | None = None
 ) -> tuple[float | None, str]:
-    """Pixel size in micrometres and where it is from.
+    """Pixel size in micrometres and its source.
 
     Parameters
     ----------
@@ -118,7 +113,7 @@ def find_pixel_size(
     width : int
         Width of the picture in pixels.
     manifest : float or None
-        Pixel size the caller was given; first if it is a possible one.
+        Pixel size from a manifest; used first if it is possible.
     height : int, optional
         Height of the picture in pixels.
 
@@ -126,13 +121,13 @@ def find_pixel_size(
     -------
     pixel_size_um : float or None
     source : str
-        "manifest", "vendor", "ome", "resolution", or "unknown" with None. Values that are
-        not positive, not numbers or absurd are passed over for the next source.
+        "manifest", "vendor", "ome", "resolution", or "unknown" with None. Impossible
+        values are skipped in favour of the next source.
 
     Raises
     ------
     PixelSizeError
-        Where the best source tells that pixels are not square.
+        If the pixels are not square according to the first source.
     """
     if manifest is not None and is_possible(manifest):
         return float(manifest), "manifest"
@@ -149,7 +144,7 @@ def find_pixel_size(
 
 
 def knows_vendor_size(notes: FileNotes, width: int, height: int) -> bool:
-    """Whether a maker's text among the notes tells the pixel size."""
+    """Whether vendor metadata gives the pixel size."""
     return _vendor_pixel(notes, width, height) is not None
 
 
@@ -211,12 +206,12 @@ def _vendor_pixel(notes: FileNotes, width: int, height: int | None) -> Pixel | N
 
 def _ome_pixel(description: str) -> Pixel | None:
     """The pixel in OME-XML; a relative one, in pixels or frames, if it is not square."""
-    found = re.search(r"<(?:\w{1,32}:)?Pixels\b([^<>]*)>", description)
-    if not found:
+    match = re.search(r"<(?:\w{1,32}:)?Pixels\b([^<>]*)>", description)
+    if not match:
         return None
-    unit = _attribute("PhysicalSizeXUnit", found[1])
-    units = [unit or "um", _attribute("PhysicalSizeYUnit", found[1]) or unit or "um"]
-    texts = [_attribute(f"PhysicalSize{axis}", found[1]) for axis in "XY"]
+    unit = _attribute("PhysicalSizeXUnit", match[1])
+    units = [unit or "um", _attribute("PhysicalSizeYUnit", match[1]) or unit or "um"]
+    texts = [_attribute(f"PhysicalSize{axis}", match[1]) for axis in "XY"]
     width, height = (length_um(text, unit) for text, unit in zip(texts, units, strict=True))
     if width is not None and is_possible(width):
         return Pixel(width, height)
@@ -227,8 +222,8 @@ def _ome_pixel(description: str) -> Pixel | None:
 
 
 def _attribute(name: str, tag: str) -> str | None:
-    found = re.search(rf"\b{name}\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", tag)
-    return None if found is None else found[1] or found[2]
+    match = re.search(rf"\b{name}\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", tag)
+    return None if match is None else match[1] or match[2]
 
 
 def _resolution_pixel(notes: FileNotes) -> Pixel | None:

@@ -49,11 +49,11 @@ _DARK_LIGHT_PERCENT: Final = (0.1, 99.9)
 
 
 class MicrographError(McnError):
-    """A file that is no readable micrograph; the message names the file and the reason."""
+    """A file that cannot be read as a micrograph; the message names the file and the reason."""
 
 
 class MicrographScaleError(MicrographError):
-    """A pixel size that cannot be: impossible as given, or not that of a square pixel."""
+    """A pixel size that is impossible, or of pixels that are not square."""
 
 
 class MicrographSizeError(MicrographError):
@@ -69,13 +69,13 @@ class Micrograph:
     pixels : (H, W) uint8 array
         Grey values of the whole picture, data bar included.
     pixel_size_um : float or None
-        Width of a pixel in micrometres; None where unknown.
+        Width of a pixel in micrometres; None if unknown.
     pixel_size_source : str
         "manifest", "vendor", "ome", "resolution" or "unknown".
     name : str
         Path or URI, for messages.
     data_bar_y : int or None
-        First row of the data bar at the bottom; None where there is no bar.
+        First row of the data bar at the bottom; None if there is no bar.
     pages : int
         Pictures in the file, of which this is the first.
     """
@@ -94,12 +94,12 @@ class Micrograph:
 
     @property
     def note(self) -> str | None:
-        """What who asks for its crystals should know; None where there is nothing."""
+        """A note for users of the crystals; None if there is none."""
         return page_note(self.pages)
 
 
 def page_note(pages: int) -> str | None:
-    """That a file holds more pictures than the one that was read; None where it does not."""
+    """A note that a file holds more than one picture; None if it does not."""
     if pages == 1:
         return None
     return f"page 1 of {pages} is read; save the others as files of their own"
@@ -115,10 +115,10 @@ def decode_micrograph(
 ) -> Micrograph:
     """Decode the bytes of one TIFF, PNG or JPEG file.
 
-    Grey values of 8 bits are left as they are. Wider ones are stretched so that the
-    0.1 % darkest finite pixels become black and the 0.1 % lightest white; a data bar has no
-    say in that. Not-a-number becomes the darkest value. The picture is turned as TIFF and EXIF
-    tell; of several pages or frames the first is read.
+    Grey values of 8 bits are unchanged. Others are stretched so that the darkest 0.1 % of the
+    finite pixels become black and the lightest 0.1 % white, without the data bar. NaN becomes
+    the darkest value. The picture is rotated by its TIFF or EXIF orientation; of several pages
+    or frames the first is read.
 
     Parameters
     ----------
@@ -127,13 +127,13 @@ def decode_micrograph(
     name : str
         Path or URI, for messages.
     pixel_size_um : float or None
-        Pixel size from a manifest in micrometres; comes before what the file says.
+        Pixel size from a manifest in micrometres; overrides the file's own.
     sidecar : str or iterable of str, optional
-        Text of the file that JEOL, Hitachi and TESCAN microscopes put beside the picture. Of
-        several the first that tells a pixel size counts; none is asked for where the picture's
-        own tags tell it as the microscope knew it.
+        Text of the file that JEOL, Hitachi and TESCAN microscopes write beside the picture. Of
+        several texts the first with a pixel size is used; none is read if the picture's own
+        vendor tags give the pixel size.
     limits : Limits
-        What the file may be at most; checked before pixels are decoded.
+        Maximum size of the file; checked before pixels are decoded.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def decode_micrograph(
         The file is empty, cut short, damaged, too large, not a picture or of an unknown
         kind.
     MicrographScaleError
-        `pixel_size_um` cannot be, or the pixels are not square by what the file says.
+        `pixel_size_um` is impossible, or the pixels are not square according to the file.
     """
     sidecars = (sidecar,) if isinstance(sidecar, str) else sidecar or ()
     with _errors_about(name):
@@ -158,8 +158,8 @@ def read_micrograph(
 ) -> Micrograph:
     """Read a file from a local path or an fsspec URI, and the sidecar beside it.
 
-    A sidecar (`mcn.sources.sidecar`) is looked for only where the file itself does not tell
-    the pixel size as the microscope knew it.
+    A sidecar (`mcn.sources.sidecar`) is searched for only if the file's own vendor tags do not
+    give the pixel size.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def _read_bytes(name: str, limits: Limits) -> bytes:
 
 @contextmanager
 def _errors_about(name: str) -> Iterator[None]:
-    """Turn whatever goes wrong in a file into one error that names it."""
+    """Turn all errors of a file into one error that names it."""
     try:
         yield
     except MicrographError:
@@ -234,27 +234,27 @@ def _interpret(
 ) -> Micrograph:
     height, width = picture.grey.shape
     notes = _notes_beside(picture.notes, sidecars, width, height)
-    # The maker counts columns and rows as they are stored.
+    # Vendors count columns and rows as stored.
     size, source = find_pixel_size(notes, width, pixel_size_um, height)
     pixels, bar_y = _shown(picture, notes)
     return Micrograph(pixels, size, source, name, bar_y, picture.pages)
 
 
 def _shown(picture: Picture, notes: FileNotes) -> tuple[NDArray[np.uint8], int | None]:
-    """Grey values as they are meant to be seen, and the first row of the data bar below.
+    """Grey values in display orientation, and the first row of the data bar at the bottom.
 
-    A bar that comes to lie on another side, because somebody turned the picture, is painted
-    over with the specimen's median, so that nothing is found in it.
+    If a rotated picture has its bar on another side, the bar is filled with the median of the
+    specimen, so that nothing is detected in it.
     """
     stored = picture.grey
     grey = turn(stored, picture.orientation)
     pixels = _to_8_bits(grey, len(grey))
-    found = find_data_bar(pixels)
+    drawn_bar_y = find_data_bar(pixels)
     is_upright = picture.orientation <= 2
-    bar_y = found
+    bar_y = drawn_bar_y
     if is_upright:
         height, width = grey.shape
-        bar_y = find_scan_height(notes, height, width, found) or found
+        bar_y = find_scan_height(notes, height, width, drawn_bar_y) or drawn_bar_y
     if bar_y is not None:
         return (pixels if grey.dtype == np.uint8 else _to_8_bits(grey, bar_y)), bar_y
     if is_upright:
@@ -270,7 +270,7 @@ def _shown(picture: Picture, notes: FileNotes) -> tuple[NDArray[np.uint8], int |
 
 
 def _notes_beside(notes: FileNotes, sidecars: Iterable[str], width: int, height: int) -> FileNotes:
-    """A picture's notes with those of the first sidecar that tells a pixel size, if need be."""
+    """A picture's notes with those of the first sidecar with a pixel size, if needed."""
     if knows_vendor_size(notes, width, height):
         return notes
     first = None

@@ -76,18 +76,18 @@ def unit_um(word: str | None) -> float | None:
 
 def number(text: str | None) -> float | None:
     """The number that a text begins with; a comma may stand for the point."""
-    found = re.match(rf"\s*({NUMBER})", text or "")
-    return float(found[1].replace(",", ".")) if found else None
+    match = re.match(rf"\s*({NUMBER})", text or "")
+    return float(match[1].replace(",", ".")) if match else None
 
 
 def length_um(text: str | None, unit: str) -> float | None:
     """Micrometres of a number with its own unit or else the given one."""
-    found = re.match(rf"\s*({NUMBER})[ \t\xa0]*([^\n]*)", text or "")
-    if not found:
+    match = re.match(rf"\s*({NUMBER})[ \t\xa0]*([^\n]*)", text or "")
+    if not match:
         return None
-    own = found[2].strip("\0 \t\r")
+    own = match[2].strip("\0 \t\r")
     factor = unit_um(own) or unit_um(own.partition(" ")[0]) if own else unit_um(unit)
-    return None if factor is None else float(found[1].replace(",", ".")) * factor
+    return None if factor is None else float(match[1].replace(",", ".")) * factor
 
 
 def lengths_um(text: str | None, unit: str) -> list[tuple[float, float]]:
@@ -101,10 +101,12 @@ def lengths_um(text: str | None, unit: str) -> list[tuple[float, float]]:
         Micrometres, and the relative error of each by the digits that it was written with.
         Empty where a unit is unknown.
     """
-    found = re.findall(rf"({NUMBER})\s*([^\s\d.,;×*+-]*)", _unescaped((text or "")[: 4 * _LONGEST]))
-    words = ["" if word.lower() in ("x", "by") else word for _, word in found]
+    numbers_and_units = re.findall(
+        rf"({NUMBER})\s*([^\s\d.,;×*+-]*)", _unescaped((text or "")[: 4 * _LONGEST])
+    )
+    words = ["" if word.lower() in ("x", "by") else word for _, word in numbers_and_units]
     lengths = []
-    for i, (digits, _) in enumerate(found):
+    for i, (digits, _) in enumerate(numbers_and_units):
         word = next((w for w in (*words[i:], *reversed(words[:i])) if w), unit)
         factor, value = unit_um(word), float(digits.replace(",", "."))
         if factor is None or not value:
@@ -116,6 +118,6 @@ def lengths_um(text: str | None, unit: str) -> list[tuple[float, float]]:
 
 
 def _unescaped(text: str) -> str:
-    escaped = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda found: chr(int(found[1], 16)), text)
+    escaped = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda match: chr(int(match[1], 16)), text)
     # Twice, as some writers escape what is escaped.
     return html.unescape(html.unescape(escaped))

@@ -95,9 +95,9 @@ def trace_outlines(stack: MaskStack) -> Polygons:
     # The head of a loop is the farthest from its end.
     start = np.concatenate([[0], np.cumsum(to_end[largest] + 1)])
     chosen = np.flatnonzero(np.isin(loop, largest))
-    place = start[1:][stack.owner[y[chosen]]] - 1 - to_end[chosen]
+    position = start[1:][stack.owner[y[chosen]]] - 1 - to_end[chosen]
     outline = np.empty_like(chosen)
-    outline[place] = chosen
+    outline[position] = chosen
     side = side[outline]
     return Polygons(
         x[outline] + np.array([0.0, 0.5, 0.0, -0.5])[side],

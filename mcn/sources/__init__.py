@@ -1,1 +1,1 @@
-"""Where tiles come from, and what lies beside them."""
+"""Listing tiles: folders, manifests, S3 Inventory reports, and sidecar files."""

@@ -1,4 +1,4 @@
-"""What a listing leaves out, counted and said: hidden names, and keys that no folder can have."""
+"""Objects that a listing leaves out: hidden names, and keys that no folder can have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PATTERNS: Final = {HIDDEN: r"(^|/)\.", EMPTY: r"^/|//"}
 
 
 class LeftOut:
-    """Counts what is left out of a scan, with an example of each kind."""
+    """Counts the objects left out of a scan, with an example of each kind."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -36,23 +36,23 @@ class LeftOut:
         return True
 
     def mask(self, below: pa.Array) -> pa.Array:
-        """As `holds` of many paths at once."""
+        """The result of `holds` for many paths at once."""
         out = pa.array([False] * len(below), pa.bool_())
         for kind in (EMPTY, HIDDEN):
-            found = pc.and_not(pc.match_substring_regex(below, _PATTERNS[kind]), out)
-            if count := pc.sum(found).as_py():
-                self._add(kind, pc.filter(below, found)[0].as_py(), count)
-            out = pc.or_(out, found)
+            is_kind = pc.and_not(pc.match_substring_regex(below, _PATTERNS[kind]), out)
+            if count := pc.sum(is_kind).as_py():
+                self._add(kind, pc.filter(below, is_kind)[0].as_py(), count)
+            out = pc.or_(out, is_kind)
         return out
 
-    def say(self, tiles: str, logger: logging.Logger) -> None:
-        """Log one line where there was anything."""
+    def report(self, tiles: str, logger: logging.Logger) -> None:
+        """Log one line if anything was left out."""
         if self._counts:
-            told = " and ".join(
+            counts = " and ".join(
                 f"{count} {kind}, such as {self._examples[kind]!r}"
                 for kind, count in self._counts.items()
             )
-            logger.warning("%s: left out %s; rename them if they are tiles", tiles, told)
+            logger.warning("%s: left out %s; rename them if they are tiles", tiles, counts)
 
     def _add(self, kind: str, example: str, count: int = 1) -> None:
         self._counts[kind] += count

@@ -1,4 +1,4 @@
-"""The tiles there are to scan, listed in a file."""
+"""Tiles listed in a manifest file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mcn.io.objects import filesystem_of, one_line
-from mcn.micrograph.pixel_size import MAX_UM, MIN_UM
+from mcn.pixel_limits import MAX_UM, MIN_UM
 from mcn.sources.listing import BATCH, LISTED
 from mcn.sources.path_pattern import SourceError
 
@@ -30,8 +30,8 @@ def read_manifest(manifest: str, tiles: str) -> Iterator[pa.RecordBatch]:
     manifest : str
         Parquet or CSV file (local path or fsspec URI) with the columns uri, well, depth_m and
         optionally pixel_size_um, etag, and sidecar, the uri of a vendor's text file; other
-        columns are passed over. Names in other capitals, and spaces around names and values,
-        are read; a CSV file may have semicolons or tabs instead of commas.
+        columns are ignored. Case of names, and spaces around names and values, are ignored; a
+        CSV file may have semicolons or tabs instead of commas.
     tiles : str
         Folder that relative uris start in: a local path or any fsspec URI.
 
@@ -43,8 +43,8 @@ def read_manifest(manifest: str, tiles: str) -> Iterator[pa.RecordBatch]:
     Raises
     ------
     SourceError
-        When the manifest is not there, lacks a column, lists nothing, or has a row without a
-        uri, well or depth; the message names the row.
+        If the manifest does not exist, lacks a column, is empty, or has a row without uri, well
+        or depth; the message names the row.
     """
     root_fs, root = filesystem_of(tiles)
     root_uri = root_fs.unstrip_protocol(root).rstrip("/")
@@ -59,7 +59,7 @@ def read_manifest(manifest: str, tiles: str) -> Iterator[pa.RecordBatch]:
 
 
 def _batches(manifest: str) -> Iterator[pa.RecordBatch]:
-    """The manifest's own rows, only the columns that are used, text where CSV is text."""
+    """The rows of the manifest, with the columns in use only; CSV values stay text."""
     import pyarrow.parquet as pq
 
     fs, path = filesystem_of(manifest)
@@ -89,7 +89,7 @@ def _batches(manifest: str) -> Iterator[pa.RecordBatch]:
 def _csv_batches(file: IO[bytes], manifest: str) -> Iterator[pa.RecordBatch]:
     """Rows of a CSV file, all columns text: wells such as 007 stay as written.
 
-    Python's reader, since others do not know quotes after a space.
+    Uses Python's reader, as others do not accept quotes after a space.
     """
     text = io.TextIOWrapper(file, "utf-8-sig", newline="")
     head = next((line for line in text if line.strip()), "")
@@ -117,13 +117,13 @@ def _csv_batches(file: IO[bytes], manifest: str) -> Iterator[pa.RecordBatch]:
 def _cell(name: str, text: str, delimiter: str) -> str | None:
     cell = text.strip()
     if delimiter != "," and name in _NUMBERS:
-        # Spreadsheets put semicolons between cells where commas stand for the point.
+        # Spreadsheets use semicolons between cells if the decimal sign is a comma.
         cell = cell.replace(",", ".")
     return cell or None
 
 
 def _used_columns(names: list[str], manifest: str) -> dict[str, int]:
-    """Where the columns are that are used: case, and spaces around or for `_`, do not count."""
+    """Index of each column in use; case, and spaces around names or for `_`, are ignored."""
     used: dict[str, int] = {}
     for i, name in enumerate(names):
         plain = re.sub(r"[\s-]+", "_", name.strip().strip("\ufeff\"'").strip().lower())

@@ -108,7 +108,7 @@ def read_inventory(
         )
         database.register("listed", objects)
         database.execute("CREATE TEMP TABLE objects AS SELECT * FROM listed")
-        left_out.say(manifest, logger)
+        left_out.report(manifest, logger)
         database.execute(_TILES)
         if not _count(database, "tiles"):
             raise SourceError(
@@ -129,17 +129,17 @@ def _count(database: duckdb.DuckDBPyConnection, table: str) -> int:
 
 def _report(manifest: str) -> _Report:
     try:
-        told = json.loads(fetch(manifest, most=2**26))
-        form = told["fileFormat"].upper()
-        schema = told["fileSchema"]
+        document = json.loads(fetch(manifest, most=2**26))
+        form = document["fileFormat"].upper()
+        schema = document["fileSchema"]
         names = schema.split(",") if form == "CSV" else re.findall(r"(\w+)[^;,:]*[;:]", schema)
         return _Report(
-            bucket=told["sourceBucket"],
+            bucket=document["sourceBucket"],
             form=form,
             columns=tuple(_plain(name) for name in names),
             files=tuple(
-                _place_of(file["key"], manifest, told["destinationBucket"])
-                for file in told["files"]
+                _place_of(file["key"], manifest, document["destinationBucket"])
+                for file in document["files"]
             ),
         )
     except FileNotFoundError:
@@ -234,9 +234,9 @@ def _below(
     rest = left_out.mask(pc.filter(below, kept))
     kept = pc.replace_with_mask(kept, kept, pc.invert(rest))
     below = pc.utf8_normalize(below, "NFC")
-    found = pc.extract_regex(below, f"^(?:{matcher.pattern})$")
-    depths = pc.struct_field(found, "depth_m").cast(pa.float64())
-    wells = _decoded(pc.struct_field(found, "well"))
+    fields = pc.extract_regex(below, f"^(?:{matcher.pattern})$")
+    depths = pc.struct_field(fields, "depth_m").cast(pa.float64())
+    wells = _decoded(pc.struct_field(fields, "well"))
     rows = [paths, column("size", pa.int64()), column("etag", pa.string()), wells, depths]
     return pa.RecordBatch.from_arrays(rows, schema=_OBJECTS).filter(kept)
 

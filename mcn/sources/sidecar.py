@@ -1,13 +1,12 @@
-"""Which text files belong to a picture: the one rule, wherever a picture comes from.
+"""Sidecars: the text files that belong to a picture, wherever it is stored.
 
-A microscope puts a text file beside each picture, and people's tools rename both. The sidecars
-of `a.tif` lie in its folder and are called `a`, `a.tif` or `a-tif`, each with `.txt` or `.hdr`.
-Neither case nor Unicode form of a name counts: `B.TIF` has `b.txt`. The order of preference is
-that of this sentence, a name spelled as the picture's before one in other capitals; the first
-text that tells a pixel size is the one that counts.
+A microscope writes a text file beside each picture, and other software renames both. The sidecars
+of `a.tif` are in its folder and named `a`, `a.tif` or `a-tif`, each with `.txt` or `.hdr`. Case
+and Unicode form of names are ignored: `B.TIF` has `b.txt`. They are preferred in the order given
+here, and names with the same case before others; the first text with a pixel size is used.
 
-`.json` and `.xml` files of the same names belong to a picture too, and are no tiles, but nothing
-is read out of them.
+`.json` and `.xml` files of the same names also belong to a picture and are not tiles, but they
+are not read.
 """
 
 from __future__ import annotations
@@ -19,11 +18,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from mcn.io.objects import fetch, filesystem_of, one_line, retry_storage
+from mcn.io.text import decode_text
 
 logger = logging.getLogger(__name__)
 
 TELLING: Final = (".txt", ".hdr")
-"""Endings of sidecars that may tell a pixel size, in order of preference."""
+"""Endings of sidecars that may hold a pixel size, in order of preference."""
 
 ENDINGS: Final = (*TELLING, ".json", ".xml")
 """Endings of all files that belong to a picture of the same name."""
@@ -40,7 +40,7 @@ class Sidecars:
     Parameters
     ----------
     paths : iterable of str
-        Paths with slashes; whole ones, or names within one folder.
+        Paths with slashes: full paths, or names within one folder.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
@@ -51,7 +51,7 @@ class Sidecars:
             if not path[-_LONGEST_ENDING:].lower().endswith(ENDINGS):
                 images.append(path)
                 continue
-            folder, base, ending = _apart(path)
+            folder, base, ending = _split_path(path)
             if ending in ENDINGS:
                 beside = self._texts.setdefault(folder, {})
                 beside.setdefault(_plain(base), []).append(path)
@@ -61,20 +61,20 @@ class Sidecars:
             self._owned.update(path for _, _, path in self._beside(image))
 
     def holds(self, path: str) -> bool:
-        """Whether a file of the listing belongs to another one, a picture."""
+        """Whether a file of the listing is the sidecar of a picture."""
         return path in self._owned
 
     def of(self, image: str) -> list[str]:
-        """A picture's sidecars that may tell its pixel size, in order of preference."""
+        """A picture's sidecars that may hold its pixel size, in order of preference."""
         ranked = []
         for rank, spelled, path in self._beside(image):
-            _, base, ending = _apart(path)
+            _, base, ending = _split_path(path)
             if ending in TELLING and path != image:
                 ranked.append((rank, TELLING.index(ending), base != spelled, path))
         return [path for *_, path in sorted(ranked)]
 
     def _beside(self, image: str) -> Iterator[tuple[int, str, str]]:
-        """Files that are called as a picture, each with which of its bases that is."""
+        """Files named like a picture, each with the rank and spelling of the base name."""
         beside = self._texts.get(image[: image.rfind("/") + 1]) if self._texts else None
         if beside is None:
             return
@@ -91,7 +91,7 @@ def sidecars_of(image: str, names: Iterable[str]) -> list[str]:
     image : str
         Name or path.
     names : iterable of str
-        Names or paths of other files, in the same manner.
+        Names or paths of other files, in the same form.
 
     Examples
     --------
@@ -104,9 +104,9 @@ def sidecars_of(image: str, names: Iterable[str]) -> list[str]:
 def find_sidecars(uri: str) -> list[str]:
     """URIs of the sidecars beside a stored picture, in order of preference.
 
-    A folder is listed; in an object store, whose folders may hold millions, only the keys that
-    begin with the picture's name, as it is written and in small and in capital letters. Where
-    nothing can be listed (HTTP, or no right to), names are tried in these spellings.
+    The folder is listed. In object stores, whose folders may hold millions of keys, only keys
+    that begin with the picture's name are listed: as written, in lower case and in upper case.
+    If listing is impossible (HTTP, or no permission), these spellings are tried.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def find_sidecars(uri: str) -> list[str]:
     Raises
     ------
     OSError
-        Where the storage does not answer, however often it is asked.
+        If the storage does not respond, after several attempts.
     """
     fs, path = filesystem_of(uri)
     try:
@@ -129,11 +129,11 @@ def find_sidecars(uri: str) -> list[str]:
 
 
 def sidecar_texts(uri: str) -> Iterator[str]:
-    """Texts of the sidecars beside a stored picture, each read when it is asked for.
+    """Texts of the sidecars beside a stored picture, read lazily.
 
-    Whatever keeps us from one, the picture can be read without it: a warning is logged.
+    If a sidecar cannot be read, a warning is logged, as the picture can be read without it.
     """
-    # Every storage library has errors of its own, and no base is common to them.
+    # Storage libraries have no common base class of errors.
     try:
         sidecars = find_sidecars(uri)
     except Exception as error:
@@ -154,19 +154,17 @@ def read_sidecar(uri: str) -> str:
     Raises
     ------
     FileNotFoundError
-        Where it is not there.
+        If the sidecar does not exist.
     OSError
-        Where the storage does not give it.
+        If the storage fails.
     """
-    from mcn.micrograph.picture import note_text
-
     fs, path = filesystem_of(uri)
     size: int = retry_storage(fs.size, path) or 0
-    return note_text(fetch(uri, min(size, _MOST_BYTES)))
+    return decode_text(fetch(uri, min(size, _MOST_BYTES)))
 
 
 def sidecar_sql(objects: str) -> str:
-    """The rule in DuckDB's SQL, for listings too long for memory.
+    """The same rule in DuckDB's SQL, for listings larger than memory.
 
     Parameters
     ----------
@@ -216,7 +214,7 @@ def sidecar_sql(objects: str) -> str:
     """
 
 
-def _apart(path: str) -> tuple[str, str, str]:
+def _split_path(path: str) -> tuple[str, str, str]:
     """Folder with its slash, name without its ending, and ending in small letters."""
     start = path.rfind("/") + 1
     dot = path.rfind(".")
@@ -225,8 +223,8 @@ def _apart(path: str) -> tuple[str, str, str]:
 
 
 def _bases(image: str) -> tuple[str, ...]:
-    """What a picture's sidecars are called, without their endings: `a`, `a.tif`, `a-tif`."""
-    folder, stem, ending = _apart(image)
+    """Names of a picture's sidecars without their endings: `a`, `a.tif`, `a-tif`."""
+    folder, stem, ending = _split_path(image)
     name = image[len(folder) :]
     return (stem, name, f"{stem}-{name[len(stem) + 1 :]}") if ending else (name,)
 
@@ -241,27 +239,27 @@ def _is_one_of(fs: Any, protocols: frozenset[str]) -> bool:
 
 
 def _spellings(text: str) -> list[str]:
-    """A text as it is written, in small and in capital letters; each once."""
+    """A text as written, in lower case and in upper case, without repeats."""
     return list(dict.fromkeys((text, text.lower(), text.upper())))
 
 
 def _listed(fs: Any, path: str) -> list[str]:
     """Files of a picture's folder; of an object store those whose names begin as the picture's."""
-    folder, stem, ending = _apart(path)
+    folder, stem, ending = _split_path(path)
     if not _is_one_of(fs, _PREFIX_LISTED):
         names: list[str] = fs.ls(folder, detail=False)
         return names
     dashed = [f"-{extension}" for extension in _spellings(ending[1:])] if ending else []
-    found: list[str] = []
+    names_found: list[str] = []
     for spelled in _spellings(stem):
         for prefix in (f"{spelled}.", *(spelled + end for end in dashed)):
-            found += retry_storage(fs.find, folder.rstrip("/"), prefix=prefix, maxdepth=1)
-    return list(dict.fromkeys(found))
+            names_found += retry_storage(fs.find, folder.rstrip("/"), prefix=prefix, maxdepth=1)
+    return list(dict.fromkeys(names_found))
 
 
 def _probed(fs: Any, path: str) -> list[str]:
-    """Possible names of a picture's sidecars that are there."""
-    folder = _apart(path)[0]
+    """Existing files among the possible names of a picture's sidecars."""
+    folder = _split_path(path)[0]
     names = (
         folder + base + spelled
         for base in _bases(path)

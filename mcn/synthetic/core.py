@@ -217,6 +217,8 @@ def _render_job(job: _CoreTileJob) -> tuple[dict[str, Any], dict[str, Any]]:
     """Render and write one tile and its mask; its row of `tiles` and columns of `crystals`."""
     import tifffile
 
+    from mcn.crystals import crystal_area_fraction
+
     rendered = render_tile(job.seed, job.settings)
     picture = job.out / job.tile
     mask = job.out / "truth" / "masks" / job.tile
@@ -239,7 +241,9 @@ def _render_job(job: _CoreTileJob) -> tuple[dict[str, Any], dict[str, Any]]:
         "pixel_size_um": rendered.pixel_size_um,
         "porosity": rendered.porosity,
         "n_crystals": len(shapes),
-        "crystal_area_fraction": float(np.count_nonzero(rendered.labels) / analysed),
+        "crystal_area_fraction": crystal_area_fraction(
+            int(np.count_nonzero(rendered.labels)), analysed
+        ),
         "mean_equivalent_diameter_um": _mean(crystals["equivalent_diameter_um"]),
         "rock_diameter_um": job.rock.diameter_um,
         "rock_porosity": job.rock.porosity,

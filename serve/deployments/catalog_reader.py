@@ -15,8 +15,9 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 import pyarrow as pa
 
-from mcn.catalog import depth_log
 from mcn.catalog.active_files import Depths, files
+from mcn.catalog.depth_log.las import write_las
+from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.formats import row_objects, write_table
 from mcn.catalog.query import Selection, find_models, iter_batches, open_views
 from mcn.catalog.storage import CatalogError, CatalogStorageError, explained, storage_trouble
@@ -137,10 +138,12 @@ class CatalogReader:
     ) -> Content:
         """A well's depth log."""
         self._check_well(well)
-        table = depth_log.depth_log(self._now()[0], well, step_m, *models)
+        table = depth_log(self._now()[0], well, step_m, *models)
         if media_type in (JSON, CSV):
             return Content(_as_bytes(table, media_type), media_type)
-        write = depth_log.write_png if media_type == PNG else depth_log.write_las
+        write = write_las
+        if media_type == PNG:
+            from mcn.catalog.depth_log.plot import write_png as write
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "log")
             write(table, well, path)

@@ -15,13 +15,13 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from mcn.crystals import CROP_SIZE
+from mcn.io.text import decode_text
 from mcn.micrograph import (
     Limits,
     Micrograph,
     MicrographError,
     MicrographSizeError,
     decode_micrograph,
-    note_text,
 )
 from mcn.sources.sidecar import Sidecars
 from serve.http.errors import Problem
@@ -124,7 +124,7 @@ async def _sidecars_of(
 ) -> list[tuple[str, ...]]:
     """Each picture's sidecars, in order of preference; a single picture has all there are."""
     paths = [_path_of(image) for image in images]
-    read = {_path_of(text): note_text(await text.read()) for text in texts}
+    read = {_path_of(text): decode_text(await text.read()) for text in texts}
     wanted = [listing.of(path) for path in paths]
     if len(images) == 1:
         return [tuple(read[path] for path in dict.fromkeys([*wanted[0], *read]))]

@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
-from mcn.catalog.maintenance import verify
 from mcn.catalog.store import Catalog
+from mcn.catalog.upkeep.maintenance import verify
 
 from .head import Head, last_object, status
 from .manifests import cluster_of, job_of, one, render

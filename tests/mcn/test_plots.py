@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
-
-import matplotlib.image
 import numpy as np
 import pyarrow as pa
 import pytest
 from matplotlib.colors import to_rgb
 
-from mcn.catalog.depth_log_plot import depth_log_figure
 from mcn.crystals import segmented_crystals
 from mcn.mask import masks_from_labels
 from mcn.plots import SHAPE_COLOURS, overlay_figure
 from mcn.taxonomy import SHAPES
 
 from ..fakes import classified_table, crystal_row
+from ..figures import drawn, near, texts
 
 
 def crystals_of(labels: np.ndarray, shapes: list[str]) -> pa.Table:
@@ -27,18 +24,6 @@ def crystals_of(labels: np.ndarray, shapes: list[str]) -> pa.Table:
     )
 
 
-def drawn(figure) -> np.ndarray:
-    """The picture (H, W, 3), 0 to 1."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    file.seek(0)
-    return matplotlib.image.imread(file)[..., :3]
-
-
-def near(picture: np.ndarray, colour: str) -> np.ndarray:
-    return np.abs(picture - to_rgb(colour)).max(axis=-1) < 0.08
-
-
 def tinted(picture: np.ndarray, shape: str) -> np.ndarray:
     """Pixels whose tint is nearest the shape's colour, however thin the line is."""
     tint = picture - picture.min(axis=-1, keepdims=True)
@@ -47,10 +32,6 @@ def tinted(picture: np.ndarray, shape: str) -> np.ndarray:
     colours /= np.linalg.norm(colours, axis=-1, keepdims=True)
     nearest = (tint @ colours.T).argmax(axis=-1)
     return (tint.max(axis=-1) > 0.15) & (nearest == SHAPES.index(shape))
-
-
-def texts(figure) -> str:
-    return " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
 
 
 def test_outlines_lie_on_the_crystals_in_the_colour_of_their_shape():
@@ -99,49 +80,3 @@ def test_scale_bar_is_as_long_as_it_says(pixel_size_um, label, long):
 def test_any_size_of_picture_is_drawn(size):
     picture = drawn(overlay_figure(np.zeros(size, dtype=np.uint8), classified_table([]), 0.1))
     assert picture.size
-
-
-def a_log(**columns) -> pa.Table:
-    plain = {
-        "depth_top": [1200.0, 1210.0, 1220.0],
-        "depth_base": [1210.0, 1220.0, 1230.0],
-        "n_tiles": [1, 0, 1],
-        "n_crystals": [4, 0, 4],
-        "fraction_rhombic": [1.0, None, 0.0],
-        "fraction_polyhedral": [0.0, None, 0.0],
-        "fraction_amorphous": [0.0, None, 0.0],
-        "fraction_spherical": [0.0, None, 1.0],
-        "fraction_euhedral_to_subhedral": [1.0, None, 0.0],
-        "mean_equivalent_diameter_um": [2.0, None, 3.0],
-        "q25_equivalent_diameter_um": [1.0, None, 2.0],
-        "median_equivalent_diameter_um": [2.0, None, 3.0],
-        "q75_equivalent_diameter_um": [3.0, None, 4.0],
-        "crystal_area_fraction": [0.5, None, 0.6],
-    }
-    return pa.table(plain | columns)
-
-
-def test_depth_runs_downwards_and_gaps_stay_empty():
-    figure = depth_log_figure(a_log(), "A 1")
-    top, base = figure.axes[0].get_ylim()
-    assert (top, base) == (1230.0, 1200.0)
-    picture = drawn(figure)
-    track = picture[:, : picture.shape[1] // 3]
-    rhombic = np.nonzero(near(track, SHAPE_COLOURS["rhombic"]).sum(axis=1) > 100)[0]
-    spherical = np.nonzero(near(track, SHAPE_COLOURS["spherical"]).sum(axis=1) > 100)[0]
-    assert rhombic.max() < spherical.min()
-    gap = spherical.min() - rhombic.max()
-    assert gap == pytest.approx(len(rhombic), rel=0.1)
-    assert figure.get_suptitle() == "Well A 1"
-
-
-def test_depth_log_without_pixel_size_says_so():
-    names = [name for name in a_log().column_names if name.endswith("_um")]
-    unknown = {name: pa.nulls(3, pa.float64()) for name in names}
-    figure = depth_log_figure(a_log(**unknown), "A")
-    assert "pixel size" in texts(figure)
-    assert drawn(figure).size
-
-
-def test_depth_log_of_one_interval_is_drawn():
-    assert drawn(depth_log_figure(a_log().slice(0, 1), "A")).size

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from mcn.catalog.query import sql
-from mcn.catalog.scan_lease import ScanLease
 from mcn.catalog.schema import CRYSTALS, Tile, tile_table
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
+from mcn.catalog.upkeep.scan_lease import ScanLease
 from pipelines.batch import Count, WrittenBatch
 from pipelines.commit import Committer
 

@@ -19,9 +19,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mcn.catalog.maintenance import verify
 from mcn.catalog.query import sql
 from mcn.catalog.store import Catalog
+from mcn.catalog.upkeep.maintenance import verify
 from mcn.mask import Mask
 from pipelines.models import ScanModels
 from pipelines.scan import ScanSettings, run_scan

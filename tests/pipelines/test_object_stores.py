@@ -26,7 +26,7 @@ import boto3
 import fsspec
 import numpy as np
 
-from mcn.catalog.maintenance import compact, vacuum, verify
+from mcn.catalog.upkeep.maintenance import compact, vacuum, verify
 from mcn.catalog.query import query, sql
 from mcn.catalog.store import Catalog
 from mcn.crystals import Classified

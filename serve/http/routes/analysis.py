@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ValidationError
 
 from mcn.mask import encode_rle
-from mcn.micrograph.pixel_size import MAX_UM, MIN_UM
+from mcn.pixel_limits import MAX_UM, MIN_UM
 from serve.deployments.catalog_reader import JSON, PNG
 from serve.deployments.messages import AnalysisResult
 from serve.http.auth import AccessControl

@@ -16,10 +16,10 @@ from mcn.catalog.query import Selection, query
 from mcn.catalog.store import CatalogError
 
 
-def refused(ask) -> str:
-    with pytest.raises(CatalogError) as told:
-        ask()
-    message = str(told.value)
+def refused(action) -> str:
+    with pytest.raises(CatalogError) as raised:
+        action()
+    message = str(raised.value)
     assert "\n" not in message
     return message
 

@@ -167,10 +167,10 @@ def test_csv_and_parquet_are_the_query(core, tmp_path):
 
 def test_no_export_leaves_no_file(core, tmp_path):
     def refused(*arguments) -> str:
-        with pytest.raises(CatalogError) as told:
+        with pytest.raises(CatalogError) as raised:
             export(core, *arguments)
-        assert "\n" not in str(told.value)
-        return str(told.value)
+        assert "\n" not in str(raised.value)
+        return str(raised.value)
 
     assert "there are coco, csv, parquet, geojson" in refused(tmp_path / "a", "shapefile")
     assert "no well 'Z'" in refused(tmp_path / "a", "coco", ["Z"])

@@ -72,9 +72,9 @@ def test_every_form_takes_any_answer_of_sql(core):
 
 def test_what_parquet_cannot_hold_is_one_line(core):
     answer = sql(core, "SELECT INTERVAL 1 DAY AS day")
-    with pytest.raises(CatalogError, match="cast the column") as told:
+    with pytest.raises(CatalogError, match="cast the column") as raised:
         written(answer, "parquet")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_csv_holds_every_column(core):

@@ -12,14 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from mcn.catalog.depth_log import depth_log, models_of_log, write_las
+from mcn.catalog.depth_log.las import write_las
+from mcn.catalog.depth_log.table import depth_log, models_of_log
 from mcn.catalog.export import export, tiles_of
 from mcn.catalog.formats import write_table
 from mcn.catalog.label_sheet import export_labels
-from mcn.catalog.maintenance import info, verify
 from mcn.catalog.model_names import ModelPair
 from mcn.catalog.query import Selection, query, sql
 from mcn.catalog.store import Catalog, CatalogError
+from mcn.catalog.upkeep.maintenance import info, verify
 
 OLD, NEW, VIT = "compact@0123456789ab", "compact@1111111111aa", "vit_h@ffffffffffff"
 NSR, MINE = "nsr@0123456789ab", "mine@222222222222"
@@ -134,10 +135,10 @@ def test_unknown_and_ambiguous_models_are_named_with_those_there_are(
             for form in ("coco", "csv", "parquet", "geojson")
         ),
     ):
-        with pytest.raises(CatalogError) as told:
+        with pytest.raises(CatalogError) as raised:
             ask()
-        assert why in str(told.value)
-        assert "\n" not in str(told.value)
+        assert why in str(raised.value)
+        assert "\n" not in str(raised.value)
     assert list(out.iterdir()) == []
 
 

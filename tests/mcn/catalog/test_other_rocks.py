@@ -8,13 +8,15 @@ from pathlib import Path
 import lasio
 import pytest
 
-from mcn.catalog.depth_log import depth_log, write_las, write_png
+from mcn.catalog.depth_log.las import write_las
+from mcn.catalog.depth_log.plot import write_png
+from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.export import export
-from mcn.catalog.maintenance import verify
 from mcn.catalog.query import Selection, iter_batches, query
 from mcn.catalog.schema import RowError, tile_table
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
+from mcn.catalog.upkeep.maintenance import verify
 from mcn.taxonomy import SHAPES, Taxonomy
 
 from ...fakes import catalog_rows

@@ -14,9 +14,9 @@ from mcn.taxonomy import SHAPES
 
 
 def refused(ask) -> str:
-    with pytest.raises(CatalogError) as told:
+    with pytest.raises(CatalogError) as raised:
         ask()
-    message = str(told.value)
+    message = str(raised.value)
     assert "\n" not in message
     return message
 

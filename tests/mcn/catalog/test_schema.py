@@ -104,7 +104,7 @@ def test_unknown_pixel_size_leaves_micrometres_null(make_tile, make_crystal):
     ],
 )
 def test_tile_without_a_place_is_refused_by_name(make_tile, facts, reason):
-    with pytest.raises(RowError, match=reason) as told:
+    with pytest.raises(RowError, match=reason) as raised:
         make_tile("bad", **facts)
-    assert "bad.tif" in str(told.value)
-    assert isinstance(told.value, ValueError)
+    assert "bad.tif" in str(raised.value)
+    assert isinstance(raised.value, ValueError)

@@ -9,11 +9,11 @@ import boto3
 import pytest
 from s3fs import S3FileSystem
 
-from mcn.catalog.depth_log import depth_log
-from mcn.catalog.maintenance import compact, info, vacuum, verify
+from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.query import query, sql
 from mcn.catalog.storage import log_options
 from mcn.catalog.store import Catalog, CatalogError
+from mcn.catalog.upkeep.maintenance import compact, info, vacuum, verify
 
 from ...waiting import DEADLINE_S
 
@@ -67,10 +67,10 @@ def test_writers_at_once_lose_nothing_in_s3(s3, make_tile, make_crystal, commit)
 
 def test_s3_errors_are_one_line(s3, monkeypatch):
     def refused(ask) -> str:
-        with pytest.raises(CatalogError) as told:
+        with pytest.raises(CatalogError) as raised:
             ask()
-        assert "\n" not in str(told.value)
-        return str(told.value)
+        assert "\n" not in str(raised.value)
+        return str(raised.value)
 
     assert "the bucket does not exist" in refused(lambda: Catalog.open("s3://nowhere/c"))
     assert "the bucket does not exist" in refused(lambda: Catalog.open_or_create("s3://nowhere/c"))

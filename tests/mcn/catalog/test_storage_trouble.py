@@ -16,14 +16,15 @@ import pyarrow as pa
 import pytest
 from s3fs import S3FileSystem
 
-from mcn.catalog import scan_lease, storage
-from mcn.catalog.depth_log import depth_log
+from mcn.catalog import storage
+from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.export import export
-from mcn.catalog.maintenance import compact, info, vacuum, verify
 from mcn.catalog.query import Selection, iter_batches, parse_depth, query, sql
-from mcn.catalog.scan_lease import ScanLease
 from mcn.catalog.storage import CatalogError, CatalogStorageError, storage_trouble
 from mcn.catalog.store import Catalog, NoCatalogError
+from mcn.catalog.upkeep import scan_lease
+from mcn.catalog.upkeep.maintenance import compact, info, vacuum, verify
+from mcn.catalog.upkeep.scan_lease import ScanLease
 from mcn.errors import QueryError, StorageError
 
 from ...fault_proxy import fault_proxy
@@ -36,10 +37,10 @@ def filled(catalog: Catalog, make_tile, make_crystal, commit) -> Catalog:  # typ
 
 
 def told_by(ask: Callable[[], object]) -> CatalogError:
-    with pytest.raises(CatalogError) as told:
+    with pytest.raises(CatalogError) as raised:
         ask()
-    assert "\n" not in str(told.value)
-    return told.value
+    assert "\n" not in str(raised.value)
+    return raised.value
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_a_file_taken_away_by_vacuum(filled: Catalog, reader: str) -> None:
     assert isinstance(error, StorageError)
     assert error.trouble == "missing"
     assert "part-commit-" in str(error)
-    assert "ask again if a vacuum took it away" in str(error)
+    assert "try again if a vacuum ran meanwhile" in str(error)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only the superuser may give up rights for a while")

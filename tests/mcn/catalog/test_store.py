@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from mcn.catalog.maintenance import verify
 from mcn.catalog.query import query, sql
 from mcn.catalog.schema import CRYSTALS, TILES, RowError, tile_table
 from mcn.catalog.store import Catalog, CatalogError
+from mcn.catalog.upkeep.maintenance import verify
 
 from ...fakes import catalog_rows
 from ...waiting import DEADLINE_S
@@ -39,9 +39,9 @@ def test_depth_bin_is_fixed_at_creation(tmp_path):
     Catalog.create(tmp_path / "c", depth_bin_m=12.5)
     assert Catalog.open(tmp_path / "c").depth_bin_m == 12.5
     assert Catalog.open_or_create(tmp_path / "c").depth_bin_m == 12.5
-    with pytest.raises(CatalogError, match=r"bins are 12\.5 m wide, not 50 m") as told:
+    with pytest.raises(CatalogError, match=r"bins are 12\.5 m wide, not 50 m") as raised:
         Catalog.open_or_create(tmp_path / "c", 50.0)
-    one_line(told)
+    one_line(raised)
 
 
 @pytest.mark.parametrize("width", [0.0, -1.0, float("nan"), float("inf")])
@@ -53,10 +53,10 @@ def test_unusable_bins_are_refused(tmp_path, width):
 
 def test_open_says_what_is_there_instead(tmp_path):
     def reason(path: Path) -> str:
-        with pytest.raises(CatalogError) as told:
+        with pytest.raises(CatalogError) as raised:
             Catalog.open(path)
-        assert str(path) in str(told.value)
-        return one_line(told)
+        assert str(path) in str(raised.value)
+        return one_line(raised)
 
     assert "no crystal catalogue is there" in reason(tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
@@ -85,9 +85,9 @@ def test_creation_touches_nothing_else(tmp_path, catalog):
     photos.mkdir()
     (photos / "a.png").write_text("x")
     for make in (Catalog.create, Catalog.open_or_create):
-        with pytest.raises(CatalogError, match=r"holds something else \(a\.png\)") as told:
+        with pytest.raises(CatalogError, match=r"holds something else \(a\.png\)") as raised:
             make(photos)
-        one_line(told)
+        one_line(raised)
         with pytest.raises(CatalogError, match="that is a file"):
             make(photos / "a.png")
     assert os.listdir(photos) == ["a.png"]
@@ -95,15 +95,15 @@ def test_creation_touches_nothing_else(tmp_path, catalog):
 
 @pytest.mark.parametrize("uri", ["memory://c", "gs://bucket/c", "s3://", "/tmp/a%20b", "/tmp/[a]"])
 def test_unusable_addresses_are_refused(uri):
-    with pytest.raises(CatalogError) as told:
+    with pytest.raises(CatalogError) as raised:
         Catalog.open_or_create(uri)
-    assert uri in one_line(told)
+    assert uri in one_line(raised)
 
 
 def test_folder_that_cannot_be_written(tmp_path):
-    with pytest.raises(CatalogError) as told:
+    with pytest.raises(CatalogError) as raised:
         Catalog.create("/proc/catalog")
-    assert "/proc/catalog" in one_line(told)
+    assert "/proc/catalog" in one_line(raised)
 
 
 def test_paths_file_uris_and_half_made_catalogues(tmp_path, monkeypatch):

@@ -14,16 +14,16 @@ from deltalake import DeltaTable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcn.catalog import maintenance
 from mcn.catalog.active_files import files
 from mcn.catalog.data_files import PARTITIONS, STATISTICS, write_data_files
-from mcn.catalog.depth_log import depth_log
+from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.export import export
 from mcn.catalog.query import query, sql
-from mcn.catalog.recovery import drop_outdated
 from mcn.catalog.schema import CRYSTALS, TILES, RowError, crystal_table, tile_id, tile_table
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
+from mcn.catalog.upkeep import maintenance
+from mcn.catalog.upkeep.recovery import drop_outdated
 from mcn.catalog.wells import LONGEST_FOLDER, plain_well, well_fault
 
 NFC = "Köln-Süd é"

@@ -1,4 +1,4 @@
-"""Looking after a catalogue: what it holds, whether it is whole, fewer and larger files."""
+"""Maintenance of a catalogue: info, verify, compact and vacuum."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mcn.catalog import scan_lease
 from mcn.catalog.active_files import files
-from mcn.catalog.damage import CURE, fault_of_bytes
 from mcn.catalog.data_files import PARTITIONS, label_of
-from mcn.catalog.delta_log import check_entries
-from mcn.catalog.query import open_views
-from mcn.catalog.recovery import unnamed_files
-from mcn.catalog.rewriting import merge_small_files, small_partitions
+from mcn.catalog.integrity.damage import CURE, fault_of_bytes
+from mcn.catalog.integrity.delta_log import check_entries
+from mcn.catalog.query import count_orphans, open_views
 from mcn.catalog.schema import ADDED_LATER, TILES, depth_bin
 from mcn.catalog.storage import (
     CatalogError,
     CatalogStorageError,
     explained,
+    retry_conflict,
     retry_response,
     storage_trouble,
 )
-from mcn.catalog.store import FORMAT, Catalog, retry_conflict
+from mcn.catalog.store import FORMAT, Catalog
+from mcn.catalog.upkeep import scan_lease
+from mcn.catalog.upkeep.recovery import unnamed_files
+from mcn.catalog.upkeep.rewriting import merge_small_files, small_partitions
 from mcn.io.objects import fetch
 
 _COMMIT_HOURS: Final = 24
-"""Longer than any commit takes."""
+"""Longer than any commit."""
 
 _COUNTS = """
     SELECT
@@ -49,10 +50,6 @@ _COUNTS = """
     GROUP BY GROUPING SETS ((), (well), (segmenter, classifier))
     ORDER BY well, segmenter, classifier
 """
-_ORPHANS = """
-    SELECT count(*) FROM crystal_rows
-    ANTI JOIN tile_rows USING (tile_id, segmenter, classifier, scanned_at)
-"""
 _REPEATED_TILES = """
     SELECT coalesce(sum(times - 1), 0)::BIGINT FROM (
         SELECT count(*) AS times FROM tile_rows
@@ -68,28 +65,28 @@ _MOVED_TILES = """
 _INCOMPLETE_TILES = """
     SELECT count(*) FROM all_tiles
     LEFT JOIN (
-        SELECT tile_id, segmenter, classifier, scanned_at, count(*) AS found
+        SELECT tile_id, segmenter, classifier, scanned_at, count(*) AS crystal_count
         FROM crystal_rows GROUP BY ALL
     ) USING (tile_id, segmenter, classifier, scanned_at)
-    WHERE coalesce(found, 0) <> n_crystals
+    WHERE coalesce(crystal_count, 0) <> n_crystals
 """
 
 
 @dataclass(frozen=True)
-class Report:
-    """What `verify` found. `problems` are faults; the other counts are no danger.
+class VerifyReport:
+    """Result of `verify`. `problems` are faults; the other counts are harmless.
 
     Parameters
     ----------
     files, rows : int
-        Data files opened, and rows counted in them.
+        Number of data files, and of their rows.
     orphan_crystals : int
-        Crystals without a tile row: left by a commit that was cut short, and never seen.
+        Crystals without a tile row, from an interrupted commit. They are never visible.
     orphan_files : list of str
-        Data files that no commit ever named, left by a process that was lost; those of scans
-        that run are not among them. The next scan, or `vacuum`, deletes them.
+        Data files that no commit names, from a process that died; files of running scans are
+        not included. The next scan, or `vacuum`, deletes them.
     problems : list of str
-        One line a fault: unreadable files, counts that differ, tiles twice or incomplete.
+        One line for each fault: unreadable files, wrong counts, repeated or incomplete tiles.
     """
 
     files: int
@@ -111,7 +108,7 @@ class Report:
 def info(catalog: Catalog) -> dict[str, Any]:
     """What a catalogue holds, as JSON values: counts, wells, depths, models, files, bytes.
 
-    Counts are of the latest models of each tile; those in `models` of all that each has scanned.
+    Counts are for the latest models of each tile; those in `models` cover all scans.
     """
     now = catalog.snapshot()
     tile_files, crystal_files = files(now.tiles), files(now.crystals)
@@ -121,7 +118,7 @@ def info(catalog: Catalog) -> dict[str, Any]:
             for view in ("tiles", "all_tiles")
         )
 
-    def those_by(counts: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+    def counts_by(counts: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
         absent = {"well", "segmenter", "classifier"} - {*names}
         chosen = [row for row in counts if row["level"] == "/".join(names)]
         return [
@@ -132,35 +129,38 @@ def info(catalog: Catalog) -> dict[str, Any]:
         "catalog": catalog.uri,
         "format": FORMAT,
         "depth_bin_m": catalog.depth_bin_m,
-        **those_by(latest)[0],
-        "wells": those_by(latest, "well"),
-        "models": those_by(every, "segmenter", "classifier"),
+        **counts_by(latest)[0],
+        "wells": counts_by(latest, "well"),
+        "models": counts_by(every, "segmenter", "classifier"),
         "versions": {"tiles": now.tiles.version(), "crystals": now.crystals.version()},
         "files": tile_files.num_rows + crystal_files.num_rows,
-        "bytes": sum(sum(one["size_bytes"].to_pylist()) for one in (tile_files, crystal_files)),
+        "bytes": sum(
+            sum(table_files["size_bytes"].to_pylist())
+            for table_files in (tile_files, crystal_files)
+        ),
     }
 
 
-def verify(catalog: Catalog) -> Report:
+def verify(catalog: Catalog) -> VerifyReport:
     """Open every data file with two independent Parquet readers, and check the guarantees.
 
-    Each file of the log must have the bytes that its name tells the digest of. It is read by
-    pyarrow, which compares each page with its checksum, and by fastparquet; its rows, depths and
-    columns must be those of the log and the schema, and its folder that of its partition. Then
-    every tile must be there once, with as many crystals as its row says.
+    Each file of the log must match the digest in its name. It is read by pyarrow, which checks
+    the checksum of each page, and by fastparquet. Its rows, depths and columns must agree with
+    the log and the schema, and its folder with its partition. Every tile must exist once, with
+    as many crystals as its row says.
     """
     now = catalog.snapshot()
     problems: list[str] = []
     rows = 0
     tables = (("tiles", TILES, now.tiles), ("crystals", catalog.crystals_schema, now.crystals))
-    found = {name: files(table) for name, _, table in tables}
+    active = {name: files(table) for name, _, table in tables}
     for name, _, table in tables:
         try:
             check_entries(catalog.uri, name, table, again=True)
         except CatalogStorageError as error:
             problems.append(str(error).removeprefix(f"{catalog.uri}/"))
     for name, schema, _ in tables:
-        for entry in found[name].to_pylist():
+        for entry in active[name].to_pylist():
             rows += entry["num_records"] or 0
             uri = f"{catalog.uri}/{name}/{unquote(entry['path'])}"
             fault = _file_fault(uri, entry, schema)
@@ -168,12 +168,12 @@ def verify(catalog: Catalog) -> Report:
                 problems.append(f"{name}/{unquote(entry['path'])}: {fault}")
     orphans = 0
     if not problems:
-        with open_views(catalog, found["tiles"], found["crystals"]) as connection:
+        with open_views(catalog, active["tiles"], active["crystals"]) as connection:
 
             def count(text: str) -> int:
                 return int(connection.sql(text).fetchall()[0][0])
 
-            orphans = count(_ORPHANS)
+            orphans = count_orphans(connection)
             for text, fault in (
                 (_REPEATED_TILES, "tile rows are there twice"),
                 (_MOVED_TILES, "tiles are in more than one well"),
@@ -183,50 +183,52 @@ def verify(catalog: Catalog) -> Report:
                     problems.append(f"{number} {fault}")
     running = {entry.scan_id for entry, _ in scan_lease.entries(catalog)}
     lost = [path for path in unnamed_files(catalog) if label_of(path) not in running]
-    return Report(sum(one.num_rows for one in found.values()), rows, orphans, lost, problems)
+    return VerifyReport(
+        sum(table_files.num_rows for table_files in active.values()), rows, orphans, lost, problems
+    )
 
 
 def compact(catalog: Catalog, target_bytes: int = 128 * 2**20) -> dict[str, int]:
-    """Rewrite small data files as fewer large ones in order of depth; others may go on.
+    """Rewrite small data files as fewer large ones sorted by depth; scans may go on meanwhile.
 
-    Only partitions of several small files are rewritten, a well at a time, so that doing it
-    again changes nothing.
+    Only partitions of several small files are rewritten, one well at a time. A second run
+    changes nothing.
 
     Returns
     -------
     dict
         `files_before`, `files_after`, `bytes_before`, `bytes_after` of both tables. The old
-        files stay for readers of older snapshots until `vacuum`.
+        files remain for readers of older snapshots until `vacuum`.
     """
     before, after = [], []
     for name in PARTITIONS:
-        found = files(getattr(catalog, name)())
-        before.append(found)
-        small = small_partitions(found, target_bytes)
+        table_files = files(getattr(catalog, name)())
+        before.append(table_files)
+        small = small_partitions(table_files, target_bytes)
         for well in dict.fromkeys(partition["partition.well"] for partition in small):
             retry_conflict(partial(merge_small_files, catalog, name, well, target_bytes))
         with explained(catalog.uri):
             retry_response(getattr(catalog, name)().create_checkpoint)
         after.append(files(getattr(catalog, name)()))
     return {
-        "files_before": sum(one.num_rows for one in before),
-        "files_after": sum(one.num_rows for one in after),
-        "bytes_before": sum(sum(one["size_bytes"].to_pylist()) for one in before),
-        "bytes_after": sum(sum(one["size_bytes"].to_pylist()) for one in after),
+        "files_before": sum(table_files.num_rows for table_files in before),
+        "files_after": sum(table_files.num_rows for table_files in after),
+        "bytes_before": sum(sum(table_files["size_bytes"].to_pylist()) for table_files in before),
+        "bytes_after": sum(sum(table_files["size_bytes"].to_pylist()) for table_files in after),
     }
 
 
 def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) -> list[str]:
-    """Delete data files that no snapshot of the last hours needs.
+    """Delete data files that no recent snapshot needs.
 
     Parameters
     ----------
     catalog : Catalog
     keep_hours : int
-        Files younger than this stay. Below a reader's longest query it takes files away from
-        under it.
+        Younger files are kept. Choose more than the duration of the longest query, or files are
+        deleted while it reads them.
     dry_run : bool
-        Only say which files would go.
+        Only list the files that would be deleted.
 
     Returns
     -------
@@ -236,7 +238,7 @@ def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) ->
     Raises
     ------
     CatalogError
-        Where a scan runs whose files are not committed yet, and less than a day is kept.
+        If a scan has uncommitted files and less than a day is kept.
     """
     running = [entry.scan_id for entry, _ in scan_lease.entries(catalog)]
     if running and keep_hours < _COMMIT_HOURS and not dry_run:
@@ -263,9 +265,9 @@ def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) ->
 def _partition_fault(entry: dict[str, Any], width: float) -> str | None:
     folders = dict(part.split("=", 1) for part in unquote(entry["path"]).split("/")[:-1])
     for name, value in folders.items():
-        told = entry["stored_well" if name == "well" else f"partition.{name}"]
-        if unquote(value) != told if isinstance(told, str) else float(value) != told:
-            return f"lies in {name}={value}, and the log says {told}"
+        logged = entry["stored_well" if name == "well" else f"partition.{name}"]
+        if unquote(value) != logged if isinstance(logged, str) else float(value) != logged:
+            return f"lies in {name}={value}, and the log says {logged}"
     start = entry.get("partition.depth_bin")
     ends = depth_bin([entry["min.depth_m"], entry["max.depth_m"]], width)
     if start is None or (ends == start).all():

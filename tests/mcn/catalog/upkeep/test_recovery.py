@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from mcn.catalog import scan_lease
 from mcn.catalog.data_files import label_of
-from mcn.catalog.maintenance import compact, verify
 from mcn.catalog.query import query
-from mcn.catalog.recovery import drop_outdated, finish, recover
-from mcn.catalog.scan_lease import LostScanError, ScanLease, entries
 from mcn.catalog.schema import tile_table
 from mcn.catalog.store import Catalog
+from mcn.catalog.upkeep import scan_lease
+from mcn.catalog.upkeep.maintenance import compact, verify
+from mcn.catalog.upkeep.recovery import drop_outdated, finish, recover
+from mcn.catalog.upkeep.scan_lease import LostScanError, ScanLease, entries
 from mcn.io.objects import store
 
-from ...fakes import catalog_rows
-from ...waiting import DEADLINE_S
+from ....fakes import catalog_rows
+from ....waiting import DEADLINE_S
 
 
 @pytest.fixture

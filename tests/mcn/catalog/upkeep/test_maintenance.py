@@ -1,4 +1,4 @@
-"""Tests of `mcn.catalog.maintenance`."""
+"""Tests of `mcn.catalog.upkeep.maintenance`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from mcn.catalog import rewriting, scan_lease
 from mcn.catalog.active_files import files
-from mcn.catalog.maintenance import compact, info, vacuum, verify
 from mcn.catalog.query import query
-from mcn.catalog.scan_lease import ScanLease
 from mcn.catalog.schema import CRYSTALS, tile_table
 from mcn.catalog.storage import CatalogError
+from mcn.catalog.upkeep import rewriting, scan_lease
+from mcn.catalog.upkeep.maintenance import compact, info, vacuum, verify
+from mcn.catalog.upkeep.scan_lease import ScanLease
 
-from ...fakes import catalog_rows
+from ....fakes import catalog_rows
 
 
 @pytest.fixture

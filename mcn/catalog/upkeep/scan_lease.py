@@ -1,7 +1,7 @@
-"""What each running scan tells the others: that it lives, and what it is just committing.
+"""Leases of running scans: that a scan is alive, and what it is committing.
 
 A scan keeps one small object, `_scans/SCAN_ID.json` beside the tables, for as long as it runs.
-Whoever finds the object of a scan that has died finishes after it (`mcn.catalog.recovery`).
+Another scan that finds the lease of a dead scan cleans up after it (`mcn.catalog.upkeep.recovery`).
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ logger = logging.getLogger(__name__)
 FOLDER: Final = "_scans"
 BEAT_S: Final = 20.0
 DEAD_S: Final = 300.0
-"""A scan of another machine that has not been heard of for so long is taken for dead."""
+"""A scan on another machine without a heartbeat for this long is considered dead."""
 
 _FENCED: Final = ".fenced"
 
 
 class LostScanError(CatalogError):
-    """The scan was taken for dead, and what it had not committed is gone."""
+    """The scan was considered dead, and its uncommitted work is deleted."""
 
     @classmethod
     def of(cls, catalog: Catalog, scan_id: str) -> LostScanError:
-        """The error of a scan that finds its entry gone."""
+        """The error of a scan whose entry is gone."""
         return cls(
             f"{catalog.uri}: scan {scan_id} was not heard of for {DEAD_S:g} s and another one "
             "took its place; run it again"
@@ -47,7 +47,7 @@ class LostScanError(CatalogError):
 
 @dataclass(frozen=True)
 class LeaseEntry:
-    """What is known of a scan.
+    """The stored state of a scan.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class LeaseEntry:
     started : str
         When it began, in ISO 8601, by its own clock.
     pending : tuple of DataFile
-        Parts of `crystals` whose tile rows are perhaps not committed.
+        Parts of `crystals` whose tile rows may not be committed yet.
     """
 
     scan_id: str
@@ -72,7 +72,7 @@ class LeaseEntry:
 
 
 class ScanLease:
-    """A scan's entry, kept fresh by a thread from `with` to its end.
+    """A context manager that keeps a scan's entry alive with a heartbeat thread.
 
     Parameters
     ----------
@@ -106,17 +106,17 @@ class ScanLease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop; the entry stays until `release`, so that what is left gets cleaned up."""
+        """Stop the heartbeat. The entry stays until `release`, so that leftovers are cleaned up."""
         self._over.set()
         self._beat.join()
 
     def announce(self, parts: Sequence[DataFile]) -> None:
-        """Tell which crystals are about to be committed before their tile rows.
+        """Record the crystals that are about to be committed before their tile rows.
 
         Raises
         ------
         LostScanError
-            Where another run has taken this one for dead.
+            If another run considers this one dead.
         """
         self._write(tuple(parts))
 
@@ -128,8 +128,7 @@ class ScanLease:
                 self._lost = True
                 return
             except Exception:
-                # Storage libraries have errors of their own. The next beat may get through, and
-                # a few that do not are no harm.
+                # Storage libraries raise many types of errors. A few missed beats do no harm.
                 logger.warning("scan %s: no sign of life stored", self._entry.scan_id)
 
     def _write(self, pending: tuple[DataFile, ...] | None = None) -> None:
@@ -147,16 +146,16 @@ def entries(catalog: Catalog) -> list[tuple[LeaseEntry, datetime]]:
     known = []
     with explained(catalog.uri):
         try:
-            found = retry_storage(fs.ls, folder, detail=True)
+            listing = retry_storage(fs.ls, folder, detail=True)
         except FileNotFoundError:
             return []
-        for info in found:
+        for info in listing:
             if not info["name"].endswith(".json"):
                 continue
             try:
                 known.append((_read(fs.unstrip_protocol(info["name"])), _changed(info)))
             except FileNotFoundError:
-                continue  # It ended meanwhile.
+                continue  # The scan has ended meanwhile.
     return known
 
 
@@ -176,15 +175,15 @@ def is_dead(entry: LeaseEntry, beat: datetime, now: datetime) -> bool:
 
 
 def fence(catalog: Catalog, scan_id: str) -> None:
-    """Keep a scan that was taken for dead from committing anything, should it wake."""
+    """Prevent a scan that is considered dead from committing anything later."""
     with explained(catalog.uri):
         store(_address(catalog, scan_id) + _FENCED, b"")
 
 
 def release(catalog: Catalog, scan_id: str) -> None:
-    """Take a scan's entry away, and all that lies beside it."""
+    """Delete a scan's entry and its working folder."""
     fs, path = filesystem_of(_address(catalog, scan_id))
-    # The entry goes last: until then another run can finish this.
+    # The entry goes last; until then another run can repeat the cleanup.
     with explained(catalog.uri):
         for left in (path.removesuffix(".json"), path + _FENCED, path):
             if retry_storage(fs.exists, left):
@@ -192,7 +191,7 @@ def release(catalog: Catalog, scan_id: str) -> None:
 
 
 def folder_of(catalog: Catalog, scan_id: str) -> str:
-    """Where a scan keeps what only it needs, for as long as it has an entry."""
+    """A scan's working folder, which exists as long as its entry."""
     return _address(catalog, scan_id).removesuffix(".json")
 
 
@@ -215,7 +214,7 @@ def _read(uri: str) -> LeaseEntry:
 
 
 def _is_over(uri: str) -> bool:
-    """Whether another run finishes after this scan, or has done so."""
+    """Whether another run is cleaning up after this scan, or has done so."""
     fs, path = filesystem_of(uri)
     return bool(retry_storage(fs.exists, path + _FENCED)) or not retry_storage(fs.exists, path)
 

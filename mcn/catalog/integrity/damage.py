@@ -1,11 +1,11 @@
-"""Data files whose bytes are not those that were written: found and named."""
+"""Detecting damaged data files, and naming them in errors."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -16,16 +16,13 @@ from mcn.catalog.storage import CatalogStorageError, storage_trouble
 from mcn.errors import McnError
 from mcn.io.objects import fetch
 
-if TYPE_CHECKING:
-    from mcn.catalog.store import Catalog
-
 CURE: Final = (
     "restore it from a backup or an older version of the object, or scan its tiles into a new "
     "catalogue"
 )
 
 _SEARCHED_BYTES: Final = 2**30
-"""So much is read again at most to name the file of a failed question."""
+"""Most bytes that are read again to name the damaged file of a failed query."""
 
 _STREAM: Final = re.compile(
     r"^.*?(reading the stream registered as '\w+' failed: |arrow_scan: get_next failed\(\): )"
@@ -38,16 +35,16 @@ _NOT_OF_BYTES: Final = re.compile(
 
 
 def fault_of_bytes(path: str, data: bytes) -> str | None:
-    """What is wrong with a data file's bytes: their digest, a page's checksum, their form.
+    """Describe what is wrong with a data file: digest, page checksums or format.
 
-    Files of older versions carry neither digest nor checksums; of these only the form tells.
+    Files of older versions have neither digest nor checksums; only their format is checked.
     """
     digest = digest_in_name(path)
     if digest is not None and digest != digest_of(data):
         return f"damaged: its bytes are not those that were written; {CURE}"
     try:
         pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
-    # The reader and its codecs raise whatever they like on a damaged file.
+    # The reader and its codecs raise many types of errors on a damaged file.
     except Exception as error:
         reason = (str(error) or repr(error)).splitlines()[0]
         return f"damaged: cannot be read ({reason}); {CURE}"
@@ -55,12 +52,12 @@ def fault_of_bytes(path: str, data: bytes) -> str | None:
 
 
 def is_of_reading(error: BaseException) -> bool:
-    """Whether DuckDB failed because data files could not be read, and not by the question."""
+    """Whether DuckDB failed because data files could not be read, not because of the query."""
     return _STREAM.match(str(error)) is not None
 
 
 @contextmanager
-def damage_named(catalog: Catalog, files: Mapping[str, pa.Table]) -> Iterator[None]:
+def damage_named(uri: str, files: Mapping[str, pa.Table]) -> Iterator[None]:
     """Turn errors of reading data files into one line that names the damaged one."""
     try:
         yield
@@ -68,47 +65,48 @@ def damage_named(catalog: Catalog, files: Mapping[str, pa.Table]) -> Iterator[No
         raise
     except Exception as error:
         if isinstance(error, pa.ArrowException | OSError) or is_of_reading(error):
-            raise reading_fault(catalog, error, files) from error
+            raise reading_fault(uri, error, files) from error
         raise
 
 
 def reading_fault(
-    catalog: Catalog, error: BaseException, files: Mapping[str, pa.Table]
+    uri: str, error: BaseException, files: Mapping[str, pa.Table]
 ) -> CatalogStorageError:
-    """Why a question's data files could not be read, naming the file where one is damaged.
+    """Why the data files of a query could not be read, naming the damaged file if there is one.
 
     Parameters
     ----------
-    catalog : Catalog
+    uri : str
+        The catalogue's address.
     error : Exception
         What Arrow or DuckDB raised.
     files : mapping of str to pa.Table
         The files that were read of each table, as `mcn.catalog.active_files.files` gives them.
     """
-    told = _STREAM.sub("", str(error)).partition("\n")[0]
-    told = re.sub(r"^\w+: ", "", told).removesuffix(".")
-    if _NOT_OF_BYTES.search(told):
-        return storage_trouble(catalog.uri, told)
-    for path, fault in _damaged(catalog, files):
-        return CatalogStorageError(f"{catalog.uri}/{path}: {fault}", "damaged")
+    reason = _STREAM.sub("", str(error)).partition("\n")[0]
+    reason = re.sub(r"^\w+: ", "", reason).removesuffix(".")
+    if _NOT_OF_BYTES.search(reason):
+        return storage_trouble(uri, reason)
+    for path, fault in _damaged(uri, files):
+        return CatalogStorageError(f"{uri}/{path}: {fault}", "damaged")
     return CatalogStorageError(
-        f"{catalog.uri}: {told}; `mcn catalog verify` lists damaged files", "damaged"
+        f"{uri}: {reason}; `mcn catalog verify` lists damaged files", "damaged"
     )
 
 
-def _damaged(catalog: Catalog, files: Mapping[str, pa.Table]) -> Iterator[tuple[str, str]]:
-    searched = 0
-    for name, found in files.items():
+def _damaged(uri: str, files: Mapping[str, pa.Table]) -> Iterator[tuple[str, str]]:
+    searched_bytes = 0
+    for name, table_files in files.items():
         for path, size in zip(
-            found["path"].to_pylist(), found["size_bytes"].to_pylist(), strict=True
+            table_files["path"].to_pylist(), table_files["size_bytes"].to_pylist(), strict=True
         ):
-            searched += size
-            if searched > _SEARCHED_BYTES:
+            searched_bytes += size
+            if searched_bytes > _SEARCHED_BYTES:
                 return
-            place = f"{name}/{unquote(path)}"
+            relative_path = f"{name}/{unquote(path)}"
             try:
-                fault = fault_of_bytes(place, fetch(f"{catalog.uri}/{place}"))
+                fault = fault_of_bytes(relative_path, fetch(f"{uri}/{relative_path}"))
             except OSError:
-                continue  # The storage's trouble, not the file's.
+                continue  # A storage error, not a damaged file.
             if fault:
-                yield place, fault
+                yield relative_path, fault

@@ -1,4 +1,4 @@
-"""Tests of `mcn.catalog.las`: what a reader with its defaults makes of a file."""
+"""Tests of `mcn.catalog.depth_log.las`: what a reader with its defaults makes of a file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcn.catalog.depth_log import depth_log, depth_log_schema, write_las
-from mcn.catalog.las import curve_mnemonics, las_text, to_ascii
+from mcn.catalog.depth_log.las import curve_mnemonics, las_text, to_ascii, write_las
+from mcn.catalog.depth_log.table import depth_log, depth_log_schema
+from mcn.catalog.storage import CatalogError
 from mcn.taxonomy import SHAPES, Taxonomy, TaxonomyError
 
 FIXED = ["DEPT", "NTIL", "NCRY", "FEUH", "DMEAN", "DQ25", "DMED", "DQ75", "CAF"]
@@ -67,8 +68,8 @@ def test_every_class_list_has_a_curve_a_shape(tmp_path, shapes):
     for shape in shapes:
         assert las[mnemonics[shape]].tolist() == log[f"fraction_{shape}"].to_pylist()
     comments = re.findall(r"^# (\w+) (\".*\")$", (tmp_path / "log.las").read_text(), re.MULTILINE)
-    told = {key: json.loads(name) for key, name in comments}
-    assert told == {"WELL": "A-1"} | {mnemonics[shape]: shape for shape in shapes}
+    true_names = {key: json.loads(name) for key, name in comments}
+    assert true_names == {"WELL": "A-1"} | {mnemonics[shape]: shape for shape in shapes}
 
 
 def test_the_mnemonics():
@@ -172,3 +173,29 @@ def test_what_is_known_is_filled_in_and_nothing_else(core, tmp_path):
 def test_no_shape_is_named_like_the_column_of_the_facets():
     with pytest.raises(TaxonomyError, match="give the shape another name"):
         Taxonomy({"euhedral_to_subhedral": "euhedral", "other": "anhedral"})
+
+
+def test_las_reads_back(core, tmp_path):
+    log = depth_log(core, "A", 25.0)
+    write_las(log, "A: 7\nÜ", tmp_path / "a.las")
+    las = lasio.read(tmp_path / "a.las")
+    assert las.well["WELL"].value == "A- 7 U"
+    assert las.well["NULL"].value == -999.25
+    assert (las.well["STRT"].value, las.well["STEP"].value) == (1212.5, 25.0)
+    assert las.curves["DEPT"].unit == "M"
+    assert las.curves["DMEAN"].unit == "UM"
+    assert all(curve.descr for curve in las.curves)
+    means = log["mean_equivalent_diameter_um"].to_numpy()
+    assert las["DMEAN"] == pytest.approx(means, rel=1e-6)
+    assert las["FRHOM"] == pytest.approx(log["fraction_rhombic"].to_numpy(), rel=1e-6)
+
+
+def test_las_writes_the_null_value(core, tmp_path):
+    write_las(depth_log(core, "B 2/Ü"), "B 2/Ü", tmp_path / "b.las")
+    assert "-999.25" in (tmp_path / "b.las").read_text().partition("~ASCII")[2]
+    assert np.isnan(lasio.read(tmp_path / "b.las")["DMEAN"]).all()
+
+
+def test_las_that_cannot_be_written(tmp_path):
+    with pytest.raises(CatalogError, match=r"nowhere/a\.las: cannot be written"):
+        write_las(a_log(), "A", tmp_path / "nowhere" / "a.las")

@@ -1,7 +1,7 @@
-"""Data files replaced by others of the same rows, or of fewer: merged, or without outdated tiles.
+"""Rewriting data files: merging small ones, and removing rows of outdated tiles.
 
-Files are written as a scan writes them, with a checksum on each page and a digest in each name,
-which `deltalake`'s own rewriting does not give.
+Files are written as in a scan, with page checksums and a digest in each name. The rewriting
+that `deltalake` offers (`optimize`, `delete`) gives neither.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
 from mcn.catalog.active_files import dataset, files
-from mcn.catalog.damage import damage_named
 from mcn.catalog.data_files import PARTITIONS, DataFile, in_folder, write_part
+from mcn.catalog.integrity.damage import damage_named
 from mcn.catalog.schema import TILES
 
 if TYPE_CHECKING:
@@ -29,34 +29,34 @@ _KEY: Final = ["tile_id", "segmenter", "classifier", "scanned_at"]
 
 
 def merge_small_files(catalog: Catalog, name: str, well: str, target_bytes: int) -> None:
-    """Rewrite a well's partitions of several small files as few large ones in order of depth.
+    """Rewrite a well's partitions of several small files as few large ones sorted by depth.
 
     Raises
     ------
     CatalogError
-        With `CommitFailedError` as its cause, where another process removed one of the files
-        meanwhile: nothing has changed, and it may be done again.
+        With `CommitFailedError` as its cause, if another process has removed one of the files.
+        Nothing has changed then, and the call may be repeated.
     """
     table: DeltaTable = getattr(catalog, name)()
-    found = files(table, [well])
+    well_files = files(table, [well])
     new: list[DataFile] = []
     old: list[pa.Table] = []
-    for partition in small_partitions(found, target_bytes):
-        its = _of_partition(found, partition)
-        with damage_named(catalog, {name: its}):
+    for partition in small_partitions(well_files, target_bytes):
+        partition_files = _of_partition(well_files, partition)
+        with damage_named(catalog.uri, {name: partition_files}):
             new += [
                 _write(catalog, name, rows, partition, "compact")
-                for rows in _in_pieces(catalog, name, its, target_bytes)
+                for rows in _depth_ranges(catalog, name, partition_files, target_bytes)
             ]
-        old.append(its)
+        old.append(partition_files)
     if old:
         _replace(catalog, name, table, pa.concat_tables(old), new, data_change=False)
 
 
-def small_partitions(found: pa.Table, target_bytes: int) -> list[dict[str, Any]]:
+def small_partitions(data_files: pa.Table, target_bytes: int) -> list[dict[str, Any]]:
     """Partitions that have more files than their bytes need."""
-    columns = [column for column in found.column_names if column.startswith("partition.")]
-    sums = found.group_by(columns).aggregate([("size_bytes", "sum"), ("path", "count")])
+    columns = [column for column in data_files.column_names if column.startswith("partition.")]
+    sums = data_files.group_by(columns).aggregate([("size_bytes", "sum"), ("path", "count")])
     return [
         {column: row[column] for column in columns}
         for row in sums.sort_by([(column, "ascending") for column in columns]).to_pylist()
@@ -81,32 +81,32 @@ def remove_rows(catalog: Catalog, name: str, well: str, outdated: pa.Table) -> N
         As `merge_small_files`.
     """
     table: DeltaTable = getattr(catalog, name)()
-    found = files(table, [well])
+    well_files = files(table, [well])
     times = pc.min_max(outdated["scanned_at"])
-    # Files whose range is not known are opened.
+    # Files with unknown range are opened.
     for column, ends in (("max.scanned_at", times["min"]), ("min.scanned_at", times["max"])):
         compare = pc.greater_equal if column.startswith("max") else pc.less_equal
-        inside = compare(found[column].cast(outdated["scanned_at"].type), ends)
-        found = found.filter(pc.fill_null(inside, True))
+        inside = compare(well_files[column].cast(outdated["scanned_at"].type), ends)
+        well_files = well_files.filter(pc.fill_null(inside, True))
     new: list[DataFile] = []
     old: list[pa.Table] = []
-    for index in range(found.num_rows):
-        its = found.slice(index, 1)
-        with damage_named(catalog, {name: its}):
-            rows = _dataset(catalog, name, its)
+    for index in range(well_files.num_rows):
+        one_file = well_files.slice(index, 1)
+        with damage_named(catalog.uri, {name: one_file}):
+            rows = _dataset(catalog, name, one_file)
             keys = rows.to_table(columns=_KEY)
             if not keys.join(outdated, _KEY, join_type="left semi").num_rows:
                 continue
             kept = rows.to_table().join(outdated, _KEY, join_type="left anti")
         partition = {
-            column: its[column][0].as_py()
-            for column in its.column_names
+            column: one_file[column][0].as_py()
+            for column in one_file.column_names
             if column.startswith("partition.")
         }
         if kept.num_rows:
             kept = kept.select(rows.schema.names).cast(rows.schema)
             new.append(_write(catalog, name, kept, partition, "recover"))
-        old.append(its)
+        old.append(one_file)
     if old:
         _replace(catalog, name, table, pa.concat_tables(old), new, data_change=True)
 
@@ -131,7 +131,7 @@ def _replace(
         )
         for row in old.to_pylist()
     ]
-    # Without a change of data deltalake lets two processes remove one file, and doubles its rows.
+    # With data_change=False on removal, two processes could remove one file and double its rows.
     actions: list[AddAction | RemoveAction] = [
         *(part.removed() for part in gone),
         *(part.added(data_change=data_change) for part in new),
@@ -153,10 +153,12 @@ def _write(
     return write_part(catalog.uri, name, rows, values, label)
 
 
-def _in_pieces(catalog: Catalog, name: str, its: pa.Table, target_bytes: int) -> Iterator[pa.Table]:
-    """The rows of a partition in depth ranges of about the wanted size; never all in memory."""
-    rows = _dataset(catalog, name, its)
-    count = round(pc.sum(its["size_bytes"]).as_py() / target_bytes)
+def _depth_ranges(
+    catalog: Catalog, name: str, partition_files: pa.Table, target_bytes: int
+) -> Iterator[pa.Table]:
+    """The rows of a partition in depth ranges of about the target size."""
+    rows = _dataset(catalog, name, partition_files)
+    count = round(pc.sum(partition_files["size_bytes"]).as_py() / target_bytes)
     if count <= 1:
         yield rows.to_table()
         return
@@ -169,12 +171,12 @@ def _in_pieces(catalog: Catalog, name: str, its: pa.Table, target_bytes: int) ->
             yield piece
 
 
-def _of_partition(found: pa.Table, partition: dict[str, Any]) -> pa.Table:
+def _of_partition(data_files: pa.Table, partition: dict[str, Any]) -> pa.Table:
     for column, value in partition.items():
-        found = found.filter(pc.equal(found[column], value))
-    return found
+        data_files = data_files.filter(pc.equal(data_files[column], value))
+    return data_files
 
 
-def _dataset(catalog: Catalog, name: str, its: pa.Table) -> Any:
+def _dataset(catalog: Catalog, name: str, data_files: pa.Table) -> Any:
     schema = catalog.crystals_schema if name == "crystals" else TILES
-    return dataset(f"{catalog.uri}/{name}", schema, its)
+    return dataset(f"{catalog.uri}/{name}", schema, data_files)

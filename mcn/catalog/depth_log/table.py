@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 
 from mcn.catalog.active_files import files
-from mcn.catalog.las import las_text
 from mcn.catalog.model_names import LATEST, ModelPair
 from mcn.catalog.query import find_models, known_wells, open_views
-from mcn.catalog.storage import CatalogError, CatalogQueryError
+from mcn.catalog.storage import CatalogQueryError, explained_output
 from mcn.catalog.wells import plain_well
 
 if TYPE_CHECKING:
+    import duckdb
+
     from mcn.catalog.store import Catalog
 
 _INTERVALS: Final = 40
@@ -133,94 +133,84 @@ def depth_log(
     if step_m is not None and not (math.isfinite(step_m) and step_m > 0):
         raise CatalogQueryError(f"a step of {step_m:g} m; give one above 0")
     well = plain_well(well)
-    now = catalog.snapshot()
-    its_tiles = known_wells(catalog, now.tiles, [well])
-    models = find_models(catalog, now.tiles, [well], segmenter, classifier)
-    with open_views(catalog, its_tiles, files(now.crystals, [well]), models) as connection:
+    snapshot = catalog.snapshot()
+    tile_files = known_wells(catalog, snapshot.tiles, [well])
+    crystal_files = files(snapshot.crystals, [well])
+    models = find_models(catalog, snapshot.tiles, [well], segmenter, classifier)
+    with open_views(catalog, tile_files, crystal_files, models) as connection:
         connection.execute(_TILES, {"well": well})
-        top, base, depths, scanned_on, pairs = connection.sql(_FACTS).fetchall()[0]
-        if not depths:
+        top, base, depth_count, scanned_on, pairs = connection.sql(_FACTS).fetchall()[0]
+        if not depth_count:
             by = "" if models == LATEST else f" by {models}"
             raise CatalogQueryError(
                 f"{catalog.uri}: no tile of well {well!r} could be read{by}; see why with "
                 '`mcn query CATALOG --sql "SELECT uri, error FROM tiles"`'
             )
-        step = step_m or _step(base - top, depths)
+        step = step_m or _step(base - top, depth_count)
         if (base - top) / step > _MOST_INTERVALS:
             raise CatalogQueryError(
                 f"a step of {step:g} m makes over {_MOST_INTERVALS} intervals; give a larger one"
             )
-        shapes = {f"shape_{number}": shape for number, shape in enumerate(catalog.shapes)}
-        fractions = ", ".join(f"avg((shape = ${key})::INT) AS {key}" for key in shapes)
-        asked = _LOG.format(fractions=fractions)
-        params = {"well": well, "step": step, **shapes}
-        logged = connection.sql(asked, params=params).to_arrow_table()
-    named = {key: f"fraction_{shape}" for key, shape in shapes.items()}
-    logged = logged.rename_columns([named.get(name, name) for name in logged.column_names])
-    numbers = logged["interval_number"].to_numpy()
-    every = pa.table({"interval_number": np.arange(numbers[0], numbers[-1] + 1)})
-    logged = every.join(logged, "interval_number").sort_by("interval_number")
-    number = logged["interval_number"].to_numpy()
+        intervals = _intervals_with_tiles(connection, well, step, catalog.shapes)
+    log = _with_empty_intervals(intervals, step, depth_log_schema(catalog.shapes))
+    return log.replace_schema_metadata({_MODELS_KEY: json.dumps(pairs), _DATE_KEY: scanned_on})
+
+
+def _intervals_with_tiles(
+    connection: duckdb.DuckDBPyConnection, well: str, step: float, shapes: Sequence[str]
+) -> pa.Table:
+    """One row for each interval that has tiles, by `interval_number`."""
+    # Shapes are arbitrary text, so they enter the query as parameters only.
+    shape_of = {f"shape_{number}": shape for number, shape in enumerate(shapes)}
+    fractions = ", ".join(f"avg((shape = ${key})::INT) AS {key}" for key in shape_of)
+    rows = connection.sql(
+        _LOG.format(fractions=fractions), params={"well": well, "step": step, **shape_of}
+    ).to_arrow_table()
+    names = {key: f"fraction_{shape}" for key, shape in shape_of.items()}
+    return rows.rename_columns([names.get(name, name) for name in rows.column_names])
+
+
+def _with_empty_intervals(intervals: pa.Table, step: float, schema: pa.Schema) -> pa.Table:
+    """The depth log: intervals without tiles added, and the numbers turned into depths."""
+    numbers = intervals["interval_number"].to_numpy()
+    all_numbers = pa.table({"interval_number": np.arange(numbers[0], numbers[-1] + 1)})
+    rows = all_numbers.join(intervals, "interval_number").sort_by("interval_number")
+    number = rows["interval_number"].to_numpy()
     edges = {
         "depth_top": np.round(number * step, 9) + 0.0,
         "depth_base": np.round((number + 1) * step, 9) + 0.0,
     }
     columns = []
-    schema = depth_log_schema(catalog.shapes)
     for field in schema:
-        column = (
-            pa.chunked_array([edges[field.name]]) if field.name in edges else logged[field.name]
-        )
+        column = pa.chunked_array([edges[field.name]]) if field.name in edges else rows[field.name]
         columns.append(column if field.nullable else column.fill_null(0))
-    facts = {_MODELS_KEY: json.dumps(pairs), _DATE_KEY: scanned_on}
-    log = pa.table(columns, names=schema.names).cast(schema)
-    return log.replace_schema_metadata(facts)
+    return pa.table(columns, names=schema.names).cast(schema)
 
 
 def models_of_log(log: pa.Table) -> list[ModelPair]:
-    """The models whose crystals a depth log counts; none where the table does not tell."""
-    told = (log.schema.metadata or {}).get(_MODELS_KEY, b"[]")
-    return [ModelPair(*pair) for pair in json.loads(told)]
+    """The models whose crystals a depth log counts; empty if the table does not say."""
+    pairs = (log.schema.metadata or {}).get(_MODELS_KEY, b"[]")
+    return [ModelPair(*pair) for pair in json.loads(pairs)]
+
+
+def scan_date_of_log(log: pa.Table) -> str:
+    """ISO date of the last scan that a depth log counts; empty if the table does not say."""
+    date: bytes = (log.schema.metadata or {}).get(_DATE_KEY, b"")
+    return date.decode()
 
 
 def write_csv(log: pa.Table, path: str | os.PathLike[str]) -> None:
     """Write a depth log as CSV, the columns of `depth_log_schema` with their names."""
     from pyarrow import csv
 
-    with _writing(path):
+    with explained_output(path):
         csv.write_csv(log, os.fspath(path))
 
 
-def write_las(log: pa.Table, well: str, path: str | os.PathLike[str]) -> None:
-    """Write a depth log as LAS 2.0 in plain ASCII for well-log software (`mcn.catalog.las`)."""
-    scanned_on = (log.schema.metadata or {}).get(_DATE_KEY, b"").decode()
-    text = las_text(log, well, shapes_of_log(log), models_of_log(log), scanned_on)
-    with _writing(path), open(path, "w", encoding="ascii", newline="\r\n") as file:
-        file.write(text)
-
-
-def write_png(log: pa.Table, well: str, path: str | os.PathLike[str]) -> None:
-    """Draw a depth log as PNG (`mcn.catalog.depth_log_plot.depth_log_figure`)."""
-    from mcn.catalog.depth_log_plot import depth_log_figure
-
-    with _writing(path):
-        depth_log_figure(log, well).savefig(path, format="png")
-
-
-def _step(span: float, depths: int) -> float:
+def _step(span: float, depth_count: int) -> float:
     """1, 2 or 5 times a power of ten that gives no more intervals than are of use."""
-    least = span / min(_INTERVALS, max(1, depths))
+    least = span / min(_INTERVALS, max(1, depth_count))
     if least <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(least))
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * (1 - 1e-9))
-
-
-@contextmanager
-def _writing(path: str | os.PathLike[str]) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise CatalogError(
-            f"{os.fspath(path)}: cannot be written ({error.strerror or error}); choose another file"
-        ) from None

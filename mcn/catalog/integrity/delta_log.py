@@ -1,8 +1,8 @@
-"""What `deltalake` does not notice in a log, or does not name: entries cut short or changed.
+"""Damage in a Delta log that `deltalake` does not notice or name: truncated or changed entries.
 
-An entry that is empty, or that ends between two of its lines, is read without an error: its rows
-are missing. So each commit seals its entry with a digest of its actions, and whoever opens a
-table compares those that are newer than its last checkpoint.
+`deltalake` reads an entry that is empty, or ends between two lines, without an error, and its rows
+are missing. So each commit stores a digest of its actions in its entry, and `open_table` compares
+the digests of all entries since the last checkpoint.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _ENTRY: Final = re.compile(r"(\d{20})\.json")
 _CHECKPOINT: Final = re.compile(r"(\d{20})\.checkpoint(\.[\w-]+)*\.parquet")
 
 _checked: dict[tuple[str, str], int] = {}
-"""Folder and id of a table → version up to which its entries, which never change, were compared."""
+"""Folder and id of a table → version up to which its entries, which never change, were checked."""
 
 
 def sealed(actions: Sequence[AddAction | RemoveAction]) -> CommitProperties:
-    """Properties of a commit of these actions: its entry carries their digest."""
+    """Commit properties that store a digest of these actions in the log entry."""
     lines = [
         {"add": {"path": action.path, "size": action.size, "stats": action.stats}}
         if isinstance(action, AddAction)
@@ -51,14 +51,14 @@ def sealed(actions: Sequence[AddAction | RemoveAction]) -> CommitProperties:
 
 
 def open_table(uri: str, name: str) -> DeltaTable:
-    """A table as it is now, its log compared with what was written.
+    """Open the latest version of a table and check its log.
 
     Raises
     ------
     TableNotFoundError
-        Where there is none.
+        If there is no table.
     CatalogStorageError
-        For a damaged log, naming the file and its cure.
+        If the log is damaged; the message names the file and the remedy.
     """
     try:
         table = retry_response(
@@ -67,7 +67,7 @@ def open_table(uri: str, name: str) -> DeltaTable:
     except TableNotFoundError:
         raise
     except DeltaError as error:
-        # Looking for a damaged file is in vain where the store itself does not answer.
+        # Searching for a damaged file is useless if the store itself does not respond.
         if "S3 error" not in str(error) and (fault := find_fault(uri, name)):
             raise fault from error
         raise
@@ -76,7 +76,7 @@ def open_table(uri: str, name: str) -> DeltaTable:
 
 
 def check_entries(uri: str, name: str, table: DeltaTable, *, again: bool = False) -> None:
-    """Compare the entries since the table's last checkpoint with their seals.
+    """Compare the entries since the table's last checkpoint with their digests.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def check_entries(uri: str, name: str, table: DeltaTable, *, again: bool = False
     table : DeltaTable
         The table as it was opened.
     again : bool
-        Compare also those that this process has compared before.
+        Also compare entries that this process has checked before.
 
     Raises
     ------
@@ -106,28 +106,32 @@ def check_entries(uri: str, name: str, table: DeltaTable, *, again: bool = False
         try:
             return _entry_fault(_read(file_system, f"{folder}/{number:020d}.json"), number)
         except FileNotFoundError:
-            return None  # Older than what the log keeps; `deltalake` tells of gaps itself.
+            return None  # Older than what the log keeps; `deltalake` reports gaps itself.
 
     with ThreadPoolExecutor(max(1, min(_READERS, len(versions)))) as readers:
-        for number, found in zip(versions, readers.map(fault, versions), strict=True):
-            if found:
-                raise _of_entry(uri, name, number, found, is_newest=number == version)
+        for number, entry_fault in zip(versions, readers.map(fault, versions), strict=True):
+            if entry_fault:
+                raise _of_entry(uri, name, number, entry_fault, is_newest=number == version)
     _checked[key] = version
 
 
 def find_fault(uri: str, name: str) -> CatalogStorageError | None:
-    """The file of a log because of which it cannot be read, or None."""
+    """The error for the file that makes a log unreadable, or None."""
     file_system, folder = _log_of(uri, name)
-    there = file_system.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
-    names = sorted(info.base_name for info in there)
-    versions = [int(found[1]) for each in names if (found := _ENTRY.fullmatch(each))]
-    checkpoints = {each: int(found[1]) for each in names if (found := _CHECKPOINT.fullmatch(each))}
-    for each, version in checkpoints.items():
+    log_files = file_system.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+    names = sorted(info.base_name for info in log_files)
+    versions = [int(match[1]) for file_name in names if (match := _ENTRY.fullmatch(file_name))]
+    checkpoints = {
+        file_name: int(match[1])
+        for file_name in names
+        if (match := _CHECKPOINT.fullmatch(file_name))
+    }
+    for file_name, version in checkpoints.items():
         try:
-            pq.ParquetFile(file_system.open_input_file(f"{folder}/{each}")).read()
-        # The reader raises whatever it likes on a damaged file.
+            pq.ParquetFile(file_system.open_input_file(f"{folder}/{file_name}")).read()
+        # The reader raises many types of errors on a damaged file.
         except Exception:
-            return _of_checkpoint(uri, name, each, versions, version)
+            return _of_checkpoint(uri, name, file_name, versions, version)
     kept = [number for number in versions if number > max(checkpoints.values(), default=-1)]
     for number in kept:
         data = _read(file_system, f"{folder}/{number:020d}.json")
@@ -187,7 +191,7 @@ def _entry_fault(data: bytes, number: int) -> str | None:
         kinds = {kind for line in lines for kind in line}
         if number == 0 and not {"protocol", "metaData"} <= kinds:
             return "is cut short or was changed"
-    # A value of another kind than expected is damage as well.
+    # A value of an unexpected type is damage as well.
     except (ValueError, TypeError, AttributeError, KeyError):
         return "is cut short or was changed"
     return None

@@ -14,14 +14,14 @@ import pytest
 from deltalake import DeltaTable, WriterProperties
 
 from mcn.catalog import data_files as parts
-from mcn.catalog import delta_log
-from mcn.catalog.depth_log import depth_log
+from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.export import export
+from mcn.catalog.integrity import delta_log
 from mcn.catalog.label_sheet import export_labels
-from mcn.catalog.maintenance import compact, info, verify
 from mcn.catalog.query import query, sql
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
+from mcn.catalog.upkeep.maintenance import compact, info, verify
 from mcn.errors import QueryError, StorageError
 
 CURE = "restore it from a backup"
@@ -93,7 +93,7 @@ def test_readers_find_every_flipped_byte_of_a_page(filled) -> None:  # type: ign
         except StorageError as error:
             refused.append(str(error))
     assert len(refused) > 30
-    assert all(told.startswith(f"{file}: damaged") for told in refused)
+    assert all(problem.startswith(f"{file}: damaged") for problem in refused)
 
 
 @pytest.fixture
@@ -129,13 +129,13 @@ def damaged(filled: Catalog) -> tuple[Catalog, Path]:
 )
 def test_every_reader_names_the_damaged_file_and_its_cure(damaged, ask) -> None:  # type: ignore[no-untyped-def]
     catalog, file = damaged
-    with pytest.raises(StorageError) as told:
+    with pytest.raises(StorageError) as raised:
         ask(catalog)
-    assert str(told.value).startswith(f"{file}: damaged")
-    assert CURE in str(told.value)
-    assert "\n" not in str(told.value)
-    assert told.value.trouble == "damaged"
-    assert not isinstance(told.value, QueryError)
+    assert str(raised.value).startswith(f"{file}: damaged")
+    assert CURE in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert raised.value.trouble == "damaged"
+    assert not isinstance(raised.value, QueryError)
 
 
 def test_checksums_are_written_everywhere(filled, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -196,13 +196,13 @@ def test_a_log_entry_cut_short_says_so(once, tmp_path, table, version, left) -> 
         file.write_bytes(data.replace(b'{"add"', b'{"adx"').replace(b'{"meta', b'{"mexa'))
     else:
         file.write_bytes(data[:left])
-    with pytest.raises(StorageError) as told:
+    with pytest.raises(StorageError) as raised:
         Catalog.open(catalog)
-    assert str(told.value).startswith(f"{file}: this entry of the log is ")
-    assert re.search("is empty;|is cut short or was changed;", str(told.value))
-    assert CURE in str(told.value)
-    assert ("delete it" in str(told.value)) == (version == 8)
-    assert told.value.trouble == "damaged"
+    assert str(raised.value).startswith(f"{file}: this entry of the log is ")
+    assert re.search("is empty;|is cut short or was changed;", str(raised.value))
+    assert CURE in str(raised.value)
+    assert ("delete it" in str(raised.value)) == (version == 8)
+    assert raised.value.trouble == "damaged"
 
 
 def test_a_log_entry_that_is_gone_is_named(filled) -> None:  # type: ignore[no-untyped-def]
@@ -222,11 +222,11 @@ def test_a_damaged_checkpoint_is_named(filled, left) -> None:  # type: ignore[no
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[:left])
-    with pytest.raises(StorageError) as told:
+    with pytest.raises(StorageError) as raised:
         query(filled)
-    assert str(told.value).startswith(f"{hint if left is None else file}: ")
+    assert str(raised.value).startswith(f"{hint if left is None else file}: ")
     # The cure that it tells cures it.
-    assert "delete" in str(told.value)
+    assert "delete" in str(raised.value)
     file.unlink(missing_ok=True)
     hint.unlink()
     assert query(filled).equals(rows)
@@ -236,7 +236,7 @@ def test_verify_looks_at_entries_again(filled) -> None:  # type: ignore[no-untyp
     assert verify(filled).ok
     file = entry(filled, "tiles", 5)
     file.write_bytes(b"")
-    (problem,) = [told for told in verify(filled).problems if "_delta_log" in told]
+    (problem,) = [problem for problem in verify(filled).problems if "_delta_log" in problem]
     assert problem.startswith(f"tiles/_delta_log/{file.name}: this entry of the log is empty")
 
 

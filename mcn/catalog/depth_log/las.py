@@ -20,6 +20,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -29,7 +30,9 @@ import pyarrow as pa
 from anyascii import anyascii
 from numpy.typing import NDArray
 
+from mcn.catalog.depth_log.table import models_of_log, scan_date_of_log, shapes_of_log
 from mcn.catalog.model_names import ModelPair
+from mcn.catalog.storage import explained_output
 
 _NULL: Final = -999.25
 _SIZE: Final = "equivalent circular diameter of crystals"
@@ -52,6 +55,13 @@ _LETTERS: Final = range(4, 8)
 _NUMBERED_LETTERS: Final = 5
 
 
+def write_las(log: pa.Table, well: str, path: str | os.PathLike[str]) -> None:
+    """Write a depth log as LAS 2.0 in plain ASCII, for well-log software."""
+    text = las_text(log, well, shapes_of_log(log), models_of_log(log), scan_date_of_log(log))
+    with explained_output(path), open(path, "w", encoding="ascii", newline="\r\n") as file:
+        file.write(text)
+
+
 def las_text(
     log: pa.Table,
     well: str,
@@ -65,7 +75,7 @@ def las_text(
 
     Parameters
     ----------
-    log : pa.Table of schema `mcn.catalog.depth_log.depth_log_schema`
+    log : pa.Table of schema `mcn.catalog.depth_log.table.depth_log_schema`
     well : str
         Goes into WELL and UWI. What the catalogue does not know (company, field, place …) is
         there and empty.
@@ -147,7 +157,7 @@ def curve_mnemonics(shapes: Sequence[str]) -> dict[str, str]:
         if shape not in mnemonics:
             stem = f"F{letters[shape][:_NUMBERED_LETTERS]}"
             numbered = (f"{stem}{number}" for number in itertools.count(1))
-            mnemonics[shape] = next(one for one in numbered if one not in taken)
+            mnemonics[shape] = next(mnemonic for mnemonic in numbered if mnemonic not in taken)
             taken.add(mnemonics[shape])
     return {shape: mnemonics[shape] for shape in shapes}
 

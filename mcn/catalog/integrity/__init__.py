@@ -1,0 +1,1 @@
+"""Finding damaged data files and damaged entries of the Delta log."""

@@ -1,0 +1,71 @@
+"""Tests of `mcn.catalog.depth_log.plot`, by the colours of the pictures."""
+
+from __future__ import annotations
+
+import matplotlib.image
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mcn.catalog.depth_log.plot import depth_log_figure, write_png
+from mcn.catalog.depth_log.table import depth_log
+from mcn.catalog.storage import CatalogError
+from mcn.plots import SHAPE_COLOURS
+
+from ....figures import drawn, near, texts
+
+
+def example_log(**columns) -> pa.Table:
+    defaults = {
+        "depth_top": [1200.0, 1210.0, 1220.0],
+        "depth_base": [1210.0, 1220.0, 1230.0],
+        "n_tiles": [1, 0, 1],
+        "n_crystals": [4, 0, 4],
+        "fraction_rhombic": [1.0, None, 0.0],
+        "fraction_polyhedral": [0.0, None, 0.0],
+        "fraction_amorphous": [0.0, None, 0.0],
+        "fraction_spherical": [0.0, None, 1.0],
+        "fraction_euhedral_to_subhedral": [1.0, None, 0.0],
+        "mean_equivalent_diameter_um": [2.0, None, 3.0],
+        "q25_equivalent_diameter_um": [1.0, None, 2.0],
+        "median_equivalent_diameter_um": [2.0, None, 3.0],
+        "q75_equivalent_diameter_um": [3.0, None, 4.0],
+        "crystal_area_fraction": [0.5, None, 0.6],
+    }
+    return pa.table(defaults | columns)
+
+
+def test_depth_runs_downwards_and_gaps_stay_empty():
+    figure = depth_log_figure(example_log(), "A 1")
+    top, base = figure.axes[0].get_ylim()
+    assert (top, base) == (1230.0, 1200.0)
+    picture = drawn(figure)
+    track = picture[:, : picture.shape[1] // 3]
+    rhombic = np.nonzero(near(track, SHAPE_COLOURS["rhombic"]).sum(axis=1) > 100)[0]
+    spherical = np.nonzero(near(track, SHAPE_COLOURS["spherical"]).sum(axis=1) > 100)[0]
+    assert rhombic.max() < spherical.min()
+    gap = spherical.min() - rhombic.max()
+    assert gap == pytest.approx(len(rhombic), rel=0.1)
+    assert figure.get_suptitle() == "Well A 1"
+
+
+def test_depth_log_without_pixel_size_says_so():
+    names = [name for name in example_log().column_names if name.endswith("_um")]
+    unknown = {name: pa.nulls(3, pa.float64()) for name in names}
+    figure = depth_log_figure(example_log(**unknown), "A")
+    assert "pixel size" in texts(figure)
+    assert drawn(figure).size
+
+
+def test_depth_log_of_one_interval_is_drawn():
+    assert drawn(depth_log_figure(example_log().slice(0, 1), "A")).size
+
+
+def test_png_is_written(core, tmp_path):
+    write_png(depth_log(core, "A"), "A", tmp_path / "a.png")
+    assert matplotlib.image.imread(tmp_path / "a.png").std() > 0.1
+
+
+def test_png_that_cannot_be_written(tmp_path):
+    with pytest.raises(CatalogError, match=r"nowhere/a\.png: cannot be written"):
+        write_png(example_log(), "A", tmp_path / "nowhere" / "a.png")
