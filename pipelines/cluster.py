@@ -138,14 +138,6 @@ def quiet_data(verbose: bool = False) -> Iterator[DataContext]:
                 handler.setLevel(level)
 
 
-def cores_and_gpus() -> tuple[float, float]:
-    """Cores and GPUs of the cluster."""
-    import ray
-
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return resources.get("CPU", 1.0), resources.get("GPU", 0.0)
-
-
 @contextmanager
 def _silent_core() -> Iterator[None]:
     """Keep Ray's core from writing to standard error, which it does past Python's logging.

@@ -12,11 +12,15 @@ from mcn.catalog.store import Catalog
 from mcn.errors import McnError
 from mcn.micrograph import Limits
 from pipelines.batch import WrittenBatch
-from pipelines.fault_isolation import FaultIsolator
+from pipelines.fault_isolation.isolator import FaultIsolator
 from pipelines.models import ScanModels
 from pipelines.planning import Plan
 from pipelines.resources import STAGES, Overrides, StageResources
-from pipelines.stages import ClassifyTiles, ReadTiles, SegmentTiles, Stamp, WriteTiles
+from pipelines.stages.classify import ClassifyTiles
+from pipelines.stages.labels import ScanLabels
+from pipelines.stages.read import ReadTiles
+from pipelines.stages.segment import SegmentTiles
+from pipelines.stages.write import WriteTiles
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -73,12 +77,12 @@ def build_pipeline(
     models : ScanModels
     scan_id : str
     resources : ScanResources
-    ledger : actor handle of `pipelines.attempts.Ledger`
+    ledger : actor handle of `pipelines.fault_isolation.attempts.Ledger`
     """
     import ray.data
 
     pools = resources.pools
-    stamp = Stamp(models.segmenter, models.classifier, scan_id)
+    labels = ScanLabels(models.segmenter, models.classifier, scan_id)
     isolators = {name: FaultIsolator(name, ledger, pools[name].seconds) for name in STAGES}
     read, write = pools["read"], pools["write"]
     # Small pieces keep every worker busy to the end of a small scan, large ones are cheaper.
@@ -95,7 +99,7 @@ def build_pipeline(
             fn_constructor_args=(
                 models.load_segmenter,
                 pools["segment"].threads,
-                stamp,
+                labels,
                 isolators["segment"],
             ),
             **_actors(pools["segment"], len(pieces)),
@@ -105,7 +109,7 @@ def build_pipeline(
             fn_constructor_args=(
                 models.load_classifier,
                 pools["classify"].threads,
-                stamp,
+                labels,
                 isolators["classify"],
             ),
             **_actors(pools["classify"], len(pieces)),

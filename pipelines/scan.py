@@ -21,13 +21,14 @@ from mcn.sources.listing import find_tiles
 from mcn.sources.manifest import read_manifest
 from mcn.sources.path_pattern import DEFAULT_PATTERN, SourceError
 from mcn.sources.s3_inventory import is_inventory, read_inventory
-from pipelines.attempts import start_ledger
 from pipelines.batch import Count, WrittenBatch
 from pipelines.cluster import cores_and_gpus, quiet_data, ray_cluster
 from pipelines.commit import Committer
-from pipelines.metrics import ScanMetrics, serve_metrics
+from pipelines.fault_isolation.attempts import start_ledger
 from pipelines.models import ScanModels
-from pipelines.monitor import drained_on_interrupt, watched
+from pipelines.monitoring.metrics import ScanMetrics, serve_metrics
+from pipelines.monitoring.monitor import drained_on_interrupt, watched
+from pipelines.monitoring.progress import ScanProgress
 from pipelines.pipeline import (
     ScanError,
     ScanResources,
@@ -36,7 +37,6 @@ from pipelines.pipeline import (
     stage_resources,
 )
 from pipelines.planning import Plan, Shard, make_plan
-from pipelines.progress import ScanProgress
 from pipelines.resources import STAGES, Overrides, read_overrides
 
 logger = logging.getLogger("pipelines.scan")

@@ -1,6 +1,6 @@
 """How the metrics that others tell are called, and how to ask for those that two places tell.
 
-The project's own names are in the tables `METRICS` of `pipelines.metrics` and `serve.metrics`;
+The project's own names are in the tables `METRICS` of `pipelines.monitoring.metrics` and `serve.metrics`;
 a test compares every name and label used here with those tables and with Ray's own.
 """
 

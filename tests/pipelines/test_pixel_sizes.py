@@ -14,7 +14,7 @@ from mcn.micrograph import DEFAULT_LIMITS, MicrographScaleError, read_micrograph
 from mcn.sources.listing import find_tiles
 from mcn.sources.manifest import read_manifest
 from pipelines.planning import PLANNED
-from pipelines.stages import ReadTiles
+from pipelines.stages.read import ReadTiles
 
 PIXELS = np.full((48, 64), 90, np.uint8)
 NAMES = [

@@ -188,7 +188,7 @@ def test_a_manifest_instead_of_a_pattern(core: Path, tmp_path: Path, models: Sca
     assert {row["pixel_size_source"] for row in rows.values() if row["status"] == "ok"} == {
         "manifest"
     }
-    assert rows["gone.png"]["error"].endswith("there is no such object any more; list again")
+    assert rows["gone.png"]["error"].endswith("the object no longer exists; list the tiles again")
     crystals = crystals_of(catalog)
     assert {crystal["depth_bin"] for crystal in crystals} == {0, 2}
     assert all(crystal["equivalent_diameter_um"] > 0 for crystal in crystals)

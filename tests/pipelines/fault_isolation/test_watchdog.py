@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.watchdog import WorkClock, run_queue_delays, time_limit
+from pipelines.fault_isolation.watchdog import WorkClock, run_queue_delays, time_limit
 
-from ..waiting import DEADLINE_S
+from ...waiting import DEADLINE_S
 
 
 class Machine:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, Final
 
-from pipelines.metrics import ScanMetrics
+from pipelines.monitoring.metrics import ScanMetrics
 
 _WATCH_S: Final = 2.0
 
@@ -27,7 +27,7 @@ def watched(ledger: Any, metrics: ScanMetrics, on_gpu: bool) -> Iterator[None]:
         now = monotonic()
         # The ledger may be just starting again; the next look finds it.
         with suppress(ray.exceptions.RayError):
-            metrics.paced(ray.get(ledger.pace.remote(), timeout=_WATCH_S), now - since, on_gpu)
+            metrics.paced(ray.get(ledger.progress.remote(), timeout=_WATCH_S), now - since, on_gpu)
         return now
 
     def watch() -> None:

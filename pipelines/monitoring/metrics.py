@@ -13,8 +13,9 @@ import prometheus_client as prometheus
 from ray.util import metrics as ray_metrics
 
 from mcn.errors import McnError
-from pipelines.attempts import STAGES, StageProgress
 from pipelines.batch import WrittenBatch
+from pipelines.fault_isolation.attempts import StageProgress
+from pipelines.resources import STAGES
 
 METRICS: Final = {
     "mcn_scan_tiles_total": ("Tiles committed.", ("scan_id", "status")),

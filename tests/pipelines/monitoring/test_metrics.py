@@ -4,11 +4,11 @@ import urllib.request
 
 import pytest
 
-from pipelines.attempts import StageProgress
 from pipelines.batch import Count, WrittenBatch
-from pipelines.metrics import MetricsError, ScanMetrics, serve_metrics
+from pipelines.fault_isolation.attempts import StageProgress
+from pipelines.monitoring.metrics import MetricsError, ScanMetrics, serve_metrics
 
-from ..waiting import DEADLINE_S
+from ...waiting import DEADLINE_S
 
 
 @pytest.fixture
