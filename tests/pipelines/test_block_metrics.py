@@ -9,7 +9,7 @@ import pytest
 import ray.data
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
-from pipelines.block_metrics import forget_passed_blocks
+from pipelines.block_metrics import drop_block_metrics
 from pipelines.cluster import quiet_data
 
 
@@ -47,11 +47,11 @@ def test_a_ray_without_callbacks_is_warned_of(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     context: Any = SimpleNamespace()
-    forget_passed_blocks(context)
+    drop_block_metrics(context)
     assert vars(context) == {}
     context = SimpleNamespace(custom_execution_callback_classes=[])
     monkeypatch.setitem(sys.modules, "ray.data._internal.execution.execution_callback", None)
-    forget_passed_blocks(context)
+    drop_block_metrics(context)
     assert context.custom_execution_callback_classes == []
     assert len(warned(caplog)) == 2
     assert all("gigabytes more memory" in line for line in warned(caplog))
@@ -71,7 +71,7 @@ def test_an_executor_that_is_built_otherwise_is_warned_of_once(
     executor: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     context: Any = SimpleNamespace(custom_execution_callback_classes=[])
-    forget_passed_blocks(context)
+    drop_block_metrics(context)
     (made,) = context.custom_execution_callback_classes
     callback = made()
     callback.on_execution_step(executor)
@@ -81,7 +81,7 @@ def test_an_executor_that_is_built_otherwise_is_warned_of_once(
 
 def test_lists_are_emptied() -> None:
     context: Any = SimpleNamespace(custom_execution_callback_classes=[])
-    forget_passed_blocks(context)
+    drop_block_metrics(context)
     stats = {"a": [1, 2], "b": []}
     operator = SimpleNamespace(get_stats=lambda: stats)
     context.custom_execution_callback_classes[0]().on_execution_step(

@@ -229,7 +229,7 @@ def test_ctrl_c_drains_and_commits(draw_core: Callable[..., Path], tmp_path: Pat
     os.killpg(scan.pid, signal.SIGINT)  # As a terminal does: to every process of the group.
     told, errors = scan.communicate(timeout=DEADLINE_S)
     assert scan.returncode == 0, errors
-    assert "finishing what is begun, then stopping; once more ends it now" in errors
+    assert "finishing the tiles in progress, then stopping; interrupt again to end it now" in errors
     summary = json.loads(told)
     assert 0 < summary["tiles_ok"] < 200
     assert summary["tiles_left"] == 200 - summary["tiles_ok"]
@@ -246,7 +246,7 @@ def test_a_second_ctrl_c_ends_the_scan_and_the_next_one_cleans_up(
     wait_for_a_commit(scan, tmp_path / "catalog")
     assert scan.stderr is not None
     os.killpg(scan.pid, signal.SIGINT)
-    assert "finishing what is begun" in scan.stderr.readline()
+    assert "finishing the tiles in progress" in scan.stderr.readline()
     os.killpg(scan.pid, signal.SIGINT)
     scan.communicate(timeout=DEADLINE_S)
     assert scan.returncode == 128 + signal.SIGINT

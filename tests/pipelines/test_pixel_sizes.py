@@ -123,4 +123,4 @@ def test_a_sidecar_that_is_gone_is_named(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("uri,well,depth_m,sidecar\na.tif,A,1,gone.txt\n")
     told = named(pa.Table.from_batches(read_manifest(str(tmp_path / "m.csv"), str(tmp_path))))
     (row,) = pa.concat_tables(ReadTiles(DEFAULT_LIMITS).read(told)).to_pylist()
-    assert "gone.txt: there is no such object" in row["error"]
+    assert "gone.txt: the object no longer exists" in row["error"]
