@@ -126,7 +126,7 @@ def once(pictures: list[Micrograph], masks: list[list[Mask]]) -> dict[str, Any]:
         segmented = _timed(seconds, "segment", lambda: segment(read))
         classified = _timed(seconds, "classify", lambda: classify(segmented))
         written = _timed(seconds, "write", lambda: write(classified))
-        parts = [part for group in WrittenBatch.all_in(written) for part in group.parts]
+        parts = [part for batch in WrittenBatch.all_in(written) for part in batch.parts]
         _timed(seconds, "commit", lambda: catalog.commit_parts(parts))
     crops = sum(len(value.as_py() or b"") for value in segmented["crops"])
     return {

@@ -14,12 +14,12 @@ from pipelines.cluster import quiet_data
 
 
 def kept_of(blocks: int, forgetful: bool) -> int:
-    """Figures of blocks that an executor holds at its end."""
+    """Block metrics that an executor holds at its end."""
     kept: list[int] = []
 
     class Look(ExecutionCallback):
         def after_execution_succeeds(self, executor: Any) -> None:
-            stats = [figures for op in executor._topology for figures in op.get_stats().values()]
+            stats = [metrics for op in executor._topology for metrics in op.get_stats().values()]
             kept.append(sum(map(len, stats)))
 
     with quiet_data() as context:
@@ -27,8 +27,8 @@ def kept_of(blocks: int, forgetful: bool) -> int:
         context.custom_execution_callback_classes = [*before, Look]
         dataset = ray.data.range(blocks, override_num_blocks=blocks).map_batches(lambda rows: rows)
         assert sum(len(batch["id"]) for batch in dataset.iter_batches()) == blocks
-    (figures,) = kept
-    return figures
+    (metrics,) = kept
+    return metrics
 
 
 @pytest.mark.ray
