@@ -1,7 +1,7 @@
 """Names of metrics that Ray exports, and queries for metrics that are exported twice.
 
-The project's own names are in the tables `METRICS` of `pipelines.monitoring.metrics` and `serve.metrics`;
-a test compares every name and label used here with those tables and with Ray's own.
+The names of the project itself are in the tables `METRICS` of `pipelines.monitoring.metrics` and
+`serve.metrics`. A test compares every name and label used here with those tables and with Ray.
 """
 
 from __future__ import annotations
