@@ -2,7 +2,7 @@
 
 One scan of 120 tiles on a Ray cluster of three nodes, again and again: each time a worker's
 actor, a node or the driver is killed (`kill -9`) at a random moment, then the scan is run again
-until it is through. Every catalogue must equal the undisturbed one: the same crystals, none
+until it is through. Every catalogue must equal the uninterrupted one: the same crystals, none
 twice, none missing, no file left that nobody names. Then two scans of overlapping sources run
 into one catalogue at once. Prints one JSON object.
 
@@ -105,7 +105,7 @@ def drive(source: str, catalog: str, manifest: str = "") -> None:
 
 
 def chaos(folder: Path, runs: int, chance: random.Random) -> dict[str, Any]:
-    """Disturb so many scans, and compare what they leave with what an undisturbed one does."""
+    """Kill scans at random moments and compare their catalogues with an uninterrupted one."""
     from ray.cluster_utils import Cluster
 
     source = draw_core(folder / "core")
@@ -119,34 +119,34 @@ def chaos(folder: Path, runs: int, chance: random.Random) -> dict[str, Any]:
         finish(start(cluster, source, folder / "calm"), must=True)
         seconds = time.monotonic() - started
         expected = content(folder / "calm")
-        assert expected["crystals"], "the undisturbed scan found nothing"
+        assert expected["crystals"], "the uninterrupted scan found nothing"
         report: list[dict[str, Any]] = []
         while len(report) < runs:
             victim = VICTIMS[len(report) % len(VICTIMS)]
             catalog = folder / f"run-{len(report)}"
-            # Sometimes while it starts, mostly somewhere between the first and the last commit.
+            # Kill some scans while they start, and most between the first and the last commit.
             commits = chance.randint(0, 10)
             moment = chance.uniform(0.2, 0.5) * seconds if commits == 0 else chance.uniform(0, 0.5)
             scan = start(cluster, source, catalog)
-            killed = strike(cluster, scan, victim, moment, chance, catalog, commits)
+            killed = kill_during(cluster, scan, victim, moment, chance, catalog, commits)
             ended = finish(scan)
             again = finish(start(cluster, source, catalog), must=True)
-            found = content(catalog)
+            catalogue = content(catalog)
             shutil.rmtree(catalog)
-            told = {
+            run = {
                 "victim": victim,
                 "killed": killed,
                 "after_commits": commits,
                 "and_s": round(moment, 2),
                 "ended": ended is not None,
                 "left_for_the_next": again["tiles_ok"] if again else None,
-                "same": found == expected,
-                "difference": difference(found, expected),
+                "same": catalogue == expected,
+                "difference": difference(catalogue, expected),
             }
-            print(json.dumps(told), file=sys.stderr, flush=True)
-            # One that had ended before the blow came counts only where it went wrong.
-            if killed or not told["same"]:
-                report.append(told)
+            print(json.dumps(run), file=sys.stderr, flush=True)
+            # A scan that ended before it was killed counts only if its catalogue differs.
+            if killed or not run["same"]:
+                report.append(run)
         together = both_at_once(cluster, source, folder, expected)
     finally:
         cluster.shutdown()
@@ -171,20 +171,20 @@ def both_at_once(
     paths = sorted(source.rglob("*.png"), key=lambda path: int(path.stem))
     third = TILES // 3
     scans = []
-    for name, its in (("one", paths[: 2 * third]), ("two", paths[third:])):
+    for name, scan_paths in (("one", paths[: 2 * third]), ("two", paths[third:])):
         manifest = folder / f"{name}.csv"
         lines = ["uri,well,depth_m"]
-        for path in its:
+        for path in scan_paths:
             well, depth = path.parts[-3:-1]
             lines.append(f"{path},{well.partition('=')[2]},{depth.partition('=')[2]}")
         manifest.write_text("\n".join(lines))
         scans.append(start(cluster, source, folder / "both", manifest))
     summaries = [finish(scan, must=True) for scan in scans]
-    found = content(folder / "both")
+    catalogue = content(folder / "both")
     return {
         "tiles": [summary["tiles_ok"] for summary in summaries if summary],
-        "same": found == expected,
-        "difference": difference(found, expected),
+        "same": catalogue == expected,
+        "difference": difference(catalogue, expected),
     }
 
 
@@ -236,16 +236,16 @@ def added(log: Path) -> list[str]:
     return [unquote(action["add"]["path"]) for action in actions if "add" in action]
 
 
-def difference(found: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
-    told = {
-        name: found[name] if name not in ("crystals", "tiles") else len(found[name])
+def difference(catalogue: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
+    differences = {
+        name: catalogue[name] if name not in ("crystals", "tiles") else len(catalogue[name])
         for name in expected
-        if found[name] != expected[name]
+        if catalogue[name] != expected[name]
     }
-    if found["crystals"] != expected["crystals"]:
-        told["missing"] = len(expected["crystals"].keys() - found["crystals"].keys())
-        told["extra"] = len(found["crystals"].keys() - expected["crystals"].keys())
-    return told
+    if catalogue["crystals"] != expected["crystals"]:
+        differences["missing"] = len(expected["crystals"].keys() - catalogue["crystals"].keys())
+        differences["extra"] = len(catalogue["crystals"].keys() - expected["crystals"].keys())
+    return differences
 
 
 def start(
@@ -262,16 +262,16 @@ def start(
 
 def finish(scan: subprocess.Popen[str], must: bool = False) -> dict[str, Any] | None:
     """The summary of a scan that came through by itself."""
-    told, errors = scan.communicate(timeout=LONGEST_S)
+    output, errors = scan.communicate(timeout=LONGEST_S)
     if scan.returncode == 0:
-        summary: dict[str, Any] = json.loads(told.splitlines()[-1])
+        summary: dict[str, Any] = json.loads(output.splitlines()[-1])
         return summary
     if must:
         raise RuntimeError(f"a scan that nobody disturbed failed:\n{errors[-3000:]}")
     return None
 
 
-def strike(
+def kill_during(
     cluster: Any,
     scan: subprocess.Popen[str],
     victim: str,
@@ -312,7 +312,7 @@ def strike(
 def workers(cluster: Any) -> list[int]:
     """The processes in which Ray's actors of a scan run, on this cluster's nodes."""
     kinds = ("ray::MapWorker", "ray::Ledger", "ray::ReadTiles")
-    found = []
+    pids = []
     for node in cluster.list_all_nodes():
         try:
             raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
@@ -322,8 +322,8 @@ def workers(cluster: Any) -> list[int]:
         for worker in workers:
             with suppress(psutil.Error):
                 if "".join(worker.cmdline()).startswith(kinds):
-                    found.append(worker.pid)
-    return sorted(found)
+                    pids.append(worker.pid)
+    return sorted(pids)
 
 
 def add_node(cluster: Any) -> None:

@@ -64,14 +64,14 @@ def main() -> None:
 def throughput(folder: Path, pictures: list[Path], options: argparse.Namespace) -> dict[str, Any]:
     before = direct(folder, threads=os.cpu_count() or 1)
     with endpoint(folder, most=os.cpu_count() or 1) as running:
-        told = drive(running, pictures, CLIENTS)
+        measured = drive(running, pictures, CLIENTS)
     after = direct(folder, threads=os.cpu_count() or 1)
     loop = 2 / (1 / before["pictures_per_second"] + 1 / after["pictures_per_second"])
     return {
         "direct_pictures_per_second": [before["pictures_per_second"], after["pictures_per_second"]],
-        "served_pictures_per_second": told["pictures_per_second"],
-        "of_direct": round(told["pictures_per_second"] / loop, 3),
-        **{name: told[name] for name in ("statuses", "p50_s", "p99_s")},
+        "served_pictures_per_second": measured["pictures_per_second"],
+        "of_direct": round(measured["pictures_per_second"] / loop, 3),
+        **{name: measured[name] for name in ("statuses", "p50_s", "p99_s")},
     }
 
 
@@ -97,10 +97,10 @@ def batching(folder: Path, pictures: list[Path], options: argparse.Namespace) ->
         for batch in rates:
             pool = {"batch": batch, "wait_ms": 5 if batch > 1 else 0, "ongoing": batch, "queued": 8}
             with endpoint(folder, most=1, threads=os.cpu_count() or 1, **pool) as running:
-                told = drive(running, pictures, 12)
-            rates[batch].append(told["pictures_per_second"])
+                measured = drive(running, pictures, 12)
+            rates[batch].append(measured["pictures_per_second"])
     return {
-        "pictures_per_second": {str(batch): its for batch, its in rates.items()},
+        "pictures_per_second": {str(batch): rate for batch, rate in rates.items()},
         "on_over_off": round(statistics.mean(rates[8]) / statistics.mean(rates[1]), 3),
     }
 
@@ -112,7 +112,7 @@ def overload(folder: Path, pictures: list[Path], options: argparse.Namespace) ->
         capacity = drive(running, pictures, CLIENTS)["pictures_per_second"]
         unloaded = one_by_one(running, pictures)
         memory = running.memory_mib()
-        told = asyncio.run(
+        measured = asyncio.run(
             open_loop(
                 running.url, [p.read_bytes() for p in pictures], 3 * capacity, options.seconds
             )
@@ -127,13 +127,13 @@ def overload(folder: Path, pictures: list[Path], options: argparse.Namespace) ->
     return {
         "capacity_per_second": round(capacity, 3),
         "offered_per_second": round(3 * capacity, 3),
-        "statuses": told["statuses"],
-        "retry_after_on_every_503": told["retry_after"],
-        "refused_p50_ms": round(1000 * float(np.median(told["refused_s"] or [0])), 1),
-        "refused_p99_ms": round(1000 * float(np.percentile(told["refused_s"] or [0], 99)), 1),
+        "statuses": measured["statuses"],
+        "retry_after_on_every_503": measured["retry_after"],
+        "refused_p50_ms": round(1000 * float(np.median(measured["refused_s"] or [0])), 1),
+        "refused_p99_ms": round(1000 * float(np.percentile(measured["refused_s"] or [0], 99)), 1),
         "unloaded_p99_s": round(p99, 3),
-        "accepted_p99_s": round(float(np.percentile(told["accepted_s"], 99)), 3),
-        "accepted_over_unloaded": round(float(np.percentile(told["accepted_s"], 99)) / p99, 2),
+        "accepted_p99_s": round(float(np.percentile(measured["accepted_s"], 99)), 3),
+        "accepted_over_unloaded": round(float(np.percentile(measured["accepted_s"], 99)) / p99, 2),
         "memory_mib": [memory, after],
         "recovered_s": round(recovered, 1),
     }
@@ -184,10 +184,10 @@ def kills(folder: Path, pictures: list[Path], options: argparse.Namespace) -> di
                 killed[kind] += running.kill(kind, chance)
             over.set()
             outcomes: Counter[str] = sum((load.result(600) for load in loads), Counter())
-        figures = httpx.get(f"{running.url}/metrics", timeout=120).text
+        metrics = httpx.get(f"{running.url}/metrics", timeout=120).text
         running.wait_for("Ingress")
         still = one_by_one(running, pictures[:2])
-    retried = [x for x in figures.splitlines() if x.startswith("mcn_serve_retries_total")]
+    retried = [x for x in metrics.splitlines() if x.startswith("mcn_serve_retries_total")]
     return {
         "killed": dict(killed),
         "outcomes": dict(outcomes),
@@ -197,13 +197,13 @@ def kills(folder: Path, pictures: list[Path], options: argparse.Namespace) -> di
 
 
 def drive(running: Running, pictures: Sequence[Path], clients: int) -> dict[str, Any]:
-    """All pictures by so many clients at once, who wait as they are told."""
+    """Send all pictures with parallel clients that respect Retry-After."""
     from serve.client import Client
 
     data = [picture.read_bytes() for picture in pictures]
     times: list[float] = []
 
-    def one(image: bytes) -> None:
+    def send(image: bytes) -> None:
         started = time.perf_counter()
         with Client(running.url, patience_s=600, timeout_s=600) as client:
             client._ask("POST", "/v1/analyze", content=image, headers=_TYPE)
@@ -211,7 +211,7 @@ def drive(running: Running, pictures: Sequence[Path], clients: int) -> dict[str,
 
     started = time.perf_counter()
     with ThreadPoolExecutor(clients) as threads:
-        list(threads.map(one, data))
+        list(threads.map(send, data))
     took = time.perf_counter() - started
     return {
         "pictures_per_second": round(len(data) / took, 3),
@@ -243,7 +243,7 @@ async def open_loop(
     refused: list[float] = []
     hints = True
 
-    async def one(client: httpx.AsyncClient, image: bytes) -> None:
+    async def send(client: httpx.AsyncClient, image: bytes) -> None:
         nonlocal hints
         started = time.perf_counter()
         try:
@@ -264,7 +264,7 @@ async def open_loop(
         until = time.monotonic() + seconds
         tasks = []
         while time.monotonic() < until:
-            tasks.append(asyncio.create_task(one(client, chance.choice(pictures))))
+            tasks.append(asyncio.create_task(send(client, chance.choice(pictures))))
             await asyncio.sleep(chance.expovariate(rate))
         await asyncio.gather(*tasks)
     return {
@@ -317,8 +317,8 @@ def direct(folder: Path, threads: int) -> dict[str, Any]:
         timeout=3600,
         check=True,
     )
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    measured: dict[str, Any] = json.loads(done.stdout)
+    return measured
 
 
 def _direct(core: str, threads: str, rounds: str) -> dict[str, Any]:

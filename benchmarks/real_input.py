@@ -2,7 +2,7 @@
 
 Lays out the 366 electron micrographs of EMPS (Yildirim & Cole 2021, MIT licence) as tiles of two
 wells in an S3 server on this machine (moto), runs `mcn scan`, the same scan again and
-`mcn query`, and draws what was found on two tiles. Prints one JSON object.
+`mcn query`, and draws the crystals of two tiles. Prints one JSON object.
 
     python benchmarks/real_input.py [--data FOLDER] [--out FOLDER] [--tiles N]
 """
@@ -133,12 +133,12 @@ def draw(out: Path) -> list[dict[str, Any]]:
     ).to_pylist()
     pictures = []
     for kind, tile in (("most", tiles[-1]), ("middle", tiles[len(tiles) // 2])):
-        its = f"SELECT * FROM crystals WHERE tile_id = '{tile['tile_id']}' ORDER BY crystal_id"
-        found = sql(Catalog.open(CATALOG), its)
+        query = f"SELECT * FROM crystals WHERE tile_id = '{tile['tile_id']}' ORDER BY crystal_id"
+        crystals = sql(Catalog.open(CATALOG), query)
         path = out / f"{kind}.png"
-        title = f"{tile['uri'].removeprefix(SOURCE + '/')}: {len(found)} crystals"
-        save_overlay(read_micrograph(tile["uri"]), found, path, title)
-        pictures.append({"picture": str(path), "tile": tile["uri"], "crystals": len(found)})
+        title = f"{tile['uri'].removeprefix(SOURCE + '/')}: {len(crystals)} crystals"
+        save_overlay(read_micrograph(tile["uri"]), crystals, path, title)
+        pictures.append({"picture": str(path), "tile": tile["uri"], "crystals": len(crystals)})
     return pictures
 
 

@@ -26,9 +26,12 @@ from mcn.mask import Mask, masks_from_labels
 from mcn.micrograph import Micrograph
 from mcn.synthetic.renderer import random_settings, render_tile
 from mcn.taxonomy import CALCITE
-from pipelines import rows
 from pipelines.batch import WrittenBatch
-from pipelines.stages import ClassifyTiles, SegmentTiles, Stamp, WriteTiles
+from pipelines.stages import rows
+from pipelines.stages.classify import ClassifyTiles
+from pipelines.stages.labels import ScanLabels
+from pipelines.stages.segment import SegmentTiles
+from pipelines.stages.write import WriteTiles
 
 
 class KnownMasks:
@@ -115,15 +118,15 @@ def once(pictures: list[Micrograph], masks: list[list[Mask]]) -> dict[str, Any]:
     ).select(rows.READ.names)
     with tempfile.TemporaryDirectory() as folder:
         catalog = Catalog.create(Path(folder) / "catalog")
-        stamp = Stamp(KnownMasks.name, Even.name, "scan")
-        segment = SegmentTiles(lambda: KnownMasks(masks), 1, stamp)
-        classify = ClassifyTiles(Even, 1, stamp)
+        labels = ScanLabels(KnownMasks.name, Even.name, "scan")
+        segment = SegmentTiles(lambda: KnownMasks(masks), 1, labels)
+        classify = ClassifyTiles(Even, 1, labels)
         write = WriteTiles(catalog, "scan")
         seconds: dict[str, float] = {}
         segmented = _timed(seconds, "segment", lambda: segment(read))
         classified = _timed(seconds, "classify", lambda: classify(segmented))
         written = _timed(seconds, "write", lambda: write(classified))
-        parts = [part for group in WrittenBatch.all_in(written) for part in group.parts]
+        parts = [part for batch in WrittenBatch.all_in(written) for part in batch.parts]
         _timed(seconds, "commit", lambda: catalog.commit_parts(parts))
     crops = sum(len(value.as_py() or b"") for value in segmented["crops"])
     return {

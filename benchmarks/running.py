@@ -1,4 +1,4 @@
-"""An endpoint in processes of its own, started as a person does, for what is measured on it."""
+"""Start an endpoint in its own processes, as a user does, to measure it."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def wait_until(happened: Callable[[], bool], what: str, seconds: float = 600.0) 
 
 @dataclass(frozen=True)
 class Running:
-    """An endpoint in processes of its own."""
+    """An endpoint that runs in its own processes."""
 
     url: str
     process: psutil.Process
 
     def family(self, name: str = "") -> list[psutil.Process]:
         """Its processes whose title has this name."""
-        found = []
+        processes = []
         for process in self.process.children(recursive=True):
             try:
                 if name in " ".join(process.cmdline()):
-                    found.append(process)
+                    processes.append(process)
             except psutil.Error:
                 continue
-        return found
+        return processes
 
     def replicas(self, kind: str) -> int:
         """Replicas that run."""
@@ -89,8 +89,8 @@ def endpoint(folder: Path, cores: int | None = None, **segmenters: Any) -> Itera
     config = folder / "serve.toml"
     config.write_text(
         "\n".join(
-            f"[{table}]\n" + "\n".join(f"{name} = {value}" for name, value in its.items())
-            for table, its in settings.items()
+            f"[{table}]\n" + "\n".join(f"{name} = {value}" for name, value in values.items())
+            for table, values in settings.items()
         )
     )
     with socket.socket() as free:
@@ -115,7 +115,7 @@ def endpoint(folder: Path, cores: int | None = None, **segmenters: Any) -> Itera
         running.wait_for("Segmenter")
         least = segmenters["least"]
         wait_until(lambda: running.replicas("Segmenter") >= least, f"{least} segmenters are there")
-        time.sleep(2.0)  # The last replica has its model by now.
+        time.sleep(2.0)  # The last replica has loaded its model by now.
         yield running
     finally:
         process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""What a scan costs beside its models: efficiency, overhead, scaling and memory.
+"""Measure the cost of a scan beside its models: efficiency, overhead, scaling and memory.
 
 - efficiency: tiles a second of a scan over those of the same models in one plain loop on the
   same cores, both on a rendered core, start-up not counted;
@@ -36,7 +36,7 @@ from mcn.crystals import Classified
 from mcn.mask import Mask
 from mcn.taxonomy import CALCITE
 
-STAGES = (
+PROCESSES = (
     "driver", "ReadTiles", "MapBatches(SegmentTiles", "MapBatches(ClassifyTiles", "WriteTiles",
     "Ledger",
 )  # fmt: skip
@@ -79,8 +79,8 @@ def main() -> None:
     print(json.dumps(report))
 
 
-def apart(part: str, **arguments: Any) -> dict[str, Any]:
-    """Do a part in a process of its own, as a user would, with the most memory it held."""
+def run_part(part: str, **arguments: Any) -> dict[str, Any]:
+    """Run a part in its own process, as a user would, and add its peak memory."""
     with most_memory() as most:
         process = subprocess.Popen(
             [sys.executable, __file__, "--worker", part, json.dumps(arguments)],
@@ -88,15 +88,15 @@ def apart(part: str, **arguments: Any) -> dict[str, Any]:
             text=True,
         )
         most.pid = process.pid
-        told, _ = process.communicate(timeout=7200)
+        measured, _ = process.communicate(timeout=7200)
     assert process.returncode == 0
-    return {**json.loads(told.splitlines()[-1]), "memory_mib": most.mib}
+    return {**json.loads(measured.splitlines()[-1]), "memory_mib": most.mib}
 
 
 def scanned(part: str, catalog: Path, **arguments: Any) -> dict[str, Any]:
-    """Scan in a process of its own; what it did is asked here, so that its memory is the scan's."""
-    told = apart(part, catalog=str(catalog), **arguments)
-    return {"tiles_per_second": steady_rate(str(catalog)), **told}
+    """Scan in its own process; read the rate here, so that it needs no memory there."""
+    measured = run_part(part, catalog=str(catalog), **arguments)
+    return {"tiles_per_second": commit_rate(str(catalog)), **measured}
 
 
 def efficiency(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def efficiency(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     render_core(core, wells=3, tiles=options.tiles, seed=5, workers=os.cpu_count() or 1)
     scans, loops = [], []
     for number in range(options.pairs):
-        loops.append(apart("loop", core=str(core))["tiles_per_second"])
+        loops.append(run_part("loop", core=str(core))["tiles_per_second"])
         scans.append(
             scanned("scan", folder / f"efficiency-{number}", core=str(core))["tiles_per_second"]
         )
@@ -122,22 +122,22 @@ def efficiency(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def overhead(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     core = draw(folder / "small", 4000)
-    told = scanned("idle", folder / "overhead", core=str(core), seconds=0.0)
-    say(f"overhead {told}")
-    return {"overhead_ms_a_tile": round(1000 / told["tiles_per_second"], 2)}
+    measured = scanned("idle", folder / "overhead", core=str(core), seconds=0.0)
+    say(f"overhead {measured}")
+    return {"overhead_ms_a_tile": round(1000 / measured["tiles_per_second"], 2)}
 
 
 def scaling(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """32 workers of one second a tile, as SAM takes on a GPU: linear is 32 tiles a second."""
     workers, seconds = 32, 1.0
-    told = scanned(
+    measured = scanned(
         "idle",
         folder / "scaled",
         core=str(draw(folder / "scaling", 60 * workers)),
         seconds=seconds,
         gpus=workers,
     )
-    rate = told["tiles_per_second"]
+    rate = measured["tiles_per_second"]
     say(f"{workers} workers: {rate:.3f} tiles/s")
     return {
         "scaling_workers": workers,
@@ -151,18 +151,20 @@ def memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     most = {}
     for tiles in (1000, 20_000):
         core = draw(folder / f"memory-{tiles}", tiles, side=512)
-        told = scanned(
+        measured = scanned(
             "idle",
             folder / f"filled-{tiles}",
             core=str(core),
             seconds=0.0,
             manifest=str(list_tiles(core)),
         )
-        most[tiles] = told["memory_mib"]
-        say(f"{tiles} tiles: {told}")
-    names = [name for name in STAGES if name in most[1000] and name in most[20_000]]
+        most[tiles] = measured["memory_mib"]
+        say(f"{tiles} tiles: {measured}")
+    names = [name for name in PROCESSES if name in most[1000] and name in most[20_000]]
     return {
-        "memory_mib": {tiles: {name: its[name] for name in names} for tiles, its in most.items()},
+        "memory_mib": {
+            tiles: {name: peaks[name] for name in names} for tiles, peaks in most.items()
+        },
         "memory_growth": {
             name: round(most[20_000][name] / most[1000][name] - 1, 3) for name in names
         },
@@ -223,10 +225,10 @@ def _idle(
     return {}
 
 
-def steady_rate(catalog: str) -> float:
+def commit_rate(catalog: str) -> float:
     """Tiles a second between the end of the first fifth and of the last tile but a few.
 
-    Each row tells when its data file was written.
+    Each row has the time at which its data file was written.
     """
     from mcn.catalog.query import sql
     from mcn.catalog.store import Catalog

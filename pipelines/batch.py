@@ -1,4 +1,4 @@
-"""Tiles that were written together: their data files, and what to count of them."""
+"""Tiles that were written together: their data files and their counts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mcn.catalog.schema import FAILED, OK
 
 @dataclass(frozen=True)
 class Count:
-    """Tiles by status and crystals, of a well or of all."""
+    """Number of tiles, by status, and of crystals."""
 
     ok: int = 0
     failed: int = 0
@@ -26,19 +26,20 @@ class Count:
 
     @property
     def tiles(self) -> int:
-        """Tiles done, well or not."""
+        """All tiles, ok and failed."""
         return self.ok + self.failed
 
 
 @dataclass(frozen=True)
 class WrittenBatch:
-    """What one call of the writing stage wrote.
+    """Tiles that one call of the stage `write` wrote.
 
     Parameters
     ----------
     parts : tuple of DataFile
-        To be committed together.
+        Data files to commit together.
     wells : mapping of str to Count
+        Tiles and crystals of each well.
     shapes : mapping of str to int
         Crystals of each shape.
     first_error : str or None
@@ -52,17 +53,17 @@ class WrittenBatch:
 
     @property
     def count(self) -> Count:
-        """All its tiles and crystals."""
+        """Tiles and crystals of all wells."""
         return sum(self.wells.values(), Count())
 
     @classmethod
     def of(cls, parts: Sequence[DataFile], tiles: pa.Table, crystals: pa.Table) -> WrittenBatch:
-        """Count the rows of `tiles` and `crystals` that were written as parts."""
-        counted = tiles.group_by(["well", "status"]).aggregate(
+        """Count the rows of `tiles` and `crystals` that were written to data files."""
+        counts = tiles.group_by(["well", "status"]).aggregate(
             [("tile_id", "count"), ("n_crystals", "sum")]
         )
         by_well: dict[str, Count] = {}
-        for row in counted.to_pylist():
+        for row in counts.to_pylist():
             ok = row["tile_id_count"] if row["status"] == OK else 0
             count = Count(ok, row["tile_id_count"] - ok, row["n_crystals_sum"])
             by_well[row["well"]] = by_well.get(row["well"], Count()) + count
@@ -77,12 +78,12 @@ class WrittenBatch:
 
     def as_table(self) -> pa.Table:
         """One row that passes between processes."""
-        return pa.table({"group": [json.dumps(asdict(self))]})
+        return pa.table({"batch": [json.dumps(asdict(self))]})
 
     @classmethod
     def all_in(cls, table: pa.Table) -> list[WrittenBatch]:
-        """The groups of tables as `as_table` gives them."""
-        return [cls._read(text) for text in table["group"].to_pylist()]
+        """Batches in the rows of a table, as `as_table` writes them."""
+        return [cls._read(text) for text in table["batch"].to_pylist()]
 
     @classmethod
     def _read(cls, text: str) -> WrittenBatch:

@@ -1,9 +1,8 @@
-"""Lets Ray Data forget the metrics of blocks that have passed, so that a long scan stays small.
+"""Drop the metrics that Ray Data keeps of finished blocks, which bounds the memory of a scan.
 
-A running executor keeps more than a kilobyte a block and stage for a summary at the end, which
-nobody reads here: gigabytes for the tiles of a nation. Only parts of Ray that are its own affair
-give access to them, so where another version has them no longer, nothing is forgotten and a
-warning says so; the scan goes on.
+A Ray Data executor keeps more than a kilobyte per block and stage for a summary that a scan does
+not use: gigabytes for millions of tiles. Access to them needs internal parts of Ray. If another
+version of Ray lacks these, the metrics stay, a warning is logged and the scan goes on.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pipelines.block_metrics")
 
 
-def forget_passed_blocks(context: DataContext) -> None:
-    """Drop what executors of this context keep of each block, after each of their steps."""
+def drop_block_metrics(context: DataContext) -> None:
+    """Drop the block metrics of executors of this context after each of their steps."""
     try:
         from ray.data._internal.execution.execution_callback import ExecutionCallback
 
@@ -27,32 +26,32 @@ def forget_passed_blocks(context: DataContext) -> None:
         _warn(error)
         return
 
-    class ForgetPassedBlocks(ExecutionCallback):
-        """Empties the lists of a running executor's operators."""
+    class DropBlockMetrics(ExecutionCallback):
+        """Empties the metrics of a running executor's operators."""
 
-        _can = True
+        _supported = True
 
         def on_execution_step(self, executor: Any) -> None:
             """Called by Ray Data after each step."""
-            if self._can:
+            if self._supported:
                 try:
                     _empty(executor)
                 except (AttributeError, TypeError) as error:
-                    self._can = False
+                    self._supported = False
                     _warn(error)
 
-    context.custom_execution_callback_classes = [*before, ForgetPassedBlocks]
+    context.custom_execution_callback_classes = [*before, DropBlockMetrics]
 
 
 def _empty(executor: Any) -> None:
     for operator in executor._topology:
-        for figures in operator.get_stats().values():
-            figures.clear()
+        for block_metrics in operator.get_stats().values():
+            block_metrics.clear()
 
 
 def _warn(error: Exception) -> None:
     logger.warning(
-        "this version of Ray keeps figures of every block that cannot be dropped (%s); a scan of "
-        "millions of tiles takes gigabytes more memory",
+        "metrics of finished blocks cannot be dropped in this version of Ray (%s); a scan of "
+        "millions of tiles needs gigabytes more memory",
         error,
     )

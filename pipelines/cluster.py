@@ -1,4 +1,4 @@
-"""A Ray cluster to run on: the one there is, or one of our own for as long as it is needed."""
+"""Connect to a Ray cluster, or start a local one for as long as it is needed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _STORE_SHARE = 0.2
 _STORE_BYTES = 2 * 2**30
 _BLOCK_BYTES = 8 * 2**20
-_STARTS = 3
-_TOO_SLOW = "timed out during startup"
+_START_ATTEMPTS = 3
+_START_TIMEOUT = "timed out during startup"
 
 _ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -28,33 +28,33 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_niceness": "0",
 }
-"""Ray reads these when it is imported or started: workers run from the packages that are
-installed, whoever started the driver; nothing is sent home; and workers, which Ray otherwise
-runs at niceness 15, do not starve beside other programs."""
+"""Read by Ray when it is imported or started. Workers use the installed packages, also when the
+driver was started by uv; no usage statistics are sent; and workers run at niceness 0, because at
+Ray's default of 15 they get little time beside other programs."""
 
 
 class ClusterError(McnError):
-    """A cluster that cannot be started or joined; the message says why."""
+    """A cluster cannot be started or joined; the message says why."""
 
 
 @contextmanager
 def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[None]:
-    """Ray, ready to use.
+    """Connect to Ray for the duration of the context.
 
-    A session that runs already in this process is used and left running; a cluster named by
-    `RAY_ADDRESS` is joined; otherwise a local one is started, and stopped at the end.
+    Uses the session of this process if there is one, and leaves it running. Otherwise joins the
+    cluster at `RAY_ADDRESS`, or starts a local one and stops it at the end.
 
     Parameters
     ----------
     verbose : bool
-        Let through what Ray and its workers print, to standard error.
+        Print the messages of Ray and its workers to standard error.
     num_cpus : int, optional
-        Cores of a cluster that is started here; all of the machine's if not given.
+        Cores of a local cluster; all cores of the machine if not given.
 
     Raises
     ------
     ClusterError
-        When it does not start, or nobody answers at `RAY_ADDRESS`.
+        If it does not start, or there is no cluster at `RAY_ADDRESS`.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -66,7 +66,7 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
     local = "RAY_ADDRESS" not in os.environ
     with nullcontext() if verbose else _silent_core():
         _start(
-            # Unless told, Ray would join whatever cluster somebody runs on this machine.
+            # By default Ray would join any cluster that runs on this machine.
             address="local" if local else None,
             num_cpus=num_cpus,
             include_dashboard=False if local else None,
@@ -81,24 +81,24 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
 
 
 def _start(**settings: Any) -> None:
-    """Start or join; a machine that is too busy for the half minute Ray allows is asked again."""
+    """Start or join a cluster; try again if a busy machine exceeds the start-up time of Ray."""
     import ray
 
-    for last in (False,) * (_STARTS - 1) + (True,):
+    for last in (False,) * (_START_ATTEMPTS - 1) + (True,):
         try:
             ray.init(**settings)
-        except Exception as error:  # Ray has no type of its own for these
-            if _TOO_SLOW in str(error) and not last:
+        except Exception as error:  # Ray has no error class for these
+            if _START_TIMEOUT in str(error) and not last:
                 continue
             raise ClusterError(
                 f"Ray does not start ({one_line(error)}); "
-                f"{_cure(error)}, or see what it wrote with --verbose"
+                f"{_cure(error)}, or see its messages with --verbose"
             ) from error
         return
 
 
 def _cure(error: Exception) -> str:
-    if _TOO_SLOW in str(error):
+    if _START_TIMEOUT in str(error):
         return "try again when this machine is less busy"
     if "RAY_ADDRESS" in os.environ:
         return f"check RAY_ADDRESS={os.environ['RAY_ADDRESS']}"
@@ -107,14 +107,14 @@ def _cure(error: Exception) -> str:
 
 @contextmanager
 def quiet_data(verbose: bool = False) -> Iterator[DataContext]:
-    """Ray Data without progress bars and messages of its own, and with small blocks.
+    """Configure Ray Data for small blocks, and without progress bars and messages.
 
-    A block of pixels is the unit that waits between two stages, so its size times the cores
-    bounds what a scan holds in memory.
+    Blocks of pixels wait between two stages, so their size times the number of cores bounds the
+    memory of a scan.
     """
     import ray.data
 
-    from pipelines.block_metrics import forget_passed_blocks
+    from pipelines.block_metrics import drop_block_metrics
 
     logger = logging.getLogger("ray.data")
     levels = {handler: handler.level for handler in logger.handlers}
@@ -129,7 +129,7 @@ def quiet_data(verbose: bool = False) -> Iterator[DataContext]:
         context.enable_operator_progress_bars = False
         context.print_on_execution_start = False
         context.target_max_block_size = _BLOCK_BYTES
-        forget_passed_blocks(context)
+        drop_block_metrics(context)
         try:
             with ray.data.DataContext.current(context):
                 yield context
@@ -138,32 +138,24 @@ def quiet_data(verbose: bool = False) -> Iterator[DataContext]:
                 handler.setLevel(level)
 
 
-def cores_and_gpus() -> tuple[float, float]:
-    """Cores and GPUs of the cluster."""
-    import ray
-
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return resources.get("CPU", 1.0), resources.get("GPU", 0.0)
-
-
 @contextmanager
 def _silent_core() -> Iterator[None]:
-    """Keep Ray's core from writing to standard error, which it does past Python's logging.
+    """Silence the core of Ray, which writes to standard error without Python's logging.
 
-    Ray Data's actors make it warn of what they do by design; only a log level set before the
-    start stops that, and the core announces the level itself, to file descriptor 2.
+    It warns about the actors of Ray Data, although they work as intended. Only a log level that is
+    set before the start prevents that, and the core reports this level on file descriptor 2.
     """
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     sys.stderr.flush()
-    error = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    stderr_copy = os.dup(2)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
     try:
         yield
     finally:
-        os.dup2(error, 2)
-        os.close(error)
-        os.close(nowhere)
+        os.dup2(stderr_copy, 2)
+        os.close(stderr_copy)
+        os.close(devnull)
 
 
 def _store_bytes() -> int:

@@ -1,10 +1,11 @@
-"""The end of a scan's stream: groups of written tiles, committed together while the scan runs."""
+"""Commit written batches of tiles while the scan runs."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -15,19 +16,19 @@ from pipelines.batch import WrittenBatch
 
 
 class Committer:
-    """Commits groups by number of tiles or by time, whichever is first, beside the scan.
+    """Commits written batches after a number of tiles or seconds, whichever comes first.
 
-    A commit takes as long as the storage does, so it has a thread of its own: between `with`
-    and its end groups are taken, at the end the last ones are committed.
+    Commits run in their own thread, so that slow storage does not stop the scan. Use it as a
+    context manager: on exit it commits the batches that are still waiting.
 
     Parameters
     ----------
     catalog : Catalog
     lease : ScanLease
     tiles, seconds : int, float
-        Commit when so many tiles wait, or when the last commit is so long ago.
+        Commit when this many tiles wait, or this long after the first of them arrived.
     committed : callable
-        Told each group that became visible, and the seconds that its commit took.
+        Called after each commit with its batches and the seconds that it took.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Committer:
         lease: ScanLease,
         tiles: int,
         seconds: float,
-        committed: Callable[[Sequence[WrittenBatch], float], None] = lambda groups, took: None,
+        committed: Callable[[Sequence[WrittenBatch], float], None] = lambda batches, seconds: None,
     ) -> None:
         self._catalog, self._lease = catalog, lease
         self._tiles, self._seconds = tiles, seconds
@@ -55,50 +56,47 @@ class Committer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Commit what waits, also when the scan has failed: it is done work."""
+        """Commit what waits, also after an error: these tiles are complete."""
         self._waiting.put(None)
         self._thread.join()
         if self._error and not error:
             raise self._error
 
-    def add(self, group: WrittenBatch) -> None:
-        """Take a group.
+    def add(self, batch: WrittenBatch) -> None:
+        """Queue a batch for the next commit.
 
         Raises
         ------
         CatalogError
-            Where an earlier commit failed.
+            If an earlier commit failed.
         """
         if self._error:
             raise self._error
-        self._waiting.put(group)
+        self._waiting.put(batch)
 
     def _run(self) -> None:
         try:
-            groups: list[WrittenBatch] = []
-            since = monotonic()
-            more: WrittenBatch | None = None
-            over = False
-            while not over:
-                left = max(0.0, since + self._seconds - monotonic()) if groups else None
-                try:
-                    more = self._waiting.get(timeout=left)
-                    over = more is None
-                    if more is not None:
-                        # The clock starts with the first group: an idle scan commits nothing.
-                        since = since if groups else monotonic()
-                        groups.append(more)
-                except queue.Empty:
-                    pass
-                due = over or monotonic() - since >= self._seconds
-                if groups and (due or sum(one.count.tiles for one in groups) >= self._tiles):
-                    self._commit(groups)
-                    groups = []
+            batches: list[WrittenBatch] = []
+            started = monotonic()
+            finished = False
+            while not finished:
+                timeout = max(0.0, started + self._seconds - monotonic()) if batches else None
+                with suppress(queue.Empty):
+                    batch = self._waiting.get(timeout=timeout)
+                    finished = batch is None
+                    if batch is not None:
+                        # The clock starts with the first batch: an idle scan commits nothing.
+                        started = started if batches else monotonic()
+                        batches.append(batch)
+                due = finished or monotonic() - started >= self._seconds
+                if batches and (due or sum(b.count.tiles for b in batches) >= self._tiles):
+                    self._commit(batches)
+                    batches = []
         except BaseException as error:
             self._error = error
 
-    def _commit(self, groups: Sequence[WrittenBatch]) -> None:
+    def _commit(self, batches: Sequence[WrittenBatch]) -> None:
         started = monotonic()
-        parts = [part for group in groups for part in group.parts]
-        self._catalog.commit_parts(parts, self._lease.announce)
-        self._committed(groups, monotonic() - started)
+        data_files = [data_file for batch in batches for data_file in batch.parts]
+        self._catalog.commit_parts(data_files, self._lease.announce)
+        self._committed(batches, monotonic() - started)

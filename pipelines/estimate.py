@@ -1,4 +1,4 @@
-"""Time and cost of a scan before it is begun, with the assumptions said."""
+"""Estimate time and cost of a scan, and list the assumptions."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pipelines.models import ScanModels
 from pipelines.scan import ScanSettings, list_tiles, run_scan
 
 BUSY = 0.9
-"""Share of a worker's time that a scan uses; `make bench-scan` measures it."""
+"""Share of the time for which a scan keeps its workers busy; measured by `make bench-scan`."""
 
 
 class EstimateError(McnError):
-    """Figures that no estimate can be made of."""
+    """An estimate is impossible; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ScanRate:
     Parameters
     ----------
     tiles_per_second : float
-        Of one worker that is always busy.
+        Rate of one worker that is always busy.
     source : str
         Where the rate comes from.
     """
@@ -44,18 +44,18 @@ class ScanRate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a scan takes.
+    """Estimated time and cost of a scan.
 
     Parameters
     ----------
     tiles, workers : int
-        Tiles to scan, and workers (GPUs, or cores without any) side by side.
+        Tiles to scan, and parallel workers (GPUs, or cores if there are none).
     tiles_per_second : float
-        Of all workers together.
+        Rate of all workers together.
     hours, worker_hours : float
-        Time on the clock, and that time all workers together.
+        Duration, and the sum of it over all workers.
     cost : float or None
-        Worker hours at the price of one; None where no price is given.
+        Worker hours times the price of one; None if no price is given.
     assumptions : tuple of str
         One line each.
     """
@@ -70,27 +70,28 @@ class Estimate:
 
 
 def estimate(
-    tiles: int, pace: ScanRate, workers: int = 1, price_per_hour: float | None = None
+    tiles: int, rate: ScanRate, workers: int = 1, price_per_hour: float | None = None
 ) -> Estimate:
-    """Hours, workers and cost of scanning so many tiles.
+    """Estimate hours, workers and cost of a scan.
 
     Raises
     ------
     EstimateError
-        For numbers that are no numbers of tiles, workers or money.
+        For fewer than one tile or worker, a rate of 0 or less, or a negative price.
     """
     if tiles < 1 or workers < 1:
         raise EstimateError(f"{tiles} tiles on {workers} workers; give 1 or more of both")
-    if not (math.isfinite(pace.tiles_per_second) and pace.tiles_per_second > 0):
-        raise EstimateError(f"{pace.tiles_per_second:g} tiles per second; give a rate above 0")
+    if not (math.isfinite(rate.tiles_per_second) and rate.tiles_per_second > 0):
+        raise EstimateError(f"{rate.tiles_per_second:g} tiles per second; give a rate above 0")
     if price_per_hour is not None and not price_per_hour >= 0:
         raise EstimateError(f"a price of {price_per_hour:g} an hour; give 0 or more")
-    rate = pace.tiles_per_second * workers * BUSY
-    hours = tiles / rate / 3600
+    total_rate = rate.tiles_per_second * workers * BUSY
+    hours = tiles / total_rate / 3600
     assumptions = [
-        f"{pace.tiles_per_second:.4g} tiles/s a worker: {pace.source}",
+        f"{rate.tiles_per_second:.4g} tiles/s a worker: {rate.source}",
         f"workers are busy {BUSY:.0%} of the time (`make bench-scan` measures it)",
-        f"{workers} workers scale evenly: storage and network keep up with {rate:.4g} tiles/s",
+        f"{workers} workers scale evenly: "
+        f"storage and network keep up with {total_rate:.4g} tiles/s",
         "all tiles are alike in size and crystals; the time to start machines is not counted",
     ]
     if price_per_hour is not None:
@@ -99,7 +100,7 @@ def estimate(
     return Estimate(
         tiles,
         workers,
-        round(rate, 4),
+        round(total_rate, 4),
         round(hours, 4),
         round(hours * workers, 4),
         cost,
@@ -110,23 +111,23 @@ def estimate(
 def calibrate(
     tiles: str, settings: ScanSettings, sample: int, models: ScanModels | None = None
 ) -> tuple[ScanRate, int]:
-    """The pace of this machine's workers on some tiles of a source, and how many it has.
+    """Measure the rate of the workers of this machine on a sample of the tiles.
 
-    The sample is drawn by chance from the whole listing and scanned into a catalogue that is
-    thrown away; what counts is the time the models took for each tile.
+    The sample is drawn at random from all listed tiles and scanned into a temporary catalogue. The
+    rate follows from the mean time that the models took per tile.
 
     Returns
     -------
-    pace : ScanRate
+    rate : ScanRate
     int
-        Tiles of the source.
+        Number of tiles in the source.
 
     Raises
     ------
     McnError
-        Where source or models cannot be used, or no tile of the sample can be read.
+        If source or models cannot be used, or no tile of the sample can be read.
     """
-    chosen, count = _drawn(list_tiles(tiles, settings), sample)
+    chosen, count = _draw_sample(list_tiles(tiles, settings), sample)
     with tempfile.TemporaryDirectory(prefix="mcn-plan-") as folder:
         manifest = Path(folder, "sample.parquet")
         pq.write_table(chosen, manifest)
@@ -138,21 +139,21 @@ def calibrate(
         ).to_pylist()
     if not row["tiles"]:
         raise EstimateError(f"{tiles}: none of {chosen.num_rows} sampled tiles can be read")
-    told = f"measured here on {row['tiles']} of {count} tiles, {row['seconds']:.3g} s each"
-    return ScanRate(1 / row["seconds"], told), count
+    measured = f"measured here on {row['tiles']} of {count} tiles, {row['seconds']:.3g} s each"
+    return ScanRate(1 / row["seconds"], measured), count
 
 
-def _drawn(listed: Iterator[pa.RecordBatch], sample: int) -> tuple[pa.Table, int]:
-    """So many tiles of a stream, each as likely as any other, and how many there were."""
-    chance = np.random.default_rng(0)
+def _draw_sample(listed: Iterator[pa.RecordBatch], sample: int) -> tuple[pa.Table, int]:
+    """A uniform random sample of a stream of tiles, and the number of all tiles."""
+    rng = np.random.default_rng(0)
     count = 0
-    lots = np.zeros(0)
+    keys = np.zeros(0)
     chosen: list[pa.Table] = []
     for batch in listed:
         count += batch.num_rows
         tiles = batch.select(["uri", "well", "depth_m", "pixel_size_um", "sidecar"])
-        every = pa.concat_tables([*chosen, pa.Table.from_batches([tiles])])
-        lots = np.concatenate([lots, chance.random(batch.num_rows)])
-        best = np.argsort(lots)[:sample]
-        chosen, lots = [every.take(best)], lots[best]
+        candidates = pa.concat_tables([*chosen, pa.Table.from_batches([tiles])])
+        keys = np.concatenate([keys, rng.random(batch.num_rows)])
+        smallest = np.argsort(keys)[:sample]
+        chosen, keys = [candidates.take(smallest)], keys[smallest]
     return pa.concat_tables(chosen), count

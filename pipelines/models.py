@@ -1,4 +1,4 @@
-"""The two models of a scan, as workers load them."""
+"""The segmenter and classifier of a scan, and how workers load them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mcn.taxonomy import SHAPES
 
 @dataclass(frozen=True)
 class ScanModels:
-    """The two models of a scan: names and shapes, known at once, and how a worker loads them."""
+    """Names and shapes of the models of a scan, and functions that load them in a worker."""
 
     segmenter: str
     classifier: str
@@ -23,20 +23,20 @@ class ScanModels:
 
     @classmethod
     def named(cls, segmenter: str, classifier: str) -> ScanModels:
-        """Models by name or path, as `mcn.segment` and `mcn.classify` know them."""
+        """Models by name or path, as in `load_segmenter` and `load_classifier`."""
         from mcn.classify import load_classifier
         from mcn.segment import load_segmenter, segmenter_name
 
-        # Workers have working folders of their own.
+        # Workers have other working folders, so make paths absolute.
         segmenter, classifier = (
             str(Path(model).resolve()) if Path(model).is_file() else model
             for model in (segmenter, classifier)
         )
-        namer = load_classifier(classifier)
+        loaded_classifier = load_classifier(classifier)
         return cls(
             segmenter_name(segmenter),
-            namer.name,
+            loaded_classifier.name,
             partial(load_segmenter, segmenter),
             partial(load_classifier, classifier),
-            namer.taxonomy.shapes,
+            loaded_classifier.taxonomy.shapes,
         )

@@ -1,4 +1,4 @@
-"""A scan as a Ray Data pipeline: the stages one after the other, and what comes out of them."""
+"""The Ray Data pipeline of a scan: its stages, and the batches that they write."""
 
 from __future__ import annotations
 
@@ -12,27 +12,40 @@ from mcn.catalog.store import Catalog
 from mcn.errors import McnError
 from mcn.micrograph import Limits
 from pipelines.batch import WrittenBatch
-from pipelines.fault_isolation import FaultIsolator
+from pipelines.fault_isolation.isolator import FaultIsolator
 from pipelines.models import ScanModels
 from pipelines.planning import Plan
 from pipelines.resources import STAGES, Overrides, StageResources
-from pipelines.stages import ClassifyTiles, ReadTiles, SegmentTiles, Stamp, WriteTiles
+from pipelines.stages.classify import ClassifyTiles
+from pipelines.stages.labels import ScanLabels
+from pipelines.stages.read import ReadTiles
+from pipelines.stages.segment import SegmentTiles
+from pipelines.stages.write import WriteTiles
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-_SMALLEST_PART: Final = 8
-_PARTS: Final = 200
-"""About as many times a scan writes: often enough to lose little, seldom enough for few files."""
+_SMALLEST_WRITE: Final = 8
+_WRITES: Final = 200
+"""Approximate number of writes of a scan: few files, but little lost when the scan is killed."""
 
 
 class ScanError(McnError):
-    """A scan that stopped; the message says why. What it committed stays."""
+    """The scan stopped; the message says why. Committed tiles stay."""
 
 
 @dataclass(frozen=True)
 class ScanResources:
-    """Workers of each stage, what a tile may be at most, and whether to look for sidecars."""
+    """Workers of each stage, limits of a tile, and whether to look for sidecars in storage.
+
+    Parameters
+    ----------
+    pools : mapping of str to StageResources
+        By stage; see `stage_resources`.
+    limits : Limits
+    seeks_sidecars : bool
+        See `pipelines.stages.read.ReadTiles`.
+    """
 
     pools: Mapping[str, StageResources]
     limits: Limits
@@ -42,15 +55,15 @@ class ScanResources:
 def stage_resources(
     cores: float, gpus: float, tiles: int, overrides: Overrides = MappingProxyType({})
 ) -> dict[str, StageResources]:
-    """What each stage asks of a cluster of so many cores and GPUs, for so many tiles."""
+    """Resources of each stage on a cluster with these cores and GPUs, for this many tiles."""
     pools: dict[str, StageResources] = {
         "read": ReadTiles.pool(cores, gpus),
         "segment": SegmentTiles.pool(cores, gpus),
         "classify": ClassifyTiles.pool(cores, gpus),
         "write": WriteTiles.pool(cores, gpus),
     }
-    part = min(pools["write"].batch, max(_SMALLEST_PART, tiles // _PARTS))
-    pools["write"] = pools["write"].changed({"batch": part})
+    tiles_per_write = min(pools["write"].batch, max(_SMALLEST_WRITE, tiles // _WRITES))
+    pools["write"] = pools["write"].changed({"batch": tiles_per_write})
     return {name: pool.changed(overrides.get(name, {})) for name, pool in pools.items()}
 
 
@@ -62,30 +75,30 @@ def build_pipeline(
     resources: ScanResources,
     ledger: Any,
 ) -> Dataset:
-    """The stages of a scan; nothing runs before it is iterated.
+    """Build the stages of a scan; nothing runs until the result is iterated.
 
     Parameters
     ----------
     plan : Plan
-        Of one tile at least.
+        Must have at least one tile.
     catalog : Catalog
-        Where the stages write data files that are not committed yet.
+        Where the last stage writes data files; they are committed later.
     models : ScanModels
     scan_id : str
     resources : ScanResources
-    ledger : actor handle of `pipelines.attempts.Ledger`
+    ledger : actor handle of `pipelines.fault_isolation.attempts.Ledger`
     """
     import ray.data
 
     pools = resources.pools
-    stamp = Stamp(models.segmenter, models.classifier, scan_id)
+    labels = ScanLabels(models.segmenter, models.classifier, scan_id)
     isolators = {name: FaultIsolator(name, ledger, pools[name].seconds) for name in STAGES}
     read, write = pools["read"], pools["write"]
-    # Small pieces keep every worker busy to the end of a small scan, large ones are cheaper.
+    # Small slices keep all workers busy until the end of a small scan; large ones cost less.
     share = plan.to_scan // (4 * pools["segment"].most)
-    pieces = plan.slices(min(max(pools["segment"].batch, share), read.batch))
+    slices = plan.slices(min(max(pools["segment"].batch, share), read.batch))
     dataset: Dataset = (
-        ray.data.from_arrow([piece.as_table() for piece in pieces])
+        ray.data.from_arrow([plan_slice.as_table() for plan_slice in slices])
         .map_batches(
             ReadTiles(resources.limits, isolators["read"], resources.seeks_sidecars),
             **_tasks(read, None),
@@ -95,20 +108,20 @@ def build_pipeline(
             fn_constructor_args=(
                 models.load_segmenter,
                 pools["segment"].threads,
-                stamp,
+                labels,
                 isolators["segment"],
             ),
-            **_actors(pools["segment"], len(pieces)),
+            **_actors(pools["segment"], len(slices)),
         )
         .map_batches(
             ClassifyTiles,
             fn_constructor_args=(
                 models.load_classifier,
                 pools["classify"].threads,
-                stamp,
+                labels,
                 isolators["classify"],
             ),
-            **_actors(pools["classify"], len(pieces)),
+            **_actors(pools["classify"], len(slices)),
         )
         .map_batches(WriteTiles(catalog, scan_id), **_tasks(write, write.batch))
     )
@@ -138,7 +151,7 @@ def _tasks(pool: StageResources, batch: int | None) -> dict[str, Any]:
 
 
 def iter_written(dataset: Dataset) -> Iterator[WrittenBatch]:
-    """Written groups as they come; a stop of Ray's as one line."""
+    """Run the pipeline and yield its written batches; an error of Ray becomes a `ScanError`."""
     import ray.exceptions
 
     try:
@@ -148,14 +161,14 @@ def iter_written(dataset: Dataset) -> Iterator[WrittenBatch]:
             yield from WrittenBatch.all_in(rows)
     except ray.exceptions.RayError as error:
         raise ScanError(
-            f"the scan stopped ({_innermost(error)}); what is committed stays, "
-            "run it again to go on"
+            f"the scan stopped ({_innermost(error)}); committed tiles stay; "
+            "run it again to continue"
         ) from error
 
 
 def _innermost(error: Exception) -> str:
-    """The words of the error in a worker that ended a scan, out of Ray's report of it."""
+    """Message of the error in the worker, from the report of Ray."""
     lines = str(error).splitlines()
     starts = [i for i, line in enumerate(lines) if re.match(r"[A-Za-z_][\w.]*: ", line)]
-    words = lines[starts[-1] :] if starts else lines
-    return " ".join(" ".join(words).split())[:300]
+    message = lines[starts[-1] :] if starts else lines
+    return " ".join(" ".join(message).split())[:300]

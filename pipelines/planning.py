@@ -1,4 +1,4 @@
-"""Which of the listed tiles there is work on, in which order: a plan on disk, not in memory."""
+"""Plan a scan: which of the listed tiles to scan, and in which order. Plans are kept on disk."""
 
 from __future__ import annotations
 
@@ -30,56 +30,56 @@ PLANNED: Final = pa.schema(
         pa.field("fault", pa.string()),
     ]
 )
-"""A tile to scan; where `fault` says why it cannot be kept, it fails without being read."""
+"""A tile to scan. A tile with a `fault` cannot be stored; it fails without being read."""
 
-_GROUP_TILES: Final = 1024
-_FILE_TILES: Final = 16 * _GROUP_TILES
+_ROW_GROUP_TILES: Final = 1024
+_FILE_TILES: Final = 16 * _ROW_GROUP_TILES
 
-# The tile_id is `mcn.catalog.schema.tile_id`, as a number of 128 bits.
+# `tile` is `mcn.catalog.schema.tile_id` as a number of 128 bits.
 _SOURCE: Final = """
     CREATE TABLE source AS
     SELECT *, NULL::VARCHAR AS fault, sha256(nfc_normalize(uri))[1:32]::UUID AS tile,
-        row_number() OVER () AS place
+        row_number() OVER () AS list_index
     FROM listed
 """
 _SPELLED: Final = """
-    UPDATE source SET well = spelled, fault = found
+    UPDATE source SET well = spelled, fault = new_fault
     FROM (
-        SELECT unnest($wells) AS told, unnest($spelled) AS spelled,
-            unnest($faults::VARCHAR[]) AS found
+        SELECT unnest($wells) AS listed_well, unnest($spelled) AS spelled,
+            unnest($faults::VARCHAR[]) AS new_fault
     )
-    WHERE well = told
+    WHERE well = listed_well
 """
-_SETTLED: Final = """
-    CREATE TABLE settled AS
+_SCANNED: Final = """
+    CREATE TABLE scanned AS
     SELECT
         CASE
             WHEN uri = nfc_normalize(uri) THEN try_cast(tile_id AS UUID)
-            ELSE sha256(nfc_normalize(uri))[1:32]::UUID  -- older versions hashed it as it was
+            ELSE sha256(nfc_normalize(uri))[1:32]::UUID  -- not NFC: written by an older version
         END AS tile,
         arg_max(CASE WHEN etag IS NULL THEN 0 ELSE hash(etag) END, scanned_at) AS etag,
         arg_max(status = 'ok', scanned_at) AS ok
     FROM tile_rows WHERE segmenter = $segmenter AND classifier = $classifier
     GROUP BY 1
 """
-# A metre of a well goes to one of the jobs side by side, whatever else is listed.
-_MINE: Final = """
-    CREATE TABLE mine AS
+# Each metre of a well belongs to one of the parallel jobs, independent of the rest of the list.
+_SHARD: Final = """
+    CREATE TABLE shard AS
     SELECT * FROM source
     WHERE md5_number_lower(well || '/' || floor(depth_m)::VARCHAR) % $jobs = $job
 """
 _TO_SCAN: Final = """
     CREATE TABLE to_scan AS
-    SELECT mine.*, settled.tile IS NOT NULL AS again
-    FROM mine LEFT JOIN settled USING (tile)
+    SELECT shard.*, scanned.tile IS NOT NULL AS again
+    FROM shard LEFT JOIN scanned USING (tile)
     LEFT JOIN (
-        SELECT tile, min(place) AS first FROM mine GROUP BY tile HAVING count(*) > 1
+        SELECT tile, min(list_index) AS first FROM shard GROUP BY tile HAVING count(*) > 1
     ) repeated USING (tile)
-    WHERE (repeated.first IS NULL OR mine.place = repeated.first)
+    WHERE (repeated.first IS NULL OR shard.list_index = repeated.first)
         AND (
-            settled.tile IS NULL
-            OR (mine.etag IS NOT NULL AND settled.etag <> 0 AND hash(mine.etag) <> settled.etag)
-            OR ($retry_failed AND NOT settled.ok)
+            scanned.tile IS NULL
+            OR (shard.etag IS NOT NULL AND scanned.etag <> 0 AND hash(shard.etag) <> scanned.etag)
+            OR ($retry_failed AND NOT scanned.ok)
         )
 """
 _ORDERED: Final = f"""
@@ -89,17 +89,17 @@ _ORDERED: Final = f"""
 
 
 class ShardError(McnError):
-    """A share of the work that there is none of."""
+    """A shard that is not one of 1/N to N/N."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several jobs side by side, each with tiles of its own.
+    """One of several parallel jobs, each with its own tiles.
 
     Parameters
     ----------
     job, jobs : int
-        Which one, from 1, and how many there are.
+        Number of this job, from 1, and number of all jobs.
     """
 
     job: int = 1
@@ -111,16 +111,16 @@ class Shard:
 
     @classmethod
     def read(cls, text: str) -> Shard:
-        """The shard that a text such as `3/8` means."""
-        found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
-        if not found:
+        """Parse a text such as `3/8`."""
+        match = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
+        if not match:
             raise ShardError(f"shard {text!r}: write it as I/N, such as 3/8")
-        return cls(int(found[1]), int(found[2]))
+        return cls(int(match[1]), int(match[2]))
 
 
 @dataclass(frozen=True)
 class PlanSlice:
-    """Consecutive tiles of a plan that are read by one task."""
+    """Consecutive tiles of a plan, read by one task."""
 
     uri: str
     start: int
@@ -132,16 +132,16 @@ class PlanSlice:
 
     @classmethod
     def all_in(cls, table: pa.Table) -> list[PlanSlice]:
-        """The pieces of tables as `as_table` gives them."""
+        """Slices in the rows of a table, as `as_table` writes them."""
         return [cls(**row) for row in table.to_pylist()]
 
     def read(self) -> pa.Table:
-        """Its tiles, of schema `PLANNED`."""
+        """Read the tiles, with the schema `PLANNED`."""
         file = pq.ParquetFile(pa.BufferReader(fetch(self.uri)))
-        first, offset = divmod(self.start, _GROUP_TILES)
-        last = (self.start + self.tiles - 1) // _GROUP_TILES
-        groups = file.read_row_groups(range(first, last + 1))
-        return groups.slice(offset, self.tiles).cast(PLANNED)
+        first, offset = divmod(self.start, _ROW_GROUP_TILES)
+        last = (self.start + self.tiles - 1) // _ROW_GROUP_TILES
+        row_groups = file.read_row_groups(range(first, last + 1))
+        return row_groups.slice(offset, self.tiles).cast(PLANNED)
 
 
 @dataclass(frozen=True)
@@ -151,12 +151,12 @@ class Plan:
     Parameters
     ----------
     files : mapping of str to int
-        Addresses of the plan's files, and the tiles in each.
+        Tiles in each file of the plan, by URI.
     wells : mapping of str to int
-        Tiles to scan of each well.
+        Tiles to scan in each well.
     skipped, again : int
-        Tiles that the catalogue has already, and tiles to scan that it has too: changed
-        objects, or failed ones to be tried once more.
+        Tiles that the catalogue has and that are not scanned, and tiles that it has and that
+        are scanned again: changed objects and, on request, failed tiles.
     """
 
     files: Mapping[str, int]
@@ -165,11 +165,11 @@ class Plan:
     again: int
 
     def slices(self, tiles: int) -> list[PlanSlice]:
-        """The plan in pieces of so many tiles at most, in its order."""
+        """Split the plan into slices of at most `tiles` tiles, in order."""
         return [
-            PlanSlice(uri, start, min(tiles, its - start))
-            for uri, its in self.files.items()
-            for start in range(0, its, tiles)
+            PlanSlice(uri, start, min(tiles, file_tiles - start))
+            for uri, file_tiles in self.files.items()
+            for start in range(0, file_tiles, tiles)
         ]
 
     @property
@@ -187,30 +187,29 @@ def make_plan(
     shard: Shard = Shard(),
     retry_failed: bool = False,
 ) -> Plan:
-    """Plan a scan: each listed tile once, but those that the catalogue has.
+    """Plan a scan of each listed tile that the catalogue does not have.
 
-    A tile is left out if these models have seen it, unless the object has changed since.
-    Lists, hashes and order are kept on disk where they are longer than
-    `mcn.io.scratch.MEMORY_MIB`.
+    A tile is skipped if these models have scanned it and the object has not changed since.
+    Tables larger than `mcn.io.scratch.MEMORY_MIB` spill to disk.
 
     Parameters
     ----------
     listed : iterable of RecordBatch
-        Tiles of the source, of schema `mcn.sources.listing.LISTED`; of two of one URI the first
-        counts.
+        Tiles of the source, of schema `mcn.sources.listing.LISTED`; the first of
+        several with one URI counts.
     catalog : Catalog
     models : (str, str)
         Names of segmenter and classifier.
     folder : str
-        Address to write the plan to.
+        URI of the folder that the plan is written to.
     shard : Shard
     retry_failed : bool
-        Take tiles that failed before once more.
+        Scan failed tiles again.
 
     Raises
     ------
     RowError
-        For a tile without a well or a depth.
+        If a tile has no well or no depth.
     """
     with scratch_database() as database:
         database.register("listed", pa.RecordBatchReader.from_batches(LISTED, iter(listed)))
@@ -220,54 +219,54 @@ def make_plan(
         tile_files = files(catalog.tiles())
         database.register("tile_rows", dataset(f"{catalog.uri}/tiles", TILES, tile_files))
         with damage_named(catalog.uri, {"tiles": tile_files}):
-            database.execute(_SETTLED, dict(zip(("segmenter", "classifier"), models, strict=True)))
-        database.execute(_MINE, {"jobs": shard.jobs, "job": shard.job - 1})
+            database.execute(_SCANNED, dict(zip(("segmenter", "classifier"), models, strict=True)))
+        database.execute(_SHARD, {"jobs": shard.jobs, "job": shard.job - 1})
         database.execute(_TO_SCAN, {"retry_failed": retry_failed})
         wells = database.sql("SELECT well, count(*) FROM to_scan GROUP BY well ORDER BY well")
         per_well: dict[str, int] = dict(wells.fetchall())
         tiles = sum(per_well.values())
-        different = _number(database, "SELECT count(DISTINCT tile) FROM mine")
-        again = _number(database, "SELECT count(*) FROM to_scan WHERE again")
+        distinct = _count(database, "SELECT count(DISTINCT tile) FROM shard")
+        again = _count(database, "SELECT count(*) FROM to_scan WHERE again")
         written = dict(_write(database, folder)) if tiles else {}
-    return Plan(written, per_well, different - tiles, again)
+    return Plan(written, per_well, distinct - tiles, again)
 
 
 def _write(database: duckdb.DuckDBPyConnection, folder: str) -> Iterator[tuple[str, int]]:
     ordered = database.sql(_ORDERED).to_arrow_reader(_FILE_TILES)
-    for number, rows in enumerate(_of_length(ordered, _FILE_TILES)):
+    for number, rows in enumerate(_rechunk(ordered, _FILE_TILES)):
         uri = f"{folder}/plan-{number:06d}.parquet"
         file = pa.BufferOutputStream()
-        pq.write_table(rows, file, row_group_size=_GROUP_TILES, compression="zstd")
+        pq.write_table(rows, file, row_group_size=_ROW_GROUP_TILES, compression="zstd")
         store(uri, file.getvalue().to_pybytes())
         yield uri, rows.num_rows
 
 
-def _of_length(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
-    """The same rows in tables of one length, but for the last."""
+def _rechunk(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
+    """The same rows in tables of equal length; only the last may be shorter."""
     waiting: list[pa.Table] = []
     rows = 0
     for batch in batches:
         waiting.append(pa.Table.from_batches([batch]).cast(PLANNED))
         rows += batch.num_rows
         if rows >= size:
-            whole = pa.concat_tables(waiting)
+            joined = pa.concat_tables(waiting)
             for start in range(0, rows - size + 1, size):
-                yield whole.slice(start, size)
-            waiting, rows = [whole.slice(rows - rows % size)], rows % size
+                yield joined.slice(start, size)
+            waiting, rows = [joined.slice(rows - rows % size)], rows % size
     if rows:
         yield pa.concat_tables(waiting)
 
 
-def _number(database: duckdb.DuckDBPyConnection, text: str) -> int:
+def _count(database: duckdb.DuckDBPyConnection, text: str) -> int:
     return int(database.sql(text).fetchall()[0][0])
 
 
 def _check_depths(database: duckdb.DuckDBPyConnection) -> None:
-    """Refuse what the catalogue cannot hold now, rather than hours into a scan."""
-    odd = database.sql(
+    """Raise now, and not hours into a scan, if a row cannot be stored in the catalogue."""
+    invalid = database.sql(
         "SELECT uri, well, depth_m FROM source WHERE well = '' OR NOT isfinite(depth_m) LIMIT 1"
     )
-    for uri, well, depth_m in odd.fetchall():
+    for uri, well, depth_m in invalid.fetchall():
         Tile(
             tile_id="",
             uri=uri,
@@ -280,13 +279,13 @@ def _check_depths(database: duckdb.DuckDBPyConnection) -> None:
 
 
 def _spell_wells(database: duckdb.DuckDBPyConnection) -> None:
-    """Call wells as the catalogue does; tiles of those that it cannot hold are to fail."""
+    """Rewrite well names as the catalogue stores them; mark tiles of unusable names as faulty."""
     wells = [well for (well,) in database.sql("SELECT DISTINCT well FROM source").fetchall()]
-    other = [well for well in wells if plain_well(well) != well]
-    if other:
-        told = {
-            "wells": other,
-            "spelled": [plain_well(well) for well in other],
-            "faults": [well_fault(well) for well in other],
+    respelled = [well for well in wells if plain_well(well) != well]
+    if respelled:
+        names = {
+            "wells": respelled,
+            "spelled": [plain_well(well) for well in respelled],
+            "faults": [well_fault(well) for well in respelled],
         }
-        database.execute(_SPELLED, told)
+        database.execute(_SPELLED, names)

@@ -1,4 +1,4 @@
-"""How many workers each stage has and what each of them takes, from one file and from flags."""
+"""Workers of each stage and the resources of each worker, from a file and from flags."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ from mcn.errors import McnError
 from mcn.io.objects import fetch, one_line
 
 STAGES: Final = ("read", "segment", "classify", "write")
+"""The stages of a scan, in order: tables of scan.toml and values of the metric label `stage`."""
 
 Overrides = Mapping[str, Mapping[str, int | float]]
 """Stage → setting of `StageResources` → value."""
 
 
 class ResourceError(McnError):
-    """A setting of a stage that cannot be used; names it and those there are."""
+    """A setting of a stage is invalid; the message names it and the valid ones."""
 
 
 @dataclass(frozen=True)
 class StageResources:
-    """What a stage asks of the cluster.
+    """Workers of a stage and the resources of each worker.
 
     Parameters
     ----------
     least, most : int
-        Workers: Ray adds some while there is work waiting, and takes idle ones away.
+        Number of workers: Ray adds workers while tiles wait and removes idle ones.
     cpus, gpus : float
-        Share of a core and a GPU for each worker. The shares leave every stage some of the
-        cores, however few there are, so that none waits for another.
+        Cores and GPUs of each worker. The defaults leave some of the cores to every stage, so
+        that no stage blocks another.
     batch : int
-        Tiles a call.
+        Tiles per call.
     threads : int
-        Threads of the model's library in each worker.
+        PyTorch threads of each worker.
     seconds : float
-        Longest time for a tile, without the time for which its worker waits for a core. A
-        worker that takes longer is ended; the tile is tried alone with four times as long,
+        Time limit per tile, not counting the time for which its worker waits for a core. A
+        worker that exceeds it is ended; the tile is retried alone with four times the limit,
         then fails.
     """
 
@@ -62,7 +63,7 @@ class StageResources:
             raise ResourceError(f"seconds = {self.seconds:g}; give a time above 0")
 
     def changed(self, changes: Mapping[str, int | float]) -> StageResources:
-        """The pool with some of its settings replaced; one bound of the workers moves the other."""
+        """Replace some settings. A new `least` above `most` moves `most` too, and vice versa."""
         if "most" in changes and "least" not in changes:
             changes = {**changes, "least": min(self.least, int(changes["most"]))}
         if "least" in changes and "most" not in changes:
@@ -71,11 +72,11 @@ class StageResources:
 
 
 _SETTINGS: Final = tuple(field.name for field in fields(StageResources))
-_WHOLE: Final = ("least", "most", "batch", "threads")
+_INTEGERS: Final = ("least", "most", "batch", "threads")
 
 
 def read_overrides(config: str | None = None, flags: Sequence[str] = ()) -> Overrides:
-    """Settings of stages from a file, and over them those of flags.
+    """Read the settings of stages from a file; flags override it.
 
     Parameters
     ----------
@@ -87,9 +88,9 @@ def read_overrides(config: str | None = None, flags: Sequence[str] = ()) -> Over
     Raises
     ------
     ResourceError
-        For a file that cannot be read, and for stages, settings and values there are not.
+        For a file that cannot be read, an unknown stage or setting, or an invalid value.
     """
-    told: dict[str, dict[str, int | float]] = {}
+    overrides: dict[str, dict[str, int | float]] = {}
     if config is not None:
         try:
             tables = tomllib.loads(fetch(config, most=2**20).decode())
@@ -98,28 +99,32 @@ def read_overrides(config: str | None = None, flags: Sequence[str] = ()) -> Over
         for stage, table in tables.items():
             if not isinstance(table, dict):
                 raise ResourceError(
-                    f"{config}: {stage} stands alone; write [{'], ['.join(STAGES)}]"
+                    f"{config}: {stage} is not a table; write [{'], ['.join(STAGES)}]"
                 )
             for name, value in table.items():
-                told.setdefault(stage, {})[name] = _checked(f"{config}: ", stage, name, value)
+                overrides.setdefault(stage, {})[name] = _parse_value(
+                    f"{config}: ", stage, name, value
+                )
     for flag in flags:
-        place, equals, value = flag.partition("=")
-        stage, dot, name = place.partition(".")
+        key, equals, value = flag.partition("=")
+        stage, dot, name = key.partition(".")
         if not (equals and dot):
             raise ResourceError(f"{flag!r}: write STAGE.SETTING=VALUE, such as segment.batch=32")
-        told.setdefault(stage, {})[name] = _checked("", stage, name, value)
-    return told
+        overrides.setdefault(stage, {})[name] = _parse_value("", stage, name, value)
+    return overrides
 
 
-def _checked(where: str, stage: str, name: str, value: Any) -> int | float:
+def _parse_value(where: str, stage: str, name: str, value: Any) -> int | float:
     if stage not in STAGES:
-        raise ResourceError(f"{where}no stage {stage!r}; there are {', '.join(STAGES)}")
+        raise ResourceError(f"{where}no stage {stage!r}; use one of {', '.join(STAGES)}")
     if name not in _SETTINGS:
-        raise ResourceError(f"{where}{stage} has no {name!r}; there are {', '.join(_SETTINGS)}")
+        raise ResourceError(
+            f"{where}{stage} has no setting {name!r}; use one of {', '.join(_SETTINGS)}"
+        )
     try:
         if isinstance(value, bool):
             raise ValueError
-        return int(str(value)) if name in _WHOLE else float(value)
+        return int(str(value)) if name in _INTEGERS else float(value)
     except (TypeError, ValueError):
-        kind = "a whole number" if name in _WHOLE else "a number"
+        kind = "a whole number" if name in _INTEGERS else "a number"
         raise ResourceError(f"{where}{stage}.{name} = {value!r}; give {kind}") from None

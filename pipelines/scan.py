@@ -1,4 +1,4 @@
-"""The scan: tiles in object storage → crystals in a catalogue."""
+"""Scan tiles in object storage and write their crystals to a catalogue."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ import pyarrow as pa
 from mcn.catalog.store import Catalog
 from mcn.catalog.upkeep.recovery import finish, recover
 from mcn.catalog.upkeep.scan_lease import LostScanError, ScanLease, folder_of, release
+from mcn.cluster_resources import cores_and_gpus
 from mcn.micrograph import Limits
 from mcn.sources.listing import find_tiles
 from mcn.sources.manifest import read_manifest
 from mcn.sources.path_pattern import DEFAULT_PATTERN, SourceError
 from mcn.sources.s3_inventory import is_inventory, read_inventory
-from pipelines.attempts import start_ledger
 from pipelines.batch import Count, WrittenBatch
-from pipelines.cluster import cores_and_gpus, quiet_data, ray_cluster
+from pipelines.cluster import quiet_data, ray_cluster
 from pipelines.commit import Committer
-from pipelines.metrics import ScanMetrics, serve_metrics
+from pipelines.fault_isolation.attempts import start_ledger
 from pipelines.models import ScanModels
-from pipelines.monitor import drained_on_interrupt, watched
+from pipelines.monitoring.metrics import ScanMetrics, serve_metrics
+from pipelines.monitoring.monitor import drained_on_interrupt, stage_metrics
+from pipelines.monitoring.progress import ScanProgress
 from pipelines.pipeline import (
     ScanError,
     ScanResources,
@@ -36,7 +38,6 @@ from pipelines.pipeline import (
     stage_resources,
 )
 from pipelines.planning import Plan, Shard, make_plan
-from pipelines.progress import ScanProgress
 from pipelines.resources import STAGES, Overrides, read_overrides
 
 logger = logging.getLogger("pipelines.scan")
@@ -44,37 +45,37 @@ logger = logging.getLogger("pipelines.scan")
 
 @dataclass(frozen=True)
 class ScanSettings:
-    """How to scan.
+    """Options of a scan.
 
     Parameters
     ----------
     pattern : str
-        Where well and depth stand in a tile's path; see `mcn.sources.listing.find_tiles`.
+        Where well and depth are in the path of a tile; see `mcn.sources.listing.find_tiles`.
     manifest : str, optional
         List of the tiles, instead of the pattern; see `mcn.sources.manifest.read_manifest`. An S3
         Inventory's `manifest.json` goes with the pattern; see `mcn.sources.s3_inventory`.
     segmenter, classifier : str
         Names or paths of the models.
     shard : str
-        Which of several jobs side by side this is, `I/N`.
+        Which of several parallel jobs this is, `I/N`.
     retry_failed : bool
-        Scan tiles again that failed before.
+        Scan tiles again that failed in earlier scans.
     depth_bin_m : float, optional
-        Width of the depth bins of a catalogue that is made now, in metres.
+        Width of the depth bins in metres, if the catalogue is new.
     commit_tiles, commit_seconds : int, float
-        Commit after so many tiles, or so many seconds, whichever is first.
+        Commit after this many tiles or seconds, whichever comes first.
     config : str, optional
         File with the workers of each stage; see `pipelines.resources.read_overrides`.
     stages : tuple of str
-        Settings of stages over those of the file, `STAGE.SETTING=VALUE`.
+        Settings of stages, `STAGE.SETTING=VALUE`; they override the file.
     metrics_port : int, optional
-        Port of this machine to tell figures on while the scan runs.
+        Port of this machine that serves metrics while the scan runs.
     limits : Limits
-        What a tile may be at most.
+        Largest tile that is read.
     progress : bool
-        Show a progress line where standard error is a terminal.
+        Show progress if standard error is a terminal.
     verbose : bool
-        Let through what Ray prints.
+        Print the messages of Ray.
     """
 
     pattern: str = DEFAULT_PATTERN
@@ -96,18 +97,18 @@ class ScanSettings:
 
 @dataclass(frozen=True)
 class ScanSummary:
-    """What a scan did.
+    """Result of a scan.
 
     Parameters
     ----------
     tiles_ok, tiles_failed, tiles_skipped : int
-        Tiles scanned, tiles written as failed, tiles the catalogue had already.
+        Tiles scanned, tiles that failed, and tiles that the catalogue had already.
     tiles_left : int
-        Tiles that were not begun, because the scan was told to stop.
+        Tiles that were not scanned because the scan was interrupted.
     crystals : int
-        Crystals of the tiles scanned.
+        Crystals in the scanned tiles.
     seconds, tiles_per_second : float
-        From the first look at the source to the last commit, starting of Ray included.
+        From listing the source to the last commit, including the start of Ray.
     first_error : str or None
         Why the first failed tile failed.
     """
@@ -134,15 +135,15 @@ def run_scan(
 ) -> ScanSummary:
     """Scan the tiles of a source that a catalogue does not have yet.
 
-    Rows are committed while the scan runs. Whatever stops it, what is committed stays and
-    the same call goes on from there.
+    Rows are committed while the scan runs. If the scan stops early, committed rows stay and the
+    same call continues from there.
 
     Parameters
     ----------
     tiles, catalog : str
         Folder of tiles and folder of the catalogue: local paths or fsspec URIs. For S3 the
         endpoint and credentials come from the environment (`AWS_ENDPOINT_URL`, …). The
-        catalogue is made if it is not there.
+        catalogue is created if it does not exist.
     settings : ScanSettings
     models : ScanModels, optional
         Models to use instead of those that `settings` names.
@@ -150,7 +151,7 @@ def run_scan(
     Raises
     ------
     McnError
-        When source, catalogue or models cannot be used (nothing is written), or the scan
+        If source, catalogue or models cannot be used (nothing is written), or the scan
         stopped (`ScanError`).
     """
     started = perf_counter()
@@ -160,49 +161,27 @@ def run_scan(
     listed = list_tiles(tiles, settings)
     store = Catalog.open_or_create(catalog, settings.depth_bin_m, models.shapes)
     scan_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-    run = _Run(store, models, settings, overrides, scan_id)
-    with ScanLease(store, scan_id) as lease:
-        version = store.tiles().version()
-        if dead := recover(store, scan_id):
-            logger.info("scan %s: finished after %s", scan_id, ", ".join(dead))
-        try:
-            plan, done = run.plan_and_scan(listed, shard, lease)
-        except LostScanError:
-            raise
-        except Exception:
-            # What this cannot clean up now, the next scan does.
-            with suppress(Exception):
-                finish(store, lease.entry)
-            raise
-
-        recover(store, scan_id)
-        # Another scan's rows may be of the same tiles.
-        alone = not plan.again and store.tiles().version() == version + done.commits
-        if plan.to_scan:
-            finish(store, lease.entry, alone=alone)
-        else:
-            release(store, scan_id)
-
+    plan, totals = _Scan(store, models, settings, overrides, scan_id).run(listed, shard)
     seconds = perf_counter() - started
     return ScanSummary(
         scan_id=scan_id,
         catalog=store.uri,
         segmenter=models.segmenter,
         classifier=models.classifier,
-        tiles_ok=done.count.ok,
-        tiles_failed=done.count.failed,
+        tiles_ok=totals.count.ok,
+        tiles_failed=totals.count.failed,
         tiles_skipped=plan.skipped,
-        crystals=done.count.crystals,
+        crystals=totals.count.crystals,
         seconds=round(seconds, 3),
-        tiles_per_second=round(done.count.tiles / seconds, 3),
-        tiles_left=plan.to_scan - done.count.tiles,
-        first_error=done.first_error,
+        tiles_per_second=round(totals.count.tiles / seconds, 3),
+        tiles_left=plan.to_scan - totals.count.tiles,
+        first_error=totals.first_error,
     )
 
 
 @dataclass(frozen=True)
 class ScanTotals:
-    """What a scan did: its tiles, its commits, and why the first failed tile failed."""
+    """Tiles and commits of a scan, and why the first failed tile failed."""
 
     count: Count = field(default_factory=Count)
     commits: int = 0
@@ -210,8 +189,8 @@ class ScanTotals:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """One scan, from its plan to its end."""
+class _Scan:
+    """One scan, from its plan to its last commit."""
 
     store: Catalog
     models: ScanModels
@@ -219,10 +198,34 @@ class _Run:
     overrides: Overrides
     scan_id: str
 
-    def plan_and_scan(
+    def run(self, listed: Iterator[pa.RecordBatch], shard: Shard) -> tuple[Plan, ScanTotals]:
+        """Plan and scan under a lease, and clean up after this scan and earlier dead ones."""
+        with ScanLease(self.store, self.scan_id) as lease:
+            version = self.store.tiles().version()
+            if recovered := recover(self.store, self.scan_id):
+                logger.info("scan %s: recovered %s", self.scan_id, ", ".join(recovered))
+            try:
+                plan, totals = self._plan_and_scan(listed, shard, lease)
+            except LostScanError:
+                raise
+            except Exception:
+                # If this cleanup fails too, the next scan repeats it.
+                with suppress(Exception):
+                    finish(self.store, lease.entry)
+                raise
+
+            recover(self.store, self.scan_id)
+            # If others committed meanwhile, their rows may be of the same tiles.
+            alone = not plan.again and self.store.tiles().version() == version + totals.commits
+            if plan.to_scan:
+                finish(self.store, lease.entry, alone=alone)
+            else:
+                release(self.store, self.scan_id)
+        return plan, totals
+
+    def _plan_and_scan(
         self, listed: Iterator[pa.RecordBatch], shard: Shard, lease: ScanLease
     ) -> tuple[Plan, ScanTotals]:
-        """The plan, and what was done of it."""
         plan = make_plan(
             listed,
             self.store,
@@ -250,25 +253,28 @@ class _Run:
             return plan, self._scan(plan, lease, progress)
 
     def _scan(self, plan: Plan, lease: ScanLease, progress: ScanProgress) -> ScanTotals:
-        pools = stage_resources(*cores_and_gpus(), plan.to_scan, self.overrides)
+        import ray
+
+        cluster = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        pools = stage_resources(*cores_and_gpus(cluster), plan.to_scan, self.overrides)
         metrics = ScanMetrics(self.scan_id, {stage: pools[stage].most for stage in STAGES})
         ledger = start_ledger()
         first_error: str | None = None
         commits = 0
 
-        def committed(groups: Sequence[WrittenBatch], took: float) -> None:
+        def committed(batches: Sequence[WrittenBatch], seconds: float) -> None:
             nonlocal commits
             commits += 1
-            metrics.commit_took(took)
-            for group in groups:
-                metrics.committed(group)
+            metrics.add_commit(seconds)
+            for batch in batches:
+                metrics.add_batch(batch)
 
         with ExitStack() as stack:
             if self.settings.metrics_port is not None:
                 server = serve_metrics(metrics, self.settings.metrics_port)
                 stack.callback(server.server_close)
                 stack.callback(server.shutdown)
-            stack.enter_context(watched(ledger, metrics, pools["segment"].gpus > 0))
+            stack.enter_context(stage_metrics(ledger, metrics, pools["segment"].gpus > 0))
             stopping = stack.enter_context(drained_on_interrupt(ledger, self.scan_id))
             committer = stack.enter_context(
                 Committer(
@@ -280,26 +286,28 @@ class _Run:
                 )
             )
             manifest = self.settings.manifest
-            # A listing knows which sidecars there are, a manifest only those it names.
+            # A listing has all sidecars; a manifest only those that it names.
             seeks_sidecars = manifest is not None and not is_inventory(manifest)
             resources = ScanResources(pools, self.settings.limits, seeks_sidecars)
             dataset = build_pipeline(plan, self.store, self.models, self.scan_id, resources, ledger)
-            for group in iter_written(dataset):
-                committer.add(group)
-                progress.add(group)
-                first_error = first_error or group.first_error
+            for batch in iter_written(dataset):
+                committer.add(batch)
+                progress.add(batch)
+                first_error = first_error or batch.first_error
         if progress.done.tiles < plan.to_scan and not stopping.is_set():
             raise ScanError(
-                f"{plan.to_scan - progress.done.tiles} of {plan.to_scan} tiles did not come "
-                "through; run the scan again to scan them"
+                f"{plan.to_scan - progress.done.tiles} of {plan.to_scan} tiles were "
+                "lost; run the scan again to scan them"
             )
         return ScanTotals(progress.done, commits, first_error)
 
 
 def list_tiles(tiles: str, settings: ScanSettings) -> Iterator[pa.RecordBatch]:
-    """The source's tiles; its first ones are found now, so that a bad source stops here."""
+    """Tiles of the source. Lists the first ones now, so that a bad source fails here."""
     if tiles.startswith("memory://"):
-        raise SourceError(f"{tiles}: other processes cannot see it; use a local folder or s3://")
+        raise SourceError(
+            f"{tiles}: workers cannot read the memory of this process; use a local folder or s3://"
+        )
     if settings.manifest is None:
         listed = find_tiles(tiles, settings.pattern)
     elif is_inventory(settings.manifest):

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
+import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from mcn.cluster_resources import cores_and_gpus
 from serve.deployments.catalog_reader import CatalogReader
 from serve.deployments.models import ClassifierDeployment, SegmenterDeployment
 from serve.http.application import Ingress
@@ -43,7 +45,8 @@ def build(args: Mapping[str, Any] | Settings) -> serve.Application:
         For settings that cannot be used, and where nobody is kept out.
     """
     settings = _guarded(args if isinstance(args, Settings) else read_settings(args))
-    pools = plan_replicas(*_cores_and_gpus(), settings)
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    pools = plan_replicas(*cores_and_gpus(resources), settings)
     reading = (settings.catalog, settings.refresh_seconds, settings.limits)
     handles = (
         _deployed(
@@ -149,10 +152,3 @@ def _guarded(settings: Settings) -> Settings:
 def _absolute(model: str) -> str:
     """A weights file as replicas find it, who have working folders of their own."""
     return os.path.abspath(model) if os.path.isfile(model) else model
-
-
-def _cores_and_gpus() -> tuple[float, float]:
-    import ray
-
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return resources.get("CPU", 1.0), resources.get("GPU", 0.0)

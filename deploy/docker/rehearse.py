@@ -32,14 +32,14 @@ Step = tuple[str, str]
 def stages(dockerfile: str) -> dict[str, list[Step]]:
     """Instructions of each stage, as pairs of word and rest."""
     joined = re.sub(r"\\\n", " ", re.sub(r"(?m)^\s*#.*\n", "", dockerfile))
-    found: dict[str, list[Step]] = {}
+    steps_by_stage: dict[str, list[Step]] = {}
     steps: list[Step] = []
     for line in filter(str.strip, joined.splitlines()):
         word, rest = line.split(maxsplit=1)
         if word == "FROM":
-            steps = found.setdefault(rest.split()[-1], [])
+            steps = steps_by_stage.setdefault(rest.split()[-1], [])
         steps.append((word, rest))
-    return found
+    return steps_by_stage
 
 
 def admitted(path: str, ignore: str) -> bool:
@@ -76,13 +76,13 @@ def copy(rest: str, folder: Path) -> None:
     *sources, target = rest.split()
     ignore = (REPOSITORY / ".dockerignore").read_text()
     for pattern in sources:
-        found = list(files_of(pattern, ignore))
-        if not found and "*" not in pattern:
+        sources = list(files_of(pattern, ignore))
+        if not sources and "*" not in pattern:
             sys.exit(f"COPY {rest}: {pattern} is missing, or .dockerignore keeps it out")
-        for file, below in found:
-            place = folder / target / below
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, place)
+        for file, below in sources:
+            destination = folder / target / below
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, destination)
 
 
 def run(rest: str, folder: Path, root: Path) -> None:

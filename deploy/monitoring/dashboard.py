@@ -24,7 +24,7 @@ _SOURCE: Final = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 def dashboard() -> model.Dashboard:
     """The dashboard, as Grafana loads it."""
-    whole = (
+    builder = (
         build.Dashboard("MicroCrystalNet")
         .uid(UID)
         .description("Scans, the endpoint, and the cluster they run on.")
@@ -49,16 +49,16 @@ def dashboard() -> model.Dashboard:
         )
     )
     for title, panels in ROWS.items():
-        whole.with_row(build.Row(title))
+        builder.with_row(build.Row(title))
         for panel in panels:
-            whole.with_panel(_built(panel))
-    built = whole.build()
+            builder.with_panel(_build_panel(panel))
+    built = builder.build()
     for number, each in enumerate(built.panels or [], 1):
         each.id_val = number
     return built
 
 
-def _built(panel: Panel) -> TimeSeries:
+def _build_panel(panel: Panel) -> TimeSeries:
     built = (
         TimeSeries()
         .title(panel.title)

@@ -1,4 +1,4 @@
-"""What is shown, from top to bottom: each panel with its queries."""
+"""Panels of the dashboard, from top to bottom, with their queries."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from deploy.monitoring.rules import (
 )
 
 SCAN: Final = 'scan_id=~"$scan"'
-"""Which scans are shown; `$scan` is chosen at the top of the dashboard."""
+"""Selects the shown scans; `$scan` is the variable at the top of the dashboard."""
 
 _DEPLOYMENT: Final = f'application="{APPLICATION}"'
-_ASKED: Final = 'route=~"/v1/.*"'
+_API_ROUTES: Final = 'route=~"/v1/.*"'
 
 
 @dataclass(frozen=True)
 class Query:
-    """A line, or several, in a panel.
+    """One or more lines of a panel.
 
     Parameters
     ----------
     expr : str
         In PromQL.
     legend : str
-        Name of each line.
+        Template for the name of each line.
     only : str
-        When it has data, if not always.
+        Condition under which it has data, if not always.
     """
 
     expr: str
@@ -43,18 +43,18 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture of one thing over time.
+    """A graph of one quantity over time.
 
     Parameters
     ----------
     title, meaning : str
     unit : str
-        As Grafana calls it.
+        A unit name of Grafana.
     queries : tuple of Query
     limit : float, optional
-        Where it begins to be bad; the same number as in the alert.
+        Threshold of the alert, drawn as a line.
     most : float, optional
-        Top of the scale.
+        Upper end of the scale.
     """
 
     title: str
@@ -65,8 +65,8 @@ class Panel:
     most: float | None = None
 
 
-def _quantiles(figure: str, by: str) -> tuple[Query, ...]:
-    rates = f"sum by (le, {by}) (rate({figure}_bucket[5m]))"
+def _quantiles(metric: str, by: str) -> tuple[Query, ...]:
+    rates = f"sum by (le, {by}) (rate({metric}_bucket[5m]))"
     return tuple(
         Query(f"histogram_quantile({q}, {rates})", f"{{{{{by}}}}} p{round(100 * q)}")
         for q in (0.5, 0.95, 0.99)
@@ -169,7 +169,12 @@ ENDPOINT: Final = (
         "Requests",
         "Requests answered, by status.",
         "reqps",
-        (Query(f"sum by (status) (rate(mcn_serve_requests_total{{{_ASKED}}}[5m]))", "{{status}}"),),
+        (
+            Query(
+                f"sum by (status) (rate(mcn_serve_requests_total{{{_API_ROUTES}}}[5m]))",
+                "{{status}}",
+            ),
+        ),
     ),
     Panel(
         "Failed requests",

@@ -1,4 +1,4 @@
-"""What is computed beforehand, and what somebody is woken for."""
+"""Recording rules and alerts of Prometheus."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ Severity = Literal["critical", "warning"]
 RUNBOOK: Final = "docs/operations.md"
 
 GOAL: Final = 0.995
-"""Share of requests to be answered without a fault of the endpoint's, over 30 days."""
+"""Target share of requests without a server error, over 30 days."""
 
 FAILED_SHARE: Final = 0.05
 COMMIT_SECONDS: Final = 30
-"""A scan commits every so many seconds; commits that take longer hold it up."""
+"""The interval between two commits of a scan; slower commits delay it."""
 WAITING_TILES: Final = 2000
 WAITING_PICTURES: Final = 10
 REFUSED_SHARE: Final = 0.01
 FAILED_CHECKS: Final = 3
 STALE_HOURS: Final = 50
-"""Two nightly scans, and two hours for the second to end in."""
+"""Two nightly scans, and two hours for the second one to finish."""
 
 WINDOWS: Final = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
-"""What the share of failed requests is taken over."""
+"""Windows of the error rates."""
 
-_ASKED: Final = 'route=~"/v1/.*"'
+_API_ROUTES: Final = 'route=~"/v1/.*"'
 _FAILED: Final = '{status="failed"}'
-_FAULT: Final = f'{_ASKED},status=~"5.."'
+_FAULT: Final = f'{_API_ROUTES},status=~"5.."'
 
 
 @dataclass(frozen=True)
 class Record:
-    """A figure computed from others.
+    """A metric computed from others: a recording rule.
 
     Parameters
     ----------
     name : str
-        `level:figure:operation`, the level being the labels that are left.
+        `level:metric:operation`; the level names the remaining labels.
     expr : str
         In PromQL.
     labels : tuple of str
-        Labels that it has.
+        Its labels.
     """
 
     name: str
@@ -53,22 +53,22 @@ class Record:
 
 @dataclass(frozen=True)
 class Alert:
-    """A state that somebody has to do something about.
+    """A condition that somebody must act on.
 
     Parameters
     ----------
     name : str
         Also the heading of its section in `RUNBOOK`.
     expr : str
-        In PromQL; the state is there while it gives anything.
+        In PromQL; the alert is active while it returns a result.
     lasting : str
-        How long before somebody is told.
+        How long the condition must hold before the alert fires.
     severity : str
-        `critical` for now, `warning` for today.
+        `critical`: act now; `warning`: act today.
     summary : str
         One line.
     description : str
-        What it means and what to do first.
+        Meaning, and the first thing to do.
     """
 
     name: str
@@ -80,12 +80,12 @@ class Alert:
 
     @property
     def runbook(self) -> str:
-        """Where it stands what to do."""
+        """Section of the runbook."""
         return f"{RUNBOOK}#{self.name.lower()}"
 
 
 def _failed_share(window: str) -> str:
-    all_requests = f"sum(rate(mcn_serve_requests_total{{{_ASKED}}}[{window}]))"
+    all_requests = f"sum(rate(mcn_serve_requests_total{{{_API_ROUTES}}}[{window}]))"
     faults = f"sum(rate(mcn_serve_requests_total{{{_FAULT}}}[{window}]))"
     return f"({faults} or 0 * {all_requests}) / {all_requests}"
 
@@ -153,7 +153,7 @@ ENDPOINT_RECORDS: Final = (
 
 
 def _burning(factor: float, long: str, short: str) -> str:
-    """Whether the budget of errors goes so many times too fast, still, and not by a handful."""
+    """The error budget is spent `factor` times too fast, in both windows, by 5 errors or more."""
     limit = f"{factor * (1 - GOAL):.4g}"
     return (
         f"(endpoint:mcn_serve_errors:ratio_rate{long} > {limit}"
@@ -248,7 +248,7 @@ ENDPOINT_ALERTS: Final = (
     Alert(
         "EndpointRefusing",
         'sum(rate(mcn_serve_refused_total{reason="overload"}[10m]))'
-        f" > {REFUSED_SHARE} * sum(rate(mcn_serve_requests_total{{{_ASKED}}}[10m]))",
+        f" > {REFUSED_SHARE} * sum(rate(mcn_serve_requests_total{{{_API_ROUTES}}}[10m]))",
         "10m",
         "warning",
         "The endpoint refuses {{ $value | humanize }} requests a second: all models are at work",
@@ -302,22 +302,25 @@ ALERTS: Final = (*SCAN_ALERTS, *ENDPOINT_ALERTS)
 
 
 def rule_groups() -> dict[str, Any]:
-    """All rules as a rule file of Prometheus has them; a PrometheusRule's spec is the same."""
+    """All rules in the form of a rule file; the spec of a PrometheusRule is the same."""
     return {
         "groups": [
-            {"name": "mcn-scan", "rules": [_recorded(each) for each in SCAN_RECORDS]},
-            {"name": "mcn-endpoint", "rules": [_recorded(each) for each in ENDPOINT_RECORDS]},
-            {"name": "mcn-scan-alerts", "rules": [_told(each) for each in SCAN_ALERTS]},
-            {"name": "mcn-endpoint-alerts", "rules": [_told(each) for each in ENDPOINT_ALERTS]},
+            {"name": "mcn-scan", "rules": [_record_rule(each) for each in SCAN_RECORDS]},
+            {"name": "mcn-endpoint", "rules": [_record_rule(each) for each in ENDPOINT_RECORDS]},
+            {"name": "mcn-scan-alerts", "rules": [_alert_rule(each) for each in SCAN_ALERTS]},
+            {
+                "name": "mcn-endpoint-alerts",
+                "rules": [_alert_rule(each) for each in ENDPOINT_ALERTS],
+            },
         ]
     }
 
 
-def _recorded(record: Record) -> dict[str, Any]:
+def _record_rule(record: Record) -> dict[str, Any]:
     return {"record": record.name, "expr": record.expr}
 
 
-def _told(alert: Alert) -> dict[str, Any]:
+def _alert_rule(alert: Alert) -> dict[str, Any]:
     return {
         "alert": alert.name,
         "expr": alert.expr,

@@ -21,7 +21,7 @@ HEADING: Final = "## Packages it runs with\n"
 KNOWN: Final = {
     "segment-anything": "Apache-2.0",
 }
-"""Licences that a package's metadata does not tell; they stand in its files."""
+"""Licences of packages whose metadata names none, taken from their files."""
 
 _LONGEST: Final = 80
 
@@ -49,19 +49,19 @@ def licence(name: str) -> str:
     """A package's licence as its metadata tells it."""
     if name in KNOWN:
         return KNOWN[name]
-    told = metadata.metadata(name).json
-    if expression := told.get("license_expression"):
+    fields = metadata.metadata(name).json
+    if expression := fields.get("license_expression"):
         return str(expression)
     classifiers = [
         each.rpartition(" :: ")[2]
-        for each in told.get("classifier", ())
+        for each in fields.get("classifier", ())
         if each.startswith("License ::")
     ]
     if classifiers:
         return ", ".join(classifiers)
-    named = " ".join(str(told.get("license", "")).split())
+    named = " ".join(str(fields.get("license", "")).split())
     if not named or named == "UNKNOWN" or len(named) > _LONGEST:
-        raise LookupError(f"{name}: its metadata tell no licence; look, and add it to KNOWN")
+        raise LookupError(f"{name}: its metadata names no licence; look it up and add it to KNOWN")
     return named
 
 

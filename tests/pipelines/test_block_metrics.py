@@ -9,17 +9,17 @@ import pytest
 import ray.data
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
-from pipelines.block_metrics import forget_passed_blocks
+from pipelines.block_metrics import drop_block_metrics
 from pipelines.cluster import quiet_data
 
 
 def kept_of(blocks: int, forgetful: bool) -> int:
-    """Figures of blocks that an executor holds at its end."""
+    """Block metrics that an executor holds at its end."""
     kept: list[int] = []
 
     class Look(ExecutionCallback):
         def after_execution_succeeds(self, executor: Any) -> None:
-            stats = [figures for op in executor._topology for figures in op.get_stats().values()]
+            stats = [metrics for op in executor._topology for metrics in op.get_stats().values()]
             kept.append(sum(map(len, stats)))
 
     with quiet_data() as context:
@@ -27,8 +27,8 @@ def kept_of(blocks: int, forgetful: bool) -> int:
         context.custom_execution_callback_classes = [*before, Look]
         dataset = ray.data.range(blocks, override_num_blocks=blocks).map_batches(lambda rows: rows)
         assert sum(len(batch["id"]) for batch in dataset.iter_batches()) == blocks
-    (figures,) = kept
-    return figures
+    (metrics,) = kept
+    return metrics
 
 
 @pytest.mark.ray
@@ -47,11 +47,11 @@ def test_a_ray_without_callbacks_is_warned_of(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     context: Any = SimpleNamespace()
-    forget_passed_blocks(context)
+    drop_block_metrics(context)
     assert vars(context) == {}
     context = SimpleNamespace(custom_execution_callback_classes=[])
     monkeypatch.setitem(sys.modules, "ray.data._internal.execution.execution_callback", None)
-    forget_passed_blocks(context)
+    drop_block_metrics(context)
     assert context.custom_execution_callback_classes == []
     assert len(warned(caplog)) == 2
     assert all("gigabytes more memory" in line for line in warned(caplog))
@@ -71,7 +71,7 @@ def test_an_executor_that_is_built_otherwise_is_warned_of_once(
     executor: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     context: Any = SimpleNamespace(custom_execution_callback_classes=[])
-    forget_passed_blocks(context)
+    drop_block_metrics(context)
     (made,) = context.custom_execution_callback_classes
     callback = made()
     callback.on_execution_step(executor)
@@ -81,7 +81,7 @@ def test_an_executor_that_is_built_otherwise_is_warned_of_once(
 
 def test_lists_are_emptied() -> None:
     context: Any = SimpleNamespace(custom_execution_callback_classes=[])
-    forget_passed_blocks(context)
+    drop_block_metrics(context)
     stats = {"a": [1, 2], "b": []}
     operator = SimpleNamespace(get_stats=lambda: stats)
     context.custom_execution_callback_classes[0]().on_execution_step(

@@ -1,4 +1,4 @@
-"""A cluster that does not start says why on one line, and a busy machine is asked again."""
+"""A cluster that does not start gives a one-line reason; a slow start is tried again."""
 
 from typing import Any
 
@@ -26,21 +26,21 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[Exception | None]:
     return outcomes
 
 
-def test_a_start_that_took_too_long_is_made_again(starts: list[Exception | None]) -> None:
+def test_a_slow_start_is_tried_again(starts: list[Exception | None]) -> None:
     starts += [Exception(SLOW), Exception(SLOW), None]
     with ray_cluster():
         assert starts == []
 
 
-def test_a_machine_that_stays_too_busy(starts: list[Exception | None]) -> None:
+def test_a_machine_that_stays_busy(starts: list[Exception | None]) -> None:
     starts += [Exception(SLOW)] * 3
-    with pytest.raises(ClusterError, match="try again when this machine is less busy") as told:
+    with pytest.raises(ClusterError, match="try again when this machine is less busy") as raised:
         ray_cluster().__enter__()
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
     assert starts == []
 
 
-def test_other_faults_are_told_at_once(
+def test_other_errors_are_raised_at_once(
     starts: list[Exception | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts += [ValueError("no space")] * 2

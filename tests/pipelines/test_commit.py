@@ -1,4 +1,4 @@
-"""Groups are committed by number or by time, whichever is first, and none is left behind."""
+"""Batches are committed after a number of tiles or a time, and all are at the end."""
 
 import threading
 from collections.abc import Iterator
@@ -54,9 +54,9 @@ def committed(catalog: Catalog) -> list[str]:
     return sql(catalog, "SELECT tile_id FROM tiles ORDER BY 1")["tile_id"].to_pylist()
 
 
-def test_by_number(catalog: Catalog, lease: ScanLease) -> None:
+def test_commits_after_a_number_of_tiles(catalog: Catalog, lease: ScanLease) -> None:
     done = threading.Event()
-    with Committer(catalog, lease, 3, 3600, lambda groups, took: done.set()) as committer:
+    with Committer(catalog, lease, 3, 3600, lambda batches, seconds: done.set()) as committer:
         committer.add(written(catalog, "a", "b"))
         assert not done.wait(0.2)
         committer.add(written(catalog, "c", "d"))
@@ -70,15 +70,15 @@ def test_by_number(catalog: Catalog, lease: ScanLease) -> None:
     assert catalog.tiles().version() == version
 
 
-def test_by_time_also_when_nothing_follows(catalog: Catalog, lease: ScanLease) -> None:
+def test_commits_after_a_time(catalog: Catalog, lease: ScanLease) -> None:
     done = threading.Event()
-    with Committer(catalog, lease, 1000, 0.1, lambda groups, took: done.set()) as committer:
+    with Committer(catalog, lease, 1000, 0.1, lambda batches, seconds: done.set()) as committer:
         committer.add(written(catalog, "a"))
         assert done.wait(DEADLINE_S)
         assert committed(catalog) == ["a"]
 
 
-def test_a_storage_that_fails_stops_the_scan(catalog: Catalog, lease: ScanLease) -> None:
+def test_failing_storage_stops_the_scan(catalog: Catalog, lease: ScanLease) -> None:
     lost = Catalog(f"{catalog.uri}-gone", 100.0)
     with (
         pytest.raises(CatalogError, match="no crystal catalogue is there"),
@@ -87,7 +87,9 @@ def test_a_storage_that_fails_stops_the_scan(catalog: Catalog, lease: ScanLease)
         committer.add(written(catalog, "a"))
 
 
-def test_what_is_done_is_committed_when_the_scan_fails(catalog: Catalog, lease: ScanLease) -> None:
+def test_waiting_batches_are_committed_when_the_scan_fails(
+    catalog: Catalog, lease: ScanLease
+) -> None:
     def scan() -> None:
         with Committer(catalog, lease, 1000, 3600) as committer:
             committer.add(written(catalog, "a"))

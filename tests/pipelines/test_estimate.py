@@ -10,12 +10,12 @@ from pipelines.scan import ScanSettings
 
 
 def test_hours_and_cost() -> None:
-    told = estimate(36_000_000, ScanRate(10 / BUSY, "as given"), workers=10, price_per_hour=2.5)
-    assert told.tiles_per_second == pytest.approx(100)
-    assert told.hours == pytest.approx(100)
-    assert told.worker_hours == pytest.approx(1000)
-    assert told.cost == pytest.approx(2500)
-    assert len(told.assumptions) == 5
+    result = estimate(36_000_000, ScanRate(10 / BUSY, "as given"), workers=10, price_per_hour=2.5)
+    assert result.tiles_per_second == pytest.approx(100)
+    assert result.hours == pytest.approx(100)
+    assert result.worker_hours == pytest.approx(1000)
+    assert result.cost == pytest.approx(2500)
+    assert len(result.assumptions) == 5
     assert estimate(10, ScanRate(1.0, "as given")).cost is None
 
 

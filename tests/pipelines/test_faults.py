@@ -80,12 +80,12 @@ def test_a_tile_that_kills_and_one_that_hangs_are_quarantined(
     settings = replace(OFTEN, stages=("segment.seconds=1.5", "segment.most=1"))
     summary = run_scan(str(core), catalog, settings, replace(models, load_segmenter=Dangerous))
     assert (summary.tiles_ok, summary.tiles_failed) == (6, 2)
-    told = statuses(catalog)
-    assert told["2"] == (
+    rows_by_name = statuses(catalog)
+    assert rows_by_name["2"] == (
         "failed",
         "segment: ended its worker 3 times; --retry-failed tries once more",
     )
-    assert told["5"] == (
+    assert rows_by_name["5"] == (
         "failed",
         "segment: took over 6 s alone, its second chance; --retry-failed tries once more",
     )
@@ -124,10 +124,10 @@ def test_on_a_crowded_machine_only_what_hangs_fails(
     catalog = str(tmp_path / "catalog")
     settings = replace(OFTEN, stages=("segment.seconds=1",))
     summary = run_scan(str(core), catalog, settings, replace(models, load_segmenter=Thorough))
-    told = statuses(catalog)
-    assert (summary.tiles_ok, summary.tiles_failed) == (6, 2), told
+    rows_by_name = statuses(catalog)
+    assert (summary.tiles_ok, summary.tiles_failed) == (6, 2), rows_by_name
     hung = "segment: took over 4 s alone, its second chance; --retry-failed tries once more"
-    assert told["2"] == told["5"] == ("failed", hung)
+    assert rows_by_name["2"] == rows_by_name["5"] == ("failed", hung)
 
 
 def fuzzed(data: bytes, chance: random.Random) -> bytes:
@@ -175,12 +175,12 @@ def test_a_thousand_broken_files_are_a_thousand_rows(tmp_path: Path, models: Sca
     catalog = str(tmp_path / "catalog")
     summary = run_scan(str(tmp_path / "core"), catalog, ScanSettings(), models)
     assert summary.tiles_ok + summary.tiles_failed == 1000
-    told = statuses(catalog)
-    assert len(told) == 1000
-    assert told["whole"] == ("ok", None)
-    counted = Counter(status for status, _ in told.values())
+    rows_by_name = statuses(catalog)
+    assert len(rows_by_name) == 1000
+    assert rows_by_name["whole"] == ("ok", None)
+    counted = Counter(status for status, _ in rows_by_name.values())
     assert counted["failed"] > 300, "most of them cannot be read"
-    reasons = [error for status, error in told.values() if status == "failed"]
+    reasons = [error for status, error in rows_by_name.values() if status == "failed"]
     assert all(reason and "\n" not in reason for reason in reasons)
     assert verify(Catalog.open(catalog)).ok
 
@@ -227,10 +227,10 @@ def test_ctrl_c_drains_and_commits(draw_core: Callable[..., Path], tmp_path: Pat
     scan = scan_of_many(draw_core, tmp_path)
     wait_for_a_commit(scan, tmp_path / "catalog")
     os.killpg(scan.pid, signal.SIGINT)  # As a terminal does: to every process of the group.
-    told, errors = scan.communicate(timeout=DEADLINE_S)
+    output, errors = scan.communicate(timeout=DEADLINE_S)
     assert scan.returncode == 0, errors
-    assert "finishing what is begun, then stopping; once more ends it now" in errors
-    summary = json.loads(told)
+    assert "finishing the tiles in progress, then stopping; interrupt again to end it now" in errors
+    summary = json.loads(output)
     assert 0 < summary["tiles_ok"] < 200
     assert summary["tiles_left"] == 200 - summary["tiles_ok"]
     catalog = Catalog.open(tmp_path / "catalog")
@@ -246,7 +246,7 @@ def test_a_second_ctrl_c_ends_the_scan_and_the_next_one_cleans_up(
     wait_for_a_commit(scan, tmp_path / "catalog")
     assert scan.stderr is not None
     os.killpg(scan.pid, signal.SIGINT)
-    assert "finishing what is begun" in scan.stderr.readline()
+    assert "finishing the tiles in progress" in scan.stderr.readline()
     os.killpg(scan.pid, signal.SIGINT)
     scan.communicate(timeout=DEADLINE_S)
     assert scan.returncode == 128 + signal.SIGINT

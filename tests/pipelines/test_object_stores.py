@@ -100,19 +100,19 @@ def scan(core: Path, out: Path, address: str) -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    told: dict[str, Any] = json.loads(out.read_text())
-    return told
+    report: dict[str, Any] = json.loads(out.read_text())
+    return report
 
 
-def check(told: dict[str, Any], tiles: int) -> None:
-    assert (told["first"]["tiles_ok"], told["first"]["tiles_failed"]) == (tiles, 1)
-    assert (told["again"]["tiles_ok"], told["again"]["tiles_skipped"]) == (0, tiles + 1)
-    assert told["tiles"] == tiles + 1
-    assert told["crystals"] == told["ids"] == told["first"]["crystals"] > 5 * tiles
-    assert told["verify"]["problems"] == told["after"]["problems"] == []
-    assert told["verify"]["orphan_files"] == []
-    assert told["gone"] > 2
-    assert told["left"] == []
+def check(report: dict[str, Any], tiles: int) -> None:
+    assert (report["first"]["tiles_ok"], report["first"]["tiles_failed"]) == (tiles, 1)
+    assert (report["again"]["tiles_ok"], report["again"]["tiles_skipped"]) == (0, tiles + 1)
+    assert report["tiles"] == tiles + 1
+    assert report["crystals"] == report["ids"] == report["first"]["crystals"] > 5 * tiles
+    assert report["verify"]["problems"] == report["after"]["problems"] == []
+    assert report["verify"]["orphan_files"] == []
+    assert report["gone"] > 2
+    assert report["left"] == []
 
 
 def test_ceph(draw_core, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -120,7 +120,7 @@ def test_ceph(draw_core, tmp_path: Path) -> None:  # type: ignore[no-untyped-def
         pytest.skip(f"not installed: {', '.join(missing)}; apt-get install radosgw and others")
     core = draw_core(tmp_path / "core", tiles=24)
     with ceph_gateway(tmp_path / "ceph") as address:
-        check(scan(core, tmp_path / "told.json", address), 24)
+        check(scan(core, tmp_path / "report.json", address), 24)
 
 
 def test_a_store_that_fails_now_and_then(
@@ -130,7 +130,7 @@ def test_a_store_that_fails_now_and_then(
 ) -> None:
     core = draw_core(tmp_path / "core", tiles=60)
     with fault_proxy(s3_server, share=0.05, seed=1) as (address, faults):
-        check(scan(core, tmp_path / "told.json", address), 60)
+        check(scan(core, tmp_path / "report.json", address), 60)
     assert faults.requests > 200
     assert len(faults.done) == 4, faults.done
     assert sum(faults.done.values()) > 0.02 * faults.requests

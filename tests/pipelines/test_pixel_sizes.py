@@ -14,7 +14,7 @@ from mcn.micrograph import DEFAULT_LIMITS, MicrographScaleError, read_micrograph
 from mcn.sources.listing import find_tiles
 from mcn.sources.manifest import read_manifest
 from pipelines.planning import PLANNED
-from pipelines.stages import ReadTiles
+from pipelines.stages.read import ReadTiles
 
 PIXELS = np.full((48, 64), 90, np.uint8)
 NAMES = [
@@ -54,7 +54,7 @@ TAGS = (
 )
 
 
-def named(listed: pa.Table) -> pa.Table:
+def plan_tiles(listed: pa.Table) -> pa.Table:
     ids = [tile_id(uri) for uri in listed["uri"].to_pylist()]
     return listed.add_column(0, PLANNED.field("tile_id"), pa.array(ids))
 
@@ -65,10 +65,10 @@ def known(row: dict[str, object]) -> tuple[object, ...]:
 
 def alone(path: Path, given: float | None = None) -> tuple[object, ...]:
     try:
-        found = read_micrograph(path, pixel_size_um=given)
+        stored = read_micrograph(path, pixel_size_um=given)
     except MicrographScaleError:
         return None, None, None
-    return found.pixel_size_um, found.pixel_size_source, found.data_bar_y
+    return stored.pixel_size_um, stored.pixel_size_source, stored.data_bar_y
 
 
 def core_of(root: Path, seed: int) -> list[Path]:
@@ -92,15 +92,19 @@ def test_alone_scanned_and_in_a_manifest(tmp_path: Path, seed: int) -> None:
     expected = {f"file://{path}": alone(path) for path in pictures}
     assert len({size for size, *_ in expected.values()}) > 4
 
-    listed = named(pa.Table.from_batches(find_tiles(str(tmp_path))))
+    listed = plan_tiles(pa.Table.from_batches(find_tiles(str(tmp_path))))
     listed = listed.filter(pa.compute.is_in(listed["uri"], pa.array(list(expected))))
     rows = pa.concat_tables(ReadTiles(DEFAULT_LIMITS).read(listed)).to_pylist()
     assert {row["uri"]: known(row) for row in rows} == expected
 
     lines = [f"{path},A,{i}" for i, path in enumerate(pictures)]
     (tmp_path / "m.csv").write_text("\n".join(["uri,well,depth_m", *lines]))
-    told = named(pa.Table.from_batches(read_manifest(str(tmp_path / "m.csv"), str(tmp_path))))
-    rows = pa.concat_tables(ReadTiles(DEFAULT_LIMITS, seeks_sidecars=True).read(told)).to_pylist()
+    planned = plan_tiles(
+        pa.Table.from_batches(read_manifest(str(tmp_path / "m.csv"), str(tmp_path)))
+    )
+    rows = pa.concat_tables(
+        ReadTiles(DEFAULT_LIMITS, seeks_sidecars=True).read(planned)
+    ).to_pylist()
     assert {row["uri"]: known(row) for row in rows} == expected
     reasons = [row["error"] for row in rows if row["error"]]
     assert reasons
@@ -111,8 +115,12 @@ def test_a_size_of_a_manifest_is_the_same_alone(tmp_path: Path) -> None:
     pictures = core_of(tmp_path, 5)
     lines = [f"{path},A,{i},0.25" for i, path in enumerate(pictures)]
     (tmp_path / "m.csv").write_text("\n".join(["uri,well,depth_m,pixel_size_um", *lines]))
-    told = named(pa.Table.from_batches(read_manifest(str(tmp_path / "m.csv"), str(tmp_path))))
-    rows = pa.concat_tables(ReadTiles(DEFAULT_LIMITS, seeks_sidecars=True).read(told)).to_pylist()
+    planned = plan_tiles(
+        pa.Table.from_batches(read_manifest(str(tmp_path / "m.csv"), str(tmp_path)))
+    )
+    rows = pa.concat_tables(
+        ReadTiles(DEFAULT_LIMITS, seeks_sidecars=True).read(planned)
+    ).to_pylist()
     assert {row["uri"]: known(row) for row in rows} == {
         f"file://{path}": alone(path, 0.25) for path in pictures
     }
@@ -121,6 +129,8 @@ def test_a_size_of_a_manifest_is_the_same_alone(tmp_path: Path) -> None:
 def test_a_sidecar_that_is_gone_is_named(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", PIXELS, metadata=None)
     (tmp_path / "m.csv").write_text("uri,well,depth_m,sidecar\na.tif,A,1,gone.txt\n")
-    told = named(pa.Table.from_batches(read_manifest(str(tmp_path / "m.csv"), str(tmp_path))))
-    (row,) = pa.concat_tables(ReadTiles(DEFAULT_LIMITS).read(told)).to_pylist()
-    assert "gone.txt: there is no such object" in row["error"]
+    planned = plan_tiles(
+        pa.Table.from_batches(read_manifest(str(tmp_path / "m.csv"), str(tmp_path)))
+    )
+    (row,) = pa.concat_tables(ReadTiles(DEFAULT_LIMITS).read(planned)).to_pylist()
+    assert "gone.txt: the object no longer exists" in row["error"]

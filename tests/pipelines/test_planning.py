@@ -57,7 +57,7 @@ def plan_of(catalog: Catalog, batches: Iterable[pa.RecordBatch], **how: Any) -> 
 
 
 def rows(plan: Plan, size: int = 1024) -> list[dict[str, Any]]:
-    return [row for piece in plan.slices(size) for row in piece.read().to_pylist()]
+    return [row for plan_slice in plan.slices(size) for row in plan_slice.read().to_pylist()]
 
 
 def names(plan: Plan, size: int = 1024) -> list[str]:
@@ -110,7 +110,7 @@ def test_each_new_tile_is_planned_once(
     there = {name for batch in batches for name in batch}
     assert names(plan, size) == sorted(there - before)
     assert (plan.to_scan, plan.skipped) == (len(there - before), len(there & before))
-    assert all(piece.tiles <= size for piece in plan.slices(size))
+    assert all(plan_slice.tiles <= size for plan_slice in plan.slices(size))
 
 
 def test_tiles_come_in_order_of_well_and_depth(catalog: Catalog) -> None:
@@ -204,10 +204,10 @@ def test_a_long_plan_is_read_in_pieces_of_any_size(catalog: Catalog, size: int) 
     plan = plan_of(catalog, [listed(*((f"{number:06d}", None) for number in range(tiles)))])
     assert plan.to_scan == tiles
     assert len(plan.files) == 3
-    pieces = plan.slices(size)
-    assert sum(piece.tiles for piece in pieces) == tiles
-    chosen = [pieces[0], pieces[len(pieces) // 2], pieces[-1]]
-    before = [sum(piece.tiles for piece in pieces[: pieces.index(one)]) for one in chosen]
-    for piece, start in zip(chosen, before, strict=True):
-        expected = [f"s3://core/{start + i:06d}" for i in range(piece.tiles)]
-        assert piece.read()["uri"].to_pylist() == expected
+    slices = plan.slices(size)
+    assert sum(plan_slice.tiles for plan_slice in slices) == tiles
+    chosen = [slices[0], slices[len(slices) // 2], slices[-1]]
+    starts = [sum(s.tiles for s in slices[: slices.index(plan_slice)]) for plan_slice in chosen]
+    for plan_slice, start in zip(chosen, starts, strict=True):
+        expected = [f"s3://core/{start + i:06d}" for i in range(plan_slice.tiles)]
+        assert plan_slice.read()["uri"].to_pylist() == expected

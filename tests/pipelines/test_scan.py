@@ -66,12 +66,12 @@ def test_a_scan_and_what_is_new_after_it(
     for row in tiles_of(catalog).values():
         assert row["scan_id"] == summary.scan_id
         (expected,) = analyzer.analyze([read_micrograph(row["uri"])])
-        found = [crystal for crystal in before if crystal["tile_id"] == row["tile_id"]]
-        assert [(c["bbox_y"], c["bbox_x"], c["shape"]) for c in found] == [
+        stored = [crystal for crystal in before if crystal["tile_id"] == row["tile_id"]]
+        assert [(c["bbox_y"], c["bbox_x"], c["shape"]) for c in stored] == [
             (c.bbox_y, c.bbox_x, c.shape) for c in expected
         ]
-        assert [json.loads(c["mask_rle"]) for c in found] == [c.mask_rle for c in expected]
-        assert [c["confidence"] for c in found] == pytest.approx([c.confidence for c in expected])
+        assert [json.loads(c["mask_rle"]) for c in stored] == [c.mask_rle for c in expected]
+        assert [c["confidence"] for c in stored] == pytest.approx([c.confidence for c in expected])
 
     version = Catalog.open(catalog).tiles().version()
     again = run_scan(str(core), catalog, OFTEN, models)
@@ -188,7 +188,7 @@ def test_a_manifest_instead_of_a_pattern(core: Path, tmp_path: Path, models: Sca
     assert {row["pixel_size_source"] for row in rows.values() if row["status"] == "ok"} == {
         "manifest"
     }
-    assert rows["gone.png"]["error"].endswith("there is no such object any more; list again")
+    assert rows["gone.png"]["error"].endswith("the object no longer exists; list the tiles again")
     crystals = crystals_of(catalog)
     assert {crystal["depth_bin"] for crystal in crystals} == {0, 2}
     assert all(crystal["equivalent_diameter_um"] > 0 for crystal in crystals)
@@ -308,13 +308,13 @@ def test_the_models_of_the_package_give_the_same_in_a_scan(tmp_path: Path) -> No
     )
     for row, crystals in zip(rows, expected, strict=True):
         assert row["pixel_size_source"] == "vendor"
-        found = [c for c in crystals_of(catalog) if c["tile_id"] == row["tile_id"]]
-        assert len(found) == row["n_crystals"] == len(crystals) > 0
-        assert [(c["bbox_y"], c["bbox_x"], c["shape"]) for c in found] == [
+        stored = [c for c in crystals_of(catalog) if c["tile_id"] == row["tile_id"]]
+        assert len(stored) == row["n_crystals"] == len(crystals) > 0
+        assert [(c["bbox_y"], c["bbox_x"], c["shape"]) for c in stored] == [
             (c.bbox_y, c.bbox_x, c.shape) for c in crystals
         ]
-        assert [c["area_um2"] for c in found] == pytest.approx([c.area_um2 for c in crystals])
-        assert [c["confidence"] for c in found] == pytest.approx(
+        assert [c["area_um2"] for c in stored] == pytest.approx([c.area_um2 for c in crystals])
+        assert [c["confidence"] for c in stored] == pytest.approx(
             [c.confidence for c in crystals], abs=1e-4
         )
 

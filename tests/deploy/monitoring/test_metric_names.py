@@ -12,7 +12,7 @@ import ray
 from deploy.monitoring.metric_names import RAY
 from deploy.monitoring.panels import QUERIES
 from deploy.monitoring.rules import ALERTS, RECORDS
-from pipelines.metrics import METRICS as OF_SCANS
+from pipelines.monitoring.metrics import METRICS as OF_SCANS
 from serve.metrics import METRICS as OF_ENDPOINT
 
 EXPRESSIONS = [

@@ -35,7 +35,7 @@ from deploy.monitoring.panels import QUERIES, Query
 from deploy.monitoring.rules import ALERTS, RECORDS
 from mcn.catalog.store import Catalog
 from mcn.synthetic.core import CoreSettings, render_core
-from pipelines.metrics import METRICS as OF_SCANS
+from pipelines.monitoring.metrics import METRICS as OF_SCANS
 from serve.client import Client
 from serve.metrics import METRICS as OF_ENDPOINT
 

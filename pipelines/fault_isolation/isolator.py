@@ -1,8 +1,8 @@
-"""Work on tiles from which each comes back: with its result, or with the reason why not.
+"""Run work on tiles so that every tile gets a result or a `Failure`.
 
-Work that fails on several tiles is tried again tile by tile, so that one takes no other along.
-A tile that takes its worker along is known to the ledger, and so is one that never ends: its
-worker is ended, and the tile has one longer chance alone (`pipelines.watchdog`).
+Work that fails on a batch is retried tile by tile, so that one bad tile does not fail the
+others. The ledger remembers tiles that killed their worker or ran out of time. A tile that runs
+out of time is retried once, alone and with a longer limit (`pipelines.fault_isolation.watchdog`).
 """
 
 from __future__ import annotations
@@ -14,55 +14,57 @@ from typing import Any, Final, TypeVar
 
 from mcn.errors import McnError
 from mcn.io.objects import one_line
-from pipelines.attempts import Ledger, Verdict
-from pipelines.watchdog import GRACE_S, time_limit
+from pipelines.fault_isolation.attempts import Ledger, Verdict
+from pipelines.fault_isolation.watchdog import GRACE_S, time_limit
 
 T = TypeVar("T")
 
-_LONGER: Final = 4.0
-"""So many times the usual limit has a tile that ran out of time, when it is tried alone."""
+_RETRY_FACTOR: Final = 4.0
+"""How many times longer the time limit is when a tile that ran out of time is retried alone."""
 
-_SHRINKS: Final = 3
+_MOST_SHRINKS: Final = 3
+"""How often work on one tile is retried with less memory."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a tile came to nothing, on one line."""
+    """Why a tile failed, in one line."""
 
     reason: str
 
 
 class FaultIsolator:
-    """A worker's way to do work on tiles.
+    """Runs the work of one stage on tiles, in one worker.
 
     Parameters
     ----------
     stage : str
-        Name of the work.
-    ledger : actor handle of `Ledger`, optional
-        None where nothing is shared: tests, and single pictures.
+        Name of the stage.
+    ledger : Ledger or actor handle of one, optional
+        A scan shares one between its workers. A new one if not given.
     seconds : float
-        Longest time for a tile, as `pipelines.watchdog.WorkClock` counts it.
+        Time limit per tile, as `pipelines.fault_isolation.watchdog.WorkClock` counts it.
     """
 
     def __init__(self, stage: str, ledger: Any = None, seconds: float = float("inf")) -> None:
         self.stage = stage
-        self._ledger = Ledger() if ledger is None else _Remote(ledger)
+        ledger = ledger or Ledger()
+        self._ledger = ledger if isinstance(ledger, Ledger) else _RemoteLedger(ledger)
         self._seconds = seconds
 
     @property
     def draining(self) -> bool:
-        """Whether no new tiles shall be begun."""
+        """Whether the scan is stopping and no new tiles should be started."""
         return self._ledger.begin(self.stage, []).draining
 
-    def settle(
+    def run(
         self,
         tiles: Sequence[str],
         items: Sequence[T],
         work: Callable[[Sequence[T], int], Any],
         size: Callable[[T], int] = lambda item: 0,
     ) -> list[Any]:
-        """Do work on tiles together, or where that fails one by one.
+        """Run work on tiles as a batch, and tile by tile if the batch fails.
 
         Parameters
         ----------
@@ -70,29 +72,29 @@ class FaultIsolator:
             `tile_id` of each item.
         items : sequence
         work : callable
-            Given items and how much less memory to use than usual (0: as usual, 1: less, …),
-            it gives an outcome for each item.
+            Takes items and how much to reduce the memory in use (0: not at all, 1: once, …).
+            Returns one outcome per item.
         size : callable
-            Bytes of an item, for the record.
+            Bytes of an item, for the metrics.
 
         Returns
         -------
         list
-            For each item its outcome, or a `Failure`.
+            The outcome of each item, or a `Failure`.
         """
         if not tiles:
             return []
-        told = self._ledger.begin(self.stage, tiles)
-        if told.quarantined:
-            return [Failure(told.quarantined)]
-        if not told.alone:
-            outcomes = self._attempt(tiles, items, work, told, size)
+        verdict = self._ledger.begin(self.stage, tiles)
+        if verdict.quarantined:
+            return [Failure(verdict.quarantined)]
+        if not verdict.alone:
+            outcomes = self._attempt(tiles, items, work, verdict, size)
             if outcomes is not None:
                 return outcomes
         return [
             outcome
             for tile, item in zip(tiles, items, strict=True)
-            for outcome in self.settle([tile], [item], work, size)
+            for outcome in self.run([tile], [item], work, size)
         ]
 
     def _attempt(
@@ -100,15 +102,15 @@ class FaultIsolator:
         tiles: Sequence[str],
         items: Sequence[T],
         work: Callable[[Sequence[T], int], Any],
-        told: Verdict,
+        verdict: Verdict,
         size: Callable[[T], int],
     ) -> list[Any] | None:
-        """Outcomes, or None where they have to be found one by one."""
-        limit = self._seconds * len(tiles) * (_LONGER if told.overdue else 1.0)
+        """Outcomes of a batch, or None if its items must be tried one by one."""
+        limit = self._seconds * len(tiles) * (_RETRY_FACTOR if verdict.overdue else 1.0)
         started = perf_counter()
         try:
             with time_limit(limit, lambda: self._ledger.overdue(self.stage, tiles, limit)):
-                return _work(items, work, told.kills)
+                return _run_with_less_memory(items, work, verdict.kills)
         except Exception as error:
             return [Failure(_reason(self.stage, error))] if len(items) == 1 else None
         finally:
@@ -116,13 +118,15 @@ class FaultIsolator:
             self._ledger.end(self.stage, tiles, seconds, sum(size(item) for item in items))
 
 
-def _work(items: Sequence[T], work: Callable[[Sequence[T], int], Any], shrink: int) -> list[Any]:
-    """Outcomes of work, with less and less memory for an item that there is not enough for."""
+def _run_with_less_memory(
+    items: Sequence[T], work: Callable[[Sequence[T], int], Any], shrink: int
+) -> list[Any]:
+    """Outcomes of work; a single item that runs out of memory is retried with less of it."""
     while True:
         try:
             outcomes = list(work(items, shrink))
         except Exception as error:
-            if len(items) > 1 or shrink >= _SHRINKS or not is_out_of_memory(error):
+            if len(items) > 1 or shrink >= _MOST_SHRINKS or not is_out_of_memory(error):
                 raise
             shrink += 1
             continue
@@ -132,13 +136,13 @@ def _work(items: Sequence[T], work: Callable[[Sequence[T], int], Any], shrink: i
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether less work at once may help: Python's, CUDA's and the processor's own words."""
-    told = str(error)
+    """Whether an error of Python, CUDA or PyTorch on the CPU means that memory ran out."""
+    message = str(error)
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in told
-        or "out of memory" in told
+        or "can't allocate memory" in message
+        or "out of memory" in message
     )
 
 
@@ -148,8 +152,8 @@ def _reason(stage: str, error: Exception) -> str:
     return f"{stage} failed: {type(error).__name__}: {one_line(error)}"
 
 
-class _Remote:
-    """The ledger of a scan, seen from a worker."""
+class _RemoteLedger:
+    """The ledger of a scan, called from a worker."""
 
     def __init__(self, ledger: Any) -> None:
         self._ledger = ledger
@@ -157,7 +161,7 @@ class _Remote:
     def begin(self, stage: str, tiles: Sequence[str]) -> Verdict:
         import ray
 
-        # Work that may end this process starts only when the ledger knows of it.
+        # Wait for the ledger to record the attempt: the work may kill this process.
         verdict: Verdict = ray.get(self._ledger.begin.remote(stage, list(tiles)))
         return verdict
 

@@ -1,7 +1,7 @@
-"""What passes between the stages of a scan: Arrow tables, one row a tile.
+"""Arrow tables that pass between the stages of a scan, one row per tile.
 
-Pixels leave with the stage that segments; a tile that failed keeps its row, with the reason in
-`error` and nothing else to work on.
+The segmentation stage drops the pixels. A tile that failed keeps its row: `error` says why and
+the columns for the next stage are null.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _PICTURE: Final = [
     pa.field("data_bar_y", pa.int32()),
     pa.field("pages", pa.int32()),
 ]
-_COURSE: Final = [pa.field("seconds", pa.float64()), pa.field("error", pa.string())]
+_STATUS: Final = [pa.field("seconds", pa.float64()), pa.field("error", pa.string())]
 
 _CRYSTALS: Final = pa.struct(list(SEGMENTED_CRYSTALS))
 
-READ: Final = pa.schema([*_ORIGIN, *_PICTURE, pa.field("pixels", pa.large_binary()), *_COURSE])
+READ: Final = pa.schema([*_ORIGIN, *_PICTURE, pa.field("pixels", pa.large_binary()), *_STATUS])
 """A tile with its pixels, height × width bytes."""
 
 SEGMENTED: Final = pa.schema(
@@ -49,7 +49,7 @@ SEGMENTED: Final = pa.schema(
         pa.field("covered_px", pa.int64()),
         pa.field("crops", pa.large_binary()),
         pa.field("crystals", pa.list_(_CRYSTALS)),
-        *_COURSE,
+        *_STATUS,
     ]
 )
 """A tile with its crystals and their crops, without its pixels."""
@@ -57,10 +57,10 @@ SEGMENTED: Final = pa.schema(
 
 def pack_micrographs(micrographs: Sequence[Micrograph | None]) -> dict[str, pa.Array]:
     """Columns of `READ` that hold micrographs; null for None."""
-    there = [micrograph and micrograph.pixels.shape for micrograph in micrographs]
+    shapes = [micrograph and micrograph.pixels.shape for micrograph in micrographs]
     columns = {
-        "height": [shape and shape[0] for shape in there],
-        "width": [shape and shape[1] for shape in there],
+        "height": [shape and shape[0] for shape in shapes],
+        "width": [shape and shape[1] for shape in shapes],
         "pixels": [m and m.pixels.tobytes() for m in micrographs],
         "pixel_size_um": [m and m.pixel_size_um for m in micrographs],
         "pixel_size_source": [m and m.pixel_size_source for m in micrographs],
@@ -73,12 +73,12 @@ def pack_micrographs(micrographs: Sequence[Micrograph | None]) -> dict[str, pa.A
 def unpack_micrographs(batch: pa.Table) -> list[Micrograph | None]:
     """Micrographs of a batch of `READ`; None where a tile has failed."""
     buffers = [value.as_buffer() for value in batch["pixels"]]
-    rest = batch.select(["uri", *PICTURE]).to_pylist()
+    records = batch.select(["uri", *PICTURE]).to_pylist()
     return [
         None
         if buffer is None
         else Micrograph(
-            # A copy, because Arrow's memory cannot be written to and a model may.
+            # Copy, because Arrow buffers are read-only and a model may write to its input.
             pixels=np.frombuffer(buffer, np.uint8).reshape(row["height"], row["width"]).copy(),
             pixel_size_um=row["pixel_size_um"],
             pixel_size_source=row["pixel_size_source"],
@@ -86,7 +86,7 @@ def unpack_micrographs(batch: pa.Table) -> list[Micrograph | None]:
             data_bar_y=row["data_bar_y"],
             pages=row["pages"],
         )
-        for buffer, row in zip(buffers, rest, strict=True)
+        for buffer, row in zip(buffers, records, strict=True)
     ]
 
 
@@ -103,26 +103,26 @@ def pack_segmented(tiles: Sequence[Segmented | None]) -> dict[str, pa.Array]:
 
 def unpack_segmented(batch: pa.Table) -> list[Segmented | None]:
     """Segmented tiles of a batch of `SEGMENTED`; None where a tile has failed."""
-    facts = [name for name in PICTURE if name != "pages"]
-    rest = batch.select([*facts, "analysed_px", "covered_px"]).to_pylist()
+    picture_columns = [name for name in PICTURE if name != "pages"]
+    records = batch.select([*picture_columns, "analysed_px", "covered_px"]).to_pylist()
     crystals = unpack_crystals(batch["crystals"])
     return [
         None
         if table is None
         else Segmented(
-            # A copy, because Arrow's memory cannot be written to and a model may.
+            # Copy, because Arrow buffers are read-only and a model may write to its input.
             crops=np.frombuffer(crops.as_buffer(), np.uint8)
             .reshape(-1, CROP_SIZE, CROP_SIZE)
             .copy(),
             crystals=table,
             **row,
         )
-        for row, crops, table in zip(rest, batch["crops"], crystals, strict=True)
+        for row, crops, table in zip(records, batch["crops"], crystals, strict=True)
     ]
 
 
 def pack_crystals(tables: Sequence[pa.Table | None], schema: pa.Schema) -> pa.ListArray:
-    """A list of crystals a tile from a table a tile; null for None."""
+    """A list column of crystals from one table per tile; null for None."""
     counts = [None if table is None else table.num_rows for table in tables]
     crystals = pa.concat_tables(
         [schema.empty_table(), *(table for table in tables if table is not None)]
@@ -132,12 +132,15 @@ def pack_crystals(tables: Sequence[pa.Table | None], schema: pa.Schema) -> pa.Li
 
 
 def unpack_crystals(lists: pa.ChunkedArray) -> list[pa.Table | None]:
-    """A table of crystals a tile from a list a tile; None for null."""
-    return [None if one.values is None else pa.Table.from_struct_array(one.values) for one in lists]
+    """One table of crystals per tile from a list column; None for null."""
+    return [
+        None if crystals.values is None else pa.Table.from_struct_array(crystals.values)
+        for crystals in lists
+    ]
 
 
 def in_lists(values: pa.Array, counts: Sequence[int | None]) -> pa.ListArray:
-    """Values cut into lists of so many each; None gives a null list."""
+    """Split values into lists of the given lengths; None gives a null list."""
     offsets = np.cumsum([0, *(count or 0 for count in counts)])
     nulls = pa.array([count is None for count in counts], pa.bool_())
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values, mask=nulls)

@@ -1,7 +1,7 @@
-"""What is being worked on, kept outside the workers: what a tile did to them, and the pace.
+"""A ledger of attempts at tiles, kept in one small Ray actor outside the workers.
 
-The ledger is one small Ray actor of a scan. Every worker says what it begins and what it has
-ended; a tile that was begun and never ended has taken its worker along.
+Every worker reports which tiles it begins and ends. A tile that was begun but never ended has
+killed its worker.
 """
 
 from __future__ import annotations
@@ -11,31 +11,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-KILLS: Final = 3
-"""A tile is left alone when it has killed its worker so often."""
+MAX_KILLS: Final = 3
+"""A tile is quarantined after it has killed its worker this many times."""
 
-CHANCES: Final = 2
-"""A tile is called hung when it has run out of time so often, the last time alone."""
-
-STAGES: Final = ("read", "segment", "classify", "write")
+MAX_TIMEOUTS: Final = 2
+"""A tile is quarantined after it has run out of time this many times, the last time alone."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a worker is to do with the tiles it asked about.
+    """What a worker should do with the tiles that it is about to begin.
 
     Parameters
     ----------
     alone : bool
-        One of them may have killed a worker: begin them one by one.
+        One of them may have killed a worker, so begin them one by one.
     quarantined : str or None
-        Why the tile is to be left alone.
+        Why the tile must not be tried again.
     kills : int
-        How often the tile was begun and never ended, not counting `overdue`.
+        How often the tile killed its worker, not counting `overdue`.
     overdue : int
         How often it ran out of time.
     draining : bool
-        No new tiles shall be read or segmented.
+        The scan is stopping: read and segment no new tiles.
     """
 
     alone: bool = False
@@ -47,7 +45,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class StageProgress:
-    """What a stage has done so far: tiles begun and ended, busy seconds of its workers."""
+    """Tiles begun and ended by a stage, busy seconds of its workers, and bytes read."""
 
     begun: int = 0
     ended: int = 0
@@ -57,27 +55,34 @@ class StageProgress:
 
 @dataclass
 class Ledger:
-    """Tiles at work and how often they were begun; lives in an actor (`start_ledger`)."""
+    """Tiles in progress and how often each was begun; runs as an actor (`start_ledger`)."""
 
     _begun: dict[tuple[str, str], int] = field(default_factory=dict)
     _overdue: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    _pace: dict[str, StageProgress] = field(default_factory=lambda: defaultdict(StageProgress))
+    _progress: dict[str, StageProgress] = field(default_factory=lambda: defaultdict(StageProgress))
     _draining: bool = False
 
     def begin(self, stage: str, tiles: Sequence[str]) -> Verdict:
-        """Ask before working on tiles, together or one alone."""
+        """Report that work on tiles is about to begin, and ask whether it may.
+
+        Parameters
+        ----------
+        stage : str
+        tiles : sequence of str
+            `tile_id` of a batch, or of one tile that is tried alone.
+        """
         begun = max((self._begun.get((stage, tile), 0) for tile in tiles), default=0)
         if begun and len(tiles) > 1:
             return Verdict(alone=True, draining=self._draining)
         limits = self._overdue.get((stage, tiles[0]), []) if begun else []
         kills = begun - len(limits)
-        # A tile left alone stays known: the rest of its batch may still bring it back.
-        if len(limits) >= CHANCES:
+        # Keep quarantined tiles: Ray may still retry the rest of their batch.
+        if len(limits) >= MAX_TIMEOUTS:
             return Verdict(
                 quarantined=f"{stage}: took over {limits[-1]:g} s alone, its second chance; "
                 "--retry-failed tries once more"
             )
-        if kills >= KILLS:
+        if kills >= MAX_KILLS:
             return Verdict(
                 quarantined=f"{stage}: ended its worker {kills} times; "
                 "--retry-failed tries once more"
@@ -85,50 +90,50 @@ class Ledger:
         for tile in tiles:
             self._begun[stage, tile] = begun + 1
         if not begun:
-            pace = self._pace[stage]
-            self._pace[stage] = replace(pace, begun=pace.begun + len(tiles))
+            progress = self._progress[stage]
+            self._progress[stage] = replace(progress, begun=progress.begun + len(tiles))
         return Verdict(kills=kills, overdue=len(limits), draining=self._draining)
 
     def end(self, stage: str, tiles: Sequence[str], seconds: float, read: int = 0) -> None:
-        """Tell that tiles are done with, well or not."""
+        """Report that work on tiles has ended, with or without success."""
         for tile in tiles:
             self._begun.pop((stage, tile), None)
             self._overdue.pop((stage, tile), None)
-        pace = self._pace[stage]
-        self._pace[stage] = replace(
-            pace,
-            ended=pace.ended + len(tiles),
-            seconds=pace.seconds + seconds,
-            bytes=pace.bytes + read,
+        progress = self._progress[stage]
+        self._progress[stage] = replace(
+            progress,
+            ended=progress.ended + len(tiles),
+            seconds=progress.seconds + seconds,
+            bytes=progress.bytes + read,
         )
 
     def overdue(self, stage: str, tiles: Sequence[str], limit: float) -> None:
-        """Tell that tiles take longer than they may, in seconds, and their worker gives up."""
+        """Report that tiles exceeded their time limit, in seconds, and that their worker ends."""
         for tile in tiles:
             self._overdue.setdefault((stage, tile), []).append(limit)
 
     def drain(self) -> None:
-        """Let nothing new be read or segmented from now on."""
+        """Stop reading and segmenting new tiles."""
         self._draining = True
 
-    def pace(self) -> Mapping[str, StageProgress]:
-        """What each stage has done so far."""
-        return dict(self._pace)
+    def progress(self) -> Mapping[str, StageProgress]:
+        """Progress of each stage."""
+        return dict(self._progress)
 
 
 def start_ledger() -> Any:
-    """A ledger in an actor of its own on the driver's machine."""
+    """Start a ledger as an actor on the node of the driver."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    here = ray.get_runtime_context().get_node_id()
+    driver_node = ray.get_runtime_context().get_node_id()
     return (
         ray.remote(Ledger)
         .options(
             num_cpus=0,
             max_restarts=-1,
             max_task_retries=-1,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
+            scheduling_strategy=NodeAffinitySchedulingStrategy(driver_node, soft=False),
         )
         .remote()
     )

@@ -1,4 +1,4 @@
-"""Beside a running scan: its pace taken down, and Ctrl-C heard."""
+"""Run beside a scan: update its metrics, and handle Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,45 +11,46 @@ from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, Final
 
-from pipelines.metrics import ScanMetrics
+from pipelines.monitoring.metrics import ScanMetrics
 
-_WATCH_S: Final = 2.0
+_INTERVAL_S: Final = 2.0
 
 
 @contextmanager
-def watched(ledger: Any, metrics: ScanMetrics, on_gpu: bool) -> Iterator[None]:
-    """Take the stages' pace over from the ledger every now and then."""
+def stage_metrics(ledger: Any, metrics: ScanMetrics, on_gpu: bool) -> Iterator[None]:
+    """Update the metrics of the stages from the ledger every few seconds."""
     import ray
 
-    over = threading.Event()
+    finished = threading.Event()
 
-    def look(since: float) -> float:
+    def update(since: float) -> float:
         now = monotonic()
-        # The ledger may be just starting again; the next look finds it.
+        # The ledger may be restarting; the next update reads it.
         with suppress(ray.exceptions.RayError):
-            metrics.paced(ray.get(ledger.pace.remote(), timeout=_WATCH_S), now - since, on_gpu)
+            progress = ray.get(ledger.progress.remote(), timeout=_INTERVAL_S)
+            metrics.update_stages(progress, now - since, on_gpu)
         return now
 
     def watch() -> None:
         since = monotonic()
-        while not over.wait(_WATCH_S):
-            since = look(since)
+        while not finished.wait(_INTERVAL_S):
+            since = update(since)
 
-    thread = threading.Thread(target=watch, name="watch", daemon=True)
+    thread = threading.Thread(target=watch, name="stage-metrics", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        finished.set()
         thread.join()
 
 
 @contextmanager
 def drained_on_interrupt(ledger: Any, scan_id: str) -> Iterator[threading.Event]:
-    """The first Ctrl-C or request to end lets what is begun be finished; the second ends it.
+    """Finish the tiles in progress on the first SIGINT or SIGTERM; exit on the second.
 
-    The second ends this process where it stands, for an exception may be caught on its way
-    through other libraries; the next scan cleans up, as after any death.
+    The second signal exits the process at once, because other libraries may catch an exception. The
+    next scan cleans up, as after a crash. Yields an event that the first signal sets.
     """
     stopping = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -68,12 +69,13 @@ def drained_on_interrupt(ledger: Any, scan_id: str) -> Iterator[threading.Event]
 
     def first(number: int, frame: Any) -> None:
         del number, frame
-        for each in signals:
-            signal.signal(each, second)
+        for handled in signals:
+            signal.signal(handled, second)
         stopping.set()
         ledger.drain.remote()
         print(
-            f"scan {scan_id}: finishing what is begun, then stopping; once more ends it now",
+            f"scan {scan_id}: finishing the tiles in progress, then stopping; "
+            "interrupt again to end it now",
             file=sys.stderr,
         )
 

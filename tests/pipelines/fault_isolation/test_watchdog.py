@@ -1,4 +1,4 @@
-"""Work that does not come back ends its process; waiting for a core is not held against it."""
+"""Work that hangs ends its process; time spent waiting for a core does not count."""
 
 import os
 import subprocess
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.watchdog import WorkClock, run_queue_delays, time_limit
+from pipelines.fault_isolation.watchdog import WorkClock, run_queue_delays, time_limit
 
-from ..waiting import DEADLINE_S
+from ...waiting import DEADLINE_S
 
 
 class Machine:
@@ -102,7 +102,7 @@ print("came back")
 
 
 @pytest.mark.parametrize(
-    ("work", "told"),
+    ("work", "output"),
     [
         ("threading.Event().wait()", "expired"),
         ("os.read(os.pipe()[0], 1)", "expired"),
@@ -113,7 +113,7 @@ print("came back")
     ],
     ids=["asleep", "blocked", "in C", "loop", "holding the interpreter", "loop holding it"],
 )
-def test_what_hangs_ends_its_process(work: str, told: str) -> None:
+def test_what_hangs_ends_its_process(work: str, output: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", HUNG.format(work=work)],
         capture_output=True,
@@ -121,6 +121,6 @@ def test_what_hangs_ends_its_process(work: str, told: str) -> None:
         timeout=DEADLINE_S,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (1, told), done.stderr
-    if not told:
-        assert "Timeout" in done.stderr, "with the place where it hung"
+    assert (done.returncode, done.stdout) == (1, output), done.stderr
+    if not output:
+        assert "Timeout" in done.stderr, "with the stack of the hanging thread"

@@ -1,4 +1,4 @@
-"""How far a scan is: lines on a terminal that change, or lines in a log that stay."""
+"""Progress of a scan: live lines on a terminal, or regular lines in the log."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _WELLS_SHOWN: Final = 5
 
 
 class ScanProgress:
-    """Tiles done of all and of each well at work, failed ones, crystals, pace and time left.
+    """Shows tiles done, in total and by well, failed tiles, crystals, rates and time left.
 
-    Where standard error is a terminal the lines are drawn there; elsewhere a line goes to the
-    log `pipelines.scan` every half minute, with the scan's name.
+    Draws on standard error if it is a terminal. Also writes a line with the id of the scan to the
+    log `pipelines.scan` every half minute.
 
     Parameters
     ----------
     scan_id : str
     wells : mapping of str to int
-        Tiles to scan of each well.
+        Tiles to scan in each well.
     shown : bool
-        Draw nothing if not.
+        Draw the live lines.
     """
 
     def __init__(self, scan_id: str, wells: Mapping[str, int], shown: bool = True) -> None:
         self._scan_id, self._wells = scan_id, wells
-        self._of_well: dict[str, Count] = {}
+        self._by_well: dict[str, Count] = {}
         self._done = Count()
         self._began = self._logged = monotonic()
         console = Console(stderr=True)
@@ -53,7 +53,7 @@ class ScanProgress:
 
     @property
     def done(self) -> Count:
-        """What is done so far."""
+        """Tiles and crystals so far."""
         return self._done
 
     def __enter__(self) -> Self:
@@ -69,27 +69,27 @@ class ScanProgress:
         self._progress.stop()
         self._log()
 
-    def add(self, group: WrittenBatch) -> None:
-        """Count a group of tiles that is done."""
-        self._done += group.count
-        self._progress.update(self._all, completed=self._done.tiles, more=self._pace())
-        for well, count in group.wells.items():
-            self._of_well[well] = self._of_well.get(well, Count()) + count
+    def add(self, batch: WrittenBatch) -> None:
+        """Count a written batch."""
+        self._done += batch.count
+        self._progress.update(self._all, completed=self._done.tiles, more=self._summary())
+        for well, count in batch.wells.items():
+            self._by_well[well] = self._by_well.get(well, Count()) + count
             self._show_well(well)
         if monotonic() - self._logged >= _LOG_S:
             self._log()
 
     def _show_well(self, well: str) -> None:
-        count, total = self._of_well[well], self._wells.get(well, 0)
+        count, total = self._by_well[well], self._wells.get(well, 0)
         if well not in self._tasks and len(self._tasks) < _WELLS_SHOWN:
             self._tasks[well] = self._progress.add_task(f"  {well}", total=total, more="")
         if well in self._tasks:
-            told = f"{count.failed} failed · {count.crystals} crystals"
-            self._progress.update(self._tasks[well], completed=count.tiles, more=told)
+            summary = f"{count.failed} failed · {count.crystals} crystals"
+            self._progress.update(self._tasks[well], completed=count.tiles, more=summary)
             if count.tiles >= total:
                 self._progress.remove_task(self._tasks.pop(well))
 
-    def _pace(self) -> str:
+    def _summary(self) -> str:
         seconds = max(monotonic() - self._began, 1e-9)
         done = self._done
         rate = done.tiles / seconds
@@ -105,7 +105,7 @@ class ScanProgress:
         total = sum(self._wells.values())
         wells = [
             f"{well} {count.tiles}/{self._wells.get(well, 0)}"
-            for well, count in self._of_well.items()
+            for well, count in self._by_well.items()
             if count.tiles < self._wells.get(well, 0)
         ]
         logger.info(
@@ -113,6 +113,6 @@ class ScanProgress:
             self._scan_id,
             self._done.tiles,
             total,
-            self._pace(),
+            self._summary(),
             ", ".join(wells[:_WELLS_SHOWN]) or "none",
         )

@@ -1,4 +1,4 @@
-"""Ends a worker whose work does not come back; time spent waiting for a core is not counted."""
+"""End a worker whose work exceeds its time limit; time spent waiting for a core does not count."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from time import monotonic, process_time
 from typing import Final
 
 GRACE_S: Final = 20.0
-"""So much longer may work take during which not even this module's thread is let run."""
+"""Extra time for work that holds the GIL, during which the thread of this module cannot run."""
 
-_DEAF: Final = 3.0
-"""Such work is ended after so many times its limit, since nothing can be measured meanwhile."""
+_HELD_GIL_FACTOR: Final = 3.0
+"""Work that holds the GIL ends after this many times its limit; waiting cannot be measured then."""
 
 _LEAST_SHARE: Final = 0.1
 """At least this share of the elapsed time counts, however crowded the cores are."""
 
-_PROGRESS: Final = 0.05
-"""A process that uses less of a core than this is idle, not short of processor time."""
+_IDLE_SHARE: Final = 0.05
+"""A process that uses less than this share of a core is idle, not waiting for a core."""
 
 _THREADS: Final = Path("/proc/self/task")
 
 
 @contextmanager
 def time_limit(seconds: float, expired: Callable[[], None]) -> Iterator[None]:
-    """Run the body under a time limit; this process ends when the limit is passed.
+    """Run the body under a time limit; the process exits when the limit is exceeded.
 
-    Nothing less stops a library that does not come back.
+    Only the end of the process stops native code that hangs.
 
     Parameters
     ----------
     seconds : float
         Time as `WorkClock` counts it.
     expired : callable
-        Called from another thread before the process ends.
+        Called from another thread before the process exits.
     """
     if seconds == float("inf"):
         yield
         return
-    over = threading.Event()
+    finished = threading.Event()
     clock = WorkClock()
 
     def arm(left: float) -> None:
-        # A thread of Python's is not run while a library holds the interpreter.
-        faulthandler.dump_traceback_later(_DEAF * left + GRACE_S, exit=True)
+        # Python threads do not run while native code holds the GIL.
+        faulthandler.dump_traceback_later(_HELD_GIL_FACTOR * left + GRACE_S, exit=True)
 
     def watch() -> None:
-        while not over.wait(min(1.0, seconds / 20)):
+        while not finished.wait(min(1.0, seconds / 20)):
             left = seconds - clock.read()
             if left <= 0:
                 try:
@@ -65,7 +65,7 @@ def time_limit(seconds: float, expired: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
+        finished.set()
         watcher.join()
         faulthandler.cancel_dump_traceback_later()
 
@@ -76,12 +76,12 @@ def run_queue_delays(thread: str = "*") -> Mapping[str, float]:
     Parameters
     ----------
     thread : str
-        Number of the only thread to ask about; all if not given.
+        Native id of a thread; all threads if not given.
 
     Returns
     -------
     mapping of str to float
-        By thread; empty where the kernel does not tell.
+        By thread; empty if the kernel does not report it.
 
     References
     ----------
@@ -91,24 +91,24 @@ def run_queue_delays(thread: str = "*") -> Mapping[str, float]:
     for number in os.listdir(_THREADS) if thread == "*" and _THREADS.exists() else [thread]:
         try:
             delays[number] = int((_THREADS / number / "schedstat").read_text().split()[1]) / 1e9
-        except (OSError, IndexError, ValueError):  # the thread has just ended
+        except (OSError, IndexError, ValueError):  # the thread has ended
             continue
     return delays
 
 
 class WorkClock:
-    """The time that work takes, without the time for which it waited for a core.
+    """Measures the time of work without the time for which it waited for a core.
 
-    Computing, sleeping and waiting for files all count, so that a hung tile is found in its
-    time whatever else the machine does. Where the kernel does not tell how long threads
-    waited, the processor time of this process counts instead while it uses any.
+    Computing, sleeping and waiting for files count, so that a hung tile is detected on time on a
+    busy machine too. If the kernel does not report how long threads waited, the processor
+    time of the process counts while it uses any.
 
     Parameters
     ----------
     delays : callable
-        As `run_queue_delays`. The thread that makes the clock is the one that works.
+        Like `run_queue_delays`. Create the clock in the thread that does the work.
     now, used : callable
-        Seconds that have passed, and seconds of processor time.
+        Wall-clock seconds and seconds of processor time.
     """
 
     def __init__(
@@ -120,19 +120,19 @@ class WorkClock:
         self._delays, self._now, self._used = delays, now, used
         self._start = self._last = now()
         self._last_used = used()
-        # Of all others from the first reading on, since most work is done before it.
+        # Other threads count from the first reading on; most of their work is done before it.
         self._before = delays(str(threading.get_native_id()))
         self._waited = 0.0
 
     def read(self) -> float:
-        """Seconds so far; to be read often, since a thread that ends takes its figures along."""
+        """Seconds so far. Read it often: the delays of a thread are lost when it ends."""
         now, used, delays = self._now(), self._used(), self._delays()
         elapsed, progress = now - self._last, used - self._last_used
-        if not any(delays.values()):  # as where the kernel was built without
-            if progress > _PROGRESS * elapsed:
+        if not any(delays.values()):  # the kernel does not report delays
+            if progress > _IDLE_SHARE * elapsed:
                 self._waited += max(0.0, elapsed - progress)
         else:
-            # Threads wait for one another, so the one that waited longest held up the work.
+            # Threads wait for each other, so the longest delay is the delay of the work.
             self._waited += max(
                 delay - self._before.get(name, delay) for name, delay in delays.items()
             )

@@ -1,7 +1,7 @@
-"""What a scan tells those who watch over it: the same metrics to Prometheus and to Ray.
+"""Metrics of a scan, reported both to Prometheus and to Ray.
 
-Ray's own exporter carries them wherever it runs; `serve_metrics` gives them on a port of the
-driver's, for a machine without Ray's agents.
+The exporter of Ray has them wherever it runs. `serve_metrics` serves them on a port of the driver,
+for machines without the agents of Ray.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import prometheus_client as prometheus
 from ray.util import metrics as ray_metrics
 
 from mcn.errors import McnError
-from pipelines.attempts import STAGES, StageProgress
 from pipelines.batch import WrittenBatch
+from pipelines.fault_isolation.attempts import StageProgress
+from pipelines.resources import STAGES
 
 METRICS: Final = {
     "mcn_scan_tiles_total": ("Tiles committed.", ("scan_id", "status")),
@@ -26,13 +27,13 @@ METRICS: Final = {
     "mcn_scan_gpu_busy_share": ("Busy share of the workers on GPUs.", ("scan_id",)),
     "mcn_scan_commit_seconds": ("Time a commit took.", ("scan_id",)),
 }
-"""Name → meaning and labels, for dashboards and rules to be compared with."""
+"""Name → description and labels. Tests compare the dashboard and the rules with this table."""
 
 _BOUNDS: Final = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
 
 
 class MetricsError(McnError):
-    """A port that the metrics cannot be told on."""
+    """The metrics cannot be served on this port."""
 
 
 class ScanMetrics:
@@ -41,9 +42,9 @@ class ScanMetrics:
     Parameters
     ----------
     scan_id : str
-        Goes with every metric.
+        Label of every metric.
     workers : mapping of str to int
-        Most workers of each stage, which their busy share is of.
+        Largest number of workers of each stage; busy shares refer to it.
     """
 
     def __init__(self, scan_id: str, workers: Mapping[str, int]) -> None:
@@ -63,22 +64,34 @@ class ScanMetrics:
         self._gpu = metric("gauge", "mcn_scan_gpu_busy_share")
         self._commit = metric("histogram", "mcn_scan_commit_seconds")
 
-    def committed(self, group: WrittenBatch) -> None:
-        """Count a group that became visible."""
-        count = group.count
+    def add_batch(self, batch: WrittenBatch) -> None:
+        """Count a committed batch."""
+        count = batch.count
         for status, tiles in (("ok", count.ok), ("failed", count.failed)):
             if tiles:
                 self._tiles.add(tiles, status=status)
-        for shape, crystals in group.shapes.items():
+        for shape, crystals in batch.shapes.items():
             self._crystals.add(crystals, shape=shape)
 
-    def commit_took(self, seconds: float) -> None:
-        """Note how long a commit took."""
-        self._commit.note(seconds)
+    def add_commit(self, seconds: float) -> None:
+        """Record the duration of a commit."""
+        self._commit.observe(seconds)
 
-    def paced(self, pace: Mapping[str, StageProgress], seconds: float, on_gpu: bool) -> None:
-        """Note what the stages did in the last so many seconds."""
-        for stage, now in pace.items():
+    def update_stages(
+        self, progress: Mapping[str, StageProgress], seconds: float, on_gpu: bool
+    ) -> None:
+        """Record what the stages have done since the last call.
+
+        Parameters
+        ----------
+        progress : mapping of str to StageProgress
+            By stage, since the start of the scan.
+        seconds : float
+            Time since the last call.
+        on_gpu : bool
+            Whether segmenters run on GPUs.
+        """
+        for stage, now in progress.items():
             before = self._before.get(stage, StageProgress())
             busy = max(0.0, now.seconds - before.seconds)
             self._seconds.add(busy, stage=stage)
@@ -88,19 +101,19 @@ class ScanMetrics:
             if stage == "segment" and on_gpu:
                 self._gpu.set(share)
         for stage, previous in zip(STAGES[1:], STAGES, strict=False):
-            if stage in pace and previous in pace:
-                waiting = pace[previous].ended - pace[stage].begun
+            if stage in progress and previous in progress:
+                waiting = progress[previous].ended - progress[stage].begun
                 self._queue.set(max(0, waiting), stage=stage)
-        self._before = dict(pace)
+        self._before = dict(progress)
 
 
 def serve_metrics(metrics: ScanMetrics, port: int) -> Any:
-    """Tell the metrics on a port of this machine, in Prometheus' format.
+    """Serve the metrics on a port of this machine, in the format of Prometheus.
 
     Returns
     -------
     server
-        Its `shutdown` and `server_close` end it.
+        Call `shutdown` and `server_close` to stop it.
     """
     try:
         server, _ = prometheus.start_http_server(port, registry=metrics.registry)
@@ -112,7 +125,7 @@ def serve_metrics(metrics: ScanMetrics, port: int) -> Any:
 
 
 class _Metric:
-    """One metric, kept for both."""
+    """One metric, reported to Prometheus and to Ray."""
 
     def __init__(
         self,
@@ -121,34 +134,34 @@ class _Metric:
         name: str,
         scan_id: str,
     ) -> None:
-        meaning, keys = METRICS[name]
-        self._fixed = {"scan_id": scan_id}
+        description, keys = METRICS[name]
+        self._scan_label = {"scan_id": scan_id}
         if kind == "counter":
-            self._prometheus: Any = prometheus.Counter(name, meaning, keys, registry=registry)
-            self._ray: Any = ray_metrics.Counter(name.removesuffix("_total"), meaning, keys)
+            self._prometheus: Any = prometheus.Counter(name, description, keys, registry=registry)
+            self._ray: Any = ray_metrics.Counter(name.removesuffix("_total"), description, keys)
         elif kind == "gauge":
-            self._prometheus = prometheus.Gauge(name, meaning, keys, registry=registry)
-            self._ray = ray_metrics.Gauge(name, meaning, keys)
+            self._prometheus = prometheus.Gauge(name, description, keys, registry=registry)
+            self._ray = ray_metrics.Gauge(name, description, keys)
         else:
             self._prometheus = prometheus.Histogram(
-                name, meaning, keys, buckets=_BOUNDS, registry=registry
+                name, description, keys, buckets=_BOUNDS, registry=registry
             )
-            self._ray = ray_metrics.Histogram(name, meaning, _BOUNDS, keys)
+            self._ray = ray_metrics.Histogram(name, description, _BOUNDS, keys)
 
     def add(self, amount: float, **labels: str) -> None:
-        """Count up."""
+        """Increase a counter."""
         if amount > 0:
-            labels = self._fixed | labels
+            labels = self._scan_label | labels
             self._prometheus.labels(**labels).inc(amount)
             self._ray.inc(amount, labels)
 
     def set(self, value: float, **labels: str) -> None:
-        """Say how it is now."""
-        labels = self._fixed | labels
+        """Set a gauge."""
+        labels = self._scan_label | labels
         self._prometheus.labels(**labels).set(value)
         self._ray.set(value, labels)
 
-    def note(self, value: float) -> None:
-        """Note one of many values."""
-        self._prometheus.labels(**self._fixed).observe(value)
-        self._ray.observe(value, self._fixed)
+    def observe(self, value: float) -> None:
+        """Add a value to a histogram."""
+        self._prometheus.labels(**self._scan_label).observe(value)
+        self._ray.observe(value, self._scan_label)

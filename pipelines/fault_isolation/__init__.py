@@ -1,0 +1,1 @@
+"""Keep one bad tile from stopping a scan: retries, quarantine and time limits."""

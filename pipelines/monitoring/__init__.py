@@ -1,0 +1,1 @@
+"""What a running scan reports: metrics, progress and its response to Ctrl-C."""

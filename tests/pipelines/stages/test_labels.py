@@ -1,0 +1,20 @@
+"""A worker refuses a model that its rows would not name."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipelines.models import ScanModels
+from pipelines.stages.classify import ClassifyTiles
+from pipelines.stages.labels import ModelError
+from pipelines.stages.segment import SegmentTiles
+
+from .core_tiles import LABELS
+
+
+def test_a_worker_refuses_another_model(models: ScanModels) -> None:
+    other = replace(LABELS, segmenter="otsu@111111111111", classifier="mean@111111111111")
+    with pytest.raises(ModelError, match=r"loaded otsu@000000000000, not otsu@111111111111"):
+        SegmentTiles(models.load_segmenter, 1, other)
+    with pytest.raises(ModelError, match=r"loaded mean@000000000000, not mean@111111111111"):
+        ClassifyTiles(models.load_classifier, 1, other)
