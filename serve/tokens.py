@@ -44,8 +44,8 @@ class Token(BaseModel):
     requests_a_minute: Annotated[int, Field(ge=1)] | None = None
     requests_a_day: Annotated[int, Field(ge=1)] | None = None
 
-    def is_over(self, now: datetime) -> bool:
-        """Whether it has expired."""
+    def has_expired(self, now: datetime) -> bool:
+        """Whether the token is no longer valid."""
         return self.expires is not None and now >= self.expires
 
 
