@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from mcn.crystals import classified_schema
 from mcn.micrograph import decode_micrograph
 from serve.deployments.messages import AnalysisResult
 from serve.http.responses import analysis_object, json_response, overlay_png
@@ -28,7 +29,8 @@ NAMES = (
     "$x^2_$ and $",
     "",
 )
-NONE = AnalysisResult("a@1", "b@1", ("rhombic",), (), 0.0, {})
+NO_CRYSTALS = classified_schema(("rhombic",)).empty_table()
+NONE = AnalysisResult("a@1", "b@1", ("rhombic",), NO_CRYSTALS, 0.0, {})
 
 
 def picture(pages: int = 1) -> bytes:
