@@ -135,14 +135,14 @@ def plan(
         pace = ScanRate(tiles_per_second or 0.0, "as given")
     if tiles is None:
         raise typer.BadParameter("give --tiles, or --source to count them in")
-    told = estimate(tiles, pace, workers, price_per_hour)
+    result = estimate(tiles, pace, workers, price_per_hour)
     if as_json:
-        print_json(asdict(told))
+        print_json(asdict(result))
         return
-    money = "" if told.cost is None else f", {told.cost:,.2f} in all"
+    money = "" if result.cost is None else f", {result.cost:,.2f} in all"
     print(
-        f"{told.tiles:,} tiles on {told.workers} workers: {told.hours:,.2f} hours at "
-        f"{told.tiles_per_second:g} tiles/s ({told.worker_hours:,.2f} worker hours{money})"
+        f"{result.tiles:,} tiles on {result.workers} workers: {result.hours:,.2f} hours at "
+        f"{result.tiles_per_second:g} tiles/s ({result.worker_hours:,.2f} worker hours{money})"
     )
-    for assumption in told.assumptions:
+    for assumption in result.assumptions:
         print(f"  assuming {assumption}")
