@@ -141,7 +141,8 @@ def remote_analyze(
                 continue
             report.append(analysis.model_dump())
             say(
-                f"{shown}: {len(analysis.crystals)} crystals by {analysis.segmenter}, {analysis.classifier}"
+                f"{shown}: {len(analysis.crystals)} crystals by {analysis.segmenter}, "
+                f"{analysis.classifier}"
             )
             if note := page_note(analysis.pages):
                 say(f"warning: {shown}: {note}")
