@@ -60,7 +60,7 @@ def test_a_token_ends(tmp_path: Path) -> None:
         (json.dumps({"tokens": [{"name": "a", "sha256": "0" * 64, "scopes": ["root"]}]}), "scopes"),
         (
             json.dumps({"tokens": [{"name": "a", "sha256": "0" * 64, "scopes": ["read"]}] * 2}),
-            "two tokens have one name",
+            "two tokens have the same name",
         ),
     ],
 )
