@@ -79,6 +79,24 @@ SEGMENTED_CRYSTALS: Final = pa.schema(
 whole micrograph as JSON of a COCO run-length code, and the segmenter's own scores."""
 
 
+PROMPTED_CRYSTALS: Final = pa.schema(
+    [
+        SEGMENTED_CRYSTALS.field(name)
+        for name in (
+            "mask_rle",
+            "bbox_x",
+            "bbox_y",
+            "bbox_w",
+            "bbox_h",
+            "area_px",
+            "predicted_iou",
+            "stability",
+        )
+    ]
+)
+"""Columns of crystals that a person's prompts segment."""
+
+
 def classified_schema(shapes: Sequence[str]) -> pa.Schema:
     """Columns of crystals classified into these shapes."""
     return pa.schema(
@@ -158,6 +176,33 @@ def classified_crystals(
 def crystal_area_fraction(covered_px: int, analysed_px: int) -> float:
     """Share of the analysed pixels that lie on any crystal, 0 to 1; 0 without pixels."""
     return covered_px / max(1, analysed_px)
+
+
+def prompted_crystals(masks: Sequence[Mask], height: int, width: int) -> pa.Table:
+    """The table of crystals segmented by prompts, in the order of the prompts.
+
+    Parameters
+    ----------
+    masks : sequence of N Mask
+        A mask may be empty.
+    height, width : int
+        Size of the whole micrograph, in pixels.
+
+    Returns
+    -------
+    pa.Table of schema `PROMPTED_CRYSTALS`, N rows
+    """
+    columns = {
+        "mask_rle": _json_of_rles(encode_rle(masks, height, width), height, width),
+        "bbox_x": [mask.x for mask in masks],
+        "bbox_y": [mask.y for mask in masks],
+        "bbox_w": [mask.pixels.shape[1] for mask in masks],
+        "bbox_h": [mask.pixels.shape[0] for mask in masks],
+        "area_px": [int(mask.pixels.sum()) for mask in masks],
+        "predicted_iou": [float(mask.predicted_iou) for mask in masks],
+        "stability": [float(mask.stability) for mask in masks],
+    }
+    return pa.table(columns, schema=PROMPTED_CRYSTALS)
 
 
 def crystal_ids(tile_id: str, segmenter: str, classifier: str, count: int) -> list[str]:

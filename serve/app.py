@@ -1,4 +1,4 @@
-"""The Ray Serve application: four deployments, put together from settings."""
+"""The Ray Serve application: four deployments, assembled from settings."""
 
 from __future__ import annotations
 
@@ -24,59 +24,61 @@ from serve.tokens import digest_of
 
 NAME: Final = "mcn"
 _SMALL_CALLS: Final = 8
-"""Besides pictures a replica is asked small things, which must not wait behind them."""
+"""Further calls of a replica, such as `about`, that do not wait behind pictures."""
 
 _DRAIN_S: Final = 120.0
 _HEALTH_S: Final = {"health_check_period_s": 5.0, "health_check_timeout_s": 30.0}
 
 
 def build(args: Mapping[str, Any] | Settings) -> serve.Application:
-    """The application, for `serve.run` and, as `serve.app:build`, for a Serve config file.
+    """Build the application for `serve.run` or, as `serve.app:build`, for a Serve config file.
 
     Parameters
     ----------
     args : mapping or Settings
-        See `Settings`. Where it says nothing of tokens, the environment variable `MCN_TOKEN`
-        holds the one token.
+        See `Settings`. Without tokens in it, the environment variable `MCN_TOKEN` is the only
+        token.
 
     Raises
     ------
     SettingsError
-        For settings that cannot be used, and where nobody is kept out.
+        For invalid settings, and without any token unless `insecure`.
     """
-    settings = _guarded(args if isinstance(args, Settings) else read_settings(args))
+    settings = _with_token(args if isinstance(args, Settings) else read_settings(args))
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    pools = plan_replicas(*cores_and_gpus(resources), settings)
-    reading = (settings.catalog, settings.refresh_seconds, settings.limits)
+    plan = plan_replicas(*cores_and_gpus(resources), settings)
     handles = (
-        _deployed(
+        _bind(
             SegmenterDeployment,
-            pools.segmenter,
-            pools.segmenter,
-            user_config={"model": _absolute(settings.segmenter)},
+            plan.segmenter,
+            plan.segmenter,
+            user_config={"model": _absolute_path(settings.segmenter)},
         ),
-        _deployed(
+        _bind(
             ClassifierDeployment,
-            pools.classifier,
-            pools.classifier,
-            user_config={"model": _absolute(settings.classifier)},
+            plan.classifier,
+            plan.classifier,
+            user_config={"model": _absolute_path(settings.classifier)},
         ),
-        _deployed(CatalogReader, pools.reader, *reading),
+        _bind(
+            CatalogReader, plan.reader, settings.catalog, settings.refresh_seconds, settings.limits
+        ),
     )
-    application: serve.Application = _deployed(Ingress, pools.ingress, settings, pools, *handles)
+    application: serve.Application = _bind(Ingress, plan.ingress, settings, plan, *handles)
     return application
 
 
 def start(settings: Settings, host: str, port: int) -> DeploymentHandle[Any]:
-    """Start the endpoint on a running Ray, or change the one that runs.
+    """Start the endpoint on a running Ray cluster, or update the running endpoint.
 
-    A change replaces replica by replica, and no request is dropped by it. Where a Serve config
-    file changes a model's `user_config` alone, it is loaded beside the old one.
+    An update replaces one replica after another and drops no request. If only a model's
+    `user_config` changes in a Serve config file, replicas load the new model while the old one
+    is in use.
 
     Raises
     ------
     SettingsError
-        For settings that cannot be used, and models that cannot be loaded.
+        For invalid settings, and models that cannot be loaded.
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     application = build(settings)
@@ -85,7 +87,7 @@ def start(settings: Settings, host: str, port: int) -> DeploymentHandle[Any]:
         http_options={
             "host": host,
             "port": port,
-            # The ingress answers before; this is for the case that it hangs.
+            # The ingress responds earlier, unless it hangs.
             "request_timeout_s": settings.seconds + settings.upload_seconds + 30,
         },
     )
@@ -99,56 +101,56 @@ def start(settings: Settings, host: str, port: int) -> DeploymentHandle[Any]:
 
 @contextmanager
 def until_stopped() -> Iterator[threading.Event]:
-    """Hear Ctrl-C and requests to end; at the end, finish what is begun and stop."""
-    over = threading.Event()
-    before = {
-        number: signal.signal(number, lambda *_: over.set())
+    """Give an event that Ctrl-C and SIGTERM set; afterwards, finish requests and shut down."""
+    stopped = threading.Event()
+    handlers = {
+        number: signal.signal(number, lambda *_: stopped.set())
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        yield over
+        yield stopped
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
         serve.shutdown()  # type: ignore[no-untyped-call]
 
 
-def _deployed(kind: type, pool: ReplicaSettings, *arguments: Any, **more: Any) -> Any:
+def _bind(kind: type, replicas: ReplicaSettings, *arguments: Any, **options: Any) -> Any:
     deployment: Any = serve.deployment(kind)
     return deployment.options(
         name=kind.__name__.removesuffix("Deployment"),
-        max_ongoing_requests=pool.ongoing + pool.queued + _SMALL_CALLS,
-        max_queued_requests=pool.most * (pool.ongoing + pool.queued),
+        max_ongoing_requests=replicas.ongoing + replicas.queued + _SMALL_CALLS,
+        max_queued_requests=replicas.most * (replicas.ongoing + replicas.queued),
         autoscaling_config={
-            "min_replicas": pool.least,
-            "max_replicas": pool.most,
-            "target_ongoing_requests": max(1.0, 0.7 * pool.ongoing),
+            "min_replicas": replicas.least,
+            "max_replicas": replicas.most,
+            "target_ongoing_requests": max(1.0, 0.7 * replicas.ongoing),
             "upscale_delay_s": 5.0,
             "downscale_delay_s": 60.0,
             "metrics_interval_s": 2.0,
             "look_back_period_s": 10.0,
         },
-        ray_actor_options={"num_cpus": pool.cpus, "num_gpus": pool.gpus},
+        ray_actor_options={"num_cpus": replicas.cpus, "num_gpus": replicas.gpus},
         graceful_shutdown_timeout_s=_DRAIN_S,
         graceful_shutdown_wait_loop_s=0.5,
         **_HEALTH_S,
-        **more,
+        **options,
     ).bind(*arguments)
 
 
-def _guarded(settings: Settings) -> Settings:
-    if settings.guarded or settings.insecure:
+def _with_token(settings: Settings) -> Settings:
+    if settings.requires_token or settings.insecure:
         return settings
     token = os.environ.get("MCN_TOKEN", "")
     if len(token) < 16:
         raise SettingsError(
-            "nobody would be kept out: name a file of tokens (`mcn token add`), or put a token "
-            "of 16 characters or more into MCN_TOKEN"
+            "no token is set: name a file of tokens (`mcn token add`), or set MCN_TOKEN to a "
+            "token of 16 characters or more"
         )
-    # Only its hash goes on from here: settings are kept and shown by Ray.
+    # Ray stores and shows settings, so they hold the hash only.
     return replace(settings, token_sha256=digest_of(token))
 
 
-def _absolute(model: str) -> str:
-    """A weights file as replicas find it, who have working folders of their own."""
+def _absolute_path(model: str) -> str:
+    """The absolute path of a weights file: replicas have working folders of their own."""
     return os.path.abspath(model) if os.path.isfile(model) else model

@@ -1,4 +1,4 @@
-"""A client of the endpoint in Python: typed, patient where it is told to wait.
+"""A Python client of the endpoint, with typed results and retries.
 
 with Client("https://crystals.example.org", token) as client:
     analysis = client.analyze("tile.tif")
@@ -31,14 +31,14 @@ _Upload = tuple[str, tuple[str, bytes, str]]
 
 
 class ClientError(McnError):
-    """An answer that is no success.
+    """An error response, or none.
 
     Parameters
     ----------
     status : int or None
-        HTTP status; None where no answer came.
+        HTTP status; None without a response.
     request_id : str or None
-        To be named to whoever runs the endpoint.
+        Id of the request in the endpoint's log.
     """
 
     def __init__(self, message: str, status: int | None, request_id: str | None = None) -> None:
@@ -47,7 +47,7 @@ class ClientError(McnError):
 
 
 class Client:
-    """Asks an endpoint.
+    """Sends requests to an endpoint.
 
     Parameters
     ----------
@@ -56,10 +56,10 @@ class Client:
     token : str, optional
         Taken from the environment variable `MCN_TOKEN` if not given.
     patience_s : float
-        For so long a request is made again where the endpoint says that it is too busy (503) or
-        that the token has made too many (429).
+        Time in which a request is repeated if the endpoint is too busy (503) or the token has
+        made too many requests (429), seconds.
     timeout_s : float
-        Longest wait for one answer.
+        Longest wait for one response, seconds.
     """
 
     def __init__(
@@ -76,7 +76,9 @@ class Client:
         try:
             self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
         except (httpx.InvalidURL, ValueError) as error:
-            raise ClientError(f"{url}: no address ({error})", None) from error
+            raise ClientError(
+                f"{url}: not an address ({error}); give one such as http://127.0.0.1:8000", None
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -100,60 +102,62 @@ class Client:
     ) -> Analysis:
         """The crystals of a picture: a path, or the bytes of a TIFF, PNG or JPEG.
 
-        With a path go the sidecars beside it (`mcn.sources.sidecar`).
+        Sidecars beside a path are sent too (`mcn.sources.sidecar`).
 
         Raises
         ------
         ClientError
-            Where the endpoint cannot be reached or refuses; its `status` says which.
+            If the endpoint cannot be reached (`status` None) or refuses the request.
         """
-        asked = _options(pixel_size_um, model, min_confidence, masks)
-        told = self._ask("POST", "/v1/analyze", params=asked, files=_picture(image))
-        return Analysis.model_validate_json(told.content)
+        options = _options(pixel_size_um, model, min_confidence, masks)
+        response = self._request("POST", "/v1/analyze", params=options, files=_picture(image))
+        return Analysis.model_validate_json(response.content)
 
     def overlay(
         self, image: str | os.PathLike[str] | bytes, *, min_confidence: float = 0.0
     ) -> bytes:
         """The outlines of a picture's crystals on it, PNG; errors as `analyze`."""
-        asked = _options(None, None, min_confidence, "rle")
-        return self._ask(
+        options = _options(None, None, min_confidence, "rle")
+        return self._request(
             "POST",
             "/v1/analyze",
-            params=asked,
+            params=options,
             files=_picture(image),
             headers={"Accept": "image/png"},
         ).content
 
     def analyze_batch(self, images: Sequence[str | os.PathLike[str] | bytes]) -> Batch:
-        """The crystals of several pictures, each with its result or its problem."""
+        """The crystals of several pictures; each has its own result or problem."""
         names = [None if isinstance(image, bytes) else Path(image).name for image in images]
-        # Pictures of one name are told apart by a folder.
+        # A folder distinguishes pictures of the same name.
         folders = ["" if names.count(name) == 1 else f"{i}/" for i, name in enumerate(names)]
         pictures = zip(images, folders, strict=True)
         files = [file for image, folder in pictures for file in _picture(image, folder)]
-        told = self._ask("POST", "/v1/analyze:batch", files=files)
-        return Batch.model_validate_json(told.content)
+        response = self._request("POST", "/v1/analyze:batch", files=files)
+        return Batch.model_validate_json(response.content)
 
     def segment(self, image: str | os.PathLike[str] | bytes, prompts: dict[str, Any]) -> Prompted:
-        """The crystals that clicks and boxes mean: `{"points": [[x, y]], "boxes": …}`."""
+        """The crystals at clicks and in boxes: `{"points": [[x, y]], "boxes": …}`."""
         import json
 
-        told = self._ask(
+        response = self._request(
             "POST",
             "/v1/segment",
             files=[_file("image", image)],
             data={"prompts": json.dumps(prompts)},
         )
-        return Prompted.model_validate_json(told.content)
+        return Prompted.model_validate_json(response.content)
 
     def classify(self, crops: Sequence[str | os.PathLike[str] | bytes]) -> Shapes:
         """The shapes of crops of 64×64 pixels."""
-        told = self._ask("POST", "/v1/classify", files=[_file("crop", crop) for crop in crops])
-        return Shapes.model_validate_json(told.content)
+        response = self._request(
+            "POST", "/v1/classify", files=[_file("crop", crop) for crop in crops]
+        )
+        return Shapes.model_validate_json(response.content)
 
     def wells(self) -> list[Well]:
         """The wells of the catalogue."""
-        return Wells.model_validate_json(self._ask("GET", "/v1/wells").content).wells
+        return Wells.model_validate_json(self._request("GET", "/v1/wells").content).wells
 
     def crystals(
         self,
@@ -165,46 +169,48 @@ class Client:
     ) -> Iterator[pa.Table]:
         """A well's crystals in order of depth, page by page.
 
-        They are those of the latest models of each tile, unless models are named.
+        Without names of models, those of the latest models of each tile.
         """
-        asked: dict[str, Any] = {"limit": _PAGE, "shape": list(shapes)}
         options = {"depth": depth, "segmenter": segmenter, "classifier": classifier}
-        asked |= {name: value for name, value in options.items() if value is not None}
-        place: str | None = f"/v1/wells/{_quoted(well)}/crystals"
-        params: dict[str, Any] | None = asked
-        while place is not None:
-            page = self._ask("GET", place, params=params, headers={"Accept": _ARROW})
+        params: dict[str, Any] | None = {
+            "limit": _PAGE,
+            "shape": list(shapes),
+            **{name: value for name, value in options.items() if value is not None},
+        }
+        path: str | None = f"/v1/wells/{_quoted(well)}/crystals"
+        while path is not None:
+            page = self._request("GET", path, params=params, headers={"Accept": _ARROW})
             with pa.ipc.open_stream(io.BytesIO(page.content)) as reader:
                 yield reader.read_all()
-            place, params = page.links.get("next", {}).get("url"), None
+            path, params = page.links.get("next", {}).get("url"), None
 
     def models(self) -> Models:
-        """The models at work."""
-        return Models.model_validate_json(self._ask("GET", "/v1/models").content)
+        """The loaded models."""
+        return Models.model_validate_json(self._request("GET", "/v1/models").content)
 
-    def _ask(self, method: str, place: str, **request: Any) -> httpx.Response:
-        until = time.monotonic() + self._patience_s
+    def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
+        deadline = time.monotonic() + self._patience_s
         while True:
             try:
-                response = self._http.request(method, place, **request)
+                response = self._http.request(method, path, **request)
             except httpx.HTTPError as error:
                 raise ClientError(
-                    f"{self._http.base_url}: no answer ({error}); check the address", None
+                    f"{self._http.base_url}: no response ({error}); check the address", None
                 ) from error
             if response.is_success:
                 return response
             wait = _wait_of(response)
-            if wait is None or time.monotonic() + wait > until:
+            if wait is None or time.monotonic() + wait > deadline:
                 raise _error_of(response)
             time.sleep(wait)
 
 
 def _wait_of(response: httpx.Response) -> float | None:
-    """Seconds to wait before asking again, spread so that not all clients come back at once."""
-    told = response.headers.get("retry-after", "")
-    if response.status_code not in (429, 503) or not told.isdigit():
+    """Seconds to wait before a retry, randomised so that clients do not retry all at once."""
+    retry_after = response.headers.get("retry-after", "")
+    if response.status_code not in (429, 503) or not retry_after.isdigit():
         return None
-    return min(_LONGEST_WAIT_S, float(told)) * random.uniform(0.5, 1.5)
+    return min(_LONGEST_WAIT_S, float(retry_after)) * random.uniform(0.5, 1.5)
 
 
 def _error_of(response: httpx.Response) -> ClientError:
@@ -223,12 +229,12 @@ def _error_of(response: httpx.Response) -> ClientError:
 def _options(
     pixel_size_um: float | None, model: str | None, min_confidence: float, masks: str
 ) -> dict[str, Any]:
-    asked: dict[str, Any] = {"min_confidence": min_confidence, "masks": masks}
+    options: dict[str, Any] = {"min_confidence": min_confidence, "masks": masks}
     if pixel_size_um is not None:
-        asked["pixel_size_um"] = pixel_size_um
+        options["pixel_size_um"] = pixel_size_um
     if model is not None:
-        asked["model"] = model
-    return asked
+        options["model"] = model
+    return options
 
 
 def _picture(image: str | os.PathLike[str] | bytes, folder: str = "") -> list[_Upload]:
@@ -248,7 +254,7 @@ def _file(field: str, image: str | os.PathLike[str] | bytes) -> _Upload:
         return field, (field, image, "application/octet-stream")
     path = Path(image)
     try:
-        # Linux has names that are no text.
+        # On Linux a name need not be valid text.
         name = path.name.encode("utf-8", "replace").decode()
         return field, (name, path.read_bytes(), "application/octet-stream")
     except OSError as error:

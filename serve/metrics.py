@@ -1,6 +1,6 @@
-"""What the endpoint tells Prometheus, gathered over all ingress replicas of a machine.
+"""Prometheus metrics of the endpoint, shared by all ingress replicas of a machine.
 
-Only ingress replicas count: what the models took comes back to them with each result.
+Only ingress replicas record metrics: timings of the models come back with each result.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ METRICS: Final = {
     "mcn_serve_crystals_total": ("Crystals named.", ("shape",)),
     "mcn_serve_catalog_age_seconds": ("Time since the catalogue's last commit.", ()),
 }
-"""Name → meaning and labels, for dashboards and rules to be compared with."""
+"""Name → help and labels, also for tests of dashboards and rules."""
 
 _SECONDS: Final = (0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 100)
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -46,7 +46,7 @@ class ServeMetrics:
     """
 
     def __init__(self, label: str) -> None:
-        # The library looks for the folder when it is imported.
+        # prometheus_client reads the variable when it is imported.
         folder = Path(tempfile.gettempdir(), f"mcn-serve-{os.getuid()}-{label}")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ[_FOLDER] = str(folder)

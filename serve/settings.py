@@ -1,4 +1,4 @@
-"""How the endpoint runs: one set of settings for `mcn serve` and for a Serve config file."""
+"""Settings of the endpoint, the same for `mcn serve` and for a Serve config file."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ _Count = Annotated[int, Field(ge=1)]
 
 
 class SettingsError(McnError):
-    """A setting that cannot be used; names it and what it may be."""
+    """An invalid setting; the message names it and its valid values."""
 
 
 @dataclass(frozen=True, config=_STRICT)
 class ReplicaSettings:
-    """Replicas of one deployment and what each of them takes.
+    """Replicas of one deployment and their resources.
 
     Parameters
     ----------
     least, most : int
-        Replicas: Serve adds some while requests wait, and takes idle ones away.
+        Number of replicas: Serve adds some while requests wait and removes idle ones.
     ongoing : int
-        Requests that a replica works on at once.
+        Requests that a replica handles at once.
     queued : int
-        Requests that wait for a replica, for each that there may be; more are refused.
+        Requests that may wait, per possible replica; more are refused.
     cpus, gpus : float
-        Share of a core and a GPU for each replica.
+        Cores and GPUs of a replica, fractions allowed.
     batch : int
-        Requests that a model takes together.
+        Most requests that a model processes together.
     wait_ms : float
-        How long a batch waits to be filled, milliseconds.
+        Longest time that a batch waits to be filled, milliseconds.
     threads : int
-        Threads of the model's library in each replica.
+        Threads of the model's library in a replica.
     """
 
     least: _Count = 1
@@ -62,36 +62,36 @@ class ReplicaSettings:
 
 @dataclass(frozen=True, config=_STRICT)
 class Settings:
-    """How the endpoint runs.
+    """Settings of the endpoint.
 
     Parameters
     ----------
     catalog : str, optional
-        Catalogue that questions are put to; without it those routes answer 404.
+        URI of the catalogue; without it, the catalogue's routes give 404.
     segmenter, classifier : str
-        Names or paths of the models.
+        Name or path of each model.
     tokens : str, optional
         File of tokens, see `serve.tokens`; read again when it changes.
     token_sha256 : str, optional
-        SHA-256 of one token with every scope, in hexadecimal.
+        SHA-256 of a single token with every scope, in hexadecimal.
     insecure : bool
-        Let everybody in; only for an address that no other machine reaches.
+        Accept requests without a token; only for an address that no other machine reaches.
     requests_a_minute, requests_a_day : int
-        What a token may do where its entry says nothing else.
+        Limits of a token whose entry has none.
     counts : str
-        Where those are counted: in each ingress replica, or in `async+redis://HOST:PORT`.
+        Where requests are counted: in each ingress replica, or in `async+redis://HOST:PORT`.
     max_megabytes, max_megapixels : float
-        Of a request's body, and of a picture in it, checked before it is decoded.
+        Limits of a request's body and of a picture in it, checked before decoding.
     max_images : int
-        Of one batch.
+        Most images of a batch.
     seconds : float
         Longest time for a request.
     upload_seconds : float
-        Longest time for a request's body to come in.
+        Longest time for a request's body to arrive.
     refresh_seconds : float
-        Age at which the catalogue is looked at anew.
+        Age at which the catalogue's snapshot is refreshed.
     ingress, segmenters, classifiers, readers : mapping
-        Settings of `ReplicaSettings` to change for these deployments.
+        `ReplicaSettings` of these deployments, where they differ from the defaults.
     """
 
     catalog: str | None = None
@@ -116,12 +116,12 @@ class Settings:
 
     @property
     def limits(self) -> Limits:
-        """What a picture may be at most."""
+        """Largest size of a picture."""
         return Limits(int(self.max_megabytes * 2**20), int(self.max_megapixels * 1e6))
 
     @property
-    def guarded(self) -> bool:
-        """Whether there is any way to tell friend from foe."""
+    def requires_token(self) -> bool:
+        """Whether requests need a token."""
         return self.tokens is not None or self.token_sha256 is not None
 
 
@@ -136,40 +136,57 @@ class ReplicaPlan:
 
     @property
     def analyses(self) -> int:
-        """Pictures that may be at work or waiting at once; more are refused."""
+        """Most requests with pictures in progress or waiting; more are refused."""
         return self.segmenter.most * (self.segmenter.ongoing + self.segmenter.queued)
+
+    @property
+    def crops(self) -> int:
+        """Most requests with crops in progress or waiting; more are refused."""
+        return self.classifier.most * (self.classifier.ongoing + self.classifier.queued)
 
 
 _SETTINGS: Final = TypeAdapter(Settings)
-_POOL: Final = TypeAdapter(ReplicaSettings)
+_REPLICAS: Final = TypeAdapter(ReplicaSettings)
 
 
 def read_settings(given: Mapping[str, Any], config: str | None = None) -> Settings:
-    """Settings from a TOML file, and over them those given.
+    """Read settings.
+
+    Parameters
+    ----------
+    given : mapping
+        Settings that override those of the file.
+    config : str, optional
+        TOML file.
 
     Raises
     ------
     SettingsError
-        For a file that cannot be read, and for settings and values there are not.
+        If the file cannot be read, and for unknown settings and invalid values.
     """
-    told: dict[str, Any] = {}
+    from_file: dict[str, Any] = {}
     if config is not None:
         try:
-            told = tomllib.loads(Path(config).read_text(encoding="utf-8"))
+            from_file = tomllib.loads(Path(config).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise SettingsError(f"{config}: cannot be read as TOML ({error})") from error
     try:
-        return _SETTINGS.validate_python({**told, **given})
+        return _SETTINGS.validate_python({**from_file, **given})
     except ValidationError as error:
-        raise SettingsError(f"{config or 'settings'}: {_gist(error)}") from None
+        raise SettingsError(f"{config or 'settings'}: {_first_error(error)}") from None
 
 
 def plan_replicas(cores: float, gpus: float, settings: Settings) -> ReplicaPlan:
-    """What each deployment asks of a cluster of so many cores and GPUs.
+    """Plan the replicas of each deployment for the cores and GPUs of a cluster.
 
-    On a GPU a segmenter takes most of it, and batches pictures. On cores each segmenter has one
-    to itself: several processes of a thread do more than one of many threads, and no batch
-    is faster than its pictures one by one.
+    With GPUs, a segmenter takes most of one and batches pictures. Without, each segmenter has a
+    core of its own: several processes with one thread each are faster than one with many
+    threads, and a batch is no faster than its pictures one by one.
+
+    Raises
+    ------
+    SettingsError
+        For invalid settings of a deployment.
     """
     on_gpu = gpus >= 1
     workers = max(1, int(gpus if on_gpu else cores))
@@ -179,7 +196,7 @@ def plan_replicas(cores: float, gpus: float, settings: Settings) -> ReplicaPlan:
     else:
         segmenter = {"cpus": 0.6, "ongoing": 1, "queued": 1}
         classifier = {"cpus": 0.2, "batch": 8, "ongoing": 16}
-    asked: dict[str, tuple[dict[str, Any], Mapping[str, Any]]] = {
+    deployments: dict[str, tuple[dict[str, Any], Mapping[str, Any]]] = {
         "ingress": (
             {"most": max(1, workers // 4), "ongoing": 512, "queued": 512},
             settings.ingress,
@@ -188,20 +205,20 @@ def plan_replicas(cores: float, gpus: float, settings: Settings) -> ReplicaPlan:
         "classifiers": ({"most": max(1, workers // 4), **classifier}, settings.classifiers),
         "readers": ({"most": max(1, workers // 4), "ongoing": 8}, settings.readers),
     }
-    pools = []
-    for name, (usual, changes) in asked.items():
-        chosen = {**usual, **changes}
+    plan = []
+    for name, (defaults, changes) in deployments.items():
+        chosen = {**defaults, **changes}
         if "least" in changes and "most" not in changes:
             chosen["most"] = max(chosen["most"], chosen["least"])
         try:
-            pools.append(_POOL.validate_python(chosen))
+            plan.append(_REPLICAS.validate_python(chosen))
         except ValidationError as error:
-            raise SettingsError(f"{name}: {_gist(error)}") from None
-    return ReplicaPlan(*pools)
+            raise SettingsError(f"{name}: {_first_error(error)}") from None
+    return ReplicaPlan(*plan)
 
 
-def _gist(error: ValidationError) -> str:
-    """One line for the first of a library's complaints."""
+def _first_error(error: ValidationError) -> str:
+    """The first error of a validation, in one line."""
     first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg']}" if place else first["msg"]
+    setting = ".".join(str(part) for part in first["loc"])
+    return f"{setting}: {first['msg']}" if setting else first["msg"]

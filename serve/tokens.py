@@ -1,6 +1,6 @@
-"""Who may do what: bearer tokens, of which only hashes are kept.
+"""Bearer tokens and their scopes; only hashes are stored.
 
-A token is 32 random bytes, so that a plain SHA-256 of it gives nothing away. The file is JSON:
+A token is 32 random bytes, so a plain SHA-256 of it is safe to store. The file is JSON:
 
     {"tokens": [{"name": "lab", "sha256": "…", "scopes": ["read", "analyze"],
                  "expires": "2027-01-01T00:00:00Z", "requests_a_minute": 60}]}
@@ -29,11 +29,11 @@ MAX_LENGTH: Final = 256
 
 
 class TokenError(McnError):
-    """A file of tokens that cannot be used; names it and the cure."""
+    """An invalid file of tokens; the message names it and the cure."""
 
 
 class Token(BaseModel):
-    """A token's entry: its hash and what it is good for."""
+    """An entry of a token: its hash, scopes and limits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,8 +44,8 @@ class Token(BaseModel):
     requests_a_minute: Annotated[int, Field(ge=1)] | None = None
     requests_a_day: Annotated[int, Field(ge=1)] | None = None
 
-    def is_over(self, now: datetime) -> bool:
-        """Whether it has expired."""
+    def has_expired(self, now: datetime) -> bool:
+        """Whether the token is no longer valid."""
         return self.expires is not None and now >= self.expires
 
 
@@ -58,7 +58,7 @@ class TokenFile(BaseModel):
 
 
 class Tokens:
-    """The tokens an endpoint knows; those of a file are read again when it changes.
+    """The tokens of an endpoint; a changed file is read again.
 
     Parameters
     ----------
@@ -77,14 +77,14 @@ class Tokens:
             self._read()
 
     def find(self, presented: str) -> Token | None:
-        """The entry of a token, expired or not; all are compared, in constant time."""
+        """The entry of a token, expired or not; compares all hashes, each in constant time."""
         self._read_if_changed()
         digest = digest_of(presented)
-        found = None
+        match = None
         for token in self._known:
             if hmac.compare_digest(token.sha256, digest):
-                found = token
-        return found
+                match = token
+        return match
 
     def _read_if_changed(self) -> None:
         if self._path is None:
@@ -93,7 +93,7 @@ class Tokens:
             if self._stamp() != self._read_at:
                 self._read()
         except (OSError, TokenError):
-            # A file that is being replaced; the tokens known so far stay good.
+            # The file is being replaced: keep the tokens read before.
             return
 
     def _read(self) -> None:
@@ -112,7 +112,7 @@ class Tokens:
 
 
 def digest_of(token: str) -> str:
-    """What is kept of a token."""
+    """The SHA-256 of a token, in hexadecimal."""
     return hashlib.sha256(token[:MAX_LENGTH].encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -122,34 +122,34 @@ def read_tokens(path: Path) -> TokenFile:
     Raises
     ------
     TokenError
-        Where it cannot be read; the message shows nothing of its content.
+        If it cannot be read; the message shows none of its content.
     """
     try:
-        told = TokenFile.model_validate_json(path.read_bytes())
+        file = TokenFile.model_validate_json(path.read_bytes())
     except OSError as error:
         raise TokenError(f"{path}: {error.strerror}; name a file of tokens") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "file"
-        raise TokenError(f"{path}: {place}: {first['msg']}; make it with `mcn token`") from None
-    names = [token.name for token in told.tokens]
+        field = ".".join(map(str, first["loc"])) or "file"
+        raise TokenError(f"{path}: {field}: {first['msg']}; make it with `mcn token`") from None
+    names = [token.name for token in file.tokens]
     if len(set(names)) != len(names):
-        raise TokenError(f"{path}: two tokens have one name; give each its own")
-    return told
+        raise TokenError(f"{path}: two tokens have the same name; give each its own")
+    return file
 
 
 def add_token(path: Path, name: str, scopes: Sequence[str], expires: datetime | None = None) -> str:
-    """Make a token and add its hash to a file, which only its owner may read.
+    """Make a token and add its hash to a file that only its owner may read.
 
     Returns
     -------
     str
-        The token itself. It is nowhere kept.
+        The token. It is not stored.
 
     Raises
     ------
     TokenError
-        Where the file cannot be read, or has a token of that name.
+        If the file cannot be read or has a token of this name.
     """
     known = read_tokens(path).tokens if path.exists() else ()
     if any(token.name == name for token in known):
@@ -172,19 +172,19 @@ def add_token(path: Path, name: str, scopes: Sequence[str], expires: datetime | 
 
 
 def remove_token(path: Path, name: str) -> None:
-    """Take a token out of a file; endpoints that read it refuse it from then on.
+    """Remove a token from a file; endpoints that use the file refuse it from then on.
 
     Raises
     ------
     TokenError
-        Where there is none of that name.
+        If there is no token of this name.
     """
     known = read_tokens(path).tokens
-    left = tuple(token for token in known if token.name != name)
-    if left == known:
+    remaining = tuple(token for token in known if token.name != name)
+    if remaining == known:
         names = ", ".join(token.name for token in known) or "none"
         raise TokenError(f"{path}: no token {name!r}; there are {names}")
-    _write(path, TokenFile(tokens=left))
+    _write(path, TokenFile(tokens=remaining))
 
 
 def _write(path: Path, tokens: TokenFile) -> None:

@@ -1,4 +1,4 @@
-"""What the command line prints: JSON on standard output, everything else on standard error."""
+"""Output of the command line: JSON on standard output, all else on standard error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 
 def possible_size(size_um: float | None) -> float | None:
-    """A pixel size as given on the command line, if it can be one; bad usage otherwise."""
+    """Validate the option `--pixel-size`."""
     if size_um is not None:
         from mcn.micrograph.pixel_size import PixelSizeError, check_pixel_size
 
@@ -23,17 +23,17 @@ def possible_size(size_um: float | None) -> float | None:
 
 
 def say(text: str) -> None:
-    """A line for people."""
+    """Print a line for people on standard error."""
     typer.echo(text, err=True)
 
 
 def print_json(value: object) -> None:
-    """One JSON object for programs."""
+    """Print one JSON object on standard output."""
     typer.echo(json.dumps(value, default=str))
 
 
 def show(metrics: dict[str, Any], as_json: bool) -> None:
-    """Figures as JSON or as lines."""
+    """Print metrics as JSON or as lines."""
     if as_json:
         print_json(metrics)
         return
@@ -43,7 +43,7 @@ def show(metrics: dict[str, Any], as_json: bool) -> None:
 
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
-    """A progress bar on standard error; silent where that is not a terminal."""
+    """A progress bar on standard error; none if that is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft

@@ -128,7 +128,7 @@ def remote_analyze(
         for image, name in zip(images, output_names(list(map(str, images))), strict=True):
             shown = one_line_name(str(image))
             try:
-                told = client.analyze(
+                analysis = client.analyze(
                     image, pixel_size_um=pixel_size_um, min_confidence=min_confidence
                 )
                 if out is not None:
@@ -139,9 +139,12 @@ def remote_analyze(
                 failed += 1
                 say(f"error: {shown}: {one_line_name(str(error))}")
                 continue
-            report.append(told.model_dump())
-            say(f"{shown}: {len(told.crystals)} crystals by {told.segmenter}, {told.classifier}")
-            if note := page_note(told.pages):
+            report.append(analysis.model_dump())
+            say(
+                f"{shown}: {len(analysis.crystals)} crystals by {analysis.segmenter}, "
+                f"{analysis.classifier}"
+            )
+            if note := page_note(analysis.pages):
                 say(f"warning: {shown}: {note}")
     if as_json:
         print_json({"images": report})

@@ -1,4 +1,4 @@
-"""Questions to the catalogue, answered by a deployment of their own: no model waits for them."""
+"""The catalogue reader: a deployment of its own, so that queries do not wait for models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import io
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -26,10 +25,7 @@ from mcn.catalog.wells import plain_well
 from mcn.errors import McnError, StorageError
 from mcn.io.objects import fetch
 from mcn.micrograph import Limits, decode_micrograph
-from serve.deployments.messages import Refusal
-
-ARROW: Final = "application/vnd.apache.arrow.stream"
-JSON, CSV, PNG, LAS = "application/json", "text/csv", "image/png", "text/plain"
+from serve.deployments.messages import ARROW, CSV, JSON, PNG, Content, Refusal
 
 _WELLS: Final = """
     SELECT
@@ -46,67 +42,58 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class Content:
-    """Bytes of an answer, and where its next page starts: depth and crystal of its last row."""
+def _in_thread(method: Callable[P, R]) -> Callable[P, Awaitable[R | Refusal]]:
+    """Run a method in a thread, and return a `Refusal` for errors that a user can mend.
 
-    body: bytes
-    media_type: str
-    last: tuple[float, str] | None = None
-
-
-def _refusing(ask: Callable[P, R]) -> Callable[P, Awaitable[R | Refusal]]:
-    """Ask in a thread, and turn what a user can put right into a `Refusal`.
-
-    So no traceback passes between processes, and questions do not wait for each other.
+    So queries run side by side, and no traceback passes between processes.
     """
 
-    @wraps(ask)
-    async def asked(*args: P.args, **named: P.kwargs) -> R | Refusal:
+    @wraps(method)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> R | Refusal:
         try:
-            return await asyncio.to_thread(ask, *args, **named)
-        except _MissingError as error:
+            return await asyncio.to_thread(method, *args, **kwargs)
+        except _NotFoundError as error:
             return Refusal(404, str(error))
         except StorageError as error:
-            # Waiting does not mend damaged bytes.
+            # Damaged data stay damaged, so a retry would not help.
             return Refusal(500 if error.trouble == "damaged" else 503, str(error), error.trouble)
         except CatalogError as error:
             return Refusal(422, str(error))
         except McnError as error:
             return Refusal(404, str(error))
 
-    return asked
+    return run
 
 
-class _MissingError(McnError):
-    """Something that is not in the catalogue."""
+class _NotFoundError(McnError):
+    """The catalogue does not hold what was requested."""
 
 
 class CatalogReader:
-    """Answers from one snapshot of the catalogue, which is renewed every few seconds.
+    """Reads from a snapshot of the catalogue that is refreshed every few seconds.
 
     Parameters
     ----------
     uri : str or None
-        The catalogue; None where none is served.
+        The catalogue; None if there is none.
     refresh_s : float
-        Age at which a snapshot is renewed.
+        Age at which a snapshot is refreshed, seconds.
     limits : Limits
-        What a tile's picture may be at most.
+        Largest size of a tile's picture.
     """
 
     def __init__(self, uri: str | None, refresh_s: float, limits: Limits) -> None:
         self._uri, self._refresh_s, self._limits = uri, refresh_s, limits
-        self._opened: Catalog | None = None
+        self._catalog: Catalog | None = None
         self._snapshot: tuple[float, Snapshot] | None = None
         self._wells: tuple[int, pa.Table] | None = None
 
-    @_refusing
+    @_in_thread
     def wells(self) -> pa.Table:
-        """A row a well: its tiles, crystals and depths."""
-        return self._all_wells()
+        """One row per well: its tiles, crystals and depths."""
+        return self._list_wells()
 
-    @_refusing
+    @_in_thread
     def crystals(
         self,
         well: str,
@@ -117,18 +104,34 @@ class CatalogReader:
         after: tuple[float, str] | None,
         media_type: str,
     ) -> Content:
-        """A page of a well's crystals in order of depth."""
+        """One page of a well's crystals in order of depth.
+
+        Parameters
+        ----------
+        well : str
+        depth : Depths or None
+        shapes : sequence of str
+            All shapes if empty.
+        models : tuple of str or None
+            Segmenter and classifier; None for the latest.
+        limit : int
+            Rows of a page.
+        after : tuple of float and str, optional
+            `Content.last` of the page before.
+        media_type : str
+            `JSON`, `CSV` or `ARROW`.
+        """
         self._check_well(well)
-        catalog, snapshot = self._now()
+        catalog, snapshot = self._open()
         selection = Selection([well], depth, shapes, *models, after=after)
         table = pa.concat_tables(iter_batches(catalog, selection, limit, snapshot))
         last = None
         if table.num_rows == limit:
             end = table.slice(limit - 1)
             last = end["depth_m"][0].as_py(), end["crystal_id"][0].as_py()
-        return Content(_as_bytes(table, media_type), media_type, last)
+        return Content(_to_bytes(table, media_type), media_type, last)
 
-    @_refusing
+    @_in_thread
     def log(
         self,
         well: str,
@@ -136,11 +139,11 @@ class CatalogReader:
         models: tuple[str | None, str | None],
         media_type: str,
     ) -> Content:
-        """A well's depth log."""
+        """A well's depth log, as `JSON`, `CSV`, `LAS` or `PNG`."""
         self._check_well(well)
-        table = depth_log(self._now()[0], well, step_m, *models)
+        table = depth_log(self._open()[0], well, step_m, *models)
         if media_type in (JSON, CSV):
-            return Content(_as_bytes(table, media_type), media_type)
+            return Content(_to_bytes(table, media_type), media_type)
         write = write_las
         if media_type == PNG:
             from mcn.catalog.depth_log.plot import write_png as write
@@ -149,61 +152,63 @@ class CatalogReader:
             write(table, well, path)
             return Content(path.read_bytes(), media_type)
 
-    @_refusing
+    @_in_thread
     def tile(
         self, tile_id: str, well: str | None, models: tuple[str | None, str | None]
     ) -> list[dict[str, Any]]:
-        """The rows of a tile, one for each pair of models, the latest first."""
-        return row_objects(self._tile(tile_id, well, models))
+        """The rows of a tile, one per pair of models, latest first."""
+        return row_objects(self._find_tile(tile_id, well, models))
 
-    @_refusing
+    @_in_thread
     def image(self, tile_id: str, well: str | None) -> Content:
         """A tile's picture as PNG."""
         import imagecodecs
 
-        row = self._tile(tile_id, well).slice(0, 1).to_pylist()[0]
+        row = self._find_tile(tile_id, well).slice(0, 1).to_pylist()[0]
         micrograph = decode_micrograph(
-            _fetched(row["uri"], self._limits),
+            _fetch_tile(row["uri"], self._limits),
             row["uri"],
             pixel_size_um=row["pixel_size_um"],
             limits=self._limits,
         )
         return Content(bytes(imagecodecs.png_encode(micrograph.pixels)), PNG)
 
-    @_refusing
+    @_in_thread
     def age_s(self) -> float | None:
-        """Seconds since the last commit; None without one."""
+        """Seconds since the last commit; None without a catalogue."""
         try:
-            catalog, snapshot = self._now()
+            catalog, snapshot = self._open()
             with explained(catalog.uri):
                 (last,) = snapshot.tiles.history(1)
-        except _MissingError:
+        except _NotFoundError:
             return None
         committed: float = last["timestamp"] / 1000
         return max(0.0, datetime.now(UTC).timestamp() - committed)
 
-    def _now(self) -> tuple[Catalog, Snapshot]:
+    def _open(self) -> tuple[Catalog, Snapshot]:
         if self._uri is None:
-            raise _MissingError("no catalogue is served here; start with `mcn serve --catalog URI`")
-        if self._opened is None:
+            raise _NotFoundError(
+                "no catalogue is served here; start with `mcn serve --catalog URI`"
+            )
+        if self._catalog is None:
             try:
-                self._opened = Catalog.open(self._uri)
+                self._catalog = Catalog.open(self._uri)
             except StorageError:
                 raise
             except CatalogError as error:
-                raise _MissingError(str(error)) from error
+                raise _NotFoundError(str(error)) from error
         if self._snapshot is None or monotonic() - self._snapshot[0] > self._refresh_s:
             try:
-                self._snapshot = monotonic(), self._opened.snapshot()
+                self._snapshot = monotonic(), self._catalog.snapshot()
             except NoCatalogError as error:
-                # It was there: its storage was taken away, or is not mounted.
+                # It was open before: its storage is gone or no longer mounted.
                 raise CatalogStorageError(
                     f"{self._uri}: the catalogue is gone; restore it or its storage", "missing"
                 ) from error
-        return self._opened, self._snapshot[1]
+        return self._catalog, self._snapshot[1]
 
-    def _all_wells(self) -> pa.Table:
-        catalog, snapshot = self._now()
+    def _list_wells(self) -> pa.Table:
+        catalog, snapshot = self._open()
         version = snapshot.tiles.version()
         if self._wells is None or self._wells[0] != version:
             with open_views(catalog, files(snapshot.tiles)) as connection:
@@ -211,10 +216,10 @@ class CatalogReader:
         return self._wells[1]
 
     def _check_well(self, well: str) -> None:
-        if plain_well(well) not in self._all_wells()["well"].to_pylist():
-            raise _MissingError(f"no well {well!r}; /v1/wells lists those there are")
+        if plain_well(well) not in self._list_wells()["well"].to_pylist():
+            raise _NotFoundError(f"no well {well!r}; /v1/wells lists the wells")
 
-    def _tile(
+    def _find_tile(
         self,
         tile_id: str,
         well: str | None,
@@ -222,7 +227,7 @@ class CatalogReader:
     ) -> pa.Table:
         if well is not None:
             self._check_well(well)
-        catalog, snapshot = self._now()
+        catalog, snapshot = self._open()
         wells = [well] if well else []
         chosen = find_models(catalog, snapshot.tiles, wells, *models)
         with open_views(catalog, files(snapshot.tiles, wells)) as connection:
@@ -232,24 +237,24 @@ class CatalogReader:
                 params={"id": tile_id},
             ).to_arrow_table()
         if not rows.num_rows:
-            raise _MissingError(f"no tile {tile_id!r}; ids stand in the column tile_id of crystals")
+            raise _NotFoundError(f"no tile {tile_id!r}; see the column tile_id of crystals for ids")
         return rows
 
 
-def _fetched(uri: str, limits: Limits) -> bytes:
-    """A tile's object."""
+def _fetch_tile(uri: str, limits: Limits) -> bytes:
+    """The bytes of a tile's file."""
     try:
         return fetch(uri, most=limits.max_bytes)
     except FileNotFoundError as error:
-        raise _MissingError(f"{uri}: the tile's picture is no longer there") from error
+        raise _NotFoundError(f"{uri}: the tile's picture is no longer there") from error
     except McnError:
         raise
-    # Storage libraries have errors of their own.
+    # Each storage library has its own exceptions.
     except Exception as error:
         raise storage_trouble(uri, error) from error
 
 
-def _as_bytes(table: pa.Table, media_type: str) -> bytes:
+def _to_bytes(table: pa.Table, media_type: str) -> bytes:
     if media_type == ARROW:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:

@@ -1,19 +1,27 @@
-"""What passes between the endpoint's deployments."""
+"""Messages between the endpoint's deployments."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from mcn.analyzer import Segmented
-from mcn.mask import Mask
+
+JSON: Final = "application/json"
+CSV: Final = "text/csv"
+ARROW: Final = "application/vnd.apache.arrow.stream"
+PNG: Final = "image/png"
+LAS: Final = "text/plain"
 
 
 @dataclass(frozen=True)
 class StageTiming:
-    """What one stage took for a request: seconds of its batch, and the size of that."""
+    """Duration of the batch that a stage ran for a request, in seconds, and the batch's size."""
 
     seconds: float
     batch: int
@@ -21,49 +29,74 @@ class StageTiming:
 
 @dataclass(frozen=True, eq=False)
 class SegmentationResult:
-    """A segmented picture, the segmenter that did it, and what it took."""
+    """A segmented picture."""
 
     segmenter: str
     segmented: Segmented
-    effort: StageTiming
+    timing: StageTiming
 
 
 @dataclass(frozen=True, eq=False)
 class PromptResult:
-    """The crystals that a person's prompts mean, in their order."""
+    """The crystals at a person's prompts, in the order of the prompts.
+
+    Parameters
+    ----------
+    segmenter : str
+    crystals : pa.Table of schema `mcn.crystals.PROMPTED_CRYSTALS`
+    timing : StageTiming
+    """
 
     segmenter: str
-    masks: Sequence[Mask]
-    effort: StageTiming
+    crystals: pa.Table
+    timing: StageTiming
 
 
 @dataclass(frozen=True, eq=False)
 class AnalysisResult:
-    """A picture's crystals, the models that found and named them, and what it took."""
+    """A picture's crystals, the models that segmented and classified it, and stage timings."""
 
     segmenter: str
     classifier: str
     shapes: tuple[str, ...]
     crystals: pa.Table
     area_fraction: float
-    efforts: Mapping[str, StageTiming]
+    timings: Mapping[str, StageTiming]
 
 
 @dataclass(frozen=True)
 class ClassificationResult:
-    """Shapes of crops: for each its probabilities by shape, its facet and the confidence."""
+    """Shapes and facets that the classifier knows; for each crop, probabilities by shape."""
 
     classifier: str
     shapes: tuple[str, ...]
     facets: tuple[str, ...]
     probabilities: Sequence[Sequence[float]]
     confidence: Sequence[float]
-    effort: StageTiming
+    timing: StageTiming
+
+
+@dataclass(frozen=True, eq=False)
+class ExplanationResult:
+    """Evidence for one shape of a crop.
+
+    Parameters
+    ----------
+    classifier, shape : str
+    heat : (64, 64) float32 array
+        0 to 1.
+    timing : StageTiming
+    """
+
+    classifier: str
+    shape: str
+    heat: NDArray[np.float32]
+    timing: StageTiming
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a deployment says of the model it has loaded."""
+    """The model that a deployment has loaded, its shapes, and whether it takes prompts."""
 
     name: str
     shapes: tuple[str, ...] = ()
@@ -72,18 +105,35 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A request that a deployment understood and cannot meet.
+    """A request that a deployment cannot fulfil.
 
     Parameters
     ----------
     status : int
         HTTP status.
     detail : str
-        One line that names what is wrong and what to do.
+        One line that names the problem and the cure.
     trouble : str, optional
-        What is the matter with the storage, if that is why.
+        Kind of storage problem, if that is the cause; see `mcn.errors.StorageError`.
     """
 
     status: int
     detail: str
     trouble: str | None = None
+
+
+@dataclass(frozen=True)
+class Content:
+    """A response body.
+
+    Parameters
+    ----------
+    body : bytes
+    media_type : str
+    last : tuple of float and str, optional
+        Depth and crystal id of the last row, if there may be another page.
+    """
+
+    body: bytes
+    media_type: str
+    last: tuple[float, str] | None = None

@@ -1,189 +1,208 @@
-"""The two models as Serve deployments: batches over requests, models that can be replaced.
+"""The segmenter and the classifier as Serve deployments.
 
-Both work by the functions that a scan's workers call (`mcn.analyzer`).
+Requests are batched, and models can be replaced at run time. Both deployments call the same
+functions as the workers of a scan (`mcn.analyzer`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from ray import serve
 
 from mcn.analyzer import classify_segmented, segment_micrographs
+from mcn.crystals import prompted_crystals
 from mcn.micrograph import Micrograph
 from serve.deployments.messages import (
     AnalysisResult,
     ClassificationResult,
+    ExplanationResult,
     ModelInfo,
     PromptResult,
     Refusal,
     SegmentationResult,
     StageTiming,
 )
-from serve.deployments.worker import Worker, given
+from serve.deployments.worker import ModelWorker, result_of
 from serve.settings import ReplicaSettings
 
-_HANGS_S = 900.0
-"""A model that does not come back for so long is stuck."""
+_MAX_CALL_S = 900.0
+"""A model that has not returned after this time is taken to hang."""
 
 
 class SegmenterDeployment:
-    """Finds crystals.
+    """Segments micrographs.
 
     Parameters
     ----------
-    pool : ReplicaSettings
-        Its batches and threads.
+    replica : ReplicaSettings
+        Batches and threads.
     """
 
-    def __init__(self, pool: ReplicaSettings) -> None:
-        self._worker = Worker(_warm_segmenter, pool.threads, _HANGS_S)
-        _set_batches(self._together, pool)
+    def __init__(self, replica: ReplicaSettings) -> None:
+        self._worker = ModelWorker(_load_segmenter, replica.threads, _MAX_CALL_S)
+        _set_batches(self._segment_batch, replica)
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
-        """Load the model that Serve's `user_config` names; the old one works until then."""
+        """Load the model of Serve's `user_config`; the previous one is used until it is loaded."""
         await self._worker.use(config["model"])
 
     async def segment(self, micrograph: Micrograph) -> SegmentationResult:
-        """The crystals of a micrograph, measured."""
-        return given(await self._together(micrograph))  # type: ignore[no-any-return]
+        """Segment a micrograph and measure its crystals."""
+        return result_of(await self._segment_batch(micrograph))  # type: ignore[no-any-return]
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0)
-    async def _together(
+    async def _segment_batch(
         self, micrographs: list[Micrograph]
     ) -> list[SegmentationResult | Exception]:
         model = self._worker.model
-        done = await self._worker.do_all(lambda some: segment_micrographs(model, some), micrographs)
+        outcomes = await self._worker.run(
+            lambda batch: segment_micrographs(model, batch), micrographs
+        )
         return [
-            out if isinstance(out, Exception) else SegmentationResult(model.name, out, effort)
-            for out, effort in done
+            outcome
+            if isinstance(outcome, Exception)
+            else SegmentationResult(model.name, outcome, timing)
+            for outcome, timing in outcomes
         ]
 
     async def predict(
         self, micrograph: Micrograph, points: Any, labels: Any, boxes: Any
     ) -> PromptResult | Refusal:
-        """The crystals that prompts mean; see `mcn.analyzer.PromptedSegmenter`."""
+        """Segment the crystals at prompts; see `mcn.analyzer.PromptedSegmenter`."""
         from mcn.segment.inference.prompts import PromptError
 
         model = self._worker.model
         if not hasattr(model, "predict"):
-            return Refusal(422, f"{model.name} answers no prompts; ask for an analysis")
-        try:
-            ((masks, effort),) = await self._worker.do_all(
-                lambda some: [model.predict(m.analysed, points, labels, boxes) for m in some],
-                [micrograph],
-            )
-            return PromptResult(model.name, given(masks), effort)
-        except PromptError as error:
-            return Refusal(422, str(error))
+            return Refusal(422, f"{model.name} takes no prompts; use /v1/analyze")
+
+        def predict(micrographs: Sequence[Micrograph]) -> list[pa.Table]:
+            (one,) = micrographs
+            masks = model.predict(one.analysed, points, labels, boxes)
+            return [prompted_crystals(masks, *one.pixels.shape)]
+
+        ((outcome, timing),) = await self._worker.run(predict, [micrograph])
+        if isinstance(outcome, PromptError):
+            return Refusal(422, str(outcome))
+        return PromptResult(model.name, result_of(outcome), timing)
 
     def about(self) -> ModelInfo:
-        """The model's name, and whether it answers prompts."""
+        """The model's name, and whether it takes prompts."""
         return ModelInfo(self._worker.model.name, prompts=hasattr(self._worker.model, "predict"))
 
     def check_health(self) -> None:
-        """Fail where the model is stuck, so that Serve replaces this replica."""
+        """Raise if the model hangs, so that Serve replaces this replica."""
         self._worker.check()
 
 
 class ClassifierDeployment:
-    """Names crystals.
+    """Classifies crystals.
 
     Parameters
     ----------
-    pool : ReplicaSettings
-        Its batches and threads.
+    replica : ReplicaSettings
+        Batches and threads.
     """
 
-    def __init__(self, pool: ReplicaSettings) -> None:
-        self._worker = Worker(_warm_classifier, pool.threads, _HANGS_S)
-        _set_batches(self._together, pool)
+    def __init__(self, replica: ReplicaSettings) -> None:
+        self._worker = ModelWorker(_load_classifier, replica.threads, _MAX_CALL_S)
+        _set_batches(self._classify_batch, replica)
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
-        """Load the model that Serve's `user_config` names; the old one works until then."""
+        """Load the model of Serve's `user_config`; the previous one is used until it is loaded."""
         await self._worker.use(config["model"])
 
-    async def name(self, found: SegmentationResult) -> AnalysisResult:
-        """The crystals of a segmented picture with their shapes."""
-        return given(await self._together(found))  # type: ignore[no-any-return]
+    async def name(self, segmented: SegmentationResult) -> AnalysisResult:
+        """Classify the crystals of a segmented picture."""
+        return result_of(await self._classify_batch(segmented))  # type: ignore[no-any-return]
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0)
-    async def _together(self, found: list[SegmentationResult]) -> list[AnalysisResult | Exception]:
+    async def _classify_batch(
+        self, pictures: list[SegmentationResult]
+    ) -> list[AnalysisResult | Exception]:
         model = self._worker.model
-        done = await self._worker.do_all(
-            lambda some: classify_segmented(model, [one.segmented for one in some]), found
+        outcomes = await self._worker.run(
+            lambda batch: classify_segmented(model, [picture.segmented for picture in batch]),
+            pictures,
         )
-        crops = sum(one.segmented.crystals.num_rows for one in found)
+        crop_count = sum(picture.segmented.crystals.num_rows for picture in pictures)
         return [
-            out
-            if isinstance(out, Exception)
+            outcome
+            if isinstance(outcome, Exception)
             else AnalysisResult(
-                one.segmenter,
+                picture.segmenter,
                 model.name,
                 model.taxonomy.shapes,
-                out,
-                one.segmented.area_fraction,
-                {"segment": one.effort, "classify": StageTiming(effort.seconds, crops)},
+                outcome,
+                picture.segmented.area_fraction,
+                {
+                    "segment": picture.timing,
+                    "classify": StageTiming(timing.seconds, crop_count),
+                },
             )
-            for one, (out, effort) in zip(found, done, strict=True)
+            for picture, (outcome, timing) in zip(pictures, outcomes, strict=True)
         ]
 
     async def classify(self, crops: NDArray[np.uint8]) -> ClassificationResult:
-        """The shapes of crops (N, 64, 64)."""
+        """Classify crops, an (N, 64, 64) array."""
         model = self._worker.model
-        ((out, effort),) = await self._worker.do_all(
-            lambda some: [model.classify(one) for one in some], [crops]
+        ((outcome, timing),) = await self._worker.run(
+            lambda batch: [model.classify(array) for array in batch], [crops]
         )
-        named = given(out)
+        classified = result_of(outcome)
         taxonomy = model.taxonomy
         return ClassificationResult(
             model.name,
             taxonomy.shapes,
             tuple(taxonomy.facet_of[shape] for shape in taxonomy.shapes),
-            named.probabilities.tolist(),
-            named.confidence.tolist(),
-            StageTiming(effort.seconds, len(crops)),
+            classified.probabilities.tolist(),
+            classified.confidence.tolist(),
+            StageTiming(timing.seconds, len(crops)),
         )
 
     async def explain(
         self, crop: NDArray[np.uint8], shape: str | None
-    ) -> tuple[NDArray[np.float32], str, str, StageTiming] | Refusal:
-        """Where in a crop (64, 64) the evidence for a shape lies: map, shape, model, effort."""
+    ) -> ExplanationResult | Refusal:
+        """Map the evidence in a crop (64, 64) for a shape, by default the likeliest."""
         from mcn.classify.explanation.grad_cam import explain
 
         model = self._worker.model
         shapes = model.taxonomy.shapes
         if shape is not None and shape not in shapes:
-            return Refusal(422, f"shape: no {shape!r}; there are {', '.join(shapes)}")
+            return Refusal(422, f"shape: no {shape!r}; choose from {', '.join(shapes)}")
 
-        def look(some: Any) -> list[tuple[NDArray[np.float32], str]]:
-            named = model.classify(crop[None]).probabilities[0]
-            chosen = int(named.argmax()) if shape is None else shapes.index(shape)
-            return [(explain(model, crop[None], [chosen])[0], shapes[chosen])]
+        def map_evidence(
+            crops: Sequence[NDArray[np.uint8]],
+        ) -> list[tuple[NDArray[np.float32], str]]:
+            batch = np.stack(crops)
+            probabilities = model.classify(batch).probabilities[0]
+            index = int(probabilities.argmax()) if shape is None else shapes.index(shape)
+            return [(explain(model, batch, [index])[0], shapes[index])]
 
-        ((out, effort),) = await self._worker.do_all(look, [crop])
-        heat, told = given(out)
-        return heat, told, model.name, effort
+        ((outcome, timing),) = await self._worker.run(map_evidence, [crop])
+        heat, explained_shape = result_of(outcome)
+        return ExplanationResult(model.name, explained_shape, heat, timing)
 
     def about(self) -> ModelInfo:
         """The model's name and shapes."""
         return ModelInfo(self._worker.model.name, self._worker.model.taxonomy.shapes)
 
     def check_health(self) -> None:
-        """Fail where the model is stuck, so that Serve replaces this replica."""
+        """Raise if the model hangs, so that Serve replaces this replica."""
         self._worker.check()
 
 
-def _set_batches(together: Any, pool: ReplicaSettings) -> None:
-    together.set_max_batch_size(pool.batch)
-    together.set_batch_wait_timeout_s(pool.wait_ms / 1000)
+def _set_batches(method: Any, replica: ReplicaSettings) -> None:
+    method.set_max_batch_size(replica.batch)
+    method.set_batch_wait_timeout_s(replica.wait_ms / 1000)
 
 
-def _warm_segmenter(name: str) -> Any:
-    """Loaded and called once, since the first call of a model is slow."""
+def _load_segmenter(name: str) -> Any:
+    """Load a segmenter and call it once, since a model's first call is slow."""
     from mcn.segment import load_segmenter
 
     model = load_segmenter(name)
@@ -191,7 +210,8 @@ def _warm_segmenter(name: str) -> Any:
     return model
 
 
-def _warm_classifier(name: str) -> Any:
+def _load_classifier(name: str) -> Any:
+    """Load a classifier and call it once."""
     from mcn.classify import load_classifier
 
     model = load_classifier(name)

@@ -1,4 +1,4 @@
-"""A model at work in a replica: one call at a time, off the event loop, and watched."""
+"""The thread of a replica that loads and runs a model, one call at a time."""
 
 from __future__ import annotations
 
@@ -15,82 +15,95 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Worker:
-    """A model, and a thread that does its work, so that the replica answers meanwhile.
+class ModelWorker:
+    """A model, and a thread that runs it, so that the replica's event loop stays free.
 
     Parameters
     ----------
     load : callable
-        Gives the model of a name.
+        Loads the model of a name.
     threads : int
         Threads of the model's library.
-    seconds : float
-        A call that takes longer means that the replica is to be replaced.
+    max_call_s : float
+        A call that takes longer, in seconds, makes `check` fail.
+
+    Attributes
+    ----------
+    model : Any
+        The loaded model; set by `use`.
     """
 
     model: Any
-    """The one at work, after the first `use`."""
 
-    def __init__(self, load: Callable[[str], Any], threads: int, seconds: float) -> None:
+    def __init__(self, load: Callable[[str], Any], threads: int, max_call_s: float) -> None:
         self._load = load
-        self._used: str | None = None
-        self._thread = ThreadPoolExecutor(1, "model")
-        self._threads, self._seconds = threads, seconds
-        self._since: float | None = None
+        self._name: str | None = None
+        self._executor = ThreadPoolExecutor(1, "model")
+        self._threads, self._max_call_s = threads, max_call_s
+        self._call_started: float | None = None
 
     async def use(self, name: str) -> None:
-        """Load the model of this name; the one before works until then."""
-        if name != self._used:
-            self.model = await self._do(lambda: self._load(name))
-            self._used = name
+        """Load the model of this name; the previous one is used until it is loaded."""
+        if name != self._name:
+            self.model = await self._submit(lambda: self._load(name))
+            self._name = name
 
-    async def _do(self, work: Callable[[], T]) -> T:
-        """Do one piece of work after those before it."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, work)
-
-    async def do_all(
-        self, work: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]
+    async def run(
+        self, function: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]
     ) -> list[tuple[R | Exception, StageTiming]]:
-        """Work on items together, and where that fails one by one, so that one spoils no other."""
+        """Call a function with a batch of items.
+
+        If that fails, call it with each item alone, so that an item that cannot be processed
+        fails no other.
+
+        Returns
+        -------
+        list of tuple
+            For each item its result or exception, and the timing of the batch.
+        """
         started = perf_counter()
 
-        def together() -> list[R | Exception]:
+        def run_batch() -> list[R | Exception]:
             try:
-                return list(work(items))
+                return list(function(items))
             except Exception as error:
                 if len(items) == 1:
                     return [error]
-            return [_alone(work, item) for item in items]
+            return [_run_alone(function, item) for item in items]
 
-        outcomes = await self._do(together)
-        effort = StageTiming(perf_counter() - started, len(items))
-        return [(outcome, effort) for outcome in outcomes]
+        outcomes = await self._submit(run_batch)
+        timing = StageTiming(perf_counter() - started, len(items))
+        return [(outcome, timing) for outcome in outcomes]
 
     def check(self) -> None:
-        """Raise where a call does not come back."""
-        since = self._since
-        if since is not None and monotonic() - since > self._seconds:
-            raise RuntimeError(f"the model has not come back for {self._seconds:g} s")
+        """Raise RuntimeError if a call has not returned in time."""
+        started = self._call_started
+        if started is not None and monotonic() - started > self._max_call_s:
+            raise RuntimeError(f"the model has not returned for {self._max_call_s:g} s")
 
-    def _timed(self, work: Callable[[], T]) -> T:
-        self._since = monotonic()
+    async def _submit(self, function: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._run_timed, function)
+
+    def _run_timed(self, function: Callable[[], T]) -> T:
+        self._call_started = monotonic()
         try:
             if "torch" in sys.modules and sys.modules["torch"].get_num_threads() != self._threads:
                 sys.modules["torch"].set_num_threads(self._threads)
-            return work()
+            return function()
         finally:
-            self._since = None
+            self._call_started = None
 
 
-def _alone(work: Callable[[Sequence[T]], Sequence[R]], item: T) -> R | Exception:
+def _run_alone(function: Callable[[Sequence[T]], Sequence[R]], item: T) -> R | Exception:
     try:
-        return work([item])[0]
+        return function([item])[0]
     except Exception as error:
         return error
 
 
-def given(outcome: Any) -> Any:
-    """A result, or the error that stands in its place."""
+def result_of(outcome: Any) -> Any:
+    """The result of an outcome of `ModelWorker.run`; raises its exception."""
     if isinstance(outcome, Exception):
         raise outcome
     return outcome

@@ -1,4 +1,4 @@
-"""The ingress: HTTP in, other deployments asked, HTTP out."""
+"""The ingress deployment: the HTTP application in front of the other deployments."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from serve.http.auth import AccessControl
-from serve.http.dispatch import Gate, Services
-from serve.http.errors import Problem, ProblemDetails, on_bad_parameters, on_http_error, on_problem
+from serve.http.dispatch import ConcurrencyLimit, Services
+from serve.http.errors import (
+    Problem,
+    ProblemDetails,
+    on_http_error,
+    on_invalid_parameters,
+    on_problem,
+)
 from serve.http.middleware import RequestMiddleware
-from serve.http.routes.analysis import analysis_routes
-from serve.http.routes.catalog import catalog_routes
-from serve.http.routes.system import system_routes
+from serve.http.routes import analysis, catalog, crops, prompts, system
 from serve.metrics import ServeMetrics
 from serve.settings import ReplicaPlan, Settings
 
@@ -37,34 +41,32 @@ _DOCS_POLICY: Final = (
 
 @serve.ingress()
 class Ingress:
-    """Answers HTTP requests.
+    """Handles HTTP requests.
 
     Parameters
     ----------
     settings : Settings
-    pools : ReplicaPlan
+    plan : ReplicaPlan
     segmenter, classifier, reader : DeploymentHandle
     """
 
     def __init__(
-        self, settings: Settings, pools: ReplicaPlan, segmenter: Any, classifier: Any, reader: Any
+        self, settings: Settings, plan: ReplicaPlan, segmenter: Any, classifier: Any, reader: Any
     ) -> None:
         import ray
 
         _log_to_stderr()
-        # A node's replicas share their figures; the next cluster begins with new ones.
+        # Replicas of a node share their metrics; another cluster starts from zero.
         metrics = ServeMetrics(ray.get_runtime_context().get_node_id()[:16])
         self._services = Services(
             segmenter,
             classifier,
             reader,
             settings,
-            pools,
+            plan,
             metrics,
-            analyses=Gate(pools.analyses),
-            crops=Gate(
-                pools.classifier.most * (pools.classifier.ongoing + pools.classifier.queued)
-            ),
+            analyses=ConcurrencyLimit(plan.analyses),
+            crops=ConcurrencyLimit(plan.crops),
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -72,7 +74,7 @@ class Ingress:
 
 
 def create_app(services: Services, access: AccessControl) -> FastAPI:
-    """The HTTP application over the other deployments."""
+    """The HTTP application; its routes find services and access in `app.state`."""
     app = FastAPI(
         title="MicroCrystalNet",
         version=metadata.version("mcn"),
@@ -81,15 +83,14 @@ def create_app(services: Services, access: AccessControl) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
     )
-    for routes in (analysis_routes, catalog_routes, system_routes):
-        app.include_router(routes(services, access))
+    app.state.services = services
+    app.state.access = access
+    for routes in (analysis, prompts, crops, catalog, system):
+        app.include_router(routes.router)
     _add_docs(app)
-    for kind, handler in (
-        (Problem, on_problem),
-        (HTTPException, on_http_error),
-        (RequestValidationError, on_bad_parameters),
-    ):
-        app.add_exception_handler(kind, handler)
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(RequestValidationError, on_invalid_parameters)
     app.add_middleware(RequestMiddleware, metrics=services.metrics)
     document = app.openapi()
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
@@ -98,7 +99,7 @@ def create_app(services: Services, access: AccessControl) -> FastAPI:
 
 
 def _add_docs(app: FastAPI) -> None:
-    """A page of the OpenAPI document, whose scripts come from a package, not from elsewhere."""
+    """Add `/docs`, a page of the OpenAPI document; its scripts come from an installed package."""
     folder = resources.files("swagger_ui_bundle") / "vendor"
     (bundle,) = [entry for entry in folder.iterdir() if entry.name.startswith("swagger-ui")]
     app.mount("/docs/static", StaticFiles(directory=str(bundle)), name="docs-static")
@@ -118,7 +119,7 @@ def _add_docs(app: FastAPI) -> None:
 
 
 def _log_to_stderr() -> None:
-    """The audit and the errors of this process, a line each, where its log is kept."""
+    """Write audit and errors to standard error, a line each; Ray keeps it as the log."""
     logger = logging.getLogger("serve")
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)

@@ -1,4 +1,4 @@
-"""Who is let in, and how often: a route's dependency, run before the body is read."""
+"""Access control of the routes: tokens, scopes and rates, checked before the body is read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BEARER = HTTPBearer(auto_error=False, description="A token made by `mcn token a
 
 
 class AccessControl:
-    """Checks tokens and counts what each of them does.
+    """Checks tokens and counts the requests of each.
 
     Parameters
     ----------
@@ -34,45 +34,38 @@ class AccessControl:
         self._tokens = Tokens(settings.tokens, settings.token_sha256)
         self._rates = SlidingWindowCounterRateLimiter(storage_from_string(settings.counts))
 
-    def allow(self, scope: Scope) -> Callable[..., Awaitable[None]]:
-        """A dependency that lets tokens of a scope in.
+    async def check(
+        self, request: Request, credentials: HTTPAuthorizationCredentials | None, scope: Scope
+    ) -> None:
+        """Accept a request, and note the name of its token in `request.state`.
 
         Raises
         ------
         Problem
-            401 without a known token, 403 without the scope, 429 beyond its rate or quota.
+            401 without a known token, 403 without the scope, 429 above its rate or quota.
         """
+        if self._settings.insecure:
+            request.state.token = "insecure"
+            return
+        token = self._find(credentials)
+        request.state.token = token.name
+        if scope not in token.scopes:
+            raise Problem(
+                403, f"the token lacks the scope {scope}; use one that has it", reason="scope"
+            )
+        await self._count(token)
 
-        async def check(
-            request: Request,
-            given: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
-        ) -> None:
-            if self._settings.insecure:
-                request.state.token = "insecure"
-                return
-            token = self._known(given)
-            request.state.token = token.name
-            if scope not in token.scopes:
-                raise Problem(
-                    403,
-                    f"the token has not the scope {scope}; ask for one that has",
-                    reason="scope",
-                )
-            await self._count(token)
-
-        return check
-
-    def _known(self, given: HTTPAuthorizationCredentials | None) -> Token:
+    def _find(self, credentials: HTTPAuthorizationCredentials | None) -> Token:
         challenge = {"WWW-Authenticate": "Bearer"}
-        if given is None:
+        if credentials is None:
             raise Problem(
                 401, "no token; send the header Authorization: Bearer TOKEN", challenge, "token"
             )
-        presented = given.credentials
+        presented = credentials.credentials
         token = self._tokens.find(presented) if len(presented) <= MAX_LENGTH else None
         if token is None:
-            raise Problem(401, "the token is not known; ask for a new one", challenge, "token")
-        if token.is_over(datetime.now(UTC)):
+            raise Problem(401, "the token is unknown; ask for a new one", challenge, "token")
+        if token.has_expired(datetime.now(UTC)):
             raise Problem(401, "the token has expired; ask for a new one", challenge, "token")
         return token
 
@@ -95,3 +88,16 @@ class AccessControl:
                     {"Retry-After": str(wait)},
                     reason,
                 )
+
+
+def require(scope: Scope) -> Callable[..., Awaitable[None]]:
+    """A dependency of a route: requests need a token with this scope (`AccessControl.check`)."""
+
+    async def check(
+        request: Request,
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+    ) -> None:
+        access: AccessControl = request.app.state.access
+        await access.check(request, credentials, scope)
+
+    return check

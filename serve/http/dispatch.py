@@ -1,4 +1,4 @@
-"""How the ingress asks the other deployments: bounded, once more after a death, in words."""
+"""Calls from the HTTP application to the other deployments: limited, and retried once."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from fastapi import Depends, Query, Request
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
@@ -22,37 +23,52 @@ from serve.settings import ReplicaPlan, Settings
 
 _RETRY_AFTER_S: Final = 1
 _STORAGE_RETRY_AFTER_S: Final = 10
-_DIED: Final = (RayActorError, RayServeException)
-"""A replica's own death, and that of one before it, of which Serve has no type of its own."""
+_REPLICA_DIED: Final = (RayActorError, RayServeException)
+"""The replica died during the call, or before it; Serve has no type of its own for the latter."""
+
+SegmenterName = Annotated[
+    str | None,
+    Query(max_length=200, description="Segmenter it must be: its name, with or without @hash."),
+]
 
 
 @dataclass
-class Gate:
-    """How many requests are inside, and how many may be.
+class ConcurrencyLimit:
+    """Counts the requests in progress and refuses those above a limit.
 
     Parameters
     ----------
-    most : int
-        More are refused at once, before their body is read.
+    limit : int
+        Requests above it are refused before their body is read.
+    active : int
+        Requests in progress.
+    mean_s : float
+        Moving average of a request's duration in seconds, for the header Retry-After.
     """
 
-    most: int
-    inside: int = 0
-    pace_s: float = field(default=1.0)
+    limit: int
+    active: int = 0
+    mean_s: float = 1.0
 
     @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Be inside, or be refused."""
-        if self.inside >= self.most:
-            wait = max(_RETRY_AFTER_S, math.ceil(self.pace_s))
-            raise too_busy(f"{self.inside} requests are at work; try again in {wait} s", wait)
-        self.inside += 1
+    def enter(self) -> Iterator[None]:
+        """Count one request while the block runs.
+
+        Raises
+        ------
+        Problem
+            503 if the limit is reached.
+        """
+        if self.active >= self.limit:
+            wait = max(_RETRY_AFTER_S, math.ceil(self.mean_s))
+            raise too_busy(f"{self.active} requests are in progress; try again in {wait} s", wait)
+        self.active += 1
         started = perf_counter()
         try:
             yield
         finally:
-            self.inside -= 1
-            self.pace_s += 0.1 * (perf_counter() - started - self.pace_s)
+            self.active -= 1
+            self.mean_s += 0.1 * (perf_counter() - started - self.mean_s)
 
 
 @dataclass(frozen=True)
@@ -63,88 +79,31 @@ class Services:
     ----------
     segmenter, classifier, reader : DeploymentHandle
     settings : Settings
-    pools : ReplicaPlan
+    plan : ReplicaPlan
     metrics : ServeMetrics
+    analyses, crops : ConcurrencyLimit
+        Of requests with whole pictures, and of those with crops.
     """
 
     segmenter: Any
     classifier: Any
     reader: Any
     settings: Settings
-    pools: ReplicaPlan
+    plan: ReplicaPlan
     metrics: ServeMetrics
-    analyses: Gate
-    crops: Gate
+    analyses: ConcurrencyLimit
+    crops: ConcurrencyLimit
 
-    async def ask(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        """An answer of a deployment, asked for once more where its replica died.
-
-        Raises
-        ------
-        Problem
-            503 where it is too busy, died twice or cannot reach its storage, 500 where it failed
-            or its data are damaged, or what it refused.
-        """
-        for last in (False, True):
-            try:
-                outcome = await call()
-                break
-            except BackPressureError:
-                raise too_busy("all models are at work; try again", _RETRY_AFTER_S) from None
-            except _DIED as error:
-                if last:
-                    raise Problem(
-                        503,
-                        "the process at work on this ended, twice; try again",
-                        {"Retry-After": "2"},
-                        "died",
-                    ) from error
-                self.metrics.retries.inc()
-        if isinstance(outcome, Refusal):
-            if outcome.trouble is None:
-                raise Problem(outcome.status, outcome.detail)
-            self.metrics.storage_errors.labels(outcome.trouble).inc()
-            wait = {"Retry-After": str(_STORAGE_RETRY_AFTER_S)} if outcome.status == 503 else {}
-            raise Problem(outcome.status, outcome.detail, wait)
-        return outcome
-
-    async def analyze(self, micrograph: Micrograph) -> AnalysisResult:
-        """A micrograph's crystals."""
-
-        async def both() -> AnalysisResult:
-            # The picture's crops go from one to the other without passing through here.
-            found = self.segmenter.segment.remote(micrograph)
-            analyzed: AnalysisResult = await self.classifier.name.remote(found)
-            return analyzed
-
-        self.metrics.queue.inc()
-        try:
-            analyzed: AnalysisResult = await self.ask(both)
-        finally:
-            self.metrics.queue.dec()
-        for stage, effort in analyzed.efforts.items():
-            self.note(stage, effort)
-        for shape, crystals in Counter(one.shape for one in analyzed.crystals).items():
-            self.metrics.crystals.labels(shape).inc(crystals)
-        return analyzed
-
-    def note(self, stage: str, effort: StageTiming) -> None:
-        """Count what a stage took."""
-        self.metrics.stage_seconds.labels(stage).observe(effort.seconds)
-        self.metrics.batch_size.labels(stage).observe(effort.batch)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Count the time of a stage done here."""
-        started = perf_counter()
-        try:
-            yield
-        finally:
-            self.metrics.stage_seconds.labels(name).observe(perf_counter() - started)
+    @asynccontextmanager
+    async def admit(self, limit: ConcurrencyLimit) -> AsyncIterator[None]:
+        """Run the block as one of the requests of a limit, within the time limit."""
+        with limit.enter():
+            async with self.time_limit():
+                yield
 
     @asynccontextmanager
     async def time_limit(self) -> AsyncIterator[None]:
-        """End what takes longer than a request may."""
+        """Cancel the block after the longest time for a request, and raise a `Problem`."""
         seconds = self.settings.seconds
         try:
             async with asyncio.timeout(seconds):
@@ -152,7 +111,97 @@ class Services:
         except TimeoutError:
             raise Problem(
                 503,
-                f"it took over {seconds:g} s; send a smaller picture or try again",
+                f"the request took over {seconds:g} s; send a smaller picture or try again",
                 {"Retry-After": "5"},
                 "time",
             ) from None
+
+    async def call(self, method: Callable[[], Awaitable[Any]]) -> Any:
+        """Call a deployment; if its replica dies, call once more.
+
+        Parameters
+        ----------
+        method : callable
+            Starts the call and gives its awaitable result.
+
+        Raises
+        ------
+        Problem
+            503 if the deployment is too busy, died twice or cannot reach its storage; 500 if it
+            failed or its data are damaged; else the status of its `Refusal`.
+        """
+        for is_retry in (False, True):
+            try:
+                result = await method()
+                break
+            except BackPressureError:
+                raise too_busy("all models are busy; try again", _RETRY_AFTER_S) from None
+            except _REPLICA_DIED as error:
+                if is_retry:
+                    raise Problem(
+                        503,
+                        "the worker process died twice during this request; try again",
+                        {"Retry-After": "2"},
+                        "died",
+                    ) from error
+                self.metrics.retries.inc()
+        if isinstance(result, Refusal):
+            raise self._problem(result)
+        return result
+
+    def _problem(self, refusal: Refusal) -> Problem:
+        if refusal.trouble is None:
+            return Problem(refusal.status, refusal.detail)
+        self.metrics.storage_errors.labels(refusal.trouble).inc()
+        headers = {"Retry-After": str(_STORAGE_RETRY_AFTER_S)} if refusal.status == 503 else {}
+        return Problem(refusal.status, refusal.detail, headers)
+
+    async def check_segmenter(self, name: str | None) -> None:
+        """Raise a `Problem` if a request names another segmenter than the one in use."""
+        if name is not None:
+            used = (await self.call(self.segmenter.about.remote)).name
+            if name not in (used, used.partition("@")[0]):
+                raise Problem(422, f"model: {name!r} is not loaded; {used} is")
+
+    async def analyze(self, micrograph: Micrograph) -> AnalysisResult:
+        """Segment and classify a micrograph."""
+
+        async def segment_and_classify() -> AnalysisResult:
+            # The crops go from one deployment to the other without passing through here.
+            segmented = self.segmenter.segment.remote(micrograph)
+            result: AnalysisResult = await self.classifier.name.remote(segmented)
+            return result
+
+        self.metrics.queue.inc()
+        try:
+            result: AnalysisResult = await self.call(segment_and_classify)
+        finally:
+            self.metrics.queue.dec()
+        for stage, timing in result.timings.items():
+            self.observe(stage, timing)
+        for shape, count in Counter(result.crystals["shape"].to_pylist()).items():
+            self.metrics.crystals.labels(shape).inc(count)
+        return result
+
+    def observe(self, stage: str, timing: StageTiming) -> None:
+        """Add a stage's duration and batch size to the metrics."""
+        self.metrics.stage_seconds.labels(stage).observe(timing.seconds)
+        self.metrics.batch_size.labels(stage).observe(timing.batch)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the duration of the block to the metrics of a stage."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self.metrics.stage_seconds.labels(name).observe(perf_counter() - started)
+
+
+def current_services(request: Request) -> Services:
+    """The services of the application that handles a request."""
+    services: Services = request.app.state.services
+    return services
+
+
+CurrentServices = Annotated[Services, Depends(current_services)]

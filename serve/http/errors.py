@@ -1,4 +1,4 @@
-"""Errors as the endpoint tells them: problem details of RFC 9457, one form for all."""
+"""Error responses: problem details of RFC 9457."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 
 class Problem(Exception):  # noqa: N818 (the word of the RFC)
-    """An answer that is no success.
+    """An error response.
 
     Parameters
     ----------
     status : int
         HTTP status.
     detail : str
-        One line that names what is wrong and what to do.
+        One line that names the problem and the cure.
+    headers : mapping of str to str, optional
     reason : str, optional
-        Why it was refused unread, for the count of refusals.
+        Why the request was refused unread, for the metric of refusals.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Problem(Exception):  # noqa: N818 (the word of the RFC)
 
 
 def too_busy(detail: str, retry_after_s: int) -> Problem:
-    """The answer of an endpoint that is at its limit."""
+    """The response of an endpoint at its limit."""
     return Problem(503, detail, {"Retry-After": str(retry_after_s)}, "overload")
 
 
@@ -62,10 +63,10 @@ def as_dict(status: int, detail: str, request_id: str) -> dict[str, Any]:
     ).model_dump()
 
 
-def answer(
+def problem_response(
     request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """A problem as an answer to a request."""
+    """A problem as the response to a request."""
     return JSONResponse(
         as_dict(status, detail, request.state.request_id),
         status,
@@ -75,26 +76,26 @@ def answer(
 
 
 async def on_problem(request: Request, problem: Exception) -> Response:
-    """Answer a `Problem`."""
+    """Handle a `Problem`."""
     assert isinstance(problem, Problem)
     request.state.refused = problem.reason
-    return answer(request, problem.status, problem.detail, problem.headers)
+    return problem_response(request, problem.status, problem.detail, problem.headers)
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
-    """Answer what the framework itself refuses: unknown paths and methods."""
+    """Handle errors of the framework: unknown paths and methods."""
     assert isinstance(error, HTTPException)
-    return answer(request, error.status_code, str(error.detail), error.headers)
+    return problem_response(request, error.status_code, str(error.detail), error.headers)
 
 
-async def on_bad_parameters(request: Request, error: Exception) -> Response:
-    """Answer parameters that are missing or cannot be read."""
+async def on_invalid_parameters(request: Request, error: Exception) -> Response:
+    """Handle parameters that are missing or invalid."""
     assert isinstance(error, RequestValidationError)
-    told = [
-        f"{'.'.join(map(str, one['loc'][1:])) or one['loc'][0]}: {one['msg']}"
-        for one in error.errors()
+    messages = [
+        f"{'.'.join(map(str, entry['loc'][1:])) or entry['loc'][0]}: {entry['msg']}"
+        for entry in error.errors()
     ]
-    return answer(request, 422, "; ".join(told[:5]))
+    return problem_response(request, 422, "; ".join(messages[:5]))
 
 
 DOCUMENTED: Final[dict[int, str]] = {
@@ -115,6 +116,6 @@ DOCUMENTED: Final[dict[int, str]] = {
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI entries of problems."""
+    """OpenAPI entries of problems with these statuses."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
     return {s: {"description": DOCUMENTED[s], "content": content} for s in statuses}

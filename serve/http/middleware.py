@@ -1,4 +1,4 @@
-"""Round every request: its id, security headers, figures, and a line of audit."""
+"""Middleware of every request: its id, security headers, metrics and audit line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ audit = logging.getLogger("serve.audit")
 logger = logging.getLogger("serve")
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
-_GONE: Final = 499
+_CLIENT_CLOSED: Final = 499
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -32,7 +32,7 @@ _HEADERS: Final = {
 
 
 class RequestMiddleware:
-    """ASGI middleware.
+    """Gives each request an id and headers, counts it and logs it (ASGI).
 
     Parameters
     ----------
@@ -44,48 +44,49 @@ class RequestMiddleware:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Serve's proxy gives every request an id, and every answer the header.
+        # Serve's proxy sets the id of every request and the header of every response.
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         status = 0
-        sent = 0
+        sent_bytes = 0
 
-        async def mark(message: Message) -> None:
-            nonlocal status, sent
+        async def send_and_note(message: Message) -> None:
+            nonlocal status, sent_bytes
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
             elif message["type"] == "http.response.body":
-                sent += len(message.get("body", b""))
+                sent_bytes += len(message.get("body", b""))
             await send(message)
 
         started = perf_counter()
         self._metrics.in_flight.inc()
         try:
-            await self._app(scope, receive, mark)
+            await self._app(scope, receive, send_and_note)
         except asyncio.CancelledError:
-            status = status or _GONE
+            status = status or _CLIENT_CLOSED
             raise
         except Exception:
             logger.exception("request %s failed", request_id)
             if status == 0:
-                told = as_dict(500, "a fault of ours; it is in the log under this id", request_id)
-                await JSONResponse(told, 500, media_type=MEDIA_TYPE)(scope, receive, mark)
+                problem = as_dict(500, "internal error; the log has it under this id", request_id)
+                response = JSONResponse(problem, 500, media_type=MEDIA_TYPE)
+                await response(scope, receive, send_and_note)
         finally:
             self._metrics.in_flight.dec()
-            self._note(scope, status, sent, perf_counter() - started)
+            self._record(scope, status, sent_bytes, perf_counter() - started)
 
-    def _note(self, scope: Scope, status: int, sent: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, sent_bytes: int, seconds: float) -> None:
         state = scope["state"]
-        # Paths as they were asked for would be labels without number.
+        # Requested paths would make an unbounded number of labels.
         route = getattr(scope.get("route"), "path_format", "none")
         method = scope["method"] if route != "none" else "any"
         self._metrics.requests.labels(route, method, str(status)).inc()
@@ -103,7 +104,7 @@ class RequestMiddleware:
                     "path": scope["path"][:200],
                     "status": status,
                     "ms": round(seconds * 1000, 1),
-                    "bytes": sent,
+                    "bytes": sent_bytes,
                 }
             )
         )

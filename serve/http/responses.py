@@ -1,16 +1,17 @@
-"""What goes out: the form that a client accepts, and JSON of crystals."""
+"""Responses: content negotiation, JSON of crystals, pictures."""
 
 from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import mimeparse
+import numpy as np
 import orjson
 import pyarrow.compute as pc
 from fastapi import Request, Response
+from numpy.typing import NDArray
 
 from mcn.catalog.formats import row_objects
 from mcn.catalog.schema import picture_crystals
@@ -18,60 +19,64 @@ from mcn.micrograph import Micrograph
 from serve.deployments.messages import AnalysisResult
 from serve.http.errors import Problem
 
-Masks = Literal["rle", "polygons", "none"]
+MaskFormat = Literal["rle", "polygons", "none"]
 
 
-def accepted(request: Request, *offers: str) -> str:
-    """The form of answer that a request accepts best; the first where it does not say.
+def negotiate(request: Request, *offers: str) -> str:
+    """The media type of a response that suits a request's header Accept best.
+
+    Parameters
+    ----------
+    request : Request
+    *offers : str
+        Media types of the route; the first is the default.
 
     Raises
     ------
     Problem
-        406 where it accepts none of them.
+        406 if the request accepts none of them.
     """
     header = request.headers.get("accept", "").strip() or "*/*"
     try:
-        # The library prefers the last of equals.
+        # Of equal matches mimeparse takes the last.
         best: str = mimeparse.best_match(offers[::-1], header)
     except mimeparse.MimeTypeParseException:
         best = ""
     if not best:
-        raise Problem(406, f"accept {header[:80]!r}; there are {', '.join(offers)}")
+        raise Problem(406, f"accept: no {header[:80]!r}; ask for {', '.join(offers)}")
     return best
 
 
-async def json_answer(value: Any) -> Response:
-    """JSON, written off the event loop: thousands of crystals take their time."""
+async def json_response(value: Any) -> Response:
+    """A JSON response, encoded in a thread so that thousands of crystals do not block others."""
     body = await asyncio.to_thread(orjson.dumps, value)
     return Response(body, media_type="application/json")
 
 
-async def as_analysis(
+async def analysis_object(
     name: str,
     micrograph: Micrograph,
-    analyzed: AnalysisResult,
+    result: AnalysisResult,
     min_confidence: float = 0.0,
-    masks: Masks = "rle",
+    masks: MaskFormat = "rle",
 ) -> dict[str, Any]:
-    """A picture and its crystals as JSON values.
+    """A picture and its crystals as JSON values (`serve.schemas.Analysis`).
 
     Parameters
     ----------
     name : str
-        What to call the picture.
+        Name of the picture.
     micrograph : Micrograph
-    analyzed : AnalysisResult
+    result : AnalysisResult
     min_confidence : float
-        Crystals of less are left out.
+        Crystals below it are left out.
     masks : {"rle", "polygons", "none"}
-        How to give masks: `mask_rle`, or `mask_polygons` as a GeoJSON geometry in pixels.
+        Column of masks: `mask_rle`, `mask_polygons` (GeoJSON geometry in pixels) or none.
     """
     height, width = micrograph.pixels.shape
 
-    def write() -> dict[str, Any]:
-        crystals = picture_crystals(
-            name, analyzed.crystals, analyzed.segmenter, analyzed.classifier
-        )
+    def make() -> dict[str, Any]:
+        crystals = picture_crystals(name, result.crystals, result.segmenter, result.classifier)
         rows = row_objects(crystals.filter(pc.field("confidence") >= min_confidence))
         return {
             "image": name,
@@ -80,16 +85,16 @@ async def as_analysis(
             "pixel_size_um": micrograph.pixel_size_um,
             "pixel_size_source": micrograph.pixel_size_source,
             "pages": micrograph.pages,
-            "segmenter": analyzed.segmenter,
-            "classifier": analyzed.classifier,
-            "crystal_area_fraction": analyzed.area_fraction,
+            "segmenter": result.segmenter,
+            "classifier": result.classifier,
+            "crystal_area_fraction": result.area_fraction,
             "crystals": _with_masks(rows, masks),
         }
 
-    return await asyncio.to_thread(write)
+    return await asyncio.to_thread(make)
 
 
-def _with_masks(rows: list[dict[str, Any]], masks: Masks) -> list[dict[str, Any]]:
+def _with_masks(rows: list[dict[str, Any]], masks: MaskFormat) -> list[dict[str, Any]]:
     if masks == "rle":
         return rows
     rles = [row.pop("mask_rle") for row in rows]
@@ -101,35 +106,29 @@ def _with_masks(rows: list[dict[str, Any]], masks: Masks) -> list[dict[str, Any]
     return rows
 
 
-async def as_overlay(
-    name: str, micrograph: Micrograph, analyzed: AnalysisResult, min_confidence: float
-) -> Response:
-    """The outlines of a picture's crystals on it, PNG."""
+async def overlay_png(
+    name: str, micrograph: Micrograph, result: AnalysisResult, min_confidence: float
+) -> bytes:
+    """A picture with the outlines of its crystals, PNG; parameters as for `analysis_object`."""
 
     def draw() -> bytes:
         from mcn.plots import overlay_figure
 
-        crystals = analyzed.crystals.filter(pc.field("confidence") >= min_confidence)
+        crystals = result.crystals.filter(pc.field("confidence") >= min_confidence)
         figure = overlay_figure(micrograph.pixels, crystals, micrograph.pixel_size_um, name)
         file = io.BytesIO()
         figure.savefig(file, format="png")
         return file.getvalue()
 
-    return Response(await asyncio.to_thread(draw), media_type="image/png")
+    return await asyncio.to_thread(draw)
 
 
-def heat_picture(heat: Any) -> bytes:
-    """A heat map (64, 64) of 0 to 1 as PNG, dark where nothing speaks for the shape."""
+def heat_map_png(heat: NDArray[np.float32]) -> bytes:
+    """A heat map (64, 64) of 0 to 1 as PNG; bright pixels are evidence for the shape."""
     import matplotlib
-    import numpy as np
     from PIL import Image
 
-    colours = matplotlib.colormaps["inferno"](np.asarray(heat))[..., :3]
+    colours = matplotlib.colormaps["inferno"](heat)[..., :3]
     file = io.BytesIO()
     Image.fromarray((colours * 255).round().astype(np.uint8)).resize((256, 256)).save(file, "PNG")
     return file.getvalue()
-
-
-def names_of(values: Sequence[str] | None) -> list[str]:
-    """A repeated parameter as a list."""
-    return list(values or ())

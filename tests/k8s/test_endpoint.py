@@ -20,7 +20,7 @@ def test_ray_serve_reads_it(manifests: tuple[Manifest, ...]) -> None:
     assert application.import_path == "serve.app:build"
     assert schema.http_options.host == "0.0.0.0"
     settings = read_settings(application.args)
-    assert settings.guarded
+    assert settings.requires_token
     assert not settings.insecure
 
 

@@ -57,7 +57,7 @@ def test_too_many_are_refused_at_once_and_the_rest_are_finished(
     for answer in answers:
         if answer.status_code == 503:
             assert int(answer.headers["retry-after"]) >= 1
-            assert "at work" in answer.json()["detail"]
+            assert "try again" in answer.json()["detail"]
     assert inside(small) == 0
 
 

@@ -9,9 +9,10 @@ import pytest
 import tifffile
 from PIL import Image
 
+from mcn.crystals import classified_schema
 from mcn.micrograph import decode_micrograph
 from serve.deployments.messages import AnalysisResult
-from serve.http.responses import as_analysis, as_overlay, json_answer
+from serve.http.responses import analysis_object, json_response, overlay_png
 from serve.schemas import Analysis
 
 NAMES = (
@@ -28,7 +29,8 @@ NAMES = (
     "$x^2_$ and $",
     "",
 )
-NONE = AnalysisResult("a@1", "b@1", ("rhombic",), (), 0.0, {})
+NO_CRYSTALS = classified_schema(("rhombic",)).empty_table()
+NONE = AnalysisResult("a@1", "b@1", ("rhombic",), NO_CRYSTALS, 0.0, {})
 
 
 def picture(pages: int = 1) -> bytes:
@@ -43,16 +45,16 @@ def picture(pages: int = 1) -> bytes:
 @pytest.mark.filterwarnings("error:Glyph")
 def test_a_picture_of_any_name_is_answered(name: str) -> None:
     micrograph = decode_micrograph(picture(), name)
-    answer = asyncio.run(as_analysis(name, micrograph, NONE))
-    body = bytes(asyncio.run(json_answer(answer)).body)
+    answer = asyncio.run(analysis_object(name, micrograph, NONE))
+    body = bytes(asyncio.run(json_response(answer)).body)
     assert json.loads(body)["image"] == name
-    overlay = asyncio.run(as_overlay(name, micrograph, NONE, 0.0))
-    assert Image.open(io.BytesIO(bytes(overlay.body))).format == "PNG"
+    overlay = asyncio.run(overlay_png(name, micrograph, NONE, 0.0))
+    assert Image.open(io.BytesIO(overlay)).format == "PNG"
 
 
 def test_pages_that_are_not_read_are_said() -> None:
     micrograph = decode_micrograph(picture(3), "a.tif")
-    answer = asyncio.run(as_analysis("a.tif", micrograph, NONE))
+    answer = asyncio.run(analysis_object("a.tif", micrograph, NONE))
     assert Analysis.model_validate(answer).pages == 3
     del answer["pages"]
     assert Analysis.model_validate(answer).pages == 1

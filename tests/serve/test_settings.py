@@ -57,5 +57,5 @@ def test_pools_fit_the_cluster() -> None:
 def test_nobody_is_let_in_by_omission(monkeypatch: pytest.MonkeyPatch) -> None:
     for token in ("", "short"):
         monkeypatch.setenv("MCN_TOKEN", token)
-        with pytest.raises(SettingsError, match="nobody would be kept out"):
+        with pytest.raises(SettingsError, match="no token is set"):
             build({})

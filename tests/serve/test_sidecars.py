@@ -105,7 +105,7 @@ def test_a_text_of_none_or_of_two_is_refused(client: Client) -> None:
     pictures = [("image", "a.tif", picture()), ("image", "b.tif", picture())]
     told = sizes(client, *pictures, ("sidecar", "c.txt", MAKER))
     assert told["status"] == 422
-    assert "'c.txt' is of no picture" in told["detail"]
+    assert "'c.txt' belongs to no picture" in told["detail"]
     twice = [("image", "a.tif", picture())] * 2
     told = sizes(client, *twice, ("sidecar", "a.txt", MAKER))
     assert told["status"] == 422

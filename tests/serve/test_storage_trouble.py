@@ -16,7 +16,7 @@ from mcn.micrograph import Limits
 from serve.deployments.catalog_reader import CatalogReader
 from serve.http.application import create_app
 from serve.http.auth import AccessControl
-from serve.http.dispatch import Gate, Services
+from serve.http.dispatch import ConcurrencyLimit, Services
 from serve.metrics import ServeMetrics
 from serve.settings import Settings, plan_replicas
 
@@ -49,7 +49,7 @@ def client(address: Path, metrics: ServeMetrics) -> Iterator[TestClient]:
     reader = Handle(CatalogReader(str(address), 0.0, Limits()))
     services = Services(
         Handle(None), Handle(None), reader, settings, plan_replicas(2, 0, settings), metrics,
-        analyses=Gate(1), crops=Gate(1),
+        analyses=ConcurrencyLimit(1), crops=ConcurrencyLimit(1),
     )  # fmt: skip
     with TestClient(create_app(services, AccessControl(settings))) as asking:
         yield asking

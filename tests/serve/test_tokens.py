@@ -46,8 +46,8 @@ def test_a_token_ends(tmp_path: Path) -> None:
     file = tmp_path / "tokens.json"
     add_token(file, "guest", ["read"], datetime(2026, 1, 2))
     (guest,) = read_tokens(file).tokens
-    assert not guest.is_over(datetime(2026, 1, 1, 23, tzinfo=UTC))
-    assert guest.is_over(datetime(2026, 1, 2, tzinfo=UTC))
+    assert not guest.has_expired(datetime(2026, 1, 1, 23, tzinfo=UTC))
+    assert guest.has_expired(datetime(2026, 1, 2, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_token_ends(tmp_path: Path) -> None:
         (json.dumps({"tokens": [{"name": "a", "sha256": "0" * 64, "scopes": ["root"]}]}), "scopes"),
         (
             json.dumps({"tokens": [{"name": "a", "sha256": "0" * 64, "scopes": ["read"]}] * 2}),
-            "two tokens have one name",
+            "two tokens have the same name",
         ),
     ],
 )

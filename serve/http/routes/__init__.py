@@ -1,1 +1,1 @@
-"""The endpoint's routes, by what they are about."""
+"""The routes, one module per subject; each has a `router`."""

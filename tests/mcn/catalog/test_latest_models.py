@@ -267,8 +267,8 @@ def test_the_commands_take_models_and_depths_in_feet(scanned, tmp_path):
 
 def test_the_endpoint_answers_alike(scanned):
     from mcn.micrograph import Limits
-    from serve.deployments.catalog_reader import CSV, JSON, CatalogReader
-    from serve.deployments.messages import Refusal
+    from serve.deployments.catalog_reader import CatalogReader
+    from serve.deployments.messages import CSV, JSON, Refusal
 
     reader = CatalogReader(scanned.uri, 60, Limits())
 

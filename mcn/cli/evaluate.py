@@ -1,0 +1,128 @@
+"""`mcn evaluate`: metrics of a segmenter or a classifier on labelled data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mcn.cli.console import print_json, progress_bar, show
+from mcn.cli.options import AsJson, ClassifierName, ClassOrder, SegmenterName
+
+evaluate_app = typer.Typer(help="Judge a model against labelled data.", no_args_is_help=True)
+
+
+@evaluate_app.command("segmenter")
+def evaluate_segmenter(
+    data: Annotated[Path, typer.Argument(help="A folder of images/ and masks/, or a core.")],
+    segmenter: SegmenterName = "compact",
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Only the images that training holds out.")
+    ] = False,
+    as_json: AsJson = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for overlays, curves and figures.json.")
+    ] = None,
+) -> None:
+    """Average precision, F1, IoU and errors of size and count of a segmenter's masks."""
+    from mcn.segment import load_segmenter
+    from mcn.segment.dataset import list_pairs, split_pairs
+    from mcn.segment.evaluation.metrics import compute_metrics, evaluate_images
+
+    pairs = list_pairs(data)
+    pairs = split_pairs(pairs)[1] if held_out else pairs
+    model = load_segmenter(segmenter)
+    with progress_bar("evaluating", len(pairs)) as advance:
+        evaluated = evaluate_images(model, pairs, advance)
+    metrics = {"segmenter": model.name, **compute_metrics(evaluated)}
+    if report is not None:
+        from mcn.segment.evaluation.report import write_report
+
+        write_report(evaluated, metrics, report)
+    show(metrics, as_json)
+
+
+@evaluate_app.command("classifier")
+def evaluate_classifier(
+    data: Annotated[
+        Path | None, typer.Argument(help="Class folders, labels.csv or a rendered core.")
+    ] = None,
+    classifier: ClassifierName = "nsr",
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Probabilities of a test set in class order (.npy), instead of DATA."),
+    ] = None,
+    counts: Annotated[
+        str, typer.Option(help="With --predictions: crystals of each class.")
+    ] = "117,95,83,80",
+    class_order: ClassOrder = "amorphous,polyhedral,rhombic,spherical",
+    segmenter: Annotated[
+        str | None,
+        typer.Option(
+            help="With a rendered core: cut crystals out by this segmenter's masks (compact, "
+            "vit_b, …, or a file), not by the true ones."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Judge this many crystals, drawn at random.")
+    ] = None,
+    as_json: AsJson = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for a page, its pictures, and figures.json.")
+    ] = None,
+) -> None:
+    """Accuracy, AP, ROC AUC, F1 and calibration of a classifier, with 95 % intervals."""
+    if (data is None) == (predictions is None):
+        raise typer.BadParameter("give either DATA or --predictions FILE")
+    if data is not None:
+        metrics = _evaluate_classifier(data, classifier, segmenter, limit, report)
+    else:
+        assert predictions is not None
+        if segmenter is not None or limit is not None:
+            raise typer.BadParameter("--segmenter and --limit need DATA, not --predictions")
+        metrics = _evaluate_predictions(predictions, counts, class_order, report)
+    if as_json:
+        print_json(metrics)
+    else:
+        from mcn.classify.evaluation.tables import as_text
+
+        typer.echo(as_text(metrics))
+
+
+def _evaluate_classifier(
+    data: Path, classifier: str, segmenter: str | None, limit: int | None, report: Path | None
+) -> dict[str, Any]:
+    from mcn.classify import load_classifier
+    from mcn.classify.evaluation.evaluate import evaluate_classifier as evaluate
+
+    model = load_classifier(classifier)
+    if segmenter is None:
+        return evaluate(data, model, limit=limit, report=report)
+    from mcn.segment import load_segmenter
+    from mcn.segment.dataset import list_pairs
+
+    finder = load_segmenter(segmenter)
+    with progress_bar("segmenting", len(list_pairs(data))) as advance:
+        return evaluate(data, model, segmenter=finder, limit=limit, report=report, on_tile=advance)
+
+
+def _evaluate_predictions(
+    predictions: Path, counts: str, class_order: str, report: Path | None
+) -> dict[str, Any]:
+    from mcn.classify.evaluation.predictions import evaluate_predictions, read_predictions
+    from mcn.crystals import Classified
+
+    if not all(count.isdecimal() for count in counts.split(",")):
+        raise typer.BadParameter(f"--counts {counts}: give whole numbers, as 117,95,83,80")
+    each = [int(count) for count in counts.split(",")]
+    classes, probabilities = read_predictions(predictions, each)
+    metrics = {
+        "data": str(predictions),
+        **evaluate_predictions(classes, probabilities, class_order.split(",")),
+    }
+    if report is not None:
+        from mcn.classify.evaluation.report import write_report
+
+        write_report(metrics, classes, Classified(probabilities, probabilities.max(1)), report)
+    return metrics

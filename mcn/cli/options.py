@@ -1,0 +1,22 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+SegmenterName = Annotated[
+    str, typer.Option("--segmenter", help="compact, vit_b, vit_l, vit_h, watershed, or a file.")
+]
+ClassifierName = Annotated[
+    str, typer.Option("--classifier", help="nsr, published, or a weights file.")
+]
+ClassOrder = Annotated[
+    str,
+    typer.Option(
+        help="Shapes of classes 0, 1, … of the published network: as its training numbered them; "
+        "its released figures say polyhedral,amorphous,rhombic,spherical."
+    ),
+]

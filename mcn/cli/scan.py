@@ -1,0 +1,148 @@
+"""`mcn scan` and `mcn plan`: scan tiles into a catalogue, and estimate what that takes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mcn.cli.catalog import CatalogUri
+from mcn.cli.console import print_json, say
+from mcn.cli.options import AsJson, ClassifierName, SegmenterName
+
+
+def scan(
+    tiles: Annotated[str, typer.Argument(metavar="TILES", help="Folder or URI of tiles.")],
+    catalog: CatalogUri,
+    pattern: Annotated[
+        str | None, typer.Option(help="Where well and depth stand in a tile's path.")
+    ] = None,
+    manifest: Annotated[
+        str | None,
+        typer.Option(help="CSV or Parquet list of tiles, or an S3 Inventory's manifest.json."),
+    ] = None,
+    segmenter: SegmenterName = "compact",
+    classifier: ClassifierName = "nsr",
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Scan tiles again that failed before.")
+    ] = False,
+    depth_bin_m: Annotated[
+        float | None, typer.Option("--depth-bin", help="Metres a depth bin of a new catalogue.")
+    ] = None,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="This is job I of N side by side.")
+    ] = "1/1",
+    config: Annotated[
+        str | None, typer.Option(help="TOML file with the workers of each stage.")
+    ] = None,
+    stages: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="STAGE.SETTING=VALUE", help="Over the file, such as segment.batch=32."
+        ),
+    ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Serve Prometheus metrics on this port.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Scan tiles into a catalogue; tiles it has already are skipped.
+
+    Ctrl-C finishes and commits what is begun; a second one ends the scan at once.
+    """
+    import logging
+    from dataclasses import asdict
+
+    from mcn.sources.path_pattern import DEFAULT_PATTERN
+    from pipelines.scan import ScanSettings, run_scan
+
+    settings = ScanSettings(
+        pattern=pattern or DEFAULT_PATTERN,
+        manifest=manifest,
+        segmenter=segmenter,
+        classifier=classifier,
+        retry_failed=retry_failed,
+        depth_bin_m=depth_bin_m,
+        shard=shard,
+        config=config,
+        stages=tuple(stages or ()),
+        metrics_port=metrics_port,
+    )
+    if not sys.stderr.isatty():
+        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+        logging.getLogger("pipelines.scan").setLevel(logging.INFO)
+    summary = run_scan(tiles, catalog, settings)
+    say(
+        f"{summary.tiles_ok} tiles scanned, {summary.tiles_failed} failed, "
+        f"{summary.tiles_skipped} skipped; {summary.crystals} crystals in "
+        f"{summary.seconds:.1f} s ({summary.tiles_per_second:.2f} tiles/s)"
+    )
+    if summary.first_error:
+        say(f"first failure: {summary.first_error}")
+    if as_json:
+        print_json(asdict(summary))
+    if summary.tiles_left:
+        say(f"stopped with {summary.tiles_left} tiles left; run it again to go on")
+        raise typer.Exit(1)
+
+
+def plan(
+    tiles: Annotated[
+        int | None, typer.Option(min=1, help="Tiles to scan; those of --source if not given.")
+    ] = None,
+    tiles_per_second: Annotated[
+        float | None, typer.Option(help="Of one worker, if it is known.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="GPUs, or cores, side by side.")] = 1,
+    price_per_hour: Annotated[
+        float | None, typer.Option(help="Of one worker, in any currency.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="TILES", help="Measure the rate on tiles of this folder or URI."),
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Tiles to measure on.")] = 16,
+    pattern: Annotated[
+        str | None, typer.Option(help="Where well and depth stand in a tile's path.")
+    ] = None,
+    manifest: Annotated[
+        str | None, typer.Option(help="List of the tiles instead of a pattern.")
+    ] = None,
+    segmenter: SegmenterName = "compact",
+    classifier: ClassifierName = "nsr",
+    as_json: AsJson = False,
+) -> None:
+    """Time and cost of a scan, with the assumptions they rest on."""
+    from dataclasses import asdict
+
+    from mcn.sources.path_pattern import DEFAULT_PATTERN
+    from pipelines.estimate import ScanRate, calibrate, estimate
+    from pipelines.scan import ScanSettings
+
+    if (tiles_per_second is None) == (source is None):
+        raise typer.BadParameter("give --tiles-per-second, or --source to measure it on")
+    if source is not None:
+        settings = ScanSettings(
+            pattern=pattern or DEFAULT_PATTERN,
+            manifest=manifest,
+            segmenter=segmenter,
+            classifier=classifier,
+        )
+        pace, there = calibrate(source, settings, sample)
+        tiles = tiles or there
+    else:
+        pace = ScanRate(tiles_per_second or 0.0, "as given")
+    if tiles is None:
+        raise typer.BadParameter("give --tiles, or --source to count them in")
+    result = estimate(tiles, pace, workers, price_per_hour)
+    if as_json:
+        print_json(asdict(result))
+        return
+    money = "" if result.cost is None else f", {result.cost:,.2f} in all"
+    print(
+        f"{result.tiles:,} tiles on {result.workers} workers: {result.hours:,.2f} hours at "
+        f"{result.tiles_per_second:g} tiles/s ({result.worker_hours:,.2f} worker hours{money})"
+    )
+    for assumption in result.assumptions:
+        print(f"  assuming {assumption}")

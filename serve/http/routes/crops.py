@@ -1,0 +1,89 @@
+"""Routes that classify crops of crystals: `/v1/classify` and `/v1/explain`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from serve.deployments.messages import JSON, PNG
+from serve.http.auth import require
+from serve.http.dispatch import CurrentServices
+from serve.http.openapi import BINARY, form_schema, request_body
+from serve.http.responses import heat_map_png, json_response, negotiate
+from serve.http.routes.analysis import PROBLEMS
+from serve.http.uploads import decode_crops, read_files
+from serve.schemas import Explanation, Shapes
+
+_MAX_BYTES: Final = 8 * 2**20
+_MAX_CROPS: Final = 512
+
+router = APIRouter(
+    prefix="/v1",
+    tags=["models"],
+    dependencies=[Depends(require("analyze"))],
+    responses=PROBLEMS,
+)
+
+
+@router.post(
+    "/classify",
+    summary="The shapes of crops",
+    response_model=Shapes,
+    openapi_extra=request_body(form_schema("crop", many=True)),
+)
+async def classify(request: Request, services: CurrentServices) -> Response:
+    """Pictures of 64×64 pixels, one crystal each on black: files of the name `crop`."""
+    negotiate(request, JSON)
+    async with services.admit(services.crops):
+        files, _ = await read_files(
+            request, "crop", _MAX_CROPS, _MAX_BYTES, services.settings.upload_seconds
+        )
+        crops = await decode_crops(files)
+        result = await services.call(lambda: services.classifier.classify.remote(crops))
+    services.observe("classify", result.timing)
+    rows = []
+    for file, p, confidence in zip(files, result.probabilities, result.confidence, strict=True):
+        likeliest = p.index(max(p))
+        rows.append(
+            {
+                "crop": file.name,
+                "shape": result.shapes[likeliest],
+                "facet": result.facets[likeliest],
+                "confidence": confidence,
+                "probabilities": dict(zip(result.shapes, p, strict=True)),
+            }
+        )
+    return await json_response({"classifier": result.classifier, "crops": rows})
+
+
+@router.post(
+    "/explain",
+    summary="Where in a crop the evidence for its shape lies",
+    response_model=Explanation,
+    responses={200: {"content": {PNG: BINARY}}},
+    openapi_extra=request_body(form_schema("crop")),
+)
+async def explain(
+    request: Request,
+    services: CurrentServices,
+    shape: Annotated[
+        str | None, Query(max_length=40, description="The likeliest if not given.")
+    ] = None,
+) -> Response:
+    """Grad-CAM of a crop of 64×64 pixels; `Accept: image/png` gives it in colours."""
+    media_type = negotiate(request, JSON, PNG)
+    async with services.admit(services.crops):
+        files, _ = await read_files(
+            request, "crop", 1, _MAX_BYTES, services.settings.upload_seconds
+        )
+        (crop,) = await decode_crops(files)
+        result = await services.call(lambda: services.classifier.explain.remote(crop, shape))
+    services.observe("explain", result.timing)
+    if media_type == PNG:
+        return Response(await asyncio.to_thread(heat_map_png, result.heat), media_type=PNG)
+    rows = [[round(value, 4) for value in row] for row in result.heat.tolist()]
+    return await json_response(
+        {"shape": result.shape, "classifier": result.classifier, "heat": rows}
+    )
