@@ -15,7 +15,7 @@ from mcn.micrograph import DEFAULT_LIMITS
 from serve.client import _picture
 from serve.http.errors import Problem
 from serve.http.routes.analysis import PixelSize
-from serve.http.uploads import decode, read_parts
+from serve.http.uploads import decode, read_files
 
 MAKER = b"[MAIN]\nPixelSizeX=5e-8\n"
 OTHER = b"[MAIN]\nPixelSizeX=7e-8\n"
@@ -49,7 +49,7 @@ def client() -> Client:
     @app.post("/sizes")
     async def sizes(request: Request, most: int = 1, pixel_size_um: PixelSize = None):  # type: ignore[no-untyped-def]
         try:
-            parts, _ = await read_parts(request, "image", most, 2**20, 10)
+            parts, _ = await read_files(request, "image", most, 2**20, 10)
             found = [await decode(part, pixel_size_um, DEFAULT_LIMITS) for part in parts]
         except Problem as problem:
             return {"status": problem.status, "detail": problem.detail}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mcn.analyzer import Segmented, segment_micrographs
 from mcn.mask import Mask, masks_from_labels
 from mcn.micrograph import Micrograph
-from pipelines import rows
+from pipelines.stages import rows
 
 pictures = st.builds(
     Micrograph,

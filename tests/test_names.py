@@ -1,0 +1,42 @@
+"""A class name means one thing, and each folder and file stays small enough to know."""
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("mcn", "pipelines", "serve")
+MOST_FILES = 14
+MOST_LINES = 400
+
+
+def modules() -> list[Path]:
+    return [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+
+
+def test_no_public_class_is_defined_twice() -> None:
+    places = defaultdict(list)
+    for path in modules():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(str(path.relative_to(ROOT)))
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
+
+
+def test_files_and_folders_are_of_a_readable_size() -> None:
+    long = {str(p.relative_to(ROOT)): n for p in modules() if (n := lines_of(p)) > MOST_LINES}
+    assert long == {}
+    folders = defaultdict(list)
+    for path in modules():
+        if path.name != "__init__.py":
+            folders[str(path.parent.relative_to(ROOT))].append(path.name)
+    assert {name: len(files) for name, files in folders.items() if len(files) > MOST_FILES} == {}
+
+
+def lines_of(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+def test_one_place_decides_the_number_format() -> None:
+    naming = [path for path in modules() if "bfloat16" in path.read_text()]
+    assert naming == [ROOT / "mcn/segment/modeling/processor.py"]
