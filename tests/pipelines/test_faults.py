@@ -189,7 +189,7 @@ STOPPED = """
 import json, sys, time
 from dataclasses import asdict
 from mcn.taxonomy import CALCITE
-from pipelines.models import Models
+from pipelines.models import ScanModels
 from pipelines.scan import ScanSettings, run_scan
 
 class Slow:
@@ -199,7 +199,7 @@ class Slow:
         time.sleep(0.2 * len(images))
         return [[] for _ in images]
 
-models = Models(Slow.name, Slow.name, Slow, Slow)
+models = ScanModels(Slow.name, Slow.name, Slow, Slow)
 settings = ScanSettings(commit_tiles=1, stages=("write.batch=4",))
 print(json.dumps(asdict(run_scan(sys.argv[1], sys.argv[2], settings, models))))
 """

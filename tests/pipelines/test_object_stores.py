@@ -32,7 +32,7 @@ from mcn.catalog.store import Catalog
 from mcn.crystals import Classified
 from mcn.mask import masks_from_labels
 from mcn.taxonomy import CALCITE
-from pipelines.models import Models
+from pipelines.models import ScanModels
 from pipelines.scan import ScanSettings, run_scan
 
 class Patches:
@@ -56,7 +56,7 @@ for path in core.glob("*/*/*.png"):
     fs.pipe_file(f"{bucket}/core/{path.relative_to(core)}", path.read_bytes())
 fs.pipe_file(f"{bucket}/core/well=A/depth=1/empty.tif", b"")
 
-models = Models(Patches.name, Mean.name, Patches, Mean)
+models = ScanModels(Patches.name, Mean.name, Patches, Mean)
 often = ScanSettings(commit_tiles=8, stages=("write.batch=4",))
 first = run_scan(f"s3://{bucket}/core", f"s3://{bucket}/catalog", often, models)
 again = run_scan(f"s3://{bucket}/core", f"s3://{bucket}/catalog", often, models)

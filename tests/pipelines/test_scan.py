@@ -67,11 +67,8 @@ def test_a_scan_and_what_is_new_after_it(
         assert row["scan_id"] == summary.scan_id
         (expected,) = analyzer.analyze([read_micrograph(row["uri"])])
         stored = [crystal for crystal in before if crystal["tile_id"] == row["tile_id"]]
-        assert [(c["bbox_y"], c["bbox_x"], c["shape"]) for c in stored] == [
-            (c.bbox_y, c.bbox_x, c.shape) for c in expected
-        ]
-        assert [json.loads(c["mask_rle"]) for c in stored] == [c.mask_rle for c in expected]
-        assert [c["confidence"] for c in stored] == pytest.approx([c.confidence for c in expected])
+        names = expected.column_names
+        assert [{name: c[name] for name in names} for c in stored] == expected.to_pylist()
 
     version = Catalog.open(catalog).tiles().version()
     again = run_scan(str(core), catalog, OFTEN, models)
@@ -205,7 +202,7 @@ def test_a_manifest_instead_of_a_pattern(core: Path, tmp_path: Path, models: Sca
         ("core", "full/notes.txt", {}, "that is a file"),
         ("core", "gopher://catalog", {}, "cannot be kept at gopher://"),
         ("core", "catalog", {"depth_bin_m": -1.0}, "depth bins of -1.0 m"),
-        ("memory://core", "catalog", {}, "other processes cannot see it"),
+        ("memory://core", "catalog", {}, "workers cannot read the memory of this process"),
         ("s3://no-such-bucket-here/core", "catalog", {}, "does not exist"),
     ],
 )
@@ -247,7 +244,7 @@ SCRIPT = """
 import json, sys
 from dataclasses import asdict
 from mcn.taxonomy import CALCITE
-from pipelines.models import Models
+from pipelines.models import ScanModels
 from pipelines.scan import run_scan
 
 class Nothing:
@@ -258,7 +255,7 @@ class Nothing:
     def classify(self, crops):
         raise AssertionError("no crystal, no question")
 
-models = Models(Nothing.name, Nothing.name, Nothing, Nothing)
+models = ScanModels(Nothing.name, Nothing.name, Nothing, Nothing)
 print(json.dumps(asdict(run_scan(sys.argv[1], sys.argv[2], models=models))))
 """
 
@@ -311,12 +308,11 @@ def test_the_models_of_the_package_give_the_same_in_a_scan(tmp_path: Path) -> No
         stored = [c for c in crystals_of(catalog) if c["tile_id"] == row["tile_id"]]
         assert len(stored) == row["n_crystals"] == len(crystals) > 0
         assert [(c["bbox_y"], c["bbox_x"], c["shape"]) for c in stored] == [
-            (c.bbox_y, c.bbox_x, c.shape) for c in crystals
+            (c["bbox_y"], c["bbox_x"], c["shape"]) for c in crystals.to_pylist()
         ]
-        assert [c["area_um2"] for c in stored] == pytest.approx([c.area_um2 for c in crystals])
-        assert [c["confidence"] for c in stored] == pytest.approx(
-            [c.confidence for c in crystals], abs=1e-4
-        )
+        for name, tolerance in (("area_um2", 1e-6), ("confidence", 1e-4)):
+            expected_values = pytest.approx(crystals[name].to_pylist(), abs=tolerance)
+            assert [c[name] for c in stored] == expected_values
 
 
 def test_a_scan_for_another_rock_makes_a_catalogue_of_its_shapes(

@@ -19,12 +19,14 @@ from mcn.catalog.data_files import PARTITIONS, STATISTICS, write_data_files
 from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.export import export
 from mcn.catalog.query import query, sql
-from mcn.catalog.schema import CRYSTALS, TILES, RowError, crystal_table, tile_id, tile_table
+from mcn.catalog.schema import CRYSTALS, TILES, RowError, tile_id, tile_table
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
 from mcn.catalog.upkeep import maintenance
 from mcn.catalog.upkeep.recovery import drop_outdated
 from mcn.catalog.wells import LONGEST_FOLDER, plain_well, well_fault
+
+from ...fakes import catalog_rows
 
 NFC = "Köln-Süd é"
 NFD = unicodedata.normalize("NFD", NFC)
@@ -54,9 +56,9 @@ def test_a_short_name_stays_as_it_is() -> None:
 def test_rows_are_stored_in_nfc(catalog: Catalog, make_tile: Any, make_crystal: Any) -> None:
     tile = make_tile(well=NFD, n_crystals=1)
     assert tile.well == NFC
-    catalog.commit(crystal_table([(tile, [make_crystal()])]), tile_table([tile]))
+    catalog.commit(catalog_rows([(tile, [make_crystal()])]), tile_table([tile]))
     raw = tile_table([make_tile("raw", well=NFD)]).set_column(3, "well", pa.array([NFD]))
-    catalog.commit(crystal_table([]), raw.cast(TILES))
+    catalog.commit(CRYSTALS.empty_table(), raw.cast(TILES))
     assert {*files(catalog.tiles())["stored_well"].to_pylist()} == {NFC}
 
 
@@ -66,7 +68,7 @@ def test_a_tile_of_a_well_too_long_is_a_failed_row_that_either_name_finds(
     with pytest.raises(RowError, match="too long for a folder"):
         make_tile(well=LONG)
     tile = make_tile(well=LONG, status="failed", error=well_fault(LONG))
-    catalog.commit(crystal_table([]), tile_table([tile]))
+    catalog.commit(CRYSTALS.empty_table(), tile_table([tile]))
     (row,) = sql(catalog, "SELECT * FROM tiles").to_pylist()
     assert (row["status"], row["well"]) == ("failed", plain_well(LONG))
     assert query(catalog, [LONG]).num_rows == query(catalog, [plain_well(LONG)]).num_rows == 0
@@ -77,7 +79,7 @@ def test_a_tile_of_a_well_too_long_is_a_failed_row_that_either_name_finds(
 def as_before(catalog: Catalog, tile: Any, crystals: list[Any], well: str) -> None:
     """Commit rows as an older version did, which stored a well as it was told."""
     tables = {
-        "crystals": crystal_table([(tile, crystals)]),
+        "crystals": catalog_rows([(tile, crystals)]),
         "tiles": tile_table([tile]).drop_columns("note"),
     }
     now = pa.scalar(datetime.now(UTC), CRYSTALS.field("scanned_at").type)
@@ -95,7 +97,7 @@ def older(catalog: Catalog, make_tile: Any, make_crystal: Any) -> Catalog:
     tile = make_tile("old", well=NFC, depth_m=1200.0, n_crystals=2)
     as_before(catalog, tile, [make_crystal()] * 2, NFD)
     new = make_tile("new", well=NFC, depth_m=1210.0, n_crystals=1)
-    catalog.commit(crystal_table([(new, [make_crystal()])]), tile_table([new]))
+    catalog.commit(catalog_rows([(new, [make_crystal()])]), tile_table([new]))
     return catalog
 
 
@@ -117,11 +119,11 @@ def test_a_well_of_an_older_catalogue_answers_to_both_spellings(
         query(older, ["Koln"])
 
 
-def test_an_older_catalogue_is_looked_after_under_its_own_spelling(
+def test_an_older_catalogue_is_looked_after_under_either_spelling(
     older: Catalog, make_tile: Any, make_crystal: Any
 ) -> None:
     tile = make_tile("old", well=NFC, depth_m=1200.0, n_crystals=1)
-    older.commit(crystal_table([(tile, [make_crystal()])]), tile_table([tile]))
+    older.commit(catalog_rows([(tile, [make_crystal()])]), tile_table([tile]))
     assert maintenance.verify(older).problems == []
     assert drop_outdated(older, datetime(2020, 1, 1, tzinfo=UTC)) == 1
     assert sql(older, "SELECT count(*) AS n FROM tiles")["n"][0].as_py() == 2
@@ -134,7 +136,7 @@ def test_an_older_catalogue_is_looked_after_under_its_own_spelling(
     )
     assert query(older, [NFC]).equals(before)
     stored = files(older.tiles())["stored_well"].to_pylist()
-    assert stored.count(NFD) == 1
+    assert NFD not in stored, "what compaction writes has the catalogue's own spelling"
     assert maintenance.verify(older).problems == []
 
 
@@ -175,11 +177,11 @@ def test_a_catalogue_without_notes_opens_reads_and_grows(
     assert sql(catalog, "SELECT note FROM tiles")["note"].to_pylist() == [None]
     assert maintenance.verify(catalog).problems == []
     noted = make_tile("new", n_crystals=1, note="page 1 of 3 is read")
-    catalog.commit(crystal_table([(noted, [make_crystal()])]), tile_table([noted]))
+    catalog.commit(catalog_rows([(noted, [make_crystal()])]), tile_table([noted]))
     notes = sql(catalog, "SELECT note FROM tiles ORDER BY uri")["note"].to_pylist()
     assert notes == ["page 1 of 3 is read", None]
     other = make_tile("other", n_crystals=0)
-    catalog.commit(crystal_table([]), tile_table([other]))
+    catalog.commit(CRYSTALS.empty_table(), tile_table([other]))
     maintenance.compact(catalog)
     assert maintenance.verify(catalog).problems == []
     assert Catalog.open(folder).tiles().schema().to_arrow().names[-1] == "note"

@@ -93,7 +93,7 @@ def test_work_in_time_goes_on() -> None:
 
 HUNG = """
 import ctypes, os, re, sys, threading
-from pipelines import watchdog
+from pipelines.fault_isolation import watchdog
 watchdog.GRACE_S = 0.5
 with watchdog.time_limit(0.2, lambda: os.write(1, b"expired")):
     {work}
