@@ -28,6 +28,7 @@ ALLOWED = {
 
 NOT_IMPORTED = {
     # Read through another package.
+    "polars": "the examples of docs/reading.md",
     "python-multipart": "FastAPI, for forms",
     "swagger-ui-bundle": "files, read by its name",
     # Programs, and what type checkers read.

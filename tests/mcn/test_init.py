@@ -20,7 +20,8 @@ def loaded_by(code: str) -> set[str]:
         f"import sys, json; print(json.dumps([n for n in {SLOW_PACKAGES} if n in sys.modules]))"
     )
     result = subprocess.run(
-        [sys.executable, "-c", f"import sys\n{code}\n{report}"],
+        timeout=300,
+        args=[sys.executable, "-c", f"import sys\n{code}\n{report}"],
         capture_output=True,
         text=True,
         check=True,

@@ -31,7 +31,13 @@ def test_remote_commands(command: Example, endpoint: Endpoint, tile: Path, tmp_p
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     done = subprocess.run(
-        ["sh", "-euc", text], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+        timeout=300,
+        args=["sh", "-euc", text],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert '"crystals"' in done.stdout

@@ -36,7 +36,9 @@ class Client:
     def post(self, place: str, **request: Any) -> httpx.Response:
         async def ask() -> httpx.Response:
             url = "http://endpoint"
-            async with httpx.AsyncClient(transport=self._transport, base_url=url) as client:
+            async with httpx.AsyncClient(
+                transport=self._transport, base_url=url, timeout=60
+            ) as client:
                 return await client.post(place, **request)
 
         return asyncio.run(ask())

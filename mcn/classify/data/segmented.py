@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from mcn.analyzer import Segmenter
 from mcn.classify.data.dataset import Examples, ExamplesError, concatenate_examples, tile_examples
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def segmented_examples(
@@ -91,12 +88,12 @@ def segmented_examples(
     }
 
 
-def _read_truth(core: Path) -> pd.DataFrame:
+def _read_truth(core: Path) -> Any:
     path = core / "truth" / "crystals.parquet"
     if not path.is_file():
         raise ExamplesError(
             f"{core}: crops cannot be segmented again; give a core that 'mcn core' rendered"
         )
     columns = ["tile", "label", "shape", "visible_fraction"]
-    table: pd.DataFrame = pq.read_table(path, columns=columns).to_pandas()
+    table: Any = pq.read_table(path, columns=columns).to_pandas()
     return table

@@ -100,7 +100,7 @@ def test_compactions_at_once_and_a_commit_between_lose_and_double_nothing(
         tasks = [many.submit(compact, crumbs) for _ in range(3)]
         more = many.submit(commit, crumbs, (make_tile("x", "A 1", 7.0), [make_crystal()] * 3))
         for task in (*tasks, more):
-            task.result()
+            task.result(timeout=300)
     assert query(crumbs).num_rows == before + 3
     assert sum(files(crumbs.crystals())["num_records"].to_pylist()) == before + 3
     assert verify(crumbs).ok

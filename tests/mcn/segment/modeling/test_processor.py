@@ -94,7 +94,8 @@ def test_a_processor_made_to_do_less_computes_in_single_precision(limit: dict[st
         "with autocast(cpu): print(number_format(cpu), torch.is_autocast_enabled('cpu'))"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code],
+        timeout=300,
+        args=[sys.executable, "-c", code],
         env={**os.environ, **limit, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
