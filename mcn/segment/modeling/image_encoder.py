@@ -108,7 +108,9 @@ class InvertedResidual(nn.Module):
         """(B, inner, H, W) → (B, outer, H/stride, W/stride)."""
         single = x.dtype == torch.float32 and x.device.type == "cpu" and not self.training
         if single and isinstance(self.expand, ConvAct):
-            y = self._in_parts(x, self.expand.convolution, self.depthwise.convolution)
+            layers = self.expand.convolution, self.depthwise.convolution
+            # Image by image, so that rounding does not depend on the others of a batch.
+            y = torch.cat([self._in_parts(image, *layers) for image in x.split(1)])
         else:
             y = self.project(self.depthwise(self.expand(x)))
         return x + y if self.residual else y
