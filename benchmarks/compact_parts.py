@@ -1,7 +1,8 @@
 """Processor seconds of the parts of the compact segmenter: encoder, decoder, overlaps.
 
-One thread, one rendered tile, in each number format that this processor has, arranged as in the
-segmenter and, for comparison, *plain*: Segment Anything's own sums, for every prompt.
+One thread, one rendered tile, in each number format that this processor has: *plain*, Segment
+Anything's own sums for every prompt; *rearranged*, the segmenter's sums for every prompt; and
+*fewer prompts*, what the segmenter does.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -32,6 +34,7 @@ from mcn.segment.modeling.processor import number_format
 from mcn.synthetic.renderer import TileSettings, render_tile
 
 TILE = TileSettings(height=768, width=1024, diameter_um=3.4)
+ARRANGEMENTS = ("plain", "rearranged", "fewer prompts")
 PARTS = ("encoder", "decoder", "overlaps")
 AGREES = 0.95
 _PLAIN_PROMPTS = 64
@@ -61,34 +64,34 @@ def parts(model: CompactSam, settings: GeneratorSettings, runs: int = 3) -> dict
     """
     tile = render_tile(0, TILE).image
     formats = dict.fromkeys((torch.float32, number_format(_CPU)))
-    kinds = [(plain, dtype) for dtype in formats for plain in (True, False)]
-    seconds: dict[tuple[bool, torch.dtype], list[NDArray[np.float64]]] = {}
-    masks: dict[tuple[bool, torch.dtype], list[Mask]] = {}
+    kinds = [(arrangement, dtype) for dtype in formats for arrangement in ARRANGEMENTS]
+    seconds: dict[tuple[str, torch.dtype], list[NDArray[np.float64]]] = {}
+    masks: dict[tuple[str, torch.dtype], list[Mask]] = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         for _ in range(runs + 1):
-            for plain, dtype in kinds:
-                took, masks[plain, dtype] = _run(model, settings, tile, plain, dtype)
-                seconds.setdefault((plain, dtype), []).append(took)
+            for kind in kinds:
+                took, masks[kind] = _run(model, settings, tile, *kind)
+                seconds.setdefault(kind, []).append(took)
     finally:
         torch.set_num_threads(threads)
     rows = []
-    truth = masks[True, torch.float32]
-    whole = min(took.sum() for took in seconds[True, torch.float32][1:])
-    for (plain, dtype), every in seconds.items():
+    truth = masks["plain", torch.float32]
+    whole = min(took.sum() for took in seconds["plain", torch.float32][1:])
+    for (arrangement, dtype), every in seconds.items():
         least = np.min(every[1:], axis=0)  # the first warms up
         total = min(took.sum() for took in every[1:])
-        again = match(truth, masks[plain, dtype], tile.shape, AGREES)
+        again = match(truth, masks[arrangement, dtype], tile.shape, AGREES)
         rows.append(
             {
-                "arrangement": "plain" if plain else "ours",
+                "arrangement": arrangement,
                 "engine": "torch",
                 "format": _word(dtype),
                 **{name: round(float(s), 3) for name, s in zip(PARTS, least, strict=True)},
                 "total": round(float(total), 3),
                 "of_plain_fp32": round(float(total / whole), 3),
-                "crystals": len(masks[plain, dtype]),
+                "crystals": len(masks[arrangement, dtype]),
                 "agreement": round(len(again) / max(len(truth), 1), 4),
             }
         )
@@ -99,10 +102,13 @@ def _run(
     model: CompactSam,
     settings: GeneratorSettings,
     tile: NDArray[np.uint8],
-    plain: bool,
+    arrangement: str,
     dtype: torch.dtype,
 ) -> tuple[NDArray[np.float64], list[Mask]]:
     """Processor seconds of each part, and the masks."""
+    plain = arrangement == "plain"
+    if arrangement == "rearranged":
+        settings = replace(settings, sure_centre=0.0)
     times = [process_time()]
     with torch.inference_mode():
         image = standardised(torch.from_numpy(tile)[None, None].float())

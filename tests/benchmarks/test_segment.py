@@ -58,7 +58,7 @@ def test_agreement_is_the_share_of_stock_masks_that_ours_match() -> None:
     assert report["speedup"] == 3.0
 
 
-def test_parts_are_told_for_each_format_beside_the_plain_arrangement(
+def test_parts_are_measured_in_each_format_beside_the_plain_arrangement(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import compact_parts
@@ -68,12 +68,14 @@ def test_parts_are_told_for_each_format_beside_the_plain_arrangement(
     monkeypatch.setattr(compact_parts, "TILE", tile)
     assert set(compact_parts.processor()) == {"name", "capability", "number_format"}
     report = compact_parts.parts(segment.compact(), GeneratorSettings(), runs=1)
-    plain, ours, *_ = rows = report["rows"]
+    rows = report["rows"]
     assert len({(row["arrangement"], row["format"]) for row in rows}) == len(rows)
-    assert (plain["arrangement"], plain["format"]) == ("plain", "float32")
-    assert (ours["arrangement"], ours["format"]) == ("ours", "float32")
-    assert plain["crystals"] == ours["crystals"] > 0
-    assert plain["agreement"] == ours["agreement"] == 1.0
+    plain, rearranged, fewer = rows[:3]
+    assert [row["arrangement"] for row in rows[:3]] == list(compact_parts.ARRANGEMENTS)
+    assert {row["format"] for row in rows[:3]} == {"float32"}
+    assert plain["crystals"] == rearranged["crystals"] > 0
+    assert plain["agreement"] == rearranged["agreement"] == 1.0
+    assert fewer["agreement"] > 0.9
     for row in rows:
         assert all(row[part] > 0 for part in compact_parts.PARTS)
         assert row["total"] > 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nonzero
+from torch import Tensor, cat, nonzero
+from torch import bool as bool_
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,13 @@ class GeneratorSettings:
     ----------
     centre_threshold : float
         Minimum probability of a proposed centre.
+    sure_centre : float
+        Centres below this are decoded only where no mask of the others covers them; 0 decodes
+        all.
     min_predicted_iou, min_stability : float
         Masks below either are dropped.
+    covering_iou : float
+        Minimum predicted IoU of a mask that covers unsure centres.
     stability_offset : float
         By how much the threshold of the logits is raised and lowered to measure stability.
     max_overlap : float
@@ -46,8 +52,10 @@ class GeneratorSettings:
     """
 
     centre_threshold: float = 0.15
+    sure_centre: float = 0.3
     min_predicted_iou: float = 0.4
     min_stability: float = 0.2
+    covering_iou: float = 0.7
     stability_offset: float = 1.0
     max_overlap: float = 0.5
     min_area_px: int = 25
@@ -87,6 +95,40 @@ class Candidates:
     stability: Tensor
     scores: Tensor
     image_index: Tensor
+
+
+def concatenate(parts: Sequence[Candidates]) -> Candidates:
+    """The candidates of one or more parts, in order."""
+    names = [field.name for field in fields(Candidates)]
+    return Candidates(*(cat([getattr(part, name) for part in parts]) for name in names))
+
+
+def covered(candidates: Candidates, points: Tensor, image_index: Tensor, min_iou: float) -> Tensor:
+    """Whether points lie on a candidate of at least some predicted IoU.
+
+    Parameters
+    ----------
+    points : (n, 2) float tensor
+        x and y, pixels.
+    image_index : (n,) int64 tensor
+        The image of each.
+
+    Returns
+    -------
+    (n,) bool tensor
+    """
+    good = nonzero(candidates.predicted_iou >= min_iou)[:, 0]
+    size = candidates.logits.shape[-1]
+    parts = []
+    # A few at a time: memory follows this, not the number of points.
+    for some, images in zip(points.split(64), image_index.split(64), strict=True):
+        origin = candidates.windows[good, :2]
+        cells = (some[:, None] - origin) / (candidates.windows[good, 2:] - origin) * size
+        inside = ((cells >= 0) & (cells < size)).all(dim=2)
+        x, y = cells.clamp(0, size - 1).long().unbind(dim=2)
+        inside &= images[:, None] == candidates.image_index[good]
+        parts.append((inside & (candidates.logits[good, y, x] > 0)).any(dim=1))
+    return cat([*parts, points.new_zeros(0, dtype=bool_)])
 
 
 def filter_by_stability(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from mcn.mask import Mask
 from mcn.segment.inference.candidates import (
     Candidates,
     GeneratorSettings,
+    concatenate,
+    covered,
     filter_by_stability,
     group_by_shape,
     split_batches,
@@ -25,9 +27,9 @@ from mcn.segment.inference.proposals import Proposals, choose, propose
 from mcn.segment.inference.tiling import Window, grey_level, levels
 from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch
 from mcn.segment.modeling.image_encoder import STRIDE, Features
-from mcn.segment.modeling.mask_decoder import MASK_SIZE, square_windows
+from mcn.segment.modeling.mask_decoder import square_windows
 from mcn.segment.modeling.processor import autocast
-from mcn.segment.modeling.window_decoder import WindowDecoder
+from mcn.segment.modeling.window_decoder import WindowDecoder, WindowFeatures
 
 
 def generate(
@@ -115,11 +117,7 @@ def _candidates(
                     windows=(candidates.windows + origin) * reduction,
                 )
             )
-    parts = [
-        [getattr(candidates, field.name) for candidates in candidates_by_window]
-        for field in fields(Candidates)
-    ]
-    return Candidates(*(torch.cat(part) for part in parts))
+    return concatenate(candidates_by_window)
 
 
 def _belongs_to(window: Window, proposals: Proposals) -> Tensor:
@@ -140,13 +138,38 @@ def decode_proposals(
 ) -> Candidates:
     """Decode proposals and drop masks below the thresholds, at low resolution.
 
-    `dtype` is the number format of the image tokens; the processor's `number_format` if not given.
+    Unsure centres on a mask of the sure ones are not decoded: nearly all of them are parts or
+    duplicates of a crystal that has a mask already.
+
+    Parameters
+    ----------
+    features : Features
+        Of B images.
+    proposals : Proposals
+        Of those images.
+    dtype : torch.dtype, optional
+        Number format of the image tokens; by default the processor's `number_format`.
     """
-    windows = square_windows(proposals.boxes, settings.margin)
     decoder = WindowDecoder(model, dtype)
-    shared = decoder.prepare(features, windows)
+    shared = decoder.prepare(features, square_windows(proposals.boxes, settings.margin))
+    sure = proposals.scores >= settings.sure_centre
+    first = _decode(decoder, shared, choose(proposals, sure), settings)
+    unsure = choose(proposals, ~sure)
+    hidden = covered(first, unsure.points, unsure.image_index, settings.covering_iou)
+    second = _decode(decoder, shared, choose(unsure, ~hidden), settings)
+    return concatenate([first, second])
+
+
+def _decode(
+    decoder: WindowDecoder,
+    shared: WindowFeatures,
+    proposals: Proposals,
+    settings: GeneratorSettings,
+) -> Candidates:
+    windows = square_windows(proposals.boxes, settings.margin)
     kept: list[tuple[Tensor, ...]] = []
-    for start in range(0, len(windows), settings.prompts_per_batch):
+    # At least one batch, if without prompts, so that the result has its shape.
+    for start in range(0, max(len(windows), 1), settings.prompts_per_batch):
         part = slice(start, start + settings.prompts_per_batch)
         prompts = PromptBatch(
             windows=windows[part],
@@ -158,12 +181,6 @@ def decode_proposals(
         logits, iou, kept_prompts = decoder.decode(shared, prompts, settings.min_predicted_iou)
         *masks, chosen = filter_by_stability(logits, iou, settings)
         kept.append((*masks, kept_prompts[chosen] + start))
-    if not kept:
-        empty = windows.new_zeros(0)
-        none = empty.long()
-        return Candidates(
-            windows.new_zeros((0, MASK_SIZE, MASK_SIZE)), windows, empty, empty, empty, none
-        )
     logits, quality, stability, index = (torch.cat(part) for part in zip(*kept, strict=True))
     return Candidates(
         logits=logits,

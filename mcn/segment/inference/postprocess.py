@@ -15,6 +15,8 @@ from mcn.segment.modeling.processor import full_precision
 _GRAIN = 16
 """Masks are upsampled together if their sides are the same multiple of this."""
 _PIXELS_AT_ONCE = 2**21
+_PIXELS_HELD = 2**24
+_CONNECTIVITY = ndimage.generate_binary_structure(2, 1)
 
 
 def suppress_overlaps(
@@ -32,7 +34,7 @@ def suppress_overlaps(
     scores, stability = candidates.scores[index].tolist(), candidates.stability[index].tolist()
     claims = (
         claim
-        for part in index.split(settings.prompts_per_batch)
+        for part in index.split(_batch_sizes(candidates.windows[index], shape))
         for claim in full_size(candidates.logits[part], candidates.windows[part], *shape)
     )
     taken = np.zeros(shape, bool)
@@ -162,8 +164,16 @@ def _weights(low: Tensor, high: Tensor, start: Tensor, length: int, size: int) -
     return (1 - (position[:, :, None] - cells).abs()).clamp(min=0)
 
 
+def _batch_sizes(windows: Tensor, shape: tuple[int, ...]) -> list[int]:
+    """Numbers of masks, in order, that are upsampled at once so that few pixels are held."""
+    sides = (windows[:, 2:] - windows[:, :2]).minimum(windows.new_tensor(shape[::-1]))
+    batch = (sides.prod(dim=1).double().cumsum(0) / _PIXELS_HELD).long()
+    counts: list[int] = batch.unique_consecutive(return_counts=True)[1].tolist()
+    return counts
+
+
 def _largest_component(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    components, count = ndimage.label(pixels)
+    components, count = ndimage.label(pixels, _CONNECTIVITY)
     if count < 2:
         return pixels
     area = np.bincount(components.ravel())

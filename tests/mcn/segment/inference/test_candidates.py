@@ -1,38 +1,34 @@
-import numpy as np
 import torch
 
-from mcn.segment.inference.candidates import (
-    GeneratorSettings,
-    filter_by_stability,
-    group_by_shape,
-    split_batches,
-    stability_score,
-)
+from mcn.segment.inference.candidates import Candidates, concatenate, covered
 
 
-def test_stability_is_the_iou_of_masks_at_two_thresholds() -> None:
-    logits = torch.tensor([[[3.0, 3.0], [0.5, -3.0]], [[-3.0, -3.0], [-3.0, -3.0]]])
-    torch.testing.assert_close(stability_score(logits, 1.0), torch.tensor([2 / 3, 0.0]))
-
-
-def test_unstable_and_unlikely_masks_are_dropped() -> None:
-    sharp, soft = torch.full((2, 2), 5.0), torch.tensor([[5.0, 0.5], [0.5, 0.5]])
-    logits = torch.stack([sharp, soft, sharp])
-    settings = GeneratorSettings(min_predicted_iou=0.5, min_stability=0.5)
-    kept, iou, stability, index = filter_by_stability(
-        logits, torch.tensor([1.2, 0.9, 0.4]), settings
+def candidates() -> Candidates:
+    """A mask on the left half of its window in image 0, and a less sure one in image 1."""
+    logits = torch.full((2, 8, 8), -1.0)
+    logits[0, :, :4] = 1.0
+    logits[1] = 1.0
+    return Candidates(
+        logits=logits.half(),
+        windows=torch.tensor([[10.0, 20.0, 26.0, 36.0], [0.0, 0.0, 50.0, 50.0]]),
+        predicted_iou=torch.tensor([0.9, 0.5]),
+        stability=torch.ones(2),
+        scores=torch.ones(2),
+        image_index=torch.tensor([0, 1]),
     )
-    assert index.tolist() == [0]
-    assert torch.equal(kept[0], sharp)
-    assert (iou.tolist(), stability.tolist()) == ([1.0], [1.0])
 
 
-def test_images_are_grouped_by_shape_and_split_by_pixels() -> None:
-    shapes = [(4, 5), (0, 5), (4, 5), (3, 3), (4, 5)]
-    assert group_by_shape([np.zeros(shape, np.uint8) for shape in shapes]) == {
-        (4, 5): [0, 2, 4],
-        (3, 3): [3],
-    }
-    settings = GeneratorSettings(pixels_per_batch=40)
-    assert list(split_batches([0, 2, 4], 20, settings)) == [[0, 2], [4]]
-    assert list(split_batches([0, 2], 100, settings)) == [[0], [2]]
+def test_points_on_a_mask_of_their_image_are_covered() -> None:
+    points = torch.tensor([[12.0, 22], [17.9, 35.9], [18.1, 25], [9.9, 25], [12, 36.1], [12, 22]])
+    image = torch.tensor([0, 0, 0, 0, 0, 1])
+    assert covered(candidates(), points, image, 0.6).tolist() == [True, True, *[False] * 4]
+    assert covered(candidates(), points, image, 0.4).tolist()[-1]
+    assert not covered(candidates(), points, image, 0.95).any()
+
+
+def test_without_masks_or_points_nothing_is_covered() -> None:
+    every, point = candidates(), torch.ones(1, 2)
+    none = Candidates(*(getattr(every, name)[:0] for name in Candidates.__dataclass_fields__))
+    assert covered(none, point, torch.zeros(1).long(), 0.0).tolist() == [False]
+    assert covered(every, point[:0], torch.zeros(0).long(), 0.0).tolist() == []
+    assert len(concatenate([none, every, none]).scores) == 2

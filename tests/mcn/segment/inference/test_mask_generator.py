@@ -5,6 +5,7 @@ import numpy as np
 from mcn.mask import masks_from_labels
 from mcn.segment import load_segmenter
 from mcn.segment.evaluation.metrics import match
+from mcn.segment.modeling.window_decoder import WindowDecoder
 from mcn.synthetic.renderer import TileSettings, render_tile
 
 
@@ -19,3 +20,33 @@ def test_an_image_of_small_crystals_is_segmented_at_twice_the_size():
     (plain,) = segmenter.segment([tile.image])
     size = tile.image.shape
     assert len(match(truth, magnified, size)) > 1.3 * len(match(truth, plain, size))
+
+
+def test_fewer_prompts_find_the_same_crystals():
+    tile = render_tile(11, TileSettings(height=384, width=448))
+    segmenter = load_segmenter("compact", device="cpu")
+    (fewer,) = segmenter.segment([tile.image])
+    segmenter.settings = replace(segmenter.settings, sure_centre=0.0)
+    (every,) = segmenter.segment([tile.image])
+    again = match(every, fewer, tile.image.shape, 0.9)
+    assert len(every) > 20
+    assert len(again) >= 0.97 * len(every)
+    assert len(fewer) <= len(every) + 1
+
+
+def test_unsure_centres_on_a_mask_are_not_decoded(monkeypatch):
+    tile = render_tile(11, TileSettings(height=384, width=448))
+    segmenter = load_segmenter("compact", device="cpu")
+    decode, counts = WindowDecoder.decode, []
+
+    def counted(self, features, prompts, *rest):
+        counts[-1] += len(prompts.windows)
+        return decode(self, features, prompts, *rest)
+
+    monkeypatch.setattr(WindowDecoder, "decode", counted)
+    for sure_centre in (0.0, 0.3):
+        segmenter.settings = replace(segmenter.settings, sure_centre=sure_centre)
+        counts.append(0)
+        segmenter.segment([tile.image])
+    every, fewer = counts
+    assert 0 < fewer < 0.97 * every
