@@ -27,6 +27,7 @@ from mcn.segment.training.batches import read_folders, stream_batches
 from mcn.segment.training.compact import CompactTask, from_imagenet
 from mcn.segment.training.settings import SegmenterTrainSettings
 from mcn.segment.training.vit import VitTask
+from mcn.training_state import EpochHistory, TrainingFiles, run_epochs
 
 _MAX_SKIPPED_STEPS = 20
 
@@ -123,12 +124,8 @@ def train_segmenter(
     out.parent.mkdir(parents=True, exist_ok=True)
     training = SegmenterTraining(task, out, settings, device)
     batches = stream_batches(sources, settings, training.step, device)
-    while training.step < settings.steps:
-        loss = training.run_step(batches)
-        epoch = training.finish_epoch(held_out) if training.is_epoch_end else None
-        if on_step is not None:
-            on_step(Progress(training.step, settings.steps, loss, epoch))
-    training.resume.unlink(missing_ok=True)
+    training.run(batches, held_out, on_step or (lambda progress: None))
+    training.files.finish()
     return training.best
 
 
@@ -165,17 +162,17 @@ class SegmenterTraining:
         self, task: TrainingTask, out: Path, settings: SegmenterTrainSettings, device: torch.device
     ) -> None:
         self.task, self.out, self.settings, self.device = task, out, settings, device
-        self.log, self.resume = out.with_suffix(".json"), out.with_suffix(".resume.pt")
+        self.files, self.history = TrainingFiles(out, ".json"), EpochHistory()
         self.parameters = [p for p in task.model.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
             task.parameter_groups(settings.rate), weight_decay=settings.weight_decay
         )
-        self.step = 0
-        self.best: dict[str, Any] = {"ap": -1.0}
-        if self.resume.exists():
+        self.step, self.loss = 0, math.nan
+        self.best: dict[str, Any] = {}
+        if self.files.resume.exists():
             self._load()
         else:
-            self.log.write_text("")
+            self.files.start()
         self.schedule = LambdaLR(
             self.optimiser, lambda step: rate_factor(step, settings.steps), self.step - 1
         )
@@ -183,14 +180,74 @@ class SegmenterTraining:
         self.started = time.monotonic()
         self.loss_sums: dict[str, float] = {}
         self.learnt_steps = self.skipped_steps = 0
+        self._batches: Iterator[dict[str, Tensor]] = iter(())
+        self._held_out: Sequence[Sequence[Pair]] = ()
+        self._on_step: Callable[[Progress], None] = lambda progress: None
 
-    @property
-    def is_epoch_end(self) -> bool:
-        """Whether the last step was the last of an epoch."""
-        return self.step % self.settings.epoch == 0 or self.step == self.settings.steps
+    def run(
+        self,
+        batches: Iterator[dict[str, Tensor]],
+        held_out: Sequence[Sequence[Pair]],
+        on_step: Callable[[Progress], None],
+    ) -> None:
+        """Train the remaining steps.
 
-    def run_step(self, batches: Iterator[dict[str, Tensor]]) -> float:
-        """Learn from the next batch; its loss. A step without a finite loss changes nothing.
+        Parameters
+        ----------
+        batches : iterator
+            One batch per step.
+        held_out : sequence of sequence of Pair
+            Held-out pairs of each folder, which choose the best epoch.
+        on_step : callable
+            Called after each step; after the last step of an epoch when its files are written.
+        """
+        self._batches, self._held_out, self._on_step = batches, held_out, on_step
+        epochs = math.ceil(self.settings.steps / self.settings.epoch)
+        run_epochs(self, self.files, self.history, epochs, on_epoch=self._report)
+
+    def train_epoch(self, epoch: int) -> tuple[float, dict[str, Any]]:
+        """Train one epoch; returns the AP of the averaged weights and the line of the log."""
+        last = min(epoch * self.settings.epoch, self.settings.steps)
+        while self.step < last:
+            self._train_step(next(self._batches))
+            if self.step < last:
+                self._report()
+        segmenter = self.task.segmenter()
+        metrics = [evaluate_segmenter(segmenter, pairs) for pairs in self._held_out]
+        ap = float(np.mean([folder["ap"] or 0.0 for folder in metrics]))
+        line = {
+            "step": self.step,
+            "minutes": round((time.monotonic() - self.started) / 60, 1),
+            **{name: round(total / self.learnt_steps, 4) for name, total in self.loss_sums.items()},
+            "ap": ap,
+            "folders": metrics,
+        }
+        self.learnt_steps, self.loss_sums = 0, {}
+        return ap, line
+
+    def keep_best(self, line: dict[str, Any]) -> None:
+        """Write the averaged weights, which are the best so far."""
+        self.best = line
+        recipe = {"recipe": json.dumps(asdict(self.settings))}
+        save_weights(self.task.weights(), self.out, recipe)
+
+    def state(self) -> dict[str, Any]:
+        """The content of the resume file."""
+        task = self.task
+        return {
+            "trainee": task.name,
+            "model": task.resume_state(task.model),
+            "averaged": task.resume_state(task.averaged.module),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "best": json.dumps(self.best),
+        }
+
+    def _report(self, epoch: dict[str, Any] | None = None) -> None:
+        self._on_step(Progress(self.step, self.settings.steps, self.loss, epoch))
+
+    def _train_step(self, batch: dict[str, Tensor]) -> None:
+        """Learn from a batch. A step without a finite loss changes nothing.
 
         Raises
         ------
@@ -198,7 +255,6 @@ class SegmenterTraining:
             If too many steps in a row had no finite loss.
         """
         task, settings = self.task, self.settings
-        batch = next(batches)
         with autocast(self.device):
             loss, parts = task.losses(batch, self.rng.random() < settings.correction)
         self.optimiser.zero_grad(set_to_none=True)
@@ -219,61 +275,13 @@ class SegmenterTraining:
                 f"{self.out}: the loss of {self.skipped_steps} steps in a row is not finite, at "
                 f"step {self.step}; start again with a rate below {settings.rate:g}"
             )
-        return float(loss.detach())
-
-    def finish_epoch(self, held_out: Sequence[Sequence[Pair]]) -> dict[str, Any]:
-        """Evaluate the averaged weights, write them if they are the best, and save the state.
-
-        Parameters
-        ----------
-        held_out : sequence of sequence of Pair
-            Held-out pairs of each folder.
-
-        Returns
-        -------
-        dict
-            The epoch as it is logged.
-        """
-        segmenter = self.task.segmenter()
-        metrics = [evaluate_segmenter(segmenter, pairs) for pairs in held_out]
-        epoch = {
-            "step": self.step,
-            "minutes": round((time.monotonic() - self.started) / 60, 1),
-            **{name: round(total / self.learnt_steps, 4) for name, total in self.loss_sums.items()},
-            "ap": float(np.mean([folder["ap"] or 0.0 for folder in metrics])),
-            "folders": metrics,
-        }
-        self.learnt_steps, self.loss_sums = 0, {}
-        if epoch["ap"] > self.best["ap"]:
-            self.best = epoch
-            recipe = {"recipe": json.dumps(asdict(self.settings))}
-            save_weights(self.task.weights(), self.out, recipe)
-        with self.log.open("a") as file:
-            file.write(json.dumps(epoch) + "\n")
-        self._save()
-        return epoch
-
-    def _save(self) -> None:
-        """Write the resume file, completely or not at all."""
-        task, partial = self.task, self.resume.with_suffix(".part")
-        torch.save(
-            {
-                "trainee": task.name,
-                "model": task.resume_state(task.model),
-                "averaged": task.resume_state(task.averaged.module),
-                "optimiser": self.optimiser.state_dict(),
-                "step": self.step,
-                "best": json.dumps(self.best),
-            },
-            partial,
-        )
-        partial.replace(self.resume)
+        self.loss = float(loss.detach())
 
     def _load(self) -> None:
         """Continue from the resume file."""
         task = self.task
         try:
-            state = torch.load(self.resume, map_location=self.device, weights_only=True)
+            state = self.files.read_state(self.device) or {}
             if state.get("trainee", task.name) != task.name:
                 raise ValueError
             for part, model in (("model", task.model), ("averaged", task.averaged.module)):
@@ -284,9 +292,11 @@ class SegmenterTraining:
             self.step, self.best = int(state["step"]), json.loads(state["best"])
         except Exception as error:  # a broken file fails to load in many ways
             raise TrainingError(
-                f"{self.resume}: belongs to another training; delete it to start anew, "
+                f"{self.files.resume}: belongs to another training; delete it to start anew, "
                 "or use the same start and --lora as before"
             ) from error
+        self.history.epoch = self.step // self.settings.epoch
+        self.history.best_score = self.best["ap"]
         # The number of updates so far, and the peak rates, are not in files of older versions.
         task.averaged.n_averaged.fill_(self.step)
         for group in self.optimiser.param_groups:
