@@ -68,7 +68,7 @@ def test_a_long_manifest_is_a_stream_with_rows_still_numbered(tmp_path: Path) ->
         ("uri,well,depth_m\na.tif,A,1\nb.tif,A,1m\n", "row 2: depth_m is '1m'; write a depth"),
         ("uri,well,depth_m\na.tif,A,\n", "row 1: depth_m is None"),
         ("uri,well,depth_m\na.tif,A,nan\n", "row 1: depth_m is nan"),
-        ("uri,well,depth_m\na.tif,,1\n", "row 1: well is None; write a text"),
+        ("uri,well,depth_m\na.tif,,1\n", "row 1: well is None; write a non-empty text"),
         ("uri,well,depth_m\n,A,1\n", "row 1: uri is None"),
         ("uri,well,depth_m,pixel_size_um\na,A,1,0\n", "row 1: pixel_size_um is 0.0"),
         ("uri,well,depth_m\n", "lists no tile"),

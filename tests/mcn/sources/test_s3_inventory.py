@@ -109,5 +109,5 @@ def test_a_report_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no such manifest"):
         list(read_inventory(str(tmp_path / "none" / "manifest.json"), "s3://survey/core"))
     Path(manifest).write_text("{}")
-    with pytest.raises(SourceError, match="is no manifest of an S3 Inventory report"):
+    with pytest.raises(SourceError, match="is not the manifest of an S3 Inventory report"):
         list(read_inventory(manifest, "s3://survey/core"))
