@@ -34,7 +34,7 @@ def draw_data_bar(
     pixel_size_um : float
         Pixel size of the picture above, which sets the scale bar.
     rng : numpy.random.Generator
-        Gives the style and the settings.
+        Random generator for the style and the settings.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def draw_data_bar(
 
 
 def _settings_texts(field_um: float, rng: np.random.Generator) -> list[str]:
-    """Random settings of a microscope whose picture is `field_um` wide."""
+    """Random settings of a microscope for a picture that is `field_um` wide."""
     return [
         f"HV {rng.choice([5, 10, 15, 20]):.2f} kV",
         f"mag {f'{PRINT_UM / field_um:,.0f}'.replace(',', ' ')}x",

@@ -1,4 +1,4 @@
-"""A folder of rendered tiles to train or to evaluate a segmenter with."""
+"""A folder of rendered tiles for training or evaluating a segmenter."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write_dataset(
     Raises
     ------
     RenderError
-        `out` holds images already.
+        `out` already contains images.
     """
     out = Path(out)
     if (out / "images").exists():
