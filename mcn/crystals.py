@@ -112,7 +112,7 @@ def classified_schema(shapes: Sequence[str]) -> pa.Schema:
 
 
 def shapes_of(schema: pa.Schema) -> tuple[str, ...]:
-    """The shapes whose probabilities a table of crystals has columns for, in their order."""
+    """The shapes with probability columns in a table of crystals, in order."""
     return tuple(name.removeprefix("p_") for name in schema.names if name.startswith("p_"))
 
 

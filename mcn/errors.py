@@ -11,7 +11,7 @@ StorageTrouble = Literal["unreachable", "refused", "missing", "damaged", "full"]
 class McnError(Exception):
     """An error that the user can correct.
 
-    The message is one line that says what is wrong and what to do about it.
+    The message is one line with the problem and the remedy.
     The command line prints it without a traceback and exits 1.
     """
 

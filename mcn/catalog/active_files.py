@@ -85,9 +85,9 @@ def _guarantees(
     guarantees = {}
     for row in ranges.to_pylist():
         values = tuple(row[name] for name in partitions)
-        holds = pc.field("depth_m") >= row["min.depth_m_min"]
-        holds &= pc.field("depth_m") <= row["max.depth_m_max"]
+        guarantee = pc.field("depth_m") >= row["min.depth_m_min"]
+        guarantee &= pc.field("depth_m") <= row["max.depth_m_max"]
         for name, value in zip(partitions, values, strict=True):
-            holds &= pc.field(name.removeprefix("partition.")) == value
-        guarantees[values] = holds
+            guarantee &= pc.field(name.removeprefix("partition.")) == value
+        guarantees[values] = guarantee
     return guarantees

@@ -63,7 +63,7 @@ class LabelSheet:
     crystals : int
         Number of its rows.
     skipped : tuple of str
-        Messages about tiles whose crystals are not in it.
+        Messages about tiles that were left out.
     """
 
     sheet: Path
@@ -101,7 +101,7 @@ def export_labels(
     Raises
     ------
     CatalogError
-        If `out` already holds a sheet, which somebody may have corrected, if there is no
+        If `out` already contains a sheet, which may have been corrected, if there is no
         crystal, or if no tile can be read again.
     """
     folder = Path(out)

@@ -36,7 +36,7 @@ class CatalogQueryError(CatalogError, QueryError):
 
 
 class CatalogStorageError(CatalogError, StorageError):
-    """The storage of a catalogue fails, denies access or holds damaged data."""
+    """The storage of a catalogue fails, denies access or contains damaged data."""
 
 
 def normalise(uri: str | os.PathLike[str]) -> str:

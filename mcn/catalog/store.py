@@ -59,7 +59,7 @@ class Catalog:
     depth_bin_m : float
         Width of the depth bins of `crystals` in metres, fixed at creation.
     shapes : tuple of str
-        Shapes whose probabilities `crystals` has columns for, fixed at creation.
+        Shapes with probability columns in `crystals`, fixed at creation.
     """
 
     uri: str
@@ -139,7 +139,7 @@ class Catalog:
         depth_bin_m : float, optional
             Width of the depth bins in metres; None takes an existing catalogue's, or 100.
         shapes : sequence of str
-            The classes of the classifier whose crystals it will hold.
+            The classes of the classifier.
 
         Raises
         ------

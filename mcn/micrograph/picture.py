@@ -263,14 +263,14 @@ def _first_image(file: Any) -> TiffPage:
                 return image
             thumbnail = thumbnail or image
     if thumbnail is None:
-        raise PictureError("the TIFF file holds no picture; save the micrograph again")
+        raise PictureError("the TIFF file contains no picture; save the micrograph again")
     return thumbnail
 
 
 def _check_page(page: TiffPage, n_bytes: int, limits: Limits) -> None:
     if page.imagedepth != 1 or not 1 <= page.samplesperpixel <= 4:
         raise PictureError(
-            f"it has {page.samplesperpixel} samples a pixel and depth {page.imagedepth}; "
+            f"it has {page.samplesperpixel} samples per pixel and depth {page.imagedepth}; "
             "save one grey or colour picture"
         )
     if page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR):

@@ -164,7 +164,7 @@ def _claim(out: Path, core: dict[str, Any]) -> None:
         raise RenderError(f"cannot render a core into {out}: it is a file; name a folder")
     if out.exists() and any(out.iterdir()) and not (stamp.is_file() and stamp.read_text() == text):
         raise RenderError(
-            f"cannot render a core into {out}: it holds something else; "
+            f"cannot render a core into {out}: it contains something else; "
             "name a new folder or empty this one"
         )
     stamp.parent.mkdir(parents=True, exist_ok=True)

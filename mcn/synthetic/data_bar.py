@@ -48,7 +48,7 @@ def draw_data_bar(
     field_um = width * pixel_size_um
     length_um = _round_length(field_um * rng.uniform(0.14, 0.22))
     texts = _settings_texts(field_um, rng)
-    # Pillow's own font has no µ.
+    # Pillow's default font has no µ.
     face = Path(matplotlib.get_data_path(), "fonts", "ttf", str(rng.choice(_FONTS)))
     font = ImageFont.truetype(face, size=0.38 * height)
     right = width - 0.5 * height

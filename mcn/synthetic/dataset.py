@@ -46,7 +46,9 @@ def write_dataset(
     """
     out = Path(out)
     if (out / "images").exists():
-        raise RenderError(f"cannot render into {out}: it holds images already; name a new folder")
+        raise RenderError(
+            f"cannot render into {out}: it already contains images; name a new folder"
+        )
     for folder in ("images", "masks"):
         (out / folder).mkdir(parents=True)
     jobs = (

@@ -53,7 +53,7 @@ def depth_log_schema(shapes: Sequence[str]) -> pa.Schema:
 
 
 def shapes_of_log(log: pa.Table) -> list[str]:
-    """The shapes whose fractions a depth log holds, in their order."""
+    """The shapes with fractions in a depth log, in order."""
     fractions = [name for name in log.column_names if name.startswith("fraction_")]
     return [name.removeprefix("fraction_") for name in fractions if name != _EUHEDRAL]
 

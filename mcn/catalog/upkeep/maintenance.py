@@ -106,7 +106,7 @@ class VerifyReport:
 
 
 def info(catalog: Catalog) -> dict[str, Any]:
-    """What a catalogue holds, as JSON values: counts, wells, depths, models, files, bytes.
+    """Summary of a catalogue as JSON values: counts, wells, depths, models, files, bytes.
 
     Counts are for the latest models of each tile; those in `models` cover all scans.
     """
@@ -272,7 +272,7 @@ def _partition_fault(entry: dict[str, Any], width: float) -> str | None:
     ends = depth_bin([entry["min.depth_m"], entry["max.depth_m"]], width)
     if start is None or (ends == start).all():
         return None
-    return f"holds depths outside its bin of {start:g} m"
+    return f"contains depths outside its bin of {start:g} m"
 
 
 def _file_fault(uri: str, entry: dict[str, Any], schema: pa.Schema) -> str | None:
@@ -299,10 +299,10 @@ def _file_fault(uri: str, entry: dict[str, Any], schema: pa.Schema) -> str | Non
         return f"has no column {', '.join(sorted(missing))}"
     if not table.num_rows == len(frame) == entry["num_records"]:
         return (
-            f"holds {table.num_rows} rows by pyarrow and {len(frame)} by fastparquet, "
-            f"the log says {entry['num_records']}"
+            f"has {table.num_rows} rows according to pyarrow, {len(frame)} according to "
+            f"fastparquet, and {entry['num_records']} according to the log"
         )
     depths = frame["depth_m"]
     if depths.min() < entry["min.depth_m"] or depths.max() > entry["max.depth_m"]:
-        return "holds depths outside those of the log"
+        return "contains depths outside the range in the log"
     return None

@@ -57,7 +57,7 @@ class LeaseEntry:
     started : str
         When it began, in ISO 8601, by its own clock.
     pending : tuple of DataFile
-        Parts of `crystals` whose tile rows may not be committed yet.
+        Parts of `crystals` with tile rows that may not be committed yet.
     """
 
     scan_id: str
