@@ -1,4 +1,4 @@
-"""Microcrystals read out of scanning electron micrographs of rock.
+"""Find, classify and measure microcrystals in scanning electron micrographs of rock.
 
 The names below are loaded on first use, so `import mcn` stays fast.
 """

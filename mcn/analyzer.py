@@ -1,4 +1,4 @@
-"""Micrographs in, crystals out: used by the scan, the endpoint and the command line."""
+"""Analysis of micrographs, used by the scan, the endpoint and the command line."""
 
 from __future__ import annotations
 
@@ -151,7 +151,9 @@ def classify_segmented(classifier: Classifier, segmented: Sequence[Segmented]) -
     classified = classifier.classify(np.concatenate([tile.crops for tile in segmented]))
     p = classified.probabilities
     if p.shape != (sum(counts), len(taxonomy.shapes)) or not np.isfinite(p).all():
-        raise ValueError(f"{classifier.name} gave no probability for each of {sum(counts)} crops")
+        raise ValueError(
+            f"{classifier.name} did not give finite probabilities for {sum(counts)} crops"
+        )
     crystals = classified_crystals(
         pa.concat_tables([tile.crystals for tile in segmented]), classified, taxonomy
     )

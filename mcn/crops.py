@@ -26,10 +26,10 @@ def cut_crops(
     """Cut every crystal out of its micrograph.
 
     Pixels outside the mask are black and the box of the mask is stretched to the square, as
-    apparently for the network of the source paper [1]_; keeping the aspect ratio did not
-    improve the classification of rendered shapes. Shrinking averages (with a triangle filter
-    as wide as the step), so that fine noise does not alias; enlarging is bilinear. The result
-    is that of Pillow's `BILINEAR` to within a grey level, for many boxes at once.
+    apparently in the source paper [1]_; keeping the aspect ratio did not improve the
+    classification of rendered shapes. Shrinking averages (with a triangle filter as wide as the
+    step), so that fine noise does not alias; enlarging is bilinear. The result equals Pillow's
+    `BILINEAR` to within a grey level, but many boxes are resized at once.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def _check(image: NDArray[np.uint8], masks: Sequence[Mask]) -> None:
     for number, mask in enumerate(masks):
         h, w = mask.pixels.shape
         if not mask.pixels.any():
-            raise CropError(f"mask {number} is empty; leave masks without pixels out")
+            raise CropError(f"mask {number} is empty; leave out masks without pixels")
         if mask.x < 0 or mask.y < 0 or mask.x + w > width or mask.y + h > height:
             raise CropError(
                 f"mask {number} (box {w}×{h} at {mask.x}, {mask.y}) reaches outside the "

@@ -1,4 +1,4 @@
-"""The table of crystals: one row a crystal, columns named and typed as the catalogue's.
+"""The table of crystals: one row per crystal, with the catalogue's column names and types.
 
 Crystals are columns from measurement to catalogue and HTTP. Each step adds columns:
 `segmented_crystals` adds the measures, `classified_crystals` the classifier's results, and
@@ -22,7 +22,7 @@ from mcn.mask import Mask, decode_rles, encode_rle
 from mcn.taxonomy import Taxonomy
 
 CROP_SIZE: Final = 64
-"""Side of the picture of a crystal that classifiers are given, pixels."""
+"""Side of the crops that classifiers take, in pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +32,11 @@ class Classified:
     Parameters
     ----------
     probabilities : (N, shapes) float32 array
-        Of each shape of the classifier's taxonomy, if it is one of them; rows sum to 1.
+        Probability of each shape of the classifier's taxonomy, assuming that the crystal has
+        one of them; rows sum to 1.
     confidence : (N,) float32 array
-        Probability that the likeliest shape is right, 0 to 1. Low as well for what is like
-        nothing the classifier was trained on, however clearly it prefers one shape.
+        Probability that the likeliest shape is right, 0 to 1. It is also low for objects unlike
+        the training data, even if one shape is clearly preferred.
     """
 
     probabilities: NDArray[np.float32]
@@ -111,20 +112,20 @@ def classified_schema(shapes: Sequence[str]) -> pa.Schema:
 
 
 def shapes_of(schema: pa.Schema) -> tuple[str, ...]:
-    """The shapes whose probabilities a table of crystals has columns for, in their order."""
+    """The shapes with probability columns in a table of crystals, in order."""
     return tuple(name.removeprefix("p_") for name in schema.names if name.startswith("p_"))
 
 
 def segmented_crystals(
     masks: Sequence[Mask], measures: Mapping[str, NDArray[Any]], height: int, width: int
 ) -> pa.Table:
-    """The table of crystals just segmented.
+    """The table of segmented crystals.
 
     Parameters
     ----------
     masks : sequence of N Mask
     measures : mapping of str to (N,) array
-        As `mcn.morphology.measure` gives them; columns that are not there are null.
+        Result of `mcn.morphology.measure`; missing columns are null.
     height, width : int
         Size of the whole micrograph, in pixels.
 
@@ -153,9 +154,9 @@ def classified_crystals(
     ----------
     segmented : pa.Table of schema `SEGMENTED_CRYSTALS`, N rows
     classified : Classified
-        Of the same N crystals.
+        Results for the same N crystals.
     taxonomy : Taxonomy
-        The classifier's.
+        Taxonomy of the classifier.
 
     Returns
     -------
@@ -206,13 +207,13 @@ def prompted_crystals(masks: Sequence[Mask], height: int, width: int) -> pa.Tabl
 
 
 def crystal_ids(tile_id: str, segmenter: str, classifier: str, count: int) -> list[str]:
-    """Ids of a tile's crystals: stable for a tile, a pair of models and an order.
+    """Ids of a tile's crystals, stable for the same tile, models and order.
 
     Parameters
     ----------
     tile_id : str
     segmenter, classifier : str
-        Names of the models, with the digits of their weights.
+        Names of the models, including the digits of their weights.
     count : int
         Number of crystals of the tile.
     """
@@ -227,7 +228,7 @@ def crystal_masks(crystals: pa.Table) -> list[Mask]:
 
 def _json_of_rles(rles: Sequence[Mapping[str, Any]], height: int, width: int) -> pa.Array:
     counts = pa.array([rle["counts"] for rle in rles], pa.string())
-    # A COCO code holds no other character that JSON escapes.
+    # The backslash is the only character of a COCO code that JSON escapes.
     escaped = pc.replace_substring(counts, "\\", "\\\\")
     return pc.binary_join_element_wise(f'{{"size":[{height},{width}],"counts":"', escaped, '"}', "")
 

@@ -11,7 +11,7 @@ StorageTrouble = Literal["unreachable", "refused", "missing", "damaged", "full"]
 class McnError(Exception):
     """An error that the user can correct.
 
-    The message is one line that says what is wrong and what to do about it.
+    The message is one line with the problem and the remedy.
     The command line prints it without a traceback and exits 1.
     """
 
@@ -37,14 +37,14 @@ class MissingPackageError(McnError):
 
 
 class QueryError(McnError):
-    """A query that is invalid as it stands.
+    """A query that is invalid and cannot succeed unchanged.
 
     The endpoint responds with a status of 4xx.
     """
 
 
 class StorageError(McnError):
-    """Storage that fails, denies access or holds damaged data, whatever the query.
+    """Storage that fails, denies access or contains damaged data, regardless of the query.
 
     The endpoint responds with a status of 5xx and counts it.
 
@@ -53,7 +53,7 @@ class StorageError(McnError):
     message : str
         One line that names the object, the reason and the remedy.
     trouble : {"unreachable", "refused", "missing", "damaged", "full"}
-        *unreachable* may be temporary; the others need somebody to act.
+        *unreachable* may be temporary; the others need intervention.
     """
 
     def __init__(self, message: str, trouble: StorageTrouble = "unreachable") -> None:

@@ -29,7 +29,7 @@ class Mask:
     pixels : (h, w) bool array
         True on the crystal; every border row and column holds at least one True.
     predicted_iou : float
-        The segmenter's own estimate of the mask's intersection over union, 0 to 1.
+        The segmenter's estimate of the mask's intersection over union, 0 to 1.
     stability : float
         Intersection over union of the masks at a raised and a lowered threshold, 0 to 1.
     """
@@ -42,7 +42,7 @@ class Mask:
 
 
 def masks_from_labels(labels: NDArray[np.integer]) -> list[Mask]:
-    """Masks of an instance-label image, in order of label.
+    """Masks of an instance-label image, in label order.
 
     Parameters
     ----------
@@ -101,13 +101,14 @@ def decode_rles(rles: Sequence[RLE]) -> list[Mask]:
 def _mask_of_runs(lengths: NDArray[np.int64], height: int, width: int) -> Mask:
     ends = lengths.cumsum()
     if len(ends) and (ends[-1] > height * width or lengths.min() < 0):
-        raise ValueError(f"a run-length code of more than {height}×{width} pixels")
+        raise ValueError(f"run-length code has more than {height}×{width} pixels")
     on = lengths[1::2].nonzero()[0]
     if not len(on):
         return Mask(0, 0, np.zeros((0, 0), dtype=bool))
     turns = ends[2 * on[0] : 2 * on[-1] + 2]
     x, right = int(turns[0]) // height, (int(turns[-1]) - 1) // height + 1
-    # Alternately off and on, from the top of the first column to the bottom of the last.
+    # Runs alternate between off and on, from the top of the first column to the bottom of the
+    # last.
     edges = np.zeros(len(turns) + 2, dtype=np.int64)
     edges[1:-1] = turns - x * height
     edges[-1] = (right - x) * height
@@ -122,7 +123,7 @@ def _mask_of_runs(lengths: NDArray[np.int64], height: int, width: int) -> Mask:
 def _run_lengths(codes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
     """Lengths of alternate runs of off and on pixels, column by column, of all codes.
 
-    Each character has five bits, the lowest first, and a sixth that says that more follow
+    Each character has five bits, the lowest first, and a sixth that is set if more follow
     [1]_; from the fourth run on, a number is the difference from the run two before it.
 
     Returns
@@ -143,7 +144,7 @@ def _run_lengths(codes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.in
         return characters, first
     ends = of_code[1:][np.diff(of_code) > 0] - 1
     if not is_last[ends].all():
-        raise ValueError("a run-length code that is truncated")
+        raise ValueError("run-length code is truncated")
     head = np.flatnonzero(np.concatenate([[True], is_last[:-1]]))
     digit = np.arange(len(characters)) - head.repeat(np.diff(head, append=len(characters)))
     lengths = np.add.reduceat((characters & 0x1F) << (5 * digit), head)
@@ -188,7 +189,7 @@ def _runs_in_image(masks: Sequence[Mask], height: int, width: int) -> list[list[
     is_begin[1:], is_end[:-1] = ~continues, ~continues
     n_edges = 2 * np.bincount(owner[is_begin], minlength=len(masks))
     edges = np.column_stack([begin[is_begin], end[is_end]]).ravel()
-    # Between the edges of two masks lie the end of one image and the start of the next.
+    # The end of one image and the start of the next lie between the edges of two masks.
     edges = np.insert(edges, np.cumsum(n_edges), height * width)
     ends = np.cumsum(n_edges + 1)
     counts = np.diff(edges, prepend=0)

@@ -27,22 +27,22 @@ SHAPE_COLOURS: Final = {
     "amorphous": "#D55E9B",
     "spherical": "#2FBF71",
 }
-"""One colour a shape, told apart by colour-blind readers and on grey micrographs.
+"""A colour per shape, distinguishable for colour-blind readers and on grey micrographs.
 
-After Okabe & Ito (2008), https://jfly.uni-koeln.de/color, the last two brightened for grey.
+From Okabe & Ito (2008), https://jfly.uni-koeln.de/color; the last two are brightened for grey.
 """
 
 INK: Final = "#30343b"
 
 
 def shape_colours(shapes: Sequence[str]) -> list[Any]:
-    """A colour a shape: the project's own, and for other rocks' shapes ones spread evenly."""
+    """A colour per shape: from `SHAPE_COLOURS`, or evenly spread for the shapes of other rocks."""
     spread = matplotlib.colormaps["turbo"](np.linspace(0.08, 0.92, len(shapes)))
     return [SHAPE_COLOURS.get(shape, tuple(spread[i])) for i, shape in enumerate(shapes)]
 
 
 def write_title(figure: Figure, title: str, **options: Any) -> None:
-    """Write a name as a figure's title as it is: no mathematics, no letters the font lacks."""
+    """Write a figure's title literally, without math text and characters the font lacks."""
     path = font_manager.findfont(font_manager.FontProperties())
     letters = font_manager.get_font(path).get_charmap()
     drawn = "".join(letter if ord(letter) in letters else "\ufffd" for letter in title)
@@ -62,16 +62,16 @@ def overlay_figure(
     pixels : (H, W) uint8 array
         The whole micrograph.
     crystals : pa.Table
-        With the columns of `mcn.crystals.classified_schema`: the shapes of the legend are those
-        of its `p_<shape>`. Masks are those of an image of (H, W).
+        Columns of `mcn.crystals.classified_schema`; the legend has the shapes of its
+        `p_<shape>` columns. Masks are those of an image of shape (H, W).
     pixel_size_um : float or None
-        Micrometres a pixel; the scale bar counts pixels where it is None.
+        Micrometres per pixel; if None, the scale bar is in pixels.
     title : str
 
     Returns
     -------
     Figure
-        `figure.savefig(path)` writes it, about a pixel of picture for a pixel of micrograph.
+        `figure.savefig(path)` writes it, at about one pixel per pixel of the micrograph.
     """
     height, width = pixels.shape
     inches = np.clip(np.array([width, height]) / 100, 4, 24)
@@ -111,7 +111,7 @@ def overlay_figure(
 def mask_outlines(mask: Mask) -> list[NDArray[np.float64]]:
     """Closed lines (n, 2) of x, y just inside a mask's edge, in pixels of its micrograph.
 
-    Inside, so that of two crystals that touch neither hides the other's line.
+    They lie inside so that crystals that touch do not hide each other's line.
     """
     from scipy.ndimage import binary_erosion
     from skimage.measure import find_contours

@@ -1,7 +1,7 @@
 """The crystal classes: which shapes and facet definitions exist, in which order.
 
-Calcite's four shapes are what the renderer draws and the embedded weights name. Other rocks
-need other lists: a `Taxonomy` is read from a file and travels with the weights trained for it.
+The renderer and the embedded weights use the four shapes of calcite. For other rocks, a `Taxonomy`
+is read from a file and stored in the weights trained for it.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ class Taxonomy:
                 "definition; give the shape another name"
             )
         if not 2 <= len(self.facet_of) <= _MOST:
-            raise TaxonomyError(f"{len(self.facet_of)} shapes; name 2 to {_MOST}")
+            raise TaxonomyError(f"{len(self.facet_of)} shapes are listed; name 2 to {_MOST}")
         for name, shape in self.aliases.items():
             if shape not in self.facet_of or name in self.facet_of:
                 raise TaxonomyError(
-                    f"{name!r} cannot stand for {shape!r}; give another name of one of "
+                    f"{name!r} cannot be an alias of {shape!r}; give a new name for one of "
                     f"{', '.join(self.facet_of)}"
                 )
         object.__setattr__(self, "facet_of", MappingProxyType(dict(self.facet_of)))
@@ -101,7 +101,7 @@ class Taxonomy:
 
     @property
     def facets(self) -> tuple[str, ...]:
-        """The facet definitions, each once, in the order in which shapes bring them."""
+        """The facet definitions without repeats, in the order of the shapes."""
         return tuple(dict.fromkeys(self.facet_of.values()))
 
     @property
@@ -110,12 +110,12 @@ class Taxonomy:
         return tuple(self.facets.index(facet) for facet in self.facet_of.values())
 
     def index(self, name: str) -> int:
-        """Index of a shape in `shapes`, by its name or one that stands for it.
+        """Index of a shape in `shapes`, by its name or an alias.
 
         Raises
         ------
         KeyError
-            If it is no name of any shape.
+            If no shape has this name or alias.
         """
         return {shape: i for i, shape in enumerate(self.shapes)}[self.aliases.get(name, name)]
 
@@ -129,7 +129,7 @@ CALCITE: Final = Taxonomy(
     },
     {"rounded": "spherical"},
 )
-"""Microcrystals of calcite, as the MicroCrystalNet paper parts them."""
+"""Microcrystals of calcite, as classified in the MicroCrystalNet paper."""
 
 SHAPES: Final = CALCITE.shapes
 FACET_OF_SHAPE: Final = CALCITE.facet_of
@@ -141,8 +141,8 @@ def read_taxonomy(path: Path) -> Taxonomy:
     Parameters
     ----------
     path : Path
-        A table `[shapes]` with a facet definition for each shape, in their order, and
-        optionally a table `[aliases]` with the shape that another name stands for::
+        File with a table `[shapes]` of each shape's facet definition, in order, and optionally
+        a table `[aliases]` that maps other names to shapes::
 
             [shapes]
             planar_e = "euhedral"
@@ -153,13 +153,13 @@ def read_taxonomy(path: Path) -> Taxonomy:
     Raises
     ------
     TaxonomyError
-        If the file is missing, is no such TOML, or its names cannot be used.
+        If the file is missing, does not have this form, or has names that cannot be used.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise TaxonomyError(f"{path}: cannot be read as TOML ({error}); correct it") from error
-    # "also" is how files of version 0.1 spell it.
+    # Files of version 0.1 spell `aliases` as `also`.
     shapes = tables.pop("shapes", None)
     aliases = tables.pop("aliases", None) or tables.pop("also", {})
     if not _is_names(shapes) or not _is_names(aliases) or tables:

@@ -16,7 +16,7 @@ import torch
 
 @dataclass
 class EpochHistory:
-    """How far a training has come.
+    """Progress of a training.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def run_epochs(
     patience : int, optional
         Epochs without improvement after which training stops.
     latest_of_equal : bool
-        Of epochs with the same score, keep the last rather than the first.
+        If epochs have the same score, keep the last rather than the first.
     on_epoch : callable
         Called with an epoch's line of the log, after the files are written.
     """

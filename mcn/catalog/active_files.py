@@ -23,7 +23,7 @@ def files(table: DeltaTable, wells: Sequence[str] = (), depth: Depths | None = N
     Returns
     -------
     pa.Table
-        A row a file, from the log alone: `path`, `size_bytes`, `num_records`,
+        One row per file, from the log alone: `path`, `size_bytes`, `num_records`,
         `partition.well`, `min.depth_m`, `max.depth_m` and more. Wells are normalised by
         `mcn.catalog.wells`; `stored_well` is the spelling in the log.
     """
@@ -47,10 +47,10 @@ def files(table: DeltaTable, wells: Sequence[str] = (), depth: Depths | None = N
 
 
 def dataset(uri: str, schema: pa.Schema, selected_files: pa.Table) -> pads.FileSystemDataset:
-    """Data files as a dataset with the partition columns in their places.
+    """Data files as a dataset that includes the partition columns.
 
-    Arrow's own file systems are used: those that call back into Python end the process
-    with an abort when a read-ahead thread outlives the interpreter.
+    Arrow's own file systems are used, because those that call back into Python abort the process
+    if a read-ahead thread outlives the interpreter.
 
     Parameters
     ----------
@@ -85,9 +85,9 @@ def _guarantees(
     guarantees = {}
     for row in ranges.to_pylist():
         values = tuple(row[name] for name in partitions)
-        holds = pc.field("depth_m") >= row["min.depth_m_min"]
-        holds &= pc.field("depth_m") <= row["max.depth_m_max"]
+        guarantee = pc.field("depth_m") >= row["min.depth_m_min"]
+        guarantee &= pc.field("depth_m") <= row["max.depth_m_max"]
         for name, value in zip(partitions, values, strict=True):
-            holds &= pc.field(name.removeprefix("partition.")) == value
-        guarantees[values] = holds
+            guarantee &= pc.field(name.removeprefix("partition.")) == value
+        guarantees[values] = guarantee
     return guarantees

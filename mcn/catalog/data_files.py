@@ -36,7 +36,7 @@ STATISTICS: Final[Mapping[str, Sequence[str]]] = {
     "crystals": ("depth_m", "equivalent_diameter_um", "scanned_at"),
     "tiles": ("depth_m", "scanned_at"),
 }
-"""Columns whose lowest and highest value of each file are in the log."""
+"""Columns with their minimum and maximum for each file in the log."""
 
 ROW_GROUP_ROWS: Final = 128 * 1024
 _ORDER: Final = {"crystals": ("depth_m", "crystal_id"), "tiles": ("depth_m", "tile_id")}
@@ -140,12 +140,12 @@ def _partitions(
     rows: pa.Table, columns: Sequence[str]
 ) -> Iterator[tuple[dict[str, str], pa.Table]]:
     for values in rows.select(columns).group_by(columns).aggregate([]).to_pylist():
-        here = pc.scalar(True)
+        in_partition = pc.scalar(True)
         for column, value in values.items():
-            here = here & (pc.field(column) == value)
+            in_partition = in_partition & (pc.field(column) == value)
         yield (
             {column: in_folder(value) for column, value in values.items()},
-            rows.filter(here).drop_columns(list(columns)),
+            rows.filter(in_partition).drop_columns(list(columns)),
         )
 
 
@@ -161,7 +161,7 @@ def _statistics(name: str, rows: pa.Table) -> str:
         nulls[column] = rows[column].null_count
         if ends["min"] is not None:
             lowest[column] = _in_log(ends["min"])
-            # The log keeps milliseconds, and a range must hold all that is in it.
+            # The log stores milliseconds, so the maximum is raised to include all values.
             high = ends["max"]
             highest[column] = _in_log(high + _MILLISECOND if isinstance(high, datetime) else high)
     return json.dumps(

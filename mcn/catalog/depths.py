@@ -48,8 +48,8 @@ def parse_depth(text: str) -> Depths:
     low, high = (_parse_end(end, text) for end in ends)
     if low and high and {low[1], high[1]} == {None, "ft"}:
         raise CatalogQueryError(
-            f"depth {_shown(text)} has feet at one end and no unit at the other; give both one, "
-            "such as 4000ft:4100ft or 4000ft:1250m"
+            f"depth {_shown(text)} has feet at one end and no unit at the other; give both ends a "
+            "unit, such as 4000ft:4100ft or 4000ft:1250m"
         )
     depths = low[0] if low else None, high[0] if high else None
     if depths[0] is not None and depths[1] is not None and depths[0] > depths[1]:
@@ -120,7 +120,7 @@ def _parse_end(end: str, text: str) -> tuple[float, str | None] | None:
         # In decimals, so that 4000 ft are exactly 1219.2 m.
         return float(Decimal(number) * FOOT_M), "ft"
     raise CatalogQueryError(
-        f"depth {_shown(text)}: no unit {word[:20]!r}, there are m and ft; write it as {_EXAMPLES}"
+        f"depth {_shown(text)}: unknown unit {word[:20]!r}, use m or ft; write it as {_EXAMPLES}"
     )
 
 

@@ -44,7 +44,7 @@ _PIXELS: Final = {
     "axes": ["x to the right", "y down"],
     "note": "No geographic coordinates: there is no reference system.",
 }
-"""Member of a FeatureCollection; RFC 7946 lets parties agree on other than degrees."""
+"""Member of a FeatureCollection; RFC 7946 allows coordinates other than degrees by agreement."""
 
 _AT_ONCE: Final = 1000
 """Number of crystals whose outlines are traced together."""
@@ -70,9 +70,9 @@ def export(
         File to write. It appears only when it is complete.
     form : {"coco", "csv", "parquet", "geojson"}
         COCO has tiles as images (also those without crystals), crystals as annotations with
-        run-length masks, shapes as categories from 1. GeoJSON has a feature a crystal whose
-        coordinates are pixels of its tile, x to the right and y down, as QuPath reads them;
-        its member `coordinate_system` says so, and no geographic system is claimed.
+        run-length masks, and shapes as categories from 1. GeoJSON has one feature per crystal
+        in pixels of its tile, x to the right and y down, as QuPath reads them; its member
+        `coordinate_system` states this, and no geographic system is claimed.
     wells, depth, segmenter, classifier
         As in `mcn.catalog.query.Selection`.
 
@@ -84,8 +84,8 @@ def export(
     Raises
     ------
     CatalogError
-        For an unknown format, well or model, depths that are reversed or no numbers, and a
-        file that cannot be written.
+        For an unknown format, well or model, for depths that are reversed or not numbers, and
+        for a file that cannot be written.
     """
     if form not in FORMATS:
         raise CatalogError(f"no format {form!r}; there are {', '.join(FORMATS)}")
@@ -168,7 +168,7 @@ def _write_geojson(catalog: Catalog, selection: Selection, text: TextIO) -> int:
 def _outlined(
     rows: Iterator[dict[str, Any]],
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Rows without their masks, and the masks' geometries."""
+    """Rows without their masks, each with the geometry of its mask."""
     while batch := list(itertools.islice(rows, _AT_ONCE)):
         yield from zip(
             batch, outline_geometries([row.pop("mask_rle") for row in batch]), strict=True
@@ -209,13 +209,13 @@ def outline_geometry(rle: RLE) -> dict[str, Any]:
 
 
 def outline_geometries(rles: Sequence[RLE]) -> list[dict[str, Any]]:
-    """GeoJSON geometries of masks, all at once.
+    """GeoJSON geometries of masks, computed together.
 
-    A Polygon, or a MultiPolygon where a mask is of several pieces, in pixels of the image: the
-    first pixel reaches from 0 to 1. Lines go through the middles of the pixels' edges (see
-    `mcn.morphology.outline`), so that exactly the mask's pixels have their centre inside, and
-    never touch themselves. Outer rings run anticlockwise and holes clockwise in the sense of
-    RFC 7946, which has y upwards.
+    A geometry is a Polygon, or a MultiPolygon if the mask has several pieces, in pixels of the
+    image: the first pixel reaches from 0 to 1. Lines go through the middles of the pixels' edges
+    (see `mcn.morphology.outline`) and never touch themselves, and exactly the mask's pixels have
+    their centre inside. Outer rings run anticlockwise and holes clockwise in the sense of
+    RFC 7946, where y points upwards.
     """
     geometries: list[dict[str, Any]] = [
         {"type": "MultiPolygon", "coordinates": []} for _ in range(len(rles))
@@ -229,7 +229,7 @@ def outline_geometries(rles: Sequence[RLE]) -> list[dict[str, Any]]:
         corner[:, 1] -= stack.top
         shift = corner[np.repeat(rings.mask, rings.lines.n_vertices)]
         x, y = rings.lines.x + shift[:, 0], rings.lines.y + shift[:, 1]
-        # Pairs, not lists: half the time, and the garbage collector passes them over.
+        # Tuples take half the time of lists, and the garbage collector skips them.
         points = list(zip(x.tolist(), y.tolist(), strict=True))
         ends = rings.lines.start.tolist()
         polygons: list[list[list[list[tuple[float, float]]]]] = [[] for _ in numbers]
@@ -266,7 +266,7 @@ def _whole_file(out: Path) -> Iterator[Path]:
     part = out.with_name(f".{out.name}.part")
     try:
         if out.is_dir():
-            raise CatalogError(f"{out}: that is a folder; give a file to write")
+            raise CatalogError(f"{out}: is a folder; give a file to write")
         yield part
         part.replace(out)
     except OSError as error:

@@ -50,7 +50,7 @@ def write_table(
     answer : pa.Table or iterable of pa.Table
         At least one batch, all of one schema; written one by one.
     form : {"table", "csv", "json", "parquet"}
-        JSON is a list of row objects: `mask_rle` an object, times as ISO 8601 in UTC, null
+        JSON is a list of row objects: `mask_rle` as an object, times in ISO 8601 (UTC), null
         for unknown values and NaN. The terminal table shows some columns and the first rows.
     file : binary file
         For example `sys.stdout.buffer`. It is not closed.
@@ -71,7 +71,9 @@ def write_table(
         raise CatalogError(f"no format {form!r}; there are {', '.join(get_args(Format))}")
     pieces = iter([answer] if isinstance(answer, pa.Table) else answer)
     if form == "parquet" and file.isatty():
-        raise CatalogError(f"{name}: Parquet is not for a terminal; send it to a file with >")
+        raise CatalogError(
+            f"{name}: Parquet cannot be written to a terminal; redirect it to a file with >"
+        )
     try:
         if form == "parquet":
             return _write_parquet(pieces, file)
@@ -81,7 +83,7 @@ def write_table(
             return (_write_json if form == "json" else _write_terminal)(pieces, text)
     except pa.ArrowNotImplementedError as error:
         raise CatalogError(
-            f"{name}: {form} cannot hold the answer ({error}); cast the column in SQL"
+            f"{name}: {form} cannot represent the result ({error}); cast the column in SQL"
         ) from None
 
 
@@ -164,7 +166,7 @@ def _write_terminal(pieces: Iterable[pa.Table], text: TextIO) -> int:
 def _json_values(name: str, column: pa.ChunkedArray) -> list[Any]:
     kind = column.type
     if pa.types.is_floating(kind):
-        # By way of text a 32-bit 0.1 stays 0.1 instead of 0.10000000149011612.
+        # Converted through text, a 32-bit 0.1 stays 0.1 instead of 0.10000000149011612.
         exact = column if kind == pa.float64() else pc.cast(pc.cast(column, pa.string()), "double")
         exact = pc.if_else(pc.is_finite(exact), exact, None)
         return list(exact.to_pylist())

@@ -63,7 +63,7 @@ class LabelSheet:
     crystals : int
         Number of its rows.
     skipped : tuple of str
-        Messages about tiles whose crystals are not in it.
+        Messages about tiles that were left out.
     """
 
     sheet: Path
@@ -92,7 +92,7 @@ def export_labels(
     wells, depth, segmenter, classifier
         As in `mcn.catalog.query.Selection`.
     limit : int
-        Maximum number of crystals; those of lowest confidence are taken.
+        Maximum number of crystals.
 
     Returns
     -------
@@ -101,21 +101,20 @@ def export_labels(
     Raises
     ------
     CatalogError
-        If `out` already holds a sheet, which somebody may have corrected, if there is no
+        If `out` already contains a sheet, which may have been corrected, if there is no
         crystal, or if no tile can be read again.
     """
     folder = Path(out)
     if (folder / SHEET).exists():
         raise CatalogError(
-            f"{folder / SHEET}: is there already, perhaps corrected by hand; name another folder"
+            f"{folder / SHEET}: already exists and may have been corrected by hand; name another "
+            "folder"
         )
     selection = Selection(wells, depth, segmenter=segmenter, classifier=classifier)
     snapshot = catalog.snapshot()
     rows = _least_certain(catalog, selection, limit, snapshot)
     if not rows.num_rows:
-        raise CatalogError(
-            f"{catalog.uri}: no crystal there to label; choose other wells or depths"
-        )
+        raise CatalogError(f"{catalog.uri}: has no crystals to label; choose other wells or depths")
     tiles = tiles_of(catalog, selection, snapshot, ("tile_id", "uri", "etag"))
     tile_of = {tile["tile_id"]: tile for tile in tiles.to_pylist()}
     crop_files, skipped = _write_crops(folder, rows, tile_of)
@@ -182,7 +181,7 @@ def _least_certain(
 
 
 def _crops(rows: pa.Table, tile_id: str, uri: str, etag: str | None) -> Iterator[tuple[str, Any]]:
-    """Crystal and crop (64, 64) of one tile's rows, cut as its scan cut them."""
+    """Crystal and crop (64, 64) of one tile's rows, cut as in the scan."""
     from mcn.crops import cut_crops
     from mcn.micrograph import read_micrograph
 
@@ -192,7 +191,7 @@ def _crops(rows: pa.Table, tile_id: str, uri: str, etag: str | None) -> Iterator
     except OSError as error:
         raise CatalogError(f"{uri}: cannot be read again ({error})") from error
     if etag and now != etag:
-        raise CatalogError(f"{uri}: is another picture than the one that was scanned")
+        raise CatalogError(f"{uri}: has changed since it was scanned")
     # The pixel size does not matter here; a given one avoids errors about unknown sizes.
     pixels = read_micrograph(uri, pixel_size_um=1.0).pixels
     masks = [decode_rle(rle) for rle in _rles(rows)]

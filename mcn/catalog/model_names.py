@@ -83,10 +83,10 @@ def _choose(catalog: str, kind: str, name: str | None, existing: set[str]) -> st
         return alike[0]
     if alike:
         raise CatalogQueryError(
-            f"{catalog}: {kind} {name!r} may be {' or '.join(alike)}; write more of the name"
+            f"{catalog}: {kind} {name!r} is ambiguous: {' or '.join(alike)}; write more of the name"
         )
-    there = ", ".join(sorted(existing)) or "none yet"
-    raise CatalogQueryError(f"{catalog}: no {kind} {name!r}; there are {there}")
+    names = ", ".join(sorted(existing)) or "none yet"
+    raise CatalogQueryError(f"{catalog}: no {kind} {name!r}; there are {names}")
 
 
 def _literal(text: str) -> str:

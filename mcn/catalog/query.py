@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _BATCH_ROWS: Final = 250_000
 """Number of crystals that are read and sorted at a time."""
 
-# Windows over wells: a condition on `well` reaches the files through them.
+# Windows are partitioned by well, so that a condition on `well` selects the files to read.
 _LATEST_TILES: Final = """
     SELECT * FROM tile_rows WHERE {chosen}
     QUALIFY row_number() OVER (
@@ -121,8 +121,8 @@ def query(
     Raises
     ------
     CatalogQueryError
-        For wells, shapes and models that do not exist, naming those that do, and for depths
-        that are reversed or no numbers.
+        For wells, shapes and models that do not exist (the message names those that do), and
+        for depths that are reversed or not numbers.
 
     Examples
     --------
@@ -143,7 +143,7 @@ def iter_batches(
     The first batch is empty, so there is always at least one.
     """
     if limit is not None and limit < 0:
-        raise CatalogQueryError(f"a limit of {limit} rows; give 0 or more")
+        raise CatalogQueryError(f"a limit of {limit} rows is impossible; give 0 or more")
     if unknown := [shape for shape in selection.shapes if shape not in catalog.shapes]:
         raise CatalogQueryError(_unknown("shape", unknown[0], catalog.shapes))
     snapshot = snapshot or catalog.snapshot()
@@ -181,12 +181,12 @@ def sql(
     catalog : Catalog
     text : str
     segmenter, classifier : str, optional
-        As in `Selection`: which models `crystals` and `tiles` hold the rows of.
+        As in `Selection`: the models of the rows in `crystals` and `tiles`.
 
     Raises
     ------
     CatalogQueryError
-        For anything DuckDB refuses, for statements other than a query, and for unknown models.
+        For SQL that DuckDB rejects, for statements other than a query, and for unknown models.
     CatalogStorageError
         If the data cannot be read.
     """
@@ -199,10 +199,10 @@ def sql(
             kinds = [statement.type.name for statement in connection.extract_statements(text)]
             if len(kinds) != 1 or kinds[0] not in _READING_STATEMENTS:
                 raise CatalogQueryError(
-                    f"SQL: {' and '.join(kinds) or 'nothing'} is not one question; "
+                    f"SQL: {' and '.join(kinds) or 'nothing'} is not a single query; "
                     "give one SELECT on crystals, tiles, all_crystals or all_tiles"
                 )
-            answer: pa.Table = connection.sql(text).to_arrow_table()
+            result: pa.Table = connection.sql(text).to_arrow_table()
         except duckdb.Error as error:
             if is_of_reading(error):
                 raise
@@ -213,7 +213,7 @@ def sql(
                 f"SQL: {' '.join([message, *hints])} (the tables are crystals and tiles, and "
                 "all_crystals and all_tiles with the rows of every model)"
             ) from None
-    return answer.rename_columns(_distinct(answer.column_names))
+    return result.rename_columns(_distinct(result.column_names))
 
 
 def known_wells(catalog: Catalog, tiles: DeltaTable, wells: Sequence[str]) -> pa.Table:

@@ -1,4 +1,4 @@
-"""The two tables of a catalogue: their columns, their keys, and rows made into them."""
+"""The two tables of a catalogue: columns, keys, and the conversion of rows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def crystals_schema(shapes: Sequence[str]) -> pa.Schema:
 
 
 CRYSTALS: Final[pa.Schema] = crystals_schema(SHAPES)
-"""Columns of `crystals`, a row a crystal; partitioned by `well` and `depth_bin`."""
+"""Columns of `crystals`, one row per crystal; partitioned by `well` and `depth_bin`."""
 
 
 TILES: Final[pa.Schema] = pa.schema(
@@ -69,10 +69,10 @@ TILES: Final[pa.Schema] = pa.schema(
         pa.field("note", pa.string()),
     ]
 )
-"""Columns of `tiles`, a row a scanned tile; partitioned by `well`."""
+"""Columns of `tiles`, one row per scanned tile; partitioned by `well`."""
 
 ADDED_LATER: Final = frozenset({"note"})
-"""Columns that catalogues of older versions do not have: they read as null, and come with the
+"""Columns that catalogues of older versions do not have: they are read as null, and added by the
 next commit."""
 
 _TILE_KEY: Final = ["tile_id", "segmenter", "classifier"]
@@ -94,22 +94,22 @@ class Tile:
     tile_id, uri : str
         `tile_id(uri)` and the object's full address.
     etag : str or None
-        The object's version as the store tells it; another etag is another content.
+        The object's version according to the store; it changes with the content.
     well, depth_m : str, float
-        Where the tile comes from: any non-empty name, kept as `mcn.catalog.wells` spells it,
-        and measured depth in metres.
+        Origin of the tile: any non-empty name, normalised by `mcn.catalog.wells`, and measured
+        depth in metres.
     width, height : int or None
         Size of the whole micrograph in pixels; None if it could not be read.
     pixel_size_um : float or None
-        Micrometres a pixel, and in `pixel_size_source` how it is known.
+        Micrometres per pixel; `pixel_size_source` says where it comes from.
     n_crystals, crystal_area_fraction : int, float or None
-        Crystals found and their share of the analysed area, 0 to 1; None when failed.
+        Number of crystals and their share of the analysed area, 0 to 1; None if failed.
     status, error : str, str or None
         `"ok"`, or `"failed"` with the reason.
     seconds : float or None
         Time the models took for this tile.
     note : str or None
-        What is to be known of a tile that was read, such as pages that were not.
+        Note about a tile that was read, such as pages that were not read.
     """
 
     tile_id: str
@@ -149,11 +149,11 @@ class Tile:
 def tile_id(uri: str) -> str:
     """Stable name of a tile: 32 hexadecimal digits of the SHA-256 of its URI.
 
-    128 bits: the chance that two of 50 million tiles share a name is below 1e-23. Unicode forms
-    of a URI (NFC, NFD) are one tile.
+    With 128 bits, the chance that two of 50 million tiles share a name is below 1e-23. Unicode
+    forms of a URI (NFC, NFD) are the same tile.
     """
     plain = unicodedata.normalize("NFC", uri)
-    # Linux has file names that are no text; Python keeps their bytes as surrogates.
+    # Linux file names may not be valid text; Python keeps their bytes as surrogates.
     return hashlib.sha256(plain.encode(errors="surrogateescape")).hexdigest()[:32]
 
 
@@ -196,28 +196,28 @@ def check_rows(catalog: str, crystals: pa.Table, tiles: pa.Table, depth_bin_m: f
     """
     # An empty partition value is read back as null, and the table never opens again.
     if any(pc.any(pc.equal(rows["well"], "")).as_py() for rows in (crystals, tiles)):
-        raise RowError(f"{catalog}: a row without well; every row needs one")
+        raise RowError(f"{catalog}: a row has no well; every row needs one")
     bins = depth_bin(crystals["depth_m"].to_numpy(), depth_bin_m)
     if not np.array_equal(bins, crystals["depth_bin"].to_numpy()):
-        raise RowError(f"{catalog}: depth_bin is not that of bins of {depth_bin_m:g} m")
+        raise RowError(f"{catalog}: depth_bin does not match bins of {depth_bin_m:g} m")
     per_tile = crystals.group_by(_TILE_KEY).aggregate([([], "count_all")])
     joined = tiles.select([*_TILE_KEY, "n_crystals", "status"]).join(
         per_tile, _TILE_KEY, join_type="full outer"
     )
     crystal_count = pc.fill_null(joined["count_all"], 0)
     if joined.num_rows != tiles.num_rows or joined["n_crystals"].null_count:
-        raise RowError(f"{catalog}: crystals of a tile that is not committed with them")
+        raise RowError(f"{catalog}: crystals belong to a tile that is not committed with them")
     stated_count = pc.cast(joined["n_crystals"], pa.int64())
     if pc.any(pc.not_equal(crystal_count, stated_count)).as_py():
         raise RowError(f"{catalog}: n_crystals of a tile is not the number of its crystals")
     if pc.any(pc.and_(pc.not_equal(joined["status"], OK), pc.greater(crystal_count, 0))).as_py():
-        raise RowError(f"{catalog}: a failed tile with crystals")
+        raise RowError(f"{catalog}: a failed tile has crystals")
     if tiles.select(_TILE_KEY).group_by(_TILE_KEY).aggregate([]).num_rows != tiles.num_rows:
-        raise RowError(f"{catalog}: a tile twice in one commit")
+        raise RowError(f"{catalog}: a tile appears twice in one commit")
 
 
 def tile_table(tiles: Sequence[Tile]) -> pa.Table:
-    """Rows of `tiles` (schema `TILES`); a tile without `scanned_at` gets the present."""
+    """Rows of `tiles` (schema `TILES`); a tile without `scanned_at` gets the current time."""
     now = datetime.now(UTC)
     names = [field.name for field in fields(Tile)]
     rows = _columns(tiles, names)
@@ -231,17 +231,17 @@ def crystal_table(
     depth_bin_m: float = 100.0,
     shapes: Sequence[str] = SHAPES,
 ) -> pa.Table:
-    """Rows of `crystals` (`crystals_schema`) from tiles and the crystals found in each.
+    """Rows of `crystals` (`crystals_schema`) from tiles and the crystals of each.
 
     Parameters
     ----------
     tiles : pa.Table of schema `TILES`
     crystals : sequence of pa.Table of schema `mcn.crystals.classified_schema(shapes)`
-        One table a tile.
+        One table per tile.
     depth_bin_m : float
         Width of the catalogue's depth bins in metres (`Catalog.depth_bin_m`).
     shapes : sequence of str
-        Those that the crystals' classifier tells apart (`Catalog.shapes`).
+        Shapes that the crystals' classifier distinguishes (`Catalog.shapes`).
     """
     schema = crystals_schema(shapes)
     counts = [table.num_rows for table in crystals]
@@ -263,15 +263,15 @@ def picture_crystals(name: str, crystals: pa.Table, segmenter: str, classifier: 
     Parameters
     ----------
     name : str
-        Of the picture: the address that makes its `tile_id`.
+        Address of the picture, from which its `tile_id` is computed.
     crystals : pa.Table of schema `mcn.crystals.classified_schema`
     segmenter, classifier : str
-        Names of the models that found and named them.
+        Names of the models that segmented and classified them.
 
     Returns
     -------
     pa.Table
-        Well, depth and depth bin, which a picture lacks, are null.
+        Well, depth and depth bin, which a picture does not have, are null.
     """
     count, tile = crystals.num_rows, tile_id(name)
     schema = crystals_schema(shapes_of(crystals.schema))

@@ -24,11 +24,11 @@ T = TypeVar("T")
 _RETRIES: Final = {"max_retries": "8", "retry_timeout": "60s"}
 _ATTEMPTS: Final = 8
 _UNSAFE: Final = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|\\\x00-\x1f\x7f]")
-"""Characters that deltalake's URL parser turns into another folder or stops at."""
+"""Characters that deltalake's URL parser misreads or refuses."""
 
 
 class CatalogError(McnError):
-    """A catalogue that cannot be opened, read or written; names it and the cure."""
+    """A catalogue that cannot be opened, read or written; the message gives the remedy."""
 
 
 class CatalogQueryError(CatalogError, QueryError):
@@ -36,22 +36,22 @@ class CatalogQueryError(CatalogError, QueryError):
 
 
 class CatalogStorageError(CatalogError, StorageError):
-    """The storage of a catalogue fails, denies access or holds damaged data."""
+    """The storage of a catalogue fails, denies access or contains damaged data."""
 
 
 def normalise(uri: str | os.PathLike[str]) -> str:
-    """The catalogue's address as it is used and shown: an absolute path or `s3://…`.
+    """Normalise a catalogue's address to an absolute path or `s3://…`.
 
     Raises
     ------
     CatalogError
-        For other schemes and for names that object stores and URLs disagree about.
+        For other schemes, and for names that object stores and URLs interpret differently.
     """
     text = os.fspath(uri)
     scheme = text.partition("://")[0] if "://" in text else "file"
     if scheme not in ("file", "s3"):
         raise CatalogError(
-            f"{text}: a catalogue cannot be kept at {scheme}://; give a local folder or s3://…"
+            f"{text}: a catalogue cannot be stored at {scheme}://; give a local folder or s3://…"
         )
     if scheme == "file":
         path = unquote(urlsplit(text).path) if "://" in text else os.path.expanduser(text)
@@ -62,7 +62,7 @@ def normalise(uri: str | os.PathLike[str]) -> str:
         text = text.rstrip("/")
     if unsafe := _UNSAFE.search(text):
         raise CatalogError(
-            f"{text}: a catalogue's address cannot hold {unsafe.group()!r}; choose another name"
+            f"{text}: a catalogue's address cannot contain {unsafe.group()!r}; choose another name"
         )
     return text
 
@@ -121,7 +121,7 @@ def explained(uri: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, CommitFailedError):
             raise CatalogError(
-                f"{uri}: other processes kept changing the catalogue; try again"
+                f"{uri}: other processes changed the catalogue at the same time; try again"
             ) from error
         if isinstance(error, ValueError):
             raise CatalogError(f"{uri}: {_gist(str(error)) or 'no reason given'}") from error
@@ -142,28 +142,28 @@ def explained_output(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def storage_trouble(uri: str, error: BaseException | str) -> CatalogStorageError:
-    """An error of any storage library as one line with its cure.
+    """An error of any storage library as one line with the remedy.
 
     Parameters
     ----------
     uri : str
-        What to name: a catalogue or a file.
+        Catalogue or file to name in the message.
     error : Exception or str
-        What the library said.
+        The library's error or its message.
     """
     text = _gist(str(error))
-    # s3fs keeps the object store's own code in the cause alone.
+    # s3fs gives the object store's own code only in the cause.
     cause = error.__cause__ if isinstance(error, BaseException) else None
-    spoken = f"{type(error).__name__} {text} {cause or ''}"
-    for signs, trouble, cure in _TROUBLES:
-        if re.search(signs, spoken, re.IGNORECASE):
-            return CatalogStorageError(f"{uri}: {cure.format(reason=text)}", trouble)
+    full_text = f"{type(error).__name__} {text} {cause or ''}"
+    for pattern, trouble, message in _TROUBLES:
+        if re.search(pattern, full_text, re.IGNORECASE):
+            return CatalogStorageError(f"{uri}: {message.format(reason=text)}", trouble)
     reason = text or type(error).__name__
-    return CatalogStorageError(f"{uri}: {reason}; look at the storage, then try again")
+    return CatalogStorageError(f"{uri}: {reason}; check the storage, then try again")
 
 
 def _is_of_storage(error: BaseException) -> bool:
-    """Whether a library of storage raised it; some have errors that are no `OSError`."""
+    """Whether a storage library raised the error; some errors are not an `OSError`."""
     library = type(error).__module__.partition(".")[0]
     return isinstance(error, DeltaError | OSError) or library in ("botocore", "aiohttp", "s3fs")
 
@@ -205,7 +205,7 @@ _TROUBLES: Final[Sequence[tuple[str, StorageTrouble, str]]] = (
     (
         "NoSuchBucket|NO_SUCH_BUCKET",
         "missing",
-        "the bucket does not exist; make it or check its name",
+        "the bucket does not exist; create it or check its name",
     ),
     (
         "InvalidAccessKeyId|INVALID_ACCESS_KEY_ID",
@@ -258,17 +258,17 @@ _TROUBLES: Final[Sequence[tuple[str, StorageTrouble, str]]] = (
         r"body error|response body|broken pipe|connection (was )?(reset|closed)|curlCode|"
         r"ClientPayloadError|ServerDisconnected|errno 5\b|Input/output error|Stale file handle",
         "unreachable",
-        "the storage broke off ({reason}); try again",
+        "the storage closed the connection ({reason}); try again",
     ),
     (
         r"NO_SUCH_KEY|NoSuchKey|errno 2\b|os error 2\b|No such file|RESOURCE_NOT_FOUND"
         r"|FileNotFound|\bNot ?Found\b|does not exist",
         "missing",
-        "a file of it is gone ({reason}); try again if a vacuum ran meanwhile, else restore it "
-        "from a backup (`mcn catalog verify` lists such files)",
+        "one of its files is missing ({reason}); try again if a vacuum ran meanwhile, else restore "
+        "it from a backup (`mcn catalog verify` lists such files)",
     ),
 )
-"""Patterns in the messages of deltalake, Arrow, s3fs and the system; the first match counts."""
+"""Patterns in the messages of deltalake, Arrow, s3fs and the system; the first match is used."""
 
 
 def _gist(message: str) -> str:

@@ -31,7 +31,7 @@ from mcn.taxonomy import SHAPES
 __all__ = ["FORMAT", "Catalog", "CatalogError", "Snapshot"]
 
 FORMAT: Final = 1
-"""Version of the catalogue's layout; a catalogue of a newer one is not opened."""
+"""Version of the catalogue's layout; catalogues of newer versions are not opened."""
 
 
 class NoCatalogError(CatalogError):
@@ -40,7 +40,7 @@ class NoCatalogError(CatalogError):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Both tables at one moment. Every tile row has its crystals; not every crystal a tile row."""
+    """Both tables at one moment. Tile rows have their crystals; crystals may lack a tile row."""
 
     tiles: DeltaTable
     crystals: DeltaTable
@@ -59,7 +59,7 @@ class Catalog:
     depth_bin_m : float
         Width of the depth bins of `crystals` in metres, fixed at creation.
     shapes : tuple of str
-        Shapes whose probabilities `crystals` has columns for, fixed at creation.
+        Shapes with probability columns in `crystals`, fixed at creation.
     """
 
     uri: str
@@ -78,7 +78,7 @@ class Catalog:
         depth_bin_m: float = 100.0,
         shapes: Sequence[str] = SHAPES,
     ) -> Catalog:
-        """Make an empty catalogue in a folder that is empty or not there yet.
+        """Create an empty catalogue in an empty or new folder.
 
         Raises
         ------
@@ -89,7 +89,7 @@ class Catalog:
         with explained(uri):
             if _is_catalog(uri):
                 raise CatalogError(
-                    f"{uri}: a catalogue is there already; open it, or choose another folder"
+                    f"{uri}: a catalogue already exists; open it, or choose another folder"
                 )
             _make(uri, depth_bin_m, shapes)
         return cls.open(uri)
@@ -115,7 +115,7 @@ class Catalog:
             known = {*schema.names} - ADDED_LATER
             if "mcn.format" not in settings or not columns.issuperset(known):
                 raise CatalogError(
-                    f"{uri}: the Delta tables there are no crystal catalogue; choose another folder"
+                    f"{uri}: its Delta tables are not a crystal catalogue; choose another folder"
                 )
             if int(settings["mcn.format"]) > FORMAT:
                 raise CatalogError(
@@ -139,7 +139,7 @@ class Catalog:
         depth_bin_m : float, optional
             Width of the depth bins in metres; None takes an existing catalogue's, or 100.
         shapes : sequence of str
-            The classes of the classifier whose crystals it will hold.
+            The classes of the classifier.
 
         Raises
         ------
@@ -153,19 +153,19 @@ class Catalog:
         catalog = cls.open(uri)
         if catalog.shapes != tuple(shapes):
             raise CatalogError(
-                f"{uri}: holds {', '.join(catalog.shapes)} crystals, and the classifier names "
-                f"{', '.join(shapes)}; make another catalogue for it"
+                f"{uri}: has the shapes {', '.join(catalog.shapes)}, and the classifier has "
+                f"{', '.join(shapes)}; create another catalogue for it"
             )
         if depth_bin_m is not None and depth_bin_m != catalog.depth_bin_m:
             raise CatalogError(
                 f"{uri}: its depth bins are {catalog.depth_bin_m:g} m wide, not {depth_bin_m:g} m; "
-                "leave the width out or make another catalogue"
+                "leave the width out or create another catalogue"
             )
         return catalog
 
     def snapshot(self) -> Snapshot:
         """Both tables as they are now; commits that follow do not change it."""
-        # In this order: the crystals of a tile row that is seen are committed already.
+        # In this order, the crystals of each tile row in the snapshot are committed already.
         tiles = self.tiles()
         return Snapshot(tiles, self.crystals())
 
@@ -224,7 +224,7 @@ class Catalog:
             crystals = spell_wells(crystals.cast(self.crystals_schema))
             tiles = spell_wells(tiles.cast(TILES))
         except ValueError as error:
-            raise RowError(f"{self.uri}: rows of other columns or with gaps ({error})") from error
+            raise RowError(f"{self.uri}: rows have other columns or gaps ({error})") from error
         check_rows(self.uri, crystals, tiles, self.depth_bin_m)
         now = datetime.now(UTC)
         tables = {"crystals": _stamped(crystals, now), "tiles": _stamped(tiles, now)}
@@ -306,17 +306,17 @@ class Catalog:
                 return open_table(self.uri, name)
             except TableNotFoundError:
                 if not self.uri.startswith("s3://") and os.path.isdir(self.uri):
-                    os.listdir(self.uri)  # Or the system says that it may not be read.
+                    os.listdir(self.uri)  # Raises the system's error if it is not permitted.
                 raise NoCatalogError(
-                    f"{self.uri}: no crystal catalogue is there; check the address, "
-                    "or make one with `mcn scan TILES CATALOG`"
+                    f"{self.uri}: there is no crystal catalogue; check the address, "
+                    "or create one with `mcn scan TILES CATALOG`"
                 ) from None
 
 
 def _grow(table: DeltaTable, schema: pa.Schema) -> None:
     """Add the columns that a table written by an older version does not have."""
-    there = {field.name for field in table.schema().fields}
-    if missing := [DeltaField.from_arrow(field) for field in schema if field.name not in there]:
+    existing = {field.name for field in table.schema().fields}
+    if missing := [DeltaField.from_arrow(field) for field in schema if field.name not in existing]:
         table.alter.add_columns(missing)
 
 
@@ -328,7 +328,7 @@ def _stamped(rows: pa.Table, scanned_at: datetime) -> pa.Table:
 
 
 def _is_catalog(uri: str) -> bool:
-    """Whether both tables are there."""
+    """Whether both tables exist."""
     try:
         # `DeltaTable.is_deltatable` would hold the interpreter's lock while it waits.
         for name in PARTITIONS:
@@ -341,10 +341,12 @@ def _is_catalog(uri: str) -> bool:
 def _make(uri: str, depth_bin_m: float, shapes: Sequence[str]) -> None:
     """Create the tables that do not exist; another process may be doing the same."""
     if not (np.isfinite(depth_bin_m) and depth_bin_m > 0):
-        raise CatalogError(f"{uri}: depth bins of {depth_bin_m} m; give a width above 0")
+        raise CatalogError(
+            f"{uri}: depth bins of {depth_bin_m} m are impossible; give a width above 0"
+        )
     _refuse_other_content(uri)
     for name, schema in (("crystals", crystals_schema(shapes)), ("tiles", TILES)):
-        # Losing the race to another process that makes the same table is no failure.
+        # Losing the race to another process that creates the same table is not a failure.
         with suppress(CommitFailedError):
             DeltaTable.create(
                 f"{uri}/{name}",
@@ -364,13 +366,13 @@ def _make(uri: str, depth_bin_m: float, shapes: Sequence[str]) -> None:
 def _refuse_other_content(uri: str) -> None:
     file_system, path = filesystem_of(uri)
     if file_system.isfile(path):
-        raise CatalogError(f"{uri}: that is a file; a catalogue needs a folder of its own")
+        raise CatalogError(f"{uri}: is a file; a catalogue needs an empty or new folder")
     try:
-        there = {os.path.basename(name.rstrip("/")) for name in file_system.ls(path, detail=False)}
+        names = {os.path.basename(name.rstrip("/")) for name in file_system.ls(path, detail=False)}
     except FileNotFoundError:
         return
-    # An interrupted creation leaves one of the two tables; it is completed here.
-    if others := sorted(there - set(PARTITIONS)):
+    # An interrupted creation leaves one of the two tables; it is completed later.
+    if others := sorted(names - set(PARTITIONS)):
         raise CatalogError(
             f"{uri}: the folder holds something else ({others[0]}); choose an empty or new folder"
         )

@@ -10,10 +10,10 @@ from urllib.parse import quote
 import pyarrow as pa
 
 LONGEST_FOLDER: Final = 240
-"""Bytes: a well names a folder, and file systems stop at 255 with `well=` before it."""
+"""Maximum bytes of a well in a folder's name; file systems allow 255, including `well=`."""
 
 _KEPT: Final = 200
-"""Bytes that are kept of a name that is too long."""
+"""Bytes of a name that is too long after it is cut."""
 
 
 def plain_well(name: str) -> str:

@@ -1,1 +1,1 @@
-"""Storage: objects by URI, downloads that are checked, a scratch database on disk."""
+"""Storage: objects by URI, verified downloads, a scratch database on disk."""

@@ -10,7 +10,7 @@ from mcn.errors import McnError
 
 
 class DownloadError(McnError):
-    """A download that failed, or a file of another sha256 than expected."""
+    """A download that failed, or a file with an unexpected sha256."""
 
 
 def cache() -> Path:
@@ -24,7 +24,7 @@ def download(url: str, sha256: str, file: str, *, progress: bool = False) -> Pat
     Raises
     ------
     DownloadError
-        If the download fails, or the file has another sha256.
+        If the download fails, or the file has an unexpected sha256.
     """
     try:
         return Path(

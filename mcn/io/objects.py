@@ -38,13 +38,13 @@ class ShortReadError(OSError):
 def filesystem_of(uri: str) -> tuple[Any, str]:
     """The fsspec file system of a URI or local path, and the path within it.
 
-    Listings are always fresh. Unlike `fsspec.core.url_to_fs`, no character in a path has a
-    meaning of its own: `::` and glob characters are allowed in object names.
+    Listings are always fresh. Unlike in `fsspec.core.url_to_fs`, no character in a path is
+    special: `::` and glob characters are allowed in object names.
 
     Raises
     ------
     ObjectError
-        When there is no file system for the URI's protocol.
+        If there is no file system for the URI's protocol.
     """
     import fsspec
 
@@ -53,7 +53,7 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
         fs = fsspec.filesystem(protocol, use_listings_cache=False)
     except (ImportError, ValueError) as error:
         raise ObjectError(
-            f"{uri}: no way to read {protocol}:// here ({error}); use a local path, s3:// or "
+            f"{uri}: {protocol}:// is not supported here ({error}); use a local path, s3:// or "
             "install the fsspec package for it"
         ) from error
     path = fs._strip_protocol(uri)
@@ -86,11 +86,11 @@ def fetch(uri: str, size: int | None = None, most: int | None = None) -> bytes:
     def read() -> bytes:
         length: int = fs.size(path) if size is None else size
         if most is not None and length > most:
-            raise ObjectError(f"{uri}: it has {length} bytes, and at most {most} are read")
+            raise ObjectError(f"{uri}: it has {length} bytes, more than the limit of {most}")
         # Naming both ends saves a request for the size, but the range may not be empty.
         data: bytes = fs.cat_file(path, start=0, end=length) if length else b""
         if len(data) < length:
-            raise ShortReadError(f"{uri}: {len(data)} of {length} bytes came")
+            raise ShortReadError(f"{uri}: {len(data)} of {length} bytes were received")
         return data
 
     return read() if _is_local(fs) else retry_storage(read)

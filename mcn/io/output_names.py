@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Final
 
 _LONGEST: Final = 200
-"""Bytes of a name without its ending: file systems stop at 255, some at less."""
+"""Maximum bytes of a name without its ending; file systems allow 255, some less."""
 
 _UNFIT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\/:*?\"<>|\ud800-\udfff\u2028\u2029]+")
-"""Control characters, what some file systems or shells do not take, and bytes that are no text."""
+"""Control characters, characters that some file systems or shells refuse, undecodable bytes."""
 
 
 def output_names(images: Sequence[str]) -> list[str]:

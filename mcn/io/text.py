@@ -1,4 +1,4 @@
-"""Text files of instruments, whose encoding is not stated."""
+"""Text files of instruments, in an unknown encoding."""
 
 from __future__ import annotations
 

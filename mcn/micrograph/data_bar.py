@@ -1,15 +1,15 @@
 """The data bar that a microscope writes under its picture.
 
-A drawn bar differs from a specimen, and a strip has to show all of this to be one: its
-ground is one grey level over the whole width and free of detector noise, it begins at a
-straight line above which that level is rare, it bears text (sharp ink that leaves most of
-each row free), and it reaches the bottom. A false bar costs crystals, a missed one only
-some false crystals in the text, so doubt speaks against a bar. Text written over the
-specimen without a ground is no bar.
+A strip counts as a bar if it meets all of these conditions: its ground (the background of the
+text) is one grey level over the whole width, without detector noise; it begins at a straight
+line, above which that level is rare; it has text (sharp ink that leaves most of each row
+free); and it reaches the bottom. A false bar costs crystals, while a missed bar only adds some
+false crystals in the text, so doubtful strips are not bars. Text written over the specimen
+without a ground is not a bar.
 
-Pictures are resized and saved as JPEG after their bar was drawn, which blurs its edge, puts
-ripples about the letters and leaves few rows. Then the edge or the quiet of the ground may be
-less plain, if there is much text. Tuned on the pictures of EMPS at 0.4 to 2 times their size
+Pictures may be resized and saved as JPEG after the bar was drawn, which blurs its edge, adds
+ripples around the letters and leaves few rows. If there is much text, a less distinct edge or a
+noisier ground is then accepted. Tuned on the pictures of EMPS at 0.4 to 2 times their size
 (Lanczos, bicubic, area) and JPEG qualities of 60 to 95, before, after or both.
 """
 
@@ -26,24 +26,24 @@ _SEARCHED: Final = 0.3
 _MIN_ROWS: Final = 4
 _ABOVE: Final = 0.04
 _ABOVE_ROWS: Final = (16, 40)
-"""Part of the height above the bar in which its ground has to be rare, and rows at least and
-at most."""
+"""Part of the height above the bar in which its ground must be rare, with a minimum and maximum
+number of rows."""
 _MARGIN: Final = 0.05
 """Part of the height that frame lines and blank margins below the bar may take."""
 _MAX_GAP: Final = 0.012
 """Part of the height over which ruled lines may hide the ground."""
 _FRAME: Final = 3
 _TOLERANCES: Final = (4, 10, 24)
-"""Grey levels about the ground: exact for dark specimens, wide for JPEG and resizing."""
+"""Grey levels around the ground: narrow for dark specimens, wide for JPEG and resizing."""
 _FLAT: Final = 12
 _SMOOTH: Final = 2
 """Step between neighbours in a drawn ground, which has no detector noise."""
 _INK: Final = 50
-"""Least difference in grey levels of ink and ground."""
+"""Minimum difference in grey levels between ink and ground."""
 _STROKE: Final = 0.045
-"""Part of the width that a stroke of ink takes at most, on average."""
+"""Maximum mean width of a stroke of ink, as a part of the picture's width."""
 _BESIDE_TEXT: Final = 0.3
-"""Part of a row that is ground at least, however dense its text."""
+"""Minimum part of a row that is ground, however dense its text."""
 
 
 def find_data_bar(pixels: NDArray[np.uint8]) -> int | None:
@@ -56,7 +56,7 @@ def find_data_bar(pixels: NDArray[np.uint8]) -> int | None:
     Returns
     -------
     int or None
-        None if there is no strip that is surely a data bar.
+        None if no strip is certainly a data bar.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def find_data_bar(pixels: NDArray[np.uint8]) -> int | None:
             share = _share(below, np.full(len(rows), ground), tolerance)
             for y, is_plain in _upper_edges(share, is_margin, is_line, max_gap, n_above):
                 if _bears_text(rows[y + 1 :], ground, tolerance, share[y + 1 :], is_plain):
-                    # The frame line over the bar, or rows in which the edge is blurred.
+                    # Include the frame line over the bar, or rows where the edge is blurred.
                     frame = is_flat[y - _FRAME : y][::-1]
                     return int(top + y - np.cumprod(frame).sum())
     return None
@@ -113,10 +113,10 @@ def _grounds(
     is_line: NDArray[np.bool_],
     n_rows: int,
 ) -> list[int]:
-    """Levels that the ground may have.
+    """Possible levels of the ground.
 
-    That of the lowest rows, that above a margin, and that of the rows without text, where
-    text goes down to the margin.
+    They are the level of the lowest rows, the level above a margin and, if text reaches down to
+    the margin, the level of the rows without text.
     """
     n_blank = int(np.argmin(is_margin[::-1]))
     levels = [
@@ -140,16 +140,16 @@ def _upper_edges(
     max_gap: int,
     n_above: int,
 ) -> Iterator[tuple[int, bool]]:
-    """First rows that a strip of the ground may have, and whether each is plain to see.
+    """Possible first rows of a bar, and whether the edge at each is distinct.
 
-    It begins abruptly and reaches the bottom. Less plain are edges in small pictures, where
-    text begins in the second row of the bar, and under dark specimens over a dark bar.
+    A bar begins abruptly and reaches the bottom. Edges are less distinct in small pictures,
+    where text begins in the second row of the bar, and between a dark specimen and a dark bar.
     """
     is_other = ~((share >= _BESIDE_TEXT) | is_margin)
     gaps = np.convolve(is_other, np.ones(max_gap + 1), mode="valid") > max_gap
     start = int(np.flatnonzero(gaps)[-1]) + max_gap + 1 if gaps.any() else 0
     for y in range(max(start, n_above), len(share) - _MIN_ROWS + 1):
-        # But for the rows over which an enlarged edge is blurred.
+        # Without the rows over which an enlarged edge is blurred.
         above = share[y - n_above : y - max(1, n_above // 16)].max()
         strip = share[y:]
         if share[y] < 0.45 or above > 0.65 or strip.mean() < 0.45 or strip.max() < 0.8:
@@ -159,7 +159,7 @@ def _upper_edges(
             yield y, bool(strip.mean() >= 0.6 and strip.max() >= 0.85)
             continue
         first = np.sort(share[y : y + 4])[-2:].mean()
-        # A line over the whole width parts a dark specimen from a dark bar.
+        # A line over the whole width separates a dark specimen from a dark bar.
         is_ruled = (is_line[y - _FRAME : y] & (share[y - _FRAME : y] <= 0.08)).any()
         if first >= 0.7 and (is_ruled or first - above >= 0.35):
             yield y, False
@@ -172,9 +172,9 @@ def _bears_text(
     share: NDArray[np.float64],
     is_plain: bool,
 ) -> bool:
-    """Whether sharp ink of another level stands here and there on a ground without noise.
+    """Whether a strip has sharp ink of another level on a ground without noise.
 
-    If the edge is not plain to see or JPEG has put ripples about the letters, much of it.
+    More ink is needed if the edge is not distinct, or JPEG has added ripples around the letters.
     """
     values = strip.astype(np.int16)
     difference = np.abs(values - ground)
@@ -184,7 +184,7 @@ def _bears_text(
     if not len(lines) or not 0.004 < ink.mean() < 0.5:
         return False
     strokes = (lines[:, 1:] != lines[:, :-1]).sum() / len(lines)
-    # A scale drawn into the picture is thicker than letters are.
+    # A scale drawn into the picture is thicker than letters.
     if 2 * lines.mean() > _STROKE * strokes:
         return False
     columns = lines.any(axis=0).mean()
@@ -193,7 +193,7 @@ def _bears_text(
         return bool(columns > 0.12 and strokes >= 5)
     is_ground = difference <= tolerance
     quiet = is_smooth[is_ground[:, 1:] & is_ground[:, :-1]]
-    # A box over a part of the width is no bar.
+    # A box over a part of the width is not a bar.
     n_side = max(2, strip.shape[1] // 25)
     reach = min(is_ground[:, :n_side].mean(), is_ground[:, -n_side:].mean())
     return bool(

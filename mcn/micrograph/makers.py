@@ -1,8 +1,8 @@
-"""What the makers of microscopes write of a pixel: TIFF tags and sidecar texts.
+"""Pixel sizes written by the makers of microscopes in TIFF tags and sidecar texts.
 
-Each gives the pixel of the picture as the instrument stored it. Where the text also tells the
-width that was stored, or the size belongs to a width of its own, it is brought to the width of
-the picture at hand, which may have been resized since.
+Each is the size of a pixel of the picture as the instrument stored it. If the text also gives the
+stored width, or the size refers to a fixed width, it is converted to the width of this picture,
+which may have been resized since.
 
 - FEI and Thermo Fisher: TIFF tags 34680 (S-FEG) and 34682 (Helios and later), an INI text
   with `[Scan] PixelWidth` and `PixelHeight` in metres, `[Image] ResolutionX/ResolutionY` for
@@ -50,22 +50,22 @@ VENDOR_TAGS: Final = (*FEI_TAGS, PHENOM_TAG, ZEISS_TAG, TESCAN_TAG)
 _ZEISS_WIDTH: Final = 1024
 _JEOL_PHOTO: Final = "128 96"
 _HITACHI_PHOTO_UM: Final = 127e3
-# A data bar may be a part of the height that a field of view knows nothing of.
+# A data bar may take this part of the height and not be included in the field of view.
 _MOST_BAR: Final = 0.15
 _ODDEST: Final = 4.0
 
 
 class Pixel(NamedTuple):
-    """A pixel as a text tells it.
+    """Size of a pixel according to a text.
 
     Parameters
     ----------
     width_um : float or None
-        Micrometres; None if the text does not tell.
+        Micrometres; None if the text does not give it.
     height_um : float or None
-        Micrometres; None if the text tells of no other than the width.
+        Micrometres; None if the text gives only the width.
     error : float
-        Relative error of height to width, by the digits they were written with.
+        Relative error of the ratio of height to width, from the digits they are written with.
     """
 
     width_um: float | None
@@ -83,7 +83,7 @@ class Pixel(NamedTuple):
 def vendor_pixels(
     tags: Mapping[int, str], sidecar: str, width: int, height: int | None
 ) -> Iterator[Pixel]:
-    """Pixels that the makers' texts tell of, the most certain first.
+    """Pixel sizes in the makers' texts, the most certain first.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def vendor_pixels(
     yield from _jeol_pixels(sidecar, width, height)
     yield from _hitachi_pixels(sidecar, width)
     yield _tescan_pixel(sidecar)
-    # Other texts speak of widths and pixel sizes too.
+    # Texts of other makers also contain widths and pixel sizes.
     if re.search(r"\b[AD]P_[A-Z]|Image Pixel Size", sidecar):
         yield from _zeiss_pixels(sidecar, width)
 
@@ -110,10 +110,10 @@ def vendor_pixels(
 def vendor_scan_heights(
     tags: Mapping[int, str], sidecar: str, height: int, width: int
 ) -> Iterator[float | None]:
-    """Rows of the scan without its data bar, as the makers' texts tell.
+    """Rows of the scan without its data bar, from the makers' texts.
 
-    A text that tells the scan's own size is believed of a resized picture too, where scan and
-    bar together are of the picture's shape; else the picture has been cut.
+    If a text gives the width and height of the scan, the rows are scaled to a resized picture,
+    provided that scan and bar together have the picture's shape; otherwise it was cropped.
     """
     for tag in FEI_TAGS:
         image = _section("Image", tags.get(tag, ""))
@@ -126,7 +126,7 @@ def vendor_scan_heights(
 
 
 def vendor_bar_heights(tags: Mapping[int, str], sidecar: str) -> Iterator[float | None]:
-    """Rows of the data bar as the makers' texts tell, of the picture as it was saved first."""
+    """Rows of the data bar in the picture as first saved, from the makers' texts."""
     yield number(_match(r"<databarHeight\b[^<>]*>([^<]*)<", tags.get(PHENOM_TAG, "")))
     yield number(_value("ImageStripSize", tags.get(TESCAN_TAG, "")))
     yield number(_value("ImageStripSize", sidecar))
@@ -135,7 +135,7 @@ def vendor_bar_heights(tags: Mapping[int, str], sidecar: str) -> Iterator[float 
 def _rows_here(
     columns: float | None, rows: float | None, bar: float | None, height: int, width: int
 ) -> float | None:
-    """Rows of a scan in this picture; None if it is another part or shape of the scan."""
+    """Rows of a scan in this picture; None if the picture was cropped or reshaped."""
     if not columns or not rows or columns == width:
         return rows if columns else None
     scale = width / columns
@@ -189,7 +189,7 @@ def _zeiss_pixels(text: str, width: int) -> Iterator[Pixel]:
 
 
 def _zeiss_value(key: str, text: str) -> str | None:
-    """What stands after the key, a line break or tab, and `Label =`; or after `KEY =`."""
+    """Text after the key, a line break or tab, and `Label =`; or after `KEY =`."""
     return _match(rf"^[ \t]*{key}\b[^\n=]*(?:\n[^\n=]*)?=([^\n]*)", text)
 
 
@@ -203,7 +203,7 @@ def _jeol_pixels(text: str, width: int, height: int | None) -> Iterator[Pixel]:
     scan = columns, _ = _jeol_scan(text)
     field = _jeol_field(text, scan, width, height)
     if not columns:
-        # The bar's pixels are those of the stored width, which is not known; a field has none.
+        # The bar is in pixels of the stored width, which is unknown; a field of view is not.
         yield field
     marker_um = length_um(_jeol_value("MICRON_MARKER", text), "um")
     bar = number(_jeol_value("MICRON_BAR", text))
@@ -232,8 +232,8 @@ def _jeol_field(
             columns, rows = width, height
             if not rows:
                 return pixel
-            # Square pixels take so many of the rows; a few more are a data bar, and far more or
-            # far fewer a strip cut out of the picture, which tells nothing.
+            # The share of the rows that square pixels would fill. A few rows more are a data bar;
+            # far more or far fewer mean a cropped strip, from which no height can be derived.
             share = down / across * width / rows
             if not 1 / _ODDEST <= share <= _ODDEST or 1 - _MOST_BAR <= share <= 1:
                 return pixel
@@ -242,7 +242,7 @@ def _jeol_field(
 
 
 def _of_shape(width_um: float | None, other: Pixel) -> Pixel:
-    """A pixel of a width, as high in proportion as another one."""
+    """A pixel of this width, with the proportions of another one."""
     if not (width_um and other.width_um and other.height_um):
         return Pixel(width_um)
     return Pixel(width_um, width_um * other.height_um / other.width_um, other.error)
@@ -279,18 +279,18 @@ def _magnification(text: str | None) -> float | None:
 
 
 def _sides(texts: Iterable[str | None]) -> Pixel:
-    """A pixel of two lengths, in metres where they have no unit."""
+    """A pixel from the texts of its width and height, in metres if they have no unit."""
     width, height = (length_um(text, "m") for text in texts)
     return Pixel(width, height)
 
 
 def _shrunk(columns: float | None, width: int) -> float:
-    """How much larger the pixels of a picture are than those of the columns it had once."""
+    """Factor by which pixels became larger when a picture was resized to `width` from `columns`."""
     return columns / width if columns and width > 0 else 1.0
 
 
 def _section(name: str, text: str) -> str:
-    """Lines of an INI section, with its head."""
+    """Lines of an INI section, including its heading."""
     start = f"\n{text}".find(f"\n[{name}]")
     if start < 0:
         return ""

@@ -18,7 +18,7 @@ _MOST_BYTES: Final = 2**20
 
 
 def valid_orientation(value: object) -> int:
-    """The tag's value where it is one, 1 to 8; else 1: as stored."""
+    """The tag's value if it is valid (1 to 8), else 1 (as stored)."""
     if isinstance(value, tuple) and len(value) == 1:
         value = value[0]
     return int(value) if isinstance(value, int) and 1 <= value <= 8 else UPRIGHT
@@ -33,13 +33,13 @@ def exif_orientation(exif: bytes) -> int:
         with warnings.catch_warnings(action="ignore"):
             block.load(exif[:_MOST_BYTES])
         return valid_orientation(block.get(TAG))
-    # The library raises many types of errors on a damaged block; the picture is usable without.
+    # The library raises many types of errors on a damaged block, which is not essential.
     except Exception:
         return UPRIGHT
 
 
 def turn(grey: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """A stored picture (H, W) as it is shown; (W, H) for orientations 5 to 8.
+    """Turn a stored picture (H, W) for display; the result is (W, H) for orientations 5 to 8.
 
     Examples
     --------

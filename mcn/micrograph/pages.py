@@ -20,7 +20,7 @@ _REDUCED, _MASK = 1, 4
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _PHOTOMETRIC = 254, 255, 256, 257, 262
 _TRANSPARENCY: Final = 4
 _ALIKE: Final = 0.02
-"""By how much a level of a pyramid may differ in shape, beside the rounding of its sides."""
+"""Relative difference in shape allowed for a level of a pyramid, beside rounding of its sides."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ def count_tiff_pages(data: bytes, description: str = "", picture_bytes: int = 0)
     data : bytes
         The whole file.
     description : str
-        ImageDescription of the first picture: ImageJ keeps a long stack in one directory and
-        says there how many pictures follow each other.
+        ImageDescription of the first picture: ImageJ stores a long stack in one directory and
+        the number of its pictures here.
     picture_bytes : int
-        Bytes of one picture without compression, 0 where it is compressed.
+        Bytes of one uncompressed picture; 0 if it is compressed.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def count_tiff_pages(data: bytes, description: str = "", picture_bytes: int = 0)
 
 
 def count_png_frames(data: bytes) -> int:
-    """Frames of an animated PNG, the picture that others show included; 1 of a plain one."""
+    """Frames of an animated PNG, including a separate default picture; 1 for a plain PNG."""
     frames, is_frame = 1, False
     for kind, chunk in png_chunks(data):
         if kind == b"acTL" and len(chunk) == 8:
@@ -68,23 +68,23 @@ def count_png_frames(data: bytes) -> int:
         elif kind == b"fcTL":
             is_frame = True
         elif kind == b"IDAT":
-            # A picture before the first frame is shown only where animations are not.
+            # A picture before the first frame is shown only by viewers without animation.
             return max(1, frames if is_frame or frames == 1 else frames + 1)
     return 1
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of each chunk of a PNG file, as far as they go."""
+    """Kind and content of each chunk of a PNG file, up to the end or damage."""
     position = 8
     while position + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
-        # The pixels are not looked at here.
+        # The pixels are not needed here.
         yield kind, b"" if kind == b"IDAT" else data[position + 8 : position + 8 + length]
         position += 12 + length
 
 
 def _is_reduced(directory: _Directory, page: _Directory) -> bool:
-    """Whether a picture is smaller than another one and of its shape: a level of a pyramid."""
+    """Whether a picture has the shape of another one but is smaller: a level of a pyramid."""
     if directory.width > 0.75 * page.width or directory.height > 0.75 * page.height:
         return False
     scale = page.width / max(1, directory.width)
@@ -92,7 +92,7 @@ def _is_reduced(directory: _Directory, page: _Directory) -> bool:
 
 
 def _directories(data: bytes) -> Iterator[_Directory]:
-    """What each image directory of a TIFF file says, as far as the chain goes."""
+    """The image directories of a TIFF file, as far as the chain is intact."""
     order = "<" if data[:2] == b"II" else ">"
     is_big = b"+" in data[:4]
     start_format, count_format, length = ("Q", "Q", "u8") if is_big else ("I", "H", "u4")
@@ -119,7 +119,7 @@ def _directories(data: bytes) -> Iterator[_Directory]:
             yield _directory(tags, order)
             pointer_offset = first + n_tags * entry.itemsize
     except (struct.error, ValueError):
-        # Cut short or damaged: what came before counts.
+        # The file is cut short or damaged; the directories before that still count.
         return
 
 

@@ -42,9 +42,8 @@ _TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8\xff"
 
-# None, LZW, JPEG, deflate (two numbers), PackBits, LZMA, zstd. Each of these decoders is told
-# how much it may write; others would decode a picture within the picture at whatever size
-# that one declares.
+# None, LZW, JPEG, deflate (two numbers), PackBits, LZMA, zstd. The output of these decoders is
+# limited; others would decode an embedded picture at whatever size it declares.
 _TIFF_COMPRESSIONS: Final = (1, 5, 7, 8, 32773, 32946, 34925, 50000)
 _TIFF_SIZES: Final = np.array([0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8, 0])
 """Bytes of a value of each of the types of TIFF and BigTIFF."""
@@ -57,11 +56,14 @@ _INCH_UM, _CM_UM, _M_UM = 25400.0, 1e4, 1e6
 
 
 class PictureError(Exception):
-    """Why a file cannot be read as a picture, and the remedy; without the file's name."""
+    """A file that cannot be read as a picture.
+
+    The message gives the reason and the remedy, but not the file's name.
+    """
 
 
 class PictureSizeError(PictureError):
-    """A file that may be a picture, and is larger than the limits."""
+    """A file that is larger than the limits."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ class Limits:
     max_bytes : int
         Size of the file.
     max_pixels : int
-        Width times height as declared in the header; less in proportion where a pixel
-        takes more than 4 bytes.
+        Width times height as declared in the header; proportionally less if a pixel takes
+        more than 4 bytes.
     """
 
     max_bytes: int = 512 * 2**20
@@ -91,14 +93,14 @@ class Picture:
     Parameters
     ----------
     grey : (H, W) array of bool, integer or float
-        Grey values; colours are weighed to luminance (ITU-R BT.601), transparency is left
-        out, white-is-zero is turned round and palettes are looked up.
+        Grey values; colours are converted to luminance (ITU-R BT.601), transparency is
+        dropped, white-is-zero is inverted and palettes are looked up.
     notes : FileNotes
-        What the file says of itself.
+        Metadata of the file.
     orientation : int
-        How it is meant to be seen, 1 to 8 as TIFF and EXIF number it.
+        Orientation for display, 1 to 8 as in TIFF and EXIF.
     pages : int
-        Pictures in the file, of which this is the first.
+        Number of pictures in the file; this is the first.
     """
 
     grey: NDArray[Any]
@@ -108,7 +110,7 @@ class Picture:
 
 
 _is_quiet: ContextVar[bool] = ContextVar("_is_quiet", default=False)
-# What is odd in a damaged file becomes one typed error; the libraries would log it as well.
+# A damaged file raises one typed error; the libraries would also log each fault.
 for _library in ("tifffile", "imagecodecs"):
     logging.getLogger(_library).addFilter(lambda record: not _is_quiet.get())
 
@@ -116,13 +118,13 @@ for _library in ("tifffile", "imagecodecs"):
 def decode_picture(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Picture:
     """Decode the first picture in the bytes of a file.
 
-    Of a TIFF with several pages that is the first one that is not marked as a reduced
-    copy (a thumbnail).
+    In a TIFF with several pages, it is the first page that is not marked as a reduced copy (a
+    thumbnail).
 
     Raises
     ------
     PictureError
-        Not a picture, too large, cut short, or of a kind that we do not read.
+        Not a picture, too large, cut short, or of an unsupported kind.
     Exception
         Whatever the decoding library raises on a damaged file.
     """
@@ -143,13 +145,13 @@ def decode_picture(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Picture:
     head = data[:64].lstrip()
     kind = next((kind for magic, kind in _KINDS.items() if head.startswith(magic)), None)
     raise PictureError(
-        f"it is {kind or 'no picture'}, not TIFF, PNG or JPEG; "
+        f"it is {kind or 'of an unknown type'}, not TIFF, PNG or JPEG; "
         "save the micrograph in one of these formats"
     )
 
 
 def check_bytes(n_bytes: int, limits: Limits) -> None:
-    """Refuse a file by its size, which may be known before it is read.
+    """Refuse a file that is too large, which may be known before it is read.
 
     Raises
     ------
@@ -204,8 +206,8 @@ def _png_notes(data: bytes) -> FileNotes:
 def _decode_jpeg(data: bytes, limits: Limits) -> Picture:
     from PIL.JpegImagePlugin import JpegImageFile
 
-    # Pillow rather than imagecodecs, which fills up a JPEG that is cut short with grey; the
-    # plugin's class rather than Image.open, whose own limit on pixels is a global setting.
+    # imagecodecs would fill up a JPEG that is cut short with grey, and Image.open has a limit on
+    # pixels that is a global setting.
     with warnings.catch_warnings(action="ignore"):
         image = JpegImageFile(io.BytesIO(data))
     _check_size(*image.size, len(image.getbands()), limits)
@@ -220,7 +222,7 @@ def _decode_tiff(data: bytes, limits: Limits) -> Picture:
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = _first_image(file)
         _check_page(page, len(data), limits)
-        # One thread, because the scan has a process a core already.
+        # One thread, because the scan already has one process per core.
         samples = page.asarray(squeeze=False, maxworkers=1)
         notes = _tiff_notes(page, data)
         pages = count_tiff_pages(data, notes.description, page.nbytes if page.is_contiguous else 0)
@@ -247,7 +249,7 @@ def _check_first_directory(data: bytes) -> None:
     except (struct.error, ValueError) as error:
         raise PictureError("the TIFF file is cut short; copy it again from its source") from error
     n_bytes = tags["length"].astype(np.float64) * _TIFF_SIZES[np.minimum(tags["kind"], 19)]
-    # What is longer than the file cannot be read in any case.
+    # Tags longer than the file cannot be read in any case.
     if n_bytes[n_bytes <= len(data)].sum() > 4 * len(data):
         raise PictureError("the TIFF file is damaged: its tags overlap; copy it again")
 
@@ -261,14 +263,14 @@ def _first_image(file: Any) -> TiffPage:
                 return image
             thumbnail = thumbnail or image
     if thumbnail is None:
-        raise PictureError("the TIFF file holds no picture; save the micrograph again")
+        raise PictureError("the TIFF file contains no picture; save the micrograph again")
     return thumbnail
 
 
 def _check_page(page: TiffPage, n_bytes: int, limits: Limits) -> None:
     if page.imagedepth != 1 or not 1 <= page.samplesperpixel <= 4:
         raise PictureError(
-            f"it has {page.samplesperpixel} samples a pixel and depth {page.imagedepth}; "
+            f"it has {page.samplesperpixel} samples per pixel and depth {page.imagedepth}; "
             "save one grey or colour picture"
         )
     if page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR):
@@ -278,7 +280,8 @@ def _check_page(page: TiffPage, n_bytes: int, limits: Limits) -> None:
         raise PictureError(f"its compression is {name}; save it with LZW or none")
     if page.dtype is None or page.dtype.kind not in "buif":
         raise PictureError(
-            f"its samples are {_tag_name(page.sampleformat)} of an odd length; save it as 8 bits"
+            f"its samples are {_tag_name(page.sampleformat)} of an unsupported size; "
+            "save it as 8 bits"
         )
     bytes_a_pixel = page.samplesperpixel * page.dtype.itemsize
     _check_size(page.imagewidth, page.imagelength, bytes_a_pixel, limits)
@@ -299,7 +302,7 @@ def _check_page(page: TiffPage, n_bytes: int, limits: Limits) -> None:
 
 
 def _tag_name(value: object) -> str:
-    """Name of a tag's value where tifffile knows it; damaged tags can be anything."""
+    """Name of a tag's value if tifffile knows it; a damaged tag can have any value."""
     name = getattr(value, "name", None)
     return str(name if isinstance(name, str) else value)[:40]
 
@@ -310,11 +313,11 @@ def _tiff_grey(page: TiffPage, samples: NDArray[Any]) -> NDArray[Any]:
     values = planes[0] if planes.shape[0] == 1 else np.moveaxis(planes[..., 0], 0, -1)
     if page.photometric == _RGB or (page.photometric == _YCBCR and page.compression == 7):
         return _luminance(values)
-    # What follows the first sample is transparency, or colour of the same luminance.
+    # The samples after the first are transparency, or colour of the same luminance.
     grey: NDArray[Any] = values[..., 0]
     if page.photometric == _PALETTE:
         colours = np.asarray(page.colormap)
-        # Maps have 16 bits, says TIFF 6.0; some writers fill them with 8, as libtiff knows.
+        # TIFF 6.0 prescribes maps of 16 bits, but some writers use 8, which libtiff also accepts.
         shift = 8 if colours.max() > 255 else 0
         shades = (_luminance(colours.T) >> shift).astype(np.uint8)
         return np.asarray(shades[grey])
@@ -339,13 +342,13 @@ def _tiff_notes(page: TiffPage, data: bytes) -> FileNotes:
         description=str(page.description)[:_MAX_NOTE_BYTES],
         pixels_per_unit=_ratio(page.tags.valueof(282)),
         pixels_per_unit_y=_ratio(page.tags.valueof(283)),
-        # Without the tag the unit is the inch, says TIFF 6.0; few writers mean it.
+        # By TIFF 6.0 the unit is the inch if the tag is missing, but few writers mean it.
         unit_um=units.get(page.tags.valueof(296)),
     )
 
 
 def _ratio(value: object) -> float | None:
-    """A rational tag as a number; damaged ones can be anything."""
+    """A rational tag as a number; None if it is damaged."""
     if isinstance(value, tuple) and len(value) == 2 and value[1]:
         return float(value[0]) / float(value[1])
     return None
@@ -359,5 +362,5 @@ def _luminance(samples: NDArray[Any]) -> NDArray[Any]:
     if np.array_equal(red, green) and np.array_equal(green, blue):
         return red
     weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    weighed: NDArray[Any] = weights[0] * red + weights[1] * green + weights[2] * blue
-    return np.rint(weighed).astype(samples.dtype) if samples.dtype.kind in "ui" else weighed
+    luminance: NDArray[Any] = weights[0] * red + weights[1] * green + weights[2] * blue
+    return np.rint(luminance).astype(samples.dtype) if samples.dtype.kind in "ui" else luminance

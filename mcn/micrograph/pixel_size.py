@@ -35,18 +35,21 @@ __all__ = [
     "knows_vendor_size",
 ]
 
-# Resolution tags are as often left by a printer driver or a screen, so they need to look
-# like a microscope's.
+# Resolution tags often come from a printer driver or a screen, so only sizes that are plausible
+# for a microscope are used.
 _PLAUSIBLE_UM: Final = (0.0005, 50.0)
 _PRINT_DPI: Final = (600, 720, 800, 1200, 1440, 2400, 2880, 3600, 4800)
 _SQUARE: Final = 0.01
-"""By how much the sides of a square pixel may differ: makers round."""
+"""Relative difference allowed between the sides of a square pixel, as makers round."""
 _ODDEST: Final = 10.0
-"""No pixel is so many times as wide as high; a tag that says so was left by chance."""
+"""Maximum plausible ratio of the sides of a pixel; tags with a larger ratio are ignored."""
 
 
 class PixelSizeError(Exception):
-    """Why a pixel size cannot be used, and the remedy; without the file's name."""
+    """A pixel size that cannot be used.
+
+    The message gives the reason and the remedy, but not the file's name.
+    """
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,8 @@ def check_pixel_size(size_um: object) -> None:
     is_number = isinstance(size_um, numbers.Real) and not isinstance(size_um, bool)
     if not is_number or not is_possible(float(size_um)):  # type: ignore[arg-type]
         raise PixelSizeError(
-            f"a pixel size of {size_um!r} µm cannot be; give {MIN_UM:g} to {MAX_UM:g}, or nothing"
+            f"a pixel size of {size_um!r} µm is impossible; "
+            f"give {MIN_UM:g} to {MAX_UM:g}, or nothing"
         )
 
 
@@ -109,7 +113,7 @@ def find_pixel_size(
     Parameters
     ----------
     notes : FileNotes
-        What the file says.
+        Metadata of the file.
     width : int
         Width of the picture in pixels.
     manifest : float or None
@@ -133,7 +137,7 @@ def find_pixel_size(
         return float(manifest), "manifest"
     pixel = _vendor_pixel(notes, width, height)
     if pixel is not None:
-        return _side(pixel, "its microscope"), "vendor"
+        return _side(pixel, "the microscope"), "vendor"
     pixel = _ome_pixel(notes.description)
     if pixel is not None:
         return _side(pixel, "OME"), "ome"
@@ -151,19 +155,19 @@ def knows_vendor_size(notes: FileNotes, width: int, height: int) -> bool:
 def find_scan_height(
     notes: FileNotes, height: int, width: int, bar_y: int | None = None
 ) -> int | None:
-    """Rows of the scan where the maker says that the picture has more, else None.
+    """Rows of the scan if the metadata say that the picture has more, else None.
 
-    What is below these rows is the data bar. Ignored where it would take half of the picture.
+    The rows below are the data bar. A bar of half the picture or more is ignored.
 
     Parameters
     ----------
     notes : FileNotes
     height, width : int
-        Size of the picture as stored. Of a resized picture the rows are scaled, where the
-        maker tells enough to know that it was not cut.
+        Size of the picture as stored. The rows are scaled to a resized picture if the metadata
+        show that it was not cropped.
     bar_y : int or None
-        First row of the data bar as the pixels show it. It comes before a bar's height that
-        is told without the width it belongs to: where the two differ, the picture was resized.
+        First row of the data bar as detected in the pixels. It overrides the height of a bar
+        that is stated without a width: if they differ, the picture was resized.
     """
     for rows in vendor_scan_heights(notes.vendor, notes.sidecar, height, width):
         if rows is not None and height / 2 < rows < height:
@@ -176,11 +180,11 @@ def find_scan_height(
     return None
 
 
-def _side(pixel: Pixel, teller: str) -> float:
-    """The side of a square pixel, as it was written: without the error of a change of units."""
+def _side(pixel: Pixel, source: str) -> float:
+    """The side of a square pixel, without the rounding error of a change of units."""
     width = pixel.width_um or 0.0
     if not _is_square(width, pixel.height_um, pixel.error):
-        raise _not_square(f"{width:.6g} × {pixel.height_um:.6g} µm", teller)
+        raise _not_square(f"{width:.6g} × {pixel.height_um:.6g} µm", source)
     return float(f"{width:.12g}")
 
 
@@ -190,10 +194,10 @@ def _is_square(width: float, height: float | None, error: float = 0.0) -> bool:
     return abs(height / width - 1) <= _SQUARE + error
 
 
-def _not_square(size: str, teller: str) -> PixelSizeError:
+def _not_square(size: str, source: str) -> PixelSizeError:
     return PixelSizeError(
-        f"its pixels are not square ({size}, says {teller}); resample it to square pixels, or "
-        "give its pixel size if they are"
+        f"its pixels are not square ({size} according to {source}); resample it to square pixels, "
+        "or give its pixel size if they are square"
     )
 
 
@@ -205,7 +209,7 @@ def _vendor_pixel(notes: FileNotes, width: int, height: int | None) -> Pixel | N
 
 
 def _ome_pixel(description: str) -> Pixel | None:
-    """The pixel in OME-XML; a relative one, in pixels or frames, if it is not square."""
+    """The pixel in OME-XML; sizes in other units, such as pixels, are only checked for shape."""
     match = re.search(r"<(?:\w{1,32}:)?Pixels\b([^<>]*)>", description)
     if not match:
         return None
@@ -216,7 +220,7 @@ def _ome_pixel(description: str) -> Pixel | None:
     if width is not None and is_possible(width):
         return Pixel(width, height)
     if units[0] == units[1] and unit_um(units[0]) is None:
-        # In units of their own, such as "pixel", lengths tell a shape and no size.
+        # Lengths in other units, such as "pixel", give a shape but no size.
         _check_shape(number(texts[0]), number(texts[1]), "OME")
     return None
 
@@ -229,7 +233,7 @@ def _attribute(name: str, tag: str) -> str | None:
 def _resolution_pixel(notes: FileNotes) -> Pixel | None:
     units = [notes.unit_um, notes.unit_um]
     if notes.description.startswith("ImageJ="):
-        # ImageJ keeps the unit of its resolution in the description.
+        # ImageJ stores the unit of its resolution in the description.
         unit, unit_y = (
             re.search(rf"^[ \t]*{key}[ \t]*=([^\n]*)", notes.description, re.MULTILINE)
             for key in ("unit", "yunit")
@@ -243,7 +247,7 @@ def _resolution_pixel(notes: FileNotes) -> Pixel | None:
     )
     if width and _is_of_a_microscope(width):
         return Pixel(width, height)
-    # Without a unit of length, resolutions tell a shape and no size.
+    # Resolutions without a unit of length give a shape but no size.
     _check_shape(per_unit[1], per_unit[0], "its resolution")
     return None
 
@@ -253,8 +257,8 @@ def _is_of_a_microscope(size_um: float) -> bool:
     return _PLAUSIBLE_UM[0] <= size_um <= _PLAUSIBLE_UM[1] and not is_of_print
 
 
-def _check_shape(width: float | None, height: float | None, teller: str) -> None:
+def _check_shape(width: float | None, height: float | None, source: str) -> None:
     """Refuse pixels that are not square, whatever their size."""
     ratio = height / width if width and height else 1.0
     if 1 / _ODDEST <= ratio <= _ODDEST and not _is_square(1.0, ratio):
-        raise _not_square(f"1 × {ratio:.4g}", teller)
+        raise _not_square(f"1 × {ratio:.4g}", source)

@@ -77,7 +77,7 @@ class Micrograph:
     data_bar_y : int or None
         First row of the data bar at the bottom; None if there is no bar.
     pages : int
-        Pictures in the file, of which this is the first.
+        Number of pictures in the file; this is the first.
     """
 
     pixels: NDArray[np.uint8]
@@ -94,7 +94,7 @@ class Micrograph:
 
     @property
     def note(self) -> str | None:
-        """A note for users of the crystals; None if there is none."""
+        """A note about the file for users of the crystals, or None."""
         return page_note(self.pages)
 
 
@@ -102,7 +102,7 @@ def page_note(pages: int) -> str | None:
     """A note that a file holds more than one picture; None if it does not."""
     if pages == 1:
         return None
-    return f"page 1 of {pages} is read; save the others as files of their own"
+    return f"only page 1 of {pages} is read; save the others as separate files"
 
 
 def decode_micrograph(
@@ -196,7 +196,7 @@ def _read_bytes(name: str, limits: Limits) -> bytes:
         raise MicrographError(f"{name}: {error}") from error
     except Exception as error:
         raise MicrographError(
-            f"{name}: it cannot be read ({_gist(error)}); check the path and your rights"
+            f"{name}: it cannot be read ({_gist(error)}); check the path and its permissions"
         ) from error
     return data
 
@@ -207,7 +207,7 @@ def _errors_about(name: str) -> Iterator[None]:
     try:
         yield
     except MicrographError:
-        # About another file, such as a sidecar.
+        # It names another file, such as a sidecar.
         raise
     except PictureSizeError as error:
         raise MicrographSizeError(f"{name}: {error}") from error
@@ -217,7 +217,7 @@ def _errors_about(name: str) -> Iterator[None]:
         raise MicrographScaleError(f"{name}: {error}") from error
     except MemoryError as error:
         raise MicrographError(
-            f"{name}: there is not the memory to decode it; cut it into tiles"
+            f"{name}: there is not enough memory to decode it; cut it into tiles"
         ) from error
     except Exception as error:
         raise MicrographError(

@@ -1,4 +1,4 @@
-"""Lengths as files write them: numbers, and units in words, symbols, entities and lost signs."""
+"""Lengths in files: numbers with units in words, symbols, entities and garbled signs."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ _PREFIXES: Final = {
     "pico": 1e-6,
     "femto": 1e-9,
 }
-# OME means mega- and petametres by these; without case they are other units.
+# In OME these are mega- and petametres; if case is ignored they are other units.
 _TOO_LONG: Final = ("Mm", "Pm")
 _LONGEST: Final = 64
-"""Characters of a unit that are looked at."""
+"""Maximum number of characters of a unit."""
 
 
 def unit_um(word: str | None) -> float | None:
-    """Micrometres of a unit of length, None for any other word.
+    """Micrometres per unit of length; None for any other word.
 
     Symbols (`nm`, `µm` with either of Unicode's signs, `Å`), words in either English spelling,
     single or plural (`micrometers`, `Nanometre`, `microns`, `inch`), entities of XML
-    (`&#181;m`, `&#xB5;m`, `&micro;m`) and escapes of ImageJ (`\\u00B5m`) are read. Case does not
-    count. A micro sign that was lost in a change of code page (`?m`, `Âµm`, `ƒÊm`) is read as
-    one, since no other prefix of the metre is outside ASCII.
+    (`&#181;m`, `&#xB5;m`, `&micro;m`) and escapes of ImageJ (`\\u00B5m`) are read. Case is
+    ignored. A micro sign that was garbled by a change of code page (`?m`, `Âµm`, `ƒÊm`) is
+    recognised, since no other prefix of the metre is outside ASCII.
 
     Examples
     --------
@@ -75,13 +75,13 @@ def unit_um(word: str | None) -> float | None:
 
 
 def number(text: str | None) -> float | None:
-    """The number that a text begins with; a comma may stand for the point."""
+    """The number at the start of a text; the decimal sign may be a comma."""
     match = re.match(rf"\s*({NUMBER})", text or "")
     return float(match[1].replace(",", ".")) if match else None
 
 
 def length_um(text: str | None, unit: str) -> float | None:
-    """Micrometres of a number with its own unit or else the given one."""
+    """A length in micrometres, from a number with a unit or, without one, in the given unit."""
     match = re.match(rf"\s*({NUMBER})[ \t\xa0]*([^\n]*)", text or "")
     if not match:
         return None
@@ -93,13 +93,14 @@ def length_um(text: str | None, unit: str) -> float | None:
 def lengths_um(text: str | None, unit: str) -> list[tuple[float, float]]:
     """Lengths in a row, such as `1280um 960um`, `1280 x 960 µm` or `1.28mm`.
 
-    A length without a unit has that of the next one, of the one before, or the given one.
+    A length without a unit has the unit of the next length, of the previous one, or the given
+    unit.
 
     Returns
     -------
     list of (float, float)
-        Micrometres, and the relative error of each by the digits that it was written with.
-        Empty where a unit is unknown.
+        Micrometres, and the relative error of each from the digits that it is written with.
+        Empty if a unit is unknown.
     """
     numbers_and_units = re.findall(
         rf"({NUMBER})\s*([^\s\d.,;×*+-]*)", _unescaped((text or "")[: 4 * _LONGEST])
@@ -119,5 +120,5 @@ def lengths_um(text: str | None, unit: str) -> list[tuple[float, float]]:
 
 def _unescaped(text: str) -> str:
     escaped = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda match: chr(int(match[1], 16)), text)
-    # Twice, as some writers escape what is escaped.
+    # Unescape twice, as some writers escape twice.
     return html.unescape(html.unescape(escaped))

@@ -1,4 +1,4 @@
-"""Masks stacked one below the other in a tall picture, to be measured all at once."""
+"""Masks stacked one below the other in a tall picture, to be measured together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mcn.mask import Mask
 
 _MAX_CELLS: Final = 2**18
-"""Cells of one stack, so that it stays in the cache whatever the number of masks."""
+"""Maximum number of cells of a stack, so that it fits in the cache for any number of masks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,15 +23,15 @@ class MaskStack:
     Parameters
     ----------
     cells : (H, W) bool array
-        Blank in its first and last row and column and between masks.
+        Blank in the first and last row and column and between masks.
     top : (M,) int array
         First row of each mask; its first column is 1.
     height : (M,) int array
         Rows of each mask.
     owner : (H,) int array
-        Number of the mask in a row; that of the mask above in a blank one.
+        Number of the mask in each row; blank rows have the number of the mask above.
     order : (M,) int array
-        Number of each stacked mask in the sequence it is from.
+        Number of each stacked mask in the original sequence.
     """
 
     cells: NDArray[np.bool_]
@@ -52,7 +52,7 @@ class MaskStack:
 
 
 def stack_masks(masks: Sequence[Mask]) -> Iterator[MaskStack]:
-    """Stack masks of about the same width, each of them in one of the stacks.
+    """Stack masks of about the same width; each mask is in exactly one stack.
 
     Raises
     ------

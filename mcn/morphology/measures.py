@@ -18,16 +18,16 @@ _PIXEL_AXIS: Final = 4 / math.sqrt(12)
 """Axis length of a single pixel as a unit square, in pixels."""
 
 _CORNER_TOLERANCE: Final = 0.07
-"""Distance of an outline from its simplified form, as part of the equivalent diameter."""
+"""Distance of an outline from its simplified form, as a fraction of the equivalent diameter."""
 
 
 def measure(
     masks: Sequence[Mask], height: int, width: int, pixel_size_um: float | None
 ) -> dict[str, NDArray[Any]]:
-    """Measure the crystals of one image, all at once.
+    """Measure all crystals of one image together.
 
-    Definitions are those of `skimage.measure.regionprops`, and the answer has the form of
-    `regionprops_table`: columns, named as those of the catalogue.
+    Definitions are those of `skimage.measure.regionprops`. The result has the form of
+    `regionprops_table`, with the catalogue's column names.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def measure(
 
         - bbox_x, bbox_y, bbox_w, bbox_h : int, left column, top row, columns and rows of the box.
         - centroid_x, centroid_y : float, mean of the pixels' coordinates, in pixels.
-        - touches_edge : bool, the box reaches the border of the analysed image, so that size
-          and form are those of a part.
+        - touches_edge : bool, the box reaches the border of the analysed image, so that only a
+          part of the crystal is measured.
         - area_px : int, number of pixels.
         - equivalent_diameter_px : float, diameter of the disc of the same area.
         - area_um2, equivalent_diameter_um : float, the same in square micrometres and
@@ -61,7 +61,7 @@ def measure(
         - circularity : float, 4π times the area over the square of the perimeter, at most 1.
         - solidity : float, area over that of the convex hull in pixels.
         - orientation_deg : float, angle of the major axis from the x axis, counter-clockwise as
-          seen, in (-90, 90]; of no meaning at an aspect ratio near 1.
+          seen, in (-90, 90]; meaningless at an aspect ratio near 1.
         - corners : int, vertices of the outline after simplification to within 7 % of the
           equivalent diameter, but not below one pixel (see
           `mcn.morphology.polygons.count_corners`): 3 for a triangle, 4 for a rhomb, 6 for a
@@ -193,7 +193,7 @@ def _squares_below(k: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _perimeters(stack: MaskStack) -> NDArray[np.float64]:
-    """Perimeters in pixels, by the neighbours that each border pixel has on the border."""
+    """Perimeters in pixels, from the neighbours that each border pixel has on the border."""
     n = stack.cells.shape[1]
     is_border = np.zeros(stack.cells.size, dtype=np.uint8)
     is_border[stack.border] = 1
@@ -206,7 +206,7 @@ def _perimeters(stack: MaskStack) -> NDArray[np.float64]:
 
 
 def _steps() -> NDArray[np.float64]:
-    """Length per border pixel, by 2 for each neighbour beside it and 10 for each across."""
+    """Length per border pixel, indexed by 2 for each edge neighbour and 10 for each diagonal."""
     steps = np.zeros(49)
     steps[[4, 6, 14, 16, 24, 26]] = 1
     steps[[20, 32]] = math.sqrt(2)

@@ -22,13 +22,13 @@ _FAR: Final = 2**40
 def trace_hulls(stack: MaskStack) -> Polygons:
     """Convex hull of the middles of the outer pixel edges of each mask, clockwise as seen.
 
-    These are the points that `skimage.morphology.convex_hull_image` takes as well.
+    `skimage.morphology.convex_hull_image` uses the same points.
     """
     is_blank: NDArray[np.bool_] = np.logical_not(stack.cells.any(axis=1))
     first = stack.cells.argmax(axis=1)
     last = stack.cells.shape[1] - 1 - stack.cells[:, ::-1].argmax(axis=1)
-    # Twice the coordinates, to keep to integers: the middles of rows are even, the edges
-    # between rows odd. An edge belongs to the row above it unless that is blank.
+    # Coordinates are doubled to keep them integers: the middles of rows are even, the edges
+    # between rows odd. An edge belongs to the row above it unless that row is blank.
     y = np.arange(2 * len(is_blank) - 1)
     owner = np.repeat(stack.owner, 2)[:-1]
     owner[1::2] = np.where(is_blank[:-1], stack.owner[1:], stack.owner[:-1])
@@ -54,8 +54,8 @@ def _bulging(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Points of each owner that make its side convex towards smaller x, ordered by y.
 
-    A point that does not bulge beyond the line between its neighbours is no vertex of the
-    hull; when none of these is left, the side is convex.
+    A point that does not bulge beyond the line between its neighbours is not a vertex of the
+    hull; when none of these points is left, the side is convex.
     """
     keep = x < _FAR
     while not keep.all():
@@ -69,7 +69,7 @@ def _bulging(
 def _without_repeats(
     x: NDArray[np.float64], y: NDArray[np.float64], owner: NDArray[np.intp]
 ) -> Polygons:
-    """Polygons whose two sides may have met in one point at the top and at the bottom."""
+    """Polygons without the repeated points where both sides meet at the top or the bottom."""
     start = np.concatenate([[0], np.cumsum(np.bincount(owner))])
     following = Polygons(x, y, start).following
     keep = (x != x[following]) | (y != y[following])
@@ -80,12 +80,12 @@ def _without_repeats(
 def trace_outlines(stack: MaskStack) -> Polygons:
     """Outer outline of the largest piece of each mask, clockwise as seen.
 
-    Pixels that touch by a corner belong together. Holes are passed over.
+    Pixels that touch by a corner belong together. Holes are ignored.
     """
     y, x, side, following = _edges(stack)
     loop, to_end = _walk(following)
-    # Area within a loop from its upright edges alone; holes, which are walked the other way
-    # round, come out negative.
+    # The area within a loop follows from its vertical edges alone; holes, which run the other
+    # way round, have a negative area.
     signed = np.where(side == 1, x + 1, np.where(side == 3, -x, 0))
     area = np.bincount(loop, weights=signed, minlength=len(loop))
     heads = np.flatnonzero(loop == np.arange(len(loop)))
@@ -127,7 +127,7 @@ class Rings:
 
 
 def trace_rings(stack: MaskStack) -> Rings:
-    """All lines between crystal and background, with no more points than they have bends.
+    """All lines between crystal and background, with points at bends only.
 
     Pixels that touch by a corner belong together, as in `trace_outlines`, so that lines never
     touch themselves or each other. A pixel is inside exactly if its centre is.

@@ -1,4 +1,4 @@
-"""Polygons around crystals: how long, how narrow, how full, how many corners."""
+"""Polygons around crystals: Feret diameters, areas and corners."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def feret_diameters(hulls: Polygons) -> tuple[NDArray[np.float64], NDArray[np.fl
     """Longest and shortest distance of two parallel lines that touch a convex polygon.
 
     The longest joins two vertices. The shortest has one line along an edge, as with
-    rotating calipers [1]_; hulls of masks have so few vertices that each edge is held
-    against each vertex.
+    rotating calipers [1]_; hulls of masks have so few vertices that each edge is compared
+    with each vertex.
 
     Returns
     -------
@@ -101,14 +101,14 @@ def lattice_areas(hulls: Polygons) -> NDArray[np.int64]:
 
 
 def count_corners(outlines: Polygons, tolerance: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Vertices that are left when outlines are simplified, (M,).
+    """Number of vertices that are left when outlines are simplified, (M,).
 
-    Ramer's and Douglas and Peucker's method [1]_ [2]_: between two vertices that are kept,
-    the point farthest from the straight line between them is kept as well if it is farther
-    away than the tolerance. The first two are the point farthest from the centre and the
-    point farthest from that one. Where a side is parallel to a line, any of its points may
-    be the farthest, so in the end vertices that are within the tolerance of the line
-    between their neighbours are left out again, the nearest first.
+    The method of Ramer, Douglas and Peucker [1]_ [2]_: between two vertices that are kept, the
+    point farthest from the straight line between them is also kept if it is farther away than
+    the tolerance. The first two are the point farthest from the centre and the point farthest
+    from that one. If a side is parallel to a line, any of its points may be the farthest.
+    Vertices within the tolerance of the line between their neighbours are therefore removed at
+    the end, the nearest first.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def count_corners(outlines: Polygons, tolerance: NDArray[np.float64]) -> NDArray
     Returns
     -------
     (M,) int array
-        2 where an outline is too thin to be more than a line.
+        2 if an outline is no thicker than a line.
 
     References
     ----------
@@ -129,7 +129,7 @@ def count_corners(outlines: Polygons, tolerance: NDArray[np.float64]) -> NDArray
     closed, opposite = _from_farthest(outlines)
     is_kept = np.zeros(len(closed.x), dtype=np.bool_)
     is_kept[closed.start[:-1]] = is_kept[opposite] = True
-    # Each point with the two kept ones about it; points leave when their piece is done.
+    # Each point with the kept points on both sides; points are dropped with finished pieces.
     owner = closed.owner
     point = np.arange(len(owner))
     is_behind = point > opposite[owner]
@@ -157,7 +157,7 @@ def keep_vertices(polygons: Polygons, is_kept: NDArray[np.bool_]) -> Polygons:
 
 
 def _without_flat(polygons: Polygons, tolerance: NDArray[np.float64]) -> Polygons:
-    """Polygons without the vertices within the tolerance of the line past them."""
+    """Polygons without vertices within the tolerance of the line between their neighbours."""
     while True:
         point = np.arange(len(polygons.x))
         following = polygons.following
@@ -172,7 +172,7 @@ def _without_flat(polygons: Polygons, tolerance: NDArray[np.float64]) -> Polygon
 
 
 def _from_farthest(outlines: Polygons) -> tuple[Polygons, NDArray[np.intp]]:
-    """Outlines that begin at their farthest point and end there again, and the opposite."""
+    """Outlines that begin and end at their farthest point, and the points opposite."""
     n = outlines.n_vertices
     dx, dy = _from_centre(outlines.x, outlines), _from_centre(outlines.y, outlines)
     first = _first_maximum(dx * dx + dy * dy, outlines.start)
@@ -189,8 +189,8 @@ def _from_farthest(outlines: Polygons) -> tuple[Polygons, NDArray[np.intp]]:
 def _from_centre(coordinate: NDArray[np.float64], outlines: Polygons) -> NDArray[np.float64]:
     """Difference from the mean of each polygon, times the number of its vertices.
 
-    Free of rounding for multiples of a half, so that of points equally far away the same
-    one is the first wherever the polygon lies.
+    Exact for multiples of a half, so that the same one of several equally distant points is
+    the first, regardless of the polygon's position.
     """
     sums = np.add.reduceat(coordinate, outlines.start[:-1])
     n = outlines.n_vertices
@@ -210,7 +210,7 @@ def _distance(
     begin: NDArray[np.intp],
     end: NDArray[np.intp],
 ) -> NDArray[np.float64]:
-    """Distance of points from the straight pieces between the points begin and end."""
+    """Distance of points from the line segments between the points begin and end."""
     x, y = polygons.x, polygons.y
     along_x, along_y = x[end] - x[begin], y[end] - y[begin]
     dx, dy = x[point] - x[begin], y[point] - y[begin]

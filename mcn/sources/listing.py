@@ -30,8 +30,8 @@ LISTED: Final = pa.schema(
         pa.field("sidecar", pa.string()),
     ]
 )
-"""One row a tile. `etag` and `bytes` are null where the listing does not give them,
-`pixel_size_um` is the manifest's, `sidecar` the URI of the vendor's text file beside the image."""
+"""One row per tile. `etag` and `bytes` are null if the listing lacks them, `pixel_size_um` is from
+the manifest, and `sidecar` is the URI of the vendor's text file beside the image."""
 
 IMAGES: Final = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 
@@ -134,7 +134,7 @@ class _TileListing:
             )
 
     def _match(self, path: str, sidecars: Sidecars) -> re.Match[str] | None:
-        """Well and depth in an object's path; None if the object is no tile."""
+        """Well and depth in an object's path; None if the object is not a tile."""
         below = path[len(self.root.rstrip("/")) + 1 :]
         self._object_count += 1
         if self._left_out.holds(below):

@@ -55,11 +55,11 @@ def read_manifest(manifest: str, tiles: str) -> Iterator[pa.RecordBatch]:
         if rows.num_rows:
             yield rows
     if not done:
-        raise SourceError(f"{manifest}: lists no tile; write one row a tile: uri, well, depth_m")
+        raise SourceError(f"{manifest}: lists no tile; write one row per tile: uri, well, depth_m")
 
 
 def _batches(manifest: str) -> Iterator[pa.RecordBatch]:
-    """The rows of the manifest, with the columns in use only; CSV values stay text."""
+    """The rows of the manifest, with only the columns in use; CSV values stay text."""
     import pyarrow.parquet as pq
 
     fs, path = filesystem_of(manifest)
@@ -104,8 +104,8 @@ def _csv_batches(file: IO[bytes], manifest: str) -> Iterator[pa.RecordBatch]:
             row_number += 1
             if len(row) < len(names) or any(map(str.strip, row[len(names) :])):
                 raise SourceError(
-                    f"{manifest}: row {row_number}: cannot be read as a manifest's, it has "
-                    f"{len(row)} cells, not {len(names)}; write one for each column"
+                    f"{manifest}: row {row_number}: has {len(row)} cells instead of "
+                    f"{len(names)}; write one for each column"
                 )
             for name, i in used.items():
                 columns[name].append(_cell(name, row[i], delimiter))
@@ -129,7 +129,8 @@ def _used_columns(names: list[str], manifest: str) -> dict[str, int]:
         plain = re.sub(r"[\s-]+", "_", name.strip().strip("\ufeff\"'").strip().lower())
         if plain in _COLUMNS and plain in used:
             raise SourceError(
-                f"{manifest}: columns {names[used[plain]]!r} and {name!r} are one; leave one out"
+                f"{manifest}: columns {names[used[plain]]!r} and {name!r} are the same; "
+                "leave one out"
             )
         if plain in _COLUMNS:
             used[plain] = i
@@ -143,7 +144,7 @@ def _used_columns(names: list[str], manifest: str) -> dict[str, int]:
 
 
 def _checked(batch: pa.RecordBatch, manifest: str, done: int, root_uri: str) -> pa.RecordBatch:
-    """Rows of `LISTED` from the manifest's own, each value checked."""
+    """Rows of `LISTED` from rows of the manifest, with each value checked."""
     n = batch.num_rows
 
     def column(name: str, to: pa.DataType) -> pa.Array:
@@ -206,5 +207,5 @@ def _bad_row(manifest: str, row: int, name: str, value: object) -> SourceError:
     expected = {
         "depth_m": "a depth in metres such as 1234.5",
         "pixel_size_um": f"micrometres from {MIN_UM:g} to {MAX_UM:g}, or nothing",
-    }.get(name, "a text that is not empty")
+    }.get(name, "a non-empty text")
     return SourceError(f"{manifest}: row {row}: {name} is {value!r}; write {expected}")

@@ -1,4 +1,4 @@
-"""Where well and depth stand in the path of a tile."""
+"""Patterns for well and depth in the path of a tile."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _NUMBER = r"[-+]?[0-9]+(?:\.[0-9]+)?"
 
 
 class SourceError(McnError):
-    """A source of tiles that cannot be used; the message names it, the reason and the cure."""
+    """A source of tiles that cannot be used; the message names it, the reason and the remedy."""
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """The regular expression of a path pattern such as `well={well}/depth={depth_m}/{name}`.
 
-    `{depth_m}` matches a decimal number, any other field a stretch of characters without a
-    slash; everything else stands for itself.
+    `{depth_m}` matches a decimal number, and any other field matches one or more characters
+    without a slash; everything else matches literally.
 
     Raises
     ------
     SourceError
-        When the pattern cannot be read, lacks a needed field, or is ambiguous.
+        If the pattern is malformed, lacks a required field, or is ambiguous.
     """
     pattern = unicodedata.normalize("NFC", pattern)
     cure = f"write it like {DEFAULT_PATTERN!r}"

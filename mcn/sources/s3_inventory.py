@@ -1,4 +1,4 @@
-"""The tiles there are to scan, out of an Amazon S3 Inventory report.
+"""Tiles listed in an Amazon S3 Inventory report.
 
 References
 ----------
@@ -40,7 +40,7 @@ _OBJECTS: Final = pa.schema(
         pa.field("depth_m", pa.float64()),
     ]
 )
-"""Objects below the folder of tiles; well and depth where the path matches the pattern."""
+"""Objects below the folder of tiles; well and depth are null if the pattern does not match."""
 
 _TILES: Final = f"""
     {sidecar_sql("objects")};
@@ -71,17 +71,17 @@ def read_inventory(
 ) -> Iterator[pa.RecordBatch]:
     """Tiles that an S3 Inventory report lists below a folder, as a stream.
 
-    What is a tile and what belongs to one is told apart as `mcn.sources.listing.find_tiles` does.
-    Only the latest version of an object counts.
+    Tiles and sidecars are recognised as in `mcn.sources.listing.find_tiles`. Only the latest
+    version of an object counts.
 
     Parameters
     ----------
     manifest : str
-        The report's `manifest.json`, where S3 put it or in a copy of the report's folders.
+        The report's `manifest.json`, at its original address or in a copy of the report's folders.
     tiles : str
         Folder of tiles in the bucket of the report, `s3://BUCKET/FOLDER`.
     pattern : str
-        Where well and depth stand in an object's path below `tiles`.
+        Position of well and depth in an object's path below `tiles`.
 
     Yields
     ------
@@ -91,15 +91,15 @@ def read_inventory(
     Raises
     ------
     SourceError
-        When the report is not one, is of another bucket, or lists no tile there.
+        If the file is not an inventory report, is of another bucket, or lists no tile there.
     """
     matcher = compile_pattern(pattern)
     report = _report(manifest)
     root = tiles.removeprefix("s3://").rstrip("/") + "/"
     if not tiles.startswith("s3://") or not root.startswith(f"{report.bucket}/"):
         raise SourceError(
-            f"{manifest}: is an inventory of s3://{report.bucket}, and {tiles} is not in it; "
-            "name the folder of tiles there"
+            f"{manifest}: is an inventory of s3://{report.bucket}, which does not contain {tiles}; "
+            "name a folder of tiles in that bucket"
         )
     left_out = LeftOut()
     with scratch_database() as database:
@@ -115,11 +115,11 @@ def read_inventory(
                 f"{manifest}: none of {_count(database, 'objects')} objects below {tiles} matches "
                 f"{pattern!r}; name the folder the pattern starts in, or give another pattern"
             )
-        answer = database.sql(
+        tile_rows = database.sql(
             "SELECT 's3://' || path AS uri, etag, bytes, well, depth_m, "
             "NULL::DOUBLE AS pixel_size_um, 's3://' || sidecar AS sidecar FROM tiles"
         )
-        for batch in answer.to_arrow_reader(BATCH):
+        for batch in tile_rows.to_arrow_reader(BATCH):
             yield pa.RecordBatch.from_arrays(batch.columns, schema=LISTED)
 
 
@@ -146,13 +146,13 @@ def _report(manifest: str) -> _Report:
         raise SourceError(f"{manifest}: no such manifest; check the address") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SourceError(
-            f"{manifest}: is no manifest of an S3 Inventory report ({one_line(error)}); name the "
-            "manifest.json of one, or a .parquet or .csv list of tiles"
+            f"{manifest}: is not the manifest of an S3 Inventory report ({one_line(error)}); "
+            "name the manifest.json of a report, or a .parquet or .csv list of tiles"
         ) from error
 
 
 def _place_of(key: str, manifest: str, destination: str) -> str:
-    """Where a file of the report lies: in its bucket, or in a copy's folder `data`."""
+    """Address of a file of the report: in its bucket, or in the folder `data` of a copy."""
     if manifest.startswith("s3://"):
         return f"s3://{destination.removeprefix('arn:aws:s3:::')}/{key}"
     return f"{manifest.rsplit('/', 2)[0]}/data/{key.rpartition('/')[2]}"
@@ -176,7 +176,7 @@ def _objects(
 
 
 def _rows(report: _Report, file: Any, path: str) -> Iterator[pa.RecordBatch]:
-    """Rows of one of the report's files; names of columns as in CSV reports, in small letters."""
+    """Rows of one of the report's files; column names are normalised by `_plain`."""
     if report.form == "CSV":
         from pyarrow import csv
 
@@ -199,13 +199,13 @@ def _rows(report: _Report, file: Any, path: str) -> Iterator[pa.RecordBatch]:
         stripes = orc.ORCFile(file)
         batches = (stripes.read_stripe(number) for number in range(stripes.nstripes))
     else:
-        raise SourceError(f"{path}: {report.form} is no format of S3 Inventory reports")
+        raise SourceError(f"{path}: {report.form} is not a format of S3 Inventory reports")
     for batch in batches:
         yield batch.rename_columns([_plain(name) for name in batch.schema.names])
 
 
 def _plain(name: str) -> str:
-    """`IsLatest`, `is_latest` and ` isLatest ` as one name."""
+    """Normalise a column name: `IsLatest`, `is_latest` and ` isLatest ` are the same."""
     return name.strip().replace("_", "").lower()
 
 
@@ -219,8 +219,8 @@ def _below(
     """The latest versions of objects below the folder of tiles, as `_OBJECTS`."""
 
     def column(name: str, to: pa.DataType) -> pa.Array:
-        there = name in batch.schema.names
-        return batch[name].cast(to) if there else pa.nulls(batch.num_rows, to)
+        is_present = name in batch.schema.names
+        return batch[name].cast(to) if is_present else pa.nulls(batch.num_rows, to)
 
     keys = column("key", pa.string())
     if encoded and pc.any(pc.match_substring_regex(keys, "[%+]")).as_py():
@@ -231,8 +231,8 @@ def _below(
     kept = pc.and_(kept, pc.fill_null(column("islatest", pa.bool_()), True))
     kept = pc.and_(kept, pc.invert(pc.fill_null(column("isdeletemarker", pa.bool_()), False)))
     kept = pc.fill_null(kept, False)
-    rest = left_out.mask(pc.filter(below, kept))
-    kept = pc.replace_with_mask(kept, kept, pc.invert(rest))
+    is_left_out = left_out.mask(pc.filter(below, kept))
+    kept = pc.replace_with_mask(kept, kept, pc.invert(is_left_out))
     below = pc.utf8_normalize(below, "NFC")
     fields = pc.extract_regex(below, f"^(?:{matcher.pattern})$")
     depths = pc.struct_field(fields, "depth_m").cast(pa.float64())

@@ -22,10 +22,10 @@ from mcn.io.text import decode_text
 
 logger = logging.getLogger(__name__)
 
-TELLING: Final = (".txt", ".hdr")
+TEXT_ENDINGS: Final = (".txt", ".hdr")
 """Endings of sidecars that may hold a pixel size, in order of preference."""
 
-ENDINGS: Final = (*TELLING, ".json", ".xml")
+ENDINGS: Final = (*TEXT_ENDINGS, ".json", ".xml")
 """Endings of all files that belong to a picture of the same name."""
 
 _LONGEST_ENDING: Final = max(map(len, ENDINGS))
@@ -69,8 +69,8 @@ class Sidecars:
         ranked = []
         for rank, spelled, path in self._beside(image):
             _, base, ending = _split_path(path)
-            if ending in TELLING and path != image:
-                ranked.append((rank, TELLING.index(ending), base != spelled, path))
+            if ending in TEXT_ENDINGS and path != image:
+                ranked.append((rank, TEXT_ENDINGS.index(ending), base != spelled, path))
         return [path for *_, path in sorted(ranked)]
 
     def _beside(self, image: str) -> Iterator[tuple[int, str, str]]:
@@ -104,7 +104,7 @@ def sidecars_of(image: str, names: Iterable[str]) -> list[str]:
 def find_sidecars(uri: str) -> list[str]:
     """URIs of the sidecars beside a stored picture, in order of preference.
 
-    The folder is listed. In object stores, whose folders may hold millions of keys, only keys
+    The folder is listed. In object stores, where folders may have millions of keys, only keys
     that begin with the picture's name are listed: as written, in lower case and in upper case.
     If listing is impossible (HTTP, or no permission), these spellings are tried.
 
@@ -137,7 +137,7 @@ def sidecar_texts(uri: str) -> Iterator[str]:
     try:
         sidecars = find_sidecars(uri)
     except Exception as error:
-        logger.warning("%s: its sidecars cannot be looked for (%s)", uri, one_line(error))
+        logger.warning("%s: cannot search for sidecars (%s)", uri, one_line(error))
         return
     for sidecar in sidecars:
         try:
@@ -149,7 +149,7 @@ def sidecar_texts(uri: str) -> Iterator[str]:
 
 
 def read_sidecar(uri: str) -> str:
-    """Text of a stored sidecar; of a long file its first MiB.
+    """Text of a stored sidecar, at most its first MiB.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def read_sidecar(uri: str) -> str:
 
 
 def sidecar_sql(objects: str) -> str:
-    """The same rule in DuckDB's SQL, for listings larger than memory.
+    """The rule of `Sidecars` in DuckDB's SQL, for listings larger than memory.
 
     Parameters
     ----------
@@ -175,11 +175,13 @@ def sidecar_sql(objects: str) -> str:
     -------
     str
         Statements that create the tables `sidecars` (`path`: every file that belongs to a
-        picture) and `preferred` (`image, sidecar`: paths, one row a picture that has one).
+        picture) and `preferred` (`image, sidecar`: paths, one row per picture with a sidecar).
     """
-    endings, telling = ("|".join(re.escape(end[1:]) for end in ends) for ends in (ENDINGS, TELLING))
+    endings, text_endings = (
+        "|".join(re.escape(end[1:]) for end in ends) for ends in (ENDINGS, TEXT_ENDINGS)
+    )
     plain = "lower(nfc_normalize({}))"
-    rank = " ".join(f"WHEN '{ending}' THEN {rank}" for rank, ending in enumerate(TELLING))
+    rank = " ".join(f"WHEN '{ending}' THEN {rank}" for rank, ending in enumerate(TEXT_ENDINGS))
     return f"""
     CREATE TEMP VIEW named AS
     SELECT path, regexp_extract(path, '^(?:.*/)?') AS folder,
@@ -209,13 +211,13 @@ def sidecar_sql(objects: str) -> str:
         texts.path, (rank, CASE ending {rank} END, texts.base <> owners.base, texts.path)
     ) AS sidecar
     FROM owners JOIN texts USING (folder, key)
-    WHERE regexp_matches(ending, '^\\.({telling})$')
+    WHERE regexp_matches(ending, '^\\.({text_endings})$')
     GROUP BY image
     """
 
 
 def _split_path(path: str) -> tuple[str, str, str]:
-    """Folder with its slash, name without its ending, and ending in small letters."""
+    """Folder with its slash, name without its ending, and ending in lower case."""
     start = path.rfind("/") + 1
     dot = path.rfind(".")
     end = dot if dot > start else len(path)
@@ -244,7 +246,7 @@ def _spellings(text: str) -> list[str]:
 
 
 def _listed(fs: Any, path: str) -> list[str]:
-    """Files of a picture's folder; of an object store those whose names begin as the picture's."""
+    """Files in a picture's folder; in object stores, only those that begin with its name."""
     folder, stem, ending = _split_path(path)
     if not _is_one_of(fs, _PREFIX_LISTED):
         names: list[str] = fs.ls(folder, detail=False)
@@ -263,7 +265,7 @@ def _probed(fs: Any, path: str) -> list[str]:
     names = (
         folder + base + spelled
         for base in _bases(path)
-        for ending in TELLING
+        for ending in TEXT_ENDINGS
         for spelled in _spellings(ending)
     )
     return [name for name in names if fs.exists(name)]

@@ -1,1 +1,1 @@
-"""Rendered cores with exact truth."""
+"""Rendered cores with exact ground truth."""

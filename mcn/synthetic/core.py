@@ -1,4 +1,4 @@
-"""A rendered core repository: wells with depth trends, tiles in folders, truth beside them."""
+"""A rendered core repository: wells with depth trends, tiles in folders and ground truth."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAGNIFICATIONS: Final = (500, 800, 1000, 1250, 1600, 2000, 2500, 3200, 4000, 50
 
 @dataclass(frozen=True)
 class CoreSettings:
-    """The interval that is cored, and its pictures.
+    """Settings of a rendered core.
 
     Parameters
     ----------
@@ -52,14 +52,14 @@ class CoreSettings:
 
 @dataclass(frozen=True, eq=False)
 class CoreTruth:
-    """What was rendered: the tables that lie as Parquet in `OUT/truth`.
+    """Ground truth of a rendered core: the tables in `OUT/truth`, stored as Parquet.
 
     Parameters
     ----------
     out : Path
         Root of the repository, to be scanned with `well={well}/depth={depth_m}/{name}`.
     tiles, crystals, zones : pyarrow.Table
-        One row a tile, a crystal, a zone. `tile` is the path from the root.
+        One row per tile, crystal or zone. `tile` is the path from the root.
     """
 
     out: Path
@@ -87,7 +87,7 @@ def render_core(
     Parameters
     ----------
     out : str or Path
-        A new or empty folder, or one that contains the same core already.
+        A new or empty folder, or one that already contains the same core.
     wells, tiles : int
         Number of wells, and of tiles over all wells.
     seed : int
@@ -101,7 +101,7 @@ def render_core(
     Raises
     ------
     RenderError
-        `out` holds something else, or the settings are out of range.
+        `out` contains something else, or the settings are out of range.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -110,7 +110,7 @@ def render_core(
     if not 1 <= wells <= tiles:
         raise RenderError(
             f"cannot render a core of {wells} wells with {tiles} tiles: "
-            "ask for one well or more and for at least a tile a well"
+            "give at least one well, and at least one tile per well"
         )
     _claim(out, {"wells": wells, "tiles": tiles, "seed": seed, **asdict(settings)})
     planned = plan_wells(wells, seed, settings.top_m, settings.base_m)
@@ -157,14 +157,14 @@ class _CoreTileJob:
 
 
 def _claim(out: Path, core: dict[str, Any]) -> None:
-    """Take a folder for a core, unless it holds anything but this core."""
+    """Mark a folder as this core's; refuse a folder that contains anything else."""
     stamp = out / "truth" / "core.json"
     text = json.dumps(core, indent=2) + "\n"
     if out.exists() and not out.is_dir():
         raise RenderError(f"cannot render a core into {out}: it is a file; name a folder")
     if out.exists() and any(out.iterdir()) and not (stamp.is_file() and stamp.read_text() == text):
         raise RenderError(
-            f"cannot render a core into {out}: it holds something else; "
+            f"cannot render a core into {out}: it contains something else; "
             "name a new folder or empty this one"
         )
     stamp.parent.mkdir(parents=True, exist_ok=True)
@@ -206,7 +206,7 @@ def _plan_tiles(
 
 
 def _pixel_size(diameter_um: float, settings: CoreSettings, rng: np.random.Generator) -> float:
-    """Pixel size of the magnification at which a microscopist would see the crystals well."""
+    """Pixel size of a magnification that shows the crystals at a suitable size."""
     wanted_px = 60.0 * np.sqrt(settings.height * settings.width / (768 * 1024))
     wanted_px = max(wanted_px, 16.0) * rng.uniform(0.85, 1.2)
     sizes = PRINT_UM / (np.array(_MAGNIFICATIONS) * settings.width)
@@ -362,13 +362,13 @@ def _mean(values: NDArray[Any]) -> float | None:
 def map_jobs(
     function: Callable[[Job], Result], jobs: Iterable[Job], workers: int
 ) -> Iterator[Result]:
-    """Results of `function` over jobs, in their order, from `workers` processes."""
+    """Results of `function` for each job, in order, computed in `workers` processes."""
     if workers <= 1:
         yield from map(function, jobs)
         return
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    # Forking a process that holds threads (torch, Ray) may lock up.
+    # Forking a process that has threads (torch, Ray) may deadlock.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         yield from pool.map(function, jobs)

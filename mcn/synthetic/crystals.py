@@ -1,8 +1,8 @@
-"""The geometry of one crystal: the surfaces a beam from above meets.
+"""The geometry of one crystal: its upper and lower surface under a beam from above.
 
-Coordinates are pixels, x to the right, y down, z towards the beam. Every crystal is
-given as a relief, its highest and lowest surface over each pixel of a box, because
-that is all an orthographic view from above can see or rest on.
+Coordinates are pixels, x to the right, y down, z towards the beam. Every crystal is a relief,
+its highest and lowest surface over each pixel of a box, which is all that an orthographic view
+from above needs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Relief:
     ----------
     top, bottom : (h, w) float32 array
         Height of the upper and the lower surface above the crystal's centre, in
-        pixels. Meaningful on the silhouette only.
+        pixels. Only meaningful on the silhouette.
     silhouette : (h, w) bool array
         True where the crystal is.
     """
@@ -55,7 +55,7 @@ def grow(shape: str, diameter_px: float, rng: np.random.Generator) -> Relief:
     diameter_px : float
         Diameter of the disc that has the area of the silhouette, in pixels.
     rng : numpy.random.Generator
-        Where form and orientation are drawn from.
+        Random generator for form and orientation.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def grow(shape: str, diameter_px: float, rng: np.random.Generator) -> Relief:
 
 
 def _grow_rhombic(diameter: float, rng: np.random.Generator) -> Relief:
-    """A cleavage rhombohedron, often stretched, at times stepped or with a cut corner."""
+    """A cleavage rhombohedron, often stretched, sometimes stepped or with a cut corner."""
     poles = _trigonal_poles(RHOMB_POLE_DEG + rng.normal(0.0, 2.0), 3)
     poles = np.concatenate([poles, -poles])
     distances = np.tile(rng.uniform(0.8, 1.2, size=3), 2)
@@ -293,7 +293,7 @@ def periodic_noise(height: int, width: int, wavelength: float, rng: np.random.Ge
 
 
 def grains(height: int, width: int, size_px: float, rng: np.random.Generator) -> Field:
-    """A field (height, width) of rounded grains of about a size, of unit variance."""
+    """A field (height, width) of rounded grains of about `size_px`, of unit variance."""
     from scipy import ndimage
 
     zoom = max(size_px / 7.0, 0.5)
@@ -310,14 +310,14 @@ def _standardise(field: NDArray[np.floating]) -> Field:
 
 
 def _axes(half_height: int, half_width: int) -> tuple[Field, Field]:
-    """Column (1, w) and row (h, 1) coordinates of a box about the origin."""
+    """Column (1, w) and row (h, 1) coordinates of a box around the origin."""
     x = np.arange(-half_width, half_width + 1, dtype=np.float32)[None, :]
     y = np.arange(-half_height, half_height + 1, dtype=np.float32)[:, None]
     return x, y
 
 
 def _trigonal_poles(pole_deg: float, count: int) -> NDArray[np.float64]:
-    """Unit normals (count, 3) of faces set evenly about the c axis."""
+    """Unit normals (count, 3) of faces spaced evenly around the c axis."""
     turn = np.arange(count) * 2 * np.pi / count
     tilt = np.deg2rad(pole_deg)
     return np.stack(

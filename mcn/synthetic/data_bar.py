@@ -34,7 +34,7 @@ def draw_data_bar(
     pixel_size_um : float
         Pixel size of the picture above, which sets the scale bar.
     rng : numpy.random.Generator
-        Gives the style and the settings.
+        Random generator for the style and the settings.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def draw_data_bar(
     field_um = width * pixel_size_um
     length_um = _round_length(field_um * rng.uniform(0.14, 0.22))
     texts = _settings_texts(field_um, rng)
-    # Pillow's own font has no µ.
+    # Pillow's default font has no µ.
     face = Path(matplotlib.get_data_path(), "fonts", "ttf", str(rng.choice(_FONTS)))
     font = ImageFont.truetype(face, size=0.38 * height)
     right = width - 0.5 * height
@@ -63,7 +63,7 @@ def draw_data_bar(
 
 
 def _settings_texts(field_um: float, rng: np.random.Generator) -> list[str]:
-    """Random settings of a microscope whose picture is `field_um` wide."""
+    """Random settings of a microscope for a picture that is `field_um` wide."""
     return [
         f"HV {rng.choice([5, 10, 15, 20]):.2f} kV",
         f"mag {f'{PRINT_UM / field_um:,.0f}'.replace(',', ' ')}x",

@@ -1,4 +1,4 @@
-"""A folder of rendered tiles to train or to evaluate a segmenter with."""
+"""A folder of rendered tiles for training or evaluating a segmenter."""
 
 from __future__ import annotations
 
@@ -42,11 +42,13 @@ def write_dataset(
     Raises
     ------
     RenderError
-        `out` holds images already.
+        `out` already contains images.
     """
     out = Path(out)
     if (out / "images").exists():
-        raise RenderError(f"cannot render into {out}: it holds images already; name a new folder")
+        raise RenderError(
+            f"cannot render into {out}: it already contains images; name a new folder"
+        )
     for folder in ("images", "masks"):
         (out / folder).mkdir(parents=True)
     jobs = (

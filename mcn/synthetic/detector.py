@@ -1,4 +1,4 @@
-"""How a scanning electron microscope pictures a relief: contrast, faults, data bar."""
+"""Simulation of how a scanning electron microscope images a relief: contrast and faults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def emission(heights: Field, albedo: Field, rng: np.random.Generator) -> Field:
     """Secondary-electron signal of a relief.
 
     The yield rises as 1/cos of the tilt, edges and ridges emit more because electrons
-    leave on both sides, and pores keep theirs in; the side of the detector is brighter.
+    leave on both sides, and pores trap electrons; the side of the detector is brighter.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def emission(heights: Field, albedo: Field, rng: np.random.Generator) -> Field:
     albedo : (H, W) float32 array
         Emission of the material relative to the mean.
     rng : numpy.random.Generator
-        Where the settings of the microscope are drawn from.
+        Random generator for the settings of the microscope.
 
     Returns
     -------
@@ -54,9 +54,9 @@ def emission(heights: Field, albedo: Field, rng: np.random.Generator) -> Field:
 
 
 def expose(signal: Field, severity: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The picture that a detector makes of a signal.
+    """The picture that a detector records of a signal.
 
-    Charging, vignetting, defocus, scan-line jitter, shot and amplifier noise, then
+    Applies charging, vignetting, defocus, scan-line jitter, shot and amplifier noise, then
     contrast, brightness and gamma; `severity` scales the faults (0 leaves them out).
 
     Returns
@@ -126,7 +126,7 @@ def _jitter(signal: Field, amplitude: float, rng: np.random.Generator) -> Field:
 
 
 def _slope(heights: Field, axis: int) -> Field:
-    """Slope along an axis, of the two one-sided ones the flatter: never across a cliff."""
+    """Slope along an axis: the flatter of both one-sided slopes, so never across a cliff."""
     step = np.diff(heights, axis=axis)
     before = np.concatenate([step.take([0], axis), step], axis=axis)
     after = np.concatenate([step, step.take([-1], axis)], axis=axis)
@@ -134,7 +134,7 @@ def _slope(heights: Field, axis: int) -> Field:
 
 
 def _blur(field: Field, sigma: float) -> Field:
-    """Gaussian-like blur at a wide scale: two box means, whose cost is free of sigma."""
+    """Gaussian-like blur at a wide scale: two box means, at a cost independent of sigma."""
     from scipy import ndimage
 
     size = max(round(sigma * 2.45), 1)

@@ -1,4 +1,4 @@
-"""A heap of crystals as seen from above: which of them each pixel shows, and how high."""
+"""A heap of crystals as seen from above: the visible crystal and the height at each pixel."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Heap:
     Parameters
     ----------
     floor : (H, W) float32 array
-        Height of the floor in pixels; becomes the heap's own.
+        Height of the floor in pixels; changed in place.
 
     Attributes
     ----------
     heights : (H, W) float32 array
-        Height of the surface that is seen, in pixels.
+        Height of the visible surface, in pixels.
     owner : (H, W) int32 array
-        The crystal that is seen: 0 the floor, n the n-th crystal dropped.
+        The visible crystal: 0 the floor, n the n-th crystal dropped.
     """
 
     def __init__(self, floor: NDArray[np.float32]) -> None:
@@ -50,14 +50,14 @@ class Heap:
         y, x : int
             May lie outside the picture.
         rest : float
-            Where it comes to rest between the mean (0) and the highest (1) of the points
-            where it would touch what lies below; less than 1 lets neighbours grow into
-            each other, less than 0 interlock.
+            Height at which it comes to rest, between the mean (0) and the highest (1) of the
+            points where it would touch the surface below. Below 1 neighbours grow into each
+            other, below 0 they interlock.
 
         Returns
         -------
         int
-            Pixels of the floor that it hides and that were seen before.
+            Number of visible floor pixels that it hides.
         """
         h, w = relief.top.shape
         top, left = y - h // 2, x - w // 2
@@ -85,17 +85,17 @@ class Heap:
     def instances(
         self, min_area_px: int, min_visible: float
     ) -> tuple[NDArray[np.uint16], tuple[str, ...], NDArray[np.float32]]:
-        """The crystals that are seen well enough to count.
+        """The crystals that are visible enough to count.
 
-        Of a crystal that others divide into pieces, the largest piece (4-connected) is
-        the instance.
+        If others divide a crystal into pieces, the largest piece (4-connected) is the
+        instance.
 
         Parameters
         ----------
         min_area_px : int
-            Least area of an instance.
+            Minimum area of an instance.
         min_visible : float
-            Least share that it must be of what the picture holds of its silhouette.
+            Minimum area of an instance as a share of its silhouette within the picture.
 
         Returns
         -------
@@ -104,13 +104,13 @@ class Heap:
         shapes : tuple of str
             Shape of each instance.
         visible_fraction : (n,) float32 array
-            Area of each instance over that of its whole silhouette, which others hide or the
-            picture's edge cuts.
+            Area of each instance as a fraction of its whole silhouette, including the parts
+            that are hidden or outside the picture.
 
         Raises
         ------
         RenderError
-            There are more than 65 535.
+            There are more than 65 535 instances.
         """
         from skimage import measure
 

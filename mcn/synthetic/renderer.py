@@ -1,7 +1,7 @@
-"""Micrographs of heaped crystals, with the exact truth of every pixel.
+"""Micrographs of heaped crystals, with exact ground truth for every pixel.
 
-Crystals are dropped one by one onto a heap, which is then pictured as a scanning
-electron microscope would.
+Crystals are dropped one by one onto a heap, which is then rendered as a scanning electron
+microscope would image it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _COARSE: Final = 4
 
 @dataclass(frozen=True)
 class TileSettings:
-    """What lies under the beam, and how large the picture of it is.
+    """Settings of one rendered tile.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ class TileSettings:
     shape_mix : tuple of 4 floats
         Share of each shape among the crystals dropped, in the order of `SHAPES`.
     porosity : float
-        Share of the picture that is kept open as pores, 0 to 0.9; crystals are dropped
-        until no more than that is left open.
+        Share of the picture that stays open as pores, 0 to 0.9; crystals are dropped until no
+        more than this share is open.
     matrix : float
         Share of fine ground mass below the crystals: 0 a deep dark floor, 1 a rough,
         shallow one.
@@ -52,13 +52,13 @@ class TileSettings:
     severity : float
         Strength of the microscope's faults (noise, blur, charging); 0 leaves them out.
     data_bar : bool
-        Whether the lowest rows hold a data bar instead of crystals.
+        Whether the lowest rows are a data bar instead of crystals.
     min_area_px, min_visible : int, float
-        A crystal of which fewer pixels, or a lesser share of its silhouette within the
-        picture, can be seen is left out of the labels.
+        Crystals with fewer visible pixels, or a smaller visible share of their silhouette
+        within the picture, are not labelled.
     min_light : float
-        A crystal so deep in shadow that its signal is less than this share of the
-        median crystal's is left out too: nobody would outline it.
+        Crystals with a signal below this share of the median crystal's are not labelled
+        either, as they are too dark to be outlined.
     """
 
     height: int = 768
@@ -84,24 +84,24 @@ class TileSettings:
 
 @dataclass(frozen=True, eq=False)
 class RenderedTile:
-    """A picture and its truth.
+    """A picture and its ground truth.
 
     Parameters
     ----------
     image : (H, W) uint8 array
     labels : (H, W) uint16 array
-        The crystal each pixel shows: 0 none, n the n-th crystal. Of a crystal that is
-        seen in several pieces the largest is the instance, and the others are 0.
+        The crystal at each pixel: 0 for none, n for the n-th crystal. If a crystal is visible
+        in several pieces, the largest is the instance, and the others are 0.
     shapes : tuple of str
         Shape of crystals 1 to n.
     visible_fraction : (n,) float32 array
-        Instance area over the area of the whole silhouette, which other crystals hide or the
-        picture's edge cuts.
+        Area of each instance as a fraction of its whole silhouette, including the parts that
+        are hidden or outside the picture.
     porosity : float
         Share of the pixels above the data bar that show the floor, not a crystal.
     pixel_size_um : float
     data_bar_y : int or None
-        First row of the data bar; None without one.
+        First row of the data bar; None if there is none.
     """
 
     image: NDArray[np.uint8]
@@ -148,7 +148,7 @@ def render_tile(seed: int, settings: TileSettings = TileSettings()) -> RenderedT
 
 
 def random_settings(rng: np.random.Generator, height: int = 768, width: int = 1024) -> TileSettings:
-    """Settings for training: every mix, size, porosity and fault the renderer knows."""
+    """Random settings for training, over all mixes, sizes, porosities and faults."""
     reach = np.sqrt(height * width)
     smallest, largest = max(12.0, 0.03 * reach), min(250.0, 0.35 * reach)
     diameter_px = np.exp(rng.uniform(np.log(smallest), np.log(largest)))
@@ -170,9 +170,9 @@ def random_settings(rng: np.random.Generator, height: int = 768, width: int = 10
 
 
 def _pile(settings: TileSettings, rng: np.random.Generator) -> Heap:
-    """Drop crystals where the heap is lowest, pores aside, until it is dense enough."""
+    """Drop crystals where the heap is lowest, except in pores, until it is dense enough."""
     height, width, diameter = settings.height, settings.width, settings.diameter_px
-    floor, shunned = _floor(settings, rng)
+    floor, pore_penalty = _floor(settings, rng)
     heap = Heap(floor)
     spread = settings.size_spread
     mean_area = np.pi / 4 * diameter**2 * np.exp(2 * spread**2)
@@ -188,7 +188,8 @@ def _pile(settings: TileSettings, rng: np.random.Generator) -> Heap:
     for i in range(most):
         y, x = places[i].astype(np.intp).T
         row, column = np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)
-        best = np.argmin(heap.heights[row, column] + shunned[row // _COARSE, column // _COARSE])
+        penalty = pore_penalty[row // _COARSE, column // _COARSE]
+        best = np.argmin(heap.heights[row, column] + penalty)
         shape = SHAPES[shapes[i]]
         rest = float(rests[i]) - 0.6 if shape == "amorphous" else float(rests[i])
         relief = grow(shape, float(diameters[i]), rng)
@@ -199,29 +200,29 @@ def _pile(settings: TileSettings, rng: np.random.Generator) -> Heap:
 
 
 def _floor(settings: TileSettings, rng: np.random.Generator) -> tuple[Field, Field]:
-    """Height of the floor (H, W), and by how much places near a pore are shunned (coarse)."""
+    """Height of the floor (H, W), and the penalty on places near a pore (on the coarse grid)."""
     from scipy import ndimage
 
     height, width, diameter = settings.height, settings.width, settings.diameter_px
     pattern = periodic_noise(height, width, rng.uniform(1.5, 4.0) * diameter, rng)
     edge = np.quantile(pattern[::_COARSE, ::_COARSE], 1.0 - 0.8 * settings.porosity)
     far = ndimage.distance_transform_edt(pattern[::_COARSE, ::_COARSE] < edge) * _COARSE
-    shunned = 2.5 * diameter * np.clip(1.0 - far / (0.45 * diameter), 0.0, 1.0)
+    penalty = 2.5 * diameter * np.clip(1.0 - far / (0.45 * diameter), 0.0, 1.0)
     if settings.stub:
-        return np.zeros((height, width), np.float32), shunned.astype(np.float32)
+        return np.zeros((height, width), np.float32), penalty.astype(np.float32)
 
     pore = np.tanh(np.maximum(pattern - edge + 0.6, 0.0) ** 2)
     grainy = grains(height, width, rng.uniform(0.06, 0.2) * diameter, rng)
     uneven = periodic_noise(height, width, 0.5 * diameter, rng)
     relief = (0.04 * diameter * grainy + 0.06 * diameter * uneven) * (0.4 + settings.matrix)
     floor = relief - (1.5 - settings.matrix) * diameter * pore
-    return floor.astype(np.float32), shunned.astype(np.float32)
+    return floor.astype(np.float32), penalty.astype(np.float32)
 
 
 def _lit(
     labels: NDArray[np.uint16], count: int, signal: Field, min_light: float
 ) -> NDArray[np.bool_]:
-    """Whether each label, 0 among them as False, is bright enough to be made out."""
+    """Whether each label is bright enough to be visible; False for label 0."""
     sums = np.bincount(labels.ravel(), signal.ravel(), minlength=count + 1)
     light = sums / np.maximum(np.bincount(labels.ravel(), minlength=count + 1), 1)
     lit: NDArray[np.bool_] = light >= min_light * np.median(light[1:] if count else light)
@@ -230,7 +231,7 @@ def _lit(
 
 
 def _dust(shape: tuple[int, ...], rng: np.random.Generator) -> Field:
-    """Height of debris of a few pixels that lies on the crystals and is none of them."""
+    """Height of debris of a few pixels that lies on the crystals."""
     from scipy import ndimage
 
     dust = np.zeros(shape, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The wells of a rendered core: named zones, and what the rock is like at each depth."""
+"""The wells of a rendered core: named zones, and the properties of the rock at each depth."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STRATA: Final = (
 
 @dataclass(frozen=True)
 class Zone:
-    """A stretch of a well and what its rock is like in the middle of it."""
+    """An interval of a well, with the properties of the rock in its middle."""
 
     name: str
     top_m: float
@@ -35,7 +35,7 @@ class Zone:
 
 @dataclass(frozen=True)
 class SyntheticWell:
-    """A well: its zones from the top down, without a gap."""
+    """A well and its zones, from the top down and without gaps."""
 
     name: str
     zones: tuple[Zone, ...]
@@ -43,7 +43,7 @@ class SyntheticWell:
 
 @dataclass(frozen=True)
 class Rock:
-    """What the rock is like at one depth: `TileSettings` of the same names."""
+    """Properties of the rock at one depth, named as in `TileSettings`."""
 
     zone: str
     shape_mix: ShapeMix
@@ -52,7 +52,7 @@ class Rock:
 
 
 def plan_wells(wells: int, seed: int, top_m: float, base_m: float) -> tuple[SyntheticWell, ...]:
-    """Wells through one succession of zones, each zone thicker or thinner from well to well.
+    """Wells through one succession of zones, with thicknesses that vary between wells.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def rock_at(well: SyntheticWell, depth_m: float) -> Rock:
     tops = np.array([zone.top_m for zone in well.zones])
     bases = np.array([zone.base_m for zone in well.zones])
     blend = 0.03 * (bases[-1] - tops[0])
-    # The first zone reaches up and the last one down without end.
+    # The first zone extends upwards and the last one downwards without limit.
     above = np.concatenate([[1.0], _logistic((depth_m - tops[1:]) / blend)])
     below = np.concatenate([_logistic((bases[:-1] - depth_m) / blend), [1.0]])
     weights = above * below / np.sum(above * below)
@@ -111,7 +111,7 @@ def rock_at(well: SyntheticWell, depth_m: float) -> Rock:
 
 
 def make_generator(*key: int) -> np.random.Generator:
-    """A random generator of its own for each key."""
+    """A separate random generator for each key."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
 

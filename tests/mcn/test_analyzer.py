@@ -144,5 +144,5 @@ def test_a_classifier_that_does_not_answer_is_an_error(p: NDArray[np.float32]) -
         def classify(self, crops: NDArray[np.uint8]) -> Classified:
             return Classified(p, p.max(axis=1))
 
-    with pytest.raises(ValueError, match="gave no probability for each of 2 crops"):
+    with pytest.raises(ValueError, match="did not give finite probabilities for 2 crops"):
         Analyzer(Threshold(), Silent()).analyze([picture(*TWO)])

@@ -81,7 +81,7 @@ def test_commits_after_a_time(catalog: Catalog, lease: ScanLease) -> None:
 def test_failing_storage_stops_the_scan(catalog: Catalog, lease: ScanLease) -> None:
     lost = Catalog(f"{catalog.uri}-gone", 100.0)
     with (
-        pytest.raises(CatalogError, match="no crystal catalogue is there"),
+        pytest.raises(CatalogError, match="there is no crystal catalogue"),
         Committer(lost, lease, 1, 3600) as committer,
     ):
         committer.add(written(catalog, "a"))

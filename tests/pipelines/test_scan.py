@@ -199,8 +199,8 @@ def test_a_manifest_instead_of_a_pattern(core: Path, tmp_path: Path, models: Sca
         ("core", "catalog", {"pattern": "{well}/{depth_m}"}, "none of 2 objects matches"),
         ("core", "catalog", {"manifest": "none.csv"}, "no such manifest"),
         ("core", "full", {}, "holds something else"),
-        ("core", "full/notes.txt", {}, "that is a file"),
-        ("core", "gopher://catalog", {}, "cannot be kept at gopher://"),
+        ("core", "full/notes.txt", {}, "is a file; a catalogue needs"),
+        ("core", "gopher://catalog", {}, "cannot be stored at gopher://"),
         ("core", "catalog", {"depth_bin_m": -1.0}, "depth bins of -1.0 m"),
         ("memory://core", "catalog", {}, "workers cannot read the memory of this process"),
         ("s3://no-such-bucket-here/core", "catalog", {}, "does not exist"),
@@ -332,5 +332,5 @@ def test_a_scan_for_another_rock_makes_a_catalogue_of_its_shapes(
     assert {row["shape"] for row in rows} <= {"round", "square"}
     assert all(row["facet"] == coins.facet_of[row["shape"]] for row in rows)
     assert rows[0]["p_round"] + rows[0]["p_square"] == pytest.approx(1)
-    with pytest.raises(CatalogError, match="holds round, square crystals, and the classifier"):
+    with pytest.raises(CatalogError, match="has the shapes round, square, and the classifier"):
         run_scan(str(core), catalog, OFTEN, models)

@@ -201,4 +201,4 @@ def test_a_catalogue_that_never_was_there_is_no_fault(client: TestClient, addres
     shutil.rmtree(address)
     answer = client.get("/v1/wells")
     assert answer.status_code == 404
-    assert "no crystal catalogue is there" in answer.json()["detail"]
+    assert "there is no crystal catalogue" in answer.json()["detail"]

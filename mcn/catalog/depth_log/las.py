@@ -1,10 +1,10 @@
 """Depth logs as LAS 2.0 in plain ASCII, so that every reader gets them right by default.
 
-LAS 2.0 does not say in which encoding a file is, and readers guess. So whatever is not ASCII
-is written in Latin letters as the package `anyascii` has them (`Ü` → `U`, `大庆` → `DaQing`,
-`µ` → `u`), what it has no letters for as `U+XXXX`; a colon, which would end a value, becomes
-`-`, and line breaks become spaces. Where well and shapes are named, a comment line above has
-the true name as a JSON string, whose escapes are ASCII as well::
+LAS 2.0 does not define an encoding, and readers guess. Characters outside ASCII are therefore
+transliterated by the package `anyascii` (`Ü` → `U`, `大庆` → `DaQing`, `µ` → `u`), and written as
+`U+XXXX` if it has no letters for them. A colon, which would end a value, becomes `-`, and line
+breaks become spaces. Comment lines above give the true names of the well and the shapes as JSON
+strings, also in ASCII::
 
     # WELL "\\u5927\\u5e86-1"
     # FNONP "nonplanar"
@@ -50,7 +50,7 @@ _BEHIND: Final = (
 )
 _DEPTH: Final = "DEPT"
 _LETTERS: Final = range(4, 8)
-"""How many letters of a shape its mnemonic may have: as few as tell it from the others."""
+"""Number of letters of a shape in its mnemonic: as few as make it unique."""
 
 _NUMBERED_LETTERS: Final = 5
 
@@ -77,19 +77,19 @@ def las_text(
     ----------
     log : pa.Table of schema `mcn.catalog.depth_log.table.depth_log_schema`
     well : str
-        Goes into WELL and UWI. What the catalogue does not know (company, field, place …) is
-        there and empty.
+        Written to WELL and UWI. Fields that the catalogue does not know (company, field,
+        place …) are empty.
     shapes : sequence of str
-        Those whose fractions the log holds.
+        Shapes with fractions in the log.
     models : sequence of ModelPair
-        Go into the parameters SEGM and CLAS.
+        Written to the parameters SEGM and CLAS.
     scanned_on : str
-        Date of the last scan, goes into DATE.
+        Date of the last scan, written to DATE.
 
     Returns
     -------
     str
-        Of ASCII characters; lines end in a line feed.
+        Text in ASCII; lines end in a line feed.
     """
     import lasio
 
@@ -104,7 +104,7 @@ def las_text(
             descr = f"The {kind} of the tiles logged"
             las.params[mnemonic] = lasio.HeaderItem(mnemonic, "", ", ".join(names), descr)
     top, base = log["depth_top"].to_numpy(), log["depth_base"].to_numpy()
-    # Twelve digits are a hundredth of a millimetre and more, wherever the well is.
+    # Twelve digits resolve a hundredth of a millimetre at any depth.
     middle = np.array([float(f"{depth:.12g}") for depth in (top + base) / 2])
     las.append_curve(_DEPTH, middle, unit="M", descr="Measured depth, middle of the interval")
     mnemonics = curve_mnemonics(shapes)
@@ -130,11 +130,11 @@ def las_text(
 
 
 def curve_mnemonics(shapes: Sequence[str]) -> dict[str, str]:
-    """Mnemonics of the curves of shapes' fractions, each once in a file.
+    """Unique mnemonics of the curves of shape fractions.
 
-    `F` and the first four letters of the shape, or as many as tell it from the others, seven
-    at most; five and a number where that is not enough. They are of the capitals A to Z and
-    digits, and no other curve of the file has one of them.
+    A mnemonic is `F` and the first four letters of the shape, or up to seven if they are needed
+    to make it unique; if that is not enough, five letters and a number. Mnemonics consist of
+    the capitals A to Z and digits, and differ from those of all other curves of the file.
 
     Examples
     --------
@@ -163,7 +163,7 @@ def curve_mnemonics(shapes: Sequence[str]) -> dict[str, str]:
 
 
 def to_ascii(name: str) -> str:
-    """A name in one line of printable ASCII without colons (see the module's text).
+    """A name in one line of printable ASCII without colons (see the module's docstring).
 
     Examples
     --------
@@ -178,7 +178,7 @@ def _latin(letter: str) -> str:
     if letter.isascii():
         return letter if letter.isprintable() else " "
     if unicodedata.category(letter) in ("Mn", "Me", "Cf"):
-        return ""  # accents that stand alone, and marks that nobody sees
+        return ""  # separate accents and invisible marks
     return anyascii(letter) or f"U+{ord(letter):04X}"
 
 
@@ -187,7 +187,7 @@ def _letters(shape: str) -> str:
 
 
 def _step(middle: NDArray[np.float64], length: NDArray[np.float64]) -> float:
-    """Distance of the rows; 0, as the standard has it, where that is not the same for all."""
+    """Spacing of the rows; 0 if it is not constant, as the standard requires."""
     steps = np.diff(middle) if len(middle) > 1 else length
     step = float(f"{steps.mean():.9g}")
     rounding = 1e-11 * float(np.abs(middle).max())
@@ -195,7 +195,7 @@ def _step(middle: NDArray[np.float64], length: NDArray[np.float64]) -> float:
 
 
 def _commented(text: str, names: Mapping[str, Mapping[str, str]]) -> str:
-    """The file's text with the true names in comments below the head of a section."""
+    """The file's text with the true names in comments below section headings."""
     lines: list[str] = []
     for line in text.splitlines():
         lines.append(line)

@@ -1,4 +1,4 @@
-"""A depth log drawn as well logs are: depth downwards, tracks side by side."""
+"""Plots of depth logs in the manner of well logs: depth downwards, tracks side by side."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _draw_sizes(axes: Axes, depth: NDArray[np.float64], steps: Columns) -> None:
 
 
 def _head(axes: Axes, title: str) -> None:
-    """The track's name and scale at its head, where readers of well logs look for them."""
+    """Draw a track's name and scale at the top, where readers of well logs expect them."""
     axes.xaxis.set_ticks_position("top")
     axes.set_title(title, fontsize=10, color=INK, pad=22)
     axes.tick_params(labelsize=8, colors=INK)

@@ -1,4 +1,4 @@
-"""Depth logs: how the crystals of a well change with depth, interval by interval."""
+"""Depth logs: statistics of the crystals of a well for each depth interval."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mcn.catalog.store import Catalog
 
 _INTERVALS: Final = 40
-"""About as many intervals as a page-high log shows apart; chosen where no step is given."""
+"""Approximate number of intervals if no step is given; a page-high log can show as many."""
 
 _MOST_INTERVALS: Final = 200_000
 _EUHEDRAL: Final = "fraction_euhedral_to_subhedral"
@@ -32,8 +32,8 @@ _EUHEDRAL: Final = "fraction_euhedral_to_subhedral"
 def depth_log_schema(shapes: Sequence[str]) -> pa.Schema:
     """Columns of a depth log: depths in metres, fractions 0 to 1, sizes in micrometres.
 
-    An interval holds depths from its top up to, not including, its base. What is unknown is
-    null: everything where no tile is, sizes where no pixel size is.
+    An interval includes its top but not its base. Unknown values are null: all values of an
+    interval without tiles, and sizes without a pixel size.
     """
     return pa.schema(
         [
@@ -53,7 +53,7 @@ def depth_log_schema(shapes: Sequence[str]) -> pa.Schema:
 
 
 def shapes_of_log(log: pa.Table) -> list[str]:
-    """The shapes whose fractions a depth log holds, in their order."""
+    """The shapes with fractions in a depth log, in order."""
     fractions = [name for name in log.column_names if name.startswith("fraction_")]
     return [name.removeprefix("fraction_") for name in fractions if name != _EUHEDRAL]
 
@@ -106,7 +106,7 @@ def depth_log(
     segmenter: str | None = None,
     classifier: str | None = None,
 ) -> pa.Table:
-    """Depth log of a well: one row an interval, from its first tile to its last.
+    """Depth log of a well: one row per interval, from its first tile to its last.
 
     Parameters
     ----------
@@ -121,8 +121,8 @@ def depth_log(
     Returns
     -------
     pa.Table of schema `depth_log_schema(catalog.shapes)`
-        Tiles that failed count for nothing; intervals without tiles are there, with nulls.
-        `models_of_log` tells which models it is from.
+        Failed tiles are ignored; intervals without tiles are included, with nulls.
+        `models_of_log` gives the models it is from.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def depth_log(
         step.
     """
     if step_m is not None and not (math.isfinite(step_m) and step_m > 0):
-        raise CatalogQueryError(f"a step of {step_m:g} m; give one above 0")
+        raise CatalogQueryError(f"a step of {step_m:g} m is impossible; give one above 0")
     well = plain_well(well)
     snapshot = catalog.snapshot()
     tile_files = known_wells(catalog, snapshot.tiles, [well])
@@ -188,13 +188,13 @@ def _with_empty_intervals(intervals: pa.Table, step: float, schema: pa.Schema) -
 
 
 def models_of_log(log: pa.Table) -> list[ModelPair]:
-    """The models whose crystals a depth log counts; empty if the table does not say."""
+    """The models of the crystals in a depth log; empty if the table does not name them."""
     pairs = (log.schema.metadata or {}).get(_MODELS_KEY, b"[]")
     return [ModelPair(*pair) for pair in json.loads(pairs)]
 
 
 def scan_date_of_log(log: pa.Table) -> str:
-    """ISO date of the last scan that a depth log counts; empty if the table does not say."""
+    """ISO date of the last scan in a depth log; empty if the table does not give it."""
     date: bytes = (log.schema.metadata or {}).get(_DATE_KEY, b"")
     return date.decode()
 
@@ -208,7 +208,7 @@ def write_csv(log: pa.Table, path: str | os.PathLike[str]) -> None:
 
 
 def _step(span: float, depth_count: int) -> float:
-    """1, 2 or 5 times a power of ten that gives no more intervals than are of use."""
+    """1, 2 or 5 times a power of ten that gives no more intervals than useful."""
     least = span / min(_INTERVALS, max(1, depth_count))
     if least <= 0:
         return 1.0

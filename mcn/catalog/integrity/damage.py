@@ -22,7 +22,7 @@ CURE: Final = (
 )
 
 _SEARCHED_BYTES: Final = 2**30
-"""Most bytes that are read again to name the damaged file of a failed query."""
+"""Maximum number of bytes read again to name the damaged file of a failed query."""
 
 _STREAM: Final = re.compile(
     r"^.*?(reading the stream registered as '\w+' failed: |arrow_scan: get_next failed\(\): )"
@@ -41,7 +41,7 @@ def fault_of_bytes(path: str, data: bytes) -> str | None:
     """
     digest = digest_in_name(path)
     if digest is not None and digest != digest_of(data):
-        return f"damaged: its bytes are not those that were written; {CURE}"
+        return f"damaged: its bytes differ from those that were written; {CURE}"
     try:
         pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
     # The reader and its codecs raise many types of errors on a damaged file.
@@ -81,7 +81,7 @@ def reading_fault(
     error : Exception
         What Arrow or DuckDB raised.
     files : mapping of str to pa.Table
-        The files that were read of each table, as `mcn.catalog.active_files.files` gives them.
+        Files read from each table, as `mcn.catalog.active_files.files` returns them.
     """
     reason = _STREAM.sub("", str(error)).partition("\n")[0]
     reason = re.sub(r"^\w+: ", "", reason).removesuffix(".")

@@ -1,8 +1,8 @@
 """Damage in a Delta log that `deltalake` does not notice or name: truncated or changed entries.
 
 `deltalake` reads an entry that is empty, or ends between two lines, without an error, and its rows
-are missing. So each commit stores a digest of its actions in its entry, and `open_table` compares
-the digests of all entries since the last checkpoint.
+are missing. Each commit therefore stores a digest of its actions in its entry, and `open_table`
+compares the digests of all entries since the last checkpoint.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def check_entries(uri: str, name: str, table: DeltaTable, *, again: bool = False
     Raises
     ------
     CatalogStorageError
-        For an entry that is empty, cut short or changed, with its cure.
+        For an entry that is empty, cut short or changed; the message gives the remedy.
     """
     version = table.version()
     file_system, folder = _log_of(uri, name)
@@ -106,7 +106,7 @@ def check_entries(uri: str, name: str, table: DeltaTable, *, again: bool = False
         try:
             return _entry_fault(_read(file_system, f"{folder}/{number:020d}.json"), number)
         except FileNotFoundError:
-            return None  # Older than what the log keeps; `deltalake` reports gaps itself.
+            return None  # Older than the log's retention; `deltalake` reports gaps itself.
 
     with ThreadPoolExecutor(max(1, min(_READERS, len(versions)))) as readers:
         for number, entry_fault in zip(versions, readers.map(fault, versions), strict=True):
@@ -140,12 +140,12 @@ def find_fault(uri: str, name: str) -> CatalogStorageError | None:
     start = max(checkpoints.values(), default=-1) + 1
     for number, expected in zip(kept, range(start, start + len(kept)), strict=True):
         if number != expected:
-            return _of_entry(uri, name, expected, "is gone", is_newest=False)
+            return _of_entry(uri, name, expected, "is missing", is_newest=False)
     hint = f"{folder}/_last_checkpoint"
     if _last_checkpoint(file_system, folder) not in {*checkpoints.values(), -1}:
         return CatalogStorageError(
-            f"{hint}: names a checkpoint that is not there; restore the checkpoint from a backup, "
-            "or delete this file: the log's entries hold the same",
+            f"{hint}: names a missing checkpoint; restore the checkpoint from a backup, or delete "
+            "this file: the log's entries contain the same",
             "damaged",
         )
     return None
@@ -155,8 +155,8 @@ def _of_entry(
     uri: str, name: str, number: int, fault: str, *, is_newest: bool
 ) -> CatalogStorageError:
     otherwise = (
-        ", or, as it is the newest, delete it, see by `mcn catalog verify` what is missing, and "
-        "scan again"
+        ", or, as it is the newest, delete it, run `mcn catalog verify` to see what is missing, "
+        "and scan again"
         if is_newest
         else ""
     )
@@ -173,7 +173,7 @@ def _of_checkpoint(
     folder = f"{uri}/{name}/_delta_log"
     needed = range(version + 1)
     cure = (
-        "delete it and _last_checkpoint beside it: the entries before it hold the same"
+        "delete it and _last_checkpoint beside it: the entries before it contain the same"
         if {*needed} <= {*versions}
         else "restore it from a backup"
     )

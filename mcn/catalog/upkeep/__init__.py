@@ -1,1 +1,1 @@
-"""Keeping a catalogue in order: verify, compact, vacuum, and recovery after lost scans."""
+"""Maintenance of a catalogue: verify, compact, vacuum, and recovery after lost scans."""

@@ -32,7 +32,7 @@ from mcn.catalog.upkeep.rewriting import merge_small_files, small_partitions
 from mcn.io.objects import fetch
 
 _COMMIT_HOURS: Final = 24
-"""Longer than any commit."""
+"""More than the duration of any commit."""
 
 _COUNTS = """
     SELECT
@@ -106,7 +106,7 @@ class VerifyReport:
 
 
 def info(catalog: Catalog) -> dict[str, Any]:
-    """What a catalogue holds, as JSON values: counts, wells, depths, models, files, bytes.
+    """Summary of a catalogue as JSON values: counts, wells, depths, models, files, bytes.
 
     Counts are for the latest models of each tile; those in `models` cover all scans.
     """
@@ -175,9 +175,9 @@ def verify(catalog: Catalog) -> VerifyReport:
 
             orphans = count_orphans(connection)
             for text, fault in (
-                (_REPEATED_TILES, "tile rows are there twice"),
+                (_REPEATED_TILES, "tile rows are repeated"),
                 (_MOVED_TILES, "tiles are in more than one well"),
-                (_INCOMPLETE_TILES, "tiles have other crystals than their row counts"),
+                (_INCOMPLETE_TILES, "tiles have another number of crystals than their row states"),
             ):
                 if number := count(text):
                     problems.append(f"{number} {fault}")
@@ -189,7 +189,7 @@ def verify(catalog: Catalog) -> VerifyReport:
 
 
 def compact(catalog: Catalog, target_bytes: int = 128 * 2**20) -> dict[str, int]:
-    """Rewrite small data files as fewer large ones sorted by depth; scans may go on meanwhile.
+    """Rewrite small data files as fewer large ones sorted by depth, also during scans.
 
     Only partitions of several small files are rewritten, one well at a time. A second run
     changes nothing.
@@ -243,8 +243,8 @@ def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) ->
     running = [entry.scan_id for entry, _ in scan_lease.entries(catalog)]
     if running and keep_hours < _COMMIT_HOURS and not dry_run:
         raise CatalogError(
-            f"{catalog.uri}: scan {running[0]} runs or was cut short, and its files may not be "
-            f"committed yet; keep {_COMMIT_HOURS} hours or more, or scan again first"
+            f"{catalog.uri}: scan {running[0]} is running or was interrupted, and its files "
+            f"may not be committed yet; keep {_COMMIT_HOURS} hours or more, or scan again first"
         )
     gone = []
     for name in PARTITIONS:
@@ -267,22 +267,22 @@ def _partition_fault(entry: dict[str, Any], width: float) -> str | None:
     for name, value in folders.items():
         logged = entry["stored_well" if name == "well" else f"partition.{name}"]
         if unquote(value) != logged if isinstance(logged, str) else float(value) != logged:
-            return f"lies in {name}={value}, and the log says {logged}"
+            return f"is in {name}={value}, but the log says {logged}"
     start = entry.get("partition.depth_bin")
     ends = depth_bin([entry["min.depth_m"], entry["max.depth_m"]], width)
     if start is None or (ends == start).all():
         return None
-    return f"holds depths outside its bin of {start:g} m"
+    return f"contains depths outside its bin of {start:g} m"
 
 
 def _file_fault(uri: str, entry: dict[str, Any], schema: pa.Schema) -> str | None:
     import fastparquet
 
     try:
-        # Fetched whole: a store that fails now and then is no fault of the file.
+        # The whole file is fetched with retries, as occasional storage errors are not its fault.
         data = fetch(uri)
     except FileNotFoundError:
-        return f"gone; {CURE}"
+        return f"missing; {CURE}"
     except OSError as error:
         raise storage_trouble(uri, error) from error
     if fault := fault_of_bytes(uri, data):
@@ -291,7 +291,7 @@ def _file_fault(uri: str, entry: dict[str, Any], schema: pa.Schema) -> str | Non
         table = pq.ParquetFile(pa.BufferReader(data)).read()
         file = fastparquet.ParquetFile(io.BytesIO(data))
         frame = file.to_pandas(columns=["tile_id", "depth_m"])
-    # Two readers and their codecs raise whatever they like on a damaged file.
+    # Both readers and their codecs raise many types of errors on a damaged file.
     except Exception as error:
         return f"cannot be read ({(str(error) or repr(error)).splitlines()[0]})"
     stored = {name for name in schema.names if f"partition.{name}" not in entry}
@@ -299,10 +299,10 @@ def _file_fault(uri: str, entry: dict[str, Any], schema: pa.Schema) -> str | Non
         return f"has no column {', '.join(sorted(missing))}"
     if not table.num_rows == len(frame) == entry["num_records"]:
         return (
-            f"holds {table.num_rows} rows by pyarrow and {len(frame)} by fastparquet, "
-            f"the log says {entry['num_records']}"
+            f"has {table.num_rows} rows according to pyarrow, {len(frame)} according to "
+            f"fastparquet, and {entry['num_records']} according to the log"
         )
     depths = frame["depth_m"]
     if depths.min() < entry["min.depth_m"] or depths.max() > entry["max.depth_m"]:
-        return "holds depths outside those of the log"
+        return "contains depths outside the range in the log"
     return None

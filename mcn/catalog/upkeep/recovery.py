@@ -31,7 +31,7 @@ _OUTDATED: Final = f"""
     ) WHERE scanned_at < latest
 """
 _CLOCKS: Final = timedelta(hours=1)
-"""Largest expected difference of the clocks of two machines."""
+"""Largest expected difference between the clocks of two machines."""
 
 
 def recover(catalog: Catalog, mine: str) -> list[str]:
@@ -41,7 +41,7 @@ def recover(catalog: Catalog, mine: str) -> list[str]:
     ----------
     catalog : Catalog
     mine : str
-        The `scan_id` of the calling scan, whose entry gives the storage's time.
+        The `scan_id` of the calling scan; its entry gives the storage's time.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def recover(catalog: Catalog, mine: str) -> list[str]:
     Raises
     ------
     LostScanError
-        If the scan's own entry is gone.
+        If the calling scan's entry no longer exists.
     """
     known = scan_lease.entries(catalog)
     beats = {entry.scan_id: beat for entry, beat in known}
@@ -76,7 +76,7 @@ def finish(catalog: Catalog, entry: LeaseEntry, *, alone: bool = False) -> None:
     catalog : Catalog
     entry : LeaseEntry
     alone : bool
-        The scan is known to have scanned no tile that the catalogue had.
+        The scan is known to have scanned no tile that was already in the catalogue.
     """
     _remove_orphans(catalog, entry)
     _delete_unnamed(catalog, entry.scan_id)
@@ -110,9 +110,9 @@ def _remove_orphans(catalog: Catalog, entry: LeaseEntry) -> None:
 
     def once() -> None:
         named = files(catalog.crystals())
-        there = {unquote(path) for path in named["path"].to_pylist()}
+        named_paths = {unquote(path) for path in named["path"].to_pylist()}
         for part in entry.pending:
-            if part.path in there and _has_orphans(catalog, part.path, named):
+            if part.path in named_paths and _has_orphans(catalog, part.path, named):
                 catalog.change("crystals", [part.removed()])
 
     if entry.pending:

@@ -140,7 +140,7 @@ def _replace(
 
 
 def _stored_partition(name: str, file: dict[str, Any]) -> dict[str, str]:
-    """A file's partition as the log has it, with the spelling that it was written by."""
+    """A file's partition in the log, with the well's original spelling."""
     values = {column: in_folder(file[f"partition.{column}"]) for column in PARTITIONS[name]}
     return values | {"well": file["stored_well"]}
 

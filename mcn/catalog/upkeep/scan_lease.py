@@ -1,4 +1,4 @@
-"""Leases of running scans: that a scan is alive, and what it is committing.
+"""Leases of running scans, which record that a scan is alive and what it is committing.
 
 A scan keeps one small object, `_scans/SCAN_ID.json` beside the tables, for as long as it runs.
 Another scan that finds the lease of a dead scan cleans up after it (`mcn.catalog.upkeep.recovery`).
@@ -38,10 +38,10 @@ class LostScanError(CatalogError):
 
     @classmethod
     def of(cls, catalog: Catalog, scan_id: str) -> LostScanError:
-        """The error of a scan whose entry is gone."""
+        """The error of a scan that has lost its entry."""
         return cls(
-            f"{catalog.uri}: scan {scan_id} was not heard of for {DEAD_S:g} s and another one "
-            "took its place; run it again"
+            f"{catalog.uri}: scan {scan_id} sent no heartbeat for {DEAD_S:g} s and was replaced by "
+            "another scan; run it again"
         )
 
 
@@ -57,7 +57,7 @@ class LeaseEntry:
     started : str
         When it began, in ISO 8601, by its own clock.
     pending : tuple of DataFile
-        Parts of `crystals` whose tile rows may not be committed yet.
+        Parts of `crystals` with tile rows that may not be committed yet.
     """
 
     scan_id: str
@@ -129,7 +129,7 @@ class ScanLease:
                 return
             except Exception:
                 # Storage libraries raise many types of errors. A few missed beats do no harm.
-                logger.warning("scan %s: no sign of life stored", self._entry.scan_id)
+                logger.warning("scan %s: the heartbeat cannot be stored", self._entry.scan_id)
 
     def _write(self, pending: tuple[DataFile, ...] | None = None) -> None:
         with self._writing, explained(self._catalog.uri):
@@ -141,7 +141,7 @@ class ScanLease:
 
 
 def entries(catalog: Catalog) -> list[tuple[LeaseEntry, datetime]]:
-    """The scans that have an entry, each with the storage's own time of its last beat."""
+    """The scans that have an entry, with the time of the last heartbeat by the storage's clock."""
     fs, folder = filesystem_of(f"{catalog.uri}/{FOLDER}")
     known = []
     with explained(catalog.uri):
@@ -165,9 +165,9 @@ def is_dead(entry: LeaseEntry, beat: datetime, now: datetime) -> bool:
     Parameters
     ----------
     entry, beat
-        As `entries` gives them.
+        As `entries` returns them.
     now : datetime
-        The storage's own time, so that clocks need not agree.
+        Current time by the storage's clock, so that clocks of machines need not agree.
     """
     if (now - beat).total_seconds() > DEAD_S:
         return True
@@ -183,7 +183,7 @@ def fence(catalog: Catalog, scan_id: str) -> None:
 def release(catalog: Catalog, scan_id: str) -> None:
     """Delete a scan's entry and its working folder."""
     fs, path = filesystem_of(_address(catalog, scan_id))
-    # The entry goes last; until then another run can repeat the cleanup.
+    # The entry is deleted last; until then another run can repeat the cleanup.
     with explained(catalog.uri):
         for left in (path.removesuffix(".json"), path + _FENCED, path):
             if retry_storage(fs.exists, left):
@@ -207,8 +207,8 @@ def _read(uri: str) -> LeaseEntry:
         return LeaseEntry(**fields)
     except (ValueError, TypeError, KeyError):
         raise CatalogStorageError(
-            f"{uri}: this scan's entry is cut short or was changed; delete it once no scan runs, "
-            "then see what `mcn catalog verify` tells",
+            f"{uri}: this scan's entry is cut short or was changed; delete it once no scan is "
+            "running, then run `mcn catalog verify`",
             "damaged",
         ) from None
 
@@ -227,7 +227,7 @@ def _changed(info: dict[str, Any]) -> datetime:
 
 
 def _place() -> str:
-    """The machine since it started, and the container: where a process number means anything."""
+    """The boot of the machine and the container, within which process numbers are unique."""
     try:
         started = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{started}/{os.readlink('/proc/self/ns/pid')}"

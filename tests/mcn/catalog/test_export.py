@@ -175,6 +175,6 @@ def test_no_export_leaves_no_file(core, tmp_path):
     assert "there are coco, csv, parquet, geojson" in refused(tmp_path / "a", "shapefile")
     assert "no well 'Z'" in refused(tmp_path / "a", "coco", ["Z"])
     assert "no well 'Z'" in refused(tmp_path / "a", "csv", ["Z"])
-    assert "that is a folder" in refused(tmp_path)
+    assert "is a folder" in refused(tmp_path)
     assert "cannot be written" in refused(tmp_path / "nowhere" / "a")
     assert list(tmp_path.iterdir()) == []

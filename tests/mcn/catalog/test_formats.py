@@ -122,5 +122,5 @@ def test_unusable_forms_are_refused(core):
         def isatty(self) -> bool:
             return True
 
-    with pytest.raises(CatalogError, match="Parquet is not for a terminal"):
+    with pytest.raises(CatalogError, match="Parquet cannot be written to a terminal"):
         write_table(query(core, limit=1), "parquet", Terminal())

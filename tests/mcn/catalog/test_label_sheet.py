@@ -128,7 +128,7 @@ def test_corrections_are_never_written_over(scanned, tmp_path: Path) -> None:
     catalog, _, _ = scanned
     made = export_labels(catalog, tmp_path / "out", limit=3)
     before = made.sheet.read_bytes()
-    with pytest.raises(CatalogError, match=r"labels\.csv: is there already"):
+    with pytest.raises(CatalogError, match=r"labels\.csv: already exists"):
         export_labels(catalog, tmp_path / "out")
     assert made.sheet.read_bytes() == before
 
@@ -143,7 +143,7 @@ def test_tiles_that_are_gone_or_changed_are_left_out_and_named(scanned, tmp_path
     assert str(paths[0]) in gone
     assert "cannot be read again" in gone
     assert str(paths[1]) in changed
-    assert "is another picture than the one that was scanned" in changed
+    assert "has changed since it was scanned" in changed
     paths[2].unlink()
     with pytest.raises(CatalogError, match=r"no tile of .* can be read again"):
         export_labels(catalog, tmp_path / "none")
@@ -152,7 +152,7 @@ def test_tiles_that_are_gone_or_changed_are_left_out_and_named(scanned, tmp_path
 
 def test_nothing_to_label_is_said(scanned, tmp_path: Path) -> None:
     catalog, _, _ = scanned
-    with pytest.raises(CatalogError, match="no crystal there to label"):
+    with pytest.raises(CatalogError, match="has no crystals to label"):
         export_labels(catalog, tmp_path / "out", depth=(5000.0, None))
 
 

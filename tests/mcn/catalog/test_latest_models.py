@@ -115,7 +115,7 @@ def test_every_way_to_ask_takes_other_models(scanned, tmp_path, models, found):
         ({"segmenter": ""}, f"there are {OLD}, {NEW}, {VIT}"),
         ({"segmenter": "Compact"}, f"there are {OLD}, {NEW}, {VIT}"),
         ({"classifier": "published"}, f"there are {MINE}, {NSR}"),
-        ({"segmenter": "compact"}, f"may be {OLD} or {NEW}"),
+        ({"segmenter": "compact"}, f"is ambiguous: {OLD} or {NEW}"),
         ({"segmenter": NEW, "classifier": "mine"}, f"{OLD} and {NSR}"),
     ],
 )
@@ -143,7 +143,7 @@ def test_unknown_and_ambiguous_models_are_named_with_those_there_are(
 
 
 def test_a_name_means_the_same_in_every_well(scanned):
-    with pytest.raises(CatalogError, match=f"may be {OLD} or {NEW}"):
+    with pytest.raises(CatalogError, match=f"is ambiguous: {OLD} or {NEW}"):
         query(scanned, ["B"], segmenter="compact")
     assert query(scanned, ["B"], segmenter=NEW).num_rows == 0
     assert query(scanned, ["B"], segmenter="compact@0").num_rows == 6

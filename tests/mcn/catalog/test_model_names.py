@@ -18,7 +18,7 @@ def test_unique_prefix_is_enough():
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        (ModelPair("compact"), "may be compact@01 or compact@02"),
+        (ModelPair("compact"), "is ambiguous: compact@01 or compact@02"),
         (ModelPair("vit_b"), "no segmenter 'vit_b'; there are compact@01, compact@02"),
         (ModelPair(None, "published"), "no classifier 'published'; there are nsr@01"),
     ],

@@ -256,7 +256,7 @@ def one_tile(make_tile):  # type: ignore[no-untyped-def]
         ("AWS Error NO_SUCH_BUCKET during HeadBucket operation", "missing", "check its name"),
         ("AWS Error NO_SUCH_KEY during GetObject operation", "missing", "restore it"),
         ("AWS Error SLOW_DOWN during GetObject operation", "unreachable", "later"),
-        ("something new", "unreachable", "look at the storage"),
+        ("something new", "unreachable", "check the storage"),
     ],
 )
 def test_words_of_libraries(error: Exception | str, trouble: str, cure: str) -> None:

@@ -58,16 +58,16 @@ def test_open_says_what_is_there_instead(tmp_path):
         assert str(path) in str(raised.value)
         return one_line(raised)
 
-    assert "no crystal catalogue is there" in reason(tmp_path / "nothing")
+    assert "there is no crystal catalogue" in reason(tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
     (tmp_path / "file").write_text("x")
-    assert "no crystal catalogue is there" in reason(tmp_path / "file")
+    assert "there is no crystal catalogue" in reason(tmp_path / "file")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").write_text("x")
-    assert "no crystal catalogue is there" in reason(tmp_path / "photos")
+    assert "there is no crystal catalogue" in reason(tmp_path / "photos")
     for name in ("crystals", "tiles"):
         write_deltalake(str(tmp_path / "others" / name), pa.table({"a": [1]}))
-    assert "no crystal catalogue; choose another folder" in reason(tmp_path / "others")
+    assert "are not a crystal catalogue; choose another folder" in reason(tmp_path / "others")
     for name, schema in (("crystals", CRYSTALS), ("tiles", TILES)):
         DeltaTable.create(
             str(tmp_path / "newer" / name),
@@ -79,7 +79,7 @@ def test_open_says_what_is_there_instead(tmp_path):
 
 
 def test_creation_touches_nothing_else(tmp_path, catalog):
-    with pytest.raises(CatalogError, match="a catalogue is there already"):
+    with pytest.raises(CatalogError, match="a catalogue already exists"):
         Catalog.create(catalog.uri)
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -88,7 +88,7 @@ def test_creation_touches_nothing_else(tmp_path, catalog):
         with pytest.raises(CatalogError, match=r"holds something else \(a\.png\)") as raised:
             make(photos)
         one_line(raised)
-        with pytest.raises(CatalogError, match="that is a file"):
+        with pytest.raises(CatalogError, match="is a file"):
             make(photos / "a.png")
     assert os.listdir(photos) == ["a.png"]
 
@@ -114,7 +114,7 @@ def test_paths_file_uris_and_half_made_catalogues(tmp_path, monkeypatch):
     Catalog.create(tmp_path / "half")
     for path in (tmp_path / "half" / "tiles" / "_delta_log").iterdir():
         path.unlink()
-    with pytest.raises(CatalogError, match="no crystal catalogue is there"):
+    with pytest.raises(CatalogError, match="there is no crystal catalogue"):
         Catalog.open("half")
     assert Catalog.open_or_create("half") == Catalog.open(tmp_path / "half")
 
@@ -175,11 +175,11 @@ def test_rows_that_do_not_belong_together_are_refused(catalog, make_tile, make_c
     refused(rows, no_tiles, "a tile that is not committed with them")
     refused(rows.slice(1), tile_table([tile]), "n_crystals of a tile")
     refused(none, tile_table([tile]), "n_crystals of a tile")
-    refused(rows, tile_table([make_tile(n_crystals=3, status="failed")]), "failed tile with")
-    refused(none, tile_table([make_tile(), make_tile()]), "a tile twice in one commit")
-    refused(catalog_rows([(tile, three)], 7.0), tile_table([tile]), "not that of bins of 100 m")
+    refused(rows, tile_table([make_tile(n_crystals=3, status="failed")]), "failed tile has")
+    refused(none, tile_table([make_tile(), make_tile()]), "a tile appears twice in one commit")
+    refused(catalog_rows([(tile, three)], 7.0), tile_table([tile]), "does not match bins of 100 m")
     nameless = tile_table([tile]).set_column(3, TILES.field("well"), pa.array([""]))
-    refused(none, nameless, "a row without well")
+    refused(none, nameless, "a row has no well")
     unknown = tile_table([tile]).set_column(3, TILES.field("well"), pa.array([None], pa.string()))
     refused(none, unknown, "well.*null")
     assert catalog.tiles().version() == catalog.crystals().version() == 0

@@ -167,7 +167,7 @@ def test_the_format_is_told_from_the_bytes(tmp_path: Path) -> None:
         (b"<!DOCTYPE html><html></html>", "HTML"),
         (b"PK\x03\x04" + bytes(50), "zip"),
         (b"%PDF-1.7", "PDF"),
-        (b"hello world, this is text", "no picture"),
+        (b"hello world, this is text", "of an unknown type"),
         (b"II*\0", "cut short"),
         (b"\x89PNG\r\n\x1a\n", "cut short"),
         (b"\xff\xd8\xff", "damaged"),

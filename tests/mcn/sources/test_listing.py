@@ -144,7 +144,7 @@ def test_a_long_list_comes_in_batches(tmp_path: Path, monkeypatch: pytest.Monkey
             lambda root: put(root, "core/well=A/depth=1/a.tif", "x"),
             "none of 2 objects matches 'well={well}/depth={depth_m}/{name}', for example 'x'",
         ),
-        (lambda root: "gopher://core", "no way to read gopher:// here"),
+        (lambda root: "gopher://core", "gopher:// is not supported here"),
         (lambda root: "s3://Not A Bucket/core", "s3://Not A Bucket/core: cannot be listed"),
     ],
 )

@@ -68,12 +68,12 @@ def test_a_long_manifest_is_a_stream_with_rows_still_numbered(tmp_path: Path) ->
         ("uri,well,depth_m\na.tif,A,1\nb.tif,A,1m\n", "row 2: depth_m is '1m'; write a depth"),
         ("uri,well,depth_m\na.tif,A,\n", "row 1: depth_m is None"),
         ("uri,well,depth_m\na.tif,A,nan\n", "row 1: depth_m is nan"),
-        ("uri,well,depth_m\na.tif,,1\n", "row 1: well is None; write a text"),
+        ("uri,well,depth_m\na.tif,,1\n", "row 1: well is None; write a non-empty text"),
         ("uri,well,depth_m\n,A,1\n", "row 1: uri is None"),
         ("uri,well,depth_m,pixel_size_um\na,A,1,0\n", "row 1: pixel_size_um is 0.0"),
         ("uri,well,depth_m\n", "lists no tile"),
         ("", "no column uri, well, depth_m"),
-        ("uri,well,depth_m\na.tif,A\n", "cannot be read as a manifest"),
+        ("uri,well,depth_m\na.tif,A\n", "row 1: has 2 cells instead of 3"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, says: str) -> None:
@@ -176,7 +176,7 @@ def test_parquet_too(tmp_path: Path, kind: pa.DataType) -> None:
 
 def test_columns_that_are_one_are_named(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("uri,Well,WELL,depth_m\na.tif,A,B,1\n")
-    with pytest.raises(SourceError, match="columns 'Well' and 'WELL' are one"):
+    with pytest.raises(SourceError, match="columns 'Well' and 'WELL' are the same"):
         listed(tmp_path / "m.csv")
 
 

@@ -102,12 +102,14 @@ def test_a_report_lists_what_a_listing_would(
 
 def test_a_report_of_something_else(tmp_path: Path) -> None:
     manifest = report(tmp_path, "CSV")
-    with pytest.raises(SourceError, match="is an inventory of s3://survey, and s3://other"):
+    with pytest.raises(
+        SourceError, match="is an inventory of s3://survey, which does not contain s3://other"
+    ):
         list(read_inventory(manifest, "s3://other/core"))
     with pytest.raises(SourceError, match="none of 6 objects below s3://survey/core matches"):
         list(read_inventory(manifest, "s3://survey/core", "{well}+{depth_m}"))
     with pytest.raises(SourceError, match="no such manifest"):
         list(read_inventory(str(tmp_path / "none" / "manifest.json"), "s3://survey/core"))
     Path(manifest).write_text("{}")
-    with pytest.raises(SourceError, match="is no manifest of an S3 Inventory report"):
+    with pytest.raises(SourceError, match="is not the manifest of an S3 Inventory report"):
         list(read_inventory(manifest, "s3://survey/core"))

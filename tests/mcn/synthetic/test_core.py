@@ -145,6 +145,6 @@ def test_a_place_that_holds_something_else_is_refused(tmp_path):
 
 @pytest.mark.parametrize(("wells", "tiles"), [(0, 4), (3, 2)])
 def test_fewer_tiles_than_wells_are_refused(tmp_path, wells, tiles):
-    with pytest.raises(RenderError, match="at least a tile a well"):
+    with pytest.raises(RenderError, match="at least one tile per well"):
         render_core(tmp_path / "core", wells=wells, tiles=tiles, settings=SMALL)
     assert not (tmp_path / "core").exists()

@@ -27,5 +27,5 @@ def test_a_tile_does_not_depend_on_how_many_follow(tmp_path):
 
 def test_images_are_never_mixed_with_others(tmp_path):
     write_dataset(tmp_path, 1, height=96, width=96)
-    with pytest.raises(RenderError, match="holds images already"):
+    with pytest.raises(RenderError, match="already contains images"):
         write_dataset(tmp_path, 1, height=96, width=96)

@@ -63,7 +63,7 @@ def test_unread_pages_are_noted_in_the_row(tmp_path: Path, models: ScanModels) -
     tiles = {Path(tile["uri"]).stem: tile for tile in run_stages(tmp_path, models)}
     assert [tiles[name]["status"] for name in ("one", "three")] == ["ok", "ok"]
     assert tiles["one"]["note"] is None
-    assert tiles["three"]["note"] == "page 1 of 3 is read; save the others as files of their own"
+    assert tiles["three"]["note"] == "only page 1 of 3 is read; save the others as separate files"
 
 
 def test_a_well_name_too_long_for_a_folder_fails_only_its_tile(

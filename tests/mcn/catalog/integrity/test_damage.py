@@ -208,7 +208,7 @@ def test_a_log_entry_cut_short_says_so(once, tmp_path, table, version, left) -> 
 def test_a_log_entry_that_is_gone_is_named(filled) -> None:  # type: ignore[no-untyped-def]
     file = entry(filled, "tiles", 4)
     file.unlink()
-    with pytest.raises(StorageError, match=re.escape(f"{file}: this entry of the log is gone")):
+    with pytest.raises(StorageError, match=re.escape(f"{file}: this entry of the log is missing")):
         query(filled)
 
 

@@ -138,7 +138,7 @@ def test_vacuum_takes_nothing_from_a_scan_that_runs(crumbs, make_tile):
     with ScanLease(crumbs, "now") as scan:
         tiles = tile_table([make_tile("new")])
         parts, _ = crumbs.write(CRYSTALS.empty_table(), tiles, "now")
-        with pytest.raises(CatalogError, match="scan now runs or was cut short"):
+        with pytest.raises(CatalogError, match="scan now is running or was interrupted"):
             vacuum(crumbs, 0)
         assert verify(crumbs).orphan_files == []
         crumbs.commit_parts(parts, scan.announce)
@@ -160,7 +160,7 @@ def test_verify_finds_a_file_in_another_wells_folder(crumbs):
     log = sorted(Path(crumbs.uri, "tiles", "_delta_log").glob("*.json"))[-1]
     log.write_text(log.read_text().replace('"well":"A 1"', '"well":"B"'))
     (problem,) = verify(crumbs).problems
-    assert problem.endswith("lies in well=A%201, and the log says B")
+    assert problem.endswith("is in well=A%201, but the log says B")
 
 
 def test_verify_counts_files_and_rows(crumbs):
@@ -180,9 +180,10 @@ def test_verify_names_damaged_and_missing_files(crumbs):
     told = dict(line.split(": ", 1) for line in report.problems)
     names = {str(path.relative_to(crumbs.uri)) for path in (missing, cut, swapped)}
     assert {*told} == names
-    assert "gone; restore it from a backup" in told[str(missing.relative_to(crumbs.uri))]
+    assert "missing; restore it from a backup" in told[str(missing.relative_to(crumbs.uri))]
     for path in (cut, swapped):
-        assert "not those that were written; restore it" in told[str(path.relative_to(crumbs.uri))]
+        fault = told[str(path.relative_to(crumbs.uri))]
+        assert "differ from those that were written; restore it" in fault
     assert all("\n" not in line for line in report.problems)
 
 
@@ -195,9 +196,9 @@ def test_verify_finds_broken_guarantees(catalog, make_tile, make_crystal, commit
         write_deltalake(f"{catalog.uri}/tiles", lost, mode="append")
     report = verify(catalog)
     assert report.problems == [
-        "1 tile rows are there twice",
+        "1 tile rows are repeated",
         "1 tiles are in more than one well",
-        "1 tiles have other crystals than their row counts",
+        "1 tiles have another number of crystals than their row states",
     ]
 
 

@@ -130,7 +130,7 @@ def test_a_scan_that_wakes_after_it_was_taken_for_dead_commits_nothing(
     with ScanLease(catalog, "asleep") as scan:
         parts = write(catalog, make_tile, make_crystal, "asleep", "a")
         scan_lease.fence(catalog, "asleep")
-        with pytest.raises(LostScanError, match="another one took its place; run it again"):
+        with pytest.raises(LostScanError, match="replaced by another scan; run it again"):
             catalog.commit_parts(parts, scan.announce)
     die(catalog, scan, gone)
     recover(catalog, mine)

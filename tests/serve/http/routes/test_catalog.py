@@ -123,7 +123,7 @@ def test_a_tile_and_its_picture(lab: httpx.Client, rows: pa.Table, well: str, ti
         ("/v1/wells/{well}/crystals", {"depth": "2:1"}, 422, "reversed"),
         ("/v1/wells/{well}/crystals", {"depth": "deep"}, 422, "not a range"),
         ("/v1/wells/{well}/crystals", {"depth": "4100ft:4000ft"}, 422, "4000ft:4100ft"),
-        ("/v1/wells/{well}/crystals", {"depth": "1200km:"}, 422, "no unit 'km'"),
+        ("/v1/wells/{well}/crystals", {"depth": "1200km:"}, 422, "unknown unit 'km'"),
         ("/v1/wells/{well}/crystals", {"depth": "nan:"}, 422, "not a range"),
         ("/v1/wells/{well}/crystals", {"segmenter": "other@0"}, 422, "there are compact@"),
         ("/v1/wells/{well}/crystals", {"classifier": "other"}, 422, "there are nsr@"),
