@@ -44,7 +44,7 @@ def serve(
         bool, typer.Option("--verbose", help="Show the replicas' logs, including the audit log.")
     ] = False,
 ) -> None:
-    """Serve the models stopped HTTP until Ctrl-C; requests need MCN_TOKEN or a token of a file."""
+    """Serve the models over HTTP until Ctrl-C; requests need MCN_TOKEN or a token of a file."""
     from mcn.catalog.storage import normalise
     from pipelines.cluster import ray_cluster
     from serve.settings import read_settings

@@ -54,7 +54,7 @@ def evaluate_classifier(
         typer.Option(help="Probabilities of a test set in class order (.npy), instead of DATA."),
     ] = None,
     counts: Annotated[
-        str, typer.Option(help="With --predictions: number of crystals of class_counts class.")
+        str, typer.Option(help="With --predictions: number of crystals of each class.")
     ] = "117,95,83,80",
     class_order: ClassOrder = "amorphous,polyhedral,rhombic,spherical",
     segmenter: Annotated[

@@ -37,7 +37,7 @@ _CROP_BYTES: Final = 2**20
 
 @dataclass(frozen=True)
 class UploadedFile:
-    """A file of a request: its bytes, the name that it was sent with, and the texts of its sidecars."""
+    """A file of a request: its bytes, the name from the sender, and the texts of its sidecars."""
 
     data: bytes
     name: str

@@ -58,8 +58,8 @@ def read_examples(
     if (data / "truth" / "crystals.parquet").is_file():
         if taxonomy != CALCITE:
             raise ExamplesError(
-                f"{data}: rendered crystals have calcite's shapes, not {', '.join(taxonomy.shapes)}; "
-                "give labelled crystals"
+                f"{data}: rendered crystals have calcite's shapes, not "
+                f"{', '.join(taxonomy.shapes)}; give labelled crystals"
             )
         examples = _read_core(data, copies, seed)
     elif data.suffix == ".csv" and data.is_file():

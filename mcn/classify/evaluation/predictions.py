@@ -56,8 +56,9 @@ def read_predictions(
     expected_shape = (sum(counts), len(counts))
     if stored.shape != expected_shape or stored.dtype.kind != "f" or len(stored) > _MAX_ROWS:
         raise PredictionsError(
-            f"{path}: contains {stored.dtype} {stored.shape}, not the probabilities {expected_shape} of "
-            f"{', '.join(map(str, counts))} crystals per class; give the numbers with --counts"
+            f"{path}: contains {stored.dtype} {stored.shape}, not the probabilities "
+            f"{expected_shape} of {', '.join(map(str, counts))} crystals per class; "
+            "give the numbers with --counts"
         )
     probabilities = np.array(stored, dtype=np.float32)
     if not (probabilities >= 0).all() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):

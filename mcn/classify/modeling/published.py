@@ -184,7 +184,8 @@ def fetch_keras(*, progress: bool = False) -> Path:
         return download(URL, KERAS_SHA256, KERAS_FILE, progress=progress)
     except DownloadError as error:
         raise PublishedError(
-            f"published: {error}; download the file by hand and run 'mcn weights import {KERAS_FILE}'"
+            f"published: {error}; download the file by hand and run "
+            f"'mcn weights import {KERAS_FILE}'"
         ) from error
 
 

@@ -181,9 +181,8 @@ def _best(
     decoder = WindowDecoder(model)
     shared = decoder.prepare(features, prompts.windows)
     logits, quality, _ = decoder.decode(shared, first_click)
-    if (
-        first_click.labels != prompts.labels
-    ).any():  # further clicks correct the mask of the first one
+    # Further clicks correct the mask of the first one.
+    if (first_click.labels != prompts.labels).any():
         corrected = replace(prompts, mask_logits=logits[:, None].clamp(-10, 10))
         logits, quality, _ = decoder.decode(shared, corrected)
     agreement = _agreement(logits, prompts)

@@ -18,7 +18,7 @@ from mcn.mask import Mask, masks_from_labels
 
 @dataclass(frozen=True)
 class WatershedSegmenter:
-    """Otsu's threshold and watershed, as image programs offer them; needs no training.
+    """Otsu's threshold and a watershed, as image programs offer; needs no training.
 
     Parameters
     ----------

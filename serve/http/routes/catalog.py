@@ -124,7 +124,7 @@ async def log(
     segmenter: Model = None,
     classifier: Model = None,
 ) -> Response:
-    """The depth log as JSON, CSV, LAS 2.0 (`Accept: text/plain`) or a picture (`Accept: image/png`)."""
+    """The log as JSON, CSV, LAS 2.0 (`Accept: text/plain`) or a picture (`Accept: image/png`)."""
     media_type = negotiate(request, JSON, CSV, LAS, PNG)
     content: Content = await _read(services, "log", well, step, (segmenter, classifier), media_type)
     return Response(content.body, media_type=content.media_type)
