@@ -1,9 +1,10 @@
-"""What each step of the Normalized Sparse Reduction block is worth.
+"""Ablation of the steps of the Normalized Sparse Reduction block.
 
-Four networks of the same number of parameters learn from the same rendered crystals for as
-long: a plain CNN, and with normalisation, reduction and sparse selection added one after
-another. Each is trained with two learning rates, and the better by held-out average precision
-is judged on crystals of other tiles, with their true masks. Prints one JSON object.
+Four networks with the same number of parameters are trained on the same rendered crystals for
+the same number of epochs: a plain CNN, and with normalisation, reduction and sparse selection
+added one after another. Each is trained with two learning rates, and the better one by held-out
+average precision is evaluated on crystals of other tiles, with their true masks. Prints one JSON
+object.
 
     python benchmarks/ablation.py [--tiles N] [--test-tiles N] [--epochs N] [--seed S]
 """
@@ -43,7 +44,7 @@ METRICS = ("accuracy", "balanced_accuracy", "macro_average_precision", "macro_ro
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tiles", type=int, default=250, help="rendered tiles to learn from")
+    parser.add_argument("--tiles", type=int, default=250, help="rendered tiles to train on")
     parser.add_argument("--test-tiles", type=int, default=60)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--workers", type=int, default=2)
@@ -56,16 +57,16 @@ def main() -> None:
         options.test_tiles, options.seed + 1_000_000, copies=0, workers=options.workers
     )
     train, held_out = split_examples(examples, held_out=0.15, seed=options.seed)
-    weights = drawn_anew(test.groups)
+    weights = resample_counts(test.groups)
     rows: dict[str, dict[str, Any]] = {}
     values: dict[str, dict[str, NDArray[np.float64]]] = {}
     for name, steps in NETWORKS.items():
         settings = ClassifierTrainSettings(
-            epochs=options.epochs, seed=options.seed, network=of_equal_size(steps)
+            epochs=options.epochs, seed=options.seed, network=equal_size_settings(steps)
         )
         best, seconds = train_with_best_rate(settings, train, held_out)
         p = CropClassifier(best.network, name).classify(test.crops).probabilities
-        once = weighted_metrics(np.ones((1, len(test))), test.classes, p)
+        metrics = weighted_metrics(np.ones((1, len(test))), test.classes, p)
         values[name] = weighted_metrics(weights, test.classes, p)
         rows[name] = {
             "parameters": size(best.network),
@@ -74,9 +75,9 @@ def main() -> None:
             "seconds": round(seconds, 1),
             **{
                 metric: {
-                    "value": round(float(once[metric][0]), 4),
-                    "interval_95": ends(values[name][metric]),
-                    "above_plain_95": ends(values[name][metric] - values["plain CNN"][metric]),
+                    "value": round(float(metrics[metric][0]), 4),
+                    "interval_95": interval(values[name][metric]),
+                    "above_plain_95": interval(values[name][metric] - values["plain CNN"][metric]),
                 }
                 for metric in METRICS
             },
@@ -95,29 +96,29 @@ def main() -> None:
     )
 
 
-def of_equal_size(steps: tuple[str, ...]) -> NetworkSettings:
-    """Settings with these steps and as nearly as can be the parameters of the whole network."""
+def equal_size_settings(steps: tuple[str, ...]) -> NetworkSettings:
+    """Settings with these steps and about as many parameters as the whole network."""
     whole = NetworkSettings()
     target = size(MicroCrystalNet(whole))
 
-    def scaled(by: float) -> NetworkSettings:
-        one, two, three = (round(width * by) for width in whole.widths)
-        return replace(whole, steps=steps, widths=(one, two, three))
+    def scaled(factor: float) -> NetworkSettings:
+        first, second, third = (round(width * factor) for width in whole.widths)
+        return replace(whole, steps=steps, widths=(first, second, third))
 
-    candidates = [scaled(by) for by in np.linspace(0.5, 1.5, 201)]
-    return min(candidates, key=lambda one: abs(size(MicroCrystalNet(one)) - target))
+    candidates = [scaled(factor) for factor in np.linspace(0.5, 1.5, 201)]
+    return min(candidates, key=lambda sizes: abs(size(MicroCrystalNet(sizes)) - target))
 
 
 def size(network: MicroCrystalNet) -> int:
-    """Parameters that are learnt."""
+    """Number of trainable parameters."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
 def train_with_best_rate(
     settings: ClassifierTrainSettings, train: Examples, held_out: Examples
 ) -> tuple[ClassifierTrainer, float]:
-    """The better of the trainings at each rate, and the seconds that all of them took."""
-    began = time.perf_counter()
+    """The best of the trainings at each rate, and the seconds that all of them took."""
+    started = time.perf_counter()
     trainers = []
     steps = max(1, len(train) // settings.batch)
     for rate in RATES:
@@ -128,22 +129,22 @@ def train_with_best_rate(
             trainer.run(no_progress)
         trainers.append(trainer)
     best = max(trainers, key=lambda trainer: trainer.history.best_score)
-    return best, time.perf_counter() - began
+    return best, time.perf_counter() - started
 
 
 def no_progress(description: str, total: int) -> Callable[[], None]:
     return lambda: None
 
 
-def drawn_anew(groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Times (resamples, N) that each crystal is drawn, with its whole tile."""
+def resample_counts(groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Number of times (resamples, N) that each crystal is drawn; tiles are drawn whole."""
     tiles, tile_of = np.unique(groups, return_inverse=True)
     rng = np.random.default_rng(0)
-    times = rng.multinomial(len(tiles), np.full(len(tiles), 1 / len(tiles)), size=RESAMPLES)
-    return times[:, tile_of].astype(np.float64)
+    counts = rng.multinomial(len(tiles), np.full(len(tiles), 1 / len(tiles)), size=RESAMPLES)
+    return counts[:, tile_of].astype(np.float64)
 
 
-def ends(values: NDArray[np.float64]) -> list[float]:
+def interval(values: NDArray[np.float64]) -> list[float]:
     return [round(float(end), 4) for end in np.quantile(values, [0.025, 0.975])]
 
 

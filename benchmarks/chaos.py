@@ -1,10 +1,10 @@
-"""Scans that are struck down at random, and what is left of them.
+"""Scans that are killed at random moments, and the catalogues that they leave.
 
-One scan of 120 tiles on a Ray cluster of three nodes, again and again: each time a worker's
-actor, a node or the driver is killed (`kill -9`) at a random moment, then the scan is run again
-until it is through. Every catalogue must equal the uninterrupted one: the same crystals, none
-twice, none missing, no file left that nobody names. Then two scans of overlapping sources run
-into one catalogue at once. Prints one JSON object.
+A scan of 120 tiles runs repeatedly on a Ray cluster of three nodes. Each time a worker's actor,
+a node or the driver is killed (`kill -9`) at a random moment, then the scan is run again until it
+completes. Every catalogue must equal that of an uninterrupted scan: the same crystals, none
+twice, none missing, and no file that no snapshot names. Then two scans of overlapping sources
+write to one catalogue at the same time. Prints one JSON object.
 
     python benchmarks/chaos.py [--runs N] [--seed S]
 """
@@ -43,25 +43,25 @@ from mcn.taxonomy import CALCITE
 
 TILES, NODES = 120, 3
 VICTIMS = ("actor", "raylet", "driver")
-SECONDS_A_TILE = 0.15
+SECONDS_PER_TILE = 0.15
 LONGEST_S = 600.0
-"""A scan that takes longer than this, on however busy a machine, hangs."""
+"""A scan that takes longer than this hangs, even on a busy machine."""
 
 
 class PatchSegmenter:
-    """Connected bright patches, found in as long as a small model takes."""
+    """Segments connected bright patches, and takes as long as a small model."""
 
     name = "patches@000000000000"
 
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
         from scipy.ndimage import label
 
-        time.sleep(SECONDS_A_TILE * len(images))
+        time.sleep(SECONDS_PER_TILE * len(images))
         return [masks_from_labels(label(image > 100)[0]) for image in images]
 
 
 class BrightnessClassifier:
-    """Brightness of four parts of a crop."""
+    """Classifies by the brightness of four parts of a crop."""
 
     name = "mean@000000000000"
     taxonomy = CALCITE
@@ -104,7 +104,7 @@ def drive(source: str, catalog: str, manifest: str = "") -> None:
     print(json.dumps(asdict(run_scan(source, catalog, settings, models))))
 
 
-def chaos(folder: Path, runs: int, chance: random.Random) -> dict[str, Any]:
+def chaos(folder: Path, runs: int, rng: random.Random) -> dict[str, Any]:
     """Kill scans at random moments and compare their catalogues with an uninterrupted one."""
     from ray.cluster_utils import Cluster
 
@@ -119,18 +119,18 @@ def chaos(folder: Path, runs: int, chance: random.Random) -> dict[str, Any]:
         finish(start(cluster, source, folder / "calm"), must=True)
         seconds = time.monotonic() - started
         expected = content(folder / "calm")
-        assert expected["crystals"], "the uninterrupted scan found nothing"
+        assert expected["crystals"], "the uninterrupted scan found no crystals"
         report: list[dict[str, Any]] = []
         while len(report) < runs:
             victim = VICTIMS[len(report) % len(VICTIMS)]
             catalog = folder / f"run-{len(report)}"
             # Kill some scans while they start, and most between the first and the last commit.
-            commits = chance.randint(0, 10)
-            moment = chance.uniform(0.2, 0.5) * seconds if commits == 0 else chance.uniform(0, 0.5)
+            commits = rng.randint(0, 10)
+            moment = rng.uniform(0.2, 0.5) * seconds if commits == 0 else rng.uniform(0, 0.5)
             scan = start(cluster, source, catalog)
-            killed = kill_during(cluster, scan, victim, moment, chance, catalog, commits)
+            killed = kill_during(cluster, scan, victim, moment, rng, catalog, commits)
             ended = finish(scan)
-            again = finish(start(cluster, source, catalog), must=True)
+            rerun = finish(start(cluster, source, catalog), must=True)
             catalogue = content(catalog)
             shutil.rmtree(catalog)
             run = {
@@ -139,7 +139,7 @@ def chaos(folder: Path, runs: int, chance: random.Random) -> dict[str, Any]:
                 "after_commits": commits,
                 "and_s": round(moment, 2),
                 "ended": ended is not None,
-                "left_for_the_next": again["tiles_ok"] if again else None,
+                "left_for_the_next": rerun["tiles_ok"] if rerun else None,
                 "same": catalogue == expected,
                 "difference": difference(catalogue, expected),
             }
@@ -167,7 +167,7 @@ def chaos(folder: Path, runs: int, chance: random.Random) -> dict[str, Any]:
 def both_at_once(
     cluster: Any, source: Path, folder: Path, expected: dict[str, Any]
 ) -> dict[str, Any]:
-    """Two scans, a third of whose tiles are the same, into one catalogue at once."""
+    """Run two scans that share a third of the tiles into one catalogue at the same time."""
     paths = sorted(source.rglob("*.png"), key=lambda path: int(path.stem))
     third = TILES // 3
     scans = []
@@ -201,20 +201,20 @@ def draw_core(root: Path) -> Path:
 
 
 def content(catalog: Path) -> dict[str, Any]:
-    """All that must be the same: rows as readers see them, and rows and files as they lie."""
+    """Everything that must be equal: rows as readers see them, and stored rows and files."""
     opened = Catalog.open(catalog)
-    seen = query(opened).drop_columns(["scanned_at"]).to_pylist()
+    visible_rows = query(opened).drop_columns(["scanned_at"]).to_pylist()
     report = verify(opened)
-    named = {
+    logged_files = {
         f"{name}/{path}"
         for name in ("tiles", "crystals")
         for version in range(getattr(opened, name)().version() + 1)
         for path in added(Path(opened.uri, name, "_delta_log", f"{version:020d}.json"))
     }
-    there = {str(path.relative_to(catalog)) for path in catalog.rglob("part-*")}
+    stored_files = {str(path.relative_to(catalog)) for path in catalog.rglob("part-*")}
     return {
-        "crystals": {row["crystal_id"]: json.dumps(row, sort_keys=True) for row in seen},
-        "crystals_seen": len(seen),
+        "crystals": {row["crystal_id"]: json.dumps(row, sort_keys=True) for row in visible_rows},
+        "crystals_seen": len(visible_rows),
         "tiles": sorted(
             (row["uri"], row["status"], row["n_crystals"])
             for row in sql(opened, "SELECT uri, status, n_crystals FROM tiles").to_pylist()
@@ -223,7 +223,7 @@ def content(catalog: Path) -> dict[str, Any]:
             name: sum(files(getattr(opened, name)())["num_records"].to_pylist())
             for name in ("tiles", "crystals")
         },
-        "problems": [*report.problems, *sorted(there - named)],
+        "problems": [*report.problems, *sorted(stored_files - logged_files)],
         "orphans": report.orphan_crystals,
         "entries": [path.name for path in (catalog / "_scans").glob("*")],
     }
@@ -261,13 +261,13 @@ def start(
 
 
 def finish(scan: subprocess.Popen[str], must: bool = False) -> dict[str, Any] | None:
-    """The summary of a scan that came through by itself."""
+    """The summary of a scan that succeeded; None if it failed."""
     output, errors = scan.communicate(timeout=LONGEST_S)
     if scan.returncode == 0:
         summary: dict[str, Any] = json.loads(output.splitlines()[-1])
         return summary
     if must:
-        raise RuntimeError(f"a scan that nobody disturbed failed:\n{errors[-3000:]}")
+        raise RuntimeError(f"an undisturbed scan failed:\n{errors[-3000:]}")
     return None
 
 
@@ -276,11 +276,11 @@ def kill_during(
     scan: subprocess.Popen[str],
     victim: str,
     moment: float,
-    chance: random.Random,
+    rng: random.Random,
     catalog: Path,
     commits: int,
 ) -> bool:
-    """Kill something of a scan after so many commits and seconds; False where it had ended."""
+    """Kill a part of a scan after this many commits and seconds; False if it had ended."""
     log = catalog / "tiles" / "_delta_log" / f"{commits:020d}.json"
     until = time.monotonic() + LONGEST_S
     while commits and scan.poll() is None and not log.exists() and time.monotonic() < until:
@@ -294,7 +294,7 @@ def kill_during(
         scan.kill()
         return True
     if victim == "raylet":
-        node = chance.choice(sorted(cluster.worker_nodes, key=lambda node: node.node_id))
+        node = rng.choice(sorted(cluster.worker_nodes, key=lambda node: node.node_id))
         cluster.remove_node(node, allow_graceful=False)
         add_node(cluster)
         return True
@@ -303,14 +303,14 @@ def kill_during(
             return False
         time.sleep(0.05)
     try:
-        os.kill(chance.choice(actors), signal.SIGKILL)
+        os.kill(rng.choice(actors), signal.SIGKILL)
     except ProcessLookupError:
         return False
     return True
 
 
 def workers(cluster: Any) -> list[int]:
-    """The processes in which Ray's actors of a scan run, on this cluster's nodes."""
+    """Process ids of a scan's Ray actors on this cluster's nodes."""
     kinds = ("ray::MapWorker", "ray::Ledger", "ray::ReadTiles")
     pids = []
     for node in cluster.list_all_nodes():

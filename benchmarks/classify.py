@@ -1,7 +1,7 @@
-"""How many crystals a minute are cut out and named, beside cutting them one by one.
+"""Crystals cut out and classified per minute, compared with cutting them one by one.
 
-Crystals of freshly rendered tiles of random settings, with their true masks, over and over. The
-reference cuts each with a call of Pillow's `resize`. Prints one JSON object.
+Uses the crystals of newly rendered tiles of random settings, with their true masks, repeatedly.
+The reference cuts each with a call of Pillow's `resize`. Prints one JSON object.
 
     python benchmarks/classify.py [--crops N] [--tiles N] [--classifier M]
 """
@@ -42,25 +42,25 @@ def main() -> None:
     crops = differing = 0
     while crops < options.crops:
         for image, masks in tiles:
-            began = perf_counter()
+            started = perf_counter()
             cut = cut_crops(image, masks)
-            seconds["cut"] += perf_counter() - began
-            began = perf_counter()
+            seconds["cut"] += perf_counter() - started
+            started = perf_counter()
             classifier.classify(cut)
-            seconds["named"] += perf_counter() - began
-            began = perf_counter()
+            seconds["named"] += perf_counter() - started
+            started = perf_counter()
             reference = one_by_one(image, masks)
-            seconds["cut one by one"] += perf_counter() - began
+            seconds["cut one by one"] += perf_counter() - started
             differing = max(differing, int(np.abs(cut.astype(int) - reference).max()))
             crops += len(masks)
-    whole = seconds["cut"] + seconds["named"]
+    total = seconds["cut"] + seconds["named"]
     print(
         json.dumps(
             {
                 "classifier": classifier.name,
                 "crops": crops,
                 "mean_side_px": round(mean_side(tiles), 1),
-                "crops_per_minute": round(60 * crops / whole),
+                "crops_per_minute": round(60 * crops / total),
                 "us_per_crop": {k: round(1e6 * s / crops, 1) for k, s in seconds.items()},
                 "cutting_speed_up": round(seconds["cut one by one"] / seconds["cut"], 2),
                 "grey_levels_off_at_most": differing,
@@ -81,8 +81,8 @@ def one_by_one(image: NDArray[np.uint8], masks: Sequence[Mask]) -> NDArray[np.ui
     crops = np.zeros((len(masks), CROP_SIZE, CROP_SIZE), dtype=np.uint8)
     for crop, mask in zip(crops, masks, strict=True):
         h, w = mask.pixels.shape
-        own = Image.fromarray(image[mask.y : mask.y + h, mask.x : mask.x + w] * mask.pixels)
-        crop[:] = np.asarray(own.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.BILINEAR))
+        crystal = Image.fromarray(image[mask.y : mask.y + h, mask.x : mask.x + w] * mask.pixels)
+        crop[:] = np.asarray(crystal.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.BILINEAR))
     return crops
 
 

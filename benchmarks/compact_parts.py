@@ -1,8 +1,8 @@
 """Processor seconds of the parts of the compact segmenter: encoder, decoder, overlaps.
 
-One thread, one rendered tile, in each number format that this processor has: *plain*, Segment
-Anything's own sums for every prompt; *rearranged*, the segmenter's sums for every prompt; and
-*fewer prompts*, what the segmenter does.
+One thread and one rendered tile, in each number format that this processor has: *plain*, Segment
+Anything's own operations for every prompt; *rearranged*, the segmenter's operations for every
+prompt; and *fewer prompts*, as the segmenter runs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _CPU = torch.device("cpu")
 
 
 def processor() -> dict[str, Any]:
-    """Which processor this is, and what torch makes of it."""
+    """The name of this processor, and what torch can use of it."""
     name = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -52,12 +52,12 @@ def processor() -> dict[str, Any]:
     return {
         "name": name,
         "capability": torch.backends.cpu.get_cpu_capability(),
-        "number_format": _word(number_format(_CPU)),
+        "number_format": _dtype_name(number_format(_CPU)),
     }
 
 
 def parts(model: CompactSam, settings: GeneratorSettings, runs: int = 3) -> dict[str, Any]:
-    """The least processor seconds of each part in some runs, all arrangements in turn.
+    """Minimum processor seconds of each part over some runs, with the arrangements in turn.
 
     Each row also gives the share of the crystals of the plain arrangement in single precision
     that it finds with an IoU of at least `AGREES`.
@@ -72,27 +72,27 @@ def parts(model: CompactSam, settings: GeneratorSettings, runs: int = 3) -> dict
     try:
         for _ in range(runs + 1):
             for kind in kinds:
-                took, masks[kind] = _run(model, settings, tile, *kind)
-                seconds.setdefault(kind, []).append(took)
+                part_seconds, masks[kind] = _run(model, settings, tile, *kind)
+                seconds.setdefault(kind, []).append(part_seconds)
     finally:
         torch.set_num_threads(threads)
     rows = []
     truth = masks["plain", torch.float32]
-    whole = min(took.sum() for took in seconds["plain", torch.float32][1:])
-    for (arrangement, dtype), every in seconds.items():
-        least = np.min(every[1:], axis=0)  # the first warms up
-        total = min(took.sum() for took in every[1:])
-        again = match(truth, masks[arrangement, dtype], tile.shape, AGREES)
+    plain_total = min(run.sum() for run in seconds["plain", torch.float32][1:])
+    for (arrangement, dtype), all_runs in seconds.items():
+        fastest = np.min(all_runs[1:], axis=0)  # the first warms up
+        total = min(run.sum() for run in all_runs[1:])
+        matched = match(truth, masks[arrangement, dtype], tile.shape, AGREES)
         rows.append(
             {
                 "arrangement": arrangement,
                 "engine": "torch",
-                "format": _word(dtype),
-                **{name: round(float(s), 3) for name, s in zip(PARTS, least, strict=True)},
+                "format": _dtype_name(dtype),
+                **{name: round(float(s), 3) for name, s in zip(PARTS, fastest, strict=True)},
                 "total": round(float(total), 3),
-                "of_plain_fp32": round(float(total / whole), 3),
+                "of_plain_fp32": round(float(total / plain_total), 3),
                 "crystals": len(masks[arrangement, dtype]),
-                "agreement": round(len(again) / max(len(truth), 1), 4),
+                "agreement": round(len(matched) / max(len(truth), 1), 4),
             }
         )
     return {"tile": list(tile.shape), "threads": 1, "rows": rows}
@@ -133,7 +133,7 @@ def _run(
 
 @contextmanager
 def _plainly(model: CompactSam, plain: bool) -> Iterator[None]:
-    """The encoder as it is while it learns: layer by layer."""
+    """Run the encoder layer by layer, as in training."""
     model.image_encoder.train(plain)
     try:
         yield
@@ -168,5 +168,5 @@ def _plain_candidates(
     )
 
 
-def _word(dtype: torch.dtype) -> str:
+def _dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")

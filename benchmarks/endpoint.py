@@ -1,13 +1,13 @@
-"""What the endpoint costs beside its models, and how it behaves at its limits.
+"""Overhead of the endpoint over its models, and its behaviour at its limits.
 
-- throughput: pictures a second for 32 clients at once, over those of the same models called
+- throughput: pictures per second for 32 parallel clients, relative to the same models called
   directly in one process on the same cores, before and after;
-- latency: what the endpoint adds to a picture of one client, against the direct call with as
-  many threads as a replica has;
-- batching: pictures a second with batches of 8 over those without;
-- overload: three times the pictures that it can do, for a minute, without a second try;
-- scaling: replicas over time under a step of load, drawn to runs/serve-scaling.png;
-- kills: a replica of each kind in turn killed with `kill -9` under load, 20 times.
+- latency: the time that the endpoint adds to a picture of one client, compared with a direct
+  call with as many threads as a replica has;
+- batching: pictures per second with batches of 8, relative to no batches;
+- overload: three times its capacity, for a minute, without retries;
+- scaling: replicas over time under a step of load, plotted to runs/serve-scaling.png;
+- kills: replicas of each kind in turn are killed with `kill -9` under load, 20 times.
 
 Prints one JSON object.
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--pictures", type=int, default=48)
-    parser.add_argument("--seconds", type=float, default=60.0, help="of overload")
+    parser.add_argument("--seconds", type=float, default=60.0, help="duration of the overload")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--direct", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -66,11 +66,11 @@ def throughput(folder: Path, pictures: list[Path], options: argparse.Namespace) 
     with endpoint(folder, most=os.cpu_count() or 1) as running:
         measured = drive(running, pictures, CLIENTS)
     after = direct(folder, threads=os.cpu_count() or 1)
-    loop = 2 / (1 / before["pictures_per_second"] + 1 / after["pictures_per_second"])
+    direct_rate = 2 / (1 / before["pictures_per_second"] + 1 / after["pictures_per_second"])
     return {
         "direct_pictures_per_second": [before["pictures_per_second"], after["pictures_per_second"]],
         "served_pictures_per_second": measured["pictures_per_second"],
-        "of_direct": round(measured["pictures_per_second"] / loop, 3),
+        "of_direct": round(measured["pictures_per_second"] / direct_rate, 3),
         **{name: measured[name] for name in ("statuses", "p50_s", "p99_s")},
     }
 
@@ -108,7 +108,7 @@ def batching(folder: Path, pictures: list[Path], options: argparse.Namespace) ->
 def overload(folder: Path, pictures: list[Path], options: argparse.Namespace) -> dict[str, Any]:
     cores = os.cpu_count() or 1
     with endpoint(folder, most=cores) as running:
-        drive(running, pictures, CLIENTS)  # What it learns of its pace, it learns here.
+        drive(running, pictures, CLIENTS)  # Warm up, so that it knows the duration of requests.
         capacity = drive(running, pictures, CLIENTS)["pictures_per_second"]
         unloaded = one_by_one(running, pictures)
         memory = running.memory_mib()
@@ -140,59 +140,62 @@ def overload(folder: Path, pictures: list[Path], options: argparse.Namespace) ->
 
 
 def scaling(folder: Path, pictures: list[Path], options: argparse.Namespace) -> dict[str, Any]:
-    """On a pretended cluster of many cores, since replicas are counted here, not pictures."""
+    """On a simulated cluster of many cores, because replicas are counted, not pictures."""
     del options
-    seen: list[tuple[float, int, int]] = []
+    samples: list[tuple[float, int, int]] = []
     most = 6
     with endpoint(folder, least=1, most=most, cores=12) as running:
         started = time.monotonic()
-        over = threading.Event()
+        stopped = threading.Event()
         clients = 0
 
         def watch() -> None:
-            while not over.wait(1.0):
-                seen.append((time.monotonic() - started, clients, running.replicas("Segmenter")))
+            while not stopped.wait(1.0):
+                samples.append((time.monotonic() - started, clients, running.replicas("Segmenter")))
 
         watcher = threading.Thread(target=watch)
         watcher.start()
         for clients, seconds in ((0, 10), (1, 20), (16, 90), (0, 150)):
             keep_busy(running, pictures, clients, seconds)
-        over.set()
+        stopped.set()
         watcher.join(60)
-    _draw(seen, Path("runs/serve-scaling.png"))
-    counts = [replicas for _, _, replicas in seen]
+    _draw(samples, Path("runs/serve-scaling.png"))
+    counts = [replicas for _, _, replicas in samples]
     return {
         "replicas_from_to_and_back": [counts[0], max(counts), counts[-1]],
         "seconds_to_most": round(
-            next(t for t, _, n in seen if n == max(counts)) - next(t for t, c, _ in seen if c > 1),
+            next(t for t, _, n in samples if n == max(counts))
+            - next(t for t, c, _ in samples if c > 1),
             1,
         ),
     }
 
 
 def kills(folder: Path, pictures: list[Path], options: argparse.Namespace) -> dict[str, Any]:
-    chance = random.Random(0)
+    rng = random.Random(0)
     killed: Counter[str] = Counter()
-    over = threading.Event()
+    stopped = threading.Event()
     with endpoint(folder, most=os.cpu_count() or 1) as running:
         with ThreadPoolExecutor(6) as threads:
-            loads = [threads.submit(_steady, running.url, pictures, over, n) for n in range(6)]
+            loads = [
+                threads.submit(_run_client, running.url, pictures, stopped, n) for n in range(6)
+            ]
             for number in range(options.kills):
                 kind = ("Segmenter", "Classifier", "Ingress", "Segmenter")[number % 4]
-                time.sleep(chance.uniform(0.5, 3.0))
+                time.sleep(rng.uniform(0.5, 3.0))
                 running.wait_for(kind)
-                killed[kind] += running.kill(kind, chance)
-            over.set()
+                killed[kind] += running.kill(kind, rng)
+            stopped.set()
             outcomes: Counter[str] = sum((load.result(600) for load in loads), Counter())
         metrics = httpx.get(f"{running.url}/metrics", timeout=120).text
         running.wait_for("Ingress")
-        still = one_by_one(running, pictures[:2])
+        seconds_afterwards = one_by_one(running, pictures[:2])
     retried = [x for x in metrics.splitlines() if x.startswith("mcn_serve_retries_total")]
     return {
         "killed": dict(killed),
         "outcomes": dict(outcomes),
         "retries": float(retried[0].split()[1]) if retried else 0.0,
-        "works_afterwards_s": round(max(still), 2),
+        "works_afterwards_s": round(max(seconds_afterwards), 2),
     }
 
 
@@ -206,15 +209,15 @@ def drive(running: Running, pictures: Sequence[Path], clients: int) -> dict[str,
     def send(image: bytes) -> None:
         started = time.perf_counter()
         with Client(running.url, patience_s=600, timeout_s=600) as client:
-            client._ask("POST", "/v1/analyze", content=image, headers=_TYPE)
+            client._request("POST", "/v1/analyze", content=image, headers=_TYPE)
         times.append(time.perf_counter() - started)
 
     started = time.perf_counter()
     with ThreadPoolExecutor(clients) as threads:
         list(threads.map(send, data))
-    took = time.perf_counter() - started
+    elapsed = time.perf_counter() - started
     return {
-        "pictures_per_second": round(len(data) / took, 3),
+        "pictures_per_second": round(len(data) / elapsed, 3),
         "statuses": {"200": len(times)},
         "p50_s": round(float(np.percentile(times, 50)), 3),
         "p99_s": round(float(np.percentile(times, 99)), 3),
@@ -236,8 +239,8 @@ def one_by_one(running: Running, pictures: Sequence[Path]) -> list[float]:
 async def open_loop(
     url: str, pictures: Sequence[bytes], rate: float, seconds: float
 ) -> dict[str, Any]:
-    """Pictures that come at a rate, whatever becomes of those before them."""
-    chance = random.Random(0)
+    """Send pictures at a constant rate, without waiting for earlier ones."""
+    rng = random.Random(0)
     statuses: Counter[str] = Counter()
     accepted: list[float] = []
     refused: list[float] = []
@@ -247,25 +250,25 @@ async def open_loop(
         nonlocal hints
         started = time.perf_counter()
         try:
-            answer = await client.post("/v1/analyze", content=image, headers=_TYPE)
+            response = await client.post("/v1/analyze", content=image, headers=_TYPE)
         except httpx.HTTPError as error:
             statuses[type(error).__name__] += 1
             return
-        took = time.perf_counter() - started
-        statuses[str(answer.status_code)] += 1
-        if answer.status_code == 200:
-            accepted.append(took)
+        elapsed = time.perf_counter() - started
+        statuses[str(response.status_code)] += 1
+        if response.status_code == 200:
+            accepted.append(elapsed)
         else:
-            refused.append(took)
-            hints &= answer.headers.get("retry-after", "").isdigit()
+            refused.append(elapsed)
+            hints &= response.headers.get("retry-after", "").isdigit()
 
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=600, limits=limits) as client:
         until = time.monotonic() + seconds
         tasks = []
         while time.monotonic() < until:
-            tasks.append(asyncio.create_task(send(client, chance.choice(pictures))))
-            await asyncio.sleep(chance.expovariate(rate))
+            tasks.append(asyncio.create_task(send(client, rng.choice(pictures))))
+            await asyncio.sleep(rng.expovariate(rate))
         await asyncio.gather(*tasks)
     return {
         "statuses": dict(statuses),
@@ -276,32 +279,36 @@ async def open_loop(
 
 
 def keep_busy(running: Running, pictures: Sequence[Path], clients: int, seconds: float) -> None:
-    """So many clients for so long."""
-    over = threading.Event()
+    """Keep this many clients busy for this many seconds."""
+    stopped = threading.Event()
     with ThreadPoolExecutor(max(1, clients)) as threads:
-        loads = [threads.submit(_steady, running.url, pictures, over, n) for n in range(clients)]
+        loads = [
+            threads.submit(_run_client, running.url, pictures, stopped, n) for n in range(clients)
+        ]
         time.sleep(seconds)
-        over.set()
+        stopped.set()
         for load in loads:
             load.result(600)
 
 
-def _steady(url: str, pictures: Sequence[Path], over: threading.Event, seed: int) -> Counter[str]:
-    """One client that asks again and again, and what it was answered."""
-    chance = random.Random(seed)
+def _run_client(
+    url: str, pictures: Sequence[Path], stopped: threading.Event, seed: int
+) -> Counter[str]:
+    """Send requests until `stopped` is set, and count the responses by status and type."""
+    rng = random.Random(seed)
     outcomes: Counter[str] = Counter()
     with httpx.Client(base_url=url, timeout=120) as client:
-        while not over.is_set():
-            data = chance.choice(pictures).read_bytes()
+        while not stopped.is_set():
+            data = rng.choice(pictures).read_bytes()
             try:
-                answer = client.post("/v1/analyze", content=data, headers=_TYPE)
+                response = client.post("/v1/analyze", content=data, headers=_TYPE)
             except httpx.HTTPError as error:
                 outcomes[type(error).__name__] += 1
                 continue
-            kind = answer.headers.get("content-type", "").partition(";")[0]
-            outcomes[f"{answer.status_code} {kind}"] += 1
-            if answer.status_code != 200:
-                time.sleep(chance.uniform(0.2, 0.6))
+            kind = response.headers.get("content-type", "").partition(";")[0]
+            outcomes[f"{response.status_code} {kind}"] += 1
+            if response.status_code != 200:
+                time.sleep(rng.uniform(0.2, 0.6))
     return outcomes
 
 
@@ -309,7 +316,7 @@ _TYPE = {"Content-Type": "image/tiff"}
 
 
 def direct(folder: Path, threads: int) -> dict[str, Any]:
-    """The same models in one process of their own."""
+    """Run the same models in a separate process."""
     done = subprocess.run(
         [sys.executable, __file__, "--direct", str(folder / "core"), str(threads), "2"],
         capture_output=True,
@@ -346,7 +353,7 @@ def _direct(core: str, threads: str, rounds: str) -> dict[str, Any]:
 
 
 def render(folder: Path, pictures: int) -> list[Path]:
-    """A rendered core's tiles."""
+    """Render a core and return its tiles."""
     from mcn.synthetic.core import render_core
 
     say(f"rendering {pictures} tiles")
@@ -358,10 +365,10 @@ def tiles_of(core: Path) -> list[Path]:
     return sorted(core.glob("well=*/depth=*/*.tif"))
 
 
-def _draw(seen: Sequence[tuple[float, int, int]], path: Path) -> None:
+def _draw(samples: Sequence[tuple[float, int, int]], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    times, clients, replicas = zip(*seen, strict=True)
+    times, clients, replicas = zip(*samples, strict=True)
     figure = Figure(figsize=(8, 3.2), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.step(times, clients, where="post", color="#8a93a6", label="clients")

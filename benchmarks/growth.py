@@ -1,8 +1,8 @@
-"""Planning a scan of a large survey: what is new in a long manifest, beside a full catalogue.
+"""Time and memory to plan a scan of a long manifest with a large catalogue.
 
-A manifest of ten million tiles (Parquet) against a catalogue that has five million of them, in
-500 wells: the time until the plan is written, and the most memory the process held. The files
-are made first and are not counted. Prints one JSON object.
+A manifest of ten million tiles (Parquet) and a catalogue that has five million of them, in
+500 wells: the time until the plan is written, and the peak memory of the process. Making the
+files is not counted. Prints one JSON object.
 
     python benchmarks/growth.py [--manifest N] [--catalog N]
 """
@@ -45,7 +45,7 @@ def main() -> None:
         manifest, catalog = Path(folder, "manifest.parquet"), Path(folder, "catalog")
         write_manifest(manifest, options.manifest)
         fill(catalog, options.catalog)
-        # In a process of its own: the memory is that of planning alone.
+        # In a separate process, so that the memory is that of planning alone.
         done = subprocess.run(
             [sys.executable, __file__, "--plan", str(manifest), str(catalog)],
             stdout=subprocess.PIPE,
@@ -68,13 +68,13 @@ def plan(manifest: str, catalog: str) -> dict[str, Any]:
     store = Catalog.open(catalog)
     started = time.perf_counter()
     listed = read_manifest(manifest, "s3://survey")
-    made = make_plan(listed, store, MODELS, folder_of(store, "growth"))
+    scan_plan = make_plan(listed, store, MODELS, folder_of(store, "growth"))
     return {
         "seconds": round(time.perf_counter() - started, 1),
         "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
-        "to_scan": made.to_scan,
-        "skipped": made.skipped,
-        "wells": len(made.wells),
+        "to_scan": scan_plan.to_scan,
+        "skipped": scan_plan.skipped,
+        "wells": len(scan_plan.wells),
     }
 
 
@@ -89,7 +89,7 @@ _TILE = f"""
 
 
 def write_manifest(path: Path, tiles: int) -> None:
-    """Every tile, in no order of well."""
+    """Write every tile, not sorted by well."""
     batches = duckdb.sql(_TILE, params={"first": 0, "last": tiles}).to_arrow_reader(1_000_000)
     with pq.ParquetWriter(path, batches.schema) as writer:
         for batch in batches:
@@ -97,22 +97,26 @@ def write_manifest(path: Path, tiles: int) -> None:
 
 
 def fill(uri: Path, tiles: int) -> None:
-    """A catalogue of the first so many tiles, as committed in ten scans."""
+    """Fill a catalogue with the first tiles, in ten commits."""
     catalog = Catalog.create(uri)
     step = -(-tiles // 10)
     for first in range(0, tiles, step):
         rows = duckdb.sql(_TILE, params={"first": first, "last": min(tiles, first + step)})
-        known = rows.project(
+        tile_rows = rows.project(
             "sha256(uri)[1:32] AS tile_id, uri, etag, well, depth_m, "
             "1024 AS width, 768 AS height, 0.02 AS pixel_size_um, 'vendor' AS pixel_size_source, "
             "100 AS n_crystals, 0.6 AS crystal_area_fraction, 'ok' AS status, NULL AS error, "
             f"'{MODELS[0]}' AS segmenter, '{MODELS[1]}' AS classifier, 'scan' AS scan_id, "
             "now() AS scanned_at, 0.2 AS seconds"
         ).to_arrow_table()
-        stamp = pa.repeat(pa.scalar(datetime.now(UTC), TILES.field("scanned_at").type), len(known))
-        column = known.schema.get_field_index("scanned_at")
-        known = known.set_column(column, "scanned_at", stamp).select(TILES.names).cast(TILES)
-        parts = write_data_files(catalog.uri, {"tiles": known}, "growth")
+        stamp = pa.repeat(
+            pa.scalar(datetime.now(UTC), TILES.field("scanned_at").type), len(tile_rows)
+        )
+        column = tile_rows.schema.get_field_index("scanned_at")
+        tile_rows = (
+            tile_rows.set_column(column, "scanned_at", stamp).select(TILES.names).cast(TILES)
+        )
+        parts = write_data_files(catalog.uri, {"tiles": tile_rows}, "growth")
         catalog.commit_parts(parts)
 
 

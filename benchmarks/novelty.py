@@ -1,10 +1,10 @@
-"""Whether the confidence tells crystals from what is none.
+"""How well the confidence separates crystals from outliers.
 
-Fresh rendered crystals, at least half visible, against things of several kinds: two kinds that
-training met (letters, several crystals outlined as one), others that it never did (stripes,
-photographs, white noise, and the ground between the particles of real micrographs, EMPS,
-Yildirim & Cole 2021), in silhouettes of crystals. For each kind the area under the ROC curve of
-the confidence and, beside it, of the plain largest probability. Prints one JSON object.
+Newly rendered crystals, at least half visible, are compared with outliers in the silhouettes of
+crystals: two kinds that were in training (letters, several crystals outlined as one) and others
+that were not (stripes, photographs, white noise, and the ground between the particles of real
+micrographs, EMPS, Yildirim & Cole 2021). Reports for each kind the area under the ROC curve of
+the confidence and of the largest probability. Prints one JSON object.
 
     python benchmarks/novelty.py [--classifier M] [--tiles N] [--each N] [--emps DIR]
 """
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--classifier", default="nsr")
     parser.add_argument("--tiles", type=int, default=60)
-    parser.add_argument("--each", type=int, default=500, help="things of a kind")
+    parser.add_argument("--each", type=int, default=500, help="outliers of each kind")
     parser.add_argument("--seed", type=int, default=2718)
     parser.add_argument("--emps", type=Path, default=SHARED / "emps-train")
     options = parser.parse_args()
@@ -45,22 +45,25 @@ def main() -> None:
     crystals = render_examples(options.tiles, options.seed, copies=0)
     crystals = crystals.take(crystals.visible >= 0.5)
     classifier = load_classifier(options.classifier)
-    known = classifier.classify(crystals.crops)
-    right = known.probabilities.argmax(axis=1) == crystals.classes
+    crystal_results = classifier.classify(crystals.crops)
+    right = crystal_results.probabilities.argmax(axis=1) == crystals.classes
     kinds: dict[str, dict[str, Any]] = {}
-    for kind, crops in others(crystals.crops, options.each, options.emps, rng):
-        named = classifier.classify(crops)
+    for kind, crops in outlier_kinds(crystals.crops, options.each, options.emps, rng):
+        outlier_results = classifier.classify(crops)
         is_crystal = np.repeat([1, 0], [len(crystals), len(crops)])
         scores = {
-            "confidence": np.concatenate([known.confidence, named.confidence]),
+            "confidence": np.concatenate([crystal_results.confidence, outlier_results.confidence]),
             "probability": np.concatenate(
-                [known.probabilities.max(axis=1), named.probabilities.max(axis=1)]
+                [
+                    crystal_results.probabilities.max(axis=1),
+                    outlier_results.probabilities.max(axis=1),
+                ]
             ),
         }
         kinds[kind] = {
             "n": len(crops),
-            "mean_confidence": round(float(named.confidence.mean()), 3),
-            "share_above_half": round(float(np.mean(named.confidence > 0.5)), 3),
+            "mean_confidence": round(float(outlier_results.confidence.mean()), 3),
+            "share_above_half": round(float(np.mean(outlier_results.confidence > 0.5)), 3),
             **{f"auc_{name}": round(roc_auc_score(is_crystal, s), 3) for name, s in scores.items()},
         }
     print(
@@ -69,21 +72,21 @@ def main() -> None:
                 "classifier": classifier.name,
                 "crystals": len(crystals),
                 "accuracy": round(float(right.mean()), 3),
-                "mean_confidence": round(float(known.confidence.mean()), 3),
-                "share_above_half": round(float(np.mean(known.confidence > 0.5)), 3),
+                "mean_confidence": round(float(crystal_results.confidence.mean()), 3),
+                "share_above_half": round(float(np.mean(crystal_results.confidence > 0.5)), 3),
                 "kinds": kinds,
             }
         )
     )
 
 
-def others(
+def outlier_kinds(
     crystals: Crops, count: int, emps: Path, rng: np.random.Generator
 ) -> Iterator[tuple[str, Crops]]:
     """Names of kinds, and `count` crops of each."""
-    made = outliers(crystals, 2 * count, rng)
-    yield "several outlined as one (met)", made[:count]
-    yield "letters (met)", made[count:]
+    in_training = outliers(crystals, 2 * count, rng)
+    yield "several outlined as one (met)", in_training[:count]
+    yield "letters (met)", in_training[count:]
     silhouettes = crystals[rng.integers(len(crystals), size=count)] > 0
     for kind, fill in (("stripes", stripes), ("white noise", noise), ("photographs", photos)):
         yield kind, np.where(silhouettes, np.maximum(fill(count, rng), 1), 0).astype(np.uint8)
@@ -93,9 +96,9 @@ def others(
 
 
 def stripes(count: int, rng: np.random.Generator) -> Crops:
-    place = np.arange(CROP_SIZE)
+    position = np.arange(CROP_SIZE)
     angle, wave = rng.uniform(0, np.pi, (count, 1, 1)), rng.uniform(3, 12, (count, 1, 1))
-    along = np.cos(angle) * place + np.sin(angle) * place[:, None]
+    along = np.cos(angle) * position + np.sin(angle) * position[:, None]
     return (127 + 90 * np.sign(np.sin(2 * np.pi * along / wave))).astype(np.uint8)
 
 
@@ -112,17 +115,19 @@ def photos(count: int, rng: np.random.Generator) -> Crops:
     from skimage import data
 
     pictures = [getattr(data, name)() for name in ("camera", "coins", "text", "page", "moon")]
-    return patches([np.asarray(Image.fromarray(one).convert("L")) for one in pictures], count, rng)
+    return patches(
+        [np.asarray(Image.fromarray(picture).convert("L")) for picture in pictures], count, rng
+    )
 
 
 def ground(emps: Path, count: int, rng: np.random.Generator) -> Crops:
-    """Pieces of real micrographs in which no particle lies."""
+    """Pieces of real micrographs without particles."""
     pieces: list[Crops] = []
     names = sorted(path.name for path in (emps / "images").glob("*.png"))
     for name in rng.permutation(names):
         image = np.asarray(Image.open(emps / "images" / name).convert("L"))
-        taken = np.asarray(Image.open(emps / "masks" / name)) > 0
-        free = ndimage.minimum_filter(~taken, CROP_SIZE, mode="constant")
+        occupied = np.asarray(Image.open(emps / "masks" / name)) > 0
+        free = ndimage.minimum_filter(~occupied, CROP_SIZE, mode="constant")
         rows, columns = np.nonzero(free)
         for row in rng.permutation(len(rows))[:4]:
             y, x = rows[row] - CROP_SIZE // 2, columns[row] - CROP_SIZE // 2

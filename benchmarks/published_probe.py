@@ -1,10 +1,10 @@
-"""What the authors' released network says of rendered crystals, and of real particles.
+"""Predictions of the authors' released network for rendered crystals and real particles.
 
-It is the only judge at hand that learnt from real calcite, so it is asked two things: which of
-its outputs is which shape, and how far rendered crystals look to it like the shapes they are.
-Crystals of random tiles are cut with their true masks and given to it in several ways. So are
-real particles (EMPS, Yildirim & Cole 2021) whose outline leaves no doubt: four corners, five
-or six, round, ragged. Prints one JSON object.
+It is the only available network that was trained on real calcite. The benchmark tests which of
+its outputs is which shape, and how well it recognises the shapes of rendered crystals. Crystals
+of random tiles are cut out with their true masks and prepared in several ways; so are real
+particles (EMPS, Yildirim & Cole 2021) with an unambiguous outline: four corners, five or six,
+round, ragged. Prints one JSON object.
 
     python benchmarks/published_probe.py [--tiles N] [--seed S] [--severity S] [--keras FILE]
 """
@@ -44,7 +44,7 @@ from mcn.taxonomy import SHAPES
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 HEIGHT, WIDTH, PER_TILE, BOOTSTRAPS = 576, 768, 40, 1000
 WHOLE, LARGE_PX = 0.9, 900
-"""Crystals apart: at least so much of them to be seen, in at least so many pixels."""
+"""Minimum visible share and number of pixels of crystals that are reported separately."""
 
 OUTLINE_MEASURES = ("corners", "circularity", "solidity", "aspect_ratio")
 
@@ -56,7 +56,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiles", type=int, default=80, help="rendered tiles")
     parser.add_argument("--seed", type=int, default=4242)
-    parser.add_argument("--severity", type=float, help="of the microscope's faults; random if not")
+    parser.add_argument(
+        "--severity", type=float, help="of the microscope's faults; by default random"
+    )
     parser.add_argument("--keras", type=Path, default=SHARED / "published-mcn" / KERAS_FILE)
     parser.add_argument("--emps", type=Path, default=SHARED / "emps-train")
     options = parser.parse_args()
@@ -70,8 +72,8 @@ def main() -> None:
 
     cuts, shapes, tile, visible, area = rendered(options.tiles, options.seed, options.severity)
     whole = (visible >= WHOLE) & (area >= LARGE_PX)
-    found = {name: outputs(network, inputs) for name, inputs in cuts.items()}
-    usual = found["black, /255"]
+    output_by_input = {name: outputs(network, inputs) for name, inputs in cuts.items()}
+    output = output_by_input["black, /255"]
     print(
         json.dumps(
             {
@@ -82,13 +84,13 @@ def main() -> None:
                 "chance": 1 / len(SHAPES),
                 "orders": {"sorted": CLASS_ORDER, "released_figures": RELEASED_ORDER},
                 "rendered": {
-                    "all": answers(shapes, usual, tile),
-                    "whole_and_large": answers(shapes[whole], usual[whole], tile[whole]),
+                    "all": summarise_outputs(shapes, output, tile),
+                    "whole_and_large": summarise_outputs(shapes[whole], output[whole], tile[whole]),
                 },
-                "amorphous_and_polyhedral_by_fill": by_fill(shapes, usual, cuts["black, /255"]),
+                "amorphous_and_polyhedral_by_fill": by_fill(shapes, output, cuts["black, /255"]),
                 "inputs_whole_and_large": {
                     name: agreements(confusion(shapes[whole], output[whole]))
-                    for name, output in found.items()
+                    for name, output in output_by_input.items()
                 },
                 "real_particles": dict(real(network, options.emps)),
             }
@@ -101,7 +103,7 @@ def rendered(
 ) -> tuple[dict[str, NDArray[Any]], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Inputs of each kind (N, 64, 64), and shape, tile, visible share and pixels of each (N,)."""
     crops: dict[str, list[Crops]] = {name: [] for name in CUTS}
-    known: list[tuple[int, int, float, int]] = []
+    truth_rows: list[tuple[int, int, float, int]] = []
     for number, tile_seed in enumerate(np.random.SeedSequence(seed).generate_state(tiles)):
         rng = np.random.default_rng(tile_seed)
         settings = random_settings(rng, HEIGHT, WIDTH)
@@ -113,7 +115,7 @@ def rendered(
         chosen = [masks[row] for row in rows]
         for name, cut in CUTS.items():
             crops[name].append(cut(tile.image, chosen))
-        known += [
+        truth_rows += [
             (
                 SHAPES.index(tile.shapes[row]),
                 number,
@@ -128,7 +130,9 @@ def rendered(
     black = inputs["black, /255"].astype(np.float32)
     inputs["black, not scaled"] = black * 255  # the network divides by 255
     inputs["black, standardised"] = standardised(black) * 255
-    shapes, tile_numbers, visible, area = (np.array(column) for column in zip(*known, strict=True))
+    shapes, tile_numbers, visible, area = (
+        np.array(column) for column in zip(*truth_rows, strict=True)
+    )
     return inputs, shapes, tile_numbers, visible, area
 
 
@@ -137,8 +141,8 @@ def nearest(image: Crops, masks: Sequence[Mask]) -> Crops:
     crops = np.zeros((len(masks), CROP_SIZE, CROP_SIZE), dtype=np.uint8)
     for crop, mask in zip(crops, masks, strict=True):
         h, w = mask.pixels.shape
-        own = Image.fromarray(image[mask.y : mask.y + h, mask.x : mask.x + w] * mask.pixels)
-        crop[:] = np.asarray(own.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.NEAREST))
+        crystal = Image.fromarray(image[mask.y : mask.y + h, mask.x : mask.x + w] * mask.pixels)
+        crop[:] = np.asarray(crystal.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.NEAREST))
     return crops
 
 
@@ -156,7 +160,7 @@ def aspect_kept(image: Crops, masks: Sequence[Mask]) -> Crops:
 
 
 def boxes(image: Crops, masks: Sequence[Mask]) -> Crops:
-    """The crystals' boxes with all that is in them."""
+    """The crystals' boxes with everything in them."""
     return cut_crops(image, [Mask(m.x, m.y, np.ones_like(m.pixels)) for m in masks])
 
 
@@ -181,22 +185,22 @@ def standardised(crops: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @torch.inference_mode()
 def outputs(network: PublishedNetwork, crops: NDArray[Any]) -> NDArray[np.int64]:
-    """The network's answer to each crop, as the number it has in the authors' files."""
+    """The network's prediction for each crop, as the number in the authors' files."""
     parts = torch.from_numpy(crops.astype(np.float32))[:, None].split(256)
     device = next(network.parameters()).device
-    answer = torch.cat([network(part.to(device)).argmax(dim=1).cpu() for part in parts])
+    predicted = torch.cat([network(part.to(device)).argmax(dim=1).cpu() for part in parts])
     numbers = np.array([CLASS_ORDER.index(shape) for shape in SHAPES])
-    return np.asarray(numbers[answer.numpy()])
+    return np.asarray(numbers[predicted.numpy()])
 
 
 def confusion(shapes: NDArray[np.int64], output: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Counts, a row a rendered shape in the order of `SHAPES`, a column an output 0 to 3."""
+    """Counts by rendered shape (rows, in the order of `SHAPES`) and output 0 to 3 (columns)."""
     flat = np.bincount(shapes * len(SHAPES) + output, minlength=len(SHAPES) ** 2)
     return flat.reshape(len(SHAPES), len(SHAPES))
 
 
 def agreement(counts: NDArray[np.int64], order: Sequence[str]) -> float:
-    """Mean over the shapes of the share that the network calls so, its outputs in `order`."""
+    """Mean over the shapes of the share that is predicted rightly, with outputs in `order`."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return float(np.mean([shares[row, order.index(shape)] for row, shape in enumerate(SHAPES)]))
 
@@ -210,27 +214,27 @@ def agreements(counts: NDArray[np.int64]) -> dict[str, Any]:
     }
 
 
-def answers(
+def summarise_outputs(
     shapes: NDArray[np.int64], output: NDArray[np.int64], tile: NDArray[np.int64]
 ) -> dict[str, Any]:
     """Confusion and agreement, with 95 % intervals over the tiles."""
     counts = confusion(shapes, output)
-    own = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     by_tile = np.stack([confusion(shapes[tile == t], output[tile == t]) for t in np.unique(tile)])
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, len(by_tile), (BOOTSTRAPS, len(by_tile)))
     resampled = [by_tile[rows].sum(axis=0) for rows in drawn]
-    ours = np.array([agreement(sample, CLASS_ORDER) for sample in resampled])
-    gain = ours - [agreement(sample, RELEASED_ORDER) for sample in resampled]
+    in_sorted_order = np.array([agreement(sample, CLASS_ORDER) for sample in resampled])
+    gain = in_sorted_order - [agreement(sample, RELEASED_ORDER) for sample in resampled]
     return {
         "n": len(shapes),
         "confusion_rows_shapes_columns_outputs": dict(zip(SHAPES, counts.tolist(), strict=True)),
         **agreements(counts),
         "agreement_by_shape": {
-            shape: round(float(own[row, CLASS_ORDER.index(shape)]), 3)
+            shape: round(float(shares[row, CLASS_ORDER.index(shape)]), 3)
             for row, shape in enumerate(SHAPES)
         },
-        "sorted_95": interval(ours),
+        "sorted_95": interval(in_sorted_order),
         "sorted_minus_released_figures_95": interval(gain),
     }
 
@@ -238,9 +242,9 @@ def answers(
 def by_fill(
     shapes: NDArray[np.int64], output: NDArray[np.int64], crops: Crops
 ) -> list[dict[str, Any]]:
-    """Shares of outputs 0 and 1, whose names are in doubt, among crops that are as black.
+    """Shares of the outputs 0 and 1, which are uncertain, among crops with similar fill.
 
-    An empty crop is output 1 to the network, so crystals of which little is seen lean to it.
+    The network predicts output 1 for an empty crop, so also for crystals that are hardly visible.
     """
     fill = (crops > 0).mean(axis=(1, 2))
     rows = []
@@ -259,7 +263,7 @@ def interval(values: NDArray[np.float64]) -> list[float]:
 
 
 def real(network: PublishedNetwork, data: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Outputs for real particles of unmistakable outline; nothing where the data are absent."""
+    """Outputs for real particles with an unambiguous outline; nothing if the data are missing."""
     crops: list[Crops] = []
     outlines: list[NDArray[np.float64]] = []
     for path in sorted((data / "masks").glob("*.png")):

@@ -1,8 +1,8 @@
-"""How long a catalogue takes to answer: crystals of one well within 50 m, of a million.
+"""Query time of a catalogue: crystals of one well within 50 m, of a million.
 
-Fills a catalogue with tiles that all hold the crystals of one rendered tile, in random order of
-depth and commit by commit, as a scan leaves it, and asks before and after it is compacted. Prints
-one JSON object.
+Fills a catalogue with tiles that all have the crystals of one rendered tile, in random order of
+depth and in many commits, as a scan does, and queries it before and after it is compacted.
+Prints one JSON object.
 
     python benchmarks/query.py [--crystals N] [--commit TILES]
 """
@@ -35,22 +35,22 @@ TOP_M, LENGTH_M = 1000.0, 1000.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--crystals", type=int, default=1_000_000)
-    parser.add_argument("--commit", type=int, default=512, help="tiles a commit")
+    parser.add_argument("--commit", type=int, default=512, help="tiles per commit")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         catalog = Catalog.create(Path(folder) / "catalog")
         tiles = fill(catalog, options.crystals, options.commit)
-        report = {"tiles": tiles, "as_scanned": ask(catalog)}
+        report = {"tiles": tiles, "as_scanned": time_queries(catalog)}
         started = perf_counter()
         compact(catalog)
         report["compact_seconds"] = round(perf_counter() - started, 1)
-        report["compacted"] = ask(catalog)
+        report["compacted"] = time_queries(catalog)
         report["catalog"] = info(catalog)["crystals"]
     print(json.dumps(report, default=str))
 
 
 def fill(catalog: Catalog, crystals: int, commit: int) -> int:
-    """Commit tiles of random depths until there are so many crystals; returns the tiles."""
+    """Commit tiles of random depths until there are enough crystals; returns their number."""
     rendered = render_tile(0)
     analyzer = Analyzer(load_segmenter(), load_classifier())
     (tile_crystals,) = analyzer.analyze([Micrograph(rendered.image, 0.05, "manifest", "rendered")])
@@ -76,14 +76,14 @@ def fill(catalog: Catalog, crystals: int, commit: int) -> int:
     return total
 
 
-def ask(catalog: Catalog) -> dict[str, float]:
-    """Median milliseconds of ten questions, and the rows of one."""
+def time_queries(catalog: Catalog) -> dict[str, float]:
+    """Median milliseconds of ten queries, and the rows of one."""
     times = []
     for _ in range(10):
         started = perf_counter()
-        answer = query(catalog, ["W-1"], (1400.0, 1450.0))
+        rows = query(catalog, ["W-1"], (1400.0, 1450.0))
         times.append(perf_counter() - started)
-    return {"milliseconds": round(1000 * median(times), 1), "rows": answer.num_rows}
+    return {"milliseconds": round(1000 * median(times), 1), "rows": rows.num_rows}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The whole path on real micrographs: tiles in an S3 bucket → scan → query → pictures.
+"""The whole pipeline on real micrographs: tiles in an S3 bucket → scan → query → pictures.
 
 Lays out the 366 electron micrographs of EMPS (Yildirim & Cole 2021, MIT licence) as tiles of two
 wells in an S3 server on this machine (moto), runs `mcn scan`, the same scan again and
@@ -30,11 +30,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=DATA, help="folder of images")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "real_input")
-    parser.add_argument("--tiles", type=int, help="only so many of the images")
+    parser.add_argument("--tiles", type=int, help="maximum number of images")
     options = parser.parse_args()
     images = sorted(path for path in options.data.glob("*") if path.is_file())[: options.tiles]
     if not images:
-        parser.exit(1, f"error: {options.data}: holds no image; name a folder with --data\n")
+        parser.exit(1, f"error: {options.data}: has no images; give a folder with --data\n")
     options.out.mkdir(parents=True, exist_ok=True)
 
     server = serve_s3()
@@ -44,7 +44,7 @@ def main() -> None:
         again = mcn("scan", SOURCE, CATALOG, "--json")
         middle = sorted(depths)[len(depths) // 2]
         crystals = mcn("query", CATALOG, "--format", "json")
-        answer, seconds = timed(
+        depth_range, seconds = timed(
             lambda: mcn(
                 *("query", CATALOG, "--well", WELLS[0], "--depth", f"{FIRST_M}:{middle}"),
                 *("--format", "json"),
@@ -62,7 +62,7 @@ def main() -> None:
                 "query": {
                     "well": WELLS[0],
                     "depth_m": [FIRST_M, middle],
-                    "crystals": len(answer),
+                    "crystals": len(depth_range),
                     "seconds": round(seconds, 2),
                 },
                 "crystals_by_well": Counter(row["well"] for row in crystals),
@@ -108,9 +108,9 @@ def upload(images: list[Path]) -> list[float]:
     return depths
 
 
-def mcn(*words: str) -> Any:
-    """What a command prints as JSON."""
-    command = [str(Path(sys.executable).with_name("mcn")), *words]
+def mcn(*arguments: str) -> Any:
+    """Run a command and return its JSON output."""
+    command = [str(Path(sys.executable).with_name("mcn")), *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=3600, check=True)
     return json.loads(done.stdout)
 
@@ -121,7 +121,7 @@ def timed(work: Any) -> tuple[Any, float]:
 
 
 def draw(out: Path) -> list[dict[str, Any]]:
-    """Overlays of the tile with most crystals and of the one in the middle of all with any."""
+    """Draw overlays of the tile with most crystals and of the median of the tiles with any."""
     from mcn.catalog.query import sql
     from mcn.catalog.store import Catalog
     from mcn.cli.analyze import save_overlay

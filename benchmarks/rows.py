@@ -1,8 +1,8 @@
 """Bytes and seconds from masks to committed rows of a catalogue.
 
-The stages of a scan as they are, called one after another in one process, with models that know
-their answer: what is left is what it takes to measure crystals, to carry them between the stages,
-to make rows of them and to commit these. Prints one JSON object.
+Calls the stages of a scan one after another in one process, with models that return fixed
+results. What remains is the cost to measure crystals, to pass them between the stages, to make
+rows of them and to commit the rows. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from pipelines.stages.write import WriteTiles
 
 
 class KnownMasks:
-    """A segmenter that hands out the masks it was given, in turn."""
+    """A segmenter that returns given masks in turn."""
 
     name = "known@000000000000"
 
@@ -44,8 +44,8 @@ class KnownMasks:
 
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
         """Masks of the next images."""
-        some, self._masks = self._masks[: len(images)], self._masks[len(images) :]
-        return some
+        next_masks, self._masks = self._masks[: len(images)], self._masks[len(images) :]
+        return next_masks
 
 
 class Even:
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def render(crystals: int) -> tuple[list[Micrograph], list[list[Mask]]]:
-    """Tiles of 1024×768 with so many crystals in all, and their true masks."""
+    """Tiles of 1024×768 with this many crystals in total, and their true masks."""
     pictures: list[Micrograph] = []
     masks: list[list[Mask]] = []
     while sum(map(len, masks)) < crystals:

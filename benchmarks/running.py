@@ -21,7 +21,7 @@ import psutil
 
 
 def wait_until(happened: Callable[[], bool], what: str, seconds: float = 600.0) -> None:
-    """Ask until the answer is yes."""
+    """Wait until a condition is true."""
     until = time.monotonic() + seconds
     while not happened():
         if time.monotonic() > until:
@@ -37,7 +37,7 @@ class Running:
     process: psutil.Process
 
     def family(self, name: str = "") -> list[psutil.Process]:
-        """Its processes whose title has this name."""
+        """Its processes with this name in their title."""
         processes = []
         for process in self.process.children(recursive=True):
             try:
@@ -48,11 +48,11 @@ class Running:
         return processes
 
     def replicas(self, kind: str) -> int:
-        """Replicas that run."""
+        """Number of running replicas."""
         return len({p.pid for p in self.family(f"ServeReplica:mcn:{kind}")})
 
     def memory_mib(self) -> int:
-        """What all of them hold."""
+        """Memory of all its processes."""
         total = 0
         for process in self.family():
             try:
@@ -61,20 +61,20 @@ class Running:
                 continue
         return round(total / 2**20)
 
-    def kill(self, kind: str, chance: random.Random) -> int:
-        """Kill one replica of a kind; 0 where there was none."""
-        there = self.family(f"ServeReplica:mcn:{kind}")
-        if not there:
+    def kill(self, kind: str, rng: random.Random) -> int:
+        """Kill one replica of a kind; returns the number killed, 0 or 1."""
+        processes = self.family(f"ServeReplica:mcn:{kind}")
+        if not processes:
             return 0
-        os.kill(chance.choice(there).pid, signal.SIGKILL)
+        os.kill(rng.choice(processes).pid, signal.SIGKILL)
         return 1
 
     def wait_for(self, kind: str) -> None:
-        """Until there is a replica of a kind and the endpoint answers."""
+        """Wait until there is a replica of a kind and the endpoint responds."""
         wait_until(lambda: self.is_ready() and self.replicas(kind) > 0, f"a {kind} is there")
 
     def is_ready(self) -> bool:
-        """Whether it answers."""
+        """Whether it responds."""
         try:
             return httpx.get(f"{self.url}/readyz", timeout=60).status_code == 200
         except httpx.HTTPError:
@@ -83,7 +83,7 @@ class Running:
 
 @contextmanager
 def endpoint(folder: Path, cores: int | None = None, **segmenters: Any) -> Iterator[Running]:
-    """`mcn serve` with so many replicas of the segmenter, ready."""
+    """Run `mcn serve` with these segmenter replicas, and yield it when it is ready."""
     segmenters = {"least": segmenters.get("most", 1), **segmenters}
     settings = {"segmenters": segmenters}
     config = folder / "serve.toml"

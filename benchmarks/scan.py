@@ -1,13 +1,13 @@
-"""Measure the cost of a scan beside its models: efficiency, overhead, scaling and memory.
+"""Measure the cost of a scan over its models: efficiency, overhead, scaling and memory.
 
-- efficiency: tiles a second of a scan over those of the same models in one plain loop on the
-  same cores, both on a rendered core, start-up not counted;
-- overhead: seconds a tile of a scan whose models do nothing;
-- scaling: tiles a second with 32 workers of a model that takes a second a tile on a (pretended)
-  GPU, over the 32 that they would do if nothing else took time;
-- memory: the most that driver and workers hold at 1,000 and at 20,000 tiles.
+- efficiency: tiles per second of a scan, relative to the same models in a plain loop on the same
+  cores, both on a rendered core, without start-up;
+- overhead: seconds per tile of a scan with models that do nothing;
+- scaling: tiles per second with 32 workers of a model that takes one second per tile on a
+  (simulated) GPU, relative to the ideal 32;
+- memory: the peak of driver and workers at 1,000 and at 20,000 tiles.
 
-Start-up is left out by taking the time from the first to the last commit. Prints one JSON object.
+Times are taken from the first to the last commit, without the start-up. Prints one JSON object.
 
     python benchmarks/scan.py [--only efficiency overhead scaling memory] [--tiles N] [--pairs N]
 """
@@ -44,7 +44,7 @@ PARTS = ("efficiency", "overhead", "scaling", "memory")
 
 
 class Idle:
-    """A model that takes a fixed time a tile and finds nothing."""
+    """A model that takes a fixed time per tile and finds nothing."""
 
     name = "idle@000000000000"
     taxonomy = CALCITE
@@ -58,14 +58,16 @@ class Idle:
         return [[] for _ in images]
 
     def classify(self, crops: NDArray[np.uint8]) -> Classified:
-        raise AssertionError("no crystal, no question")
+        raise AssertionError("there are no crystals to classify")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--tiles", type=int, default=200, help="of the efficiency's core")
-    parser.add_argument("--pairs", type=int, default=1, help="loops and scans, alternately")
+    parser.add_argument("--tiles", type=int, default=200, help="tiles of the core for efficiency")
+    parser.add_argument(
+        "--pairs", type=int, default=1, help="number of loops and of scans, in turn"
+    )
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -81,16 +83,16 @@ def main() -> None:
 
 def run_part(part: str, **arguments: Any) -> dict[str, Any]:
     """Run a part in its own process, as a user would, and add its peak memory."""
-    with most_memory() as most:
+    with peak_memory() as peak:
         process = subprocess.Popen(
             [sys.executable, __file__, "--worker", part, json.dumps(arguments)],
             stdout=subprocess.PIPE,
             text=True,
         )
-        most.pid = process.pid
+        peak.pid = process.pid
         measured, _ = process.communicate(timeout=7200)
     assert process.returncode == 0
-    return {**json.loads(measured.splitlines()[-1]), "memory_mib": most.mib}
+    return {**json.loads(measured.splitlines()[-1]), "memory_mib": peak.mib}
 
 
 def scanned(part: str, catalog: Path, **arguments: Any) -> dict[str, Any]:
@@ -100,7 +102,7 @@ def scanned(part: str, catalog: Path, **arguments: Any) -> dict[str, Any]:
 
 
 def efficiency(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Loops and scans alternately; the better of each."""
+    """Run loops and scans in turn; reports the best of each."""
     from mcn.synthetic.core import render_core
 
     core = folder / "rendered"
@@ -128,7 +130,7 @@ def overhead(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def scaling(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """32 workers of one second a tile, as SAM takes on a GPU: linear is 32 tiles a second."""
+    """32 workers of one second per tile, as SAM takes on a GPU; linear is 32 tiles per second."""
     workers, seconds = 32, 1.0
     measured = scanned(
         "idle",
@@ -147,8 +149,8 @@ def scaling(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Tiles of 512 × 512, so that what piles up would be seen; listed in a manifest."""
-    most = {}
+    """Tiles of 512 × 512 pixels, so that growing memory is seen; listed in a manifest."""
+    peaks_by_tiles = {}
     for tiles in (1000, 20_000):
         core = draw(folder / f"memory-{tiles}", tiles, side=512)
         measured = scanned(
@@ -158,21 +160,26 @@ def memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
             seconds=0.0,
             manifest=str(list_tiles(core)),
         )
-        most[tiles] = measured["memory_mib"]
+        peaks_by_tiles[tiles] = measured["memory_mib"]
         say(f"{tiles} tiles: {measured}")
-    names = [name for name in PROCESSES if name in most[1000] and name in most[20_000]]
+    names = [
+        name
+        for name in PROCESSES
+        if name in peaks_by_tiles[1000] and name in peaks_by_tiles[20_000]
+    ]
     return {
         "memory_mib": {
-            tiles: {name: peaks[name] for name in names} for tiles, peaks in most.items()
+            tiles: {name: peaks[name] for name in names} for tiles, peaks in peaks_by_tiles.items()
         },
         "memory_growth": {
-            name: round(most[20_000][name] / most[1000][name] - 1, 3) for name in names
+            name: round(peaks_by_tiles[20_000][name] / peaks_by_tiles[1000][name] - 1, 3)
+            for name in names
         },
     }
 
 
 def _loop(core: str) -> dict[str, Any]:
-    """The models of the package on one tile after the other, with all cores."""
+    """Run the models of the package on one tile after the other, with all cores."""
     import torch
 
     from mcn.analyzer import Analyzer
@@ -207,7 +214,7 @@ def _idle(
 
     stages: tuple[str, ...] = ()
     if gpus:
-        # Pretended GPUs: the workers sleep, and Ray places them as it places real ones.
+        # Simulated GPUs: the workers sleep, and Ray places them as it places real ones.
         stages = ("segment.batch=4", "segment.cpus=0.01", "classify.cpus=0.01", "classify.gpus=0",
                   "classify.least=1", "classify.most=1", "read.cpus=0.01", "write.cpus=0.01",
                   "segment.gpus=1", "write.batch=8")  # fmt: skip
@@ -226,7 +233,7 @@ def _idle(
 
 
 def commit_rate(catalog: str) -> float:
-    """Tiles a second between the end of the first fifth and of the last tile but a few.
+    """Tiles per second between the first 20 % and the last 5 % of the tiles.
 
     Each row has the time at which its data file was written.
     """
@@ -244,7 +251,7 @@ def commit_rate(catalog: str) -> float:
 
 
 def draw(root: Path, tiles: int, side: int = 64) -> Path:
-    """Tiles of stripes, which take little room on the disk, in five wells."""
+    """Draw tiles of stripes, which need little disk space, in five wells."""
     rng = np.random.default_rng(0)
     ramp = np.add.outer(np.arange(side), np.arange(side))
     pictures = [(ramp * k % 251).astype(np.uint8) for k in rng.integers(1, 9, 4)]
@@ -266,15 +273,15 @@ def list_tiles(core: Path) -> Path:
     return manifest
 
 
-class _Most:
-    """The most memory that a process and each kind of Ray's workers held, MiB."""
+class _PeakMemory:
+    """Peak memory of a process and of each kind of Ray's workers, MiB."""
 
     def __init__(self) -> None:
         self.pid = 0
         self.mib: dict[str, int] = {}
 
-    def look(self) -> None:
-        held: dict[str, int] = {}
+    def update(self) -> None:
+        memory_by_kind: dict[str, int] = {}
         for process in Path("/proc").iterdir():
             if not process.name.isdigit():
                 continue
@@ -286,27 +293,27 @@ class _Most:
                 continue
             name = "driver" if int(process.name) == self.pid else title
             if name == "driver" or title.startswith("ray::"):
-                own = (pages - shared) * 4096 // 2**20
+                mib = (pages - shared) * 4096 // 2**20
                 kind = name.partition("(")[2].rstrip(")") or name.removeprefix("ray::")
-                held[kind] = max(held.get(kind, 0), own)
-        for kind, own in held.items():
-            self.mib[kind] = max(self.mib.get(kind, 0), own)
+                memory_by_kind[kind] = max(memory_by_kind.get(kind, 0), mib)
+        for kind, mib in memory_by_kind.items():
+            self.mib[kind] = max(self.mib.get(kind, 0), mib)
 
 
 @contextmanager
-def most_memory() -> Iterator[_Most]:
-    most, over = _Most(), threading.Event()
+def peak_memory() -> Iterator[_PeakMemory]:
+    peak, stopped = _PeakMemory(), threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.25):
-            most.look()
+        while not stopped.wait(0.25):
+            peak.update()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield most
+        yield peak
     finally:
-        over.set()
+        stopped.set()
         thread.join(60)
 
 

@@ -1,13 +1,13 @@
-"""How fast masks are made, beside `segment_anything.SamAutomaticMaskGenerator`.
+"""Speed of mask generation, compared with `segment_anything.SamAutomaticMaskGenerator`.
 
 Same weights, same rendered tile, same prompts, same thresholds: for the compact segmenter and for
-a ViT-B of Meta's architecture (Meta's checkpoint where it can be fetched, random weights where
-not). Each side runs in a process of its own, so that its peak memory is its own. Prints one JSON
+a ViT-B of Meta's architecture (Meta's checkpoint if it can be downloaded, else random weights).
+Each side runs in a separate process, so that its peak memory can be measured. Prints one JSON
 object.
 
     python benchmarks/segment.py [--points-per-side N]
 
-It says which processor it ran on, and gives the parts of the compact segmenter (`compact_parts`).
+The report names the processor and has the parts of the compact segmenter (`compact_parts`).
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ SIDE = (
     *("decode_seconds", "decode_cpu_seconds", "end_to_end_seconds", "end_to_end_cpu_seconds"),
     *("n_masks", "peak_mib", "peak_above_model_mib"),
 )
-# Random weights are as sure of one mask as of another: these keep four in ten. Their masks are
-# scattered all over the frame and their boxes nearly the same, so that of hundreds of masks
-# suppression by box would leave four to compare: it is left out on both sides, and all that
-# pass the filters are held.
+# Random weights score all masks alike: these thresholds keep four in ten. Their masks are
+# scattered over the whole frame and their boxes are nearly equal, so suppression by box would
+# leave four of hundreds of masks. It is switched off on both sides, and all masks that pass the
+# filters are kept.
 RANDOM_SETTINGS = replace(
     VIT_CPU_SETTINGS,
     min_predicted_iou=0.05,
@@ -98,9 +98,11 @@ def main() -> None:
 
 
 def compare(stock: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
-    """The measurements of both sides, and how far their masks agree."""
-    theirs, own = stock.pop("masks"), ours.pop("masks")
-    shared = coco.iou(own, theirs, [0] * len(theirs)) if own and theirs else np.zeros((1, 1))
+    """The measurements of both sides, and the agreement of their masks."""
+    stock_masks, our_masks = stock.pop("masks"), ours.pop("masks")
+    crowd = [0] * len(stock_masks)
+    both = our_masks and stock_masks
+    shared = coco.iou(our_masks, stock_masks, crowd) if both else np.zeros((1, 1))
     return {
         **{key: ours[key] for key in ("weights", "prompts", "thresholds")},
         "speedup": round(stock["decode_seconds"] / ours["decode_seconds"], 2),
@@ -163,7 +165,7 @@ def stock(
     grid: NDArray[np.float64],
     weights: str,
 ) -> dict[str, Any]:
-    """Meta's generator at its own settings, with the thresholds and prompts of ours."""
+    """Meta's generator at its own settings, with our thresholds and prompts."""
     from segment_anything import SamAutomaticMaskGenerator
     from stock_sam import as_colour, provide_nms
 
@@ -219,16 +221,16 @@ def segment_seconds(tile: NDArray[np.uint8], runs: int = 3) -> dict[str, Any]:
     segmenter.segment([tile[:256, :256]])
     reset_peak()
     before = resident_mib()
-    took = []
+    measured = []
     for _ in range(runs):
         clock = Clock()
         (masks,) = segmenter.segment([tile])
         encode_rle(masks, *tile.shape)
-        took.append(clock.seconds())
+        measured.append(clock.seconds())
     return {
         "shape": tile.shape,
-        "seconds": min(run["end_to_end_seconds"] for run in took),
-        "cpu_seconds": min(run["end_to_end_cpu_seconds"] for run in took),
+        "seconds": min(run["end_to_end_seconds"] for run in measured),
+        "cpu_seconds": min(run["end_to_end_cpu_seconds"] for run in measured),
         "crystals": len(masks),
         "peak_mib": round(peak_mib()),
         "peak_above_model_mib": round(peak_mib() - before),
@@ -236,27 +238,27 @@ def segment_seconds(tile: NDArray[np.uint8], runs: int = 3) -> dict[str, Any]:
 
 
 class Clock:
-    """Seconds, and seconds of the processor, of a stage and of the whole."""
+    """Measures wall-clock and processor seconds of decoding and of the whole run."""
 
     def __init__(self) -> None:
         self.started = self.decoding = self.now()
 
     @staticmethod
     def now() -> NDArray[np.float64]:
-        """Both, now."""
+        """Wall-clock and processor seconds, now."""
         return np.array([perf_counter(), process_time()])
 
     def encoded(self) -> None:
-        """The image encoder is done."""
+        """Note that the image encoder has finished."""
         self.decoding = self.now()
 
     def leave_out(self, seconds: float, cpu_seconds: float) -> None:
-        """Spent on what only the benchmark needs."""
+        """Exclude time that only the benchmark needs."""
         spent = np.array([seconds, cpu_seconds])
         self.started, self.decoding = self.started + spent, self.decoding + spent
 
     def seconds(self) -> dict[str, float]:
-        """Of decoding and end to end, until now."""
+        """Seconds of decoding and end to end, until now."""
         ended = self.now()
         decode, whole = ended - self.decoding, ended - self.started
         return {
@@ -275,7 +277,7 @@ def measurements(
     prompts: int,
     settings: GeneratorSettings,
 ) -> dict[str, Any]:
-    """What one side reports."""
+    """The measurements of one side."""
     peak = peak_mib()
     return {
         "weights": weights,
@@ -295,7 +297,7 @@ def measurements(
 
 
 def overlapping(candidates: Candidates, shape: tuple[int, ...]) -> list[RLE]:
-    """Masks as candidates are, before pixels are shared out among them."""
+    """Masks of the candidates, before overlaps are suppressed."""
     masks = []
     for part in torch.arange(len(candidates.scores)).split(16):
         for x, y, pixels in full_size(candidates.logits[part], candidates.windows[part], *shape):
@@ -323,7 +325,7 @@ def compact_prompts(model: CompactSam, settings: GeneratorSettings, tile: NDArra
 
 
 def vit_b() -> tuple[Any, str, GeneratorSettings]:
-    """Meta's ViT-B where it can be had, its weights in words, and thresholds that suit."""
+    """Meta's ViT-B, or a random one; a description of its weights; and suitable thresholds."""
     from stock_sam import RANDOM_WEIGHTS, random_vit_b
 
     try:
@@ -338,11 +340,11 @@ def rendered_tile() -> NDArray[np.uint8]:
 
 
 def reset_peak() -> None:
-    """Let the peak of memory start from here, where the system can."""
+    """Reset the peak memory, if the system can."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        say("the peak of memory includes loading")
+        say("peak memory includes loading")
 
 
 def resident_mib() -> float:

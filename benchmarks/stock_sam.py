@@ -1,4 +1,4 @@
-"""What `segment_anything.SamAutomaticMaskGenerator` needs to be measured beside ours.
+"""Adapters to measure `segment_anything.SamAutomaticMaskGenerator` beside ours.
 
 An operator that a CPU build of torch lacks, a ViT-B whose random weights give masks, and the
 compact segmenter in the shape of a `segment_anything.modeling.Sam`.
@@ -30,7 +30,7 @@ _library: torch.library.Library | None = None
 
 
 def provide_nms() -> None:
-    """Give torchvision its box suppression where its own operators do not load."""
+    """Provide torchvision's box suppression if its own operators do not load."""
     global _library
     if _library is None and not torchvision.extension._has_ops():
         _library = torch.library.Library("torchvision", "IMPL", "CPU")
@@ -46,9 +46,8 @@ def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     shared = (boxes[:, None, 2:].minimum(boxes[:, 2:]) - corner).clamp(min=0).prod(dim=2)
     duplicates = (shared > iou_threshold * (area[:, None] + area - shared)).triu(diagonal=1)
     is_kept = torch.ones(len(order), dtype=torch.bool)
-    while (
-        True
-    ):  # whether a box is kept depends on better boxes only: each round decides at least one more
+    # Whether a box is kept depends on better boxes only: each round decides at least one more.
+    while True:
         settled = ~(duplicates & is_kept[:, None]).any(dim=0)
         if settled.equal(is_kept):
             return order[is_kept]
@@ -90,10 +89,10 @@ def random_vit_b() -> Any:
 
 
 class CompactAsSam(nn.Module):
-    """The compact segmenter as `SamPredictor` wants a SAM: same weights, windows and prompts.
+    """The compact segmenter with the interface of a SAM: same weights, windows and prompts.
 
-    A prompt is decoded on the window of its proposal; the answer is put in its place in SAM's
-    frame, of 1024 × 1024 logits and not of 256 × 256, so that small crystals keep their outlines.
+    A prompt is decoded on the window of its proposal; the result is placed in SAM's frame, of
+    1024 × 1024 logits instead of 256 × 256, so that small crystals keep their outlines.
     `SamPredictor` enlarges it to the image as it does for SAM. `seconds` counts the time that
     this took, which a SAM does not need.
 
@@ -102,7 +101,7 @@ class CompactAsSam(nn.Module):
     model : CompactSam
         On the CPU.
     proposals : Proposals
-        Of the one image this is for, 1024 × 1024 pixels; every prompt is one of their points.
+        Of the one image, 1024 × 1024 pixels; every prompt is one of their points.
     settings : GeneratorSettings
         For the size of windows.
     """
@@ -129,7 +128,7 @@ class CompactAsSam(nn.Module):
     def mask_decoder(
         self, *, image_embeddings: Features, sparse_prompt_embeddings: Tensor, **_: Any
     ) -> tuple[Tensor, Tensor]:
-        """One mask a prompt: logits (N, 1, 256, 256) and predicted IoU (N, 1)."""
+        """One mask per prompt: logits (N, 1, 256, 256) and predicted IoU (N, 1)."""
         points = sparse_prompt_embeddings[:, 0]
         chosen = torch.cdist(points.double(), self.proposals.points.double()).argmin(dim=1)
         prompts = PromptBatch(
@@ -142,7 +141,7 @@ class CompactAsSam(nn.Module):
         with autocast(torch.device("cpu")):
             logits, iou = self.model.decode(image_embeddings, prompts)
         started, cpu_started = perf_counter(), process_time()
-        # A few at a time, for the peak of memory to be the generator's own.
+        # A few at a time, so that the peak memory is the generator's own.
         parts = zip(logits[:, :1].float().split(8), prompts.windows.split(8), strict=True)
         placed = torch.cat([_in_frame(*part) for part in parts])
         self.seconds += perf_counter() - started
@@ -160,7 +159,7 @@ class CompactAsSam(nn.Module):
 
 @dataclass(frozen=True)
 class _RecordedPoints:
-    """In the place of SAM's prompt encoder: hands the points on."""
+    """Replaces SAM's prompt encoder; returns the points unchanged."""
 
     def __call__(self, points: tuple[Tensor, Tensor], boxes: None, masks: None) -> Any:
         return points[0], None
@@ -181,7 +180,7 @@ class _Encoder:
 
 
 def standardised(image: Tensor) -> Tensor:
-    """What the compact encoder is given of an image (1, 1, H, W)."""
+    """The compact encoder's input for an image (1, 1, H, W)."""
     image = (image - image.mean()) / image.std(correction=0)
     return image.contiguous(memory_format=torch.channels_last)
 
@@ -193,8 +192,8 @@ def _in_frame(logits: Tensor, windows: Tensor) -> Tensor:
     shape = (len(logits), LOW_RESOLUTION, LOW_RESOLUTION)
     grid = torch.stack([x[:, None].expand(shape), y[:, :, None].expand(shape)], dim=-1)
     inside = (grid.abs() <= 1).all(dim=-1)[:, None]
-    read = F.grid_sample(logits, grid, padding_mode="border", align_corners=False)
-    return torch.where(inside, read, torch.tensor(-10.0))
+    sampled = F.grid_sample(logits, grid, padding_mode="border", align_corners=False)
+    return torch.where(inside, sampled, torch.tensor(-10.0))
 
 
 def as_colour(image: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:

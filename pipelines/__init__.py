@@ -1,1 +1,1 @@
-"""Ray Data jobs: the scan, its plan, what it costs."""
+"""Ray Data jobs: the scan, its plan and its cost."""

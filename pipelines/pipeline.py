@@ -128,13 +128,15 @@ def build_pipeline(
     return dataset
 
 
-def _actors(pool: StageResources, most: int) -> dict[str, Any]:
+def _actors(pool: StageResources, slices: int) -> dict[str, Any]:
     from ray.data import ActorPoolStrategy
 
     return {
         "batch_format": "pyarrow",
         "batch_size": pool.batch,
-        "compute": ActorPoolStrategy(min_size=min(pool.least, most), max_size=min(pool.most, most)),
+        "compute": ActorPoolStrategy(
+            min_size=min(pool.least, slices), max_size=min(pool.most, slices)
+        ),
         "num_cpus": pool.cpus,
         "num_gpus": pool.gpus,
     }

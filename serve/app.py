@@ -144,13 +144,13 @@ def _with_token(settings: Settings) -> Settings:
     token = os.environ.get("MCN_TOKEN", "")
     if len(token) < 16:
         raise SettingsError(
-            "no token is set: name a file of tokens (`mcn token add`), or set MCN_TOKEN to a "
+            "no token is set: give a file of tokens (`mcn token add`), or set MCN_TOKEN to a "
             "token of 16 characters or more"
         )
-    # Ray stores and shows settings, so they hold the hash only.
+    # Ray stores and shows settings, so they have only the hash.
     return replace(settings, token_sha256=digest_of(token))
 
 
 def _absolute_path(model: str) -> str:
-    """The absolute path of a weights file: replicas have working folders of their own."""
+    """The absolute path of a weights file: replicas have their own working folders."""
     return os.path.abspath(model) if os.path.isfile(model) else model

@@ -31,7 +31,7 @@ _Upload = tuple[str, tuple[str, bytes, str]]
 
 
 class ClientError(McnError):
-    """An error response, or none.
+    """An error response, or no response.
 
     Parameters
     ----------

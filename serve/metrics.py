@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 METRICS: Final = {
     "mcn_serve_requests_total": ("Requests answered.", ("route", "method", "status")),
-    "mcn_serve_request_seconds": ("Time from a request to its answer.", ("route",)),
+    "mcn_serve_request_seconds": ("Time from a request to its response.", ("route",)),
     "mcn_serve_stage_seconds": ("Time that one request spent in a stage.", ("stage",)),
-    "mcn_serve_batch_size": ("Pictures, or crops, that a model took at once.", ("stage",)),
-    "mcn_serve_in_flight": ("Requests at work or waiting.", ()),
-    "mcn_serve_queue": ("Pictures that wait for a segmenter or are in one.", ()),
-    "mcn_serve_refused_total": ("Requests refused unread.", ("reason",)),
-    "mcn_serve_retries_total": ("Requests begun again after a replica died.", ()),
+    "mcn_serve_batch_size": ("Pictures, or crops, that a model processed at once.", ("stage",)),
+    "mcn_serve_in_flight": ("Requests in progress or waiting.", ()),
+    "mcn_serve_queue": ("Pictures waiting for a segmenter or in one.", ()),
+    "mcn_serve_refused_total": ("Requests refused before their body was read.", ("reason",)),
+    "mcn_serve_retries_total": ("Requests retried after a replica died.", ()),
     "mcn_serve_storage_errors_total": (
-        "Answers that the storage of catalogue or tiles kept from being given.",
+        "Requests that failed because of the storage of catalogue or tiles.",
         ("trouble",),
     ),
-    "mcn_serve_crystals_total": ("Crystals named.", ("shape",)),
+    "mcn_serve_crystals_total": ("Crystals classified.", ("shape",)),
     "mcn_serve_catalog_age_seconds": ("Time since the catalogue's last commit.", ()),
 }
 """Name → help and labels, also for tests of dashboards and rules."""

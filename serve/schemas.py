@@ -1,4 +1,4 @@
-"""The answers as the OpenAPI document tells them; crystals have the catalogue's columns."""
+"""The responses as the OpenAPI document describes them; crystals have the catalogue's columns."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Analysis(BaseModel):
 
 
 class Failed(BaseModel):
-    """A picture of a batch that came to nothing."""
+    """A picture of a batch that could not be analysed."""
 
     image: str
     status: int
@@ -67,13 +67,13 @@ class Failed(BaseModel):
 
 
 class Batch(BaseModel):
-    """The pictures of a batch, in its order."""
+    """The pictures of a batch, in order."""
 
     images: list[Analysis | Failed]
 
 
 class PromptedMask(BaseModel):
-    """The crystal that one prompt means."""
+    """The crystal at one prompt."""
 
     mask_rle: MaskRle
     bbox_x: int
@@ -86,7 +86,7 @@ class PromptedMask(BaseModel):
 
 
 class Prompted(BaseModel):
-    """The crystals that prompts mean, in their order."""
+    """The crystals at the prompts, in order."""
 
     image: str
     pages: int = Field(1, description="Pictures in the file; prompts are of the first.")
@@ -95,7 +95,7 @@ class Prompted(BaseModel):
 
 
 class Prompts(BaseModel):
-    """What a person points at, in pixels of the picture."""
+    """Clicks and boxes of a person, in pixels of the picture."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -111,7 +111,7 @@ class Prompts(BaseModel):
 
 
 class ShapeOfCrop(BaseModel):
-    """What a crop was named."""
+    """The shape of a crop."""
 
     crop: str
     shape: str
@@ -121,14 +121,14 @@ class ShapeOfCrop(BaseModel):
 
 
 class Shapes(BaseModel):
-    """What crops were named, in their order."""
+    """The shapes of crops, in order."""
 
     classifier: str
     crops: list[ShapeOfCrop]
 
 
 class Explanation(BaseModel):
-    """Where in a crop the evidence for a shape lies: rows of 64 values from 0 to 1."""
+    """The evidence for a shape in a crop: rows of 64 values from 0 to 1."""
 
     shape: str
     classifier: str
@@ -136,7 +136,7 @@ class Explanation(BaseModel):
 
 
 class Well(BaseModel):
-    """A well and what the catalogue has of it."""
+    """A well and its contents in the catalogue."""
 
     well: str
     tiles: int
@@ -167,7 +167,7 @@ class TileRecord(BaseModel):
 
 
 class Models(BaseModel):
-    """The models at work, and what they take."""
+    """The loaded models, and the limits of a request."""
 
     segmenter: str
     segmenter_prompts: bool

@@ -38,7 +38,7 @@ class ReplicaSettings:
     cpus, gpus : float
         Cores and GPUs of a replica, fractions allowed.
     batch : int
-        Most requests that a model processes together.
+        Maximum number of requests that a model processes together.
     wait_ms : float
         Longest time that a batch waits to be filled, milliseconds.
     threads : int
@@ -83,7 +83,7 @@ class Settings:
     max_megabytes, max_megapixels : float
         Limits of a request's body and of a picture in it, checked before decoding.
     max_images : int
-        Most images of a batch.
+        Maximum number of images in a batch.
     seconds : float
         Longest time for a request.
     upload_seconds : float
@@ -91,7 +91,7 @@ class Settings:
     refresh_seconds : float
         Age at which the catalogue's snapshot is refreshed.
     ingress, segmenters, classifiers, readers : mapping
-        `ReplicaSettings` of these deployments, where they differ from the defaults.
+        `ReplicaSettings` of these deployments, if they differ from the defaults.
     """
 
     catalog: str | None = None
@@ -136,12 +136,12 @@ class ReplicaPlan:
 
     @property
     def analyses(self) -> int:
-        """Most requests with pictures in progress or waiting; more are refused."""
+        """Maximum number of requests with pictures in progress or waiting; more are refused."""
         return self.segmenter.most * (self.segmenter.ongoing + self.segmenter.queued)
 
     @property
     def crops(self) -> int:
-        """Most requests with crops in progress or waiting; more are refused."""
+        """Maximum number of requests with crops in progress or waiting; more are refused."""
         return self.classifier.most * (self.classifier.ongoing + self.classifier.queued)
 
 
@@ -179,8 +179,8 @@ def read_settings(given: Mapping[str, Any], config: str | None = None) -> Settin
 def plan_replicas(cores: float, gpus: float, settings: Settings) -> ReplicaPlan:
     """Plan the replicas of each deployment for the cores and GPUs of a cluster.
 
-    With GPUs, a segmenter takes most of one and batches pictures. Without, each segmenter has a
-    core of its own: several processes with one thread each are faster than one with many
+    With GPUs, a segmenter takes most of one and batches pictures. Without, each segmenter has its
+    own core: several processes with one thread each are faster than one with many
     threads, and a batch is no faster than its pictures one by one.
 
     Raises

@@ -107,7 +107,7 @@ class Tokens:
         try:
             info = self._path.stat()
         except OSError as error:
-            raise TokenError(f"{self._path}: {error.strerror}; name a file of tokens") from error
+            raise TokenError(f"{self._path}: {error.strerror}; give a file of tokens") from error
         return info.st_mtime_ns, info.st_ino
 
 
@@ -127,7 +127,7 @@ def read_tokens(path: Path) -> TokenFile:
     try:
         file = TokenFile.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise TokenError(f"{path}: {error.strerror}; name a file of tokens") from error
+        raise TokenError(f"{path}: {error.strerror}; give a file of tokens") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(map(str, first["loc"])) or "file"
@@ -183,7 +183,7 @@ def remove_token(path: Path, name: str) -> None:
     remaining = tuple(token for token in known if token.name != name)
     if remaining == known:
         names = ", ".join(token.name for token in known) or "none"
-        raise TokenError(f"{path}: no token {name!r}; there are {names}")
+        raise TokenError(f"{path}: no token {name!r}; the tokens are {names}")
     _write(path, TokenFile(tokens=remaining))
 
 

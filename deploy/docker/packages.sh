@@ -6,8 +6,8 @@ venv=$1
 shift
 python3 -m venv "$venv"
 
-# torch first and by itself, as `make setup` does: where it comes from an index of CPU wheels, what
-# is installed after it does not pull in CUDA.
+# torch first and by itself, as `make setup` does: if it comes from an index of CPU wheels, later
+# packages do not pull in CUDA.
 "$venv/bin/python" -m pip install --no-cache-dir -c constraints.txt "$@" "$(grep '^torch==' constraints.txt)"
 
 "$venv/bin/python" -c '
@@ -17,6 +17,6 @@ print(*project["dependencies"], *project["optional-dependencies"]["serve"], sep=
 ' > requirements.txt
 "$venv/bin/python" -m pip install --no-cache-dir -c constraints.txt -r requirements.txt
 
-# Headers, tests and Java that nothing here uses: a tenth of the whole.
+# Headers, tests and Java files that are not used: a tenth of the size.
 packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 rm -rf "$packages/torch/include" "$packages/torch/test" "$packages/pandas/tests" "$packages/ray/jars"

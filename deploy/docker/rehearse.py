@@ -1,8 +1,8 @@
 """Runs the install steps of the cpu image, as the Dockerfile has them, without a container engine.
 
-Each stage's COPY and RUN happen in a folder of their own that stands for `/`, with only the files
-that the Dockerfile and .dockerignore let in; then the installed commands are tried, and the size is
-held to the budget. `make test-install` calls it; it takes about two minutes.
+The COPY and RUN steps of each stage run in a folder that replaces `/`, with only the files that the
+Dockerfile and .dockerignore include. Then the installed commands are tried, and the size is checked
+against the budget. `make test-install` calls it; it takes about two minutes.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ REPOSITORY = Path(__file__).parents[2]
 DOCKERFILE = Path(__file__).with_name("Dockerfile")
 STAGES = ("wheel", "packages-cpu", "cpu")
 OURS = re.compile(r"(?<![\w.])/(src|opt/mcn|wheel)\b")
-"""The folders that the Dockerfile makes, wherever a step names one."""
+"""The folders that the Dockerfile makes, in the text of a step."""
 
 BUDGET_MB = 2500 - 150
-"""Of the cpu image, without the operating system and Python in it."""
+"""Budget of the cpu image, without its operating system and Python."""
 
 Step = tuple[str, str]
 
 
 def stages(dockerfile: str) -> dict[str, list[Step]]:
-    """Instructions of each stage, as pairs of word and rest."""
+    """Instructions of each stage, as pairs of keyword and arguments."""
     joined = re.sub(r"\\\n", " ", re.sub(r"(?m)^\s*#.*\n", "", dockerfile))
     steps_by_stage: dict[str, list[Step]] = {}
     steps: list[Step] = []
@@ -43,22 +43,22 @@ def stages(dockerfile: str) -> dict[str, list[Step]]:
 
 
 def admitted(path: str, ignore: str) -> bool:
-    """Whether .dockerignore lets a file in; the last pattern that fits decides."""
-    verdict = True
+    """Whether .dockerignore includes a file; the last pattern that matches decides."""
+    included = True
     for line in ignore.splitlines():
         pattern = line.strip()
         if not pattern or pattern.startswith("#"):
             continue
         bare = pattern.removeprefix("!")
-        own = [path, *map(str, Path(path).parents)]
-        names = Path(path).parts if bare.startswith("**/") else own
+        paths = [path, *map(str, Path(path).parents)]
+        names = Path(path).parts if bare.startswith("**/") else paths
         if any(fnmatch.fnmatchcase(name, bare.removeprefix("**/")) for name in names):
-            verdict = pattern.startswith("!")
-    return verdict
+            included = pattern.startswith("!")
+    return included
 
 
 def files_of(pattern: str, ignore: str) -> Iterator[tuple[Path, Path]]:
-    """Files that one source of a COPY means: each where it is, and its path below the source."""
+    """Files of one source of a COPY: the path of each, and its path relative to the source."""
     for source in sorted(REPOSITORY.glob(pattern)):
         for file in sorted(source.rglob("*")) if source.is_dir() else [source]:
             if file.is_file() and admitted(str(file.relative_to(REPOSITORY)), ignore):
@@ -66,19 +66,19 @@ def files_of(pattern: str, ignore: str) -> Iterator[tuple[Path, Path]]:
 
 
 def copy(rest: str, folder: Path) -> None:
-    """Do a COPY from the repository into a folder.
+    """Run a COPY from the repository into a folder.
 
     Raises
     ------
     SystemExit
-        Where a source without a wildcard is not there, as for the real builder.
+        If a source without a wildcard is missing, as in a real build.
     """
     *sources, target = rest.split()
     ignore = (REPOSITORY / ".dockerignore").read_text()
     for pattern in sources:
         sources = list(files_of(pattern, ignore))
         if not sources and "*" not in pattern:
-            sys.exit(f"COPY {rest}: {pattern} is missing, or .dockerignore keeps it out")
+            sys.exit(f"COPY {rest}: {pattern} is missing, or excluded by .dockerignore")
         for file, below in sources:
             destination = folder / target / below
             destination.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def copy(rest: str, folder: Path) -> None:
 
 
 def run(rest: str, folder: Path, root: Path) -> None:
-    """Do a RUN in a folder, with the image's own folders found below `root`."""
+    """Run a RUN step in a folder, with the image's folders below `root`."""
     script = re.sub(r"--mount=\S+\s+", "", rest)
     script = OURS.sub(lambda match: f"{root}/{match[1]}", script)
     print(f"+ {script}", flush=True)
@@ -94,13 +94,13 @@ def run(rest: str, folder: Path, root: Path) -> None:
 
 
 def rehearse(root: Path) -> Path:
-    """Do the stages below `root` and give the virtual environment they made."""
-    every = stages(DOCKERFILE.read_text())
+    """Run the stages below `root` and return the virtual environment that they made."""
+    steps_by_stage = stages(DOCKERFILE.read_text())
     for stage in STAGES:
-        # The stages share no folder but those that are copied or mounted from one to the next.
+        # Stages share only the folders that are copied or mounted from one to the next.
         shutil.rmtree(root / "src", ignore_errors=True)
         folder = root
-        for word, rest in every[stage]:
+        for word, rest in steps_by_stage[stage]:
             if word == "WORKDIR":
                 folder = root / rest.lstrip("/")
                 folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def size_mb(folder: Path) -> float:
 
 
 def main() -> None:
-    """Rehearse, try what was installed, and weigh it."""
+    """Rehearse the build, try the installed commands, and check the size."""
     with tempfile.TemporaryDirectory(prefix="mcn-image-") as temporary:
         root = Path(temporary)
         binaries = rehearse(root) / "bin"

@@ -53,8 +53,8 @@ def dashboard() -> model.Dashboard:
         for panel in panels:
             builder.with_panel(_build_panel(panel))
     built = builder.build()
-    for number, each in enumerate(built.panels or [], 1):
-        each.id_val = number
+    for number, built_panel in enumerate(built.panels or [], 1):
+        built_panel.id_val = number
     return built
 
 

@@ -14,7 +14,7 @@ RAY: Final = {
     "ray_node_gpus_utilization": "Busy share of a node's GPU, per cent.",
     "ray_node_mem_total": "Memory of a node, bytes.",
     "ray_node_mem_used": "Memory in use on a node, bytes.",
-    "ray_object_store_available_memory": "Room in a node's object store, bytes.",
+    "ray_object_store_available_memory": "Free space in a node's object store, bytes.",
     "ray_object_store_used_memory": "Used part of a node's object store, bytes.",
     "ray_serve_autoscaling_target_replicas": "Number of replicas that autoscaling aims at.",
     "ray_serve_deployment_replica_healthy": "1 for a healthy replica, 0 for an unhealthy one.",

@@ -76,7 +76,7 @@ def _quantiles(metric: str, by: str) -> tuple[Query, ...]:
 SCANS: Final = (
     Panel(
         "Tiles",
-        "Tiles committed, by how they ended.",
+        "Tiles committed, by status.",
         "suffix: tiles/s",
         (
             Query(
@@ -105,7 +105,7 @@ SCANS: Final = (
     ),
     Panel(
         "Busy workers",
-        "Share of a stage's workers that are at work: the one near 100 % sets the pace.",
+        "Share of a stage's workers that are busy: the stage near 100 % limits the rate.",
         "percentunit",
         (Query(f"scan_stage:mcn_scan_busy_share:max{{{SCAN}}}", "{{scan_id}} {{stage}}"),),
         most=1,
@@ -125,8 +125,8 @@ SCANS: Final = (
         limit=COMMIT_SECONDS,
     ),
     Panel(
-        "Work a tile",
-        "Time of workers that a tile takes in each stage.",
+        "Work per tile",
+        "Worker time per tile in each stage.",
         "s",
         (
             Query(
@@ -138,7 +138,7 @@ SCANS: Final = (
     ),
     Panel(
         "Bytes read",
-        "Of tiles, from where they are stored.",
+        "Bytes of tiles read from storage.",
         "Bps",
         (
             Query(
@@ -150,7 +150,7 @@ SCANS: Final = (
     ),
     Panel(
         "Busy GPU workers",
-        "Share of the segmenters on GPUs that are at work.",
+        "Share of the segmenters on GPUs that are busy.",
         "percentunit",
         (
             Query(
@@ -178,7 +178,7 @@ ENDPOINT: Final = (
     ),
     Panel(
         "Failed requests",
-        "Share of requests that failed by a fault of the endpoint's (5xx).",
+        "Share of requests that failed with a server error (5xx).",
         "percentunit",
         (
             Query("endpoint:mcn_serve_errors:ratio_rate5m", "5 minutes"),
@@ -189,26 +189,26 @@ ENDPOINT: Final = (
     ),
     Panel(
         "Error budget spent",
-        f"Of the {1 - GOAL:.1%} of requests that may fail, at the pace of the last three days.",
+        f"Of the {1 - GOAL:.1%} of requests that may fail, at the rate of the last three days.",
         "percentunit",
         (Query(f"endpoint:mcn_serve_errors:ratio_rate3d / {1 - GOAL:.4g}", "spent"),),
         limit=1,
     ),
     Panel(
-        "Answer time",
-        "From a request to its answer.",
+        "Response time",
+        "Time from a request to its response.",
         "s",
         _quantiles("mcn_serve_request_seconds", "route"),
     ),
     Panel(
         "Time in each stage",
-        "What one request spends in it.",
+        "Time that one request spends in each stage.",
         "s",
         _quantiles("mcn_serve_stage_seconds", "stage"),
     ),
     Panel(
-        "At work and waiting",
-        "Requests inside the endpoint, and pictures that wait for a segmenter or are in one.",
+        "In progress and waiting",
+        "Requests in the endpoint, and pictures waiting for a segmenter or in one.",
         "short",
         (
             Query("sum(mcn_serve_in_flight)", "requests"),
@@ -218,7 +218,7 @@ ENDPOINT: Final = (
     ),
     Panel(
         "Batches",
-        "Pictures, or crops, that a model takes at once.",
+        "Pictures, or crops, that a model processes at once.",
         "short",
         (
             Query(
@@ -229,14 +229,14 @@ ENDPOINT: Final = (
         ),
     ),
     Panel(
-        "Crystals named",
-        "By shape.",
+        "Crystals classified",
+        "Crystals classified, by shape.",
         "suffix: crystals/s",
         (Query("sum by (shape) (rate(mcn_serve_crystals_total[5m]))", "{{shape}}"),),
     ),
     Panel(
         "Refusals and retries",
-        "Requests refused unread, by reason, and begun again after a replica died.",
+        "Requests refused before their body was read, by reason, and retried after a replica died.",
         "reqps",
         (
             Query(
@@ -249,7 +249,7 @@ ENDPOINT: Final = (
     ),
     Panel(
         "Storage errors",
-        "Answers that the storage of catalogue or tiles kept from being given, by trouble.",
+        "Requests that failed because of the storage of catalogue or tiles, by trouble.",
         "reqps",
         (
             Query(
@@ -271,7 +271,7 @@ ENDPOINT: Final = (
 CLUSTER: Final = (
     Panel(
         "Replicas",
-        "Of the endpoint's deployments: those that are well, and those that there should be.",
+        "Replicas of the endpoint's deployments: healthy ones, and the number wanted.",
         "short",
         (
             Query(
@@ -286,7 +286,7 @@ CLUSTER: Final = (
     ),
     Panel(
         "Failed health checks",
-        "Of replicas, in half an hour; the death of one counts as one.",
+        "Failed checks of replicas in half an hour; the death of a replica counts as one.",
         "short",
         (
             Query(
@@ -297,13 +297,13 @@ CLUSTER: Final = (
     ),
     Panel(
         "Nodes",
-        "That are alive.",
+        "Nodes that are alive.",
         "short",
         (Query("max(ray_cluster_active_nodes)", "nodes"),),
     ),
     Panel(
         "Cores in use",
-        "Share of each node's.",
+        "Share of each node.",
         "percent",
         (
             Query(
@@ -315,7 +315,7 @@ CLUSTER: Final = (
     ),
     Panel(
         "Memory in use",
-        "Share of each node's.",
+        "Share of each node.",
         "percentunit",
         (
             Query(
@@ -327,7 +327,7 @@ CLUSTER: Final = (
     ),
     Panel(
         "Object store in use",
-        "Share of each node's; tiles that wait between two stages are there.",
+        "Share of each node; it has the tiles that wait between two stages.",
         "percentunit",
         (
             Query(
@@ -354,7 +354,7 @@ CLUSTER: Final = (
     ),
     Panel(
         "Alerts",
-        "That somebody is being told about.",
+        "Alerts that are firing.",
         "short",
         (
             Query(

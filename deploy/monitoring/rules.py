@@ -53,7 +53,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Alert:
-    """A condition that somebody must act on.
+    """A condition that needs action.
 
     Parameters
     ----------
@@ -143,8 +143,8 @@ ENDPOINT_RECORDS: Final = (
     Record("endpoint:mcn_serve_queue:sum", "sum(mcn_serve_queue)"),
     Record(
         "deployment:ray_serve_health_check_failures:sum",
-        # A replica's first failure makes its series, which `increase` would not see: the sum over
-        # replicas counts it, from 0 on where none has failed yet.
+        # A replica's first failure creates its series, which `increase` does not count. The sum
+        # over replicas does, and is 0 before the first failure.
         "sum by (application, deployment) (ray_serve_health_check_failures_total)"
         " or 0 * max by (application, deployment) (ray_serve_deployment_status)",
         ("application", "deployment"),
@@ -172,8 +172,8 @@ SCAN_ALERTS: Final = (
         "Scan {{ $labels.scan_id }} commits nothing",
         "The scan is running, but no tile was committed for a quarter of an hour. Look at its "
         "stages' busy shares: all idle means that the cluster has no room for its workers or "
-        "that the store does not answer; one busy means that this stage hangs. It is safe to "
-        "stop the scan and run it again: it goes on where it was.",
+        "that the store does not respond; one busy means that this stage hangs. It is safe to "
+        "stop the scan and run it again: it continues where it stopped.",
     ),
     Alert(
         "ScanTilesFailing",
@@ -181,7 +181,7 @@ SCAN_ALERTS: Final = (
         "10m",
         "warning",
         "{{ $value | humanizePercentage }} of scan {{ $labels.scan_id }}'s tiles fail",
-        "Each failed tile is a row with its error. Ask the catalogue for the most frequent "
+        "Each failed tile is a row with its error. Query the catalogue for the most frequent "
         "errors, remove the cause, and scan once more with --retry-failed.",
     ),
     Alert(
@@ -190,7 +190,7 @@ SCAN_ALERTS: Final = (
         "15m",
         "warning",
         "Commits of scan {{ $labels.scan_id }} take {{ $value | humanizeDuration }}",
-        "A commit takes longer than the time between two. Look whether the store answers slowly "
+        "Commits take longer than the time between them. Check whether the store is slow "
         "or other scans commit to the same tables, then compact the catalogue.",
     ),
     Alert(
@@ -200,7 +200,7 @@ SCAN_ALERTS: Final = (
         "30m",
         "warning",
         "{{ $value | humanize }} tiles of scan {{ $labels.scan_id }} wait for {{ $labels.stage }}",
-        "The stage gets tiles faster than it does them, and those that wait fill the object "
+        "The stage gets tiles faster than it processes them, and waiting tiles fill the object "
         "store. Give it more workers (`most` of the stage), or the stage before it fewer.",
     ),
 )
@@ -211,29 +211,29 @@ ENDPOINT_ALERTS: Final = (
         "absent(mcn_serve_in_flight)",
         "5m",
         "critical",
-        "The endpoint tells no figures",
-        "Either it is down, or the scrape is refused. Ask /healthz and /readyz; if they answer, "
-        "look whether the scrape's token still has the scope admin.",
+        "The endpoint reports no metrics",
+        "It is down, or the scrape is refused. Request /healthz and /readyz; if they respond, "
+        "check whether the scrape's token still has the scope admin.",
     ),
     Alert(
         "EndpointErrorBudgetBurnsFast",
         _burning(14.4, "1h", "5m") + " or " + _burning(6, "6h", "30m"),
         "2m",
         "critical",
-        "{{ $value | humanizePercentage }} of requests fail by a fault of the endpoint's",
-        f"At this pace the errors allowed for 30 days ({1 - GOAL:.1%} of requests) are used up "
-        "within days. Look which status and route it is: 503 with refusals is overload, 503 with "
-        "retries means that replicas die, 500 is in the log with the request's id; storage that "
-        "fails has an alert of its own.",
+        "{{ $value | humanizePercentage }} of requests fail with a server error",
+        f"At this rate the errors allowed for 30 days ({1 - GOAL:.1%} of requests) are used up "
+        "within days. Check the status and the route: 503 with refusals is overload, 503 with "
+        "retries means that replicas die, 500 is in the log with the request's id; failing "
+        "storage has a separate alert.",
     ),
     Alert(
         "EndpointErrorBudgetBurnsSlowly",
         _burning(3, "1d", "2h") + " or " + _burning(1, "3d", "6h"),
         "1h",
         "warning",
-        "{{ $value | humanizePercentage }} of requests fail by a fault of the endpoint's",
-        f"Errors come faster than {1 - GOAL:.1%} of requests, which is allowed over 30 days. "
-        "Find the most frequent one in the log and see to it this week.",
+        "{{ $value | humanizePercentage }} of requests fail with a server error",
+        f"More than {1 - GOAL:.1%} of requests fail, the share allowed over 30 days. "
+        "Find the most frequent error in the log and fix it this week.",
     ),
     Alert(
         "EndpointQueueGrowing",
@@ -242,7 +242,7 @@ ENDPOINT_ALERTS: Final = (
         "15m",
         "warning",
         "{{ $value | humanize }} pictures wait for a segmenter",
-        "Pictures come faster than they are analyzed. Look whether replicas wait for nodes; "
+        "Pictures arrive faster than they are analysed. Check whether replicas wait for nodes; "
         "if not, raise `most` of the segmenters.",
     ),
     Alert(
@@ -251,9 +251,9 @@ ENDPOINT_ALERTS: Final = (
         f" > {REFUSED_SHARE} * sum(rate(mcn_serve_requests_total{{{_API_ROUTES}}}[10m]))",
         "10m",
         "warning",
-        "The endpoint refuses {{ $value | humanize }} requests a second: all models are at work",
-        "The queue is full, and clients are told to come back later. Raise `most` of the "
-        "segmenters, or find the client that sends so much and lower its token's limit.",
+        "The endpoint refuses {{ $value | humanize }} requests per second: all models are busy",
+        "The queue is full, and clients are asked to retry later. Raise `most` of the "
+        "segmenters, or find the client that sends most and lower its token's limit.",
     ),
     Alert(
         "ReplicasRestarting",
@@ -261,10 +261,10 @@ ENDPOINT_ALERTS: Final = (
         f"[30m]) >= {FAILED_CHECKS}",
         "1m",
         "warning",
-        "Replicas of {{ $labels.deployment }} die or hang, and are started again",
-        "{{ $value | humanize }} health checks failed within half an hour. Look in Ray's "
-        "dashboard why the replicas ended: mostly it is memory. Requests are begun again once, "
-        "so that users may not have noticed yet.",
+        "Replicas of {{ $labels.deployment }} die or hang, and are restarted",
+        "{{ $value | humanize }} health checks failed within half an hour. Ray's "
+        "dashboard shows why the replicas ended: mostly for lack of memory. Requests are retried "
+        "once, so users may not have noticed yet.",
     ),
     Alert(
         "DeploymentUnhealthy",
@@ -272,7 +272,7 @@ ENDPOINT_ALERTS: Final = (
         f' (ray_serve_deployment_status{{application="{APPLICATION}"}}) < 6',
         "15m",
         "critical",
-        "{{ $labels.deployment }} does not get well",
+        "{{ $labels.deployment }} stays unhealthy",
         "Ray Serve has not brought this deployment up for a quarter of an hour: it cannot start "
         "(see `serve status`), or no node has room for its replicas.",
     ),
@@ -282,9 +282,9 @@ ENDPOINT_ALERTS: Final = (
         "5m",
         "critical",
         "The endpoint's storage fails: {{ $labels.trouble }}",
-        "Questions to the catalogue cannot be answered because of the storage: it is unreachable, "
-        "refuses the credentials, lacks something, or holds damaged bytes. The log and the "
-        "answers say which place and what to do. Wrong questions are not counted here.",
+        "Queries of the catalogue fail because of its storage: it is unreachable, "
+        "refuses the credentials, lacks a file, or has damaged bytes. The log and the "
+        "responses name the place and the cure. Invalid queries are not counted.",
     ),
     Alert(
         "CatalogueStale",
@@ -292,8 +292,8 @@ ENDPOINT_ALERTS: Final = (
         "10m",
         "warning",
         "Nothing was committed to the catalogue for {{ $value | humanizeDuration }}",
-        "Two nightly scans have added nothing. Look whether they ran and how they ended; "
-        "if no new tiles came in, silence this until they do.",
+        "Two nightly scans have added nothing. Check whether they ran and how they ended; "
+        "if there are no new tiles, silence this alert until there are.",
     ),
 )
 
@@ -305,12 +305,12 @@ def rule_groups() -> dict[str, Any]:
     """All rules in the form of a rule file; the spec of a PrometheusRule is the same."""
     return {
         "groups": [
-            {"name": "mcn-scan", "rules": [_record_rule(each) for each in SCAN_RECORDS]},
-            {"name": "mcn-endpoint", "rules": [_record_rule(each) for each in ENDPOINT_RECORDS]},
-            {"name": "mcn-scan-alerts", "rules": [_alert_rule(each) for each in SCAN_ALERTS]},
+            {"name": "mcn-scan", "rules": [_record_rule(rule) for rule in SCAN_RECORDS]},
+            {"name": "mcn-endpoint", "rules": [_record_rule(rule) for rule in ENDPOINT_RECORDS]},
+            {"name": "mcn-scan-alerts", "rules": [_alert_rule(rule) for rule in SCAN_ALERTS]},
             {
                 "name": "mcn-endpoint-alerts",
-                "rules": [_alert_rule(each) for each in ENDPOINT_ALERTS],
+                "rules": [_alert_rule(rule) for rule in ENDPOINT_ALERTS],
             },
         ]
     }

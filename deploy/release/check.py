@@ -1,7 +1,7 @@
-"""Builds the wheel, installs it where nothing else is, and runs the demo from there.
+"""Builds the wheel, installs it into an empty environment, and runs the demo there.
 
 `python deploy/release/check.py FOLDER` leaves the wheel in `FOLDER/wheel` and the environment in
-`FOLDER/venv`; it needs nothing but Python. `make release-check` runs it.
+`FOLDER/venv`; it needs only Python. `make release-check` runs it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ SHIPPED: Final = (
 
 
 def build_wheel(folder: Path) -> Path:
-    """The wheel of this repository, made anew."""
+    """Build the wheel of this repository from scratch."""
     shutil.rmtree(folder, ignore_errors=True)
     with tempfile.TemporaryDirectory() as copy:
-        # setuptools keeps what it once built, and would ship files that are gone since.
+        # setuptools keeps earlier builds, and would ship files that have been deleted.
         source = shutil.copytree(
             ROOT,
             Path(copy, "source"),
@@ -44,15 +44,15 @@ def build_wheel(folder: Path) -> Path:
 
 
 def missing_from(wheel: Path) -> list[str]:
-    """What a wheel should hold and does not, or holds and should not."""
+    """Files that a wheel lacks, and folders that it should not have."""
     names = zipfile.ZipFile(wheel).namelist()
-    missing = [each for each in SHIPPED if not any(name.endswith(each) for name in names)]
+    missing = [file for file in SHIPPED if not any(name.endswith(file) for name in names)]
     folders = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     return missing + sorted(folders - PACKAGES)
 
 
 def install(wheel: Path, folder: Path) -> Path:
-    """The wheel in a new environment with the versions that are tested; gives its programs."""
+    """Install the wheel into a new environment with the tested versions; returns its programs."""
     shutil.rmtree(folder, ignore_errors=True)
     _run(sys.executable, "-m", "venv", folder)
     programs = folder / "bin"
@@ -60,7 +60,7 @@ def install(wheel: Path, folder: Path) -> Path:
     pins = constraints.read_text(encoding="utf-8").splitlines()
     pip = (programs / "python", "-m", "pip", "--disable-pip-version-check")
     torch = next(line for line in pins if line.startswith("torch=="))
-    # By itself first, as `make setup` does: so nothing pulls in CUDA.
+    # First and by itself, as `make setup` does, so that nothing pulls in CUDA.
     _run(*pip, "install", "--quiet", "-c", constraints, torch)
     _run(*pip, "install", "--quiet", "-c", constraints, f"{wheel}[serve]")
     _run(*pip, "check")
@@ -68,7 +68,7 @@ def install(wheel: Path, folder: Path) -> Path:
 
 
 def demonstrate(programs: Path) -> list[str]:
-    """Run the installed demo away from the repository; gives the files it made."""
+    """Run the installed demo outside the repository; returns the pictures that it pictures."""
     with tempfile.TemporaryDirectory() as away:
         out = Path(away, "demo")
         _run(programs / "mcn", "demo", "--out", out, at=Path(away))
@@ -89,17 +89,19 @@ def _run(*command: str | Path, at: Path = ROOT, quiet: bool = False) -> None:
 
 
 def main(folder: Path) -> int:
-    """Do it all; 0 if all is well."""
+    """Run all steps; returns 0 on success."""
     wheel = build_wheel(folder / "wheel")
     print(f"{wheel.name}: {wheel.stat().st_size / 2**20:.1f} MiB", flush=True)
-    if wrong := missing_from(wheel):
-        print(f"{wheel.name} lacks, or should not hold: {', '.join(wrong)}", file=sys.stderr)
+    if differences := missing_from(wheel):
+        print(
+            f"{wheel.name} lacks, or should not contain: {', '.join(differences)}", file=sys.stderr
+        )
         return 1
-    made = demonstrate(install(wheel, folder / "venv"))
-    if not made:
+    pictures = demonstrate(install(wheel, folder / "venv"))
+    if not pictures:
         print("the demo of the installed wheel drew nothing", file=sys.stderr)
         return 1
-    print(f"the installed wheel's demo drew {len(made)} pictures: {made[0]}, …")
+    print(f"the installed wheel's demo drew {len(pictures)} pictures: {pictures[0]}, …")
     return 0
 
 

@@ -21,52 +21,52 @@ HEADING: Final = "## Packages it runs with\n"
 KNOWN: Final = {
     "segment-anything": "Apache-2.0",
 }
-"""Licences of packages whose metadata names none, taken from their files."""
+"""Licences of packages without one in their metadata, taken from their files."""
 
-_LONGEST: Final = 80
+_MAX_LENGTH: Final = 80
 
 
 def run_time_packages() -> Iterator[str]:
     """Names of all packages that `mcn[serve]` needs here, directly or not, in order."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    left = [*project["dependencies"], *project["optional-dependencies"]["serve"]]
+    pending = [*project["dependencies"], *project["optional-dependencies"]["serve"]]
     seen: dict[str, set[str]] = {}
-    while left:
-        wanted = Requirement(left.pop())
-        name = canonicalize_name(wanted.name)
-        new = {"", *wanted.extras} - seen.get(name, set())
+    while pending:
+        requirement = Requirement(pending.pop())
+        name = canonicalize_name(requirement.name)
+        new = {"", *requirement.extras} - seen.get(name, set())
         if not new:
             continue
         seen.setdefault(name, set()).update(new)
         for line in metadata.requires(name) or ():
             needed = Requirement(line)
             if needed.marker is None or any(needed.marker.evaluate({"extra": e}) for e in new):
-                left.append(line)
+                pending.append(line)
     yield from sorted(seen)
 
 
 def licence(name: str) -> str:
-    """A package's licence as its metadata tells it."""
+    """A package's licence, from its metadata."""
     if name in KNOWN:
         return KNOWN[name]
     fields = metadata.metadata(name).json
     if expression := fields.get("license_expression"):
         return str(expression)
     classifiers = [
-        each.rpartition(" :: ")[2]
-        for each in fields.get("classifier", ())
-        if each.startswith("License ::")
+        entry.rpartition(" :: ")[2]
+        for entry in fields.get("classifier", ())
+        if entry.startswith("License ::")
     ]
     if classifiers:
         return ", ".join(classifiers)
-    named = " ".join(str(fields.get("license", "")).split())
-    if not named or named == "UNKNOWN" or len(named) > _LONGEST:
+    text = " ".join(str(fields.get("license", "")).split())
+    if not text or text == "UNKNOWN" or len(text) > _MAX_LENGTH:
         raise LookupError(f"{name}: its metadata names no licence; look it up and add it to KNOWN")
-    return named
+    return text
 
 
 def listed() -> str:
-    """The list as it stands in the notices."""
+    """The list in the notices."""
     rows = [f"| {name} | {licence(name)} |" for name in run_time_packages()]
     return "\n".join(["| package | licence |", "|---|---|", *rows]) + "\n"
 

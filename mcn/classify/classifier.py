@@ -209,8 +209,8 @@ def _read(path: Path) -> CropClassifier:
         ) from error
     if FORMAT not in metadata and PUBLISHED not in metadata:
         raise ClassifierError(
-            f"{path}: holds {', '.join(metadata) or 'something else'}, not {FORMAT}; "
-            "name a file that 'mcn train classifier' wrote"
+            f"{path}: contains {', '.join(metadata) or 'something else'}, not {FORMAT}; "
+            "use a file written by 'mcn train classifier'"
         )
     try:
         if PUBLISHED in metadata:

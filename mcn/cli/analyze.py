@@ -1,4 +1,4 @@
-"""Single micrographs: their crystals as rows, and overlays to look at."""
+"""Analyse single micrographs: crystals as rows, and overlay pictures."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def analyze_files(
     segmenter, classifier : str
         Names or weights files.
     pixel_size_um : float, optional
-        Micrometres a pixel, instead of what the files say.
+        Micrometres per pixel, in place of the files' own pixel size.
     on_image : callable, optional
         Called after each picture.
     explain : bool
-        Write a `contact_sheet` of each picture's crystals too.
+        Also write a `contact_sheet` of each picture's crystals.
 
     Returns
     -------
@@ -54,8 +54,8 @@ def analyze_files(
     failed : list of str
         One line for each picture that could not be analysed.
     """
-    namer = load_classifier(classifier)
-    analyzer = Analyzer(load_segmenter(segmenter), namer)
+    shape_classifier = load_classifier(classifier)
+    analyzer = Analyzer(load_segmenter(segmenter), shape_classifier)
     out.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {"images": []}
     failed: list[str] = []
@@ -73,7 +73,7 @@ def analyze_files(
             if explain:
                 from mcn.classify.explanation.contact_sheet import contact_sheet
 
-                sheet = contact_sheet(namer, crystals, segmented[0].crops, image)
+                sheet = contact_sheet(shape_classifier, crystals, segmented[0].crops, image)
                 sheet.savefig(out / f"{name}.explain.png")
             report["images"].append(
                 {

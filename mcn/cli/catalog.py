@@ -13,23 +13,23 @@ from mcn.cli.console import print_json, say
 if TYPE_CHECKING:
     from mcn.catalog.active_files import Depths
 
-catalog_app = typer.Typer(help="Look after a crystal catalogue.", no_args_is_help=True)
+catalog_app = typer.Typer(help="Inspect and maintain a crystal catalogue.", no_args_is_help=True)
 
 CatalogUri = Annotated[str, typer.Argument(metavar="CATALOG", help="Folder or URI of a catalogue.")]
 Wells = Annotated[list[str] | None, typer.Option("--well", help="Well; may be repeated.")]
 Depth = Annotated[
     str | None,
     typer.Option(
-        "--depth", metavar="A:B", help="Depths in metres, or 4000ft:4100ft; either may be open."
+        "--depth", metavar="A:B", help="Depths in metres, or 4000ft:4100ft; A or B may be omitted."
     ),
 ]
 Segmenter = Annotated[
     str | None,
-    typer.Option(help="Rows of this segmenter, not of the latest; its name or how it begins."),
+    typer.Option(help="Rows of this segmenter instead of the latest; its name or a prefix."),
 ]
 Classifier = Annotated[
     str | None,
-    typer.Option(help="Rows of this classifier, not of the latest; its name or how it begins."),
+    typer.Option(help="Rows of this classifier instead of the latest; its name or a prefix."),
 ]
 
 
@@ -40,39 +40,45 @@ def query(
     shape: Annotated[list[str] | None, typer.Option(help="Shape; may be repeated.")] = None,
     sql: Annotated[
         str | None,
-        typer.Option(help="SQL over the views crystals and tiles (of every model: all_…)."),
+        typer.Option(
+            help="SQL over crystals and tiles, or all_crystals and all_tiles (every model)."
+        ),
     ] = None,
     segmenter: Segmenter = None,
     classifier: Classifier = None,
-    limit: Annotated[int | None, typer.Option(min=0, help="Most rows.")] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Maximum number of rows.")] = None,
     form: Annotated[
-        str, typer.Option("--format", metavar="table|csv|json|parquet", help="How to print.")
+        str, typer.Option("--format", metavar="table|csv|json|parquet", help="Output format.")
     ] = "table",
 ) -> None:
     """List the crystals in these wells, at these depths, of these shapes."""
-    from mcn.catalog import query as questions
+    from mcn.catalog import query as catalog_query
     from mcn.catalog.formats import write_table
     from mcn.catalog.store import Catalog
 
     opened = Catalog.open(catalog)
     if sql is not None:
         if well or depth or shape:
-            raise typer.BadParameter("--sql stands alone; put wells, depths and shapes into it")
-        answer: Any = questions.sql(opened, sql, segmenter, classifier)
-        answer = answer if limit is None else answer.slice(0, limit)
+            raise typer.BadParameter(
+                "--sql excludes --well, --depth and --shape; put them into the SQL"
+            )
+        rows: Any = catalog_query.sql(opened, sql, segmenter, classifier)
+        rows = rows if limit is None else rows.slice(0, limit)
     else:
-        chosen = questions.Selection(well or (), _depths(depth), shape or (), segmenter, classifier)
-        answer = questions.iter_batches(opened, chosen, limit)
-    write_table(answer, form, sys.stdout.buffer)
+        selection = catalog_query.Selection(
+            well or (), _depths(depth), shape or (), segmenter, classifier
+        )
+        rows = catalog_query.iter_batches(opened, selection, limit)
+    write_table(rows, form, sys.stdout.buffer)
 
 
 def log(
     catalog: CatalogUri,
     well: Annotated[str, typer.Option(help="Well.")],
-    step: Annotated[float | None, typer.Option(help="Metres an interval.")] = None,
+    step: Annotated[float | None, typer.Option(help="Length of an interval, metres.")] = None,
     segmenter: Segmenter = None,
     classifier: Classifier = None,
-    png: Annotated[Path | None, typer.Option(help="Picture to write.")] = None,
+    png: Annotated[Path | None, typer.Option(help="PNG file to write.")] = None,
     las: Annotated[Path | None, typer.Option(help="LAS 2.0 file to write.")] = None,
     csv: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
 ) -> None:
@@ -110,10 +116,13 @@ def export(
     ] = "coco",
     labels: Annotated[
         bool,
-        typer.Option("--labels", help="Crops and a labels.csv to correct by hand and train on."),
+        typer.Option("--labels", help="Write crops and a labels.csv, to correct and train on."),
     ] = False,
     limit: Annotated[
-        int, typer.Option(min=1, help="With --labels: most crystals, the least certain first.")
+        int,
+        typer.Option(
+            min=1, help="With --labels: maximum number of crystals, the least certain first."
+        ),
     ] = 500,
 ) -> None:
     """Write the crystals of wells and depths for other programs, or to be labelled."""
@@ -123,12 +132,15 @@ def export(
 
     wells, depths = well or (), _depths(depth)
     if labels:
-        made = export_labels(
+        exported = export_labels(
             Catalog.open(catalog), out, wells, depths, limit, segmenter, classifier
         )
-        for reason in made.skipped:
+        for reason in exported.skipped:
             say(f"left out: {reason}")
-        say(f"{made.crystals} crystals in {made.sheet}; correct its column shape, then train on it")
+        say(
+            f"{exported.crystals} crystals in {exported.sheet}; correct its column shape, "
+            "then train on it"
+        )
         return
     rows = write(Catalog.open(catalog), out, form, wells, depths, segmenter, classifier)
     say(f"{rows} crystals in {out}")
@@ -136,7 +148,7 @@ def export(
 
 @catalog_app.command("info")
 def catalog_info(catalog: CatalogUri) -> None:
-    """What a catalogue holds: counts, wells, depths, models."""
+    """Summarise a catalogue: counts, wells, depths, models."""
     from mcn.catalog.store import Catalog
     from mcn.catalog.upkeep import maintenance
 
@@ -158,7 +170,7 @@ def catalog_verify(catalog: CatalogUri) -> None:
 @catalog_app.command("compact")
 def catalog_compact(
     catalog: CatalogUri,
-    target_mb: Annotated[int, typer.Option(min=1, help="Size to aim at, MiB a file.")] = 128,
+    target_mb: Annotated[int, typer.Option(min=1, help="Target size of a file, MiB.")] = 128,
 ) -> None:
     """Rewrite many small data files as fewer large ones."""
     from mcn.catalog.store import Catalog
@@ -171,9 +183,11 @@ def catalog_compact(
 def catalog_vacuum(
     catalog: CatalogUri,
     keep_hours: Annotated[int, typer.Option(min=0, help="Keep files younger than this.")] = 168,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the files without deleting them.")
+    ] = False,
 ) -> None:
-    """Delete data files that no snapshot of the last hours needs."""
+    """Delete data files that no recent snapshot needs."""
     from mcn.catalog.store import Catalog
     from mcn.catalog.upkeep import maintenance
 

@@ -1,4 +1,4 @@
-"""Output of the command line: JSON on standard output, all else on standard error."""
+"""Output of the command line: JSON on standard output, everything else on standard error."""
 
 from __future__ import annotations
 

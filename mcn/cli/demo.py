@@ -1,4 +1,4 @@
-"""The whole path on a rendered core, and how close its answer comes to the truth."""
+"""Run the whole pipeline on a rendered core, and compare the result with the truth."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def run_demo(
     Parameters
     ----------
     out : Path
-        Folder to write to; a second run goes on from what is there.
+        Folder to write to; a second run continues from what is there.
     scan : callable
-        `pipelines.scan.run_scan`, of folder of tiles and catalogue.
+        `pipelines.scan.run_scan`, called with the folder of tiles and the catalogue.
     progress : callable
-        Makes a progress bar of a name and a total.
+        Makes a progress bar from a name and a total.
     """
     console = Console()
-    console.width = max(console.width, 110)  # the table is to be read in logs too
+    console.width = max(console.width, 110)  # so that the table is readable in logs too
     core, catalog_folder = out / "core", out / "catalog"
     with progress("rendering a core", TILES) as advance:
         truth = render_core(core, WELLS, TILES, SEED, on_tile=lambda *_: advance())
@@ -67,11 +67,11 @@ def run_demo(
     summary = scan(str(core), str(catalog_folder))
     console.print(
         f"[bold]scan[/]     {summary.tiles_ok} tiles, {summary.tiles_failed} failed, "
-        f"{summary.tiles_skipped} there already; {summary.crystals} crystals in "
+        f"{summary.tiles_skipped} skipped; {summary.crystals} crystals in "
         f"{summary.seconds:.0f} s by {summary.segmenter} and {summary.classifier}"
     )
     catalog = Catalog.open(str(catalog_folder))
-    _ask(catalog, min(truth.tiles["well"].to_pylist()), console)
+    _show_query(catalog, min(truth.tiles["well"].to_pylist()), console)
     pictures = _draw(catalog, truth, out)
     _compare(catalog, truth, console)
     console.print("[bold]pictures[/]")
@@ -79,15 +79,15 @@ def run_demo(
         console.print(f"  {picture}", soft_wrap=True)
 
 
-def _ask(catalog: Catalog, well: str, console: Console) -> None:
-    answer = query(catalog, [well], (1200.0, 1250.0))
-    counts = answer.group_by("shape").aggregate([("shape", "count")])
+def _show_query(catalog: Catalog, well: str, console: Console) -> None:
+    crystals = query(catalog, [well], (1200.0, 1250.0))
+    counts = crystals.group_by("shape").aggregate([("shape", "count")])
     by_shape = ", ".join(f"{row['shape_count']} {row['shape']}" for row in counts.to_pylist())
     console.print(
         f"[bold]query[/]    mcn query {catalog.uri} --well {well} --depth 1200:1250",
         soft_wrap=True,
     )
-    console.print(f"         {answer.num_rows} crystals: {by_shape or 'none'}")
+    console.print(f"         {crystals.num_rows} crystals: {by_shape or 'none'}")
 
 
 def _draw(catalog: Catalog, truth: CoreTruth, out: Path) -> list[Path]:
@@ -110,9 +110,9 @@ def _draw(catalog: Catalog, truth: CoreTruth, out: Path) -> list[Path]:
 
 
 def _compare(catalog: Catalog, truth: CoreTruth, console: Console) -> None:
-    found = sql(catalog, "SELECT well, depth_m, shape, equivalent_diameter_um FROM crystals")
+    crystals = sql(catalog, "SELECT well, depth_m, shape, equivalent_diameter_um FROM crystals")
     with duckdb.connect() as connection:
-        connection.register("crystals", found)
+        connection.register("crystals", crystals)
         connection.register("truth", truth.tiles)
         connection.register("truth_crystals", truth.crystals)
         zones = connection.sql(_BY_ZONE).to_arrow_table().to_pylist()
@@ -129,7 +129,7 @@ def _compare(catalog: Catalog, truth: CoreTruth, console: Console) -> None:
             f"{zone['f_diameter'] or 0:.2f} / {zone['r_diameter']:.2f}",
         )
     console.print(table)
-    n_true, n_found = truth.crystals.num_rows, found.num_rows
+    n_true, n_found = truth.crystals.num_rows, crystals.num_rows
     errors = [abs((zone[f"f_{s}"] or 0) - zone[f"r_{s}"]) for zone in zones for s in SHAPES]
     console.print(
         f"[bold]truth[/]    {n_found} crystals found, {n_true} rendered "

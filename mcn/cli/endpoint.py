@@ -11,45 +11,46 @@ import typer
 
 from mcn.cli.console import possible_size, print_json, say
 
-token_app = typer.Typer(help="Make and take back tokens of the endpoint.", no_args_is_help=True)
-remote_app = typer.Typer(help="Ask an endpoint that runs elsewhere.", no_args_is_help=True)
+token_app = typer.Typer(help="Create and revoke tokens of the endpoint.", no_args_is_help=True)
+remote_app = typer.Typer(help="Use an endpoint that runs elsewhere.", no_args_is_help=True)
 
 TokenFileArg = Annotated[Path, typer.Argument(metavar="FILE", help="File of tokens (JSON).")]
-Url = Annotated[str, typer.Option(help="Address, such as http://127.0.0.1:8000.")]
+Url = Annotated[str, typer.Option(help="Address of the endpoint, such as http://127.0.0.1:8000.")]
 
 
 def serve(
     catalog: Annotated[
-        str | None, typer.Option(help="Folder or URI of the catalogue to answer from.")
+        str | None, typer.Option(help="Folder or URI of the catalogue to serve.")
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     segmenter: Annotated[
-        str | None, typer.Option(help="compact (if not given), vit_b, vit_l, vit_h, or a file.")
+        str | None, typer.Option(help="compact (default), vit_b, vit_l, vit_h, or a file.")
     ] = None,
     classifier: Annotated[
-        str | None, typer.Option(help="nsr (if not given), published, or a weights file.")
+        str | None, typer.Option(help="nsr (default), published, or a weights file.")
     ] = None,
     tokens: Annotated[
         Path | None, typer.Option(help="File of tokens, made by `mcn token add`.")
     ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Let everybody in; on this machine only.")
+        bool,
+        typer.Option("--insecure", help="Accept requests without a token; on this machine only."),
     ] = False,
     config: Annotated[
         str | None, typer.Option(help="TOML file of settings; see docs/serving.md.")
     ] = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Show what the replicas log, the audit among it.")
+        bool, typer.Option("--verbose", help="Show the replicas' logs, including the audit log.")
     ] = False,
 ) -> None:
-    """Answer over HTTP until Ctrl-C. MCN_TOKEN, or a file of tokens, says who is let in."""
+    """Serve the models over HTTP until Ctrl-C; requests need MCN_TOKEN or a token of a file."""
     from mcn.catalog.storage import normalise
     from pipelines.cluster import ray_cluster
     from serve.settings import read_settings
 
     if insecure and host not in ("127.0.0.1", "localhost", "::1"):
-        raise typer.BadParameter(f"--insecure goes with --host 127.0.0.1, not {host}")
+        raise typer.BadParameter(f"--insecure needs --host 127.0.0.1, not {host}")
     given: dict[str, Any] = {
         "catalog": None if catalog is None else normalise(catalog),
         "segmenter": segmenter,
@@ -62,22 +63,22 @@ def serve(
 
     with ray_cluster(verbose):
         app.start(settings, host, port)
-        with app.until_stopped() as over:
+        with app.until_stopped() as stopped:
             say(f"ready at http://{host}:{port}, described at http://{host}:{port}/docs")
-            over.wait()
-            say("finishing what is begun, then stopping")
+            stopped.wait()
+            say("finishing requests in progress, then stopping")
 
 
 @token_app.command("add")
 def token_add(
     file: TokenFileArg,
-    name: Annotated[str, typer.Argument(help="Whose it is; it stands in the audit.")],
+    name: Annotated[str, typer.Argument(help="Who uses it; written to the audit log.")],
     scope: Annotated[list[str], typer.Option(help="read, analyze or admin; may be repeated.")],
     expires: Annotated[
-        datetime | None, typer.Option(help="When it ends, UTC.", formats=["%Y-%m-%d"])
+        datetime | None, typer.Option(help="Expiry date, UTC.", formats=["%Y-%m-%d"])
     ] = None,
 ) -> None:
-    """Make a token and print it once; only its hash is kept."""
+    """Create a token and print it once; only its hash is stored."""
     from serve.tokens import add_token
 
     typer.echo(add_token(file, name, scope, expires))
@@ -86,16 +87,16 @@ def token_add(
 
 @token_app.command("remove")
 def token_remove(file: TokenFileArg, name: Annotated[str, typer.Argument()]) -> None:
-    """Take a token back; endpoints that run refuse it within a second."""
+    """Revoke a token; running endpoints reject it within a second."""
     from serve.tokens import remove_token
 
     remove_token(file, name)
-    say(f"{file}: {name} is out")
+    say(f"{file}: removed {name}")
 
 
 @token_app.command("list")
 def token_list(file: TokenFileArg) -> None:
-    """Who may do what."""
+    """List the tokens and their scopes."""
     from serve.tokens import read_tokens
 
     for token in read_tokens(file).tokens:
@@ -111,13 +112,13 @@ def remote_analyze(
     pixel_size_um: Annotated[
         float | None,
         typer.Option(
-            "--pixel-size", help="Micrometres a pixel, if known better.", callback=possible_size
+            "--pixel-size", help="Micrometres per pixel, if known.", callback=possible_size
         ),
     ] = None,
     min_confidence: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Find, name and measure crystals by an endpoint; the token comes from MCN_TOKEN."""
+    """Find, name and measure crystals through an endpoint; the token comes from MCN_TOKEN."""
     from mcn.io.output_names import one_line_name, output_names
     from mcn.micrograph import page_note
     from serve.client import Client, ClientError

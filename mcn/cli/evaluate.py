@@ -10,7 +10,7 @@ import typer
 from mcn.cli.console import print_json, progress_bar, show
 from mcn.cli.options import AsJson, ClassifierName, ClassOrder, SegmenterName
 
-evaluate_app = typer.Typer(help="Judge a model against labelled data.", no_args_is_help=True)
+evaluate_app = typer.Typer(help="Evaluate a model on labelled data.", no_args_is_help=True)
 
 
 @evaluate_app.command("segmenter")
@@ -54,22 +54,22 @@ def evaluate_classifier(
         typer.Option(help="Probabilities of a test set in class order (.npy), instead of DATA."),
     ] = None,
     counts: Annotated[
-        str, typer.Option(help="With --predictions: crystals of each class.")
+        str, typer.Option(help="With --predictions: number of crystals of each class.")
     ] = "117,95,83,80",
     class_order: ClassOrder = "amorphous,polyhedral,rhombic,spherical",
     segmenter: Annotated[
         str | None,
         typer.Option(
             help="With a rendered core: cut crystals out by this segmenter's masks (compact, "
-            "vit_b, …, or a file), not by the true ones."
+            "vit_b, …, or a file) instead of the true ones."
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Judge this many crystals, drawn at random.")
+        int | None, typer.Option(min=1, help="Evaluate this many crystals, drawn at random.")
     ] = None,
     as_json: AsJson = False,
     report: Annotated[
-        Path | None, typer.Option(help="Folder for a page, its pictures, and figures.json.")
+        Path | None, typer.Option(help="Folder for a page, its plots, and figures.json.")
     ] = None,
 ) -> None:
     """Accuracy, AP, ROC AUC, F1 and calibration of a classifier, with 95 % intervals."""
@@ -102,9 +102,11 @@ def _evaluate_classifier(
     from mcn.segment import load_segmenter
     from mcn.segment.dataset import list_pairs
 
-    finder = load_segmenter(segmenter)
+    mask_segmenter = load_segmenter(segmenter)
     with progress_bar("segmenting", len(list_pairs(data))) as advance:
-        return evaluate(data, model, segmenter=finder, limit=limit, report=report, on_tile=advance)
+        return evaluate(
+            data, model, segmenter=mask_segmenter, limit=limit, report=report, on_tile=advance
+        )
 
 
 def _evaluate_predictions(
@@ -114,9 +116,9 @@ def _evaluate_predictions(
     from mcn.crystals import Classified
 
     if not all(count.isdecimal() for count in counts.split(",")):
-        raise typer.BadParameter(f"--counts {counts}: give whole numbers, as 117,95,83,80")
-    each = [int(count) for count in counts.split(",")]
-    classes, probabilities = read_predictions(predictions, each)
+        raise typer.BadParameter(f"--counts {counts}: give whole numbers, such as 117,95,83,80")
+    class_counts = [int(count) for count in counts.split(",")]
+    classes, probabilities = read_predictions(predictions, class_counts)
     metrics = {
         "data": str(predictions),
         **evaluate_predictions(classes, probabilities, class_order.split(",")),

@@ -1,6 +1,6 @@
 """The command line, `mcn`.
 
-Every command imports what it needs itself, so that `mcn --help` answers at once.
+Every command imports what it needs itself, so that `mcn --help` is fast.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ app.add_typer(remote_app, name="remote")
 
 def main() -> NoReturn:
     """Run the command line: exit 0 on success, 1 when something failed, 2 on bad usage."""
-    words = sys.argv[1:]
+    arguments = sys.argv[1:]
     try:
-        app([word for word in words if word != "--debug"])
+        app([argument for argument in arguments if argument != "--debug"])
     except BrokenPipeError:
         sys.stderr.close()
     except Exception as error:
-        if "--debug" in words:
+        if "--debug" in arguments:
             raise
         if isinstance(error, McnError):
             say(f"error: {error}")
@@ -56,7 +56,7 @@ def main() -> NoReturn:
 
 
 @app.callback()
-def _everywhere(
+def _global_options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show a traceback when something fails.")
     ] = False,

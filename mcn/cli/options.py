@@ -16,7 +16,7 @@ ClassifierName = Annotated[
 ClassOrder = Annotated[
     str,
     typer.Option(
-        help="Shapes of classes 0, 1, … of the published network: as its training numbered them; "
-        "its released figures say polyhedral,amorphous,rhombic,spherical."
+        help="Shapes of classes 0, 1, … of the published network, by default as its training "
+        "numbered them; its released plots show polyhedral,amorphous,rhombic,spherical."
     ),
 ]

@@ -16,7 +16,7 @@ def scan(
     tiles: Annotated[str, typer.Argument(metavar="TILES", help="Folder or URI of tiles.")],
     catalog: CatalogUri,
     pattern: Annotated[
-        str | None, typer.Option(help="Where well and depth stand in a tile's path.")
+        str | None, typer.Option(help="Where well and depth are in a tile's path.")
     ] = None,
     manifest: Annotated[
         str | None,
@@ -25,13 +25,14 @@ def scan(
     segmenter: SegmenterName = "compact",
     classifier: ClassifierName = "nsr",
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Scan tiles again that failed before.")
+        bool, typer.Option("--retry-failed", help="Scan failed tiles again.")
     ] = False,
     depth_bin_m: Annotated[
-        float | None, typer.Option("--depth-bin", help="Metres a depth bin of a new catalogue.")
+        float | None,
+        typer.Option("--depth-bin", help="Length of a new catalogue's depth bins, metres."),
     ] = None,
     shard: Annotated[
-        str, typer.Option(metavar="I/N", help="This is job I of N side by side.")
+        str, typer.Option(metavar="I/N", help="Run as job I of N parallel jobs.")
     ] = "1/1",
     config: Annotated[
         str | None, typer.Option(help="TOML file with the workers of each stage.")
@@ -39,7 +40,9 @@ def scan(
     stages: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="STAGE.SETTING=VALUE", help="Over the file, such as segment.batch=32."
+            "--set",
+            metavar="STAGE.SETTING=VALUE",
+            help="Overrides the file, such as segment.batch=32.",
         ),
     ] = None,
     metrics_port: Annotated[
@@ -47,9 +50,9 @@ def scan(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Scan tiles into a catalogue; tiles it has already are skipped.
+    """Scan tiles into a catalogue; tiles that it already has are skipped.
 
-    Ctrl-C finishes and commits what is begun; a second one ends the scan at once.
+    Ctrl-C finishes and commits the tiles in progress; a second one ends the scan at once.
     """
     import logging
     from dataclasses import asdict
@@ -83,28 +86,28 @@ def scan(
     if as_json:
         print_json(asdict(summary))
     if summary.tiles_left:
-        say(f"stopped with {summary.tiles_left} tiles left; run it again to go on")
+        say(f"stopped with {summary.tiles_left} tiles left; run it again to continue")
         raise typer.Exit(1)
 
 
 def plan(
     tiles: Annotated[
-        int | None, typer.Option(min=1, help="Tiles to scan; those of --source if not given.")
+        int | None, typer.Option(min=1, help="Number of tiles; by default those of --source.")
     ] = None,
     tiles_per_second: Annotated[
-        float | None, typer.Option(help="Of one worker, if it is known.")
+        float | None, typer.Option(help="Rate of one worker, if known.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="GPUs, or cores, side by side.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Number of GPUs, or of cores.")] = 1,
     price_per_hour: Annotated[
-        float | None, typer.Option(help="Of one worker, in any currency.")
+        float | None, typer.Option(help="Price of one worker, in any currency.")
     ] = None,
     source: Annotated[
         str | None,
         typer.Option(metavar="TILES", help="Measure the rate on tiles of this folder or URI."),
     ] = None,
-    sample: Annotated[int, typer.Option(min=1, help="Tiles to measure on.")] = 16,
+    sample: Annotated[int, typer.Option(min=1, help="Number of tiles to measure.")] = 16,
     pattern: Annotated[
-        str | None, typer.Option(help="Where well and depth stand in a tile's path.")
+        str | None, typer.Option(help="Where well and depth are in a tile's path.")
     ] = None,
     manifest: Annotated[
         str | None, typer.Option(help="List of the tiles instead of a pattern.")
@@ -113,7 +116,7 @@ def plan(
     classifier: ClassifierName = "nsr",
     as_json: AsJson = False,
 ) -> None:
-    """Time and cost of a scan, with the assumptions they rest on."""
+    """Estimate the time and cost of a scan, with the assumptions."""
     from dataclasses import asdict
 
     from mcn.sources.path_pattern import DEFAULT_PATTERN
@@ -129,17 +132,17 @@ def plan(
             segmenter=segmenter,
             classifier=classifier,
         )
-        pace, there = calibrate(source, settings, sample)
-        tiles = tiles or there
+        rate, tile_count = calibrate(source, settings, sample)
+        tiles = tiles or tile_count
     else:
-        pace = ScanRate(tiles_per_second or 0.0, "as given")
+        rate = ScanRate(tiles_per_second or 0.0, "as given")
     if tiles is None:
         raise typer.BadParameter("give --tiles, or --source to count them in")
-    result = estimate(tiles, pace, workers, price_per_hour)
+    result = estimate(tiles, rate, workers, price_per_hour)
     if as_json:
         print_json(asdict(result))
         return
-    money = "" if result.cost is None else f", {result.cost:,.2f} in all"
+    money = "" if result.cost is None else f", {result.cost:,.2f} in total"
     print(
         f"{result.tiles:,} tiles on {result.workers} workers: {result.hours:,.2f} hours at "
         f"{result.tiles_per_second:g} tiles/s ({result.worker_hours:,.2f} worker hours{money})"

@@ -19,11 +19,11 @@ def segment(
     pixel_size_um: Annotated[
         float | None,
         typer.Option(
-            "--pixel-size", help="Micrometres a pixel, if known better.", callback=possible_size
+            "--pixel-size", help="Micrometres per pixel, if known.", callback=possible_size
         ),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Also draw what each shape was named for.")
+        bool, typer.Option("--explain", help="Also draw heat maps that explain each shape.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -42,7 +42,7 @@ def segment(
         if note := page_note(image["pages"]):
             say(f"warning: {name}: {note}")
     if explain and report["images"]:
-        say(f"heat maps of their shapes: {out / '*.explain.png'}")
+        say(f"heat maps: {out / '*.explain.png'}")
     for message in failed:
         say(f"error: {one_line_name(message)}")
     if as_json:

@@ -18,21 +18,25 @@ def train_segmenter(
     data: Annotated[list[Path], typer.Argument(help="Folders of images/ and masks/, or cores.")],
     out: Annotated[Path, typer.Option(help="Weights to write (.safetensors).")],
     preset: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps, if not the preset's.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Number of steps; by default the preset's.")
+    ] = None,
     start: Annotated[
         str | None,
-        typer.Option(help="compact, vit_b, vit_l, vit_h or weights to start from, not ImageNet's."),
+        typer.Option(
+            help="compact, vit_b, vit_l, vit_h or weights to start from; by default ImageNet's."
+        ),
     ] = None,
     lora: Annotated[
         int,
         typer.Option(min=0, help="Rank of adapters in a ViT's image encoder; 0 keeps it frozen."),
     ] = 0,
     rate: Annotated[
-        float | None, typer.Option(min=0.0, help="Peak learning rate, if not the preset's.")
+        float | None, typer.Option(min=0.0, help="Peak learning rate; by default the preset's.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
-    """Train a compact segmenter or fine-tune a ViT; a killed training goes on where it stood."""
+    """Train a compact segmenter or fine-tune a ViT; an interrupted training resumes."""
     from dataclasses import replace
 
     from mcn.segment.modeling.checkpoints import load_model
@@ -45,7 +49,7 @@ def train_segmenter(
     if preset not in PRESETS:
         raise typer.BadParameter(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
     if start == "watershed":
-        raise typer.BadParameter("watershed learns nothing; start from compact, vit_b or a file")
+        raise typer.BadParameter("watershed cannot be trained; start from compact, vit_b or a file")
     model = None if start is None else load_model(weights_path(start))
     compact = model is None or isinstance(model, CompactSam)
     if lora and compact:
@@ -76,20 +80,24 @@ def train_classifier(
     ] = None,
     out: Annotated[Path, typer.Option(help="Weights to write.")] = Path("nsr.safetensors"),
     classes: Annotated[
-        Path | None, typer.Option(help="TOML list of shapes and facets, if not calcite's.")
+        Path | None, typer.Option(help="TOML list of shapes and facets; by default calcite's.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the crystals.")] = None,
-    tiles: Annotated[int | None, typer.Option(min=1, help="Tiles to render, without DATA.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Number of passes over the crystals.")
+    ] = None,
+    tiles: Annotated[
+        int | None, typer.Option(min=1, help="Number of tiles to render, without DATA.")
+    ] = None,
     start: Annotated[
         str | None,
-        typer.Option(help="nsr or weights to start from, as few labels need; else random ones."),
+        typer.Option(help="nsr or weights to start from, for few labels; by default random ones."),
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(min=0.0, help="Peak learning rate, if not 0.002.")
+        float | None, typer.Option(min=0.0, help="Peak learning rate; by default 0.002.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
-    """Train a MicroCrystalNet; a killed training goes on where it stood."""
+    """Train a MicroCrystalNet; an interrupted training resumes."""
     from dataclasses import asdict, replace
 
     from mcn.classify.training.train import train_classifier as train

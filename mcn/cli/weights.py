@@ -15,7 +15,7 @@ weights_app = typer.Typer(help="List, fetch and import model weights.", no_args_
 
 @weights_app.command("list")
 def weights_list() -> None:
-    """The models there are, and whether their weights are at hand."""
+    """List the models and where their weights are."""
     from mcn.classify.modeling.published import cached_weights
     from mcn.segment.modeling.checkpoints import CHECKPOINTS, cached_checkpoint
 
@@ -30,7 +30,7 @@ def weights_list() -> None:
 def weights_fetch(
     model: Annotated[str, typer.Argument(help="vit_b, vit_l, vit_h or published.")],
 ) -> None:
-    """Fetch weights once, checked by sha256."""
+    """Download weights once, and check their SHA-256."""
     from mcn.classify.modeling.published import fetch_keras
     from mcn.segment.modeling.checkpoints import CHECKPOINTS, fetch_checkpoint
 
@@ -49,7 +49,7 @@ def weights_import(
     file: Annotated[Path, typer.Argument(help="The MicroCrystalNet authors' Keras weights (.h5).")],
     out: Annotated[
         Path | None,
-        typer.Option(help="Weights to write (.safetensors), if not those of 'published'."),
+        typer.Option(help="Weights to write (.safetensors); by default those of 'published'."),
     ] = None,
     class_order: ClassOrder = "amorphous,polyhedral,rhombic,spherical",
 ) -> None:
@@ -66,6 +66,6 @@ def _import_published(
 
     typer.echo(import_weights(file, out, class_order.split(",")))
     say(
-        f"classes 0 to 3 are taken as {class_order}; the authors' figures name them "
+        f"classes 0 to 3 are taken as {class_order}; the authors' plots name them "
         f"{','.join(RELEASED_ORDER)}: see mcn/weights/published.md"
     )

@@ -42,7 +42,7 @@ class Pair:
         return self.image.stem
 
     def read(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """Pixels (H, W) uint8 and labels (H, W) int32; raises as `open` does."""
+        """Pixels (H, W) uint8 and labels (H, W) int32; raises the errors of `open`."""
         micrograph, labels = self.open()
         return micrograph.pixels, labels
 

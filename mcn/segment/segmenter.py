@@ -55,7 +55,7 @@ class CompactSegmenter:
         return generate(self.model, images, self.settings)
 
     def in_smaller_windows(self) -> CompactSegmenter | None:
-        """The same model with a smaller peak of memory; None if it cannot be smaller."""
+        """The same model with a smaller memory peak; None if it cannot be smaller."""
         if self.settings.window == SMALLEST_WINDOW:
             return None
         window = max(self.settings.window // 2, SMALLEST_WINDOW)

@@ -22,7 +22,7 @@ T = TypeVar("T")
 _RETRY_FACTOR: Final = 4.0
 """How many times longer the time limit is when a tile that ran out of time is retried alone."""
 
-_MOST_SHRINKS: Final = 3
+_MAX_SHRINKS: Final = 3
 """How often work on one tile is retried with less memory."""
 
 
@@ -126,7 +126,7 @@ def _run_with_less_memory(
         try:
             outcomes = list(work(items, shrink))
         except Exception as error:
-            if len(items) > 1 or shrink >= _MOST_SHRINKS or not is_out_of_memory(error):
+            if len(items) > 1 or shrink >= _MAX_SHRINKS or not is_out_of_memory(error):
                 raise
             shrink += 1
             continue

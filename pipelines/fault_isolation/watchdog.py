@@ -17,7 +17,7 @@ GRACE_S: Final = 20.0
 _HELD_GIL_FACTOR: Final = 3.0
 """Work that holds the GIL ends after this many times its limit; waiting cannot be measured then."""
 
-_LEAST_SHARE: Final = 0.1
+_MIN_SHARE: Final = 0.1
 """At least this share of the elapsed time counts, however crowded the cores are."""
 
 _IDLE_SHARE: Final = 0.05
@@ -45,19 +45,19 @@ def time_limit(seconds: float, expired: Callable[[], None]) -> Iterator[None]:
     finished = threading.Event()
     clock = WorkClock()
 
-    def arm(left: float) -> None:
+    def arm(remaining: float) -> None:
         # Python threads do not run while native code holds the GIL.
-        faulthandler.dump_traceback_later(_HELD_GIL_FACTOR * left + GRACE_S, exit=True)
+        faulthandler.dump_traceback_later(_HELD_GIL_FACTOR * remaining + GRACE_S, exit=True)
 
     def watch() -> None:
         while not finished.wait(min(1.0, seconds / 20)):
-            left = seconds - clock.read()
-            if left <= 0:
+            remaining = seconds - clock.read()
+            if remaining <= 0:
                 try:
                     expired()
                 finally:
                     os._exit(1)
-            arm(left)
+            arm(remaining)
 
     arm(seconds)
     watcher = threading.Thread(target=watch, name="watchdog", daemon=True)
@@ -138,4 +138,4 @@ class WorkClock:
             )
         self._last, self._last_used, self._before = now, used, delays
         total = now - self._start
-        return max(total - self._waited, _LEAST_SHARE * total)
+        return max(total - self._waited, _MIN_SHARE * total)

@@ -44,7 +44,7 @@ class ScanMetrics:
     scan_id : str
         Label of every metric.
     workers : mapping of str to int
-        Largest number of workers of each stage; busy shares refer to it.
+        Maximum number of workers of each stage; busy shares refer to it.
     """
 
     def __init__(self, scan_id: str, workers: Mapping[str, int]) -> None:

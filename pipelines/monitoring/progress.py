@@ -38,7 +38,7 @@ class ScanProgress:
         self._scan_id, self._wells = scan_id, wells
         self._by_well: dict[str, Count] = {}
         self._done = Count()
-        self._began = self._logged = monotonic()
+        self._started = self._logged = monotonic()
         console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -90,7 +90,7 @@ class ScanProgress:
                 self._progress.remove_task(self._tasks.pop(well))
 
     def _summary(self) -> str:
-        seconds = max(monotonic() - self._began, 1e-9)
+        seconds = max(monotonic() - self._started, 1e-9)
         done = self._done
         rate = done.tiles / seconds
         left = (sum(self._wells.values()) - done.tiles) / rate if rate else 0.0

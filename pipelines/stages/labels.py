@@ -1,4 +1,4 @@
-"""What every row of a scan carries: the names of its models and of the scan."""
+"""The names of the models and of the scan, which every row of a scan has."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def run_batch(
     work : callable
         Takes items and the retry's memory reduction; see `FaultIsolator.run`.
     items : sequence
-        One per tile; None for a tile that has failed in an earlier stage.
+        One per tile; None for a tile that failed in an earlier stage.
     batch : Table
         The tiles, with `tile_id`, `seconds` and `error`.
 

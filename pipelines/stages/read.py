@@ -23,7 +23,7 @@ from pipelines.stages.outcomes import columns_of, split_outcomes
 
 _TABLE_BYTES: Final = 4 * 2**20
 _UNKNOWN_BYTES: Final = 2**20
-"""Assumed size of a tile whose listing gives none."""
+"""Assumed size of a tile that is listed without a size."""
 
 Fetched = tuple[bytes, str | None]
 
@@ -36,11 +36,11 @@ class ReadTiles:
     limits : Limits
     isolator : FaultIsolator, optional
     seeks_sidecars : bool
-        Look in storage for the sidecars of tiles whose list names none; a manifest may omit them.
+        Look in storage for the sidecars of tiles that are listed without one, as a manifest may.
     """
 
     TILES_PER_TABLE: Final = 8
-    """Most tiles in an output table. Small tiles share a table, which costs less per tile."""
+    """Maximum number of tiles in a table. Small tiles share a table, which costs less per tile."""
 
     PREFETCHED: Final = 2
     """Tables fetched in advance, because object stores have a long latency."""
@@ -160,12 +160,12 @@ class ReadTiles:
             )
 
 
-def _split_by_bytes(tiles: pa.Table, most: int) -> Iterator[pa.Table]:
+def _split_by_bytes(tiles: pa.Table, max_tiles: int) -> Iterator[pa.Table]:
     """Split tiles into consecutive tables of a few MiB, by the sizes in the listing."""
     sizes = pc.fill_null(tiles["bytes"], _UNKNOWN_BYTES).to_numpy()
     start, total = 0, 0
     for i, size in enumerate(sizes.tolist()):
-        if i > start and (i - start >= most or total + size > _TABLE_BYTES):
+        if i > start and (i - start >= max_tiles or total + size > _TABLE_BYTES):
             yield tiles.slice(start, i - start)
             start, total = i, 0
         total += size

@@ -1,4 +1,4 @@
-"""The catalogue reader: a deployment of its own, so that queries do not wait for models."""
+"""The catalogue reader: a separate deployment, so that queries do not wait for models."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ R = TypeVar("R")
 
 
 def _in_thread(method: Callable[P, R]) -> Callable[P, Awaitable[R | Refusal]]:
-    """Run a method in a thread, and return a `Refusal` for errors that a user can mend.
+    """Run a method in a thread, and return a `Refusal` for errors that a user can correct.
 
-    So queries run side by side, and no traceback passes between processes.
+    Queries run in parallel, and no traceback passes between processes.
     """
 
     @wraps(method)
@@ -66,7 +66,7 @@ def _in_thread(method: Callable[P, R]) -> Callable[P, Awaitable[R | Refusal]]:
 
 
 class _NotFoundError(McnError):
-    """The catalogue does not hold what was requested."""
+    """The catalogue does not contain what was requested."""
 
 
 class CatalogReader:
@@ -188,7 +188,7 @@ class CatalogReader:
     def _open(self) -> tuple[Catalog, Snapshot]:
         if self._uri is None:
             raise _NotFoundError(
-                "no catalogue is served here; start with `mcn serve --catalog URI`"
+                "no catalogue is served here; start it with `mcn serve --catalog URI`"
             )
         if self._catalog is None:
             try:

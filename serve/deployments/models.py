@@ -31,7 +31,7 @@ from serve.deployments.worker import ModelWorker, result_of
 from serve.settings import ReplicaSettings
 
 _MAX_CALL_S = 900.0
-"""A model that has not returned after this time is taken to hang."""
+"""A model that has not returned after this time counts as hung."""
 
 
 class SegmenterDeployment:
@@ -81,9 +81,9 @@ class SegmenterDeployment:
             return Refusal(422, f"{model.name} takes no prompts; use /v1/analyze")
 
         def predict(micrographs: Sequence[Micrograph]) -> list[pa.Table]:
-            (one,) = micrographs
-            masks = model.predict(one.analysed, points, labels, boxes)
-            return [prompted_crystals(masks, *one.pixels.shape)]
+            (picture,) = micrographs
+            masks = model.predict(picture.analysed, points, labels, boxes)
+            return [prompted_crystals(masks, *picture.pixels.shape)]
 
         ((outcome, timing),) = await self._worker.run(predict, [micrograph])
         if isinstance(outcome, PromptError):
@@ -167,7 +167,7 @@ class ClassifierDeployment:
     async def explain(
         self, crop: NDArray[np.uint8], shape: str | None
     ) -> ExplanationResult | Refusal:
-        """Map the evidence in a crop (64, 64) for a shape, by default the likeliest."""
+        """Map the evidence in a crop (64, 64) for a shape, by default the most probable."""
         from mcn.classify.explanation.grad_cam import explain
 
         model = self._worker.model

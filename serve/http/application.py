@@ -30,7 +30,7 @@ from serve.settings import ReplicaPlan, Settings
 
 _ABOUT: Final = """
 Reads microcrystals out of scanning electron micrographs of rock. Post a picture to `/v1/analyze`
-and get its crystals, each with shape, facet definition, sizes and mask; or ask a catalogue of
+and get its crystals, each with shape, facet definition, sizes and mask; or query a catalogue of
 scanned cores by well and depth. Every error is a problem document (RFC 9457).
 """
 _DOCS_POLICY: Final = (
@@ -119,7 +119,7 @@ def _add_docs(app: FastAPI) -> None:
 
 
 def _log_to_stderr() -> None:
-    """Write audit and errors to standard error, a line each; Ray keeps it as the log."""
+    """Write the audit and errors to standard error, which Ray stores as the log."""
     logger = logging.getLogger("serve")
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)

@@ -28,7 +28,7 @@ _REPLICA_DIED: Final = (RayActorError, RayServeException)
 
 SegmenterName = Annotated[
     str | None,
-    Query(max_length=200, description="Segmenter it must be: its name, with or without @hash."),
+    Query(max_length=200, description="Required segmenter: its name, with or without @hash."),
 ]
 
 
@@ -122,7 +122,7 @@ class Services:
         Parameters
         ----------
         method : callable
-            Starts the call and gives its awaitable result.
+            Starts the call and returns its awaitable result.
 
         Raises
         ------

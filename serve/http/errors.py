@@ -53,7 +53,7 @@ class ProblemDetails(BaseModel):
     title: str = Field(description="The status in words.")
     status: int
     detail: str = Field(description="What is wrong and what to do.")
-    request_id: str = Field(description="As in the header X-Request-Id; name it when you ask.")
+    request_id: str = Field(description="As in the header X-Request-Id; include it in questions.")
 
 
 def as_dict(status: int, detail: str, request_id: str) -> dict[str, Any]:
@@ -100,18 +100,18 @@ async def on_invalid_parameters(request: Request, error: Exception) -> Response:
 
 DOCUMENTED: Final[dict[int, str]] = {
     400: "The request cannot be read.",
-    401: "No token, or none that is known.",
+    401: "No token, or one that is unknown or has expired.",
     403: "The token lacks the scope.",
-    404: "There is no such thing.",
-    405: "Not with this method.",
-    406: "None of the accepted forms can be given.",
-    408: "The body took too long to come in.",
+    404: "Not found.",
+    405: "The method is not allowed.",
+    406: "None of the accepted media types is available.",
+    408: "The body took too long to arrive.",
     413: "The body, or a picture in it, is too large.",
-    415: "Not a kind of body that is read.",
-    422: "Something in the request cannot be used.",
-    429: "More requests than the token may make; see Retry-After.",
-    500: "A fault of ours, or damaged data.",
-    503: "Too busy, a model is being replaced, or storage does not answer; see Retry-After.",
+    415: "The type of the body is not supported.",
+    422: "Something in the request is not valid.",
+    429: "Too many requests with this token; see Retry-After.",
+    500: "An internal error, or damaged data.",
+    503: "Too busy, a model is being replaced, or storage does not respond; see Retry-After.",
 }
 
 

@@ -49,8 +49,8 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         # Serve's proxy sets the id of every request and the header of every response.
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
+        header_id = Headers(scope=scope).get("x-request-id", "")
+        request_id = header_id if _ID.fullmatch(header_id) else uuid.uuid4().hex
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         status = 0
@@ -77,7 +77,7 @@ class RequestMiddleware:
         except Exception:
             logger.exception("request %s failed", request_id)
             if status == 0:
-                problem = as_dict(500, "internal error; the log has it under this id", request_id)
+                problem = as_dict(500, "internal error; look up this id in the log", request_id)
                 response = JSONResponse(problem, 500, media_type=MEDIA_TYPE)
                 await response(scope, receive, send_and_note)
         finally:

@@ -9,9 +9,7 @@ from serve.http.uploads import SIDECAR
 BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 TEXT: Final = {"schema": {"type": "string"}}
 
-_SIDECARS: Final = (
-    "Texts that the microscope put beside pictures, called as these: a.txt for a.tif."
-)
+_SIDECARS: Final = "Text files of the microscope, named like their pictures: a.txt for a.tif."
 _PICTURE_TYPES: Final = ("image/tiff", "image/png", "image/jpeg", "application/octet-stream")
 
 

@@ -23,7 +23,7 @@ MaskFormat = Literal["rle", "polygons", "none"]
 
 
 def negotiate(request: Request, *offers: str) -> str:
-    """The media type of a response that suits a request's header Accept best.
+    """The media type of a route that best matches a request's Accept header.
 
     Parameters
     ----------

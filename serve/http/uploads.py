@@ -37,7 +37,7 @@ _CROP_BYTES: Final = 2**20
 
 @dataclass(frozen=True)
 class UploadedFile:
-    """A file of a request: its bytes, the sender's name of it, and the texts of its sidecars."""
+    """A file of a request: its bytes, the name from the sender, and the texts of its sidecars."""
 
     data: bytes
     name: str
@@ -141,7 +141,7 @@ async def _sidecars_of(
     if len(images) == 1:
         return [tuple(read[path] for path in dict.fromkeys([*names[0], *read]))]
     for text in read:
-        owners = [path for path, own in zip(paths, names, strict=True) if text in own]
+        owners = [path for path, texts_of in zip(paths, names, strict=True) if text in texts_of]
         if len(owners) != len(set(owners)) or not (owners or listing.holds(text)):
             pictures = "two pictures of one name" if owners else "no picture"
             raise Problem(
@@ -149,7 +149,7 @@ async def _sidecars_of(
                 f"{SIDECAR}: {text!r} belongs to {pictures}; name it like its picture, "
                 "a.txt for a.tif",
             )
-    return [tuple(read[path] for path in own) for own in names]
+    return [tuple(read[path] for path in texts_of) for texts_of in names]
 
 
 def _files(form: FormData, field: str) -> list[UploadFile]:

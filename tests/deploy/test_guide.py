@@ -52,7 +52,7 @@ def test_objects_that_are_asked_for_exist() -> None:
 
 
 def test_every_way_ends_with_an_upgrade_and_a_rollback() -> None:
-    _, *ways = re.split(r"(?m)^## (?=One machine|Kubernetes|EC2|Watching)", GUIDE)
+    _, *ways = re.split(r"(?m)^## (?=One machine|Kubernetes|EC2|Monitoring)", GUIDE)
     for way in ways[:3]:
         title = way.splitlines()[0]
         assert re.search("(?i)first scan|scans it|ray job submit", way), title

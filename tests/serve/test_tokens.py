@@ -77,7 +77,7 @@ def test_names_are_given_once(tmp_path: Path) -> None:
     add_token(file, "lab", ["read"])
     with pytest.raises(TokenError, match="there is a token 'lab'"):
         add_token(file, "lab", ["read"])
-    with pytest.raises(TokenError, match="no token 'labs'; there are lab"):
+    with pytest.raises(TokenError, match="no token 'labs'; the tokens are lab"):
         remove_token(file, "labs")
     with pytest.raises(TokenError, match="scopes"):
         add_token(file, "other", ["write"])

@@ -23,7 +23,7 @@ class LabelledCrop:
     shape : str
         Name of the shape, as it is written.
     micrograph : str
-        The same for all crystals of one micrograph.
+        Identifies the micrograph; the same for all its crystals.
     where : str
         File and row, or folder, that the label comes from, for messages.
     """

@@ -33,8 +33,8 @@ def read_examples(
         One of
 
         - a folder with `labels.csv` (or that file): columns `file`, a path relative to the
-          folder, and `shape`; optionally `tile_id`, the micrograph of the crystal, whose
-          crystals a split keeps together. Rows with the shape `?`, `skip` or none are skipped;
+          folder, and `shape`; optionally `tile_id`, the micrograph of the crystal: a split keeps
+          its crystals together. Rows with the shape `?`, `skip` or none are skipped;
         - a folder with one folder of crops per shape;
         - the layout of the MicroCrystalNet authors (see `mcn.classify.data.authors`);
         - a core from `mcn core`, with its `truth`.
@@ -58,8 +58,8 @@ def read_examples(
     if (data / "truth" / "crystals.parquet").is_file():
         if taxonomy != CALCITE:
             raise ExamplesError(
-                f"{data}: rendered crystals are calcite's, not {', '.join(taxonomy.shapes)}; "
-                "give labelled ones"
+                f"{data}: rendered crystals have calcite's shapes, not "
+                f"{', '.join(taxonomy.shapes)}; give labelled crystals"
             )
         examples = _read_core(data, copies, seed)
     elif data.suffix == ".csv" and data.is_file():
@@ -73,7 +73,7 @@ def read_examples(
     else:
         raise ExamplesError(f"{data}: no such folder; give one with labelled crystals")
     if not len(examples):
-        raise ExamplesError(f"{data}: holds no labelled crystal; put crops into it")
+        raise ExamplesError(f"{data}: has no labelled crystals; add crops to it")
     return examples
 
 
@@ -125,8 +125,8 @@ def _read_folders(data: Path, taxonomy: Taxonomy) -> Iterator[LabelledCrop]:
     )
     if not folders:
         raise ExamplesError(
-            f"{data}: neither class folders ({', '.join(taxonomy.shapes)}) nor labels.csv nor a "
-            "core's truth is in it; give a folder with one of them"
+            f"{data}: has no class folders ({', '.join(taxonomy.shapes)}), labels.csv or "
+            "core's truth; give a folder with one of them"
         )
     for folder in folders:
         for path in sorted(folder.iterdir()):
@@ -166,7 +166,7 @@ def _read_tile(
     masks = masks_from_labels(labels)
     if labels.shape != image.shape or len(masks) != len(crystals):
         raise ExamplesError(
-            f"{path}: {len(masks)} crystals in {labels.shape}, but the truth names "
+            f"{path}: {len(masks)} crystals in {labels.shape}, but the truth lists "
             f"{len(crystals)} in {image.shape}; render the core again"
         )
     return tile_examples(

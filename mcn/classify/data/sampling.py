@@ -34,7 +34,7 @@ def split_examples(examples: Examples, held_out: float, seed: int) -> tuple[Exam
     missing = [shape for shape, count in zip(shapes, counts, strict=True) if not count]
     if missing:
         raise ExamplesError(
-            f"the training data hold no {' and no '.join(missing)} crystal; add some, because "
+            f"the training data have no {' and no '.join(missing)} crystals; add some, because "
             "a classifier cannot learn a shape without examples"
         )
     folds = max(2, round(1 / held_out))

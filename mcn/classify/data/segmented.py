@@ -56,7 +56,7 @@ def segmented_examples(
         crystals = by_tile.get(pair.image.relative_to(core).as_posix(), true_crystals[:0])
         if len(evaluated.truth) != len(crystals):
             raise ExamplesError(
-                f"{pair.masks}: {len(evaluated.truth)} crystals, but the truth names "
+                f"{pair.masks}: {len(evaluated.truth)} crystals, but the truth lists "
                 f"{len(crystals)}; render the core again"
             )
         true_rows, found_rows, iou = matches(evaluated.truth, evaluated.predicted, evaluated.size)
@@ -77,7 +77,7 @@ def segmented_examples(
     matched_iou = np.concatenate(ious)
     if not len(matched_iou):
         raise ExamplesError(
-            f"{core}: no mask of {segmenter.name} fits a true crystal; name another segmenter"
+            f"{core}: no mask of {segmenter.name} matches a true crystal; use another segmenter"
         )
     return concatenate_examples(parts), {
         "n_true": len(true_crystals),

@@ -1,7 +1,7 @@
 """Metrics of a classifier for many weightings of its crystals at once, and their intervals.
 
-Giving each crystal the number of times that a resample draws it makes a bootstrap one pass
-over sorted scores [1]_, and weights of 1 the metrics themselves.
+A bootstrap resample weights each crystal by the number of times that it is drawn [1]_, so all
+resamples need one pass over sorted scores; weights of 1 give the metrics themselves.
 
 References
 ----------
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 15
-"""Bins of equal width for the calibration error, as in its source."""
+"""Number of bins of equal width for the calibration error, as in its source."""
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -42,39 +42,41 @@ def weighted_metrics(
     Parameters
     ----------
     weights : (B, N) float64 array
-        Not below 0.
+        Not negative.
     classes : (N,) int64 array
         True classes.
     probabilities : (N, S) float array
         The largest is the prediction.
     confidence : (N,) float array, optional
-        Probability given that the prediction is right.
+        Predicted probability that the prediction is right.
     facets : sequence of S int, optional
         Facet definition of each class.
 
     Returns
     -------
     dict of array
-        `accuracy`, `balanced_accuracy` (mean recall of the classes that there are),
+        `accuracy`, `balanced_accuracy` (mean recall of the classes present),
         `facet_accuracy`, `ece`, `confidence_ece` and the means over classes
         `macro_average_precision`, `macro_roc_auc`, `macro_f1`, each (B,); by class, (B, S),
         `average_precision`, `roc_auc` and `f1`. `ece` is the expected calibration error [1]_
-        of the largest probability, `confidence_ece` that of the confidence. NaN where there
-        is nothing to divide by or nothing given.
+        of the largest probability, `confidence_ece` that of the confidence. NaN if the
+        denominator is zero or the input is not given.
 
     References
     ----------
     .. [1] Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
     """
-    places = range(probabilities.shape[1])
-    named = probabilities.argmax(axis=1)
-    right = named == classes
+    columns = range(probabilities.shape[1])
+    predicted_classes = probabilities.argmax(axis=1)
+    right = predicted_classes == classes
     with np.errstate(invalid="ignore", divide="ignore"):
-        confusion = _sums(weights, classes * len(places) + named, len(places) ** 2)
-        confusion = confusion.reshape(-1, len(places), len(places))
+        confusion = _sums(weights, classes * len(columns) + predicted_classes, len(columns) ** 2)
+        confusion = confusion.reshape(-1, len(columns), len(columns))
         total, hits = confusion.sum(axis=(1, 2)), confusion.diagonal(axis1=1, axis2=2)
         true, predicted = confusion.sum(axis=2), confusion.sum(axis=1)
-        ranked = [_ranked(weights, classes == place, probabilities[:, place]) for place in places]
+        ranked = [
+            _ranked(weights, classes == column, probabilities[:, column]) for column in columns
+        ]
         by_class = {
             "average_precision": np.stack([precision for precision, _ in ranked], axis=1),
             "roc_auc": np.stack([area for _, area in ranked], axis=1),
@@ -106,7 +108,7 @@ def bootstrap_intervals(
 ) -> dict[str, Any]:
     """95 % bootstrap intervals of the metrics of `weighted_metrics`.
 
-    Whole micrographs are drawn anew where there are enough of them, since crystals of one are
+    Whole micrographs are resampled if there are enough of them, because the crystals of one are
     alike in light, focus and rock.
 
     Parameters
@@ -116,24 +118,24 @@ def bootstrap_intervals(
     classes, probabilities, confidence, facets
         As in `weighted_metrics`.
     seed : int
-        Of the resamples.
+        Seed of the resamples.
 
     Returns
     -------
     dict
-        `level`; `resamples`; `of`, "micrographs" or "crystals", what was drawn anew; `units`,
-        how many of them there are; and for each metric [low, high], or a list of these by
-        class, None where the metric is not defined. Resampling alone makes bins look worse
-        calibrated, so what it adds on average is taken off both ends of the intervals of
+        `level`; `resamples`; `of`, what was resampled, "micrographs" or "crystals"; `units`,
+        their number; and for each metric [low, high], or a list of these by
+        class, None if the metric is not defined. Resampling alone makes bins look worse
+        calibrated, so its mean effect is subtracted from both ends of the intervals of
         calibration errors.
     """
     units, unit_of = np.unique(groups, return_inverse=True)
     by_group = len(units) >= FEWEST_GROUPS
     if not by_group:
         unit_of = np.arange(len(classes))
-    given = (classes, probabilities, confidence, facets)
-    metrics = weighted_metrics(np.ones((1, len(classes))), *given)
-    parts = [weighted_metrics(drawn, *given) for drawn in _resamples(unit_of, seed)]
+    inputs = (classes, probabilities, confidence, facets)
+    metrics = weighted_metrics(np.ones((1, len(classes))), *inputs)
+    parts = [weighted_metrics(drawn, *inputs) for drawn in _resamples(unit_of, seed)]
     intervals: dict[str, Any] = {
         "level": LEVEL,
         "resamples": RESAMPLES,
@@ -149,21 +151,21 @@ def bootstrap_intervals(
 
 
 def calibration_bin(confidence: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Bin, 0 to 14, of each confidence; a bin holds its upper end."""
+    """Bin, 0 to 14, of each confidence; a bin includes its upper end."""
     bins = np.ceil(confidence * BINS) - 1
     return np.asarray(np.clip(bins, 0, BINS - 1), np.int64)
 
 
 def _resamples(unit_of: NDArray[np.intp], seed: int) -> Iterator[Weights]:
-    """Times that each crystal is drawn, (B, N) at a time."""
+    """Number of times that each crystal is drawn, (B, N) at a time."""
     rng = np.random.default_rng(seed)
     units = unit_of.max(initial=-1) + 1
     block = int(np.clip(_BLOCK_SIZE // max(len(unit_of), 1), 1, RESAMPLES))
     for start in range(0, RESAMPLES, block):
         rows = np.arange(min(block, RESAMPLES - start))[:, None]
         drawn = rng.integers(units, size=(len(rows), units)) + rows * units
-        times = np.bincount(drawn.ravel(), minlength=len(rows) * units).reshape(len(rows), units)
-        yield times.astype(np.float64)[:, unit_of]
+        counts = np.bincount(drawn.ravel(), minlength=len(rows) * units)
+        yield counts.reshape(len(rows), units).astype(np.float64)[:, unit_of]
 
 
 def _percentiles(values: Weights, metric: Weights) -> Any:
@@ -175,18 +177,18 @@ def _percentiles(values: Weights, metric: Weights) -> Any:
     return np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
 
 
-def _sums(weights: Weights, places: NDArray[np.int64], count: int) -> Weights:
-    """Weights (B, N) added up in the place of each crystal: (B, count)."""
-    return _spread(weights, np.ones(len(places)), places, count)
+def _sums(weights: Weights, index: NDArray[np.int64], count: int) -> Weights:
+    """Sums (B, count) of weights (B, N) by the index of each crystal."""
+    return _spread(weights, np.ones(len(index)), index, count)
 
 
 def _spread(
-    weights: Weights, values: NDArray[np.floating], places: NDArray[np.int64], count: int
+    weights: Weights, values: NDArray[np.floating], index: NDArray[np.int64], count: int
 ) -> Weights:
     from scipy.sparse import csr_array
 
-    rows = np.arange(len(places))
-    table = csr_array((values.astype(np.float64), (rows, places)), shape=(len(places), count))
+    rows = np.arange(len(index))
+    table = csr_array((values.astype(np.float64), (rows, index)), shape=(len(index), count))
     return np.asarray(weights @ table)
 
 
@@ -217,6 +219,6 @@ def _ranked(
 
 
 def _mean(values: Weights) -> Weights:
-    """Mean over the classes whose value is defined; NaN where none is."""
+    """Mean over the classes whose value is defined; NaN if none is."""
     defined = np.isfinite(values)
     return np.asarray(np.where(defined, values, 0).sum(axis=1) / defined.sum(axis=1))

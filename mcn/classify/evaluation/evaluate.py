@@ -22,7 +22,7 @@ RECOGNISABLE = 0.5
 """Visible share from which a crystal counts as recognisable."""
 
 VISIBILITY_BINS = (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)
-"""Ends of the bins by visible share; each holds its lower end, the last its upper one too."""
+"""Ends of the bins by visible share; each includes its lower end, the last also its upper end."""
 
 BY_SHAPE = ("average_precision", "roc_auc", "f1")
 """Metrics with one value per shape."""
@@ -46,9 +46,9 @@ def evaluate_classifier(
         Class folders, a folder with `labels.csv`, or a rendered core; see
         `mcn.classify.data.readers.read_examples`.
     classifier : CropClassifier
-        Classifier to be scored.
+        Classifier to evaluate.
     segmenter : Segmenter, optional
-        With a rendered core: cut crystals out by its masks, not by the true ones; see
+        With a rendered core: cut crystals out by its masks instead of the true ones; see
         `mcn.classify.data.segmented.segmented_examples`.
     limit : int, optional
         Maximum number of crystals, drawn at random with a fixed seed.
@@ -65,10 +65,10 @@ def evaluate_classifier(
     dict
         `classifier`, its name; `data`; and for all crystals the metrics of `score` with their
         `intervals`, see `mcn.classify.evaluation.bootstrap.bootstrap_intervals`. The same metrics
-        again: `recognisable`, of the crystals of which at least half can be seen, and
-        `by_visibility`, a list by `visible`, [from, to), both where the data tell; and
-        `spoilt_masks`, of the copies. With a segmenter, its name and `matched`, how many crystals
-        it found.
+        of subsets: `recognisable`, the crystals that are at least half visible, and
+        `by_visibility`, a list by `visible`, [from, to), both if the visible share is known; and
+        `spoilt_masks`, the perturbed copies. With a segmenter, its name and `matched`, the number
+        of crystals that it found.
 
     Raises
     ------
@@ -106,8 +106,8 @@ def _check_shapes(data: Path, examples: Examples, classifier: CropClassifier) ->
     shapes, known = examples.taxonomy.shapes, classifier.taxonomy.shapes
     if shapes != known:
         raise ExamplesError(
-            f"{data}: its crystals are {', '.join(shapes)}, but {classifier.name} names "
-            f"{', '.join(known)}; give crystals of these"
+            f"{data}: its crystals are {', '.join(shapes)}, but {classifier.name} distinguishes "
+            f"{', '.join(known)}; give crystals of these shapes"
         )
 
 
@@ -190,27 +190,27 @@ def score(
     facet_of : mapping of str to str
         Facet definition of each shape.
     confidence : (N,) float array, optional
-        Probability given that the prediction is right.
+        Predicted probability that the prediction is right.
 
     Returns
     -------
     dict
         `n`; `n_by_shape`; `accuracy`; `balanced_accuracy`, the mean recall of the shapes;
-        `facet_accuracy`, that of the facet definition which follows from the predicted shape
-        (None where `facet_of` lacks a shape); by shape, each against the rest,
-        `average_precision`, `roc_auc` and `f1`, None for a shape that the truth lacks (and
-        but for `f1`, one that it consists of), and their means `macro_average_precision`,
+        `facet_accuracy`, that of the facet definition of the predicted shape
+        (None if `facet_of` lacks a shape); by shape, each against the rest,
+        `average_precision`, `roc_auc` and `f1`, None for a shape that no crystal has (except
+        for `f1`, also one that all crystals have), and their means `macro_average_precision`,
         `macro_roc_auc`, `macro_f1`; `ece` and `confidence_ece`, the expected calibration
-        errors of the largest probability and of the confidence; `confusion`, counts with a
-        row a true and a column a predicted shape, in the order `shapes`, which is given too.
-        Plain numbers, ready for JSON.
+        errors of the largest probability and of the confidence; `confusion`, counts by
+        true (rows) and predicted (columns) shape; `shapes`, their order. Plain numbers, ready
+        for JSON.
     """
     predicted = probabilities.argmax(axis=1)
     n, count = len(shapes), np.bincount
-    given = (classes, probabilities, confidence, _facets(shapes, facet_of))
+    inputs = (classes, probabilities, confidence, _facets(shapes, facet_of))
     metrics: dict[str, Any] = {
         name: _plain(values[0], shapes)
-        for name, values in weighted_metrics(np.ones((1, len(classes))), *given).items()
+        for name, values in weighted_metrics(np.ones((1, len(classes))), *inputs).items()
     }
     return {
         "n": len(classes),
@@ -222,9 +222,9 @@ def score(
 
 
 def _plain(values: NDArray[np.float64], shapes: Sequence[str]) -> Any:
-    """A number or, by shape, numbers; None for what is not defined."""
+    """A number, or numbers by shape; None if not defined."""
     if values.ndim:
-        return {shape: _plain(one, shapes) for shape, one in zip(shapes, values, strict=True)}
+        return {shape: _plain(value, shapes) for shape, value in zip(shapes, values, strict=True)}
     return float(values) if np.isfinite(values) else None
 
 
@@ -235,7 +235,7 @@ def _facets(shapes: Sequence[str], facet_of: Mapping[str, str]) -> list[int] | N
 
 
 def _sample(examples: Examples, limit: int) -> Examples:
-    """At most `limit` crystals, and of perturbed copies as many, drawn at random."""
+    """At most `limit` crystals, and as many perturbed copies, drawn at random."""
     rng = np.random.default_rng(0)
     order = rng.permutation(len(examples))
     perturbed = examples.perturbed[order]

@@ -1,4 +1,4 @@
-"""Pictures of how a classifier did."""
+"""Plots of the evaluation of a classifier."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mcn.classify.evaluation.tables import visible_range
 from mcn.plots import shape_colours
 
 MISTAKES = 24
-"""Crystals on a sheet of mistakes, at most."""
+"""Maximum number of crystals on a sheet of mistakes."""
 
 _INK, _GREY = "#30343b", "#8b949e"
 _PROBABILITY, _CONFIDENCE = "#7A4FBF", "#B4532A"  # unlike any shape's colour
@@ -25,7 +25,7 @@ _LONGEST = 11  # letters of a shape that fit beside the confidence on the sheet
 
 
 def confusion_figure(confusion: Sequence[Sequence[int]], shapes: Sequence[str]) -> Figure:
-    """Counts of crystals, a row a true and a column a predicted shape, shaded by row."""
+    """Counts of crystals by true (rows) and predicted (columns) shape, shaded by row."""
     counts = np.asarray(confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(len(shapes) - 4, 0) * 0.5
@@ -83,14 +83,14 @@ def reliability_figure(
     confidence: NDArray[np.floating] | None = None,
     errors: Sequence[float | None] = (None, None),
 ) -> Figure:
-    """How often a crystal's name is right, over how sure the classifier is of it.
+    """Share of right predictions over their probability and confidence.
 
     Parameters
     ----------
     right : (N,) bool array
-        Whether the likeliest shape is the true one.
+        Whether the most probable shape is the true one.
     probability : (N,) float array
-        Of the likeliest shape.
+        Probability of the most probable shape.
     confidence : (N,) float array, optional
         The classifier's confidence.
     errors : sequence of 2 floats
@@ -105,16 +105,17 @@ def reliability_figure(
     for (name, values, colour, marker), error in zip(series, errors, strict=False):
         bins = calibration_bin(values)
         counts = np.bincount(bins, minlength=BINS)
-        held = counts > 0
+        filled = counts > 0
         mean, share = (
-            np.bincount(bins, of, minlength=BINS)[held] / counts[held] for of in (values, right)
+            np.bincount(bins, weights, minlength=BINS)[filled] / counts[filled]
+            for weights in (values, right)
         )
         label = name if error is None else f"{name}: calibration error {error:.3f}"
         axes.plot(mean, share, color=colour, marker=marker, ms=4.5, lw=1.3, label=label)
         edges = np.linspace(0, 1, BINS + 1)
         below.stairs(counts, edges, color=colour, lw=1.4, fill=False)
-    axes.set(ylabel="share named rightly", xlim=(0, 1), ylim=(0, 1.02))
-    below.set(xlabel="probability that the name is right, as given", ylabel="crystals")
+    axes.set(ylabel="share predicted rightly", xlim=(0, 1), ylim=(0, 1.02))
+    below.set(xlabel="predicted probability", ylabel="crystals")
     below.set_yscale("log")
     below.set_ylim(0.7, 2 * max(len(right), 1))
     _legend(axes, "upper left")
@@ -122,7 +123,7 @@ def reliability_figure(
 
 
 def visibility_figure(bins: Sequence[dict[str, Any]]) -> Figure:
-    """Accuracy by how much of a crystal can be seen, with intervals.
+    """Accuracy by the visible share of a crystal, with intervals.
 
     Parameters
     ----------
@@ -131,26 +132,27 @@ def visibility_figure(bins: Sequence[dict[str, Any]]) -> Figure:
     """
     figure, axes = _square()
     for name, colour, shift in (("accuracy", "#3b6ea8", -0.2), ("facet_accuracy", "#a9bfd8", 0.2)):
-        at = [place for place, one in enumerate(bins) if one[name] is not None]
-        if not at:
+        positions = [i for i, subset in enumerate(bins) if subset[name] is not None]
+        if not positions:
             continue
-        values = np.array([bins[place][name] for place in at])
-        ends = np.array([bins[place]["intervals"][name] for place in at])
+        values = np.array([bins[i][name] for i in positions])
+        ends = np.array([bins[i]["intervals"][name] for i in positions])
         label = "shape" if name == "accuracy" else "facet definition"
         axes.bar(
-            np.array(at) + shift,
+            np.array(positions) + shift,
             values,
             0.38,
             color=colour,
             label=label,
-            # A resample's interval need not hold the figure itself where crystals are few.
+            # With few crystals, a bootstrap interval need not contain the value itself.
             yerr=np.maximum([values - ends[:, 0], ends[:, 1] - values], 0),
             error_kw={"ecolor": _INK, "capsize": 3, "lw": 1},
         )
     axes.set_xticks(
-        range(len(bins)), [f"{visible_range(one['visible'])}\nn = {one['n']}" for one in bins]
+        range(len(bins)),
+        [f"{visible_range(subset['visible'])}\nn = {subset['n']}" for subset in bins],
     )
-    axes.set(xlabel="share of the crystal that can be seen", ylabel="accuracy", ylim=(0, 1.02))
+    axes.set(xlabel="visible share of the crystal", ylabel="accuracy", ylim=(0, 1.02))
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     return figure
 
@@ -161,16 +163,16 @@ def embedding_figure(
     right: NDArray[np.bool_],
     shapes: Sequence[str],
 ) -> Figure:
-    """Crystals laid out so that those which the classifier sees as alike lie together [1]_.
+    """Crystals arranged by t-SNE, so that similar ones are close together [1]_.
 
     Parameters
     ----------
     features : (N, d) float32 array
-        What the network makes of the crystals; N of at least 3.
+        Features of the crystals in the network; N is at least 3.
     classes : (N,) int64 array
-        True classes, places in `shapes`.
+        True classes, indices into `shapes`.
     right : (N,) bool array
-        Whether the likeliest shape is the true one.
+        Whether the most probable shape is the true one.
     shapes : sequence of str
 
     References
@@ -179,23 +181,23 @@ def embedding_figure(
     """
     from sklearn.manifold import TSNE
 
-    near = min(30.0, (len(features) - 1) / 3)
-    places = TSNE(perplexity=near, init="pca", random_state=0).fit_transform(features)
+    perplexity = min(30.0, (len(features) - 1) / 3)
+    points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
     figure = Figure(figsize=(7, 6), dpi=120, layout="constrained")
     axes = figure.subplots()
     handles = []
-    for place, (shape, colour) in enumerate(zip(shapes, shape_colours(shapes), strict=True)):
-        own = classes == place
-        if not own.any():
+    for number, (shape, colour) in enumerate(zip(shapes, shape_colours(shapes), strict=True)):
+        of_shape = classes == number
+        if not of_shape.any():
             continue
         for rows, look in (
-            (own & right, {"s": 14, "lw": 0, "alpha": 0.75}),
-            (own & ~right, {"s": 24, "lw": 0.9, "edgecolor": "black", "zorder": 3}),
+            (of_shape & right, {"s": 14, "lw": 0, "alpha": 0.75}),
+            (of_shape & ~right, {"s": 24, "lw": 0.9, "edgecolor": "black", "zorder": 3}),
         ):
-            axes.scatter(places[rows, 0], places[rows, 1], color=colour, **look)
-        label = f"{shape} ({np.count_nonzero(own)})"
+            axes.scatter(points[rows, 0], points[rows, 1], color=colour, **look)
+        label = f"{shape} ({np.count_nonzero(of_shape)})"
         handles.append(Line2D([], [], color=colour, marker="o", ls="", label=label))
-    label = f"named wrongly ({np.count_nonzero(~right)})"
+    label = f"misclassified ({np.count_nonzero(~right)})"
     handles.append(Line2D([], [], color="white", marker="o", mec="black", ls="", label=label))
     axes.set_xticks([])
     axes.set_yticks([])
@@ -210,13 +212,13 @@ def mistakes_figure(
     confidence: NDArray[np.floating],
     shapes: Sequence[str],
 ) -> Figure:
-    """The wrongly named crystals that the classifier was surest of, the surest first.
+    """The misclassified crystals with the highest confidence, the highest first.
 
     Parameters
     ----------
     crops : (N, 64, 64) uint8 array
     classes, predicted : (N,) int64 arrays
-        Places in `shapes`; at least one differs.
+        Indices into `shapes`; at least one differs.
     confidence : (N,) float array
     shapes : sequence of str
     """
@@ -230,17 +232,17 @@ def mistakes_figure(
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()
-    for axes, place in zip(grid, shown, strict=False):
-        axes.imshow(crops[place], cmap="gray", vmin=0, vmax=255)
+    for axes, row in zip(grid, shown, strict=False):
+        axes.imshow(crops[row], cmap="gray", vmin=0, vmax=255)
         for word, shape, height in (
-            ("true", classes[place], 1.15),
-            ("named", predicted[place], 1.03),
+            ("true", classes[row], 1.15),
+            ("named", predicted[row], 1.03),
         ):
             patch = {"facecolor": colours[shape], "alpha": 0.35, "lw": 0, "pad": 1.0}
             text = f"{word} {_short(shapes[shape])}"
             axes.text(0, height, text, transform=axes.transAxes, fontsize=7.5, bbox=patch)
-        sure = f"{confidence[place]:.2f}"
-        axes.text(1, 1.03, sure, transform=axes.transAxes, fontsize=7.5, ha="right", color=_INK)
+        text = f"{confidence[row]:.2f}"
+        axes.text(1, 1.03, text, transform=axes.transAxes, fontsize=7.5, ha="right", color=_INK)
     return figure
 
 
@@ -261,7 +263,7 @@ def _legend(axes: Axes, place: Any) -> None:
 def _each_against_the_rest(
     classes: NDArray[np.int64], probabilities: NDArray[np.floating], shapes: Sequence[str]
 ) -> Iterator[tuple[str, Any, NDArray[np.bool_], NDArray[np.floating]]]:
-    """Shapes that the truth neither lacks nor consists of, with their colours."""
+    """The shapes that some but not all crystals have, with their colours."""
     for column, (shape, colour) in enumerate(zip(shapes, shape_colours(shapes), strict=True)):
         truth = classes == column
         if truth.any() and not truth.all():

@@ -43,26 +43,27 @@ def read_predictions(
     Raises
     ------
     PredictionsError
-        If the file is missing, is no such array, or has another number of rows or columns.
+        If the file is missing, is not such an array, or has another number of rows or columns.
     """
     try:
-        stored = np.lib.format.open_memmap(path, mode="r")  # refuses objects, reads no numbers
+        stored = np.lib.format.open_memmap(path, mode="r")  # rejects objects; reads only the header
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise PredictionsError(
             f"{path}: cannot be read as a .npy array ({reason}); save class probabilities "
             "with numpy.save"
         ) from error
-    wanted = (sum(counts), len(counts))
-    if stored.shape != wanted or stored.dtype.kind != "f" or len(stored) > _MAX_ROWS:
+    expected_shape = (sum(counts), len(counts))
+    if stored.shape != expected_shape or stored.dtype.kind != "f" or len(stored) > _MAX_ROWS:
         raise PredictionsError(
-            f"{path}: holds {stored.dtype} {stored.shape}, not the probabilities {wanted} of "
-            f"{', '.join(map(str, counts))} crystals a class; say how many with --counts"
+            f"{path}: contains {stored.dtype} {stored.shape}, not the probabilities "
+            f"{expected_shape} of {', '.join(map(str, counts))} crystals per class; "
+            "give the numbers with --counts"
         )
     probabilities = np.array(stored, dtype=np.float32)
     if not (probabilities >= 0).all() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
         raise PredictionsError(
-            f"{path}: its rows are no probabilities that sum to 1; save those after the softmax"
+            f"{path}: its rows are not probabilities that sum to 1; save the output of the softmax"
         )
     return np.repeat(np.arange(len(counts)), counts), probabilities
 
@@ -77,10 +78,10 @@ def evaluate_predictions(
     Parameters
     ----------
     classes, probabilities
-        As `read_predictions` gives them.
+        As from `read_predictions`.
     class_order : sequence of str
-        Shapes of the classes, first to last; nothing but names, the metrics of a class do
-        not hang on them, but for `facet_accuracy`.
+        Shapes of the classes, first to last. Only the names and `facet_accuracy` depend on
+        them.
 
     Returns
     -------
@@ -91,7 +92,7 @@ def evaluate_predictions(
     Raises
     ------
     PredictionsError
-        If there is not one name a class.
+        If there is not one name per class.
     """
     from sklearn.metrics import log_loss
 
@@ -100,10 +101,10 @@ def evaluate_predictions(
             f"class order {','.join(class_order)}: name {probabilities.shape[1]} different shapes"
         )
     labels = np.arange(len(class_order))
-    likeliest = probabilities.argsort(axis=1)[:, -2:]
-    each_alone = np.arange(len(classes))  # nobody says which micrograph a crystal comes from
+    top_two = probabilities.argsort(axis=1)[:, -2:]
+    groups = np.arange(len(classes))  # the micrographs of the crystals are not known
     return {
-        **score_with_intervals(each_alone, classes, probabilities, class_order),
+        **score_with_intervals(groups, classes, probabilities, class_order),
         "loss": float(log_loss(classes, probabilities, labels=labels)),
-        "top2_accuracy": float(np.mean((likeliest == classes[:, None]).any(axis=1))),
+        "top2_accuracy": float(np.mean((top_two == classes[:, None]).any(axis=1))),
     }

@@ -25,20 +25,20 @@ from mcn.classify.evaluation.tables import (
 from mcn.crystals import Classified
 
 EMBEDDED = 2000
-"""Crystals laid out by t-SNE at most, drawn at random, always the same."""
+"""Maximum number of crystals in the t-SNE plot, drawn with a fixed seed."""
 
 _CAPTIONS = {
     "confusion": "Confusion: crystals by true and predicted shape, shaded by the true shape.",
     "precision_recall": "Precision over recall of each shape against the rest.",
     "roc": "True over false positive rate of each shape against the rest.",
-    "reliability": "Reliability: on the dashed line, of crystals named with a probability of "
-    "0.8, 80 % are named rightly. Below, how many crystals have which probability.",
-    "visibility": "Accuracy by how much of a crystal its neighbours and the picture's edge leave "
-    "to be seen, with intervals.",
-    "embedding": "t-SNE of what the network makes of the crystals: those it sees as alike lie "
-    "together. Coloured by true shape; black rings are named wrongly.",
-    "mistakes": "The mistakes that the classifier was surest of, with its confidence: crops as "
-    "it sees them.",
+    "reliability": "Reliability: on the dashed line, 80 % of the predictions with a "
+    "probability of 0.8 are right. Below, the number of crystals by probability.",
+    "visibility": "Accuracy by the share of a crystal that its neighbours and the picture's edge "
+    "leave visible, with intervals.",
+    "embedding": "t-SNE of the network's features: similar crystals are close together. "
+    "Coloured by true shape; black rings are misclassified.",
+    "mistakes": "The misclassified crystals with the highest confidence: crops as the classifier "
+    "sees them, with the confidence.",
 }
 
 _PAGE = Template("""<!DOCTYPE html>
@@ -91,10 +91,10 @@ def write_report(
     Parameters
     ----------
     metrics : dict
-        What `mcn.classify.evaluation.evaluate.evaluate_classifier` or
-        `mcn.classify.evaluation.predictions.evaluate_predictions` made of the rest.
+        From `mcn.classify.evaluation.evaluate.evaluate_classifier` or
+        `mcn.classify.evaluation.predictions.evaluate_predictions`.
     classes : (N,) int64 array
-        True classes, places in `metrics["shapes"]`.
+        True classes, indices into `metrics["shapes"]`.
     named : Classified
         Probabilities and confidences of the N crystals.
     out : Path
@@ -107,7 +107,7 @@ def write_report(
     out.mkdir(parents=True, exist_ok=True)
     (out / "figures.json").write_text(json.dumps(metrics, indent=2))
     pictures = _pictures(metrics, classes, named, crops, classifier)
-    for name in _CAPTIONS:  # a page names no picture of a report that was here before
+    for name in _CAPTIONS:  # pictures of an earlier report do not stay
         (out / f"{name}.png").unlink(missing_ok=True)
     for name, picture in pictures.items():
         picture.savefig(out / f"{name}.png")

@@ -13,7 +13,7 @@ _SUBSETS = {
 }
 _KEY_METRICS = {
     "accuracy": "accuracy",
-    "top2_accuracy": "accuracy of the two likeliest",
+    "top2_accuracy": "accuracy of the two most probable",
     "balanced_accuracy": "balanced accuracy",
     "facet_accuracy": "facet accuracy",
     "macro_average_precision": "mean AP",
@@ -26,7 +26,7 @@ _KEY_METRICS = {
 
 
 def key_table(metrics: dict[str, Any]) -> Table:
-    """A row a metric of all shapes; a column for all crystals, and for each kind of them."""
+    """One row per metric of all shapes; one column for all crystals, and one per subset."""
     kinds = {"all crystals": metrics} | {
         title: metrics[name] for name, title in _SUBSETS.items() if name in metrics
     }
@@ -38,7 +38,7 @@ def key_table(metrics: dict[str, Any]) -> Table:
 
 
 def shape_table(metrics: dict[str, Any]) -> Table:
-    """A row a shape, numbered in its order."""
+    """One row per shape, numbered in order."""
     return [["shape", "crystals", "AP", "ROC AUC", "F1"]] + [
         [
             f"{number} {shape}",
@@ -50,22 +50,22 @@ def shape_table(metrics: dict[str, Any]) -> Table:
 
 
 def confusion_table(metrics: dict[str, Any]) -> Table:
-    """A row a true, a column a predicted shape."""
+    """One row per true shape, one column per predicted shape."""
     shapes = metrics["shapes"]
-    return [["true, and named:", *map(str, range(len(shapes)))]] + [
+    return [["true / predicted:", *map(str, range(len(shapes)))]] + [
         [f"{number} {shape}", *map(str, metrics["confusion"][number])]
         for number, shape in enumerate(shapes)
     ]
 
 
 def visibility_table(metrics: dict[str, Any]) -> Table:
-    """A row for each bin of how much of a crystal can be seen; none where nobody knows."""
+    """One row per bin of the visible share; empty if it is not known."""
     bins = metrics.get("by_visibility") or []
     names = ("accuracy", "facet_accuracy", "macro_average_precision", "macro_roc_auc", "ece")
     titles = ("accuracy", "facet accuracy", "mean AP", "mean ROC AUC", "calibration error")
     rows = [
-        [visible_range(one["visible"]), str(one["n"]), *(_cell(one, name) for name in names)]
-        for one in bins
+        [visible_range(part["visible"]), str(part["n"]), *(_cell(part, name) for name in names)]
+        for part in bins
     ]
     return [["visible", "crystals", *titles], *rows] if rows else []
 
@@ -84,7 +84,7 @@ def basis(metrics: dict[str, Any]) -> str:
     """A sentence or two on what was evaluated and how the intervals were computed."""
     intervals = metrics["intervals"]
     matched = metrics.get("matched")
-    found = (
+    match_text = (
         ""
         if matched is None
         else f"{metrics['segmenter']} found {matched['n_matched']} of {matched['n_true']} true "
@@ -92,7 +92,7 @@ def basis(metrics: dict[str, Any]) -> str:
         f"{matched['mean_iou']:.2f} on average; only these are evaluated. "
     )
     return (
-        f"{found}In brackets: {100 * intervals['level']:.0f} % bootstrap intervals, from "
+        f"{match_text}In brackets: {100 * intervals['level']:.0f} % bootstrap intervals, from "
         f"{intervals['resamples']} resamples of {intervals['units']} {intervals['of']}."
     )
 
@@ -113,8 +113,8 @@ def _aligned(table: Table) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [
         "  ".join(
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in table
     ]

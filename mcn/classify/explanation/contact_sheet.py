@@ -16,7 +16,7 @@ from mcn.classify.explanation.grad_cam import explain
 from mcn.plots import shape_colours, write_title
 
 EACH = 3
-"""Most confident crystals of a shape on a sheet, at most, and as many least confident ones."""
+"""Maximum number of most confident crystals per shape, and of least confident ones."""
 
 _INK = "#30343b"
 _PAIR, _ROW, _GAP = 2.12, 1.34, 0.35  # in sides of a crop
@@ -121,12 +121,12 @@ def most_and_least_confident(
         With the columns `shape` and `confidence`.
     shape : str
     each : int
-        Largest number of either.
+        Maximum number of each.
 
     Returns
     -------
     most, least : list of int
-        In falling order of confidence. If there are few crystals, half of them each.
+        In descending order of confidence; if there are few crystals, half of them each.
     """
     confidence = crystals["confidence"].to_numpy()
     of_shape = np.flatnonzero(pc.equal(crystals["shape"], shape).to_numpy())

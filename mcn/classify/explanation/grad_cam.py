@@ -1,11 +1,11 @@
-"""Where in a crop the classifier sees what it names a crystal for.
+"""Heat maps of the evidence for a shape in a crop.
 
-Grad-CAM [1]_ weighs the feature maps of a layer by their gradients towards the score of a class.
-The original averages each map's gradient over the map, which is right only where the network
-goes on to average the map too. Here every gradient stays in its place, as in HiResCAM [2]_,
-because the map is then truer: with nsr@fbf7713f0915, painting the hottest quarter of a rendered
-crystal in its mean grey takes 0.38 from the probability of its shape, the coldest quarter 0.09;
-with averaged gradients 0.35 and 0.12. For the released network it is 0.70 and 0.17, against 0.28
+Grad-CAM [1]_ weights the feature maps of a layer by their gradients towards the score of a class.
+The original averages each map's gradient over the map, which is right only if the network also
+averages the map. Here each position keeps its own gradient, as in HiResCAM [2]_, because the
+result is more faithful: with nsr@fbf7713f0915, painting the hottest quarter of a rendered
+crystal in its mean grey lowers the probability of its shape by 0.38, the coldest quarter by 0.09;
+with averaged gradients by 0.35 and 0.12. For the released network it is 0.70 and 0.17, against 0.28
 and 0.22.
 
 References
@@ -45,33 +45,32 @@ def explain(
     *,
     averaged: bool = False,
 ) -> NDArray[np.float32]:
-    """Heat maps of the evidence for a shape, one a crop.
+    """Heat maps of the evidence for a shape, one per crop.
 
     Parameters
     ----------
     classifier : CropClassifier
         It is not changed, and other threads may use it meanwhile.
     crops : (N, 64, 64) uint8 array
-        As `mcn.crops.cut_crops` makes them.
+        As from `mcn.crops.cut_crops`.
     shapes : (N,) integer array, optional
-        For which of `classifier.taxonomy.shapes` the evidence is shown, crop by crop; for the most
-        probable one if not given.
+        Shape to explain in each crop, an index into `classifier.taxonomy.shapes`; by default the
+        most probable one.
     averaged : bool
-        The original Grad-CAM, with the gradients averaged over each feature map.
+        Use the original Grad-CAM, with the gradients averaged over each feature map.
 
     Returns
     -------
     (N, 64, 64) float32 array
-        1 where the evidence in that crop is strongest, 0 where there is none or it speaks
-        against the shape; 0 everywhere if no place speaks for it. Maps of two crops are not on
-        one scale.
+        1 where the evidence in that crop is strongest, 0 where there is none or it is against
+        the shape; 0 everywhere if there is none for it. Each crop has its own scale.
 
     Raises
     ------
     CropError
         If the crops have another size or type.
     ExplainError
-        If `shapes` is not one place in `classifier.taxonomy.shapes` for each crop.
+        If `shapes` is not one index into `classifier.taxonomy.shapes` for each crop.
 
     Examples
     --------
@@ -85,7 +84,7 @@ def explain(
     else:
         chosen = _checked(np.asarray(shapes), len(crops), classifier.taxonomy.shapes)
     maps = np.zeros(crops.shape, dtype=np.float32)
-    # Gradients are taken through hooks, which a caller's thread at the same network would meet.
+    # The gradients need hooks, which would also run in other threads that use the network.
     with torch.inference_mode(False), torch.enable_grad():
         network = copy.deepcopy(classifier.network)
         method = (LayerGradCam if averaged else LayerGradientXActivation)(network, _layer(network))
@@ -101,9 +100,13 @@ def explain(
 def _checked(
     shapes: NDArray[np.integer], number: int, classes: tuple[str, ...]
 ) -> NDArray[np.integer]:
-    # An empty list is one of floats to NumPy.
-    whole = number == 0 or np.issubdtype(shapes.dtype, np.integer)
-    if shapes.shape != (number,) or not whole or ((shapes < 0) | (shapes >= len(classes))).any():
+    # NumPy turns an empty list into an array of floats.
+    is_integer = number == 0 or np.issubdtype(shapes.dtype, np.integer)
+    if (
+        shapes.shape != (number,)
+        or not is_integer
+        or ((shapes < 0) | (shapes >= len(classes))).any()
+    ):
         raise ExplainError(
             f"shapes are {shapes.dtype} {shapes.shape} for {number} crops; give each crop a whole "
             f"number, 0 to {len(classes) - 1} ({', '.join(classes)})"
@@ -112,17 +115,18 @@ def _checked(
 
 
 def _layer(network: MicroCrystalNet | PublishedNetwork) -> nn.Module:
-    """The layer whose maps are weighed.
+    """The layer that is explained.
 
-    Deep enough to know shapes and early enough to know places: 16×16 maps of either network. When
-    what they mark was hidden, no layer's maps did much better, and deeper ones are coarser.
+    It is deep enough to represent shapes and early enough to keep positions: 16×16 maps in both
+    networks. No other layer did much better when the marked pixels were hidden, and deeper ones
+    are coarser.
     """
     return network.blocks[1] if isinstance(network, MicroCrystalNet) else network.features[5]
 
 
 def _heat(evidence: Tensor, size: tuple[int, ...]) -> Tensor:
-    """(N, maps, h, w) weighed feature maps to (N, H, W) heat, 0 to 1."""
-    together = evidence.sum(dim=1, keepdim=True).relu()
-    whole = nn.functional.interpolate(together, size, mode="bilinear", align_corners=False)[:, 0]
-    strongest = whole.amax(dim=(1, 2), keepdim=True)
-    return (whole / torch.where(strongest > 0, strongest, 1)).clamp(0, 1)
+    """(N, maps, h, w) weighted feature maps to (N, H, W) heat, 0 to 1."""
+    evidence_map = evidence.sum(dim=1, keepdim=True).relu()
+    heat = nn.functional.interpolate(evidence_map, size, mode="bilinear", align_corners=False)[:, 0]
+    strongest = heat.amax(dim=(1, 2), keepdim=True)
+    return (heat / torch.where(strongest > 0, strongest, 1)).clamp(0, 1)

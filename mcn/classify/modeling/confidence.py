@@ -1,9 +1,9 @@
-"""The confidence of a classifier's answer, also for what it was never trained on.
+"""The confidence of a prediction, also for crops unlike any training data.
 
 A network can be sure of a class far from all its training data. Therefore the confidence
 combines the probability with the distance of the crop's features from those of the training
 crystals [1]_. The weights of the two are fitted on held-out crystals mixed with outliers, for
-which every answer is wrong.
+which every prediction is wrong.
 
 References
 ----------
@@ -32,10 +32,10 @@ class ConfidenceModel:
     centres : (classes, d) float32 array
         Mean features of each class's training crystals.
     whitening : (d, d) float32 array
-        Features times it vary by 1 in every direction within a class.
+        Matrix that gives features unit variance in every direction within a class.
     weights : (3,) float32 array
-        Of 1, the log odds of the likeliest shape and the distance, in the log odds of its
-        being right.
+        Coefficients of 1, the log odds of the most probable shape and the distance; their sum is
+        the log odds that this shape is right.
     """
 
     centres: Features
@@ -45,7 +45,7 @@ class ConfidenceModel:
     def confidence(
         self, probabilities: NDArray[np.float32], features: Features
     ) -> NDArray[np.float32]:
-        """Probability that the likeliest shape is right.
+        """Probability that the most probable shape is right.
 
         Parameters
         ----------
@@ -76,21 +76,21 @@ def fit_confidence(
     held_out: Features,
     right: NDArray[np.bool_],
 ) -> ConfidenceModel:
-    """Learn what makes an answer right.
+    """Fit a confidence model.
 
     Parameters
     ----------
     features, classes : (N, d) float32, (N,) int64 arrays
         Of the training crystals.
     probabilities, held_out : (M, shapes), (M, d) float32 arrays
-        Of held-out crystals and of things that are none.
+        Of held-out crystals and of outliers.
     right : (M,) bool array
-        Whether the likeliest shape is the true one; never so for what is no crystal.
+        Whether the most probable shape is the true one; False for outliers.
 
     Returns
     -------
     ConfidenceModel
-        More confident where the odds are higher and never where the distance is larger.
+        Its confidence never falls with the odds, nor rises with the distance.
     """
     from scipy.optimize import minimize
 
@@ -116,6 +116,6 @@ def fit_confidence(
 def _evidence(
     probabilities: NDArray[np.float32], distance: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """(N, 3): 1, the log odds of the likeliest shape, the distance."""
+    """(N, 3): 1, the log odds of the most probable shape, the distance."""
     best = np.clip(probabilities.max(axis=1), 1e-6, 1 - 1e-6)
     return np.stack([np.ones_like(best), np.log(best / (1 - best)), distance], axis=1)

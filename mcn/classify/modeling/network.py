@@ -2,7 +2,7 @@
 
 The source paper [1]_ names three steps of its block: feature normalisation,
 dimensionality reduction and sparse feature selection. The authors' released network does
-not contain the block, so what stands here is our reading of those three steps.
+not contain the block, so this is our interpretation of the three steps.
 
 References
 ----------
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from mcn.taxonomy import CALCITE, Taxonomy
 
 STEPS: Final = ("normalise", "reduce", "select")
-"""The block's three steps, in their order."""
+"""The block's three steps, in order."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class NetworkSettings:
     reduced : tuple of 3 int
         Feature maps that each stage's reduction keeps, before selection.
     taxonomy : Taxonomy
-        The shapes to tell apart, and their facet definitions.
+        The shapes to distinguish, and their facet definitions.
     steps : tuple of str
-        Those of `STEPS` that are in: without any it is a plain CNN. They are left out only to
-        see what each is worth.
+        The `STEPS` in use; without any it is a plain CNN. Steps are left out only to measure
+        their effect.
     """
 
     stem: int = 16
@@ -54,7 +54,7 @@ class NetworkSettings:
     steps: tuple[str, ...] = STEPS
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings as plain values, to be kept beside the weights."""
+        """The settings as plain values, to store with the weights."""
         sizes = {name: getattr(self, name) for name in ("stem", "widths", "reduced", "steps")}
         return {
             **sizes,
@@ -64,30 +64,31 @@ class NetworkSettings:
 
     @classmethod
     def from_dict(cls, sizes: Mapping[str, Any]) -> NetworkSettings:
-        """The settings of `as_dict`; KeyError, TypeError or ValueError if it is not that."""
+        """The settings of `as_dict`; KeyError, TypeError or ValueError if they are invalid."""
         first, second, third = map(int, sizes["widths"])
-        one, two, three = map(int, sizes["reduced"])
+        reduced_1, reduced_2, reduced_3 = map(int, sizes["reduced"])
         taxonomy = Taxonomy(sizes["facet_of"], sizes["also"])
         steps = tuple(map(str, sizes["steps"]))
-        return cls(int(sizes["stem"]), (first, second, third), (one, two, three), taxonomy, steps)
+        widths, reduced = (first, second, third), (reduced_1, reduced_2, reduced_3)
+        return cls(int(sizes["stem"]), widths, reduced, taxonomy, steps)
 
 
 class NormalizedSparseReduction(nn.Module):
-    """Normalise feature maps, mix them down to fewer, and let through a learned few.
+    """Normalise feature maps, reduce their number and select some of them.
 
     1. *Feature normalisation*: each map to zero mean and unit variance over the training
-       set (batch normalisation, so that no crop depends on its neighbours in use).
+       set (batch normalisation; at inference no crop depends on the others).
     2. *Dimensionality reduction*: a 1×1 convolution from `channels` to `reduced` maps.
     3. *Sparse feature selection*: each reduced map times a learned gate. An L1 penalty
-       (`MicroCrystalNet.gate_sum`) presses on the gates while they are trained and
-       `project` keeps them in [0, 1], so those of little use end at exactly 0.
+       (`MicroCrystalNet.gate_sum`) shrinks the gates during training and `project` keeps
+       them in [0, 1], so that gates of little use end at exactly 0.
 
     Parameters
     ----------
     channels, reduced : int
         Feature maps in and out.
     steps : tuple of str
-        Which of `STEPS` to take; the others leave the maps as they are.
+        The `STEPS` to apply; the others leave the maps as they are.
     """
 
     normalise: nn.Module
@@ -109,7 +110,7 @@ class NormalizedSparseReduction(nn.Module):
 
     @torch.no_grad()
     def project(self) -> None:
-        """Bring the gates back into [0, 1] after a step of training."""
+        """Clip the gates to [0, 1] after a training step."""
         self.gates.clamp_(0, 1)
 
     @property
@@ -119,15 +120,15 @@ class NormalizedSparseReduction(nn.Module):
 
 
 class MicroCrystalNet(nn.Module):
-    """Crops of single crystals to one logit a shape.
+    """A network from crops of single crystals to one logit per shape.
 
-    Convolutions in three stages, each of which is closed by a `NormalizedSparseReduction`,
-    on maps of 16×16, 16×16 and 8×8; the last maps are averaged over the
-    crop and read by two heads, one for the shape and one for the facet definition. A shape's
-    logit is the sum of its own and its facet definition's, so the probability of a facet
-    definition is the sum over its shapes, and the two can never disagree. The crystal's
-    outline is implied by the black around it: the first thing the network does is to part
-    the grey levels, standardised over the crystal, from the silhouette.
+    Three stages of convolutions, each followed by a `NormalizedSparseReduction`, work on maps
+    of 16×16, 16×16 and 8×8. The last maps are averaged over the crop and passed to two heads,
+    one for the shape and one for the facet definition. A shape's logit is the sum of its own
+    and its facet definition's, so the probability of a facet definition is the sum over its
+    shapes, and the two can never disagree. The black around a crystal gives its outline: the
+    network first separates the grey levels, standardised over the crystal, from the
+    silhouette.
 
     Parameters
     ----------
@@ -170,8 +171,8 @@ class MicroCrystalNet(nn.Module):
 
     def forward_head(self, features: Tensor) -> Tensor:
         """(N, reduced[2]) features to (N, shapes) logits."""
-        of_facet: Tensor = self.facet_head(features)
-        logits: Tensor = self.shape_head(features) + of_facet[:, self.facet_indices]
+        facet_logits: Tensor = self.facet_head(features)
+        logits: Tensor = self.shape_head(features) + facet_logits[:, self.facet_indices]
         return logits
 
     @property
@@ -190,7 +191,7 @@ class MicroCrystalNet(nn.Module):
 
 
 def standardise(crops: Tensor) -> Tensor:
-    """Part crops into standardised grey levels and silhouette.
+    """Separate crops into standardised grey levels and silhouette.
 
     Brightness and contrast are the operator's choice at the microscope, so each crystal's
     grey levels are brought to zero mean and unit variance over its own pixels.

@@ -1,8 +1,8 @@
-"""The network whose weights the MicroCrystalNet authors released, as they released it.
+"""The network of the weights that the MicroCrystalNet authors released.
 
 It is a plain CNN: three convolutions with pooling and two dense layers, without the block that
 their paper [1]_ describes. Their weights are a Keras HDF5 file, which is read here without
-Keras and kept as safetensors.
+Keras and stored as safetensors.
 
 References
 ----------
@@ -32,13 +32,13 @@ from mcn.io.download import DownloadError, cache, download
 from mcn.taxonomy import CALCITE, SHAPES, Taxonomy
 
 FORMAT = "mcn-published-1"
-"""Key of the one entry in a weights file's metadata; more would be written in any order."""
+"""Key of the only entry in a weights file's metadata; the order of several would vary."""
 
 CLASS_ORDER = ("amorphous", "polyhedral", "rhombic", "spherical")
 """Shapes of the network's outputs: class folders by sorted name, as Keras numbers them."""
 
 RELEASED_ORDER = ("polyhedral", "amorphous", "rhombic", "spherical")
-"""What the authors' script, and so their released figures, call the same outputs."""
+"""Names of the same outputs in the authors' script and released plots."""
 
 REPOSITORY = (
     "YaqoobAnsari/MicroCrystalNet-Advanced-Microcrystal-Classification-"
@@ -49,8 +49,8 @@ KERAS_FILE = "CNN_2023-11-19_11-47-51_run1_weights.h5"
 KERAS_SHA256 = "ffac444a493c8a1c6973500810c7d7d96c6950472be1bf34418aad47274ef503"
 URL = f"https://raw.githubusercontent.com/{REPOSITORY}/{COMMIT}/{KERAS_FILE}"
 
-_MAX_BYTES = 64 * 2**20  # with the optimiser's state a file of Keras's has three times the weights
-_PARAMETERS = (  # of our modules, and the shapes that Keras gives them
+_MAX_BYTES = 64 * 2**20  # a Keras file with the optimiser's state has three times the weights
+_PARAMETERS = (  # of `PublishedNetwork`, with the shapes that Keras gives them
     ("features.0.weight", (3, 3, 1, 64)),
     ("features.0.bias", (64,)),
     ("features.3.weight", (3, 3, 64, 32)),
@@ -74,19 +74,19 @@ _ARCHITECTURE: list[tuple[str, dict[str, Any]]] = [
 
 
 class PublishedError(McnError):
-    """Published weights that cannot be fetched, or a file that does not hold them."""
+    """Published weights that cannot be downloaded, or a file that does not contain them."""
 
 
 @dataclass(frozen=True)
 class PublishedSettings:
-    """What the weights alone do not tell.
+    """Settings that the weights alone do not define.
 
     Parameters
     ----------
     class_order : tuple of 4 str
         Shapes of the outputs, in the order the network was trained with.
     source_sha256 : str
-        Of the HDF5 file the weights come from.
+        Of the HDF5 file that the weights come from.
     """
 
     class_order: tuple[str, ...] = CLASS_ORDER
@@ -94,18 +94,18 @@ class PublishedSettings:
 
     @property
     def taxonomy(self) -> Taxonomy:
-        """The shapes of the logits that the network here gives, in their order."""
+        """The shapes of the network's logits, in order."""
         return CALCITE
 
     def to_json(self) -> str:
-        """The settings as a line of JSON, to be kept beside the weights."""
+        """The settings as a line of JSON, to store with the weights."""
         return json.dumps(
             {"class_order": self.class_order, "source_sha256": self.source_sha256}, sort_keys=True
         )
 
     @classmethod
     def from_json(cls, text: str) -> PublishedSettings:
-        """The settings of `to_json`; KeyError, TypeError or ValueError if it is not that."""
+        """The settings of `to_json`; KeyError, TypeError or ValueError if they are invalid."""
         settings = json.loads(text)
         order = tuple(map(str, settings["class_order"]))
         if sorted(order) != sorted(SHAPES):
@@ -114,16 +114,16 @@ class PublishedSettings:
 
 
 class PublishedNetwork(nn.Module):
-    """The released network: 64×64 grey crops of single crystals to one logit a shape.
+    """The released network, from 64×64 grey crops of crystals to one logit per shape.
 
     Three 3×3 convolutions of 64, 32 and 16 feature maps, each padded, rectified and pooled
     2×2, then dense layers of 256 and 4: 287,156 parameters. The weights stay in the order of
-    the classes that they were trained with; what comes out is in the order of `SHAPES`.
+    the classes that they were trained with; the logits are in the order of `SHAPES`.
 
     Parameters
     ----------
     settings : PublishedSettings
-        Which output is which shape.
+        The shape of each output.
     """
 
     settings: PublishedSettings
@@ -146,7 +146,7 @@ class PublishedNetwork(nn.Module):
     def forward_features(self, crops: Tensor) -> Tensor:
         """(N, 1, 64, 64) float crops, 0 to 255, to (N, 256) features."""
         maps: Tensor = self.features(crops / 255)
-        # Keras flattens row by row, all feature maps of a place together.
+        # Keras flattens row by row, all feature maps of a position together.
         return torch.relu(self.hidden(maps.permute(0, 2, 3, 1).flatten(1)))
 
     def forward_head(self, features: Tensor) -> Tensor:
@@ -156,35 +156,36 @@ class PublishedNetwork(nn.Module):
 
 
 def published_weights() -> Path:
-    """The converted weights; fetched and converted when first asked for.
+    """The converted weights; downloaded and converted on first use.
 
     Raises
     ------
     PublishedError
-        Where they cannot be fetched.
+        If they cannot be downloaded.
     """
     return cached_weights() or import_weights(fetch_keras())
 
 
 def cached_weights() -> Path | None:
-    """The converted weights in the cache; None where there are none yet."""
+    """The converted weights in the cache; None if there are none yet."""
     path = cache() / "published.safetensors"
     return path if path.is_file() else None
 
 
 def fetch_keras(*, progress: bool = False) -> Path:
-    """The authors' HDF5 file, fetched once from their repository and checked by sha256.
+    """The authors' HDF5 file, downloaded once from their repository and checked by sha256.
 
     Raises
     ------
     PublishedError
-        Where it cannot be fetched or is not what they published.
+        If it cannot be downloaded or is not what they published.
     """
     try:
         return download(URL, KERAS_SHA256, KERAS_FILE, progress=progress)
     except DownloadError as error:
         raise PublishedError(
-            f"published: {error}; get the file by hand and run 'mcn weights import {KERAS_FILE}'"
+            f"published: {error}; download the file by hand and run "
+            f"'mcn weights import {KERAS_FILE}'"
         ) from error
 
 
@@ -198,7 +199,7 @@ def import_weights(
     keras : Path
         The authors' file, or one that their training script wrote: weights or whole model.
     out : Path, optional
-        File to write; without it, the one that the classifier `published` is read from.
+        File to write; by default the one that the classifier `published` is read from.
     class_order : sequence of 4 str
         Shapes of the network's outputs, first to last.
 
@@ -210,7 +211,7 @@ def import_weights(
     Raises
     ------
     PublishedError
-        Where the file is missing, broken or of another network, or the order is not one of
+        If the file is missing, broken or of another network, or the order is not one of
         the four shapes.
     """
     if sorted(class_order) != sorted(SHAPES):
@@ -220,7 +221,7 @@ def import_weights(
     if out is None:
         out = cache() / "published.safetensors"
     if out.suffix != ".safetensors":
-        raise PublishedError(f"{out}: weights need a .safetensors file; name one to write")
+        raise PublishedError(f"{out}: weights are written as .safetensors; use a name ending in it")
     arrays = read_keras(keras)
     digest = hashlib.sha256(keras.read_bytes()).hexdigest()
     settings = PublishedSettings(tuple(class_order), digest)
@@ -248,12 +249,12 @@ def read_keras(path: Path) -> dict[str, NDArray[np.float32]]:
     Raises
     ------
     PublishedError
-        Where the file is missing, is no HDF5 or holds another network.
+        If the file is missing, is not HDF5 or contains another network.
     """
     import h5py
 
     if not path.is_file():
-        raise PublishedError(f"{path}: no such file; name the authors' {KERAS_FILE}")
+        raise PublishedError(f"{path}: no such file; give the authors' {KERAS_FILE}")
     if path.stat().st_size > _MAX_BYTES:
         raise _wrong_network(path, f"it is larger than {_MAX_BYTES >> 20} MB")
     try:
@@ -269,12 +270,12 @@ def read_keras(path: Path) -> dict[str, NDArray[np.float32]]:
             if any(_is_external(dataset, file) for dataset in datasets):
                 raise _wrong_network(path, "it refers to another file")
             arrays = [np.asarray(dataset[()], dtype=np.float32) for dataset in datasets]
-    # A broken file fails in h5py in many ways, and whatever is not of Keras lacks its attributes.
+    # A broken file fails in h5py in many ways, and files not written by Keras lack its attributes.
     except (OSError, KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise PublishedError(
-            f"{path}: cannot be read as weights in Keras's HDF5 ({reason}); "
-            f"name the authors' {KERAS_FILE}"
+            f"{path}: cannot be read as Keras weights in HDF5 ({reason}); "
+            f"give the authors' {KERAS_FILE}"
         ) from error
     if not all(np.isfinite(array).all() for array in arrays):
         raise _wrong_network(path, "some of its numbers are not finite")
@@ -294,7 +295,7 @@ def load_network(metadata: Mapping[str, str], weights: Mapping[str, Tensor]) -> 
     Raises
     ------
     KeyError, TypeError, ValueError, RuntimeError
-        Where they do not fit.
+        If they do not fit.
     """
     network = PublishedNetwork(PublishedSettings.from_json(metadata[FORMAT]))
     network.load_state_dict(weights)
@@ -309,7 +310,7 @@ def _datasets(group: Any) -> Iterator[Any]:
 
 
 def _is_external(dataset: Any, file: Any) -> bool:
-    """Whether the numbers are kept in another file, which nobody named."""
+    """Whether the numbers are stored in another file, which could be any on this machine."""
     return bool(dataset.is_virtual or dataset.external or dataset.file.filename != file.filename)
 
 
@@ -317,8 +318,8 @@ def _check_architecture(path: Path, config: Any) -> None:
     layers = [(layer["class_name"], layer["config"]) for layer in config["config"]["layers"]]
     if [kind for kind, _ in layers] != [kind for kind, _ in _ARCHITECTURE]:
         raise _wrong_network(path, f"its layers are {', '.join(kind for kind, _ in layers)}")
-    for (kind, settings), (_, wanted) in zip(layers, _ARCHITECTURE, strict=True):
-        for key, value in wanted.items():
+    for (kind, settings), (_, expected) in zip(layers, _ARCHITECTURE, strict=True):
+        for key, value in expected.items():
             if settings[key] != value:
                 raise _wrong_network(path, f"{kind} has {key} {settings[key]}, not {value}")
 
@@ -331,6 +332,6 @@ def _torch_layout(array: NDArray[np.float32]) -> Tensor:
 
 def _wrong_network(path: Path, reason: str) -> PublishedError:
     return PublishedError(
-        f"{path}: holds another network than the published one ({reason}); "
-        f"name the authors' {KERAS_FILE}, or a file that their training script wrote"
+        f"{path}: contains a network other than the published one ({reason}); "
+        f"give the authors' {KERAS_FILE}, or a file written by their training script"
     )

@@ -14,7 +14,7 @@ from mcn.classify.modeling.network import MicroCrystalNet
 OUTLIERS = 0.05
 """Share of outliers, relative to the held-out crops, when the confidence is fitted."""
 
-_MOST = 20_000  # crystals: more do not move a mean
+_MAX_CRYSTALS = 20_000  # more do not change a mean
 
 
 def calibrate(
@@ -28,35 +28,37 @@ def calibrate(
     train : Examples
         Training examples; they give the distribution of the features.
     held_out : Examples
-        Examples kept from training; they show how often the network is right.
+        Examples held out from training; they show how often the network is right.
     seed : int
-        Of the outliers among the held-out crops.
+        Seed of the outliers among the held-out crops.
 
     Returns
     -------
     CropClassifier
     """
     rng = np.random.default_rng(seed)
-    raw = CropClassifier(network, "calibration")
-    held_features, held_logits = raw.features_and_logits(held_out.crops)
+    uncalibrated = CropClassifier(network, "calibration")
+    held_features, held_logits = uncalibrated.features_and_logits(held_out.crops)
     temperature = likeliest_temperature(held_logits, held_out.classes)
     evaluator = CropClassifier(network, "calibration", temperature)
-    others = outliers(held_out.crops, max(1, round(OUTLIERS * len(held_out))), rng)
-    named = evaluator.classify(np.concatenate([held_out.crops, others])).probabilities
-    known = named[: len(held_out)].argmax(axis=1) == held_out.classes
-    rows = rng.permutation(len(train))[:_MOST]
+    outlier_crops = outliers(held_out.crops, max(1, round(OUTLIERS * len(held_out))), rng)
+    probabilities = evaluator.classify(
+        np.concatenate([held_out.crops, outlier_crops])
+    ).probabilities
+    is_right = probabilities[: len(held_out)].argmax(axis=1) == held_out.classes
+    rows = rng.permutation(len(train))[:_MAX_CRYSTALS]
     confidence_model = fit_confidence(
-        raw.features_and_logits(train.crops[rows])[0],
+        uncalibrated.features_and_logits(train.crops[rows])[0],
         train.classes[rows],
-        named,
-        np.concatenate([held_features, raw.features_and_logits(others)[0]]),
-        np.concatenate([known, np.zeros(len(others), dtype=bool)]),
+        probabilities,
+        np.concatenate([held_features, uncalibrated.features_and_logits(outlier_crops)[0]]),
+        np.concatenate([is_right, np.zeros(len(outlier_crops), dtype=bool)]),
     )
     return CropClassifier(network, "calibration", temperature, confidence_model)
 
 
 def likeliest_temperature(logits: NDArray[np.float32], classes: NDArray[np.int64]) -> float:
-    """The temperature that makes the true classes (N,) likeliest, given logits (N, shapes)."""
+    """The temperature of maximum likelihood of the classes (N,), given logits (N, shapes)."""
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
 

@@ -74,7 +74,7 @@ def train_classifier(
     settings: ClassifierTrainSettings = ClassifierTrainSettings(),
     taxonomy: Taxonomy = CALCITE,
 ) -> TrainReport:
-    """Train a classifier and write its weights; a killed training continues.
+    """Train a classifier and write its weights; an interrupted training continues.
 
     Parameters
     ----------
@@ -82,10 +82,10 @@ def train_classifier(
         Class folders, a folder with `labels.csv`, or a rendered core (see
         `mcn.classify.data.readers.read_examples`). None renders tiles with random settings.
     out : Path
-        `.safetensors` file to write; the log lies beside it, as `.jsonl`.
+        `.safetensors` file to write; the log is written beside it, as `.jsonl`.
     settings : ClassifierTrainSettings
     taxonomy : Taxonomy
-        The shapes to tell apart; rendered crystals have those of calcite.
+        The shapes to distinguish; rendered crystals have those of calcite.
 
     Raises
     ------
@@ -95,16 +95,18 @@ def train_classifier(
         If the examples cannot be read or lack a shape.
     """
     if out.suffix != ".safetensors" or out.is_dir():
-        raise ClassifierError(f"{out}: weights need a .safetensors file; name one to write")
+        raise ClassifierError(
+            f"{out}: weights are written as .safetensors; use a name ending in it"
+        )
     if data is None and taxonomy != CALCITE:
         raise ExamplesError(
-            f"no crystals of {', '.join(taxonomy.shapes)} can be rendered; give labelled ones"
+            f"no crystals of {', '.join(taxonomy.shapes)} can be rendered; give labelled crystals"
         )
     start_from = _start_network(settings.start)
     sizes = settings.network if start_from is None else start_from.settings
     settings = replace(settings, network=replace(sizes, taxonomy=taxonomy))
     out.parent.mkdir(parents=True, exist_ok=True)
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     with _progress_bars() as start_progress:
         examples = _training_examples(data, settings, taxonomy, start_progress)
         train, held_out = split_examples(examples, settings.held_out, settings.seed)
@@ -138,7 +140,7 @@ def train_classifier(
             taxonomy.facet_of,
             classified.confidence,
         ),
-        seconds=time.perf_counter() - began,
+        seconds=time.perf_counter() - start_time,
     )
 
 

@@ -1,4 +1,4 @@
-"""Trains a MicroCrystalNet, epoch by epoch; a killed training continues from its resume file."""
+"""Trains a MicroCrystalNet; an interrupted training continues from its resume file."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ClassifierTrainSettings:
     gate_penalty : float
         Weight of the sum of gates in the loss; a larger one closes more feature maps.
     held_out : float
-        Share of the groups of crystals kept from training. They choose the best epoch and the
+        Share of the groups of crystals held out from training. They choose the best epoch and the
         temperature.
     copies : int
         Crops with a perturbed mask for each crystal, if its micrograph is available.
@@ -103,7 +103,7 @@ class ClassifierTrainer:
     Parameters
     ----------
     out : Path
-        File for the weights; the log (`.jsonl`) and the resume file lie beside it.
+        File for the weights; the log (`.jsonl`) and the resume file are written beside it.
     settings : ClassifierTrainSettings
     steps : int
         Steps per epoch.
@@ -210,7 +210,7 @@ class ClassifierTrainer:
         if state["notes"] != json.dumps(self.settings.as_dict()) or steps != self.steps:
             raise ClassifierError(
                 f"{self.files.resume}: holds a training with other settings or data; delete it, "
-                "or name another file with --out"
+                "or give another file with --out"
             )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -177,9 +177,9 @@ def matches(
     """
     if not truth or not predicted:
         return np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0)
-    t, f = paint(truth, size), paint(predicted, size)
+    true_labels, labels = paint(truth, size), paint(predicted, size)
     joint = np.bincount(
-        t.ravel() * (len(predicted) + 1) + f.ravel(),
+        true_labels.ravel() * (len(predicted) + 1) + labels.ravel(),
         minlength=(len(truth) + 1) * (len(predicted) + 1),
     ).reshape(len(truth) + 1, len(predicted) + 1)
     common = joint[1:, 1:]
@@ -222,15 +222,16 @@ def precision_by_recall(
     reference = COCO()
     annotations: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
-    for image, (t, f, size) in enumerate(zip(truth, predicted, sizes, strict=True), start=1):
-        for mask, rle in zip(t, encode_rle(t, *size), strict=True):
+    images = zip(truth, predicted, sizes, strict=True)
+    for image, (true_masks, masks, size) in enumerate(images, start=1):
+        for mask, rle in zip(true_masks, encode_rle(true_masks, *size), strict=True):
             area = int(mask.pixels.sum())
             annotations.append(
                 {"id": len(annotations) + 1, "image_id": image, "category_id": 1,
                  "segmentation": rle, "area": area, "iscrowd": 0,
                  "bbox": [mask.x, mask.y, *mask.pixels.shape[::-1]]}
             )  # fmt: skip
-        for mask, rle in zip(f, encode_rle(f, *size), strict=True):
+        for mask, rle in zip(masks, encode_rle(masks, *size), strict=True):
             results.append(
                 {"image_id": image, "category_id": 1, "segmentation": rle,
                  "score": mask.predicted_iou}

@@ -20,8 +20,8 @@ class GeneratorSettings:
     centre_threshold : float
         Minimum probability of a proposed centre.
     sure_centre : float
-        Centres below this are decoded only where no mask of the others covers them; 0 decodes
-        all.
+        Less probable centres are decoded only if no mask of the more probable ones covers them;
+        0 decodes all.
     min_predicted_iou, min_stability : float
         Masks below either are dropped.
     covering_iou : float
@@ -33,7 +33,7 @@ class GeneratorSettings:
     min_area_px : int
         Smallest crystal kept, pixels.
     margin : float
-        Side of a prompt's window, in longer sides of its proposed box.
+        Side of a prompt's window, as a multiple of the longer side of its proposed box.
     magnify_below : float
         An image is segmented again at twice the size if the median longer side of its
         crystals, pixels, is below this.
@@ -42,9 +42,9 @@ class GeneratorSettings:
     prompts_per_batch : int
         Prompts decoded at once; bounds the memory, as `pixels_per_batch` does.
     max_duplicate_iou : float
-        Of masks with a higher IoU, a full-size SAM's generator keeps the best.
+        A full-size SAM's generator keeps only the best of masks with a higher IoU.
     max_masks : int
-        Maximum number of masks of one image that it keeps: the best.
+        Maximum number of masks that it keeps per image, the best ones.
     pixels_per_batch : int
         Pixels encoded at once; an image larger than this goes alone.
     window : int
@@ -104,7 +104,7 @@ def concatenate(parts: Sequence[Candidates]) -> Candidates:
 
 
 def covered(candidates: Candidates, points: Tensor, image_index: Tensor, min_iou: float) -> Tensor:
-    """Whether points lie on a candidate of at least some predicted IoU.
+    """Whether points lie on a candidate with a predicted IoU of at least `min_iou`.
 
     Parameters
     ----------
@@ -120,10 +120,10 @@ def covered(candidates: Candidates, points: Tensor, image_index: Tensor, min_iou
     good = nonzero(candidates.predicted_iou >= min_iou)[:, 0]
     size = candidates.logits.shape[-1]
     parts = []
-    # A few at a time: memory follows this, not the number of points.
-    for some, images in zip(points.split(64), image_index.split(64), strict=True):
+    # A few at a time, so that memory does not grow with the number of points.
+    for some_points, images in zip(points.split(64), image_index.split(64), strict=True):
         origin = candidates.windows[good, :2]
-        cells = (some[:, None] - origin) / (candidates.windows[good, 2:] - origin) * size
+        cells = (some_points[:, None] - origin) / (candidates.windows[good, 2:] - origin) * size
         inside = ((cells >= 0) & (cells < size)).all(dim=2)
         x, y = cells.clamp(0, size - 1).long().unbind(dim=2)
         inside &= images[:, None] == candidates.image_index[good]

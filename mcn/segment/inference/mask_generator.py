@@ -168,7 +168,7 @@ def _decode(
 ) -> Candidates:
     windows = square_windows(proposals.boxes, settings.margin)
     kept: list[tuple[Tensor, ...]] = []
-    # At least one batch, if without prompts, so that the result has its shape.
+    # At least one batch, even without prompts, so that the results have their shapes.
     for start in range(0, max(len(windows), 1), settings.prompts_per_batch):
         part = slice(start, start + settings.prompts_per_batch)
         prompts = PromptBatch(

@@ -15,7 +15,7 @@ from mcn.segment.modeling.processor import full_precision
 _GRAIN = 16
 """Masks are upsampled together if their sides are the same multiple of this."""
 _PIXELS_AT_ONCE = 2**21
-_PIXELS_HELD = 2**24
+_PIXELS_PER_BATCH = 2**24
 _CONNECTIVITY = ndimage.generate_binary_structure(2, 1)
 
 
@@ -81,18 +81,18 @@ def full_size(
     empty = (boxes[:, 2:] <= 0).any(dim=1)
     sizes = -(-boxes[:, 2:] // _GRAIN) * _GRAIN
     sizes[empty] = 0
-    boxes_of, claims = boxes.tolist(), [(0, 0, np.zeros((0, 0), bool))] * len(logits)
+    box_list, claims = boxes.tolist(), [(0, 0, np.zeros((0, 0), bool))] * len(logits)
     groups, group = sizes.unique(dim=0, return_inverse=True)
     for number, (w, h) in enumerate(groups.tolist()):
         if w == 0:
             continue
         members = torch.nonzero(group == number)[:, 0]
-        # Large masks a few at a time: memory follows this, not the number of masks.
+        # Large masks a few at a time, so that memory does not grow with the number of masks.
         for part in members.split(max(1, _PIXELS_AT_ONCE // (w * h))):
-            read = _read(logits[part], windows[part], boxes[part, :2], h, w).cpu().numpy()
-            for index, pixels in zip(part.tolist(), read, strict=True):
-                x, y, own_w, own_h = boxes_of[index]
-                claims[index] = (x, y, pixels[:own_h, :own_w])
+            upsampled = _upsample(logits[part], windows[part], boxes[part, :2], h, w).cpu().numpy()
+            for index, pixels in zip(part.tolist(), upsampled, strict=True):
+                x, y, box_w, box_h = box_list[index]
+                claims[index] = (x, y, pixels[:box_h, :box_w])
     return claims
 
 
@@ -121,8 +121,8 @@ def tight(x: int, y: int, pixels: NDArray[np.bool_], score: float, stability: fl
     """A `Mask`, with a tight box, from pixels in a larger box; they must not be all False."""
     rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    own = np.ascontiguousarray(pixels[box])
-    return Mask(x + int(columns[0]), y + int(rows[0]), own, score, stability)
+    cropped = np.ascontiguousarray(pixels[box])
+    return Mask(x + int(columns[0]), y + int(rows[0]), cropped, score, stability)
 
 
 def _reach(hit: Tensor, low: Tensor, high: Tensor, length: int) -> tuple[Tensor, Tensor]:
@@ -146,7 +146,7 @@ def _reach(hit: Tensor, low: Tensor, high: Tensor, length: int) -> tuple[Tensor,
     return start, torch.where(hit.any(dim=1), stop, start)
 
 
-def _read(logits: Tensor, windows: Tensor, origin: Tensor, height: int, width: int) -> Tensor:
+def _upsample(logits: Tensor, windows: Tensor, origin: Tensor, height: int, width: int) -> Tensor:
     """Masks (n, height, width) whose top left pixels are `origin` (n, 2)."""
     columns = _weights(windows[:, 0], windows[:, 2], origin[:, 0], width, logits.shape[2])
     rows = _weights(windows[:, 1], windows[:, 3], origin[:, 1], height, logits.shape[1])
@@ -165,9 +165,9 @@ def _weights(low: Tensor, high: Tensor, start: Tensor, length: int, size: int) -
 
 
 def _batch_sizes(windows: Tensor, shape: tuple[int, ...]) -> list[int]:
-    """Numbers of masks, in order, that are upsampled at once so that few pixels are held."""
+    """Numbers of masks, in order, that are upsampled at once, so that memory stays small."""
     sides = (windows[:, 2:] - windows[:, :2]).minimum(windows.new_tensor(shape[::-1]))
-    batch = (sides.prod(dim=1).double().cumsum(0) / _PIXELS_HELD).long()
+    batch = (sides.prod(dim=1).double().cumsum(0) / _PIXELS_PER_BATCH).long()
     counts: list[int] = batch.unique_consecutive(return_counts=True)[1].tolist()
     return counts
 

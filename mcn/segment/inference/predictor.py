@@ -121,8 +121,8 @@ def _view(image: NDArray[np.uint8], centre: NDArray[np.float32], scale: float) -
     (x, width), (y, height) = spans
     size = max(1, round(width * scale)), max(1, round(height * scale))
     part = Image.fromarray(np.ascontiguousarray(image[y : y + height, x : x + width]))
-    way = Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.BOX
-    return View(np.asarray(part.resize(size, way)), x, y, scale)
+    resampling = Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.BOX
+    return View(np.asarray(part.resize(size, resampling)), x, y, scale)
 
 
 def _prompts(
@@ -156,12 +156,12 @@ def _prompts(
         index = torch.cat([proposals.image_index[kept], trial_index])
         windows = square_windows(torch.cat([proposals.boxes[kept], trials]), settings.margin)
     n = len(index)
-    here = (points[None] - origins[index, None]) * scales[index, None, None]
-    none = torch.zeros((n, 1, 2), device=device)
+    view_points = (points[None] - origins[index, None]) * scales[index, None, None]
+    padding = torch.zeros((n, 1, 2), device=device)
     return PromptBatch(
         windows=windows,
         image_index=index,
-        points=torch.cat([here, none], dim=1),
+        points=torch.cat([view_points, padding], dim=1),
         labels=torch.cat([labels.expand(n, -1), -torch.ones_like(index)[:, None]], dim=1),
         boxes=boxes,
     )
@@ -177,16 +177,17 @@ def _best(
 ) -> Mask:
     """The best mask for the prompts, in pixels of the image."""
     first = (prompts.labels == 1).cumsum(dim=1) == 1
-    only = replace(prompts, labels=torch.where(first & (prompts.labels == 1), 1, -1))
+    first_click = replace(prompts, labels=torch.where(first & (prompts.labels == 1), 1, -1))
     decoder = WindowDecoder(model)
     shared = decoder.prepare(features, prompts.windows)
-    logits, quality, _ = decoder.decode(shared, only)
-    if (only.labels != prompts.labels).any():  # further clicks correct the mask of the first one
+    logits, quality, _ = decoder.decode(shared, first_click)
+    # Further clicks correct the mask of the first one.
+    if (first_click.labels != prompts.labels).any():
         corrected = replace(prompts, mask_logits=logits[:, None].clamp(-10, 10))
         logits, quality, _ = decoder.decode(shared, corrected)
-    right = _agreement(logits, prompts)
+    agreement = _agreement(logits, prompts)
     stability = stability_score(logits, settings.stability_offset)
-    best = int((right + quality * stability).argmax())
+    best = int((agreement + quality * stability).argmax())
     view = views[int(prompts.image_index[best])]
     origin = prompts.windows.new_tensor([view.x, view.y, view.x, view.y])
     window = prompts.windows[best : best + 1] / view.scale + origin

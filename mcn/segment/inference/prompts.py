@@ -81,7 +81,7 @@ def read_clicks(
         np.full((len(point_array), 4), np.nan, np.float32) if box_array is None else box_array
     )
     if label_array.shape != point_array.shape[:2] or not np.isin(label_array, (-1, 0, 1)).all():
-        raise PromptError("labels must be 1 (on the crystal), 0 (off it) or -1, one a point")
+        raise PromptError("labels must be 1 (on the crystal), 0 (off it) or -1, one per point")
     if box_array.shape != (len(point_array), 4):
         raise PromptError(f"boxes have the shape {box_array.shape}; give ({len(point_array)}, 4)")
     height, width = shape
@@ -93,7 +93,7 @@ def read_clicks(
     if not ((left < right) & (top < bottom)).all():
         raise PromptError("boxes must be left, top, right, bottom with left < right, top < bottom")
     if not ((right > 0) & (bottom > 0) & (left < width) & (top < height)).all():
-        raise PromptError(f"boxes must meet the image of {width} by {height} pixels")
+        raise PromptError(f"boxes must overlap the image of {width} by {height} pixels")
     if not (boxed | (label_array == 1).any(axis=1)).all():
         raise PromptError("every crystal needs a box or a point on it (label 1)")
     limits = np.array([width, height, width, height], np.float32)

@@ -89,8 +89,8 @@ class GridSegmenter:
     ) -> list[Mask]:
         """The crystal at each of N prompts in an (H, W) image; see `read_clicks`.
 
-        As in SAM's own predictor: for a single click the one of three masks with the highest
-        predicted IoU, else the single mask.
+        As in SAM's own predictor: for a single click, the mask with the highest predicted IoU
+        of three; else the single mask.
         """
         clicks = read_clicks(image.shape, points, labels, boxes)
         embedding = self.encode(image[None]).float()

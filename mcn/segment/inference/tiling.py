@@ -1,8 +1,8 @@
 """Images of any size: overlapping windows for small crystals, reduced images for large ones.
 
 Each crystal is taken from exactly one window: the one that contains its centre, at the
-magnification that fits its size. Windows overlap by enough to contain every crystal whose
-centre lies in them completely, so that no crystal is cut at a seam.
+magnification that fits its size. Windows overlap enough to contain the whole of every crystal
+that has its centre in them, so that no crystal is cut at a seam.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MARGIN = 192
 LARGEST = 256
 """Longest side of a crystal taken from a window; larger ones are left to a reduced image."""
 REDUCTION = 4
-"""Each next image is this many times smaller."""
+"""Factor by which each next image is smaller."""
 
 
 @dataclass(frozen=True)
@@ -67,19 +67,19 @@ def levels(
     windows : list of Window
         Their cores cover the image without overlap.
     """
-    reduction, least = 1, 0.0
+    reduction, min_side = 1, 0.0
     while True:
         height, width = images.shape[1:]
         last = max(height, width) <= LARGEST
-        most = np.inf if last else float(LARGEST)
-        yield reduction, images, _tiling(height, width, (least, most), window)
+        max_side = np.inf if last else float(LARGEST)
+        yield reduction, images, _tiling(height, width, (min_side, max_side), window)
         if last:
             return
         images = np.stack(
             [np.asarray(Image.fromarray(image).reduce(REDUCTION)) for image in images]
         )
         reduction *= REDUCTION
-        least = LARGEST / REDUCTION
+        min_side = LARGEST / REDUCTION
 
 
 def grey_level(image: NDArray[np.uint8]) -> tuple[float, float]:

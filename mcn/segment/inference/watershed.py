@@ -18,7 +18,7 @@ from mcn.mask import Mask, masks_from_labels
 
 @dataclass(frozen=True)
 class WatershedSegmenter:
-    """What the menus of an image program offer; needs no training.
+    """Otsu's threshold and a watershed, as image programs offer; needs no training.
 
     Parameters
     ----------

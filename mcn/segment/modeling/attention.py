@@ -1,4 +1,4 @@
-"""Torch's fused attention for Segment Anything's image encoder, which computes all weights."""
+"""Torch's fused attention in the blocks of Segment Anything's image encoder."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _META_TENSOR = "image_encoder.pos_embed"
 
 
 class WeightsError(McnError):
-    """A weights file that cannot be read, or is not of a segmenter."""
+    """A weights file that cannot be read, or does not belong to a segmenter."""
 
 
 def load_model(path: Path) -> CompactSam | Any:
@@ -38,7 +38,7 @@ def load_model(path: Path) -> CompactSam | Any:
     Parameters
     ----------
     path : Path
-        Written by `mcn train segmenter`, or one of Meta's; its tensors show which.
+        Written by `mcn train segmenter`, or one of Meta's; recognised by its tensors.
 
     Returns
     -------
@@ -83,8 +83,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _not_weights(path: Path) -> WeightsError:
     return WeightsError(
-        f"{path}: not weights of a segmenter, neither compact nor of Meta's layout; "
-        "make some with 'mcn train segmenter' or fetch some with 'mcn weights fetch vit_b'"
+        f"{path}: not weights of a segmenter, compact or in Meta's layout; "
+        "make them with 'mcn train segmenter' or fetch them with 'mcn weights fetch vit_b'"
     )
 
 
@@ -95,7 +95,7 @@ def sam_like(state: Mapping[str, Tensor]) -> Any:
     ----------
     state : mapping of str to tensor
         In Meta's layout: ViT-B, -L, -H, or another size of the same architecture whose mask
-        decoder has 8 attention heads, as theirs.
+        decoder has 8 attention heads, as in Meta's models.
     """
     blocks, layers = "image_encoder.blocks", "mask_decoder.transformer.layers"
     head, mlp = "mask_decoder.iou_prediction_head.layers", "mlp.lin1.weight"
@@ -198,5 +198,5 @@ def fetch_checkpoint(model: str, *, progress: bool = False) -> Path:
         return download(checkpoint.url, checkpoint.sha256, checkpoint.file, progress=progress)
     except DownloadError as error:
         raise CheckpointError(
-            f"{model}: {error}; put the file in {cache()} by hand, or name its path"
+            f"{model}: {error}; put the file in {cache()} by hand, or give its path"
         ) from error

@@ -104,11 +104,11 @@ class CompactSam(nn.Module):
         labels = prompts.labels
         sparse = encoder._embed_points(points, labels, pad=False)
         if prompts.boxes is not None:
-            given = ~prompts.boxes.isnan().any(dim=1)
+            has_box = ~prompts.boxes.isnan().any(dim=1)
             corners = window_points(prompts.windows, prompts.boxes.nan_to_num().view(n, 2, 2))
             box = encoder._embed_boxes(corners.view(n, 4))
-            none = encoder.not_a_point_embed.weight.expand_as(box)
-            sparse = torch.cat([sparse, torch.where(given[:, None, None], box, none)], dim=1)
+            no_point = encoder.not_a_point_embed.weight.expand_as(box)
+            sparse = torch.cat([sparse, torch.where(has_box[:, None, None], box, no_point)], dim=1)
         if prompts.mask_logits is not None:
             dense = encoder._embed_masks(prompts.mask_logits)
         else:

@@ -109,14 +109,14 @@ class InvertedResidual(nn.Module):
         single = x.dtype == torch.float32 and x.device.type == "cpu" and not self.training
         if single and isinstance(self.expand, ConvAct):
             layers = self.expand.convolution, self.depthwise.convolution
-            # Image by image, so that rounding does not depend on the others of a batch.
+            # Image by image, so that rounding does not depend on the rest of the batch.
             y = torch.cat([self._in_parts(image, *layers) for image in x.split(1)])
         else:
             y = self.project(self.depthwise(self.expand(x)))
         return x + y if self.residual else y
 
     def _in_parts(self, x: Tensor, expand: nn.Conv2d, depthwise: nn.Conv2d) -> Tensor:
-        """The same for inference, a few of the expanded, independent channels at a time."""
+        """The same for inference, a few expanded channels at a time, which are independent."""
         fitting = _BLOCK_BYTES // max(1, x[:, 0].numel() * x.element_size())
         step = max(_LEAST_CHANNELS, fitting // _LEAST_CHANNELS * _LEAST_CHANNELS)
         assert expand.bias is not None
@@ -230,7 +230,7 @@ class CompactEncoder(nn.Module):
         fold(self.stem[0], "_conv_stem", "_bn0", grey=True)
         blocks = [block for stage in self.stages for block in stage.children()]
         for i, block in enumerate(blocks):
-            if i > 0:  # the first block expands nothing
+            if i > 0:  # the first block has no expansion
                 fold(
                     block.get_submodule("expand.0"),
                     f"_blocks.{i}._expand_conv",

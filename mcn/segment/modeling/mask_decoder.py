@@ -22,7 +22,7 @@ _LEVELS = 4
 
 
 class WindowMaskDecoder(MaskDecoder):
-    """`MaskDecoder` whose upscaling also uses the encoder's stride-4 and stride-2 features.
+    """A `MaskDecoder` that also upscales with the encoder's stride-4 and stride-2 features.
 
     As in the decoder of SAM 2, they are added before each upscaling step's activation.
     """
@@ -142,7 +142,7 @@ def _sample(
         for image in image_index[level == step].unique().tolist():
             chosen = torch.nonzero((level == step) & (image_index == image))[:, 0]
             strip = grid[chosen].reshape(1, -1, size, 2)
-            read = F.grid_sample(pyramid[image : image + 1], strip, align_corners=False)
-            read = read.reshape(-1, len(chosen), size, size).transpose(0, 1)
-            out[chosen] = read.to(out)
+            sampled = F.grid_sample(pyramid[image : image + 1], strip, align_corners=False)
+            sampled = sampled.reshape(-1, len(chosen), size, size).transpose(0, 1)
+            out[chosen] = sampled.to(out)
     return out

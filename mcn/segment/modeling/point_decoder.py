@@ -82,8 +82,8 @@ class PointDecoder:
         """Points (N, 2) to tokens (N, T, D): predicted IoU, masks, point, padding."""
         labels = torch.ones(len(points), 1, dtype=torch.long, device=points.device)
         sparse, _ = self.prompts((points[:, None], labels), None, None)
-        own = torch.cat([self.decoder.iou_token.weight, self.decoder.mask_tokens.weight])
-        return torch.cat([own.expand(len(points), -1, -1), sparse], dim=1)
+        output_tokens = torch.cat([self.decoder.iou_token.weight, self.decoder.mask_tokens.weight])
+        return torch.cat([output_tokens.expand(len(points), -1, -1), sparse], dim=1)
 
     def _masks(self, tokens: Tensor, keys: Tensor) -> Tensor:
         """Tokens of masks (N, M, D) and image tokens (N, L, D) to logits (N, M, 4h, 4w)."""

@@ -30,18 +30,18 @@ def autocast(device: torch.device) -> AbstractContextManager[None]:
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[None]:
-    """Within `autocast`, a part that needs fp32."""
+    """Run a part in fp32 within `autocast`."""
     return torch.autocast(device.type, enabled=False)
 
 
 @cache
 def _cpu_has_bf16() -> bool:
-    """Native bf16 that neither `ATEN_CPU_CAPABILITY` nor `ONEDNN_MAX_CPU_ISA` forbids."""
+    """Whether bf16 is native and not disabled by `ATEN_CPU_CAPABILITY` or `ONEDNN_MAX_CPU_ISA`."""
     native = torch.cpu.get_capabilities()
     if not (native.get("avx512_bf16") or native.get("amx_bf16")):
         return False
     if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
         return False
     names = "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"
-    most = next((os.environ[name].upper() for name in names if name in os.environ), "ALL")
-    return any(isa in most for isa in ("ALL", "DEFAULT", "BF16", "FP16", "AMX", "AVX10"))
+    max_isa = next((os.environ[name].upper() for name in names if name in os.environ), "ALL")
+    return any(isa in max_isa for isa in ("ALL", "DEFAULT", "BF16", "FP16", "AMX", "AVX10"))

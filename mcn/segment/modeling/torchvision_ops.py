@@ -1,4 +1,4 @@
-"""Lets `segment_anything` be imported if torchvision's operators cannot load.
+"""Make `segment_anything` importable if torchvision's operators cannot load.
 
 `segment_anything` imports torchvision, and torchvision registers shape rules for its
 compiled operators at import. Beside a CPU-only torch the PyPI build of torchvision

@@ -115,8 +115,8 @@ class TwoWay:
             queries = layer.norm3(queries + layer.mlp(queries))
             weights, values = _write(writing, placed, queries + tokens, queries)
             if len(keys) < len(tokens):  # until here, all prompts of an image share them
-                each = len(tokens) // len(keys)
-                keys = keys[:, None].expand(-1, each, -1, -1).flatten(0, 1)
+                prompt_count = len(tokens) // len(keys)
+                keys = keys[:, None].expand(-1, prompt_count, -1, -1).flatten(0, 1)
             keys = normalised(torch.baddbmm(keys, weights.mT, values), layer.norm4)
             placed = keys + position
         queries, tokens = queries[:, wanted], tokens[:, wanted]
@@ -125,7 +125,7 @@ class TwoWay:
 
 
 def doubled(x: Tensor, convolution: Any) -> Tensor:
-    """A 2×2 transposed convolution of stride 2: (N, L, C) to (N, 4 L, C'), 2×2 pixels a row."""
+    """A 2×2 transposed convolution of stride 2: (N, L, C) to (N, 4 L, C'), 2×2 pixels per row."""
     weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2).to(x.dtype)
     bias = convolution.bias.repeat(4).to(x.dtype)
     return F.linear(x, weight, bias).view(len(x), 4 * x.shape[1], convolution.out_channels)
@@ -145,7 +145,7 @@ def raster(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def fold_reading(attention: Any) -> ReadingAttention:
-    """An attention of `segment_anything`, its projections multiplied out for tokens as queries."""
+    """Fold the projections of a `segment_anything` attention in which tokens are the queries."""
     q, k, v, out = _heads(attention)
     scale = _scale(attention)
     bias = attention.q_proj.bias.view(len(q), -1, 1)
@@ -160,7 +160,7 @@ def fold_reading(attention: Any) -> ReadingAttention:
 
 
 def fold_writing(attention: Any) -> WritingAttention:
-    """An attention of `segment_anything`, its projections multiplied out for tokens as keys."""
+    """Fold the projections of a `segment_anything` attention in which tokens are the keys."""
     q, k, v, out = _heads(attention)
     scale = _scale(attention)
     q_bias, k_bias, v_bias = (
@@ -179,7 +179,7 @@ def fold_writing(attention: Any) -> WritingAttention:
 
 
 def _read(attention: ReadingAttention, tokens: Tensor, placed: Tensor, keys: Tensor) -> Tensor:
-    """Attention of tokens (N, T, D) to pixels (B, L, D), which N / B of them share: (N, T, D)."""
+    """Attention of tokens (N, T, D) to pixels (B, L, D), each shared by N / B: (N, T, D)."""
     rows = attention.query(tokens).to(keys.dtype).view(len(keys), -1, keys.shape[2])
     mean = (rows @ placed.mT).softmax(dim=-1) @ keys
     return attention.output(mean.float().view(*tokens.shape[:2], -1))
@@ -197,11 +197,11 @@ def _write(
     values : (N, T · H, D) tensor
         The values.
     """
-    dtype, (count, each, channels) = placed.dtype, tokens.shape
+    dtype, (count, token_count, channels) = placed.dtype, tokens.shape
     rows = attention.key(tokens).to(dtype).view(len(placed), -1, channels)
     offset = attention.offset(tokens).to(dtype).view(len(placed), -1, 1)
     logits = torch.baddbmm(offset, rows, placed.mT)
-    weights = logits.view(count, each, -1, placed.shape[1]).softmax(dim=1)
+    weights = logits.view(count, token_count, -1, placed.shape[1]).softmax(dim=1)
     values = attention.value(queries).to(dtype).view(count, -1, channels)
     return weights.flatten(1, 2), values
 

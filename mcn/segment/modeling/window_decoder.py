@@ -74,7 +74,7 @@ class WindowDecoder:
         features : WindowFeatures
             Of B images.
         prompts : PromptBatch
-            N of them.
+            N prompts.
         min_iou : float
             Masks with a lower predicted IoU are left out.
 
@@ -94,11 +94,11 @@ class WindowDecoder:
         self, features: WindowFeatures, prompts: PromptBatch, min_iou: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         if not len(prompts.windows):
-            none = prompts.windows.new_zeros(0)
-            return none.new_zeros((0, MASK_SIZE, MASK_SIZE)), none, none.long()
+            empty = prompts.windows.new_zeros(0)
+            return empty.new_zeros((0, MASK_SIZE, MASK_SIZE)), empty, empty.long()
         sparse, dense = self.model.embed(prompts)
-        own = torch.cat([self.decoder.iou_token.weight, self.decoder.mask_tokens.weight])
-        tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
+        output_tokens = torch.cat([self.decoder.iou_token.weight, self.decoder.mask_tokens.weight])
+        tokens = torch.cat([output_tokens.expand(len(sparse), -1, -1), sparse], dim=1)
         where = prompts.windows, prompts.image_index, window_levels(prompts.windows, TOKENS)
         keys = read_windows(features.embedding, *where, self.cells[0])
         keys = (keys + dense.flatten(2).mT).to(self.dtype)

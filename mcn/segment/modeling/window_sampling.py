@@ -1,4 +1,4 @@
-"""Reading an image's features under many windows at once, each pixel a row of channels."""
+"""Sample an image's features under many windows at once, with each pixel a row of channels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Pyramid:
 
 
 def window_levels(windows: Tensor, tokens: int) -> Tensor:
-    """How often features are halved (N,) before `windows` (N, 4) of `tokens` tokens are sampled.
+    """Number of times (N,) to halve features for `windows` (N, 4) of `tokens` tokens.
 
     Large windows are sampled from averaged features, so that no feature is skipped.
     """
@@ -64,14 +64,14 @@ def pyramid(feature: Tensor, stride: int, levels: int) -> Pyramid:
 def read_windows(
     features: Pyramid, windows: Tensor, image_index: Tensor, level: Tensor, cells: Cells
 ) -> Tensor:
-    """Features (N, S · S, C) at the S × S cells of each window, linearly between their centres.
+    """Features (N, S · S, C) at the S × S cells of each window, interpolated linearly.
 
     Parameters
     ----------
     windows : (N, 4) float tensor
         Left, top, right, bottom, pixels; zero is read outside the image.
     image_index, level : (N,) int64 tensors
-        The image of each window, and how often its features are halved.
+        The image of each window, and the number of times that its features are halved.
     cells : Cells
         The cells of a window and their order.
     """
@@ -83,10 +83,10 @@ def read_windows(
     rows = rows * widths[:, None] + start[:, None]
     index = rows[:, cells.rows] + columns[:, cells.columns]
     weights = row_weights[:, cells.rows] * column_weights[:, cells.columns]
-    read = F.embedding_bag(
+    sampled = F.embedding_bag(
         index.view(-1, 4), features.rows, per_sample_weights=weights.view(-1, 4), mode="sum"
     )
-    return read.view(len(windows), cells.side**2, read.shape[1])
+    return sampled.view(len(windows), cells.side**2, sampled.shape[1])
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Cells:
 
 
 def window_cells(tokens: int, doublings: int, device: torch.device) -> Cells:
-    """A block for each of tokens × tokens in raster order, split into 2×2 `doublings` times."""
+    """Cells of tokens × tokens blocks in raster order, each split into 2×2 `doublings` times."""
     first, second = torch.tensor([0, 0, 1, 1], device=device), torch.tensor([0, 1], device=device)
     rows = columns = torch.arange(tokens, device=device)[:, None]
     for _ in range(doublings + 1):  # the last splits a cell into its taps

@@ -16,7 +16,7 @@ def average_weights(model: nn.Module, decay: float) -> AveragedModel:
 
     It starts as a copy; `update_parameters(model)` moves it. The decay rises from
     2 / 22 to `decay` over the first updates, so that the initial weights are soon forgotten;
-    `torch.optim.swa_utils.get_ema_multi_avg_fn` has a constant decay only. Parameters that
+    `torch.optim.swa_utils.get_ema_multi_avg_fn` supports only a constant decay. Parameters that
     need no gradient are shared with `model`: they may be most of the memory.
     """
 

@@ -39,15 +39,15 @@ class CompactTask:
         self.model = channels_last(model)
         self.proposed = proposed
         encoder = self.model.image_encoder
-        # Edges and textures, which the first layers find, are good as ImageNet taught them.
+        # The first layers detect edges and textures, which ImageNet's weights already do well.
         nn.ModuleList([encoder.stem, *encoder.stages[:2]]).requires_grad_(False)
         self.averaged = average_weights(self.model, decay)
 
     def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
         """The encoder's parameters, at half the peak rate, and all others."""
         backbone = list(self.model.image_encoder.stages[2:].parameters())
-        known = {id(p) for p in backbone}
-        rest = [p for p in self.model.parameters() if p.requires_grad and id(p) not in known]
+        backbone_ids = {id(p) for p in backbone}
+        rest = [p for p in self.model.parameters() if p.requires_grad and id(p) not in backbone_ids]
         return [{"params": backbone, "lr": rate / 2}, {"params": rest, "lr": rate}]
 
     def losses(self, batch: dict[str, Tensor], correct: bool) -> tuple[Tensor, dict[str, float]]:
@@ -115,8 +115,8 @@ def losses(
     if correct:
         corrected = correction_prompts(prompts, logits[:, 0].detach().float(), target)
         logits, iou = model.decode(features, corrected)
-        again, quality = mask_losses(logits.float(), iou.float(), target, valid)
-        parts["mask"] = (parts["mask"] + again) / 2
+        second_mask, quality = mask_losses(logits.float(), iou.float(), target, valid)
+        parts["mask"] = (parts["mask"] + second_mask) / 2
         parts["iou"] = (parts["iou"] + quality) / 2
     parts["heat"], parts["box"] = proposal_losses(
         features.proposal.float(), batch["heat"], batch["regress"], batch["labels"]
@@ -142,7 +142,7 @@ def drawn_prompts(batch: dict[str, Tensor]) -> tuple[PromptBatch, Tensor]:
 def proposed_prompts(proposal: Tensor, labels: Tensor, count: int) -> tuple[PromptBatch, Tensor]:
     """Prompts that the model proposes, as at inference, and the labels under them.
 
-    From its own mistakes the model learns to estimate the IoU of its masks.
+    The model learns to estimate the IoU of its masks from its own mistakes.
 
     Parameters
     ----------

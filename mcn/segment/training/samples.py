@@ -28,7 +28,7 @@ class SampleSettings:
     negatives : float
         Share of prompts on background, whose mask is empty.
     zoom : (float, float)
-        Least and greatest magnification.
+        Minimum and maximum magnification.
     heaped : float
         Share of crops in which copies of the crystals overlap the others.
     """
@@ -241,16 +241,16 @@ def _heap_up(
     if not len(ids) or (labels > 0).mean() > 0.5:
         return image, labels
     turns = int(rng.integers(1, 4))
-    above, again = np.rot90(image, turns), np.rot90(labels, turns)
-    laid = np.isin(again, ids[rng.random(len(ids)) < rng.uniform(0.2, 0.8)])
-    opacity = ndimage.gaussian_filter(laid.astype(np.float32), 0.7)
+    copied_image, copied_labels = np.rot90(image, turns), np.rot90(labels, turns)
+    pasted = np.isin(copied_labels, ids[rng.random(len(ids)) < rng.uniform(0.2, 0.8)])
+    opacity = ndimage.gaussian_filter(pasted.astype(np.float32), 0.7)
     before = np.bincount(labels.ravel())
-    heap = np.where(laid, again + len(before), labels).astype(np.int32)
-    left = np.bincount(heap.ravel(), minlength=len(before))[: len(before)]
-    hidden = left < 0.25 * before
+    heap = np.where(pasted, copied_labels + len(before), labels).astype(np.int32)
+    visible = np.bincount(heap.ravel(), minlength=len(before))[: len(before)]
+    hidden = visible < 0.25 * before
     hidden[0] = False
     heap[hidden[np.where(heap < len(before), heap, 0)]] = 0
-    return (image * (1 - opacity) + above * opacity).astype(np.float32), heap
+    return (image * (1 - opacity) + copied_image * opacity).astype(np.float32), heap
 
 
 def _degrade(image: Float, rng: np.random.Generator) -> Float:

@@ -38,7 +38,7 @@ class TrainingError(McnError):
 
 @dataclass(frozen=True)
 class Progress:
-    """State of a training after a step; handed to the caller after each one."""
+    """State of a training after a step; passed to the caller after each one."""
 
     step: int
     steps: int
@@ -115,7 +115,9 @@ def train_segmenter(
         If there are no weights to start from.
     """
     if out.suffix != ".safetensors":
-        raise TrainingError(f"{out}: weights are safetensors; let the name end in .safetensors")
+        raise TrainingError(
+            f"{out}: weights are written as safetensors; use a name ending in .safetensors"
+        )
     torch.manual_seed(settings.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = from_imagenet() if start is None else start
@@ -146,7 +148,7 @@ class SegmenterTraining:
     task : TrainingTask
         What is trained, on `device`.
     out : Path
-        Weights to write. If a resume file lies beside it, the training continues from there.
+        Weights to write. If there is a resume file beside it, the training continues from there.
     settings : SegmenterTrainSettings
         The recipe.
     device : torch.device

@@ -210,8 +210,8 @@ def drawn_prompts(
             yield FramePrompts(clicks, torch.ones_like(clicks[..., 0]).long()), chosen
     for chosen in (~as_point).nonzero()[:, 0].split(_PROMPTS_AT_ONCE):
         if len(chosen):
-            none = boxes.new_zeros(len(chosen), 0, 2)
-            yield FramePrompts(none, none[..., 0].long(), boxes[chosen] * scale), chosen
+            no_points = boxes.new_zeros(len(chosen), 0, 2)
+            yield FramePrompts(no_points, no_points[..., 0].long(), boxes[chosen] * scale), chosen
 
 
 def decode(sam: Any, embedding: Tensor, prompts: FramePrompts) -> tuple[Tensor, Tensor]:

@@ -25,16 +25,16 @@ from serve.http.uploads import UploadedFile, decode, read_files
 from serve.schemas import Analysis, Batch
 
 PROBLEMS: Final = documented(400, 401, 403, 406, 408, 413, 415, 422, 429, 500, 503)
-"""Problems of every route that asks a model."""
+"""Problems of every route that uses a model."""
 
 PixelSize = Annotated[
     float | None,
-    Query(
-        ge=MIN_UM, le=MAX_UM, description="Micrometres a pixel, if known better than by the file."
-    ),
+    Query(ge=MIN_UM, le=MAX_UM, description="Micrometres per pixel, instead of the file's own."),
 ]
-MinConfidence = Annotated[float, Query(ge=0, le=1, description="Leave out less sure crystals.")]
-MasksAs = Annotated[MaskFormat, Query(description="How to give masks.")]
+MinConfidence = Annotated[
+    float, Query(ge=0, le=1, description="Leave out crystals with a lower confidence.")
+]
+MasksAs = Annotated[MaskFormat, Query(description="Format of the masks.")]
 
 router = APIRouter(
     prefix="/v1",
@@ -61,9 +61,9 @@ async def analyze(
 ) -> Response:
     """Find, measure and name the crystals of a TIFF, PNG or JPEG.
 
-    Its bytes are the body, or the field `image` of a form, beside which `sidecar` may hold
-    the text that the microscope put beside it. `Accept: image/png` gives the crystals'
-    outlines drawn on the picture.
+    The body is the picture, or a form with the picture in the field `image` and optionally
+    the microscope's text file in the field `sidecar`. `Accept: image/png` returns the picture
+    with the outlines of its crystals.
     """
     media_type = negotiate(request, JSON, PNG)
     settings = services.settings
@@ -96,9 +96,9 @@ async def analyze_batch(
     min_confidence: MinConfidence = 0.0,
     masks: MasksAs = "rle",
 ) -> Response:
-    """Several files of the name `image` in one form; each has its own result or problem.
+    """Analyse the files in the field `image` of a form; each has its own result or problem.
 
-    Files of the name `sidecar` go with the pictures that are called as they are.
+    Files in the field `sidecar` belong to the pictures of the same name.
     """
     negotiate(request, JSON)
     settings = services.settings

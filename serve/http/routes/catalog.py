@@ -24,13 +24,14 @@ _PROBLEMS: Final = documented(401, 403, 404, 406, 422, 429, 500, 503)
 
 WellName = Annotated[str, Path(max_length=2000, description="A well, as /v1/wells names it.")]
 TileId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="The column tile_id.")]
-OfWell = Annotated[str | None, Query(max_length=2000, description="Its well: faster if given.")]
+OfWell = Annotated[
+    str | None, Query(max_length=2000, description="The tile's well; speeds up the request.")
+]
 Model = Annotated[
     str | None,
     Query(
         max_length=200,
-        description="Rows of this model, not of the latest of each tile; its name or how it "
-        "begins.",
+        description="Rows of this model instead of each tile's latest; its name or a prefix.",
     ),
 ]
 
@@ -52,7 +53,7 @@ router = APIRouter(
 )
 
 
-@router.get("/wells", summary="The wells there are", response_model=Wells)
+@router.get("/wells", summary="All wells", response_model=Wells)
 async def wells(request: Request, services: CurrentServices) -> Response:
     """Every well with its tiles, crystals and depths."""
     negotiate(request, JSON)
@@ -76,9 +77,9 @@ async def crystals(
     shape: Annotated[list[str] | None, Query(max_length=64)] = None,
     segmenter: Model = None,
     classifier: Model = None,
-    limit: Annotated[int, Query(ge=1, le=100_000, description="Rows a page.")] = 1000,
+    limit: Annotated[int, Query(ge=1, le=100_000, description="Rows per page.")] = 1000,
     cursor: Annotated[
-        str | None, Query(max_length=300, description="`next` of the page before.")
+        str | None, Query(max_length=300, description="`next` of the previous page.")
     ] = None,
 ) -> Response:
     """Crystals in order of depth, page by page; the header Link names the next page."""
@@ -117,11 +118,13 @@ async def log(
     request: Request,
     services: CurrentServices,
     well: WellName,
-    step: Annotated[float | None, Query(gt=0, le=1e5, description="Metres an interval.")] = None,
+    step: Annotated[
+        float | None, Query(gt=0, le=1e5, description="Length of an interval, metres.")
+    ] = None,
     segmenter: Model = None,
     classifier: Model = None,
 ) -> Response:
-    """As JSON, CSV, LAS 2.0 (`Accept: text/plain`) or a picture (`Accept: image/png`)."""
+    """The log as JSON, CSV, LAS 2.0 (`Accept: text/plain`) or a picture (`Accept: image/png`)."""
     media_type = negotiate(request, JSON, CSV, LAS, PNG)
     content: Content = await _read(services, "log", well, step, (segmenter, classifier), media_type)
     return Response(content.body, media_type=content.media_type)
@@ -136,7 +139,7 @@ async def tile(
     segmenter: Model = None,
     classifier: Model = None,
 ) -> Response:
-    """Its row of each pair of models that has scanned it, the latest first."""
+    """One row per pair of models that has scanned the tile, the latest first."""
     negotiate(request, JSON)
     rows = await _read(services, "tile", tile_id, well, (segmenter, classifier))
     return await json_response({"tile_id": tile_id, "rows": rows})
@@ -183,4 +186,4 @@ def _read_cursor(cursor: str) -> tuple[float, str]:
             return float(depth), crystal
     except (ValueError, TypeError):
         pass
-    raise Problem(422, "cursor: not a cursor of this endpoint; take `next` of the page before")
+    raise Problem(422, "cursor: not a cursor of this endpoint; use `next` of the previous page")

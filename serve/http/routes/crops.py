@@ -34,7 +34,7 @@ router = APIRouter(
     openapi_extra=request_body(form_schema("crop", many=True)),
 )
 async def classify(request: Request, services: CurrentServices) -> Response:
-    """Pictures of 64×64 pixels, one crystal each on black: files of the name `crop`."""
+    """Classify pictures of 64×64 pixels in the field `crop`, each one crystal on black."""
     negotiate(request, JSON)
     async with services.admit(services.crops):
         files, _ = await read_files(
@@ -45,12 +45,12 @@ async def classify(request: Request, services: CurrentServices) -> Response:
     services.observe("classify", result.timing)
     rows = []
     for file, p, confidence in zip(files, result.probabilities, result.confidence, strict=True):
-        likeliest = p.index(max(p))
+        best = p.index(max(p))
         rows.append(
             {
                 "crop": file.name,
-                "shape": result.shapes[likeliest],
-                "facet": result.facets[likeliest],
+                "shape": result.shapes[best],
+                "facet": result.facets[best],
                 "confidence": confidence,
                 "probabilities": dict(zip(result.shapes, p, strict=True)),
             }
@@ -60,7 +60,7 @@ async def classify(request: Request, services: CurrentServices) -> Response:
 
 @router.post(
     "/explain",
-    summary="Where in a crop the evidence for its shape lies",
+    summary="The evidence for a shape in a crop",
     response_model=Explanation,
     responses={200: {"content": {PNG: BINARY}}},
     openapi_extra=request_body(form_schema("crop")),
@@ -69,10 +69,10 @@ async def explain(
     request: Request,
     services: CurrentServices,
     shape: Annotated[
-        str | None, Query(max_length=40, description="The likeliest if not given.")
+        str | None, Query(max_length=40, description="By default the most probable.")
     ] = None,
 ) -> Response:
-    """Grad-CAM of a crop of 64×64 pixels; `Accept: image/png` gives it in colours."""
+    """Grad-CAM of a crop of 64×64 pixels; `Accept: image/png` returns it in colours."""
     media_type = negotiate(request, JSON, PNG)
     async with services.admit(services.crops):
         files, _ = await read_files(

@@ -32,7 +32,7 @@ _PROMPTS_FIELD = {
 
 @router.post(
     "/segment",
-    summary="The crystals that clicks and boxes mean",
+    summary="The crystals at clicks and in boxes",
     response_model=Prompted,
     openapi_extra=request_body(form_schema("image", prompts=_PROMPTS_FIELD), raw=False),
 )

@@ -24,13 +24,13 @@ router = APIRouter(tags=["endpoint"])
 
 @router.get(
     "/v1/models",
-    summary="The models at work",
+    summary="The loaded models",
     response_model=Models,
     responses=documented(401, 403, 406, 429, 500, 503),
     dependencies=[Depends(require("read"))],
 )
 async def models(request: Request, services: CurrentServices) -> Response:
-    """Their names, the shapes they tell apart, and what a request may be at most."""
+    """Names of the models, the shapes that they distinguish, and the limits of a request."""
     negotiate(request, JSON)
     async with services.time_limit():
         segmenter = await services.call(services.segmenter.about.remote)
@@ -49,7 +49,7 @@ async def models(request: Request, services: CurrentServices) -> Response:
     )
 
 
-@router.get("/healthz", summary="Whether this process lives", response_model=Health)
+@router.get("/healthz", summary="Whether this process is alive", response_model=Health)
 async def healthz() -> Response:
     """Always `ok`."""
     return JSONResponse({"status": "ok"})
@@ -57,7 +57,7 @@ async def healthz() -> Response:
 
 @router.get(
     "/readyz",
-    summary="Whether the models answer",
+    summary="Whether the models are ready",
     response_model=Health,
     responses=documented(503),
 )
@@ -70,7 +70,7 @@ async def readyz(services: CurrentServices) -> Response:
     except TimeoutError:
         # A model that is busy is ready too.
         if not services.analyses.active:
-            raise Problem(503, "a model does not answer yet", {"Retry-After": "5"}) from None
+            raise Problem(503, "a model is not ready yet", {"Retry-After": "5"}) from None
     return JSONResponse({"status": "ready"})
 
 
@@ -78,7 +78,7 @@ async def readyz(services: CurrentServices) -> Response:
     "/metrics",
     # The operation's published id.
     operation_id="figures_metrics_get",
-    summary="Figures for Prometheus",
+    summary="Metrics for Prometheus",
     responses={
         200: {"content": {"text/plain": TEXT}},
         **documented(401, 403, 429, 500, 503),
@@ -87,8 +87,8 @@ async def readyz(services: CurrentServices) -> Response:
     dependencies=[Depends(require("admin"))],
 )
 async def metrics(services: CurrentServices) -> Response:
-    """In Prometheus' text format."""
-    # The other metrics matter most when the reader does not answer.
+    """The metrics in Prometheus' text format."""
+    # The other metrics matter most when the reader does not respond.
     with suppress(Problem, TimeoutError):
         async with asyncio.timeout(_READY_S):
             age = await services.call(services.reader.age_s.remote)

@@ -79,7 +79,7 @@ def test_the_tables_have_a_row_a_class() -> None:
     key = {row[0]: row[1] for row in key_table(metrics)}
     assert key["cross-entropy (nats)"] == "0.4185"
     assert key["accuracy"].startswith("0.920 [0.8")
-    assert key["accuracy of the two likeliest"] == "0.9653"
+    assert key["accuracy of the two most probable"] == "0.9653"
 
 
 @needs_released
@@ -110,8 +110,8 @@ def test_two_classes_by_hand(tmp_path: Path) -> None:
     [
         (np.full((3, 4), 0.25, np.float32), r"not the probabilities \(375, 4\)"),
         (np.full((375, 4), 1, np.int64), "holds int64"),
-        (np.full((375, 4), 0.5), "no probabilities"),
-        (np.full((375, 4), np.nan), "no probabilities"),
+        (np.full((375, 4), 0.5), "not probabilities"),
+        (np.full((375, 4), np.nan), "not probabilities"),
         (np.full((375, 4), None), "cannot be read"),
     ],
 )
@@ -152,7 +152,7 @@ def test_the_command_takes_counts_and_names(tmp_path: Path) -> None:
     done = mcn("evaluate", "classifier", "--predictions", path, *names)
     (row,) = [line.split() for line in done.stdout.splitlines() if "1 platy" in line][:1]
     assert row[:4] == ["1", "platy", "1", "1.000"]
-    assert "true, and named:  0  1" in done.stdout
+    assert "true / predicted:  0  1" in done.stdout
 
 
 def test_predictions_cannot_be_segmented_again() -> None:
