@@ -14,9 +14,20 @@ from mcn.synthetic.core import CoreSettings, CoreTruth, render_core
 
 from .waiting import DEADLINE_S
 
+SHARED_FIXTURES = ("scanned", "ray_session")
+"""Fixtures that start a cluster: tests that use one run in the same process."""
+
 # How long an example takes is the machine's business.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Distribute tests over processes module by module, or by the cluster that they share."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        group = next((name for name in SHARED_FIXTURES if name in names), str(item.path))
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
