@@ -139,7 +139,7 @@ def test_tiles_that_are_gone_or_changed_are_left_out_and_named(scanned, tmp_path
     paths[1].write_bytes(paths[2].read_bytes())
     made = export_labels(catalog, tmp_path / "out")
     assert {row["uri"] for row in rows_of(made.sheet)} == {str(paths[2])}
-    gone, changed = sorted(made.skipped, key=lambda reason: "another picture" in reason)
+    gone, changed = sorted(made.skipped, key=lambda reason: "has changed" in reason)
     assert str(paths[0]) in gone
     assert "cannot be read again" in gone
     assert str(paths[1]) in changed

@@ -72,14 +72,14 @@ def test_its_depth_log_and_exports_have_its_shapes(dolomite: Catalog, tmp_path: 
 def test_the_crystals_of_another_classifier_are_refused(
     dolomite: Catalog, tmp_path: Path, make_tile, make_crystal
 ) -> None:
-    with pytest.raises(CatalogError, match=r"holds planar_e, .* and the classifier names rhombic"):
+    with pytest.raises(CatalogError, match=r"shapes planar_e, .* and the classifier has rhombic"):
         Catalog.open_or_create(dolomite.uri)
     Catalog.create(tmp_path / "calcite")
     with pytest.raises(
-        CatalogError, match=r"holds rhombic, .* names planar_e, planar_s, nonplanar"
+        CatalogError, match=r"shapes rhombic, .* classifier has planar_e, planar_s, nonplanar"
     ):
         Catalog.open_or_create(tmp_path / "calcite", shapes=DOLOMITE.shapes)
     tile = replace(make_tile("x"), n_crystals=1)
     rows = catalog_rows([(tile, [make_crystal()])], shapes=SHAPES)
-    with pytest.raises(RowError, match="rows of other columns"):
+    with pytest.raises(RowError, match="rows have other columns"):
         dolomite.commit(rows, tile_table([tile]))

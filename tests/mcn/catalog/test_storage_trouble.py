@@ -275,7 +275,7 @@ def test_a_scans_entry_that_is_cut_short(catalog: Catalog) -> None:
     error = told_by(lambda: scan_lease.entries(catalog))
     assert isinstance(error, CatalogStorageError)
     assert error.trouble == "damaged"
-    assert "delete it once no scan runs" in str(error)
+    assert "delete it once no scan is running" in str(error)
 
 
 def test_a_catalogue_that_is_written_where_nothing_may_be(filled: Catalog, make_tile) -> None:  # type: ignore[no-untyped-def]
