@@ -87,7 +87,7 @@ def test_only_what_the_image_is_made_of_is_let_in(rehearse: ModuleType) -> None:
 
 
 def test_a_source_that_is_missing_ends_the_rehearsal(rehearse: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"tests is missing, or \.dockerignore keeps it out"):
+    with pytest.raises(SystemExit, match=r"tests is missing, or excluded by \.dockerignore"):
         rehearse.copy("tests .", tmp_path)
     rehearse.copy("pyproject.toml NOTHING* ./", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["pyproject.toml"]

@@ -130,7 +130,7 @@ def test_files_that_hold_no_classifier_are_refused(tmp_path: Path, file: Path) -
 
     other = tmp_path / "other.safetensors"
     save_file({"x": torch.zeros(3)}, other)
-    with pytest.raises(ClassifierError, match="holds something else"):
+    with pytest.raises(ClassifierError, match="contains something else"):
         load_classifier(str(other))
 
     weights = load_file(file)

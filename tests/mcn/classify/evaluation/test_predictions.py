@@ -109,7 +109,7 @@ def test_two_classes_by_hand(tmp_path: Path) -> None:
     ("stored", "reason"),
     [
         (np.full((3, 4), 0.25, np.float32), r"not the probabilities \(375, 4\)"),
-        (np.full((375, 4), 1, np.int64), "holds int64"),
+        (np.full((375, 4), 1, np.int64), "contains int64"),
         (np.full((375, 4), 0.5), "not probabilities"),
         (np.full((375, 4), np.nan), "not probabilities"),
         (np.full((375, 4), None), "cannot be read"),
