@@ -203,6 +203,8 @@ def test_phenom_units(unit: str, expected: float | None) -> None:
 TEXTS = {
     "zeiss": zeiss("standard", 64),
     "jeol": f"$CM_FIELD_OF_VIEW {FIELD_UM}um\r\n",
+    "fei": f"[Scan]\r\nPixelWidth={FIELD_UM * 1e-6 / 64}\r\nPixelHeight={FIELD_UM * 1e-6 / 64}\r\n"
+    "[Image]\r\nResolutionX=64\r\nResolutionY=48\r\n",
     "hitachi": f"[SemImageFile]\r\nPixelSize={FIELD_UM * 1e3 / 64}\r\n",
     "tescan": f"[MAIN]\r\nPixelSizeX={FIELD_UM * 1e-6 / 64}\r\n"
     f"PixelSizeY={FIELD_UM * 1e-6 / 64}\r\n",
@@ -221,7 +223,9 @@ def test_every_maker_under_every_name(tmp_path: Path, picture: str, named: str, 
     assert micrograph.pixel_size_um == pytest.approx(FIELD_UM / 64, rel=1e-5)
 
 
-@pytest.mark.parametrize("code", ["utf-8", "utf-8-sig", "latin-1", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize(
+    "code", ["utf-8", "utf-8-sig", "latin-1", "utf-16", "utf-16-le", "utf-16-be"]
+)
 def test_every_code_page(tmp_path: Path, code: str) -> None:
     (tmp_path / "a.tif").write_bytes(tiff(64))
     (tmp_path / "a.txt").write_bytes("$CM_FIELD_OF_VIEW 64.0\xb5m 48.0\xb5m\r\n".encode(code))
