@@ -7,7 +7,8 @@ the picture at hand, which may have been resized since.
 - FEI and Thermo Fisher: TIFF tags 34680 (S-FEG) and 34682 (Helios and later) or a sidecar of
   the same text, an INI text with `[Scan] PixelWidth` and `PixelHeight` in metres,
   `[Image] ResolutionX/ResolutionY` for the scan without its data bar, `HorFieldsize` or `HFW`
-  for the width of the field in metres [1]_ [2]_. Phenom desktop microscopes: tag 34683, XML with `<pixelWidth unit="um">` [3]_.
+  for the width of the field in metres [1]_ [2]_. Phenom desktop microscopes: tag 34683, XML with
+  `<pixelWidth unit="um">` [3]_.
 - Zeiss: TIFF tag 34118 (CZ_SEM), or a sidecar of the same text: pairs of lines
   `AP_IMAGE_PIXEL_SIZE` and `Image Pixel Size = 2.791 nm`, the pixel of the stored picture;
   `AP_PIXEL_SIZE`, the pixel of a picture 1024 pixels wide, whatever was stored; a fourth
