@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -22,6 +23,8 @@ from mcn.sources.listing import LISTED
 
 if TYPE_CHECKING:
     import duckdb
+
+logger = logging.getLogger(__name__)
 
 PLANNED: Final = pa.schema(
     [
@@ -196,7 +199,7 @@ def make_plan(
     ----------
     listed : iterable of RecordBatch
         Tiles of the source, of schema `mcn.sources.listing.LISTED`; the first of
-        several with one URI counts.
+        several with one URI counts, and the others are counted in a warning.
     catalog : Catalog
     models : (str, str)
         Names of segmenter and classifier.
@@ -221,6 +224,7 @@ def make_plan(
         with damage_named(catalog.uri, {"tiles": tile_files}):
             database.execute(_SCANNED, dict(zip(("segmenter", "classifier"), models, strict=True)))
         database.execute(_SHARD, {"jobs": shard.jobs, "job": shard.job - 1})
+        _report_repeated(database)
         database.execute(_TO_SCAN, {"retry_failed": retry_failed})
         wells = database.sql("SELECT well, count(*) FROM to_scan GROUP BY well ORDER BY well")
         per_well: dict[str, int] = dict(wells.fetchall())
@@ -259,6 +263,21 @@ def _rechunk(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]
 
 def _count(database: duckdb.DuckDBPyConnection, text: str) -> int:
     return int(database.sql(text).fetchall()[0][0])
+
+
+def _report_repeated(database: duckdb.DuckDBPyConnection) -> None:
+    """Log one line if the list has several rows of one tile."""
+    rows, example = database.sql(
+        "SELECT sum(rows - 1)::BIGINT, min(uri) FROM "
+        "(SELECT count(*) AS rows, min(uri) AS uri FROM shard GROUP BY tile HAVING count(*) > 1)"
+    ).fetchall()[0]
+    if rows:
+        logger.warning(
+            "left out %d rows of tiles that are listed more than once, such as %r; the first row "
+            "of each counts",
+            rows,
+            example,
+        )
 
 
 def _check_depths(database: duckdb.DuckDBPyConnection) -> None:

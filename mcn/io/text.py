@@ -25,6 +25,8 @@ def decode_text(data: bytes) -> str:
         text = data.decode("utf-16", errors="replace")
     elif len(data) > 3 and data[1] == data[3] == 0 != data[0]:
         text = data.decode("utf-16-le", errors="replace")
+    elif len(data) > 3 and data[0] == data[2] == 0 != data[1]:
+        text = data.decode("utf-16-be", errors="replace")
     else:
         try:
             text = data.decode("utf-8-sig")

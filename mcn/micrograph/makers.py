@@ -4,10 +4,11 @@ Each is the size of a pixel of the picture as the instrument stored it. If the t
 stored width, or the size refers to a fixed width, it is converted to the width of this picture,
 which may have been resized since.
 
-- FEI and Thermo Fisher: TIFF tags 34680 (S-FEG) and 34682 (Helios and later), an INI text
-  with `[Scan] PixelWidth` and `PixelHeight` in metres, `[Image] ResolutionX/ResolutionY` for
-  the scan without its data bar, `HorFieldsize` or `HFW` for the width of the field in metres
-  [1]_ [2]_. Phenom desktop microscopes: tag 34683, XML with `<pixelWidth unit="um">` [3]_.
+- FEI and Thermo Fisher: TIFF tags 34680 (S-FEG) and 34682 (Helios and later) or a sidecar of
+  the same text, an INI text with `[Scan] PixelWidth` and `PixelHeight` in metres,
+  `[Image] ResolutionX/ResolutionY` for the scan without its data bar, `HorFieldsize` or `HFW`
+  for the width of the field in metres [1]_ [2]_. Phenom desktop microscopes: tag 34683, XML with
+  `<pixelWidth unit="um">` [3]_.
 - Zeiss: TIFF tag 34118 (CZ_SEM), or a sidecar of the same text: pairs of lines
   `AP_IMAGE_PIXEL_SIZE` and `Image Pixel Size = 2.791 nm`, the pixel of the stored picture;
   `AP_PIXEL_SIZE`, the pixel of a picture 1024 pixels wide, whatever was stored; a fourth
@@ -102,6 +103,7 @@ def vendor_pixels(
     yield from _jeol_pixels(sidecar, width, height)
     yield from _hitachi_pixels(sidecar, width)
     yield _tescan_pixel(sidecar)
+    yield from _fei_pixels(sidecar, width)
     # Texts of other makers also contain widths and pixel sizes.
     if re.search(r"\b[AD]P_[A-Z]|Image Pixel Size", sidecar):
         yield from _zeiss_pixels(sidecar, width)
@@ -115,10 +117,10 @@ def vendor_scan_heights(
     If a text gives the width and height of the scan, the rows are scaled to a resized picture,
     provided that scan and bar together have the picture's shape; otherwise it was cropped.
     """
-    for tag in FEI_TAGS:
-        image = _section("Image", tags.get(tag, ""))
+    for text in (*(tags.get(tag, "") for tag in FEI_TAGS), sidecar):
+        image = _section("Image", text)
         columns, rows = (number(_value(f"Resolution{axis}", image)) for axis in "XY")
-        bar = number(_value("DatabarHeight", _section("PrivateFei", tags.get(tag, ""))))
+        bar = number(_value("DatabarHeight", _section("PrivateFei", text)))
         yield _rows_here(columns, rows, bar, height, width)
     columns, rows = _jeol_scan(sidecar)
     # JEOL puts a sixteenth of the picture below the scan: 1280 × 1024 for 1280 × 960.

@@ -7,14 +7,14 @@ TIFF 6.0, tag Orientation; Exif 3.0, 4.6.5; PNG third edition, chunk eXIf.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from mcn.micrograph.exif import exif_tags
+
 TAG: Final = 274
 UPRIGHT: Final = 1
-_MOST_BYTES: Final = 2**20
 
 
 def valid_orientation(value: object) -> int:
@@ -25,17 +25,8 @@ def valid_orientation(value: object) -> int:
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Orientation in the bytes of an EXIF block, which is a small TIFF file; 1 without it."""
-    from PIL.Image import Exif
-
-    block = Exif()
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            block.load(exif[:_MOST_BYTES])
-        return valid_orientation(block.get(TAG))
-    # The library raises many types of errors on a damaged block, which is not essential.
-    except Exception:
-        return UPRIGHT
+    """Orientation in the bytes of an EXIF block; 1 without it."""
+    return valid_orientation(exif_tags(exif).get(TAG))
 
 
 def turn(grey: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -1,7 +1,7 @@
 """Number of pictures in a file, from its headers alone.
 
 Only the first is read, and results carry a note about the others. Copies of a picture do not
-count as pages: thumbnails, levels of a pyramid, transparency masks.
+count as pages: thumbnails marked as such, levels of a pyramid, transparency masks.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -49,10 +50,16 @@ def count_tiff_pages(data: bytes, description: str = "", picture_bytes: int = 0)
         At least 1.
     """
     pages: list[_Directory] = []
+    smaller: list[_Directory] = []
     for directory in _directories(data):
-        is_level = any(_is_reduced(directory, page) for page in pages[:1])
-        if directory.width > 0 and directory.height > 0 and not (directory.is_copy or is_level):
-            pages.append(directory)
+        if directory.width > 0 and directory.height > 0 and not directory.is_copy:
+            is_smaller = any(_is_reduced(directory, page) for page in pages[:1])
+            (smaller if is_smaller else pages).append(directory)
+    # Without marks a pyramid is told by its levels. One smaller picture may be another one.
+    widths = [directory.width for directory in smaller]
+    is_pyramid = len(widths) > 1 and all(a > b for a, b in pairwise(widths))
+    if not is_pyramid:
+        pages += smaller
     stacked = re.search(r"^images=(\d{1,9})\s*$", description, re.MULTILINE)
     if len(pages) <= 1 and description.startswith("ImageJ=") and stacked and picture_bytes:
         return max(1, min(int(stacked[1]), len(data) // picture_bytes))
@@ -84,7 +91,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _is_reduced(directory: _Directory, page: _Directory) -> bool:
-    """Whether a picture has the shape of another one but is smaller: a level of a pyramid."""
+    """Whether a picture is a smaller version of another one, as a pyramid's levels are."""
     if directory.width > 0.75 * page.width or directory.height > 0.75 * page.height:
         return False
     scale = page.width / max(1, directory.width)

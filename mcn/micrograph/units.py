@@ -10,6 +10,9 @@ from typing import Final
 NUMBER: Final = r"[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?"
 
 _UM: Final = {
+    "km": 1e9,
+    "hm": 1e8,
+    "dam": 1e7,
     "m": 1e6,
     "dm": 1e5,
     "cm": 1e4,
@@ -23,22 +26,56 @@ _UM: Final = {
     "in": 25400.0,
     "inch": 25400.0,
     "inches": 25400.0,
+    "ft": 304800.0,
+    "foot": 304800.0,
+    "feet": 304800.0,
+    "yd": 914400.0,
+    "yard": 914400.0,
+    "pt": 25400 / 72,
+    "li": 25400 / 12,
     "micron": 1.0,
+    "mikron": 1.0,
+    "micra": 1.0,
     "angstrom": 1e-4,
     "ångström": 1e-4,
     "thou": 25.4,
     "mil": 25.4,
+    "м": 1e6,
+    "см": 1e4,
+    "мм": 1e3,
+    "мкм": 1.0,
+    "микрон": 1.0,
+    "нм": 1e-3,
+    "厘米": 1e4,
+    "毫米": 1e3,
+    "微米": 1.0,
+    "纳米": 1e-3,
+    "奈米": 1e-3,
+    "埃": 1e-4,
+    "マイクロメートル": 1.0,
+    "ミクロン": 1.0,
+    "ナノメートル": 1e-3,
+    "마이크로미터": 1.0,
+    "나노미터": 1e-3,
 }
+"""Symbols and words of OME and, as ImageJ takes any, of other languages."""
 _PREFIXES: Final = {
     "": 1e6,
     "deci": 1e5,
     "centi": 1e4,
+    "zenti": 1e4,
     "milli": 1e3,
+    "mili": 1e3,
     "micro": 1.0,
+    "mikro": 1.0,
+    "микро": 1.0,
     "nano": 1e-3,
+    "нано": 1e-3,
     "pico": 1e-6,
+    "piko": 1e-6,
     "femto": 1e-9,
 }
+_METRE: Final = r"([a-z]*|[а-я]*)[ -]?(?:met(?:ern?|re|ro|ri|r)|метр(?:ов|ы)?)"
 # In OME these are mega- and petametres; if case is ignored they are other units.
 _TOO_LONG: Final = ("Mm", "Pm")
 _LONGEST: Final = 64
@@ -49,10 +86,11 @@ def unit_um(word: str | None) -> float | None:
     """Micrometres per unit of length; None for any other word.
 
     Symbols (`nm`, `µm` with either of Unicode's signs, `Å`), words in either English spelling,
-    single or plural (`micrometers`, `Nanometre`, `microns`, `inch`), entities of XML
-    (`&#181;m`, `&#xB5;m`, `&micro;m`) and escapes of ImageJ (`\\u00B5m`) are read. Case is
-    ignored. A micro sign that was garbled by a change of code page (`?m`, `Âµm`, `ƒÊm`) is
-    recognised, since no other prefix of the metre is outside ASCII.
+    single or plural (`micrometers`, `Nanometre`, `microns`, `inch`) and in other languages
+    (`Mikrometer`, `micromètres`, `мкм`, `微米`), entities of XML (`&#181;m`, `&#xB5;m`,
+    `&micro;m`) and escapes of ImageJ (`\\u00B5m`) are read. Case is ignored. A micro sign that
+    was garbled by a change of code page (`?m`, `Âµm`, `ƒÊm`) is recognised, since no other prefix
+    of the metre is outside ASCII.
 
     Examples
     --------
@@ -60,7 +98,7 @@ def unit_um(word: str | None) -> float | None:
     [0.001, 1.0, 1.0, 0.0001, None]
     """
     plain = _unescaped((word or "")[:_LONGEST]).strip("\0 \t\r\n\"'()[]")
-    plain = plain.partition("/")[0].strip().rstrip(".,;")
+    plain = re.split(r"/|\s+per\s|\(s\)?", plain, maxsplit=1)[0].strip().rstrip(".,;")
     if plain in _TOO_LONG:
         return None
     if re.fullmatch(r"(?:[^\x00-\x7f]|\?){1,4}m", plain):
@@ -69,8 +107,10 @@ def unit_um(word: str | None) -> float | None:
     plain = plain.replace("μ", "u").lower()
     if plain in _UM:
         return _UM[plain]
+    # Without accents: `micromètre`, `nanómetros`.
+    plain = "".join(c for c in unicodedata.normalize("NFD", plain) if not unicodedata.combining(c))
     singular = plain.removesuffix("s")
-    metre = re.fullmatch(r"([a-z]*)[ -]?met(?:er|re)", singular)
+    metre = re.fullmatch(_METRE, singular)
     return _PREFIXES.get(metre[1]) if metre else _UM.get(singular)
 
 

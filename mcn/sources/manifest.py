@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Iterator
 from itertools import chain, islice
 from typing import IO, Final
@@ -30,8 +32,9 @@ def read_manifest(manifest: str, tiles: str) -> Iterator[pa.RecordBatch]:
     manifest : str
         Parquet or CSV file (local path or fsspec URI) with the columns uri, well, depth_m and
         optionally pixel_size_um, etag, and sidecar, the uri of a vendor's text file; other
-        columns are ignored. Case of names, and spaces around names and values, are ignored; a
-        CSV file may have semicolons or tabs instead of commas.
+        columns are ignored. Case of names, spaces around names and values, and brackets around
+        units (`Depth (m)`, `Pixel size [µm]`) are ignored; a CSV file may have semicolons or
+        tabs instead of commas. Its text is UTF-8, or UTF-16 with a byte order mark.
     tiles : str
         Folder that relative uris start in: a local path or any fsspec URI.
 
@@ -80,6 +83,10 @@ def _batches(manifest: str) -> Iterator[pa.RecordBatch]:
                 raise SourceError(f"{manifest}: not a manifest; name a .parquet or .csv file")
     except SourceError:
         raise
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{manifest}: is not text in UTF-8 ({one_line(error)}); save it as CSV UTF-8"
+        ) from error
     except Exception as error:
         raise SourceError(
             f"{manifest}: cannot be read as a manifest ({one_line(error)}); check the file"
@@ -91,7 +98,9 @@ def _csv_batches(file: IO[bytes], manifest: str) -> Iterator[pa.RecordBatch]:
 
     Uses Python's reader, as others do not accept quotes after a space.
     """
-    text = io.TextIOWrapper(file, "utf-8-sig", newline="")
+    is_utf_16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    file.seek(0)
+    text = io.TextIOWrapper(file, "utf-16" if is_utf_16 else "utf-8-sig", newline="")
     head = next((line for line in text if line.strip()), "")
     delimiter = max(_DELIMITERS, key=head.count)
     rows = csv.reader(chain([head], text), delimiter=delimiter, skipinitialspace=True)
@@ -123,10 +132,10 @@ def _cell(name: str, text: str, delimiter: str) -> str | None:
 
 
 def _used_columns(names: list[str], manifest: str) -> dict[str, int]:
-    """Index of each column in use; case, and spaces around names or for `_`, are ignored."""
+    """Index of each column in use, by its plain name."""
     used: dict[str, int] = {}
     for i, name in enumerate(names):
-        plain = re.sub(r"[\s-]+", "_", name.strip().strip("\ufeff\"'").strip().lower())
+        plain = _plain_name(name)
         if plain in _COLUMNS and plain in used:
             raise SourceError(
                 f"{manifest}: columns {names[used[plain]]!r} and {name!r} are the same; "
@@ -140,7 +149,19 @@ def _used_columns(names: list[str], manifest: str) -> dict[str, int]:
             f"{manifest}: no column {', '.join(missing)} (it has {', '.join(names)}); "
             "a manifest needs uri, well, depth_m"
         )
+    for name in names if "pixel_size_um" not in used else ():
+        if re.fullmatch(r"pixel_?size(_?[a-z]{0,2}m)?", _plain_name(name)):
+            raise SourceError(
+                f"{manifest}: column {name!r} may be in other units; name it pixel_size_um and "
+                "write micrometres, or leave it out"
+            )
     return used
+
+
+def _plain_name(name: str) -> str:
+    """A heading as in `_COLUMNS`: ` Depth (m)` is `depth_m`, `Pixel size µm` is `pixel_size_um`."""
+    plain = unicodedata.normalize("NFKC", name.strip().strip("\ufeff\"'")).lower()
+    return re.sub(r"[\s,()\[\]-]+", "_", plain.replace("μ", "u")).strip("_")
 
 
 def _checked(batch: pa.RecordBatch, manifest: str, done: int, root_uri: str) -> pa.RecordBatch:

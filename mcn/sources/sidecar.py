@@ -180,7 +180,7 @@ def sidecar_sql(objects: str) -> str:
     endings, text_endings = (
         "|".join(re.escape(end[1:]) for end in ends) for ends in (ENDINGS, TEXT_ENDINGS)
     )
-    plain = "lower(nfc_normalize({}))"
+    plain = "replace(lower(nfc_normalize({})), 'ς', 'σ')"
     rank = " ".join(f"WHEN '{ending}' THEN {rank}" for rank, ending in enumerate(TEXT_ENDINGS))
     return f"""
     CREATE TEMP VIEW named AS
@@ -232,7 +232,11 @@ def _bases(image: str) -> tuple[str, ...]:
 
 
 def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name).lower()
+    if name.isascii():
+        return name.lower()
+    # Letter by letter, as databases do it; of whole words Python gives other sigmas.
+    letters = unicodedata.normalize("NFC", name)
+    return "".join(letter.lower()[0] for letter in letters).replace("ς", "σ")
 
 
 def _is_one_of(fs: Any, protocols: frozenset[str]) -> bool:

@@ -121,7 +121,9 @@ async def read_files(
             raise Problem(
                 422, f"{field}: the form has {len(files)} files of that name; send {allowed}"
             )
-        sidecars = await _sidecars_of(files, texts, listing)
+        fields = form.getlist(SIDECAR) if field == _PICTURE else []
+        typed = [value for value in fields if isinstance(value, str) and value.strip()]
+        sidecars = await _sidecars_of(files, texts, typed, listing)
         uploads = [
             UploadedFile(await file.read(), (file.filename or field)[:200], texts_of_file)
             for file, texts_of_file in zip(files, sidecars, strict=True)
@@ -132,14 +134,22 @@ async def read_files(
 
 
 async def _sidecars_of(
-    images: Sequence[UploadFile], texts: Sequence[UploadFile], listing: Sidecars
+    images: Sequence[UploadFile],
+    texts: Sequence[UploadFile],
+    typed: Sequence[str],
+    listing: Sidecars,
 ) -> list[tuple[str, ...]]:
-    """The sidecars of each picture, preferred first; a single picture gets all of them."""
+    """The sidecars of each picture, preferred first; a single picture gets all of them.
+
+    Texts without a file name (`typed`) are only unambiguous for a single picture.
+    """
     paths = [_path_of(image) for image in images]
     read = {_path_of(text): decode_text(await text.read()) for text in texts}
     names = [listing.of(path) for path in paths]
     if len(images) == 1:
-        return [tuple(read[path] for path in dict.fromkeys([*names[0], *read]))]
+        return [(*(read[path] for path in dict.fromkeys([*names[0], *read])), *typed)]
+    if typed:
+        raise Problem(422, f"{SIDECAR}: has no file name; send it as a file, a.txt for a.tif")
     for text in read:
         owners = [path for path, texts_of in zip(paths, names, strict=True) if text in texts_of]
         if len(owners) != len(set(owners)) or not (owners or listing.holds(text)):

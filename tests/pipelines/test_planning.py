@@ -91,6 +91,28 @@ def test_failed_tiles_are_scanned_again_when_asked(catalog: Catalog) -> None:
     assert names(plan_of(catalog, tiles, retry_failed=True)) == ["a"]
 
 
+def test_rows_of_a_tile_that_is_listed_again_are_counted(
+    catalog: Catalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    decomposed = unicodedata.normalize("NFD", "Köln")
+    tiles = [
+        listed(("a", None), ("b", None), ("Köln", None)),
+        listed(("a", None), (decomposed, None), depth_m=2.0),
+        listed(("a", None), well="B"),
+    ]
+    plan = plan_of(catalog, tiles)
+    assert [(row["uri"][-1], row["depth_m"]) for row in rows(plan)] == [
+        ("n", 1.0),
+        ("a", 1.0),
+        ("b", 1.0),
+    ]
+    (warning,) = caplog.messages
+    assert warning.startswith("left out 3 rows of tiles that are listed more than once, such as")
+    caplog.clear()
+    plan_of(catalog, tiles[:1])
+    assert not caplog.messages
+
+
 @settings(deadline=None, max_examples=25)
 @given(
     batches=st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1)),

@@ -139,3 +139,23 @@ def test_pixels_that_are_not_square_are_refused_with_the_reason(client: Client) 
     told = sizes(client, *files)
     assert told["status"] == 422
     assert "its pixels are not square" in told["detail"]
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_a_text_without_a_file_name_belongs_to_the_only_picture(
+    client: Client, name: str | None
+) -> None:
+    files = [("image", ("a.tif", picture())), ("sidecar", (name, MAKER))]
+    assert client.post("/sizes", files=files).json() == [["a.tif", 0.05]]
+    if name is None:
+        answer = client.post("/sizes", files=files[:1], data={"sidecar": OTHER.decode()})
+        assert answer.json() == [["a.tif", 0.07]]
+    files.append(("image", ("b.tif", picture())))
+    told = client.post("/sizes", params={"most": 8}, files=files).json()
+    assert told["status"] == 422
+    assert told["detail"].startswith("sidecar: has no file name; send it as a file")
+
+
+def test_a_blank_field_is_no_sidecar(client: Client) -> None:
+    files = [("image", ("a.tif", picture()))]
+    assert client.post("/sizes", files=files, data={"sidecar": " "}).json() == [["a.tif", None]]

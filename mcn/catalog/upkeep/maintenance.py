@@ -266,7 +266,8 @@ def _partition_fault(entry: dict[str, Any], width: float) -> str | None:
     folders = dict(part.split("=", 1) for part in unquote(entry["path"]).split("/")[:-1])
     for name, value in folders.items():
         logged = entry["stored_well" if name == "well" else f"partition.{name}"]
-        if unquote(value) != logged if isinstance(logged, str) else float(value) != logged:
+        value = unquote(value)
+        if (value if isinstance(logged, str) else float(value)) != logged:
             return f"is in {name}={value}, but the log says {logged}"
     start = entry.get("partition.depth_bin")
     ends = depth_bin([entry["min.depth_m"], entry["max.depth_m"]], width)

@@ -203,6 +203,8 @@ def test_phenom_units(unit: str, expected: float | None) -> None:
 TEXTS = {
     "zeiss": zeiss("standard", 64),
     "jeol": f"$CM_FIELD_OF_VIEW {FIELD_UM}um\r\n",
+    "fei": f"[Scan]\r\nPixelWidth={FIELD_UM * 1e-6 / 64}\r\nPixelHeight={FIELD_UM * 1e-6 / 64}\r\n"
+    "[Image]\r\nResolutionX=64\r\nResolutionY=48\r\n",
     "hitachi": f"[SemImageFile]\r\nPixelSize={FIELD_UM * 1e3 / 64}\r\n",
     "tescan": f"[MAIN]\r\nPixelSizeX={FIELD_UM * 1e-6 / 64}\r\n"
     f"PixelSizeY={FIELD_UM * 1e-6 / 64}\r\n",
@@ -221,7 +223,9 @@ def test_every_maker_under_every_name(tmp_path: Path, picture: str, named: str, 
     assert micrograph.pixel_size_um == pytest.approx(FIELD_UM / 64, rel=1e-5)
 
 
-@pytest.mark.parametrize("code", ["utf-8", "utf-8-sig", "latin-1", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize(
+    "code", ["utf-8", "utf-8-sig", "latin-1", "utf-16", "utf-16-le", "utf-16-be"]
+)
 def test_every_code_page(tmp_path: Path, code: str) -> None:
     (tmp_path / "a.tif").write_bytes(tiff(64))
     (tmp_path / "a.txt").write_bytes("$CM_FIELD_OF_VIEW 64.0\xb5m 48.0\xb5m\r\n".encode(code))
@@ -248,6 +252,20 @@ UNITS = {
     1e4: "cm centimeter centimetres",
     1e6: "m meter meters metre",
     25400.0: "in inch Inches",
+    25400 / 72: "pt",
+    25400 / 12: "li",
+    304800.0: "ft feet",
+    914400.0: "yd yards",
+    1e9: "km",
+}
+FOREIGN_UNITS = {
+    1.0: "Mikrometer Mikrometern Mikron micromètre micromètres micrómetros micrometri "
+    "mikrometr micra мкм микрометр микрон \\u043C\\u043A\\u043C 微米 \\u5FAE\\u7C73 "
+    "マイクロメートル ミクロン 마이크로미터 micron(s) µm/pixel",
+    1e-3: "Nanometer nanomètre nan\\u00f3metros nanometri нм нанометров 纳米 奈米 "
+    "ナノメートル nm/px",
+    1e3: "Millimeter milímetros мм 毫米",
+    1e4: "Zentimeter centímetros см 厘米",
 }
 NO_UNITS = (
     "pixel",
@@ -266,7 +284,12 @@ NO_UNITS = (
 
 @pytest.mark.parametrize(
     ("factor", "word"),
-    [(factor, word) for factor, words in UNITS.items() for word in words.split()],
+    [
+        (factor, word)
+        for units in (UNITS, FOREIGN_UNITS)
+        for factor, words in units.items()
+        for word in words.split()
+    ],
 )
 def test_unit_words(factor: float, word: str) -> None:
     assert unit_um(word) == factor
@@ -358,6 +381,44 @@ def test_pixels_that_are_not_square_are_refused(kind: str) -> None:
 )
 def test_rounding_and_missing_heights_are_square(notes: FileNotes) -> None:
     assert find_pixel_size(notes, 64, height=48)[0] == pytest.approx(0.05)
+
+
+def exif_resolution(x: float, y: float, unit: int = 3) -> Image.Exif:
+    block = Image.Exif()
+    block[282], block[283], block[296] = x, y, unit
+    return block
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, None),
+        ({"dpi": (72, 72)}, None),
+        ({"dpi": (300, 300)}, None),
+        ({"dpi": (25400, 25400)}, 1.0),
+        ({"dpi": (25400, 12700)}, "not square"),
+        ({"dpi": (72, 144)}, "not square"),
+        ({"exif": exif_resolution(20_000, 20_000)}, 0.5),
+        ({"exif": exif_resolution(20_000, 10_000)}, "not square"),
+        ({"exif": exif_resolution(72, 144, 2)}, "not square"),
+        ({"exif": exif_resolution(72, 72, 2)}, None),
+        ({"exif": exif_resolution(72, 72, 2), "dpi": (25400, 25400)}, 1.0),
+        ({"exif": exif_resolution(72, 72, 2), "dpi": (72, 144)}, "not square"),
+        ({"exif": b"Exif\0\0damaged"}, None),
+    ],
+)
+def test_resolutions_of_jpeg_and_png(
+    kind: str, options: dict[str, object], expected: float | str | None
+) -> None:
+    file = io.BytesIO()
+    Image.new("L", (64, 48)).save(file, kind, **options)  # type: ignore[arg-type]
+    if isinstance(expected, str):
+        with pytest.raises(MicrographScaleError, match=expected):
+            decode_micrograph(file.getvalue(), "a")
+    else:
+        size_um = decode_micrograph(file.getvalue(), "a").pixel_size_um
+        assert size_um == (None if expected is None else pytest.approx(expected, rel=1e-4))
 
 
 def test_files_whose_pixels_are_not_square_are_named() -> None:

@@ -111,6 +111,9 @@ HEADERS = [
     "\ufeff\"URI\",'Well',depth-m,pixel_size_um",
     "URI;Well;Depth_m;Pixel_size_um",
     "URI\tWell\tDepth_m\tPixel_size_um",
+    "URI,Well,Depth (m),Pixel size (µm)",
+    'Uri,well,"Depth, m",pixel_size_μm',
+    "URI;Well;Depth [m];Pixel size [um]",
 ]
 ROWS = [
     "a.tif,W 1,1200.5,0.05",
@@ -140,6 +143,29 @@ def test_capitals_spaces_and_quotes_do_not_count(
         1200.5,
         0.05,
     )
+
+
+@pytest.mark.parametrize("code", ["utf-8", "utf-8-sig", "utf-16"])
+def test_wells_in_every_script_and_code(tmp_path: Path, code: str) -> None:
+    (tmp_path / "m.csv").write_bytes("uri,well,depth_m\n大庆.tif,Köln 大庆,1\n".encode(code))
+    (tile,) = listed(tmp_path / "m.csv").to_pylist()
+    assert (tile["uri"], tile["well"]) == ("s3://core/大庆.tif", "Köln 大庆")
+
+
+@pytest.mark.parametrize("code", ["cp1252", "latin-1", "utf-16-le"])
+def test_other_codes_are_refused_with_a_cure(tmp_path: Path, code: str) -> None:
+    (tmp_path / "m.csv").write_bytes("uri,well,depth_m\na.tif,Köln,1\n".encode(code))
+    with pytest.raises(SourceError, match=r"save it as CSV UTF-8|no column uri"):
+        listed(tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize("name", ["pixel_size", "Pixel size (nm)", "PixelSize", "pixel_size_m"])
+def test_pixel_sizes_in_other_units_are_not_dropped(tmp_path: Path, name: str) -> None:
+    (tmp_path / "m.csv").write_text(f"uri,well,depth_m,{name}\na.tif,A,1,50\n")
+    with pytest.raises(SourceError, match=f"column '{re.escape(name)}' may be in other units"):
+        listed(tmp_path / "m.csv")
+    (tmp_path / "m.csv").write_text(f"uri,well,depth_m,{name},pixel_size_um\na.tif,A,1,50,0.05\n")
+    assert listed(tmp_path / "m.csv")["pixel_size_um"].to_pylist() == [0.05]
 
 
 def test_commas_may_stand_within_quotes_and_for_the_point(tmp_path: Path) -> None:

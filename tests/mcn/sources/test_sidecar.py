@@ -92,6 +92,29 @@ def test_sql_says_what_python_says() -> None:
     assert preferred == expected
 
 
+@pytest.mark.parametrize(
+    ("image", "text", "is_pair"),
+    [
+        ("ΣΑΣ.tif", "σας.txt", True),
+        ("Ναός.TIF", "ΝΑΌΣ-TIF.HDR", True),
+        ("Порода.tif", "ПОРОДА.TXT", True),
+        ("大庆.tif", "大庆.tif.TXT", True),
+        ("Kuyu İ.tif", "KUYU İ.txt", True),
+        ("İ.tif", "i.txt", True),
+        ("Ärger.tif", unicodedata.normalize("NFD", "ÄRGER.HDR"), True),
+        ("Straße.tif", "STRASSE.txt", False),
+        ("ı.tif", "I.txt", False),
+    ],
+)
+def test_listing_and_sql_agree_in_every_script(image: str, text: str, is_pair: bool) -> None:
+    with duckdb.connect() as database:
+        database.register("objects", pa.table({"path": [f"f/{image}", f"f/{text}"]}))
+        database.execute(sidecar_sql("objects"))
+        preferred = database.sql("SELECT image, sidecar FROM preferred").fetchall()
+    assert sidecars_of(image, [text]) == ([text] if is_pair else [])
+    assert preferred == ([(f"f/{image}", f"f/{text}")] if is_pair else [])
+
+
 @pytest.fixture
 def memory() -> Iterator[Any]:
     fs = fsspec.filesystem("memory")

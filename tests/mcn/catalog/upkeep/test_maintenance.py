@@ -208,3 +208,9 @@ def test_verify_finds_crystals_in_another_bin(catalog, make_tile, make_crystal):
     write_deltalake(f"{catalog.uri}/crystals", misplaced, mode="append")
     (problem,) = verify(catalog).problems
     assert "outside its bin of 120 m" in problem
+
+
+@pytest.mark.parametrize("depth_m", [-1e23, -250.0, 12.5, 1e16, 1e23])
+def test_verify_reads_bins_of_any_depth(catalog, make_tile, make_crystal, commit, depth_m):
+    commit(catalog, (make_tile(depth_m=depth_m), [make_crystal()]))
+    assert verify(catalog).problems == []
