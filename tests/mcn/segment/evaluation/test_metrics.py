@@ -1,4 +1,3 @@
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mcn.mask import Mask, masks_from_labels
+from mcn.mask import masks_from_labels
 from mcn.segment import load_segmenter
 from mcn.segment.dataset import DataError, list_pairs
 from mcn.segment.evaluation.metrics import (
@@ -18,17 +17,7 @@ from mcn.segment.evaluation.metrics import (
 )
 from mcn.segment.evaluation.report import write_report
 
-
-class FixedSegmenter:
-    """A segmenter that returns given masks."""
-
-    name = "fixed@000000000000"
-
-    def __init__(self, masks: list[list[Mask]]) -> None:
-        self.masks = iter(masks)
-
-    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
-        return [next(self.masks) for _ in images]
+from ....fakes import FixedSegmenter
 
 
 def squares(*squares_xys: tuple[int, int, int]) -> NDArray[np.uint16]:
