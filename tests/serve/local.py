@@ -13,7 +13,6 @@ from serve.http.dispatch import ConcurrencyLimit, Services
 from serve.metrics import ServeMetrics
 from serve.settings import Settings, plan_replicas
 
-
 _OPEN = Settings(insecure=True)
 
 
