@@ -11,8 +11,8 @@ from pipelines.stages.outcomes import columns_of, run_batch, split_outcomes
 def tiles(*errors: str | None) -> pa.Table:
     return pa.table(
         {
-            "tile_id": [f"tile-{number}" for number in range(len(errors))],
-            "seconds": [1.0] * len(errors),
+            "tile_id": pa.array([f"tile-{n}" for n in range(len(errors))], pa.string()),
+            "seconds": pa.array([1.0] * len(errors), pa.float64()),
             "error": pa.array(errors, pa.string()),
         }
     )

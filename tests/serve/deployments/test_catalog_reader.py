@@ -15,7 +15,7 @@ from mcn.micrograph import Limits
 from serve.deployments.catalog_reader import CatalogReader
 from serve.metrics import ServeMetrics
 
-from .local import local_client, local_services
+from ..local import local_client, local_services
 
 
 @pytest.fixture
