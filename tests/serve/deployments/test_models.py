@@ -1,13 +1,15 @@
-"""The models answer as the analyzer does, and refuse what they cannot do."""
+"""The models answer, and refuse what they cannot do.
+
+Batches need a real Serve: `http/routes/test_analysis.py` compares them with a scan.
+"""
 
 import asyncio
 
 import numpy as np
 import pytest
 
-from mcn.analyzer import Analyzer
 from mcn.micrograph import Micrograph
-from serve.deployments.messages import AnalysisResult, PromptResult, Refusal
+from serve.deployments.messages import PromptResult, Refusal
 from serve.deployments.models import ClassifierDeployment, SegmenterDeployment
 from serve.settings import ReplicaSettings
 
@@ -21,47 +23,25 @@ def fake_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcn.classify.load_classifier", lambda name: BrightnessClassifier())
 
 
-def picture(number: int = 0) -> Micrograph:
-    pixels = np.full((60, 80), 20, np.uint8)
-    pixels[5 + number : 15, 30:42] = pixels[30:38, 8:28] = 200
-    return Micrograph(pixels, 0.5, "manifest", "a.tif", None)
+PICTURE = Micrograph(np.full((60, 80), 20, np.uint8), 0.5, "manifest", "a.tif", None)
+PICTURE.pixels[5:15, 30:42] = PICTURE.pixels[30:38, 8:28] = 200
 
 
 async def segmenter(model: str = "patches") -> SegmenterDeployment:
-    deployment = SegmenterDeployment(ReplicaSettings(batch=4))
+    deployment = SegmenterDeployment(ReplicaSettings())
     await deployment.reconfigure({"model": model})
     return deployment
 
 
 async def classifier() -> ClassifierDeployment:
-    deployment = ClassifierDeployment(ReplicaSettings(batch=4))
+    deployment = ClassifierDeployment(ReplicaSettings())
     await deployment.reconfigure({"model": "brightness"})
     return deployment
 
 
-def test_pictures_are_analyzed_as_elsewhere() -> None:
-    pictures = [picture(number) for number in range(3)]
-
-    async def analyze() -> list[AnalysisResult]:
-        first, second = await segmenter(), await classifier()
-
-        async def analyze_one(micrograph: Micrograph) -> AnalysisResult:
-            return await second.name(await first.segment(micrograph))
-
-        return list(await asyncio.gather(*map(analyze_one, pictures)))
-
-    results = asyncio.run(analyze())
-    expected = Analyzer(PatchSegmenter(), BrightnessClassifier()).analyze(pictures)
-    assert [result.crystals for result in results] == expected
-    names = {(result.segmenter, result.classifier) for result in results}
-    assert names == {(PatchSegmenter.name, BrightnessClassifier.name)}
-    assert all(result.timings.keys() == {"segment", "classify"} for result in results)
-    assert results[0].area_fraction == pytest.approx(280 / 4800)
-
-
 def test_prompts_give_their_crystals_and_wrong_ones_a_refusal() -> None:
     async def predict(points: object, model: str = "patches") -> PromptResult | Refusal:
-        return await (await segmenter(model)).predict(picture(), points, None, None)
+        return await (await segmenter(model)).predict(PICTURE, points, None, None)
 
     result = asyncio.run(predict([[35, 8], [10, 32]]))
     assert isinstance(result, PromptResult)

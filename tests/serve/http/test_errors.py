@@ -49,4 +49,4 @@ def test_wrong_parameters_are_all_named(path: str, parameters: list[str]) -> Non
     assert response.status_code == 422
     assert response.headers["content-type"] == MEDIA_TYPE
     detail = response.json()["detail"]
-    assert [part.partition(":")[0] for part in detail.split("; ")][: len(parameters)] == parameters
+    assert {part.partition(":")[0] for part in detail.split("; ")} == set(parameters)

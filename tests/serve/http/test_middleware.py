@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -29,9 +30,10 @@ async def fail(request: Request) -> PlainTextResponse:
 
 @pytest.fixture
 def client() -> Iterator[TestClient]:
-    app = Starlette(routes=[Route("/id", tell_id), Route("/fail", fail)])
-    wrapped = RequestMiddleware(app, METRICS)
-    with TestClient(wrapped, raise_server_exceptions=False) as client:
+    middleware = [Middleware(RequestMiddleware, metrics=METRICS)]
+    routes = [Route("/id", tell_id), Route("/fail", fail)]
+    app = Starlette(routes=routes, middleware=middleware)
+    with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
 
