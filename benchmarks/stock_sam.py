@@ -34,11 +34,12 @@ def provide_nms() -> None:
     global _library
     if _library is None and not torchvision.extension._has_ops():
         _library = torch.library.Library("torchvision", "IMPL", "CPU")
-        _library.impl("nms", _nms)
+        _library.impl("nms", suppress_boxes)
         torchvision.extension._has_ops = lambda: True
 
 
-def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+def suppress_boxes(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """`torchvision.ops.nms`: the boxes (N, 4) that no better one overlaps, best first."""
     order = scores.argsort(descending=True, stable=True)
     boxes = boxes[order]
     area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)

@@ -2,18 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
 
 from mcn.catalog.schema import Tile, crystal_table, tile_table
-from mcn.crystals import classified_schema, segmented_crystals
-from mcn.mask import Mask
-from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
+from mcn.crystals import Classified, classified_schema, segmented_crystals
+from mcn.mask import Mask, masks_from_labels
+from mcn.taxonomy import CALCITE, FACET_OF_SHAPE, SHAPES
 
 Row = dict[str, Any]
+Images = Sequence[NDArray[np.uint8]]
+
+
+def nothing(batch: Any) -> None:
+    """What most fake models do before they work on a batch."""
+
+
+class PatchSegmenter:
+    """Connected bright patches are crystals, the last of them first.
+
+    Parameters
+    ----------
+    before : callable
+        Called with the pictures of each batch before the work; may fail, hang or take time.
+    windows : int
+        Times that memory runs out, plus one: each smaller window needs one less.
+    """
+
+    name = "patches@000000000000"
+
+    def __init__(self, before: Callable[[Images], None] = nothing, windows: int = 1) -> None:
+        # As a model is loaded: before the work, so that no tile waits for it.
+        from skimage.filters import threshold_otsu  # noqa: F401
+        from skimage.measure import label  # noqa: F401
+
+        self.before, self.windows = before, windows
+
+    def segment(self, images: Images) -> list[list[Mask]]:
+        from skimage.filters import threshold_otsu
+        from skimage.measure import label
+
+        self.before(images)
+        if self.windows > 1:
+            raise MemoryError
+        labels = [label(image > threshold_otsu(image)) for image in images]
+        return [
+            [
+                replace(mask, predicted_iou=0.1, stability=0.9)
+                for mask in masks_from_labels(of)[::-1]
+            ]
+            for of in labels
+        ]
+
+    def in_smaller_windows(self) -> PatchSegmenter | None:
+        if self.windows == 1:
+            return None
+        return PatchSegmenter(self.before, self.windows - 1)
+
+    def predict(
+        self,
+        image: NDArray[np.uint8],
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        boxes: ArrayLike | None = None,
+    ) -> list[Mask]:
+        """The patch under the first point of each prompt."""
+        from mcn.segment.inference.prompts import read_clicks
+
+        (masks,) = self.segment([image])
+        clicks = read_clicks(image.shape, points, labels, boxes)
+        return [
+            next(mask for mask in masks if _holds(mask, int(x), int(y)))
+            for x, y in clicks.points[:, 0]
+        ]
+
+
+def _holds(mask: Mask, x: int, y: int) -> bool:
+    height, width = mask.pixels.shape
+    inside = 0 <= y - mask.y < height and 0 <= x - mask.x < width
+    return inside and bool(mask.pixels[y - mask.y, x - mask.x])
+
+
+class FixedSegmenter:
+    """Gives the masks that it was given: those of the first picture, then of the second, …"""
+
+    name = "fixed@000000000000"
+
+    def __init__(self, masks: Iterable[Sequence[Mask]]) -> None:
+        self.masks = iter(masks)
+
+    def segment(self, images: Images) -> list[list[Mask]]:
+        return [list(next(self.masks)) for _ in images]
+
+
+class BrightnessClassifier:
+    """The brightness of four parts of a crop as the probabilities of the four shapes.
+
+    Parameters
+    ----------
+    before : callable
+        Called with the crops of each batch before the work.
+    """
+
+    name = "brightness@000000000000"
+    taxonomy = CALCITE
+
+    def __init__(self, before: Callable[[NDArray[np.uint8]], None] = nothing) -> None:
+        self.before, self.calls = before, 0
+
+    def classify(self, crops: NDArray[np.uint8]) -> Classified:
+        assert len(crops), "a model is never asked about nothing"
+        self.before(crops)
+        self.calls += 1
+        p = crops.reshape(len(crops), 4, -1).mean(axis=2, dtype=np.float32) + 1
+        p = np.asarray(p / p.sum(axis=1, keepdims=True), np.float32)
+        return Classified(p, p.max(axis=1))
 
 
 def crystal_row(shape: str = "rhombic", **facts: Any) -> Row:

@@ -58,8 +58,7 @@ def fault_proxy(target: str, share: float, seed: int = 0) -> Iterator[tuple[str,
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
-            port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
-            address.append(f"http://127.0.0.1:{port}")
+            address.append(f"http://127.0.0.1:{runner.addresses[0][1]}")
             started.set()
             await over.wait()
             await runner.cleanup()

@@ -1,7 +1,9 @@
 """Programs that tests call: those of this Python's environment first, then those of the machine."""
 
+import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,3 +15,9 @@ def program(name: str, cure: str) -> str:
     if found is None:
         pytest.skip(f"{name} is missing; {cure}")
     return found
+
+
+def program_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """For a program of Python that imports `tests.fakes`, and starts a Ray of its own."""
+    without = {name: value for name, value in environment.items() if name != "RAY_ADDRESS"}
+    return {**without, "PYTHONPATH": str(Path(__file__).parents[1])}

@@ -52,7 +52,7 @@ def run_batch(
     results, failures = split_outcomes([None if item is None else next(outcomes) for item in items])
     seconds_per_tile = (perf_counter() - started) / max(1, len(pending))
     before = batch.select(["seconds", "error"])
-    failed = np.array([error is not None for error in before["error"].to_pylist()])
+    failed = np.array([error is not None for error in before["error"].to_pylist()], bool)
     seconds = before["seconds"].to_numpy() + seconds_per_tile * ~failed
     errors = [
         error or failure

@@ -17,13 +17,13 @@ sys.path.insert(0, str(BENCHMARKS))
 
 
 def test_box_suppression_stands_in_for_torchvisions() -> None:
-    from stock_sam import _nms
+    from stock_sam import suppress_boxes
 
     boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [0, 5, 10, 15], [30, 30, 40, 40]])
     scores = torch.tensor([0.5, 0.9, 0.7, 0.6])
-    assert _nms(boxes, scores, 0.7).tolist() == [1, 2, 3]
-    assert _nms(boxes, scores, 0.2).tolist() == [1, 3]
-    assert _nms(boxes[:0], scores[:0], 0.7).tolist() == []
+    assert suppress_boxes(boxes, scores, 0.7).tolist() == [1, 2, 3]
+    assert suppress_boxes(boxes, scores, 0.2).tolist() == [1, 3]
+    assert suppress_boxes(boxes[:0], scores[:0], 0.7).tolist() == []
 
 
 @pytest.mark.parametrize("measure", ["compact_ours", "compact_512"])

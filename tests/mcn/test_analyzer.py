@@ -1,7 +1,6 @@
 """Image in, crystals out, for one image or many at once."""
 
 import json
-from collections.abc import Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,38 +11,11 @@ from numpy.typing import NDArray
 
 from mcn.analyzer import Analyzer
 from mcn.crystals import Classified, classified_schema, crystal_masks
-from mcn.mask import Mask, masks_from_labels
 from mcn.micrograph import Micrograph
 from mcn.morphology import measure
-from mcn.taxonomy import CALCITE, FACET_OF_SHAPE, SHAPES
+from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
 
-
-class Threshold:
-    """Every connected bright patch is a crystal, found in an order of its own."""
-
-    name = "threshold@000000000000"
-
-    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
-        from skimage.measure import label
-
-        return [masks_from_labels(label(image > 127))[::-1] for image in images]
-
-
-class Brightness:
-    """Probabilities that tell the crops apart."""
-
-    name = "brightness@000000000000"
-    taxonomy = CALCITE
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def classify(self, crops: NDArray[np.uint8]) -> Classified:
-        assert len(crops), "a model is never asked about nothing"
-        self.calls += 1
-        p = crops.reshape(len(crops), 4, -1).mean(axis=2, dtype=np.float32) + 1
-        p = np.asarray(p / p.sum(axis=1, keepdims=True), np.float32)
-        return Classified(p, p.max(axis=1))
+from ..fakes import BrightnessClassifier, FixedSegmenter, PatchSegmenter
 
 
 def picture(
@@ -61,7 +33,7 @@ TWO = ((5, 30, 10, 12), (30, 8, 8, 20))
 
 
 def test_a_crystal_is_measured_named_and_drawn_where_it_is() -> None:
-    (crystals,) = Analyzer(Threshold(), Brightness()).analyze([picture(*TWO)])
+    (crystals,) = Analyzer(PatchSegmenter(), BrightnessClassifier()).analyze([picture(*TWO)])
     assert crystals.schema == classified_schema(SHAPES)
     first, second = (SimpleNamespace(**row) for row in crystals.to_pylist())
     assert (first.bbox_x, first.bbox_y, first.bbox_w, first.bbox_h) == (30, 5, 12, 10)
@@ -80,7 +52,7 @@ def test_a_crystal_is_measured_named_and_drawn_where_it_is() -> None:
 
 
 def test_the_data_bar_is_no_crystal_and_cuts_those_it_covers() -> None:
-    analyzer = Analyzer(Threshold(), Brightness())
+    analyzer = Analyzer(PatchSegmenter(), BrightnessClassifier())
     segmented, *_ = analyzer.segment([picture(*TWO, (45, 50, 10, 10), bar=50)])
     assert (segmented.height, segmented.width, segmented.analysed_px) == (60, 80, 50 * 80)
     assert segmented.covered_px == 120 + 160 + 50
@@ -92,17 +64,18 @@ def test_the_data_bar_is_no_crystal_and_cuts_those_it_covers() -> None:
 
 
 def test_crystals_that_overlap_cover_their_pixels_once() -> None:
-    class Twice(Threshold):
-        def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
-            return [2 * masks for masks in super().segment(images)]
-
-    (segmented,) = Analyzer(Twice(), Brightness()).segment([picture(*TWO)])
+    micrograph = picture(*TWO)
+    (masks,) = PatchSegmenter().segment([micrograph.pixels])
+    analyzer = Analyzer(FixedSegmenter([2 * masks]), BrightnessClassifier())
+    (segmented,) = analyzer.segment([micrograph])
     assert segmented.crystals.num_rows == 4
     assert segmented.covered_px == 120 + 160
 
 
 def test_an_unknown_pixel_size_leaves_micrometres_out() -> None:
-    (crystals,) = Analyzer(Threshold(), Brightness()).analyze([picture(*TWO, size=None)])
+    (crystals,) = Analyzer(PatchSegmenter(), BrightnessClassifier()).analyze(
+        [picture(*TWO, size=None)]
+    )
     assert crystals["area_px"].to_pylist() == [120, 160]
     micrometres = [name for name in crystals.column_names if name.endswith(("_um", "_um2"))]
     assert len(micrometres) == 7
@@ -110,7 +83,7 @@ def test_an_unknown_pixel_size_leaves_micrometres_out() -> None:
 
 
 def test_pictures_without_crystals_and_no_pictures_at_all() -> None:
-    analyzer = Analyzer(Threshold(), Brightness())
+    analyzer = Analyzer(PatchSegmenter(), BrightnessClassifier())
     none = classified_schema(SHAPES).empty_table()
     assert analyzer.analyze([picture(), picture()]) == [none, none]
     assert analyzer.analyze([]) == []
@@ -125,8 +98,8 @@ boxes = st.lists(
 @given(st.lists(boxes, max_size=4))
 @settings(max_examples=25, deadline=None)
 def test_many_at_once_are_each_alone(several: list[list[tuple[int, int, int, int]]]) -> None:
-    classifier = Brightness()
-    analyzer = Analyzer(Threshold(), classifier)
+    classifier = BrightnessClassifier()
+    analyzer = Analyzer(PatchSegmenter(), classifier)
     pictures = [picture(*its) for its in several]
     together = analyzer.analyze(pictures)
     assert classifier.calls == any(map(len, together))
@@ -139,10 +112,10 @@ def test_many_at_once_are_each_alone(several: list[list[tuple[int, int, int, int
 
 
 @pytest.mark.parametrize("p", [np.zeros((2, 3), np.float32), np.full((2, 4), np.nan, np.float32)])
-def test_a_classifier_that_does_not_answer_is_an_error(p: NDArray[np.float32]) -> None:
-    class Silent(Brightness):
-        def classify(self, crops: NDArray[np.uint8]) -> Classified:
-            return Classified(p, p.max(axis=1))
-
+def test_a_classifier_without_valid_probabilities_is_an_error(
+    p: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = BrightnessClassifier()
+    monkeypatch.setattr(classifier, "classify", lambda crops: Classified(p, p.max(axis=1)))
     with pytest.raises(ValueError, match="did not give finite probabilities for 2 crops"):
-        Analyzer(Threshold(), Silent()).analyze([picture(*TWO)])
+        Analyzer(PatchSegmenter(), classifier).analyze([picture(*TWO)])

@@ -2,7 +2,8 @@
 
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,47 +11,25 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mcn.crystals import Classified
-from mcn.mask import Mask, masks_from_labels
-from mcn.taxonomy import CALCITE
 from pipelines.models import ScanModels
 
-
-class OtsuSegmenter:
-    """Connected bright patches; fails on pictures whose first pixel says so."""
-
-    name = "otsu@000000000000"
-
-    def __init__(self) -> None:
-        # As a model is loaded: before the work, so that no tile waits for it.
-        from skimage.filters import threshold_otsu  # noqa: F401
-        from skimage.measure import label  # noqa: F401
-
-    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
-        from skimage.filters import threshold_otsu
-        from skimage.measure import label
-
-        if any(image[0, 0] == POISON_FOR_SEGMENTER for image in images):
-            raise RuntimeError("out of\nmemory")
-        return [masks_from_labels(label(image > threshold_otsu(image))) for image in images]
-
-
-class MeanClassifier:
-    """Brightness of four parts of a crop; fails on crystals of one brightness."""
-
-    name = "mean@000000000000"
-    taxonomy = CALCITE
-
-    def classify(self, crops: NDArray[np.uint8]) -> Classified:
-        if (crops == POISON_FOR_CLASSIFIER).any():
-            raise RuntimeError("no such crystal")
-        p = crops.reshape(len(crops), 4, -1).mean(axis=2, dtype=np.float32) + 1
-        p = np.asarray(p / p.sum(axis=1, keepdims=True), np.float32)
-        return Classified(p, p.max(axis=1))
-
+from .. import fakes
+from ..fakes import BrightnessClassifier, Images, PatchSegmenter
 
 POISON_FOR_SEGMENTER = 13
 POISON_FOR_CLASSIFIER = 251
+
+
+def refuse_poisoned(images: Images) -> None:
+    """Fail on pictures whose first pixel says so."""
+    if any(image[0, 0] == POISON_FOR_SEGMENTER for image in images):
+        raise RuntimeError("out of\nmemory")
+
+
+def refuse_poisoned_crops(crops: NDArray[np.uint8]) -> None:
+    """Fail on crystals of one brightness."""
+    if (crops == POISON_FOR_CLASSIFIER).any():
+        raise RuntimeError("no such crystal")
 
 
 def draw(seed: int, crystals: int = 12, bright: int = 200) -> NDArray[np.uint8]:
@@ -80,9 +59,15 @@ def draw_core() -> Callable[..., Path]:
 def models() -> ScanModels:
     import ray
 
-    # The workers cannot import this file, so they are sent what is in it.
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    return ScanModels(OtsuSegmenter.name, MeanClassifier.name, OtsuSegmenter, MeanClassifier)
+    # The workers cannot import these files, so they are sent what is in them.
+    for module in (fakes, sys.modules[__name__]):
+        ray.cloudpickle.register_pickle_by_value(module)
+    return ScanModels(
+        PatchSegmenter.name,
+        BrightnessClassifier.name,
+        partial(PatchSegmenter, refuse_poisoned),
+        partial(BrightnessClassifier, refuse_poisoned_crops),
+    )
 
 
 @pytest.fixture

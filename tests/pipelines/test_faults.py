@@ -10,24 +10,25 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from mcn.catalog.query import sql
 from mcn.catalog.store import Catalog
 from mcn.catalog.upkeep.maintenance import verify
-from mcn.mask import Mask
 from pipelines.models import ScanModels
 from pipelines.scan import ScanSettings, run_scan
 
+from ..fakes import Images, PatchSegmenter
+from ..programs import program_environment
 from ..waiting import DEADLINE_S, wait_until
-from .conftest import OtsuSegmenter, draw
+from .conftest import draw
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -35,28 +36,22 @@ OFTEN = ScanSettings(commit_tiles=2)
 KILLER, SLEEPER, SPINNER = 15, 17, 19
 
 
-class Dangerous(OtsuSegmenter):
-    """Takes its process along, or never comes back, on pictures whose first pixel says so."""
-
-    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
-        if any(image[0, 0] == KILLER for image in images):
-            os.kill(os.getpid(), signal.SIGKILL)
-        if any(image[0, 0] == SLEEPER for image in images):
-            threading.Event().wait()  # hangs
-        while any(image[0, 0] == SPINNER for image in images):
-            pass
-        return super().segment(images)
+def endanger(images: Images) -> None:
+    """End the process, or never come back, on pictures whose first pixel says so."""
+    if any(image[0, 0] == KILLER for image in images):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if any(image[0, 0] == SLEEPER for image in images):
+        threading.Event().wait()  # hangs
+    while any(image[0, 0] == SPINNER for image in images):
+        pass
 
 
-class Thorough(Dangerous):
-    """Takes a third of a second of a core for each picture."""
-
-    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
-        masks = super().segment(images)
-        end = time.thread_time() + 0.35 * len(images)
-        while time.thread_time() < end:
-            pass
-        return masks
+def endanger_and_work(images: Images) -> None:
+    """Take a third of a second of a core for each picture as well."""
+    endanger(images)
+    end = time.thread_time() + 0.35 * len(images)
+    while time.thread_time() < end:
+        pass
 
 
 def mark(core: Path, number: int, value: int) -> None:
@@ -78,7 +73,12 @@ def test_a_tile_that_kills_and_one_that_hangs_are_quarantined(
     mark(core, 5, SLEEPER)
     catalog = str(tmp_path / "catalog")
     settings = replace(OFTEN, stages=("segment.seconds=1.5", "segment.most=1"))
-    summary = run_scan(str(core), catalog, settings, replace(models, load_segmenter=Dangerous))
+    summary = run_scan(
+        str(core),
+        catalog,
+        settings,
+        replace(models, load_segmenter=partial(PatchSegmenter, endanger)),
+    )
     assert (summary.tiles_ok, summary.tiles_failed) == (6, 2)
     rows_by_name = statuses(catalog)
     assert rows_by_name["2"] == (
@@ -123,7 +123,12 @@ def test_on_a_crowded_machine_only_what_hangs_fails(
     mark(core, 5, SLEEPER)
     catalog = str(tmp_path / "catalog")
     settings = replace(OFTEN, stages=("segment.seconds=1",))
-    summary = run_scan(str(core), catalog, settings, replace(models, load_segmenter=Thorough))
+    summary = run_scan(
+        str(core),
+        catalog,
+        settings,
+        replace(models, load_segmenter=partial(PatchSegmenter, endanger_and_work)),
+    )
     rows_by_name = statuses(catalog)
     assert (summary.tiles_ok, summary.tiles_failed) == (6, 2), rows_by_name
     hung = "segment: took over 4 s alone, its second chance; --retry-failed tries once more"
@@ -188,18 +193,20 @@ def test_a_thousand_broken_files_are_a_thousand_rows(tmp_path: Path, models: Sca
 STOPPED = """
 import json, sys, time
 from dataclasses import asdict
-from mcn.taxonomy import CALCITE
+from functools import partial
 from pipelines.models import ScanModels
 from pipelines.scan import ScanSettings, run_scan
+from tests.fakes import BrightnessClassifier, PatchSegmenter
 
-class Slow:
-    name = "slow@000000000000"
-    taxonomy = CALCITE
-    def segment(self, images):
-        time.sleep(0.2 * len(images))
-        return [[] for _ in images]
+def take_time(images):
+    time.sleep(0.2 * len(images))
 
-models = ScanModels(Slow.name, Slow.name, Slow, Slow)
+models = ScanModels(
+    PatchSegmenter.name,
+    BrightnessClassifier.name,
+    partial(PatchSegmenter, take_time),
+    BrightnessClassifier,
+)
 settings = ScanSettings(commit_tiles=1, stages=("write.batch=4",))
 print(json.dumps(asdict(run_scan(sys.argv[1], sys.argv[2], settings, models))))
 """
@@ -212,7 +219,7 @@ def scan_of_many(draw_core: Callable[..., Path], tmp_path: Path) -> subprocess.P
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        env=program_environment(),
         start_new_session=True,
     )
 

@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 
 from ..ceph import ceph_gateway, environment, missing_programs
 from ..fault_proxy import fault_proxy
+from ..programs import program_environment
 from ..waiting import DEADLINE_S
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
@@ -24,30 +25,13 @@ from pathlib import Path
 
 import boto3
 import fsspec
-import numpy as np
 
 from mcn.catalog.upkeep.maintenance import compact, vacuum, verify
 from mcn.catalog.query import query, sql
 from mcn.catalog.store import Catalog
-from mcn.crystals import Classified
-from mcn.mask import masks_from_labels
-from mcn.taxonomy import CALCITE
 from pipelines.models import ScanModels
 from pipelines.scan import ScanSettings, run_scan
-
-class Patches:
-    name = "patches@000000000000"
-    def segment(self, images):
-        from scipy.ndimage import label
-        return [masks_from_labels(label(image > 100)[0]) for image in images]
-
-class Mean:
-    name = "mean@000000000000"
-    taxonomy = CALCITE
-    def classify(self, crops):
-        p = crops.reshape(len(crops), 4, -1).mean(axis=2, dtype=np.float32) + 1
-        p = np.asarray(p / p.sum(axis=1, keepdims=True), np.float32)
-        return Classified(p, p.max(axis=1))
+from tests.fakes import BrightnessClassifier, PatchSegmenter
 
 core, out, bucket = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 boto3.client("s3").create_bucket(Bucket=bucket)
@@ -56,7 +40,9 @@ for path in core.glob("*/*/*.png"):
     fs.pipe_file(f"{bucket}/core/{path.relative_to(core)}", path.read_bytes())
 fs.pipe_file(f"{bucket}/core/well=A/depth=1/empty.tif", b"")
 
-models = ScanModels(Patches.name, Mean.name, Patches, Mean)
+models = ScanModels(
+    PatchSegmenter.name, BrightnessClassifier.name, PatchSegmenter, BrightnessClassifier
+)
 often = ScanSettings(commit_tiles=8, stages=("write.batch=4",))
 first = run_scan(f"s3://{bucket}/core", f"s3://{bucket}/catalog", often, models)
 again = run_scan(f"s3://{bucket}/core", f"s3://{bucket}/catalog", often, models)
@@ -90,10 +76,9 @@ def s3_server() -> Iterator[str]:
 
 
 def scan(core: Path, out: Path, address: str) -> dict[str, Any]:
-    environ = {k: v for k, v in environment(address).items() if k != "RAY_ADDRESS"}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(core), str(out), f"survey-{uuid.uuid4()}"],
-        env=environ,
+        env=program_environment(environment(address)),
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,

@@ -19,24 +19,6 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
     assert (pools["classify"].least, pools["classify"].most) == (2, 4)
 
 
-@pytest.mark.parametrize("cores", [1, 2, 4, 16, 64])
-@pytest.mark.parametrize("gpus", [0, 1, 8])
-def test_every_stage_can_run_beside_the_others(cores: int, gpus: int) -> None:
-    """Otherwise a stage would wait forever for resources that another stage holds."""
-    pools = stage_resources(max(cores, gpus), gpus, 1000)
-    models = [pools["segment"], pools["classify"]]
-    assert sum(pool.least * pool.cpus for pool in models) + 0.2 <= max(cores, gpus) + 1e-9
-    assert sum(pool.least * pool.gpus for pool in models) <= gpus
-    if not gpus:
-        assert all(pool.threads == 1 for pool in models), "threads would compete for the cores"
-
-
-def test_small_scans_write_small_batches() -> None:
-    assert stage_resources(2, 0, 24)["write"].batch == 8
-    assert stage_resources(2, 0, 10_000)["write"].batch == 50
-    assert stage_resources(2, 0, 10**7)["write"].batch == 256
-
-
 @pytest.mark.parametrize(
     ("flag", "message"),
     [

@@ -31,6 +31,7 @@ from pipelines.models import ScanModels
 from pipelines.pipeline import ScanError
 from pipelines.scan import ScanSettings, run_scan
 
+from ..programs import program_environment
 from ..waiting import DEADLINE_S
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -243,19 +244,17 @@ def test_models_that_cannot_be_loaded_stop_the_scan(
 SCRIPT = """
 import json, sys
 from dataclasses import asdict
-from mcn.taxonomy import CALCITE
+from itertools import repeat
 from pipelines.models import ScanModels
 from pipelines.scan import run_scan
+from tests.fakes import BrightnessClassifier, FixedSegmenter
 
-class Nothing:
-    name = "nothing@000000000000"
-    taxonomy = CALCITE
-    def segment(self, images):
-        return [[] for _ in images]
-    def classify(self, crops):
-        raise AssertionError("no crystal, no question")
+def find_nothing():
+    return FixedSegmenter(repeat([]))
 
-models = ScanModels(Nothing.name, Nothing.name, Nothing, Nothing)
+models = ScanModels(
+    FixedSegmenter.name, BrightnessClassifier.name, find_nothing, BrightnessClassifier
+)
 print(json.dumps(asdict(run_scan(sys.argv[1], sys.argv[2], models=models))))
 """
 
@@ -265,11 +264,10 @@ def test_a_scan_starts_its_own_ray_from_any_folder_and_keeps_quiet(
 ) -> None:
     away = tmp_path / "away"
     away.mkdir()
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(core), "catalog"],
         cwd=away,
-        env=environment,
+        env=program_environment(),
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,

@@ -1,19 +1,21 @@
 """Texts that come with uploaded pictures, and pixel sizes that cannot be; without models."""
 
-import asyncio
 import io
 from pathlib import Path
-from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import tifffile
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
+from starlette.testclient import TestClient
 
+from mcn.crystals import classified_schema
 from mcn.micrograph import DEFAULT_LIMITS
-from serve.client import _picture
+from mcn.taxonomy import SHAPES
+from serve.client import Client
+from serve.deployments.messages import AnalysisResult
 from serve.http.errors import Problem
+from serve.http.responses import analysis_object, json_response
 from serve.http.routes.analysis import PixelSize
 from serve.http.uploads import decode, read_files
 
@@ -27,25 +29,8 @@ def picture() -> bytes:
     return file.getvalue()
 
 
-class Client:
-    """Asks an application in this process."""
-
-    def __init__(self, app: FastAPI) -> None:
-        self._transport = httpx.ASGITransport(app)
-
-    def post(self, place: str, **request: Any) -> httpx.Response:
-        async def ask() -> httpx.Response:
-            url = "http://endpoint"
-            async with httpx.AsyncClient(
-                transport=self._transport, base_url=url, timeout=60
-            ) as client:
-                return await client.post(place, **request)
-
-        return asyncio.run(ask())
-
-
 @pytest.fixture(scope="module")
-def client() -> Client:
+def client() -> TestClient:
     app = FastAPI()
 
     @app.post("/sizes")
@@ -57,10 +42,19 @@ def client() -> Client:
             return {"status": problem.status, "detail": problem.detail}
         return [[part.name, image.pixel_size_um] for part, image in zip(parts, found, strict=True)]
 
-    return Client(app)
+    @app.post("/v1/analyze")
+    async def analyze(request: Request) -> Response:
+        (part,), _ = await read_files(request, "image", 1, 2**20, 10)
+        micrograph = await decode(part, None, DEFAULT_LIMITS)
+        none = AnalysisResult(
+            "a@1", "b@1", SHAPES, classified_schema(SHAPES).empty_table(), 0.0, {}
+        )
+        return await json_response(await analysis_object(part.name, micrograph, none))
+
+    return TestClient(app)
 
 
-def sizes(client: Client, *files: tuple[str, str, bytes], most: int = 8):  # type: ignore[no-untyped-def]
+def sizes(client: TestClient, *files: tuple[str, str, bytes], most: int = 8):  # type: ignore[no-untyped-def]
     form = [(field, (name, data)) for field, name, data in files]
     return client.post("/sizes", params={"most": most}, files=form).json()
 
@@ -78,7 +72,7 @@ def sizes(client: Client, *files: tuple[str, str, bytes], most: int = 8):  # typ
     ],
 )
 @pytest.mark.parametrize("field", ["sidecar", "image"])
-def test_a_picture_with_its_text(client: Client, field: str, image: str, text: str) -> None:
+def test_a_picture_with_its_text(client: TestClient, field: str, image: str, text: str) -> None:
     both = [("image", image, picture()), (field, text, MAKER)]
     for files in (both, both[::-1]):
         ((name, size),) = sizes(client, *files, most=1)
@@ -86,12 +80,12 @@ def test_a_picture_with_its_text(client: Client, field: str, image: str, text: s
         assert name.endswith(".tif" if image.islower() else ".TIF")
 
 
-def test_the_text_of_a_single_picture_may_have_any_name(client: Client) -> None:
+def test_the_text_of_a_single_picture_may_have_any_name(client: TestClient) -> None:
     files = [("image", "image", picture()), ("sidecar", "notes.txt", MAKER)]
     assert sizes(client, *files) == [["image", pytest.approx(0.05)]]
 
 
-def test_each_of_several_pictures_has_its_own(client: Client) -> None:
+def test_each_of_several_pictures_has_its_own(client: TestClient) -> None:
     files = [
         ("image", "a.tif", picture()),
         ("sidecar", "B.TXT", OTHER),
@@ -103,7 +97,7 @@ def test_each_of_several_pictures_has_its_own(client: Client) -> None:
     assert told == [["a.tif", pytest.approx(0.05)], ["b.tif", pytest.approx(0.07)], ["c.tif", None]]
 
 
-def test_a_text_of_none_or_of_two_is_refused(client: Client) -> None:
+def test_a_text_of_none_or_of_two_is_refused(client: TestClient) -> None:
     pictures = [("image", "a.tif", picture()), ("image", "b.tif", picture())]
     told = sizes(client, *pictures, ("sidecar", "c.txt", MAKER))
     assert told["status"] == 422
@@ -115,15 +109,18 @@ def test_a_text_of_none_or_of_two_is_refused(client: Client) -> None:
     assert len(sizes(client, *twice)) == 2
 
 
-def test_the_client_sends_what_lies_beside(client: Client, tmp_path: Path) -> None:
+def test_the_client_sends_what_lies_beside(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("httpx.Client", lambda **_: client)
     (tmp_path / "B.TIF").write_bytes(picture())
     (tmp_path / "b.txt").write_bytes(MAKER)
-    told = client.post("/sizes", files=_picture(tmp_path / "B.TIF")).json()
-    assert told == [["B.TIF", pytest.approx(0.05)]]
+    analysis = Client("http://endpoint").analyze(tmp_path / "B.TIF")
+    assert (analysis.image, analysis.pixel_size_um) == ("B.TIF", pytest.approx(0.05))
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "1e-300", "1e9", "1001", "nan", "inf", "wide", ""])
-def test_sizes_that_cannot_be_are_refused(client: Client, size: str) -> None:
+def test_sizes_that_cannot_be_are_refused(client: TestClient, size: str) -> None:
     answer = client.post(
         "/sizes", params={"pixel_size_um": size}, files={"image": ("a.tif", picture())}
     )
@@ -134,7 +131,7 @@ def test_sizes_that_cannot_be_are_refused(client: Client, size: str) -> None:
     assert answer.json() == [["a.tif", 0.5]]
 
 
-def test_pixels_that_are_not_square_are_refused_with_the_reason(client: Client) -> None:
+def test_pixels_that_are_not_square_are_refused_with_the_reason(client: TestClient) -> None:
     files = [("image", "a.tif", picture()), ("sidecar", "a.txt", MAKER + b"PixelSizeY=1e-7\n")]
     told = sizes(client, *files)
     assert told["status"] == 422

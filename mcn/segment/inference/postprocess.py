@@ -34,7 +34,7 @@ def suppress_overlaps(
     scores, stability = candidates.scores[index].tolist(), candidates.stability[index].tolist()
     claims = (
         claim
-        for part in index.split(_batch_sizes(candidates.windows[index], shape))
+        for part in index.split(upsampling_batches(candidates.windows[index], shape))
         for claim in full_size(candidates.logits[part], candidates.windows[part], *shape)
     )
     taken = np.zeros(shape, bool)
@@ -164,7 +164,7 @@ def _weights(low: Tensor, high: Tensor, start: Tensor, length: int, size: int) -
     return (1 - (position[:, :, None] - cells).abs()).clamp(min=0)
 
 
-def _batch_sizes(windows: Tensor, shape: tuple[int, ...]) -> list[int]:
+def upsampling_batches(windows: Tensor, shape: tuple[int, ...]) -> list[int]:
     """Numbers of masks, in order, that are upsampled at once, so that memory stays small."""
     sides = (windows[:, 2:] - windows[:, :2]).minimum(windows.new_tensor(shape[::-1]))
     batch = (sides.prod(dim=1).double().cumsum(0) / _PIXELS_PER_BATCH).long()

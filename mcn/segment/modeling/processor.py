@@ -20,7 +20,7 @@ def number_format(device: torch.device) -> torch.dtype:
     """
     if device.type == "cuda":
         return torch.bfloat16
-    return torch.bfloat16 if device.type == "cpu" and _cpu_has_bf16() else torch.float32
+    return torch.bfloat16 if device.type == "cpu" and cpu_has_bf16() else torch.float32
 
 
 def autocast(device: torch.device) -> AbstractContextManager[None]:
@@ -35,7 +35,7 @@ def full_precision(device: torch.device) -> AbstractContextManager[None]:
 
 
 @cache
-def _cpu_has_bf16() -> bool:
+def cpu_has_bf16() -> bool:
     """Whether bf16 is native and not disabled by `ATEN_CPU_CAPABILITY` or `ONEDNN_MAX_CPU_ISA`."""
     native = torch.cpu.get_capabilities()
     if not (native.get("avx512_bf16") or native.get("amx_bf16")):

@@ -1,46 +1,30 @@
-"""A scan with stand-in models that take their time: `slow_scan.py TILES CATALOG PORT`."""
+"""A scan with fake models that take their time: `slow_scan.py TILES CATALOG PORT`.
+
+It runs as a program, with the root of the repository on its path.
+"""
 
 import sys
 import time
-from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
-import numpy as np
-
-from mcn.crystals import Classified
-from mcn.mask import Mask, masks_from_labels
-from mcn.taxonomy import CALCITE
 from pipelines.models import ScanModels
 from pipelines.scan import ScanSettings, run_scan
+from tests.fakes import BrightnessClassifier, Images, PatchSegmenter
 
 
-class SlowSegmenter:
-    """Bright patches, three pictures a second at most."""
-
-    name = "slow@000000000000"
-
-    def segment(self, images: Sequence[Any]) -> list[list[Mask]]:
-        from skimage.measure import label
-
-        time.sleep(0.3 * len(images))
-        return [masks_from_labels(label(image > 128)) for image in images]
-
-
-class EvenClassifier:
-    """Names everything by its brightness."""
-
-    name = "even@000000000000"
-    taxonomy = CALCITE
-
-    def classify(self, crops: Any) -> Classified:
-        p = crops.reshape(len(crops), 4, -1).mean(axis=2, dtype=np.float32) + 1
-        p = np.asarray(p / p.sum(axis=1, keepdims=True), np.float32)
-        return Classified(p, p.max(axis=1))
+def take_time(images: Images) -> None:
+    """Three pictures a second at most."""
+    time.sleep(0.3 * len(images))
 
 
 if __name__ == "__main__":
     tiles, catalog, port = sys.argv[1:]
-    models = ScanModels(SlowSegmenter.name, EvenClassifier.name, SlowSegmenter, EvenClassifier)
+    models = ScanModels(
+        PatchSegmenter.name,
+        BrightnessClassifier.name,
+        partial(PatchSegmenter, take_time),
+        BrightnessClassifier,
+    )
     settings = ScanSettings(
         metrics_port=int(port),
         commit_tiles=4,

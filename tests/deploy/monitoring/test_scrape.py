@@ -26,6 +26,7 @@ from typing import Any
 from urllib.error import HTTPError
 
 import numpy as np
+import psutil
 import pytest
 import yaml
 from PIL import Image
@@ -302,3 +303,13 @@ def test_all_is_well(places: Places, answers: dict[str, list[Any]]) -> None:
     assert {rule["health"] for rule in rules} == {"ok"}
     firing = [rule["name"] for rule in rules if rule.get("state") == "firing"]
     assert firing == []
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_dead_replica_is_a_failed_health_check(places: Places) -> None:
+    """Last in this file, since all is not well afterwards."""
+    programs = psutil.Process().children(recursive=True)
+    (replica,) = [p for p in programs if "ServeReplica:mcn:Classifier" in " ".join(p.cmdline())]
+    replica.kill()
+    failures = 'ray_serve_health_check_failures_total{deployment="Classifier"} > 0'
+    eventually(lambda: places.prometheus.ask(failures), "the failure is counted")

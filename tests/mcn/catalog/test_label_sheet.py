@@ -21,20 +21,7 @@ from mcn.sources.listing import etag_of
 from mcn.synthetic.core import CoreSettings, render_core
 from mcn.taxonomy import SHAPES
 
-
-class TrueMasks:
-    """The masks that the renderer drew."""
-
-    name = "truth@000000000000"
-
-    def __init__(self, labels: list[np.ndarray]) -> None:
-        self.labels = labels
-
-    def segment(self, images):
-        return [
-            masks_from_labels(one[: len(image)])
-            for one, image in zip(self.labels, images, strict=True)
-        ]
+from ...fakes import FixedSegmenter
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +40,12 @@ def scanned(tmp_path: Path, nsr: CropClassifier):
     render_core(root, wells=1, tiles=3, seed=4, settings=CoreSettings(height=256, width=320))
     paths = sorted(path for path in root.rglob("*.tif") if "truth" not in path.parts)
     labels = [tifffile.imread(root / "truth" / "masks" / path.relative_to(root)) for path in paths]
-    segmented = segment_micrographs(TrueMasks(labels), [read_micrograph(path) for path in paths])
+    micrographs = [read_micrograph(path) for path in paths]
+    masks = [
+        masks_from_labels(truth[: len(micrograph.analysed)])
+        for truth, micrograph in zip(labels, micrographs, strict=True)
+    ]
+    segmented = segment_micrographs(FixedSegmenter(masks), micrographs)
     crystals = classify_segmented(nsr, segmented)
     catalog = Catalog.create(tmp_path / "catalog")
     rows = []
@@ -71,7 +63,7 @@ def scanned(tmp_path: Path, nsr: CropClassifier):
             pixel_size_source=part.pixel_size_source,
             crystal_area_fraction=0.5,
             n_crystals=len(own),
-            segmenter=TrueMasks.name,
+            segmenter=FixedSegmenter.name,
             classifier=nsr.name,
             scan_id="one",
         )

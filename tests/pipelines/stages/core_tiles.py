@@ -16,7 +16,9 @@ from pipelines.stages.labels import ScanLabels
 from pipelines.stages.read import ReadTiles
 from pipelines.stages.segment import SegmentTiles
 
-LABELS = ScanLabels("otsu@000000000000", "mean@000000000000", "scan")
+from ...fakes import BrightnessClassifier, PatchSegmenter
+
+LABELS = ScanLabels(PatchSegmenter.name, BrightnessClassifier.name, "scan")
 
 
 def plan_tiles(listed: pa.Table) -> pa.Table:

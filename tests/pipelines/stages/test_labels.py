@@ -13,8 +13,10 @@ from .core_tiles import LABELS
 
 
 def test_a_worker_refuses_another_model(models: ScanModels) -> None:
-    other = replace(LABELS, segmenter="otsu@111111111111", classifier="mean@111111111111")
-    with pytest.raises(ModelError, match=r"loaded otsu@000000000000, not otsu@111111111111"):
+    other = replace(LABELS, segmenter="patches@111111111111", classifier="brightness@111111111111")
+    with pytest.raises(ModelError, match=r"loaded patches@000000000000, not patches@111111111111"):
         SegmentTiles(models.load_segmenter, 1, other)
-    with pytest.raises(ModelError, match=r"loaded mean@000000000000, not mean@111111111111"):
+    with pytest.raises(
+        ModelError, match=r"loaded brightness@000000000000, not brightness@111111111111"
+    ):
         ClassifyTiles(models.load_classifier, 1, other)

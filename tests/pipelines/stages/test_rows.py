@@ -8,12 +8,12 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from numpy.typing import NDArray
 
 from mcn.analyzer import Segmented, segment_micrographs
-from mcn.mask import Mask, masks_from_labels
 from mcn.micrograph import Micrograph
 from pipelines.stages import rows
+
+from ...fakes import PatchSegmenter
 
 pictures = st.builds(
     Micrograph,
@@ -23,15 +23,6 @@ pictures = st.builds(
     name=st.just("s3://core/a.tif"),
     data_bar_y=st.none() | st.integers(1, 2),
 )
-
-
-class Bright:
-    name = "bright@000000000000"
-
-    def segment(self, images: list[NDArray[np.uint8]]) -> list[list[Mask]]:
-        from skimage.measure import label
-
-        return [masks_from_labels(label(image > 127)) for image in images]
 
 
 def _facts(tile: Segmented) -> dict[str, Any]:
@@ -63,7 +54,7 @@ def test_micrographs(micrographs: list[Micrograph | None]) -> None:
 @given(st.lists(st.none() | pictures, max_size=4))
 @settings(max_examples=40, deadline=None)
 def test_segmented_tiles(micrographs: list[Micrograph | None]) -> None:
-    found = iter(segment_micrographs(Bright(), [m for m in micrographs if m is not None]))
+    found = iter(segment_micrographs(PatchSegmenter(), [m for m in micrographs if m is not None]))
     tiles: list[Segmented | None] = [m and next(found) for m in micrographs]
     pictured = rows.pack_micrographs(micrographs)
     table = pa.table({**origin(len(tiles)), **pictured, **rows.pack_segmented(tiles)})

@@ -1,37 +1,25 @@
 """Segmentation retries with less memory, and stops when the scan drains."""
 
 from pathlib import Path
-from typing import Any
 
 from pipelines.fault_isolation.attempts import Ledger
 from pipelines.fault_isolation.isolator import FaultIsolator
 from pipelines.models import ScanModels
 from pipelines.stages.segment import SegmentTiles
 
+from ...fakes import PatchSegmenter
 from .core_tiles import LABELS, read_core
 
 
-class NeedsSmallWindows:
-    """Runs out of memory until its windows are small."""
-
-    name = LABELS.segmenter
-
-    def __init__(self, windows: int = 3) -> None:
-        self.windows = windows
-
-    def in_smaller_windows(self) -> "NeedsSmallWindows":
-        return NeedsSmallWindows(self.windows - 1)
-
-    def segment(self, images: Any) -> Any:
-        if self.windows > 1:
-            raise MemoryError
-        return [[] for _ in images]
-
-
 def test_out_of_memory_is_tried_again_in_smaller_windows(core: Path) -> None:
-    segmented = SegmentTiles(NeedsSmallWindows, 1, LABELS)(read_core(core))
+    def with_little_memory() -> PatchSegmenter:
+        return PatchSegmenter(windows=3)
+
+    tiles = read_core(core)
+    segmented = SegmentTiles(with_little_memory, 1, LABELS)(tiles)
     assert segmented["error"].null_count == len(segmented) == 8
-    assert segmented["covered_px"].to_pylist() == [0] * 8
+    enough = SegmentTiles(PatchSegmenter, 1, LABELS)(tiles)
+    assert segmented["covered_px"] == enough["covered_px"]
 
 
 def test_a_draining_scan_segments_nothing_more(core: Path, models: ScanModels) -> None:

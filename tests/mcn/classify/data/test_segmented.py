@@ -1,49 +1,35 @@
 """Crystals as a segmenter finds them carry the shapes of the true ones."""
 
 import shutil
-from collections.abc import Sequence
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from numpy.typing import NDArray
 
 from mcn.classify import load_classifier
 from mcn.classify.data.dataset import ExamplesError
 from mcn.classify.data.readers import read_examples
 from mcn.classify.data.segmented import segmented_examples
 from mcn.classify.evaluation.evaluate import evaluate_classifier
-from mcn.mask import Mask, masks_from_labels
+from mcn.mask import masks_from_labels
 from mcn.segment import load_segmenter
 from mcn.segment.dataset import list_pairs
 
+from ....fakes import FixedSegmenter
 
-class Oracle:
+
+def almost_true(core: Path) -> FixedSegmenter:
     """Finds all true crystals but the first of each tile, the last one first."""
-
-    name = "oracle@000000000000"
-
-    def __init__(self, core: Path) -> None:
-        self.truth = [masks_from_labels(pair.read()[1]) for pair in list_pairs(core)]
-
-    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
-        assert len(images) == 1
-        return [self.truth.pop(0)[:0:-1]]
-
-
-class Blind:
-    name = "blind@000000000000"
-
-    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
-        return [[] for _ in images]
+    return FixedSegmenter(masks_from_labels(pair.read()[1])[:0:-1] for pair in list_pairs(core))
 
 
 def test_each_mask_gets_the_shape_of_the_crystal_it_fits(core: Path) -> None:
     true = read_examples(core)
     kept = np.concatenate([[False], np.diff(true.groups) == 0])
     seen: list[None] = []
-    examples, matched = segmented_examples(core, Oracle(core), lambda: seen.append(None))
+    examples, matched = segmented_examples(core, almost_true(core), lambda: seen.append(None))
     assert np.array_equal(examples.crops, true.crops[kept])
     assert np.array_equal(examples.classes, true.classes[kept])
     assert np.array_equal(examples.visible, true.visible[kept])
@@ -64,13 +50,13 @@ def test_a_segmenters_masks_are_judged(core: Path) -> None:
 
 
 def test_where_nothing_is_found_the_segmenter_is_named(core: Path) -> None:
-    with pytest.raises(ExamplesError, match="blind@"):
-        segmented_examples(core, Blind())
+    with pytest.raises(ExamplesError, match="fixed@"):
+        segmented_examples(core, FixedSegmenter(repeat([])))
 
 
 def test_crops_cannot_be_segmented_again(tmp_path: Path) -> None:
     with pytest.raises(ExamplesError, match="mcn core"):
-        segmented_examples(tmp_path, Blind())
+        segmented_examples(tmp_path, FixedSegmenter(repeat([])))
 
 
 def test_a_truth_that_names_other_crystals_is_refused(core: Path, tmp_path: Path) -> None:
@@ -79,4 +65,4 @@ def test_a_truth_that_names_other_crystals_is_refused(core: Path, tmp_path: Path
     table = broken / "truth" / "crystals.parquet"
     pq.write_table(pq.read_table(table).slice(1), table)
     with pytest.raises(ExamplesError, match="render the core again"):
-        segmented_examples(broken, Oracle(core))
+        segmented_examples(broken, almost_true(core))

@@ -11,24 +11,12 @@ from mcn.analyzer import Segmented, classify_segmented, segment_micrographs
 from mcn.classify.classifier import CropClassifier, load_classifier
 from mcn.classify.explanation.contact_sheet import contact_sheet, most_and_least_confident
 from mcn.classify.explanation.grad_cam import explain
-from mcn.mask import Mask, masks_from_labels
+from mcn.mask import masks_from_labels
 from mcn.micrograph import Micrograph
 from mcn.synthetic.renderer import random_settings, render_tile
 from mcn.taxonomy import SHAPES
 
-from ....fakes import classified_table, crystal_row
-
-
-class FixedMasks:
-    """A segmenter that knows the answer."""
-
-    name = "truth@000000000000"
-
-    def __init__(self, masks: list[Mask]) -> None:
-        self.masks = masks
-
-    def segment(self, images: object) -> list[list[Mask]]:
-        return [self.masks]
+from ....fakes import FixedSegmenter, classified_table, crystal_row
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +29,7 @@ def segmented() -> Segmented:
     tile = render_tile(5, random_settings(np.random.default_rng(5), 384, 512))
     micrograph = Micrograph(tile.image, 0.05, "manifest", "tile")
     masks = masks_from_labels(tile.labels[: micrograph.analysed.shape[0]])
-    (found,) = segment_micrographs(FixedMasks(masks), [micrograph])
+    (found,) = segment_micrographs(FixedSegmenter([masks]), [micrograph])
     return found
 
 

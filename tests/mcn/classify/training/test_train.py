@@ -6,15 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 
 from mcn.classify.classifier import ClassifierError, load_classifier
-from mcn.classify.data.augment import augment
-from mcn.classify.data.dataset import Examples, ExamplesError, concatenate_examples, render_examples
-from mcn.classify.data.sampling import split_examples
+from mcn.classify.data.dataset import ExamplesError
 from mcn.classify.evaluation.evaluate import evaluate_classifier
 from mcn.classify.modeling.network import NetworkSettings
 from mcn.classify.training.train import train_classifier
@@ -54,32 +49,6 @@ def test_training_renders_its_own_crystals_when_none_are_given(tmp_path: Path) -
     assert report.n_train > report.n_held_out > 0
 
 
-def test_a_killed_training_goes_on_where_it_stood(
-    draw_folders: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data, settings = draw_folders(32), replace(TINY, epochs=5)
-    whole = train_classifier(data, tmp_path / "whole" / "a.safetensors", settings)
-    calls = []
-
-    def killed(*given: torch.Tensor) -> torch.Tensor:
-        calls.append(1)
-        if len(calls) == 20:
-            raise KeyboardInterrupt
-        return augment(*given)
-
-    out = tmp_path / "cut" / "a.safetensors"
-    with monkeypatch.context() as patch:
-        patch.setattr("mcn.classify.training.trainer.augment", killed)
-        with pytest.raises(KeyboardInterrupt):
-            train_classifier(data, out, settings)
-    assert len(out.with_suffix(".jsonl").read_text().splitlines()) == 3
-    with pytest.raises(ClassifierError, match=r"a\.resume\.pt: holds a training with other"):
-        train_classifier(data, out, replace(settings, seed=1))
-    assert train_classifier(data, out, settings).name == whole.name
-    assert out.with_suffix(".jsonl").read_text() == whole.log.read_text()
-    assert sorted(path.name for path in out.parent.iterdir()) == ["a.jsonl", "a.safetensors"]
-
-
 def test_few_labels_are_enough_from_weights_that_know_crystals(
     draw_folders: Draw, tmp_path: Path
 ) -> None:
@@ -98,12 +67,6 @@ def test_few_labels_are_enough_from_weights_that_know_crystals(
     own = load_classifier(str(tmp_path / "coins.safetensors"))
     fresh = draw_folders(20, shapes=("spherical", "rhombic"), seed=6)
     assert evaluate_classifier(fresh, own)["accuracy"] > 0.8
-
-
-def test_training_stops_when_nothing_gets_better(draw_folders: Draw, tmp_path: Path) -> None:
-    settings = replace(TINY, epochs=30, patience=2, learning_rate=1e-12)
-    report = train_classifier(draw_folders(32), tmp_path / "a.safetensors", settings)
-    assert len(report.log.read_text().splitlines()) < 30
 
 
 def test_a_class_list_of_ones_own(draw_folders: Draw, tmp_path: Path) -> None:
@@ -140,49 +103,3 @@ def test_too_few_micrographs_are_refused(draw_folders: Draw, tmp_path: Path) -> 
     (root / "labels.csv").write_text("\n".join(["file,shape,tile_id", *rows]))
     with pytest.raises(ExamplesError, match="1 micrographs, too few"):
         train_classifier(root, tmp_path / "a.safetensors", TINY)
-
-
-def test_crystals_of_a_micrograph_stay_on_one_side() -> None:
-    rng = np.random.default_rng(0)
-    count = 600
-    examples = Examples(
-        np.zeros((count, 64, 64), np.uint8),
-        rng.integers(0, 4, count),
-        rng.integers(0, 40, count),
-        np.ones(count, np.float32),
-        np.zeros(count, bool),
-    )
-    train, held_out = split_examples(examples, held_out=0.25, seed=0)
-    assert len(train) + len(held_out) == count
-    assert not set(train.groups) & set(held_out.groups)
-    assert len(held_out) / count == pytest.approx(0.25, abs=0.06)
-    assert set(held_out.classes) == {0, 1, 2, 3}
-
-
-def test_rendered_examples_repeat_themselves_and_hold_every_field() -> None:
-    seen: list[int] = []
-    first = render_examples(
-        3, 5, per_tile=6, copies=1, height=128, width=160, on_tile=lambda: seen.append(1)
-    )
-    again = render_examples(3, 5, per_tile=6, copies=1, height=128, width=160)
-    assert len(seen) == 3
-    assert np.array_equal(first.crops, again.crops)
-    assert np.array_equal(first.classes, again.classes)
-    assert (np.bincount(first.groups) <= 12).all()
-    assert first.perturbed.mean() == 0.5
-    assert ((first.visible > 0) & (first.visible <= 1)).all()
-    assert len(concatenate_examples([])) == 0
-
-
-def test_augmentation_keeps_crystals_on_black(draw_folders: Draw) -> None:
-    root = draw_folders(1)
-    crops = np.stack([np.asarray(Image.open(root / shape / "000.png")) for shape in SHAPES])
-    batch = torch.from_numpy(crops)[:, None].float()
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(5):
-        other = augment(batch, generator)
-        assert other.shape == batch.shape
-        assert 0 <= other.min() <= other.max() <= 255
-        assert not torch.equal(other, batch)
-        areas = (other > 0).sum(dim=(1, 2, 3)) / (batch > 0).sum(dim=(1, 2, 3))
-        assert ((areas > 0.4) & (areas < 1.1)).all()

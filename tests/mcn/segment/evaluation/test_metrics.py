@@ -1,4 +1,3 @@
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -6,29 +5,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mcn.mask import Mask, masks_from_labels
-from mcn.segment import load_segmenter
+from mcn.mask import masks_from_labels
 from mcn.segment.dataset import DataError, list_pairs
 from mcn.segment.evaluation.metrics import (
     average_precision,
-    compute_metrics,
-    evaluate_images,
     evaluate_segmenter,
     match,
 )
-from mcn.segment.evaluation.report import write_report
 
-
-class FixedSegmenter:
-    """A segmenter that returns given masks."""
-
-    name = "fixed@000000000000"
-
-    def __init__(self, masks: list[list[Mask]]) -> None:
-        self.masks = iter(masks)
-
-    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
-        return [next(self.masks) for _ in images]
+from ....fakes import FixedSegmenter
 
 
 def squares(*squares_xys: tuple[int, int, int]) -> NDArray[np.uint16]:
@@ -92,29 +77,6 @@ def test_errors_are_relative_and_signed(folder: Path) -> None:
     assert metrics["count_error"] == pytest.approx(-1 / 3)
     assert metrics["area_fraction_error"] == pytest.approx((1700 - 2100) / 2100)
     assert metrics["mean_diameter_error"] == pytest.approx(25 / (70 / 3) - 1)
-
-
-def test_a_report_shows_the_best_and_the_worst(folder: Path, tmp_path: Path) -> None:
-    evaluated = evaluate_images(
-        FixedSegmenter([masks_from_labels(squares((2, 2, 10))), []]), list_pairs(folder)
-    )
-    write_report(evaluated, compute_metrics(evaluated), tmp_path / "report", n=1)
-    names = {path.name for path in (tmp_path / "report").iterdir()}
-    assert names == {
-        "figures.json",
-        "precision_recall.png",
-        "sizes.png",
-        "best_1_a.png",
-        "worst_1_b.png",
-    }
-
-
-def test_the_baseline_parts_touching_discs() -> None:
-    y, x = np.mgrid[:80, :120]
-    discs = (np.hypot(x - 45, y - 40) < 20) | (np.hypot(x - 78, y - 40) < 20)
-    for image in (np.where(discs, 200, 30), np.where(discs, 30, 200)):
-        (masks,) = load_segmenter("watershed").segment([image.astype(np.uint8)])
-        assert len(masks) == 2
 
 
 def test_masks_of_another_size_are_named(folder: Path) -> None:

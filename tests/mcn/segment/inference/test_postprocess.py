@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mcn.mask import masks_from_labels
 from mcn.segment.evaluation.metrics import match, paint
 from mcn.segment.inference.candidates import Candidates, GeneratorSettings
-from mcn.segment.inference.postprocess import _batch_sizes, full_size, suppress_overlaps
+from mcn.segment.inference.postprocess import full_size, suppress_overlaps, upsampling_batches
 from mcn.segment.modeling.mask_decoder import MASK_SIZE
 
 SETTINGS = GeneratorSettings()
@@ -137,8 +137,8 @@ def test_a_mask_outside_the_image_is_empty() -> None:
 
 def test_large_masks_are_upsampled_a_few_at_a_time() -> None:
     small = torch.tensor([[0.0, 0.0, 100.0, 100.0]]).repeat(50, 1)
-    assert _batch_sizes(small, (1000, 1000)) == [50]
+    assert upsampling_batches(small, (1000, 1000)) == [50]
     large = torch.tensor([[-5000.0, -5000.0, 5000.0, 5000.0]]).repeat(5, 1)
-    assert max(_batch_sizes(large, (4096, 4096))) == 1
-    assert sum(_batch_sizes(torch.cat([large, small]), (4096, 4096))) == 55
-    assert _batch_sizes(small[:0], (10, 10)) == []
+    assert max(upsampling_batches(large, (4096, 4096))) == 1
+    assert sum(upsampling_batches(torch.cat([large, small]), (4096, 4096))) == 55
+    assert upsampling_batches(small[:0], (10, 10)) == []

@@ -2,6 +2,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,15 @@ def test_no_other_file_names_the_half_precision_of_processors() -> None:
     assert mentions == ["mcn/segment/modeling/processor.py"]
 
 
+@pytest.fixture
+def processor_asked_anew() -> Iterator[None]:
+    """What the processor can do is not remembered from before, nor for later."""
+    processor.cpu_has_bf16.cache_clear()
+    yield
+    processor.cpu_has_bf16.cache_clear()
+
+
+@pytest.mark.usefixtures("processor_asked_anew")
 @pytest.mark.parametrize(
     ("native", "capability", "most", "expected"),
     [
@@ -66,7 +76,6 @@ def test_half_precision_is_for_processors_that_have_it_and_may_use_it(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: native)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(processor, "_cpu_has_bf16", processor._cpu_has_bf16.__wrapped__)
     for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
         monkeypatch.delenv(name, raising=False)
     if most is not None:
@@ -112,7 +121,7 @@ def test_both_formats_find_the_same_crystals(monkeypatch: pytest.MonkeyPatch) ->
     segmenter.settings = replace(segmenter.settings, magnify_below=0.0)
     found = {}
     for half in (False, True):
-        monkeypatch.setattr(processor, "_cpu_has_bf16", lambda half=half: half)
+        monkeypatch.setattr(processor, "cpu_has_bf16", lambda half=half: half)
         (found[half],) = segmenter.segment([tile])
     assert len(found[False]) >= 5
     overlaps = match(found[False], found[True], (128, 160))

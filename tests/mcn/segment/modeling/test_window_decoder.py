@@ -5,9 +5,8 @@ import torch
 
 from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch, build_compact
 from mcn.segment.modeling.image_encoder import Features
-from mcn.segment.modeling.mask_decoder import MASK_SIZE, square_windows, window_features
+from mcn.segment.modeling.mask_decoder import MASK_SIZE, square_windows
 from mcn.segment.modeling.window_decoder import WindowDecoder
-from mcn.segment.modeling.window_sampling import pyramid, read_windows, window_cells, window_levels
 
 
 @pytest.fixture(scope="module")
@@ -86,19 +85,3 @@ def test_nothing_asked_or_nothing_sure_is_no_mask(
     logits, iou, index = decoder.decode(decoder.prepare(encoded, batch.windows), batch, least)
     assert logits.shape == (0, MASK_SIZE, MASK_SIZE)
     assert len(iou) == len(index) == 0
-
-
-@pytest.mark.parametrize("which", [0, 1, 2])
-def test_windows_read_what_training_reads(which: int) -> None:
-    encoded, batch = features(3, 128, 352), prompts(40, 3)
-    expected = window_features(encoded, batch.windows, batch.image_index)[which]
-    feature, stride = ((encoded.embedding, 8), (encoded.fine, 4), (encoded.finest, 2))[which]
-    cells = window_cells(16, which, torch.device("cpu"))
-    level = window_levels(batch.windows, 16)
-    assert level.unique().numel() > 2
-    read = read_windows(pyramid(feature, stride, 4), batch.windows, batch.image_index, level, cells)
-    side = 16 * 2**which
-    split = read.view(len(read), 16, 16, *[2] * (2 * which), -1)
-    order = [0, 1, *range(3, 3 + 2 * which, 2), 2, *range(4, 4 + 2 * which, 2), split.dim() - 1]
-    raster = split.permute(order).reshape(len(read), side, side, -1).permute(0, 3, 1, 2)
-    torch.testing.assert_close(raster, expected, atol=1e-4, rtol=1e-4)

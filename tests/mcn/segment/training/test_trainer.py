@@ -19,7 +19,7 @@ from mcn.segment.modeling.checkpoints import load_model
 from mcn.segment.modeling.compact_sam import build_compact
 from mcn.segment.segmenter import load_segmenter, segmenter_name
 from mcn.segment.training.samples import SampleSettings
-from mcn.segment.training.settings import PRESETS, VIT_PRESETS, SegmenterTrainSettings
+from mcn.segment.training.settings import SegmenterTrainSettings
 from mcn.segment.training.trainer import Progress, TrainingError, rate_factor, train_segmenter
 from mcn.synthetic.dataset import write_dataset
 
@@ -196,9 +196,3 @@ def test_adapters_are_for_a_vit_only(rendered: Path, tmp_path: Path) -> None:
         result = CliRunner().invoke(app, [*words, *start])
         assert result.exit_code == 2
         assert "--lora is for a ViT" in result.stderr
-
-
-def test_the_presets_fit_their_samples() -> None:
-    for preset in (*PRESETS.values(), *VIT_PRESETS.values()):
-        assert preset.sample.size % 32 == 0
-        assert preset.steps % preset.epoch == 0

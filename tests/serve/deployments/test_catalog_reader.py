@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -14,22 +13,9 @@ from mcn.catalog.storage import storage_trouble
 from mcn.catalog.store import Catalog
 from mcn.micrograph import Limits
 from serve.deployments.catalog_reader import CatalogReader
-from serve.http.application import create_app
-from serve.http.auth import AccessControl
-from serve.http.dispatch import ConcurrencyLimit, Services
 from serve.metrics import ServeMetrics
-from serve.settings import Settings, plan_replicas
 
-
-class Handle:
-    """A deployment's handle whose replica is in this process."""
-
-    def __init__(self, replica: Any) -> None:
-        self._replica = replica
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._replica, name)
-        return type("Method", (), {"remote": staticmethod(method)})
+from ..local import local_client, local_services
 
 
 @pytest.fixture
@@ -45,14 +31,9 @@ def metrics() -> ServeMetrics:
 
 @pytest.fixture
 def client(address: Path, metrics: ServeMetrics) -> Iterator[TestClient]:
-    settings = Settings(insecure=True)
-    reader = Handle(CatalogReader(str(address), 0.0, Limits()))
-    services = Services(
-        Handle(None), Handle(None), reader, settings, plan_replicas(2, 0, settings), metrics,
-        analyses=ConcurrencyLimit(1), crops=ConcurrencyLimit(1),
-    )  # fmt: skip
-    with TestClient(create_app(services, AccessControl(settings))) as asking:
-        yield asking
+    reader = CatalogReader(str(address), 0.0, Limits())
+    with local_client(local_services(metrics, reader=reader)) as client:
+        yield client
 
 
 def counted(client: TestClient, metrics: ServeMetrics, trouble: str = "") -> float:

@@ -1,0 +1,15 @@
+"""The training recipes fit together."""
+
+from mcn.segment.training.settings import PRESETS, VIT_PRESETS
+
+
+def test_the_presets_fit_their_samples() -> None:
+    for preset in (*PRESETS.values(), *VIT_PRESETS.values()):
+        assert preset.sample.size % 32 == 0
+        assert preset.steps % preset.epoch == 0
+
+
+def test_a_vit_starts_gently() -> None:
+    assert PRESETS.keys() == VIT_PRESETS.keys()
+    for name, preset in VIT_PRESETS.items():
+        assert preset.rate < PRESETS[name].rate

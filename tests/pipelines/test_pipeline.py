@@ -1,0 +1,65 @@
+"""The stages share the cluster, and an error of a worker is told in one line."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import ray.exceptions
+
+from pipelines.batch import Count, WrittenBatch
+from pipelines.pipeline import ScanError, iter_written, stage_resources
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4, 16, 64])
+@pytest.mark.parametrize("gpus", [0, 1, 8])
+def test_every_stage_can_run_beside_the_others(cores: int, gpus: int) -> None:
+    """Otherwise a stage would wait forever for resources that another stage holds."""
+    pools = stage_resources(max(cores, gpus), gpus, 1000)
+    models = [pools["segment"], pools["classify"]]
+    assert sum(pool.least * pool.cpus for pool in models) + 0.2 <= max(cores, gpus) + 1e-9
+    assert sum(pool.least * pool.gpus for pool in models) <= gpus
+    if not gpus:
+        assert all(pool.threads == 1 for pool in models), "threads would compete for the cores"
+
+
+def test_small_scans_write_small_batches() -> None:
+    assert stage_resources(2, 0, 24)["write"].batch == 8
+    assert stage_resources(2, 0, 10_000)["write"].batch == 50
+    assert stage_resources(2, 0, 10**7)["write"].batch == 256
+
+
+class Batches:
+    """What `iter_written` needs of a data set: two batches in one block, and then an error."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def iter_batches(self, **_: Any) -> Iterator[pa.Table]:
+        yield pa.concat_tables([batch.as_table() for batch in WRITTEN])
+        raise self.error
+
+
+WRITTEN = [WrittenBatch((), {"A": Count(n, 0, 7)}, {}) for n in (1, 2)]
+
+
+def test_an_error_of_a_worker_stops_the_scan_after_what_is_written() -> None:
+    report = (
+        "ray::map_batches() (pid=1, ip=127.0.0.1)\n"
+        '  File "scan.py", line 3, in load\n'
+        "FileNotFoundError: no weights\n"
+        "here"
+    )
+    written = iter_written(Batches(ray.exceptions.RayError(report)))  # type: ignore[arg-type]
+    assert [next(written), next(written)] == WRITTEN
+    with pytest.raises(ScanError) as error:
+        next(written)
+    assert str(error.value) == (
+        "the scan stopped (FileNotFoundError: no weights here); committed tiles stay; "
+        "run it again to continue"
+    )
+
+
+def test_other_errors_are_not_hidden() -> None:
+    with pytest.raises(KeyError):
+        list(iter_written(Batches(KeyError("a mistake of ours"))))  # type: ignore[arg-type]

@@ -1,0 +1,85 @@
+"""A replica's model runs in a thread of its own, one batch at a time."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from serve.deployments.worker import ModelWorker, result_of
+
+
+def double(items: Sequence[Any]) -> list[Any]:
+    """Fails on a batch with a text in it."""
+    if any(isinstance(item, str) for item in items):
+        raise ValueError(f"{len(items)} items")
+    return [2 * item for item in items]
+
+
+def run(items: Sequence[Any]) -> list[Any]:
+    worker = ModelWorker(str, 1, 60)
+    return asyncio.run(worker.run(double, items))
+
+
+def test_a_batch_is_run_at_once() -> None:
+    outcomes = run([1, 2, 3])
+    assert [outcome for outcome, _ in outcomes] == [2, 4, 6]
+    assert len({timing for _, timing in outcomes}) == 1
+    timing = outcomes[0][1]
+    assert timing.batch == 3
+    assert timing.seconds >= 0
+
+
+def test_an_item_that_fails_fails_no_other() -> None:
+    outcomes = [outcome for outcome, _ in run([1, "a", 3])]
+    assert (outcomes[0], outcomes[2]) == (2, 6)
+    with pytest.raises(ValueError, match="1 items"):
+        result_of(outcomes[1])
+    assert result_of(outcomes[0]) == 2
+    ((alone, _),) = run(["a"])
+    assert isinstance(alone, ValueError)
+
+
+def test_a_model_is_loaded_once_and_stays_when_another_cannot_be_loaded() -> None:
+    loaded: list[str] = []
+
+    def load(name: str) -> str:
+        loaded.append(name)
+        if name == "broken":
+            raise OSError("no weights")
+        return name.upper()
+
+    async def replace_models() -> str:
+        worker = ModelWorker(load, 1, 60)
+        for name in ("a", "a", "b"):
+            await worker.use(name)
+        with pytest.raises(OSError, match="no weights"):
+            await worker.use("broken")
+        await worker.use("b")
+        return str(worker.model)
+
+    assert asyncio.run(replace_models()) == "B"
+    assert loaded == ["a", "b", "broken"]
+
+
+def test_a_model_that_does_not_return_is_noticed() -> None:
+    started, released = threading.Event(), threading.Event()
+
+    def hang(items: Sequence[int]) -> Sequence[int]:
+        started.set()
+        assert released.wait(60)
+        return items
+
+    async def look() -> None:
+        worker = ModelWorker(str, 1, 0.0)
+        worker.check()
+        call = asyncio.create_task(worker.run(hang, [1]))
+        assert await asyncio.to_thread(started.wait, 60)
+        with pytest.raises(RuntimeError, match="the model has not returned for 0 s"):
+            worker.check()
+        released.set()
+        await call
+        worker.check()
+
+    asyncio.run(look())

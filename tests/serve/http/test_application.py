@@ -1,0 +1,47 @@
+"""The application as a whole: its documentation, and paths that it does not know."""
+
+import re
+
+import pytest
+from starlette.testclient import TestClient
+
+from serve.http.errors import MEDIA_TYPE
+
+from ..local import local_client, local_services
+
+
+@pytest.fixture(scope="module")
+def client() -> TestClient:
+    return local_client(local_services("test-application"))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nothing", 404), ("GET", "/v1/analyze", 405), ("DELETE", "/healthz", 405)],
+)
+def test_what_it_does_not_know_is_a_problem(
+    client: TestClient, method: str, path: str, status: int
+) -> None:
+    response = client.request(method, path)
+    assert response.status_code == response.json()["status"] == status
+    assert response.headers["content-type"] == MEDIA_TYPE
+    assert response.json()["request_id"]
+
+
+def test_every_operation_documents_its_problems(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert "ProblemDetails" in document["components"]["schemas"]
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert operation["summary"], path
+            problems = [r for status, r in operation["responses"].items() if status >= "400"]
+            assert path == "/healthz" or problems, path
+            assert all(list(problem["content"]) == [MEDIA_TYPE] for problem in problems), path
+
+
+def test_the_page_of_documentation_comes_from_here(client: TestClient) -> None:
+    page = client.get("/docs")
+    assert "connect-src 'self'" in page.headers["content-security-policy"]
+    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", page.text)
+    for name in re.findall(r"/docs/static/[\w.-]+", page.text):
+        assert client.get(name).status_code == 200, name

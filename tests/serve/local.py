@@ -1,0 +1,58 @@
+"""The HTTP application over deployments in this process: without Ray, ports and other processes."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from serve.http.application import create_app
+from serve.http.auth import AccessControl
+from serve.http.dispatch import ConcurrencyLimit, Services
+from serve.metrics import ServeMetrics
+from serve.settings import Settings, plan_replicas
+
+_OPEN = Settings(insecure=True)
+
+
+class LocalHandle:
+    """A Serve handle of a deployment in this process."""
+
+    def __init__(self, deployment: Any) -> None:
+        self._deployment = deployment
+
+    def __getattr__(self, name: str) -> Any:
+        async def remote(*arguments: Any) -> Any:
+            given = [await each if inspect.isawaitable(each) else each for each in arguments]
+            answer = getattr(self._deployment, name)(*given)
+            return await answer if inspect.isawaitable(answer) else answer
+
+        return type("Method", (), {"remote": staticmethod(remote)})
+
+
+def local_services(
+    metrics: ServeMetrics | str,
+    *,
+    segmenter: Any = None,
+    classifier: Any = None,
+    reader: Any = None,
+    settings: Settings = _OPEN,
+) -> Services:
+    """Services of deployments in this process; `metrics` may be the label of new ones."""
+    return Services(
+        LocalHandle(segmenter),
+        LocalHandle(classifier),
+        LocalHandle(reader),
+        settings,
+        plan_replicas(2, 0, settings),
+        ServeMetrics(metrics) if isinstance(metrics, str) else metrics,
+        analyses=ConcurrencyLimit(1),
+        crops=ConcurrencyLimit(1),
+    )
+
+
+def local_client(services: Services) -> TestClient:
+    """A client of the application with these services; faults are answers, as in production."""
+    app = create_app(services, AccessControl(services.settings))
+    return TestClient(app, raise_server_exceptions=False)
