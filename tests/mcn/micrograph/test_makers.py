@@ -1,17 +1,22 @@
-"""A table of files: each maker, width, name of the sidecar and unit word, with the right value."""
+"""What each maker writes of a pixel and of a data bar, at every width, by tag and by sidecar.
 
-import io
+A table of files, each with the right value.
+"""
+
+from __future__ import annotations
+
 import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image
 
-from mcn.micrograph import MicrographScaleError, decode_micrograph, read_micrograph
+from mcn.micrograph import decode_micrograph, read_micrograph
+from mcn.micrograph.data_bar import find_data_bar
 from mcn.micrograph.pixel_size import FileNotes, find_pixel_size
-from mcn.micrograph.units import unit_um
+
+from .pictures import flat_tiff, tiff, with_bar
 
 WIDTHS = (512, 640, 1024, 1280, 2048, 3072, 4096)
 SIDECARS = ("{s}.txt", "{s}.TXT", "{s}.Hdr", "{s}.hdr", "{n}.txt", "{d}.txt", "{d}.hdr", "{D}.HDR")
@@ -44,15 +49,8 @@ def zeiss(kind: str, width: int) -> str:
     )
 
 
-def tiff(width: int, height: int = 8, **options: object) -> bytes:
-    file = io.BytesIO()
-    pixels = np.full((height, width), 90, np.uint8)
-    tifffile.imwrite(file, pixels, **{"metadata": None, **options})
-    return file.getvalue()
-
-
 def tagged(width: int, code: int, text: str) -> bytes:
-    return tiff(width, extratags=[(code, 2, 0, text.encode("latin-1"), True)])
+    return flat_tiff(width, extratags=[(code, 2, 0, text.encode("latin-1"), True)])
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -61,7 +59,7 @@ def test_zeiss_at_every_width_from_tag_and_sidecar(kind: str, width: int) -> Non
     text, expected = zeiss(kind, width), pytest.approx(FIELD_UM / width, rel=1e-5)
     from_tag = decode_micrograph(tagged(width, 34118, text), "a.tif")
     assert (from_tag.pixel_size_um, from_tag.pixel_size_source) == (expected, "vendor")
-    beside = decode_micrograph(tiff(width), "a.tif", sidecar=text.replace("\r\n", "\n"))
+    beside = decode_micrograph(flat_tiff(width), "a.tif", sidecar=text.replace("\r\n", "\n"))
     assert (beside.pixel_size_um, beside.pixel_size_source) == (expected, "vendor")
 
 
@@ -215,171 +213,51 @@ def test_every_maker_under_every_name(tmp_path: Path, picture: str, named: str, 
     stem, _, ending = picture.rpartition(".")
     dashed = f"{stem}-{ending}"
     name = named.format(s=stem, n=picture, d=dashed.lower(), D=dashed.upper())
-    (tmp_path / picture).write_bytes(tiff(64))
+    (tmp_path / picture).write_bytes(flat_tiff(64))
     (tmp_path / name).write_bytes(TEXTS[maker].encode())
     micrograph = read_micrograph(tmp_path / picture)
     assert micrograph.pixel_size_um == pytest.approx(FIELD_UM / 64, rel=1e-5)
 
 
-@pytest.mark.parametrize("code", ["utf-8", "utf-8-sig", "latin-1", "utf-16", "utf-16-le"])
-def test_every_code_page(tmp_path: Path, code: str) -> None:
-    (tmp_path / "a.tif").write_bytes(tiff(64))
-    (tmp_path / "a.txt").write_bytes("$CM_FIELD_OF_VIEW 64.0\xb5m 48.0\xb5m\r\n".encode(code))
-    assert read_micrograph(tmp_path / "a.tif").pixel_size_um == 1.0
-
-
-def test_the_first_sidecar_that_tells_a_size_counts(tmp_path: Path) -> None:
-    (tmp_path / "a.tif").write_bytes(tiff(64))
-    (tmp_path / "a.txt").write_text("Found at noon; pixel size unknown.\n")
-    (tmp_path / "a-tif.hdr").write_text("[MAIN]\nPixelSizeX=5e-8\n")
-    assert read_micrograph(tmp_path / "a.tif").pixel_size_um == pytest.approx(0.05)
-    (tmp_path / "a.txt").write_text("[SemImageFile]\nPixelSize=70\n")
-    assert read_micrograph(tmp_path / "a.tif").pixel_size_um == pytest.approx(0.07)
-
-
-UNITS = {
-    1.0: "µm μm um UM Um micron microns Micron micrometer micrometers micrometre Micrometres "
-    "&#181;m &#xB5;m &#xb5;m &micro;m &mu;m &amp;#181;m "
-    "\\u00B5m \\u00b5m \\u03BCm Âµm Î¼m ?m \ufffdm",
-    1e-3: "nm NM nanometer nanometers nanometre Nanometres ㎚",
-    1e-6: "pm picometer picometres",
-    1e-4: "Å \u212b A\u030a \\u00C5 \\u00c5 &#197; &Aring; angstrom Angstroms ångström Ã…",
-    1e3: "mm MM millimeter millimeters millimetres",
-    1e4: "cm centimeter centimetres",
-    1e6: "m meter meters metre",
-    25400.0: "in inch Inches",
-}
-NO_UNITS = (
-    "pixel",
-    "pixels",
-    "px",
-    "reference frame",
-    "",
-    " ",
-    "Mm",
-    "Pm",
-    "kV",
-    "second",
-    "furlong",
+FEI_BAR = (
+    "[Scan]\nPixelWidth=5e-8\n[Image]\nResolutionX=1024\nResolutionY=884\n"
+    "[PrivateFei]\nDatabarHeight=59\n"
 )
+JEOL_SCAN = "$CM_FORMAT JEOL/SEM\n$CM_FULL_SIZE 1280 960\n"
+
+
+@pytest.mark.parametrize("scale", [0.4, 0.5, 0.75, 1.0, 1.5, 2.0])
+def test_a_scan_height_is_scaled_with_the_picture(scale: float) -> None:
+    flat = np.full((round(943 * scale), round(1024 * scale)), 90, dtype=np.uint8)
+    fei = decode_micrograph(tiff(flat, extratags=[(34682, "s", 0, FEI_BAR, True)]), "a.tif")
+    assert fei.data_bar_y == pytest.approx(884 * scale, abs=1)
+    flat = np.full((round(1024 * scale), round(1280 * scale)), 90, dtype=np.uint8)
+    assert decode_micrograph(tiff(flat), "a.tif", sidecar=JEOL_SCAN).data_bar_y == pytest.approx(
+        960 * scale, abs=1
+    )
 
 
 @pytest.mark.parametrize(
-    ("factor", "word"),
-    [(factor, word) for factor, words in UNITS.items() for word in words.split()],
+    ("height", "width"), [(943, 900), (700, 1024 // 2), (442, 512), (800, 800)]
 )
-def test_unit_words(factor: float, word: str) -> None:
-    assert unit_um(word) == factor
-    assert unit_um(f" {word}\0") == factor
-    # A picture of OME and one of ImageJ whose pixels are 0.05 µm wide.
-    written = f"{0.05 / factor:.12g}"
-    ome = (
-        f'<OME><Pixels PhysicalSizeX="{written}" PhysicalSizeXUnit="{word}" '
-        f"PhysicalSizeY='{written}' PhysicalSizeYUnit='{word}'/></OME>"
+def test_a_scan_height_of_a_cut_picture_is_not_scaled(height: int, width: int) -> None:
+    flat = np.full((height, width), 90, dtype=np.uint8)
+    assert (
+        decode_micrograph(
+            tiff(flat, extratags=[(34682, "s", 0, FEI_BAR, True)]), "a.tif"
+        ).data_bar_y
+        is None
     )
-    assert find_pixel_size(FileNotes(description=ome), 64) == (pytest.approx(0.05), "ome")
-    imagej = FileNotes(
-        description=f"ImageJ=1.54f\nunit={word}\n",
-        pixels_per_unit=factor / 0.05,
-        pixels_per_unit_y=factor / 0.05,
-    )
-    assert find_pixel_size(imagej, 64) == (pytest.approx(0.05), "resolution")
 
 
-@pytest.mark.parametrize("word", NO_UNITS)
-def test_words_that_are_no_units(word: str) -> None:
-    assert unit_um(word) is None
-    notes = FileNotes(
-        description=f"ImageJ=1.54f\nunit={word}\n", pixels_per_unit=20.0, unit_um=25400.0
-    )
-    assert find_pixel_size(notes, 64) == (None, "unknown")
-
-
-OBLONG = {
-    "ome": FileNotes(description='<Pixels PhysicalSizeX="0.05" PhysicalSizeY="0.1"/>'),
-    "ome units": FileNotes(
-        description='<Pixels PhysicalSizeX="50" PhysicalSizeXUnit="nm" '
-        'PhysicalSizeY="0.1" PhysicalSizeYUnit="&#181;m"/>'
-    ),
-    "ome pixels": FileNotes(
-        description='<Pixels PhysicalSizeX="1" PhysicalSizeXUnit="pixel" '
-        'PhysicalSizeY="2" PhysicalSizeYUnit="pixel"/>'
-    ),
-    "imagej": FileNotes(
-        description="ImageJ=1.54f\nunit=micron\n", pixels_per_unit=20.0, pixels_per_unit_y=10.0
-    ),
-    "imagej units": FileNotes(
-        description="ImageJ=1.54f\nunit=nm\nyunit=um\n",
-        pixels_per_unit=0.02,
-        pixels_per_unit_y=10.0,
-    ),
-    "resolution": FileNotes(pixels_per_unit=2e5, pixels_per_unit_y=1e5, unit_um=1e4),
-    "aspect": FileNotes(pixels_per_unit=2.0, pixels_per_unit_y=1.0),
-    "fei": FileNotes(vendor={34682: "[Scan]\nPixelWidth=5e-8\nPixelHeight=6e-8\n"}),
-    "fei field": FileNotes(
-        vendor={34682: "[EBeam]\nHFW=5e-5\nVFW=5e-5\n[Image]\nResolutionX=64\nResolutionY=48\n"}
-    ),
-    "phenom": FileNotes(
-        vendor={
-            34683: "<pixelWidth unit='um'>0.2</pixelWidth><pixelHeight unit='um'>0.3</pixelHeight>"
-        }
-    ),
-    "tescan": FileNotes(vendor={50431: "[MAIN]\nPixelSizeX=4e-8\nPixelSizeY=4.2e-8\n"}),
-    "tescan sidecar": FileNotes(sidecar="[MAIN]\nPixelSizeX=4e-8\nPixelSizeY=8e-8\n"),
-    "jeol": FileNotes(sidecar="$CM_FIELD_OF_VIEW 64um 24um\n$CM_FULL_SIZE 64 48\n"),
-    "jeol without size": FileNotes(sidecar="$CM_FIELD_OF_VIEW 64um 24um\n"),
-    "jeol with bar": FileNotes(
-        sidecar="$CM_FIELD_OF_VIEW 64um 24um\n$CM_FULL_SIZE 64 48\n"
-        "$$SM_MICRON_BAR 10\n$$SM_MICRON_MARKER 10um\n"
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", OBLONG)
-def test_pixels_that_are_not_square_are_refused(kind: str) -> None:
-    from mcn.micrograph.pixel_size import PixelSizeError
-
-    with pytest.raises(PixelSizeError, match=r"not square .*; resample"):
-        find_pixel_size(OBLONG[kind], 64, height=48)
-    assert find_pixel_size(OBLONG[kind], 64, manifest=0.5, height=48) == (0.5, "manifest")
-
-
-@pytest.mark.parametrize(
-    "notes",
-    [
-        FileNotes(description='<Pixels PhysicalSizeX="0.0500" PhysicalSizeY="0.0504"/>'),
-        FileNotes(description='<Pixels PhysicalSizeX="0.05" PhysicalSizeY="0"/>'),
-        FileNotes(description='<Pixels PhysicalSizeX="0.05" PhysicalSizeY="NaN"/>'),
-        FileNotes(vendor={34682: "[Scan]\nPixelWidth=5e-8\nPixelHeight=-1\n"}),
-        FileNotes(vendor={34682: "[Scan]\nPixelWidth=5e-8\nPixelHeight=\n"}),
-        FileNotes(vendor={50431: "PixelSizeX=5.000e-8\nPixelSizeY=5.001e-8\n"}),
-        FileNotes(pixels_per_unit=2e5, pixels_per_unit_y=0.0, unit_um=1e4),
-    ],
-)
-def test_rounding_and_missing_heights_are_square(notes: FileNotes) -> None:
-    assert find_pixel_size(notes, 64, height=48)[0] == pytest.approx(0.05)
-
-
-def test_files_whose_pixels_are_not_square_are_named() -> None:
-    wide = tiff(64, resolution=(2e5, 1e5), resolutionunit="CENTIMETER")
-    with pytest.raises(MicrographScaleError, match=r"^a\.tif: its pixels are not square \(0\.05 ×"):
-        decode_micrograph(wide, "a.tif")
-    file = io.BytesIO()
-    Image.new("L", (64, 48)).save(file, "PNG", dpi=(508_000, 254_000))
-    with pytest.raises(MicrographScaleError, match="not square"):
-        decode_micrograph(file.getvalue(), "b.png")
-    assert decode_micrograph(wide, "a.tif", pixel_size_um=0.1).pixel_size_um == 0.1
-
-
-@pytest.mark.parametrize(
-    "size", [0, 0.0, -1.0, 1e-300, 1e-7, 1001.0, 1e9, float("nan"), float("inf"), "0.5", True]
-)
-def test_sizes_that_cannot_be_are_refused(tmp_path: Path, size: object) -> None:
-    (tmp_path / "a.tif").write_bytes(tiff(64))
-    with pytest.raises(MicrographScaleError, match=r"a pixel size of .* cannot be; give 1e-06 to"):
-        read_micrograph(tmp_path / "a.tif", pixel_size_um=size)  # type: ignore[arg-type]
-    with pytest.raises(MicrographScaleError, match="cannot be"):
-        decode_micrograph(tiff(64), "a.tif", pixel_size_um=size)  # type: ignore[arg-type]
+def test_a_bar_height_without_a_width_gives_way_to_the_bar_that_is_seen() -> None:
+    picture = with_bar(768, 1024)
+    small = np.asarray(Image.fromarray(picture).resize((512, 384), Image.Resampling.LANCZOS))
+    notes = "[MAIN]\nPixelSizeX=4e-8\nImageStripSize=36\n"
+    for pixels, expected in ((picture, 732), (small, 366)):
+        micrograph = decode_micrograph(tiff(pixels), "a.tif", sidecar=notes)
+        assert micrograph.data_bar_y == pytest.approx(expected, abs=3)
+        assert find_data_bar(pixels) == pytest.approx(expected, abs=3)
 
 
 @pytest.mark.skipif(not VENDOR.is_dir(), reason="the makers' files are not here")
