@@ -124,8 +124,8 @@ def draw(out: Path) -> list[dict[str, Any]]:
     """Draw overlays of the tile with most crystals and of the median of the tiles with any."""
     from mcn.catalog.query import sql
     from mcn.catalog.store import Catalog
-    from mcn.cli.analyze import save_overlay
     from mcn.micrograph import read_micrograph
+    from mcn.plots import overlay_figure
 
     tiles = sql(
         Catalog.open(CATALOG),
@@ -137,7 +137,8 @@ def draw(out: Path) -> list[dict[str, Any]]:
         crystals = sql(Catalog.open(CATALOG), query)
         path = out / f"{kind}.png"
         title = f"{tile['uri'].removeprefix(SOURCE + '/')}: {len(crystals)} crystals"
-        save_overlay(read_micrograph(tile["uri"]), crystals, path, title)
+        micrograph = read_micrograph(tile["uri"])
+        overlay_figure(micrograph.pixels, crystals, micrograph.pixel_size_um, title).savefig(path)
         pictures.append({"picture": str(path), "tile": tile["uri"], "crystals": len(crystals)})
     return pictures
 

@@ -34,6 +34,13 @@ class MissingPackageError(McnError):
             f"{what} needs the package {package}, which is not installed; "
             f"run: pip install {package} (or 'mcn[{extra}]')"
         )
+        self.what = what
+        self.package = package
+        self.extra = extra
+
+    def __reduce__(self) -> tuple[type[MissingPackageError], tuple[str, str, str]]:
+        """Pickle the parts of the message, which the constructor takes."""
+        return type(self), (self.what, self.package, self.extra)
 
 
 class QueryError(McnError):

@@ -79,14 +79,19 @@ def _guarantees(
     selected_files: pa.Table, partitions: Sequence[str]
 ) -> dict[tuple[str | float, ...], pc.Expression]:
     """Conditions that hold for all rows of a partition, so Arrow can skip its files."""
+    # A range that the log does not know makes that of its partition unknown.
+    unknown_stays = pc.ScalarAggregateOptions(skip_nulls=False)
     ranges = selected_files.group_by(partitions).aggregate(
-        [("min.depth_m", "min"), ("max.depth_m", "max")]
+        [("min.depth_m", "min", unknown_stays), ("max.depth_m", "max", unknown_stays)]
     )
     guarantees = {}
     for row in ranges.to_pylist():
         values = tuple(row[name] for name in partitions)
-        guarantee = pc.field("depth_m") >= row["min.depth_m_min"]
-        guarantee &= pc.field("depth_m") <= row["max.depth_m_max"]
+        guarantee = pc.scalar(True)
+        if (low := row["min.depth_m_min"]) is not None:
+            guarantee &= pc.field("depth_m") >= low
+        if (high := row["max.depth_m_max"]) is not None:
+            guarantee &= pc.field("depth_m") <= high
         for name, value in zip(partitions, values, strict=True):
             guarantee &= pc.field(name.removeprefix("partition.")) == value
         guarantees[values] = guarantee

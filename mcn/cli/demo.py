@@ -1,24 +1,21 @@
-"""Run the whole pipeline on a rendered core, and compare the result with the truth."""
+"""`mcn demo`: run the whole pipeline on a rendered core, and compare the result with the truth."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-import duckdb
-from rich.console import Console
-from rich.table import Table
+import typer
 
-from mcn.catalog.depth_log.plot import write_png
-from mcn.catalog.depth_log.table import depth_log
-from mcn.catalog.query import query, sql
-from mcn.catalog.store import Catalog
-from mcn.cli.analyze import save_overlay
+from mcn.cli.console import progress_bar
 from mcn.errors import McnError
-from mcn.micrograph import read_micrograph
-from mcn.synthetic.core import CoreTruth, render_core
 from mcn.taxonomy import SHAPES
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mcn.catalog.store import Catalog
+    from mcn.synthetic.core import CoreTruth
 
 WELLS, TILES, SEED = 3, 24, 0
 
@@ -44,27 +41,23 @@ _BY_ZONE = f"""
 """
 
 
-def run_demo(
-    out: Path, scan: Callable[[str, str], Any], progress: Callable[[str, int], Any]
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("demo"),
 ) -> None:
-    """Render a core, scan it, query it, draw it and compare it with what was rendered.
+    """Render a core, scan it, query it and draw it; no arguments needed."""
+    from rich.console import Console
 
-    Parameters
-    ----------
-    out : Path
-        Folder to write to; a second run continues from what is there.
-    scan : callable
-        `pipelines.scan.run_scan`, called with the folder of tiles and the catalogue.
-    progress : callable
-        Makes a progress bar from a name and a total.
-    """
+    from mcn.catalog.store import Catalog
+    from mcn.synthetic.core import render_core
+    from pipelines.scan import run_scan
+
     console = Console()
     console.width = max(console.width, 110)  # so that the table is readable in logs too
     core, catalog_folder = out / "core", out / "catalog"
-    with progress("rendering a core", TILES) as advance:
+    with progress_bar("rendering a core", TILES) as advance:
         truth = render_core(core, WELLS, TILES, SEED, on_tile=lambda *_: advance())
     console.print(f"[bold]core[/]     {TILES} tiles of {WELLS} wells in {core}")
-    summary = scan(str(core), str(catalog_folder))
+    summary = run_scan(str(core), str(catalog_folder))
     console.print(
         f"[bold]scan[/]     {summary.tiles_ok} tiles, {summary.tiles_failed} failed, "
         f"{summary.tiles_skipped} skipped; {summary.crystals} crystals in "
@@ -80,6 +73,8 @@ def run_demo(
 
 
 def _show_query(catalog: Catalog, well: str, console: Console) -> None:
+    from mcn.catalog.query import query
+
     crystals = query(catalog, [well], (1200.0, 1250.0))
     counts = crystals.group_by("shape").aggregate([("shape", "count")])
     by_shape = ", ".join(f"{row['shape_count']} {row['shape']}" for row in counts.to_pylist())
@@ -92,6 +87,12 @@ def _show_query(catalog: Catalog, well: str, console: Console) -> None:
 
 def _draw(catalog: Catalog, truth: CoreTruth, out: Path) -> list[Path]:
     """Depth logs of all wells and overlays of the shallowest and the deepest tile."""
+    from mcn.catalog.depth_log.plot import write_png
+    from mcn.catalog.depth_log.table import depth_log
+    from mcn.catalog.query import query
+    from mcn.micrograph import read_micrograph
+    from mcn.plots import overlay_figure
+
     pictures = []
     for well in sorted(set(truth.tiles["well"].to_pylist())):
         picture = out / f"log_{well}.png"
@@ -104,12 +105,19 @@ def _draw(catalog: Catalog, truth: CoreTruth, out: Path) -> list[Path]:
         rows = query(catalog, [row["well"]], (depth - 0.005, depth + 0.005))
         picture = out / f"overlay_{path.stem}.png"
         title = f"{row['well']}, {depth:.2f} m, {row['zone']}"
-        save_overlay(read_micrograph(path), rows, picture, title)
+        micrograph = read_micrograph(path)
+        figure = overlay_figure(micrograph.pixels, rows, micrograph.pixel_size_um, title)
+        figure.savefig(picture)
         pictures.append(picture)
     return pictures
 
 
 def _compare(catalog: Catalog, truth: CoreTruth, console: Console) -> None:
+    import duckdb
+    from rich.table import Table
+
+    from mcn.catalog.query import sql
+
     crystals = sql(catalog, "SELECT well, depth_m, shape, equivalent_diameter_um FROM crystals")
     with duckdb.connect() as connection:
         connection.register("crystals", crystals)

@@ -6,14 +6,14 @@ Every command imports what it needs itself, so that `mcn --help` is fast.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from mcn.cli.catalog import catalog_app, export, log, query
-from mcn.cli.console import progress_bar, say
+from mcn.cli.console import say
 from mcn.cli.core import core
+from mcn.cli.demo import demo
 from mcn.cli.endpoint import remote_app, serve, token_app
 from mcn.cli.evaluate import evaluate_app
 from mcn.cli.scan import plan, scan
@@ -64,18 +64,7 @@ def _global_options(
     """Reads microcrystals out of scanning electron micrographs of rock."""
 
 
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("demo"),
-) -> None:
-    """Render a core, scan it, query it and draw it; no arguments needed."""
-    from mcn.cli.demo import run_demo
-    from pipelines.scan import run_scan
-
-    run_demo(out, run_scan, progress_bar)
-
-
-for command in (core, segment, scan, plan, query, log, export, serve):
+for command in (demo, core, segment, scan, plan, query, log, export, serve):
     app.command()(command)
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
-"""`mcn segment`: the crystals of single micrographs."""
+"""`mcn segment`: analyse single micrographs; crystals as rows, and overlay pictures."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from mcn.cli.console import possible_size, print_json, progress_bar, say
 from mcn.cli.options import AsJson, ClassifierName, SegmenterName
+from mcn.errors import McnError
 
 
 def segment(
@@ -28,7 +31,6 @@ def segment(
     as_json: AsJson = False,
 ) -> None:
     """Find, name and measure the crystals of single micrographs."""
-    from mcn.cli.analyze import analyze_files
     from mcn.io.output_names import one_line_name
     from mcn.micrograph import page_note
 
@@ -49,3 +51,87 @@ def segment(
         print_json(report)
     if failed:
         raise typer.Exit(1)
+
+
+def analyze_files(
+    images: Sequence[str],
+    out: Path,
+    segmenter: str = "compact",
+    classifier: str = "nsr",
+    pixel_size_um: float | None = None,
+    on_image: Callable[[], None] | None = None,
+    explain: bool = False,
+) -> tuple[dict[str, Any], list[str]]:
+    """Analyse pictures one by one, and write `crystals.json` and an overlay PNG of each.
+
+    Parameters
+    ----------
+    images : sequence of str
+        Paths or URIs.
+    out : Path
+        Folder to write to.
+    segmenter, classifier : str
+        Names or weights files.
+    pixel_size_um : float, optional
+        Micrometres per pixel, in place of the files' own pixel size.
+    on_image : callable, optional
+        Called after each picture.
+    explain : bool
+        Also write a `contact_sheet` of each picture's crystals.
+
+    Returns
+    -------
+    report : dict
+        `{"images": [{"image", "pixel_size_um", "pages", "overlay", "crystals": [row, …]}, …]}`;
+        `pages` counts the pictures in the file, of which the first was analysed.
+    failed : list of str
+        One line for each picture that could not be analysed.
+    """
+    from mcn.analyzer import Analyzer
+    from mcn.catalog.formats import row_objects
+    from mcn.catalog.schema import picture_crystals
+    from mcn.classify import load_classifier
+    from mcn.io.output_names import output_names
+    from mcn.micrograph import read_micrograph
+    from mcn.plots import overlay_figure
+    from mcn.segment import load_segmenter
+
+    shape_classifier = load_classifier(classifier)
+    analyzer = Analyzer(load_segmenter(segmenter), shape_classifier)
+    out.mkdir(parents=True, exist_ok=True)
+    report: dict[str, Any] = {"images": []}
+    failed: list[str] = []
+    names = output_names(images)
+    for image, name in zip(images, names, strict=True):
+        try:
+            micrograph = read_micrograph(image, pixel_size_um=pixel_size_um)
+        except McnError as error:
+            failed.append(str(error))
+        else:
+            segmented = analyzer.segment([micrograph])
+            (crystals,) = analyzer.classify(segmented)
+            overlay = out / f"{name}.overlay.png"
+            figure = overlay_figure(micrograph.pixels, crystals, micrograph.pixel_size_um, image)
+            figure.savefig(overlay)
+            if explain:
+                from mcn.classify.explanation.contact_sheet import contact_sheet
+
+                sheet = contact_sheet(shape_classifier, crystals, segmented[0].crops, image)
+                sheet.savefig(out / f"{name}.explain.png")
+            report["images"].append(
+                {
+                    "image": image,
+                    "pixel_size_um": micrograph.pixel_size_um,
+                    "pages": micrograph.pages,
+                    "overlay": str(overlay),
+                    "crystals": row_objects(
+                        picture_crystals(
+                            image, crystals, analyzer.segmenter.name, analyzer.classifier.name
+                        )
+                    ),
+                }
+            )
+        if on_image is not None:
+            on_image()
+    (out / "crystals.json").write_text(json.dumps(report))
+    return report, failed

@@ -20,11 +20,10 @@ from mcn.catalog import storage
 from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.export import export
 from mcn.catalog.query import Selection, iter_batches, parse_depth, query, sql
-from mcn.catalog.storage import CatalogError, CatalogStorageError, storage_trouble
+from mcn.catalog.storage import CatalogError, storage_trouble
 from mcn.catalog.store import Catalog, NoCatalogError
 from mcn.catalog.upkeep import scan_lease
 from mcn.catalog.upkeep.maintenance import compact, info, vacuum, verify
-from mcn.catalog.upkeep.scan_lease import ScanLease
 from mcn.errors import QueryError, StorageError
 
 from ...fault_proxy import fault_proxy
@@ -265,17 +264,6 @@ def test_words_of_libraries(error: Exception | str, trouble: str, cure: str) -> 
     assert str(told).startswith("/c: ")
     assert cure in str(told)
     assert pickle.loads(pickle.dumps(told)).trouble == trouble
-
-
-def test_a_scans_entry_that_is_cut_short(catalog: Catalog) -> None:
-    with ScanLease(catalog, "one"):
-        pass
-    (file,) = Path(catalog.uri, "_scans").iterdir()
-    file.write_bytes(file.read_bytes()[:40])
-    error = told_by(lambda: scan_lease.entries(catalog))
-    assert isinstance(error, CatalogStorageError)
-    assert error.trouble == "damaged"
-    assert "delete it once no scan is running" in str(error)
 
 
 def test_a_catalogue_that_is_written_where_nothing_may_be(filled: Catalog, make_tile) -> None:  # type: ignore[no-untyped-def]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mcn.catalog.schema import picture_crystals
-from mcn.cli.analyze import analyze_files
+from mcn.cli.segment import analyze_files
 from mcn.crystals import classified_schema
 from mcn.io.output_names import one_line_name, output_names
 from mcn.taxonomy import SHAPES

@@ -2,6 +2,7 @@
 
 import io
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mcn.micrograph import Micrograph, decode_micrograph
-from mcn.micrograph.pixel_size import FileNotes, find_pixel_size, find_scan_height
+from mcn.micrograph import (
+    Micrograph,
+    MicrographScaleError,
+    decode_micrograph,
+    read_micrograph,
+)
+from mcn.micrograph.pixel_size import (
+    FileNotes,
+    PixelSizeError,
+    find_pixel_size,
+    find_scan_height,
+)
+
+from .pictures import flat_tiff
 
 PIXELS = np.full((768, 1024), 90, dtype=np.uint8)
 
@@ -227,3 +240,144 @@ def test_a_resized_or_odd_scan_height_is_not_believed() -> None:
     for columns, rows in ((2048, 700), (1024, 768), (1024, 0), (1024, 100), (1024, 9999)):
         notes = FileNotes(vendor={34682: text.format(columns, rows)})
         assert find_scan_height(notes, 768, 1024) is None
+
+
+@pytest.mark.parametrize(
+    "code", ["utf-8", "utf-8-sig", "latin-1", "utf-16", "utf-16-le", "utf-16-be"]
+)
+def test_every_code_page(tmp_path: Path, code: str) -> None:
+    (tmp_path / "a.tif").write_bytes(flat_tiff(64))
+    (tmp_path / "a.txt").write_bytes("$CM_FIELD_OF_VIEW 64.0\xb5m 48.0\xb5m\r\n".encode(code))
+    assert read_micrograph(tmp_path / "a.tif").pixel_size_um == 1.0
+
+
+def test_the_first_sidecar_that_tells_a_size_counts(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(flat_tiff(64))
+    (tmp_path / "a.txt").write_text("Found at noon; pixel size unknown.\n")
+    (tmp_path / "a-tif.hdr").write_text("[MAIN]\nPixelSizeX=5e-8\n")
+    assert read_micrograph(tmp_path / "a.tif").pixel_size_um == pytest.approx(0.05)
+    (tmp_path / "a.txt").write_text("[SemImageFile]\nPixelSize=70\n")
+    assert read_micrograph(tmp_path / "a.tif").pixel_size_um == pytest.approx(0.07)
+
+
+OBLONG = {
+    "ome": FileNotes(description='<Pixels PhysicalSizeX="0.05" PhysicalSizeY="0.1"/>'),
+    "ome units": FileNotes(
+        description='<Pixels PhysicalSizeX="50" PhysicalSizeXUnit="nm" '
+        'PhysicalSizeY="0.1" PhysicalSizeYUnit="&#181;m"/>'
+    ),
+    "ome pixels": FileNotes(
+        description='<Pixels PhysicalSizeX="1" PhysicalSizeXUnit="pixel" '
+        'PhysicalSizeY="2" PhysicalSizeYUnit="pixel"/>'
+    ),
+    "imagej": FileNotes(
+        description="ImageJ=1.54f\nunit=micron\n", pixels_per_unit=20.0, pixels_per_unit_y=10.0
+    ),
+    "imagej units": FileNotes(
+        description="ImageJ=1.54f\nunit=nm\nyunit=um\n",
+        pixels_per_unit=0.02,
+        pixels_per_unit_y=10.0,
+    ),
+    "resolution": FileNotes(pixels_per_unit=2e5, pixels_per_unit_y=1e5, unit_um=1e4),
+    "aspect": FileNotes(pixels_per_unit=2.0, pixels_per_unit_y=1.0),
+    "fei": FileNotes(vendor={34682: "[Scan]\nPixelWidth=5e-8\nPixelHeight=6e-8\n"}),
+    "fei field": FileNotes(
+        vendor={34682: "[EBeam]\nHFW=5e-5\nVFW=5e-5\n[Image]\nResolutionX=64\nResolutionY=48\n"}
+    ),
+    "phenom": FileNotes(
+        vendor={
+            34683: "<pixelWidth unit='um'>0.2</pixelWidth><pixelHeight unit='um'>0.3</pixelHeight>"
+        }
+    ),
+    "tescan": FileNotes(vendor={50431: "[MAIN]\nPixelSizeX=4e-8\nPixelSizeY=4.2e-8\n"}),
+    "tescan sidecar": FileNotes(sidecar="[MAIN]\nPixelSizeX=4e-8\nPixelSizeY=8e-8\n"),
+    "jeol": FileNotes(sidecar="$CM_FIELD_OF_VIEW 64um 24um\n$CM_FULL_SIZE 64 48\n"),
+    "jeol without size": FileNotes(sidecar="$CM_FIELD_OF_VIEW 64um 24um\n"),
+    "jeol with bar": FileNotes(
+        sidecar="$CM_FIELD_OF_VIEW 64um 24um\n$CM_FULL_SIZE 64 48\n"
+        "$$SM_MICRON_BAR 10\n$$SM_MICRON_MARKER 10um\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OBLONG)
+def test_pixels_that_are_not_square_are_refused(kind: str) -> None:
+    with pytest.raises(PixelSizeError, match=r"not square .*; resample"):
+        find_pixel_size(OBLONG[kind], 64, height=48)
+    assert find_pixel_size(OBLONG[kind], 64, manifest=0.5, height=48) == (0.5, "manifest")
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        FileNotes(description='<Pixels PhysicalSizeX="0.0500" PhysicalSizeY="0.0504"/>'),
+        FileNotes(description='<Pixels PhysicalSizeX="0.05" PhysicalSizeY="0"/>'),
+        FileNotes(description='<Pixels PhysicalSizeX="0.05" PhysicalSizeY="NaN"/>'),
+        FileNotes(vendor={34682: "[Scan]\nPixelWidth=5e-8\nPixelHeight=-1\n"}),
+        FileNotes(vendor={34682: "[Scan]\nPixelWidth=5e-8\nPixelHeight=\n"}),
+        FileNotes(vendor={50431: "PixelSizeX=5.000e-8\nPixelSizeY=5.001e-8\n"}),
+        FileNotes(pixels_per_unit=2e5, pixels_per_unit_y=0.0, unit_um=1e4),
+    ],
+)
+def test_rounding_and_missing_heights_are_square(notes: FileNotes) -> None:
+    assert find_pixel_size(notes, 64, height=48)[0] == pytest.approx(0.05)
+
+
+def exif_resolution(x: float, y: float, unit: int = 3) -> Image.Exif:
+    block = Image.Exif()
+    block[282], block[283], block[296] = x, y, unit
+    return block
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, None),
+        ({"dpi": (72, 72)}, None),
+        ({"dpi": (300, 300)}, None),
+        ({"dpi": (25400, 25400)}, 1.0),
+        ({"dpi": (25400, 12700)}, "not square"),
+        ({"dpi": (72, 144)}, "not square"),
+        ({"exif": exif_resolution(20_000, 20_000)}, 0.5),
+        ({"exif": exif_resolution(20_000, 10_000)}, "not square"),
+        ({"exif": exif_resolution(72, 144, 2)}, "not square"),
+        ({"exif": exif_resolution(72, 72, 2)}, None),
+        ({"exif": exif_resolution(72, 72, 2), "dpi": (25400, 25400)}, 1.0),
+        ({"exif": exif_resolution(72, 72, 2), "dpi": (72, 144)}, "not square"),
+        ({"exif": b"Exif\0\0damaged"}, None),
+    ],
+)
+def test_resolutions_of_jpeg_and_png(
+    kind: str, options: dict[str, object], expected: float | str | None
+) -> None:
+    file = io.BytesIO()
+    Image.new("L", (64, 48)).save(file, kind, **options)  # type: ignore[arg-type]
+    if isinstance(expected, str):
+        with pytest.raises(MicrographScaleError, match=expected):
+            decode_micrograph(file.getvalue(), "a")
+    else:
+        size_um = decode_micrograph(file.getvalue(), "a").pixel_size_um
+        assert size_um == (None if expected is None else pytest.approx(expected, rel=1e-4))
+
+
+def test_files_whose_pixels_are_not_square_are_named() -> None:
+    wide = flat_tiff(64, resolution=(2e5, 1e5), resolutionunit="CENTIMETER")
+    with pytest.raises(MicrographScaleError, match=r"^a\.tif: its pixels are not square \(0\.05 ×"):
+        decode_micrograph(wide, "a.tif")
+    file = io.BytesIO()
+    Image.new("L", (64, 48)).save(file, "PNG", dpi=(508_000, 254_000))
+    with pytest.raises(MicrographScaleError, match="not square"):
+        decode_micrograph(file.getvalue(), "b.png")
+    assert decode_micrograph(wide, "a.tif", pixel_size_um=0.1).pixel_size_um == 0.1
+
+
+@pytest.mark.parametrize(
+    "size", [0, 0.0, -1.0, 1e-300, 1e-7, 1001.0, 1e9, float("nan"), float("inf"), "0.5", True]
+)
+def test_sizes_that_cannot_be_are_refused(tmp_path: Path, size: object) -> None:
+    (tmp_path / "a.tif").write_bytes(flat_tiff(64))
+    with pytest.raises(MicrographScaleError, match=r"a pixel size of .* is impossible; give 1e-06"):
+        read_micrograph(tmp_path / "a.tif", pixel_size_um=size)  # type: ignore[arg-type]
+    with pytest.raises(MicrographScaleError, match="is impossible"):
+        decode_micrograph(flat_tiff(64), "a.tif", pixel_size_um=size)  # type: ignore[arg-type]

@@ -1,102 +1,25 @@
 """Files in, grey pixels or one typed error out."""
 
-import io
 import logging
-import struct
 import warnings
 from pathlib import Path
 
 import fsspec
 import numpy as np
 import pytest
-import tifffile
-from numpy.typing import NDArray
 from PIL import Image
 
 from mcn.errors import McnError
 from mcn.micrograph import Limits, Micrograph, MicrographError, decode_micrograph, read_micrograph
 from mcn.micrograph.picture import DEFAULT_LIMITS
 
+from .pictures import GREY, saved, tiff
+
 RNG = np.random.default_rng(7)
-GREY = np.clip(np.cumsum(RNG.normal(0, 8, (60, 90)), axis=1) + 120, 0, 255).astype(np.uint8)
-RGB = np.dstack([GREY, GREY, GREY])
-
-
-def tiff(samples: NDArray[np.generic], **options: object) -> bytes:
-    file = io.BytesIO()
-    tifffile.imwrite(file, samples, **options)  # type: ignore[arg-type]
-    return file.getvalue()
-
-
-def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Micrograph:
     return decode_micrograph(data, "a.tif", limits=limits)
-
-
-@pytest.mark.parametrize("compression", [None, "lzw", "deflate", "packbits", "zstd", "lzma"])
-@pytest.mark.parametrize(
-    "layout",
-    [{}, {"tile": (32, 32)}, {"bigtiff": True}, {"byteorder": ">"}, {"rowsperstrip": 7}],
-    ids=str,
-)
-def test_8_bits_are_left_untouched(compression: str | None, layout: dict[str, object]) -> None:
-    pixels = decode(tiff(GREY, compression=compression, **layout)).pixels
-    assert pixels.dtype == np.uint8
-    assert np.array_equal(pixels, GREY)
-    colour = tiff(RGB, photometric="rgb", compression=compression, **layout)
-    assert np.array_equal(decode(colour).pixels, GREY)
-
-
-def test_jpeg_is_read_alone_and_within_tiff() -> None:
-    for data in (
-        tiff(GREY, compression="jpeg"),
-        tiff(RGB, compression="jpeg", photometric="rgb"),
-        saved(Image.fromarray(RGB), "TIFF", compression="jpeg", quality=95),
-        saved(Image.fromarray(GREY), "JPEG", quality=95),
-        saved(Image.fromarray(RGB), "JPEG", quality=95, progressive=True),
-    ):
-        difference = decode(data).pixels.astype(int) - GREY
-        assert np.abs(difference).mean() < 3
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_colours_transparency_and_palettes_become_grey(mode: str, kind: str) -> None:
-    assert np.array_equal(decode(saved(Image.fromarray(GREY).convert(mode), kind)).pixels, GREY)
-
-
-def test_colours_are_weighed_as_luminance() -> None:
-    colours = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    expected = np.asarray(Image.fromarray(colours).convert("L")).astype(int)
-    for data in (saved(Image.fromarray(colours), "PNG"), tiff(colours, photometric="rgb")):
-        assert np.abs(decode(data).pixels.astype(int) - expected).max() <= 1
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
-@pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_pixels_are_a_writable_block(kind: str, mode: str) -> None:
-    flags = decode(saved(Image.fromarray(GREY).convert(mode), kind)).pixels.flags
-    assert flags.c_contiguous
-    assert flags.writeable
-
-
-def test_planes_apart_and_white_as_zero() -> None:
-    apart = tiff(np.moveaxis(RGB, 2, 0), photometric="rgb", planarconfig="separate")
-    assert np.array_equal(decode(apart).pixels, GREY)
-    assert np.array_equal(decode(tiff(255 - GREY, photometric="miniswhite")).pixels, GREY)
-
-
-def test_one_bit_is_black_and_white() -> None:
-    expected = np.where(GREY > 120, 255, 0)
-    image = Image.fromarray(GREY > 120)
-    as_tiff = tiff(GREY > 120, photometric="minisblack")
-    for data in (as_tiff, saved(image, "PNG"), saved(image, "TIFF")):
-        assert np.array_equal(decode(data).pixels, expected)
 
 
 @pytest.mark.parametrize("kind", [np.uint16, np.int16, np.uint32, np.float16, np.float32])
@@ -145,21 +68,6 @@ def test_not_a_number_becomes_the_darkest() -> None:
         decode(tiff(np.full((9, 9), np.nan, dtype=np.float32)))
 
 
-def test_the_first_page_that_is_no_thumbnail_is_read() -> None:
-    file = io.BytesIO()
-    with tifffile.TiffWriter(file) as writer:
-        writer.write(GREY[::4, ::4], subfiletype=1)
-        writer.write(GREY)
-        writer.write(255 - GREY)
-    assert np.array_equal(decode(file.getvalue()).pixels, GREY)
-
-
-def test_the_format_is_told_from_the_bytes(tmp_path: Path) -> None:
-    path = tmp_path / "really.png"
-    path.write_bytes(tiff(GREY, compression="lzw"))
-    assert np.array_equal(read_micrograph(path).pixels, GREY)
-
-
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -203,55 +111,12 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         read_micrograph("nonsense://a/b.tif")
 
 
-def test_size_is_refused_from_the_header_alone() -> None:
-    png = bytearray(saved(Image.fromarray(GREY), "PNG"))
-    png[16:24] = struct.pack(">II", 60_000, 60_000)
-    jpeg = bytearray(saved(Image.fromarray(GREY), "JPEG"))
-    frame = jpeg.index(b"\xff\xc0")
-    jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 60_000, 60_000)
-    bomb = bytearray(tiff(np.zeros((64, 64), dtype=np.uint8), compression="zlib", byteorder="<"))
-    for code in (256, 257, 278):
-        entry = bomb.index(struct.pack("<HH", code, 4 if code == 257 else 3)[:2], 8)
-        kind = struct.unpack_from("<H", bomb, entry + 2)[0]
-        struct.pack_into("<H" if kind == 3 else "<I", bomb, entry + 8, 60_000)
-    for data in (bytes(png), bytes(jpeg), bytes(bomb)):
-        assert len(data) < 2**20
-        with pytest.raises(MicrographError, match="more than the limit of 250000000"):
-            decode(data)
-    with pytest.raises(MicrographError, match="bytes, more than the limit"):
-        decode(tiff(GREY), Limits(max_bytes=100))
-    with pytest.raises(MicrographError, match="90×60 pixels of 1 bytes"):
-        decode(tiff(GREY), Limits(max_pixels=GREY.size - 1))
-    decode(tiff(GREY), Limits(max_pixels=GREY.size))
-    with pytest.raises(MicrographError, match="of 8 bytes"):
-        decode(tiff(GREY.astype(np.float64)), Limits(max_pixels=GREY.size))
-
-
-def test_tags_that_repeat_the_file_are_refused() -> None:
-    tags = [(65_000 + index, 7, 60, bytes(60), True) for index in range(100)]
-    data = bytearray(tiff(np.zeros((64, 64), dtype=np.uint8), extratags=tags, byteorder="<"))
-    for code in range(65_000, 65_100):
-        entry = data.index(struct.pack("<HHI", code, 7, 60))
-        struct.pack_into("<II", data, entry + 4, len(data) - 8, 8)
-    with pytest.raises(MicrographError, match="tags overlap"):
-        decode(bytes(data))
-
-
 def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.tif"
     with path.open("wb") as file:
         file.truncate(600 * 2**20)
     with pytest.raises(MicrographError, match="629145600 bytes"):
         read_micrograph(path)
-
-
-def test_blocks_larger_than_the_picture_are_no_way_round_the_limit() -> None:
-    data = bytearray(tiff(GREY, tile=(64, 64), compression="lzw", byteorder="<"))
-    for code in (322, 323):
-        entry = data.index(struct.pack("<H", code) + struct.pack("<H", 4))
-        data[entry + 8 : entry + 12] = struct.pack("<I", 65_520)
-    with pytest.raises(MicrographError):
-        decode(bytes(data))
 
 
 def test_uris_and_sidecars_are_read_through_fsspec() -> None:

@@ -12,14 +12,11 @@ import fsspec.implementations.memory
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mcn.errors import McnError
 from mcn.io.objects import fetch
 from mcn.sources.listing import LISTED, find_tiles
 from mcn.sources.manifest import read_manifest
-from mcn.sources.path_pattern import SourceError, compile_pattern
 
 
 def put(root: Path, *paths: str) -> Path:
@@ -154,37 +151,6 @@ def test_a_source_that_is_none(tmp_path: Path, make, says: str) -> None:  # type
         found(source)
     assert str(error.value).startswith(source)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "says"),
-    [
-        ("{well}/{name}", "has no {depth_m}"),
-        ("{depth_m}/{name}", "has no {well}"),
-        ("{well}{depth_m}/x", "has nothing between {well} and {depth_m}"),
-        ("{well}/{depth_m", "cannot be read"),
-        ("{well}/{depth_m}/{well}", "used once"),
-        ("{well}/{depth_m:.2f}", "a plain name"),
-        ("{well}/{depth_m}/{}", "a plain name"),
-        ("{well.__class__}/{depth_m}", "a plain name"),
-    ],
-)
-def test_a_pattern_that_is_none(pattern: str, says: str) -> None:
-    with pytest.raises(SourceError, match=re.escape(says)):
-        compile_pattern(pattern)
-
-
-names = st.text(st.characters(exclude_characters="/{}", exclude_categories=["Cs"]), min_size=1)
-names = names.map(lambda name: unicodedata.normalize("NFC", name))
-
-
-@given(well=names, depth=st.decimals(-9999, 9999, places=2), literal=names, name=names)
-def test_a_pattern_takes_a_path_apart(well: str, depth: object, literal: str, name: str) -> None:
-    match = compile_pattern(f"{literal}/{{well}}/{literal}{{depth_m}}/{{name}}").fullmatch(
-        f"{literal}/{well}/{literal}{depth}/{name}"
-    )
-    assert match is not None
-    assert match.groupdict() == {"well": well, "depth_m": str(depth), "name": name}
 
 
 class S3Like(fsspec.implementations.memory.MemoryFileSystem):

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import random
-import re
-import shutil
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, WriterProperties
@@ -16,31 +12,13 @@ from deltalake import DeltaTable, WriterProperties
 from mcn.catalog import data_files as parts
 from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.export import export
-from mcn.catalog.integrity import delta_log
 from mcn.catalog.label_sheet import export_labels
 from mcn.catalog.query import query, sql
-from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
-from mcn.catalog.upkeep.maintenance import compact, info, verify
+from mcn.catalog.upkeep.maintenance import compact, verify
 from mcn.errors import QueryError, StorageError
 
 CURE = "restore it from a backup"
-
-
-@pytest.fixture(scope="module")
-def once(tmp_path_factory, make_tile, make_crystal, commit) -> Catalog:  # type: ignore[no-untyped-def]
-    """Eight tiles of one well, committed one by one."""
-    catalog = Catalog.create(tmp_path_factory.mktemp("once") / "catalog")
-    for number in range(8):
-        rows = [make_crystal(confidence=0.5 + 0.01 * n) for n in range(20)]
-        commit(catalog, (make_tile(str(number), "A", 1200.0 + number), rows))
-    return catalog
-
-
-@pytest.fixture
-def filled(once: Catalog, tmp_path: Path) -> Catalog:
-    """A copy of it, to be damaged."""
-    return Catalog.open(shutil.copytree(once.uri, tmp_path / "catalog"))
 
 
 def data_files(catalog: Catalog, table: str = "crystals") -> list[Path]:
@@ -152,20 +130,6 @@ def test_checksums_are_written_everywhere(filled, tmp_path) -> None:  # type: ig
             pq.ParquetFile(path, page_checksum_verification=True).read()
 
 
-def test_checksums_cost_about_a_hundredth(filled, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    rows = pa.concat_tables([query(filled)] * 20).drop_columns(["well", "depth_bin"])
-    numbers = np.random.default_rng(0).normal(size=(rows.num_columns, rows.num_rows))
-    for index, field in enumerate(rows.schema):
-        if pa.types.is_floating(field.type):
-            rows = rows.set_column(index, field, pa.array(numbers[index]).cast(field.type))
-    partition = {"well": "A", "depth_bin": "1200"}
-    with_sums = parts.write_part(filled.uri, "crystals", rows, partition, "size").size
-    write = pq.write_table
-    monkeypatch.setattr(pq, "write_table", lambda *a, write_page_checksum, **k: write(*a, **k))
-    without = parts.write_part(filled.uri, "crystals", rows, partition, "size").size
-    assert without < with_sums < 1.01 * without
-
-
 def test_files_of_older_versions_are_read(filled) -> None:  # type: ignore[no-untyped-def]
     rows = query(filled)
     # deltalake writes no checksums, and its names carry no digest.
@@ -177,82 +141,3 @@ def test_files_of_older_versions_are_read(filled) -> None:  # type: ignore[no-un
     assert verify(filled).ok
     assert compact(filled)["files_after"] < 9
     assert query(filled).equals(rows)
-
-
-def entry(catalog: Catalog, table: str, version: int) -> Path:
-    return Path(catalog.uri, table, "_delta_log", f"{version:020d}.json")
-
-
-@pytest.mark.parametrize("table", ["crystals", "tiles"])
-@pytest.mark.parametrize("version", [0, 4, 8])
-@pytest.mark.parametrize("left", [0, 1, 150, -3, "a line", "renamed action"])
-def test_a_log_entry_cut_short_says_so(once, tmp_path, table, version, left) -> None:  # type: ignore[no-untyped-def]
-    catalog = Path(shutil.copytree(once.uri, tmp_path / "copy"))
-    file = catalog / table / "_delta_log" / f"{version:020d}.json"
-    data = file.read_bytes()
-    if left == "a line":
-        file.write_bytes(data.splitlines(keepends=True)[0])
-    elif left == "renamed action":
-        file.write_bytes(data.replace(b'{"add"', b'{"adx"').replace(b'{"meta', b'{"mexa'))
-    else:
-        file.write_bytes(data[:left])
-    with pytest.raises(StorageError) as raised:
-        Catalog.open(catalog)
-    assert str(raised.value).startswith(f"{file}: this entry of the log is ")
-    assert re.search("is empty;|is cut short or was changed;", str(raised.value))
-    assert CURE in str(raised.value)
-    assert ("delete it" in str(raised.value)) == (version == 8)
-    assert raised.value.trouble == "damaged"
-
-
-def test_a_log_entry_that_is_gone_is_named(filled) -> None:  # type: ignore[no-untyped-def]
-    file = entry(filled, "tiles", 4)
-    file.unlink()
-    with pytest.raises(StorageError, match=re.escape(f"{file}: this entry of the log is missing")):
-        query(filled)
-
-
-@pytest.mark.parametrize("left", [0, 300, None])
-def test_a_damaged_checkpoint_is_named(filled, left) -> None:  # type: ignore[no-untyped-def]
-    rows = query(filled)
-    filled.tiles().create_checkpoint()
-    (file,) = Path(filled.uri, "tiles", "_delta_log").glob("*.checkpoint.parquet")
-    hint = file.with_name("_last_checkpoint")
-    if left is None:
-        file.unlink()
-    else:
-        file.write_bytes(file.read_bytes()[:left])
-    with pytest.raises(StorageError) as raised:
-        query(filled)
-    assert str(raised.value).startswith(f"{hint if left is None else file}: ")
-    # The cure that it tells cures it.
-    assert "delete" in str(raised.value)
-    file.unlink(missing_ok=True)
-    hint.unlink()
-    assert query(filled).equals(rows)
-
-
-def test_verify_looks_at_entries_again(filled) -> None:  # type: ignore[no-untyped-def]
-    assert verify(filled).ok
-    file = entry(filled, "tiles", 5)
-    file.write_bytes(b"")
-    (problem,) = [problem for problem in verify(filled).problems if "_delta_log" in problem]
-    assert problem.startswith(f"tiles/_delta_log/{file.name}: this entry of the log is empty")
-
-
-def test_a_recreated_catalogue_is_compared_anew(filled, make_tile) -> None:  # type: ignore[no-untyped-def]
-    assert info(filled)["tiles"] == 8
-    shutil.rmtree(filled.uri)
-    again = Catalog.create(filled.uri)
-    entry(again, "tiles", 0).write_bytes(entry(again, "tiles", 0).read_bytes()[:200])
-    with pytest.raises(CatalogError, match="cut short"):
-        Catalog.open(filled.uri)
-
-
-def test_the_seal_is_of_all_that_matters() -> None:
-    one = parts.DataFile("tiles", "well=A/a.parquet", 5, 1, {"well": "A"}, "{}")
-    sealed = [
-        delta_log.sealed(actions).custom_metadata["mcn.actions"]
-        for actions in ([], [one.added()], [one.removed()], [one.added(), one.removed()])
-    ]
-    assert len(set(sealed)) == 4

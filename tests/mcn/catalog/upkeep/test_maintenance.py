@@ -14,20 +14,11 @@ from mcn.catalog.active_files import files
 from mcn.catalog.query import query
 from mcn.catalog.schema import CRYSTALS, tile_table
 from mcn.catalog.storage import CatalogError
-from mcn.catalog.upkeep import rewriting, scan_lease
+from mcn.catalog.upkeep import scan_lease
 from mcn.catalog.upkeep.maintenance import compact, info, vacuum, verify
 from mcn.catalog.upkeep.scan_lease import ScanLease
 
 from ....fakes import catalog_rows
-
-
-@pytest.fixture
-def crumbs(catalog, make_tile, make_crystal, commit):
-    """A catalogue of eight commits into two bins of one well."""
-    for number in range(8):
-        tile = make_tile(str(number), "A 1", 100.0 * (number % 2) + number)
-        commit(catalog, (tile, [make_crystal()] * 3))
-    return catalog
 
 
 def files_of(catalog) -> list[Path]:
@@ -104,22 +95,6 @@ def test_compactions_at_once_and_a_commit_between_lose_and_double_nothing(
     assert query(crumbs).num_rows == before + 3
     assert sum(files(crumbs.crystals())["num_records"].to_pylist()) == before + 3
     assert verify(crumbs).ok
-
-
-def test_what_another_process_has_removed_is_not_put_back(crumbs, monkeypatch):
-    written = rewriting.write_part
-
-    def removed_meanwhile(uri, name, *details):
-        part = written(uri, name, *details)
-        monkeypatch.setattr(rewriting, "write_part", written)
-        compact(crumbs)
-        return part
-
-    before = query(crumbs)
-    monkeypatch.setattr(rewriting, "write_part", removed_meanwhile)
-    compact(crumbs)
-    assert query(crumbs).equals(before)
-    assert sum(files(crumbs.crystals())["num_records"].to_pylist()) == before.num_rows
 
 
 def test_large_partitions_are_cut_by_depth(crumbs):

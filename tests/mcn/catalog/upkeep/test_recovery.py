@@ -1,7 +1,5 @@
 """What a scan that was cut short leaves is gone after the next one, whatever it was."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,17 +19,6 @@ from mcn.catalog.upkeep.scan_lease import LostScanError, ScanLease, entries
 from mcn.io.objects import store
 
 from ....fakes import catalog_rows
-from ....waiting import DEADLINE_S
-
-
-@pytest.fixture
-def gone() -> int:
-    """Number of a process that has ended."""
-    return int(
-        subprocess.check_output(
-            [sys.executable, "-c", "import os; print(os.getpid())"], timeout=DEADLINE_S
-        )
-    )
 
 
 @pytest.fixture
@@ -113,15 +100,6 @@ def test_a_commit_cut_short_and_compacted_by_another(
     die(catalog, scan, gone)
     recover(catalog, mine)
     assert query(catalog).num_rows == crystal_rows(catalog) == 6
-
-
-def test_a_scan_of_another_machine_is_dead_when_it_is_silent(catalog) -> None:
-    with ScanLease(catalog, "here") as scan:
-        ((entry, beat),) = entries(catalog)
-    assert entry == scan.entry
-    elsewhere = replace(entry, place="elsewhere")
-    assert not scan_lease.is_dead(elsewhere, beat, beat + timedelta(seconds=scan_lease.DEAD_S - 1))
-    assert scan_lease.is_dead(elsewhere, beat, beat + timedelta(seconds=scan_lease.DEAD_S + 1))
 
 
 def test_a_scan_that_wakes_after_it_was_taken_for_dead_commits_nothing(

@@ -1,0 +1,98 @@
+"""A Delta log that is cut short or changed is named, with what to do."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mcn.catalog.data_files import DataFile
+from mcn.catalog.integrity import delta_log
+from mcn.catalog.query import query
+from mcn.catalog.storage import CatalogError
+from mcn.catalog.store import Catalog
+from mcn.catalog.upkeep.maintenance import info, verify
+from mcn.errors import StorageError
+
+CURE = "restore it from a backup"
+
+
+def entry(catalog: Catalog, table: str, version: int) -> Path:
+    return Path(catalog.uri, table, "_delta_log", f"{version:020d}.json")
+
+
+@pytest.mark.parametrize("table", ["crystals", "tiles"])
+@pytest.mark.parametrize("version", [0, 4, 8])
+@pytest.mark.parametrize("left", [0, 1, 150, -3, "a line", "renamed action"])
+def test_a_log_entry_cut_short_says_so(once, tmp_path, table, version, left) -> None:  # type: ignore[no-untyped-def]
+    catalog = Path(shutil.copytree(once.uri, tmp_path / "copy"))
+    file = catalog / table / "_delta_log" / f"{version:020d}.json"
+    data = file.read_bytes()
+    if left == "a line":
+        file.write_bytes(data.splitlines(keepends=True)[0])
+    elif left == "renamed action":
+        file.write_bytes(data.replace(b'{"add"', b'{"adx"').replace(b'{"meta', b'{"mexa'))
+    else:
+        file.write_bytes(data[:left])
+    with pytest.raises(StorageError) as raised:
+        Catalog.open(catalog)
+    assert str(raised.value).startswith(f"{file}: this entry of the log is ")
+    assert re.search("is empty;|is cut short or was changed;", str(raised.value))
+    assert CURE in str(raised.value)
+    assert ("delete it" in str(raised.value)) == (version == 8)
+    assert raised.value.trouble == "damaged"
+
+
+def test_a_log_entry_that_is_gone_is_named(filled) -> None:  # type: ignore[no-untyped-def]
+    file = entry(filled, "tiles", 4)
+    file.unlink()
+    with pytest.raises(StorageError, match=re.escape(f"{file}: this entry of the log is missing")):
+        query(filled)
+
+
+@pytest.mark.parametrize("left", [0, 300, None])
+def test_a_damaged_checkpoint_is_named(filled, left) -> None:  # type: ignore[no-untyped-def]
+    rows = query(filled)
+    filled.tiles().create_checkpoint()
+    (file,) = Path(filled.uri, "tiles", "_delta_log").glob("*.checkpoint.parquet")
+    hint = file.with_name("_last_checkpoint")
+    if left is None:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(StorageError) as raised:
+        query(filled)
+    assert str(raised.value).startswith(f"{hint if left is None else file}: ")
+    # The cure that it tells cures it.
+    assert "delete" in str(raised.value)
+    file.unlink(missing_ok=True)
+    hint.unlink()
+    assert query(filled).equals(rows)
+
+
+def test_verify_looks_at_entries_again(filled) -> None:  # type: ignore[no-untyped-def]
+    assert verify(filled).ok
+    file = entry(filled, "tiles", 5)
+    file.write_bytes(b"")
+    (problem,) = [problem for problem in verify(filled).problems if "_delta_log" in problem]
+    assert problem.startswith(f"tiles/_delta_log/{file.name}: this entry of the log is empty")
+
+
+def test_a_recreated_catalogue_is_compared_anew(filled, make_tile) -> None:  # type: ignore[no-untyped-def]
+    assert info(filled)["tiles"] == 8
+    shutil.rmtree(filled.uri)
+    again = Catalog.create(filled.uri)
+    entry(again, "tiles", 0).write_bytes(entry(again, "tiles", 0).read_bytes()[:200])
+    with pytest.raises(CatalogError, match="cut short"):
+        Catalog.open(filled.uri)
+
+
+def test_the_seal_is_of_all_that_matters() -> None:
+    one = DataFile("tiles", "well=A/a.parquet", 5, 1, {"well": "A"}, "{}")
+    sealed = [
+        delta_log.sealed(actions).custom_metadata["mcn.actions"]
+        for actions in ([], [one.added()], [one.removed()], [one.added(), one.removed()])
+    ]
+    assert len(set(sealed)) == 4

@@ -1,0 +1,63 @@
+"""Commands about the endpoint that need none: tokens, and endpoints that do not answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from mcn.cli.main import app
+
+
+def test_a_token_is_printed_once_listed_without_its_text_and_removed(tmp_path: Path) -> None:
+    def token(*words: str) -> tuple[str, str]:
+        run = CliRunner().invoke(app, ["token", *words], catch_exceptions=False)
+        assert run.exit_code == 0, run.stderr
+        return run.stdout.strip(), run.stderr
+
+    file = str(tmp_path / "tokens.json")
+    scopes = ("--scope", "read", "--scope", "analyze")
+    text, said = token("add", file, "lab", *scopes, "--expires", "2099-01-31")
+    assert len(text.split()) == 1
+    assert text not in said
+    assert "lab may read, analyze" in said
+    token("add", file, "survey", "--scope", "read")
+    assert token("list", file)[0].splitlines() == [
+        "lab: read, analyze, until 2099-01-31",
+        "survey: read",
+    ]
+    token("remove", file, "lab")
+    assert token("list", file)[0] == "survey: read"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("add", "tokens.json", "lab"),
+        ("add", "tokens.json", "lab", "--scope", "read", "--expires", "soon"),
+    ],
+)
+def test_a_token_without_scope_or_with_no_date_is_bad_usage(words: tuple[str, ...]) -> None:
+    assert CliRunner().invoke(app, ["token", *words]).exit_code == 2
+
+
+def test_an_open_endpoint_listens_on_this_machine_only() -> None:
+    run = CliRunner().invoke(app, ["serve", "--insecure", "--host", "0.0.0.0"])
+    assert run.exit_code == 2
+    assert "--insecure goes with" in run.stderr
+
+
+def test_each_picture_that_no_endpoint_answers_for_is_named(tmp_path: Path) -> None:
+    pictures = [tmp_path / name for name in ("a.png", "b.png")]
+    for path in pictures:
+        Image.fromarray(np.zeros((64, 64), dtype=np.uint8)).save(path)
+    words = ["remote", "analyze", *map(str, pictures), "--url", "http://127.0.0.1:1", "--json"]
+    run = CliRunner().invoke(app, words)
+    assert run.exit_code == 1
+    assert run.stdout == '{"images": []}\n'
+    first, second = run.stderr.splitlines()
+    assert first.startswith(f"error: {pictures[0]}: ")
+    assert second.startswith(f"error: {pictures[1]}: ")
