@@ -26,6 +26,7 @@ _INTERVALS: Final = 40
 """About as many intervals as a page-high log shows apart; chosen where no step is given."""
 
 _MOST_INTERVALS: Final = 200_000
+_LONGEST_STEP_M: Final = 1e5
 _EUHEDRAL: Final = "fraction_euhedral_to_subhedral"
 
 
@@ -33,7 +34,9 @@ def depth_log_schema(shapes: Sequence[str]) -> pa.Schema:
     """Columns of a depth log: depths in metres, fractions 0 to 1, sizes in micrometres.
 
     An interval holds depths from its top up to, not including, its base. What is unknown is
-    null: everything where no tile is, sizes where no pixel size is.
+    null: everything where no tile is, sizes where no pixel size is, and the fraction of euhedral
+    to subhedral crystals where the class list has other facet definitions than
+    `euhedral_to_subhedral`, `euhedral`, `subhedral` and `anhedral`.
     """
     return pa.schema(
         [
@@ -85,7 +88,12 @@ _LOG: Final = """
             floor(depth_m / $step)::BIGINT AS interval_number,
             count(*) AS n_crystals,
             {fractions},
-            avg((facet = 'euhedral_to_subhedral')::INT) AS fraction_euhedral_to_subhedral,
+            avg(
+                CASE
+                    WHEN facet IN ('euhedral_to_subhedral', 'euhedral', 'subhedral') THEN 1
+                    WHEN facet = 'anhedral' THEN 0
+                END
+            ) AS fraction_euhedral_to_subhedral,
             avg(equivalent_diameter_um) AS mean_equivalent_diameter_um,
             quantile_cont(equivalent_diameter_um, 0.25) AS q25_equivalent_diameter_um,
             quantile_cont(equivalent_diameter_um, 0.5) AS median_equivalent_diameter_um,
@@ -130,8 +138,10 @@ def depth_log(
         For an unknown well or model, a well without a tile that could be read, or an unusable
         step.
     """
-    if step_m is not None and not (math.isfinite(step_m) and step_m > 0):
-        raise CatalogQueryError(f"a step of {step_m:g} m; give one above 0")
+    if step_m is not None and not 0 < step_m <= _LONGEST_STEP_M:
+        raise CatalogQueryError(
+            f"a step of {step_m:g} m; give one above 0, and {_LONGEST_STEP_M:g} at most"
+        )
     well = plain_well(well)
     snapshot = catalog.snapshot()
     tile_files = known_wells(catalog, snapshot.tiles, [well])
