@@ -305,15 +305,22 @@ def test_readers_that_are_told_see_each_row_once_and_each_well(
         assert names["deep"].num_rows == 2 * each  # type: ignore[attr-defined]
 
 
-def test_the_sql_of_what_counts_is_what_counts(compacted: Path) -> None:
+def test_the_sql_of_what_counts_is_what_counts(compacted: Path, tmp_path: Path) -> None:
     visible, extension = blocks("sql")
     assert "delta_scan" in extension.text  # Its extension has to be downloaded: it is not run.
-    catalog = Catalog.open(compacted / "catalog")
+    catalog = Catalog.open(shutil.copytree(compacted / "catalog", tmp_path / "catalog"))
+    # One of its tiles again, with other models.
+    first = sql(catalog, "SELECT * FROM tiles ORDER BY depth_m LIMIT 1").select(TILES.names)
+    rows = query(catalog, first["well"].to_pylist())
+    rows = rows.filter(pc.equal(rows["tile_id"], first["tile_id"][0]))
+    later = {"segmenter": "vit_b@0123456789ab", "classifier": "published@0123456789ab"}
+    catalog.commit(_with(rows, later), _with(first.cast(TILES), later))
     crystals = catalog.crystals().to_pyarrow_dataset()
     tiles = catalog.tiles().to_pyarrow_dataset()
     found = duckdb.sql(visible.text).to_arrow_table()
     assert len(crystals.schema) == found.num_columns
-    assert tiles.count_rows() == 4
+    assert tiles.count_rows() == 5
+    assert set(found["segmenter"].to_pylist()) == set(query(catalog)["segmenter"].to_pylist())
     assert sorted(found["crystal_id"].to_pylist()) == sorted(
         query(catalog)["crystal_id"].to_pylist()
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 from deltalake import DeltaTable
 
+from mcn.catalog.integrity.damage import check_footers
 from mcn.catalog.storage import data_files
 from mcn.catalog.wells import plain_well
 
@@ -46,6 +48,19 @@ def files(table: DeltaTable, wells: Sequence[str] = (), depth: Depths | None = N
     return selected
 
 
+class _CheckedDataset(pads.FileSystemDataset):
+    """A dataset that compares the footers of the files that a scan reads with their names.
+
+    Pages have checksums that Arrow compares by itself, footers have none: a changed column name or
+    row count there would be read as nulls or fewer rows.
+    """
+
+    def scanner(self, **options: Any) -> pads.Scanner:
+        """As Arrow's; DuckDB calls it as well."""
+        check_footers(self.get_fragments(filter=options.get("filter")))
+        return super().scanner(**options)
+
+
 def dataset(uri: str, schema: pa.Schema, selected_files: pa.Table) -> pads.FileSystemDataset:
     """Data files as a dataset that includes the partition columns.
 
@@ -72,7 +87,7 @@ def dataset(uri: str, schema: pa.Schema, selected_files: pa.Table) -> pads.FileS
         parquet.make_fragment(f"{root}/{unquote(path)}", file_system, guarantees[tuple(values)])
         for path, *values in zip(*columns, strict=True)
     ]
-    return pads.FileSystemDataset(fragments, schema, parquet, file_system)
+    return _CheckedDataset(fragments, schema, parquet, file_system)
 
 
 def _guarantees(

@@ -3,14 +3,15 @@
 A part is not in the catalogue before a commit names it. So any number of processes can write
 parts at once, and the files of a process that died are never visible.
 
-Each page of a file carries a checksum, which readers compare, and each file's name carries a
-digest of all its bytes, which `verify` compares: page headers and the footer have no checksum in
-Parquet.
+Each page of a file carries a checksum, which readers compare. The footer has none in Parquet, so
+the file's name carries a digest of it, which readers compare too, and one of all the file's bytes,
+which `verify` compares.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import time
@@ -110,14 +111,32 @@ def digest_in_name(path: str) -> str | None:
     return match and match[1]
 
 
+def footer_digest_in_name(path: str) -> str | None:
+    """The digest of the footer in a part's name; None as in `digest_in_name`."""
+    match = _FOOTER_DIGEST_IN_NAME.search(path)
+    return match and match[1]
+
+
 def digest_of(data: bytes) -> str:
     """Digest of a file's bytes, as used in its name."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
+def footer_digest_of(footer: pq.FileMetaData) -> str:
+    """Digest of a file's footer, as used in its name.
+
+    It is of the footer as Arrow writes it again, so that no byte is read twice. Another version of
+    Arrow may write it otherwise: a digest that differs alone does not prove damage.
+    """
+    written = io.BytesIO()
+    footer.write_metadata_file(written)
+    return hashlib.blake2b(written.getvalue(), digest_size=8).hexdigest()
+
+
 _PREFIX: Final = "part-"
 _ENDING: Final = ".parquet"
 _DIGEST_IN_NAME: Final = re.compile(r"\.([0-9a-f]{32})\.parquet$")
+_FOOTER_DIGEST_IN_NAME: Final = re.compile(r"\.([0-9a-f]{16})\.[0-9a-f]{32}\.parquet$")
 
 
 def write_part(
@@ -131,7 +150,8 @@ def write_part(
     )
     data = file.getvalue().to_pybytes()
     folder = "/".join(f"{key}={quote(value, safe='')}" for key, value in partition.items())
-    path = f"{folder}/{_PREFIX}{label}-{uuid.uuid4().hex}.{digest_of(data)}{_ENDING}"
+    digests = f"{footer_digest_of(pq.read_metadata(pa.BufferReader(data)))}.{digest_of(data)}"
+    path = f"{folder}/{_PREFIX}{label}-{uuid.uuid4().hex}.{digests}{_ENDING}"
     store(f"{uri}/{name}/{path}", data)
     return DataFile(name, path, len(data), rows.num_rows, partition, _statistics(name, rows))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Set
 from decimal import Decimal
 from numbers import Real
 from typing import Final
@@ -75,7 +76,9 @@ def check_depth(depth: Depths | None) -> Depths | None:
     """
     if depth is None:
         return None
-    if isinstance(depth, str) or not hasattr(depth, "__len__") or len(depth) != 2:
+    # A set or a dict has no order.
+    is_range = not isinstance(depth, str | Set | Mapping) and hasattr(depth, "__len__")
+    if not is_range or len(depth) != 2:
         raise CatalogQueryError(
             f"depth {depth!r} is not a range; give (lowest, highest) in metres, None for an open "
             "end (parse_depth reads text)"
@@ -95,7 +98,10 @@ def check_depth(depth: Depths | None) -> Depths | None:
 
 
 def _is_finite(end: object) -> bool:
-    return isinstance(end, Real) and math.isfinite(end)
+    try:
+        return isinstance(end, Real) and not isinstance(end, bool) and math.isfinite(end)
+    except OverflowError:
+        return False
 
 
 def _parse_end(end: str, text: str) -> tuple[float, str | None] | None:

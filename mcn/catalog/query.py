@@ -69,7 +69,7 @@ class Selection:
 
     Parameters
     ----------
-    wells, shapes : sequence of str
+    wells, shapes : sequence of str, or a str for a single one
     depth : (float or None, float or None) or None
         Measured depths in metres, both ends included; None is open.
     segmenter, classifier : str or None
@@ -93,6 +93,15 @@ class Selection:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depth", check_depth(self.depth))
+        for kind, names in (("wells", self.wells), ("shapes", self.shapes)):
+            # A string is a sequence too: of the wells "1" and "2" if it is "12".
+            names = (names,) if isinstance(names, str) else tuple(names or ())
+            for name in names:
+                if not isinstance(name, str):
+                    raise CatalogQueryError(
+                        f"{kind}: {name!r} is no name; give text: {str(name)!r}"
+                    )
+            object.__setattr__(self, kind, names)
 
 
 def query(

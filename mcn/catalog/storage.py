@@ -124,7 +124,7 @@ def explained(uri: str) -> Iterator[None]:
                 f"{uri}: other processes changed the catalogue at the same time; try again"
             ) from error
         if isinstance(error, ValueError):
-            raise CatalogError(f"{uri}: {_gist(str(error)) or 'no reason given'}") from error
+            raise CatalogError(f"{uri}: {gist(str(error)) or 'no reason given'}") from error
         if not _is_of_storage(error):
             raise
         raise storage_trouble(uri, error) from error
@@ -151,7 +151,7 @@ def storage_trouble(uri: str, error: BaseException | str) -> CatalogStorageError
     error : Exception or str
         The library's error or its message.
     """
-    text = _gist(str(error))
+    text = gist(str(error))
     # s3fs gives the object store's own code only in the cause.
     cause = error.__cause__ if isinstance(error, BaseException) else None
     full_text = f"{type(error).__name__} {text} {cause or ''}"
@@ -271,7 +271,7 @@ _TROUBLES: Final[Sequence[tuple[str, StorageTrouble, str]]] = (
 """Patterns in the messages of deltalake, Arrow, s3fs and the system; the first match is used."""
 
 
-def _gist(message: str) -> str:
+def gist(message: str) -> str:
     """One line from the message of `deltalake`: a coloured tree of causes, or a stack."""
     plain = re.sub(r"\x1b\[\d*m", "", message)
     causes = [line.strip(" ↳\t") for line in plain.splitlines()]

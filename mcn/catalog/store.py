@@ -23,7 +23,14 @@ from deltalake.transaction import AddAction, RemoveAction
 from mcn.catalog.data_files import PARTITIONS, STATISTICS, DataFile, write_data_files
 from mcn.catalog.integrity.delta_log import open_table, sealed
 from mcn.catalog.schema import ADDED_LATER, TILES, RowError, check_rows, crystals_schema
-from mcn.catalog.storage import CatalogError, explained, log_options, normalise, retry_conflict
+from mcn.catalog.storage import (
+    CatalogError,
+    CatalogStorageError,
+    explained,
+    log_options,
+    normalise,
+    retry_conflict,
+)
 from mcn.catalog.wells import spell_wells
 from mcn.io.objects import filesystem_of
 from mcn.taxonomy import SHAPES
@@ -307,10 +314,24 @@ class Catalog:
             except TableNotFoundError:
                 if not self.uri.startswith("s3://") and os.path.isdir(self.uri):
                     os.listdir(self.uri)  # Raises the system's error if it is not permitted.
+                if other := self._other_table(name):
+                    raise CatalogStorageError(
+                        f"{self.uri}: its table {name} is missing, but {other} exists; restore it "
+                        "from a backup, or scan again if the catalogue was never filled",
+                        "missing",
+                    ) from None
                 raise NoCatalogError(
                     f"{self.uri}: there is no crystal catalogue; check the address, "
                     "or create one with `mcn scan TILES CATALOG`"
                 ) from None
+
+    def _other_table(self, name: str) -> str | None:
+        """The name of the other table if that is there."""
+        (other,) = {*PARTITIONS} - {name}
+        with suppress(TableNotFoundError):
+            open_table(self.uri, other)
+            return other
+        return None
 
 
 def _grow(table: DeltaTable, schema: pa.Schema) -> None:

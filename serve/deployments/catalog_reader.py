@@ -22,7 +22,7 @@ from mcn.catalog.query import Selection, find_models, iter_batches, open_views
 from mcn.catalog.storage import CatalogError, CatalogStorageError, explained, storage_trouble
 from mcn.catalog.store import Catalog, NoCatalogError, Snapshot
 from mcn.catalog.wells import plain_well
-from mcn.errors import McnError, StorageError
+from mcn.errors import McnError, QueryError, StorageError
 from mcn.io.objects import fetch
 from mcn.micrograph import Limits, decode_micrograph
 from serve.deployments.messages import ARROW, CSV, JSON, PNG, Content, Refusal
@@ -57,8 +57,10 @@ def _in_thread(method: Callable[P, R]) -> Callable[P, Awaitable[R | Refusal]]:
         except StorageError as error:
             # Damaged data stay damaged, so a retry would not help.
             return Refusal(500 if error.trouble == "damaged" else 503, str(error), error.trouble)
-        except CatalogError as error:
+        except QueryError as error:
             return Refusal(422, str(error))
+        except CatalogError as error:  # Not what was asked, but what it was asked of.
+            return Refusal(500, str(error))
         except McnError as error:
             return Refusal(404, str(error))
 
@@ -193,9 +195,7 @@ class CatalogReader:
         if self._catalog is None:
             try:
                 self._catalog = Catalog.open(self._uri)
-            except StorageError:
-                raise
-            except CatalogError as error:
+            except NoCatalogError as error:
                 raise _NotFoundError(str(error)) from error
         if self._snapshot is None or monotonic() - self._snapshot[0] > self._refresh_s:
             try:

@@ -26,6 +26,7 @@ _INTERVALS: Final = 40
 """Approximate number of intervals if no step is given; a page-high log can show as many."""
 
 _MOST_INTERVALS: Final = 200_000
+_LONGEST_STEP_M: Final = 1e5
 _EUHEDRAL: Final = "fraction_euhedral_to_subhedral"
 
 
@@ -33,7 +34,9 @@ def depth_log_schema(shapes: Sequence[str]) -> pa.Schema:
     """Columns of a depth log: depths in metres, fractions 0 to 1, sizes in micrometres.
 
     An interval includes its top but not its base. Unknown values are null: all values of an
-    interval without tiles, and sizes without a pixel size.
+    interval without tiles, sizes without a pixel size, and the fraction of euhedral to subhedral
+    crystals if the class list has other facet definitions than `euhedral_to_subhedral`,
+    `euhedral`, `subhedral` and `anhedral`.
     """
     return pa.schema(
         [
@@ -85,7 +88,12 @@ _LOG: Final = """
             floor(depth_m / $step)::BIGINT AS interval_number,
             count(*) AS n_crystals,
             {fractions},
-            avg((facet = 'euhedral_to_subhedral')::INT) AS fraction_euhedral_to_subhedral,
+            avg(
+                CASE
+                    WHEN facet IN ('euhedral_to_subhedral', 'euhedral', 'subhedral') THEN 1
+                    WHEN facet = 'anhedral' THEN 0
+                END
+            ) AS fraction_euhedral_to_subhedral,
             avg(equivalent_diameter_um) AS mean_equivalent_diameter_um,
             quantile_cont(equivalent_diameter_um, 0.25) AS q25_equivalent_diameter_um,
             quantile_cont(equivalent_diameter_um, 0.5) AS median_equivalent_diameter_um,
@@ -130,8 +138,10 @@ def depth_log(
         For an unknown well or model, a well without a tile that could be read, or an unusable
         step.
     """
-    if step_m is not None and not (math.isfinite(step_m) and step_m > 0):
-        raise CatalogQueryError(f"a step of {step_m:g} m is impossible; give one above 0")
+    if step_m is not None and not 0 < step_m <= _LONGEST_STEP_M:
+        raise CatalogQueryError(
+            f"a step of {step_m:g} m is impossible; give one above 0 and up to {_LONGEST_STEP_M:g}"
+        )
     well = plain_well(well)
     snapshot = catalog.snapshot()
     tile_files = known_wells(catalog, snapshot.tiles, [well])

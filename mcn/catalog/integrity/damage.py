@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from mcn.catalog.data_files import digest_in_name, digest_of
+from mcn.catalog.data_files import (
+    digest_in_name,
+    digest_of,
+    footer_digest_in_name,
+    footer_digest_of,
+)
 from mcn.catalog.storage import CatalogStorageError, storage_trouble
 from mcn.errors import McnError
 from mcn.io.objects import fetch
@@ -24,8 +31,11 @@ CURE: Final = (
 _SEARCHED_BYTES: Final = 2**30
 """Maximum number of bytes read again to name the damaged file of a failed query."""
 
+_FOOTER_READERS: Final = 16
+
 _STREAM: Final = re.compile(
-    r"^.*?(reading the stream registered as '\w+' failed: |arrow_scan: get_next failed\(\): )"
+    r"^.*?(reading the stream registered as '\w+' failed: |arrow_scan: get_next failed\(\): "
+    r"|exporting a stream from the object registered as '\w+' failed: )"
 )
 _NOT_OF_BYTES: Final = re.compile(
     "errno|AWS Error|curlCode|HTTP status|No such file|NotFound|timed? ?out|Connection"
@@ -51,6 +61,30 @@ def fault_of_bytes(path: str, data: bytes) -> str | None:
     return None
 
 
+def check_footers(fragments: Iterable[pads.ParquetFileFragment]) -> None:
+    """Compare the footers of data files with the digests in their names.
+
+    Arrow keeps each footer for the scan that follows, so it is read once.
+
+    Raises
+    ------
+    OSError
+        For a file whose footer is damaged or cannot be read.
+    """
+
+    def check(fragment: pads.ParquetFileFragment) -> None:
+        digest = footer_digest_in_name(fragment.path)
+        if digest in (None, footer_digest_of(fragment.metadata)):
+            return
+        with fragment.open() as file:  # Another version of Arrow, or damage?
+            if fault := fault_of_bytes(fragment.path, file.read()):
+                raise OSError(f"{fragment.path}: {fault}")
+
+    with ThreadPoolExecutor(_FOOTER_READERS) as readers:
+        for _ in readers.map(check, fragments):
+            pass
+
+
 def is_of_reading(error: BaseException) -> bool:
     """Whether DuckDB failed because data files could not be read, not because of the query."""
     return _STREAM.match(str(error)) is not None
@@ -64,7 +98,8 @@ def damage_named(uri: str, files: Mapping[str, pa.Table]) -> Iterator[None]:
     except McnError:
         raise
     except Exception as error:
-        if isinstance(error, pa.ArrowException | OSError) or is_of_reading(error):
+        # Arrow's errors, and plain ones about columns that are null but must not be.
+        if isinstance(error, pa.ArrowException | OSError | ValueError) or is_of_reading(error):
             raise reading_fault(uri, error, files) from error
         raise
 

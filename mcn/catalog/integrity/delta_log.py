@@ -24,12 +24,16 @@ from deltalake.transaction import AddAction, RemoveAction
 from mcn.catalog.storage import (
     CatalogStorageError,
     data_files,
+    gist,
     log_options,
     retry_response,
 )
 from mcn.io.objects import retry_storage
 
 _SEAL: Final = "mcn.actions"
+_SEAL_VERSION: Final = "2/"
+"""Begins each seal; entries that were sealed in another way are not compared."""
+
 _RETRIES: Final = 100
 _READERS: Final = 16
 _ENTRY: Final = re.compile(r"(\d{20})\.json")
@@ -41,8 +45,15 @@ _checked: dict[tuple[str, str], int] = {}
 
 def sealed(actions: Sequence[AddAction | RemoveAction]) -> CommitProperties:
     """Commit properties that store a digest of these actions in the log entry."""
-    lines = [
-        {"add": {"path": action.path, "size": action.size, "stats": action.stats}}
+    lines: list[dict[str, Any]] = [
+        {
+            "add": {
+                "path": action.path,
+                "size": action.size,
+                "partitionValues": dict(action.partition_values),
+                "stats": action.stats,
+            }
+        }
         if isinstance(action, AddAction)
         else {"remove": {"path": action.path, "size": action.size}}
         for action in actions
@@ -68,8 +79,15 @@ def open_table(uri: str, name: str) -> DeltaTable:
         raise
     except DeltaError as error:
         # Searching for a damaged file is useless if the store itself does not respond.
-        if "S3 error" not in str(error) and (fault := find_fault(uri, name)):
-            raise fault from error
+        if "S3 error" not in str(error):
+            if fault := find_fault(uri, name):
+                raise fault from error
+            if "Kernel error" in str(error):  # It was read, and what it says makes no sense.
+                raise CatalogStorageError(
+                    f"{uri}/{name}/_delta_log: an entry or checkpoint of the log was changed "
+                    f"({gist(str(error))}); restore the log from a backup",
+                    "damaged",
+                ) from error
         raise
     check_entries(uri, name, table)
     return table
@@ -186,7 +204,7 @@ def _entry_fault(data: bytes, number: int) -> str | None:
     try:
         lines: list[Mapping[str, Any]] = [json.loads(line) for line in data.splitlines() if line]
         seal = next((each["commitInfo"].get(_SEAL) for each in lines if "commitInfo" in each), None)
-        if seal is not None and seal != _digest(lines):
+        if seal and seal.startswith(_SEAL_VERSION) and seal != _digest(lines):
             return "is cut short or was changed"
         kinds = {kind for line in lines for kind in line}
         if number == 0 and not {"protocol", "metaData"} <= kinds:
@@ -199,13 +217,22 @@ def _entry_fault(data: bytes, number: int) -> str | None:
 
 def _digest(lines: Sequence[Mapping[str, Any]]) -> str:
     """Number and digest of the files that an entry adds and removes."""
-    facts = sorted(
-        [kind, fields["path"].rpartition("/")[2], fields["size"], fields.get("stats")]
+    facts = [
+        [
+            kind,
+            fields["path"].rpartition("/")[2],
+            fields["size"],
+            fields["partitionValues"] if kind == "add" else None,
+            fields.get("stats"),
+        ]
         for line in lines
         for kind, fields in line.items()
         if kind in ("add", "remove")
-    )
-    return f"{len(facts)}:{hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()}"
+    ]
+    facts.sort(key=lambda fact: fact[:2])
+    text = json.dumps(facts, sort_keys=True)
+    digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return f"{_SEAL_VERSION}{len(facts)}:{digest}"
 
 
 def _last_checkpoint(file_system: pafs.FileSystem, folder: str) -> int:

@@ -115,6 +115,10 @@ UNUSABLE = [
     (("1200", "1250"), "finite"),
     ("1:", "not a range"),
     ((1200.0,), "not a range"),
+    ({1200.0, 1250.0}, "not a range"),
+    ({1200.0: 1250.0, 1250.0: 1200.0}, "not a range"),
+    ((True, 1250.0), "finite"),
+    ((10**400, None), "finite"),
     (1200.0, "not a range"),
 ]
 

@@ -83,3 +83,31 @@ def test_the_crystals_of_another_classifier_are_refused(
     rows = catalog_rows([(tile, [make_crystal()])], shapes=SHAPES)
     with pytest.raises(RowError, match="rows have other columns"):
         dolomite.commit(rows, tile_table([tile]))
+
+
+@pytest.mark.parametrize(
+    ("facets", "fraction"),
+    [
+        (("euhedral", "subhedral", "anhedral"), 2 / 3),
+        (("anhedral", "anhedral", "euhedral_to_subhedral"), 1 / 3),
+        (("anhedral", "anhedral", "anhedral"), 0.0),
+        (("idiomorphic", "hypidiomorphic", "xenomorphic"), None),
+    ],
+)
+def test_the_fraction_of_facets_is_that_of_any_class_list(
+    tmp_path: Path, make_tile, make_crystal, facets, fraction
+) -> None:
+    """It was 0 wherever the facet definition was not spelled as calcite's."""
+    catalog = Catalog.create(tmp_path / "dolomite", shapes=DOLOMITE.shapes)
+    p = {f"p_{name}": 1 / 3 for name in DOLOMITE.shapes}
+    crystals = [
+        make_crystal(shape, facet=facet, **p)
+        for shape, facet in zip(DOLOMITE.shapes, facets, strict=True)
+    ]
+    tile = replace(make_tile(), n_crystals=3)
+    rows = catalog_rows([(tile, crystals)], catalog.depth_bin_m, catalog.shapes)
+    catalog.commit(rows, tile_table([tile]))
+    log = depth_log(catalog, "A")
+    assert log["fraction_euhedral_to_subhedral"].to_pylist() == [
+        None if fraction is None else pytest.approx(fraction)
+    ]

@@ -87,6 +87,14 @@ def test_unknown_names_say_what_there_is(core):
     assert "a limit of -1" in refused(lambda: query(core, limit=-1))
 
 
+def test_one_name_is_not_a_list_of_its_letters(catalog, make_tile, make_crystal, commit):
+    for well in ("1", "2", "12"):
+        commit(catalog, (make_tile(well=well), [make_crystal("rhombic")] * int(well)))
+    assert set(query(catalog, wells="12")["well"].to_pylist()) == {"12"}
+    assert query(catalog, "12", shapes="rhombic").num_rows == 12
+    assert "give text: '12'" in refused(lambda: query(catalog, [12]))
+
+
 def test_question_to_an_empty_catalogue(catalog):
     assert query(catalog).num_rows == 0
     assert sql(catalog, "SELECT count(*) AS n FROM crystals").to_pylist() == [{"n": 0}]

@@ -183,3 +183,27 @@ def test_a_catalogue_that_never_was_there_is_no_fault(client: TestClient, addres
     answer = client.get("/v1/wells")
     assert answer.status_code == 404
     assert "there is no crystal catalogue" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("table", ["crystals", "tiles"])
+def test_a_catalogue_that_lost_a_table_before_it_was_opened_is_503(
+    client: TestClient, metrics: ServeMetrics, address: Path, table: str
+) -> None:
+    shutil.rmtree(address / table)
+    before = counted(client, metrics, "missing")
+    answer = client.get("/v1/wells")
+    assert answer.status_code == 503, answer.text
+    assert f"its table {table} is missing" in answer.json()["detail"]
+    assert counted(client, metrics, "missing") > before
+
+
+def test_a_catalogue_of_a_newer_version_is_not_the_askers_fault(
+    client: TestClient, address: Path
+) -> None:
+    for entry in address.glob("*/_delta_log/00000000000000000000.json"):
+        text = entry.read_text(encoding="utf-8")
+        assert '"mcn.format":"1"' in text
+        entry.write_text(text.replace('"mcn.format":"1"', '"mcn.format":"999"'))
+    answer = client.get("/v1/wells")
+    assert answer.status_code == 500, answer.text
+    assert "written by a newer mcn" in answer.json()["detail"]

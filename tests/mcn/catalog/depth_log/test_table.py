@@ -85,7 +85,7 @@ def test_no_log(core, catalog):
     assert "there are 'A'" in refused(lambda: depth_log(core, "Z"))
     assert "no tile of well 'C' could be read" in refused(lambda: depth_log(core, "C"))
     assert "none yet" in refused(lambda: depth_log(catalog, "A"))
-    for step in (0.0, -1.0, float("nan")):
+    for step in (0.0, -1.0, float("nan"), float("inf"), 1e300):
         assert "give one above 0" in refused(lambda step=step: depth_log(core, "A", step))
     assert "give a larger one" in refused(lambda: depth_log(core, "A", 1e-6))
 

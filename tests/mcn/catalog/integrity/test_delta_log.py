@@ -96,3 +96,37 @@ def test_the_seal_is_of_all_that_matters() -> None:
         for actions in ([], [one.added()], [one.removed()], [one.added(), one.removed()])
     ]
     assert len(set(sealed)) == 4
+
+
+@pytest.mark.parametrize(
+    ("there", "instead"),
+    [
+        ('"partitionValues":{"well":"A"}', '"partitionValues":{"well":"B"}'),
+        ('"partitionValues":', '"partitionValuer":'),
+        ('"modificationTime":', '"modificationTile":'),
+        ('\\"nullable\\":', '\\"nullabla\\":'),
+        ('\\"type\\":\\"double\\"', '\\"type\\":\\"dloble\\"'),
+    ],
+)
+def test_a_changed_entry_of_the_log_is_damage(
+    filled: Catalog, there: str, instead: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another well there was read as that well; other changes as storage that does not answer."""
+    file = next(
+        file
+        for number in (5, 0)
+        if there in (file := entry(filled, "tiles", number)).read_text(encoding="utf-8")
+    )
+    file.write_text(file.read_text(encoding="utf-8").replace(there, instead))
+    monkeypatch.setattr(delta_log, "_checked", {})  # As another process sees it.
+    with pytest.raises(StorageError, match="restore") as raised:
+        query(Catalog(filled.uri, filled.depth_bin_m, filled.shapes))
+    assert str(raised.value).startswith(f"{file.parent}")
+    assert raised.value.trouble == "damaged"
+
+
+def test_a_catalogue_without_one_of_its_tables_is_damage(filled: Catalog) -> None:
+    shutil.rmtree(f"{filled.uri}/crystals")
+    with pytest.raises(StorageError, match="its table crystals is missing") as raised:
+        Catalog.open(filled.uri)
+    assert raised.value.trouble == "missing"
