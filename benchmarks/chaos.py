@@ -311,7 +311,7 @@ def kill_during(
 
 def workers(cluster: Any) -> list[int]:
     """Process ids of a scan's Ray actors on this cluster's nodes."""
-    kinds = ("ray::MapWorker", "ray::Ledger", "ray::ReadTiles")
+    kinds = ("ray::MapWorker", "ray::AttemptLog", "ray::ReadTiles")
     pids = []
     for node in cluster.list_all_nodes():
         try:

@@ -38,7 +38,7 @@ from mcn.taxonomy import CALCITE
 
 PROCESSES = (
     "driver", "ReadTiles", "MapBatches(SegmentTiles", "MapBatches(ClassifyTiles", "WriteTiles",
-    "Ledger",
+    "AttemptLog",
 )  # fmt: skip
 PARTS = ("efficiency", "overhead", "scaling", "memory")
 

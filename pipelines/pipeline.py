@@ -73,7 +73,7 @@ def build_pipeline(
     models: ScanModels,
     scan_id: str,
     resources: ScanResources,
-    ledger: Any,
+    attempt_log: Any,
 ) -> Dataset:
     """Build the stages of a scan; nothing runs until the result is iterated.
 
@@ -86,13 +86,13 @@ def build_pipeline(
     models : ScanModels
     scan_id : str
     resources : ScanResources
-    ledger : actor handle of `pipelines.fault_isolation.attempts.Ledger`
+    attempt_log : actor handle of `pipelines.fault_isolation.attempts.AttemptLog`
     """
     import ray.data
 
     pools = resources.pools
     labels = ScanLabels(models.segmenter, models.classifier, scan_id)
-    isolators = {name: FaultIsolator(name, ledger, pools[name].seconds) for name in STAGES}
+    isolators = {name: FaultIsolator(name, attempt_log, pools[name].seconds) for name in STAGES}
     read, write = pools["read"], pools["write"]
     # Small slices keep all workers busy until the end of a small scan; large ones cost less.
     share = plan.to_scan // (4 * pools["segment"].most)

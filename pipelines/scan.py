@@ -25,7 +25,7 @@ from mcn.sources.s3_inventory import is_inventory, read_inventory
 from pipelines.batch import Count, WrittenBatch
 from pipelines.cluster import quiet_data, ray_cluster
 from pipelines.commit import Committer
-from pipelines.fault_isolation.attempts import start_ledger
+from pipelines.fault_isolation.attempts import start_attempt_log
 from pipelines.models import ScanModels
 from pipelines.monitoring.metrics import ScanMetrics, serve_metrics
 from pipelines.monitoring.monitor import drained_on_interrupt, stage_metrics
@@ -258,7 +258,7 @@ class _Scan:
         cluster = ray.cluster_resources()  # type: ignore[no-untyped-call]
         pools = stage_resources(*cores_and_gpus(cluster), plan.to_scan, self.overrides)
         metrics = ScanMetrics(self.scan_id, {stage: pools[stage].most for stage in STAGES})
-        ledger = start_ledger()
+        attempt_log = start_attempt_log()
         first_error: str | None = None
         commits = 0
 
@@ -274,8 +274,8 @@ class _Scan:
                 server = serve_metrics(metrics, self.settings.metrics_port)
                 stack.callback(server.server_close)
                 stack.callback(server.shutdown)
-            stack.enter_context(stage_metrics(ledger, metrics, pools["segment"].gpus > 0))
-            stopping = stack.enter_context(drained_on_interrupt(ledger, self.scan_id))
+            stack.enter_context(stage_metrics(attempt_log, metrics, pools["segment"].gpus > 0))
+            stopping = stack.enter_context(drained_on_interrupt(attempt_log, self.scan_id))
             committer = stack.enter_context(
                 Committer(
                     self.store,
@@ -289,7 +289,9 @@ class _Scan:
             # A listing has all sidecars; a manifest only those that it names.
             seeks_sidecars = manifest is not None and not is_inventory(manifest)
             resources = ScanResources(pools, self.settings.limits, seeks_sidecars)
-            dataset = build_pipeline(plan, self.store, self.models, self.scan_id, resources, ledger)
+            dataset = build_pipeline(
+                plan, self.store, self.models, self.scan_id, resources, attempt_log
+            )
             for batch in iter_written(dataset):
                 committer.add(batch)
                 progress.add(batch)

@@ -1,4 +1,4 @@
-"""A ledger of attempts at tiles, kept in one small Ray actor outside the workers.
+"""A log of attempts at tiles, kept in one small Ray actor outside the workers.
 
 Every worker reports which tiles it begins and ends. A tile that was begun but never ended has
 killed its worker.
@@ -54,8 +54,8 @@ class StageProgress:
 
 
 @dataclass
-class Ledger:
-    """Tiles in progress and how often each was begun; runs as an actor (`start_ledger`)."""
+class AttemptLog:
+    """Tiles in progress and how often each was begun; runs as an actor (`start_attempt_log`)."""
 
     _begun: dict[tuple[str, str], int] = field(default_factory=dict)
     _overdue: dict[tuple[str, str], list[float]] = field(default_factory=dict)
@@ -121,14 +121,14 @@ class Ledger:
         return dict(self._progress)
 
 
-def start_ledger() -> Any:
-    """Start a ledger as an actor on the node of the driver."""
+def start_attempt_log() -> Any:
+    """Start the log as an actor on the node of the driver."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     driver_node = ray.get_runtime_context().get_node_id()
     return (
-        ray.remote(Ledger)
+        ray.remote(AttemptLog)
         .options(
             num_cpus=0,
             max_restarts=-1,

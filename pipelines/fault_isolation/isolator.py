@@ -1,7 +1,7 @@
 """Run work on tiles so that every tile gets a result or a `Failure`.
 
 Work that fails on a batch is retried tile by tile, so that one bad tile does not fail the
-others. The ledger remembers tiles that killed their worker or ran out of time. A tile that runs
+others. The attempt_log remembers tiles that killed their worker or ran out of time. A tile that runs
 out of time is retried once, alone and with a longer limit (`pipelines.fault_isolation.watchdog`).
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from mcn.errors import McnError
 from mcn.io.objects import one_line
-from pipelines.fault_isolation.attempts import Ledger, Verdict
+from pipelines.fault_isolation.attempts import AttemptLog, Verdict
 from pipelines.fault_isolation.watchdog import GRACE_S, time_limit
 
 T = TypeVar("T")
@@ -40,22 +40,24 @@ class FaultIsolator:
     ----------
     stage : str
         Name of the stage.
-    ledger : Ledger or actor handle of one, optional
+    attempt_log : AttemptLog or actor handle of one, optional
         A scan shares one between its workers. A new one if not given.
     seconds : float
         Time limit per tile, as `pipelines.fault_isolation.watchdog.WorkClock` counts it.
     """
 
-    def __init__(self, stage: str, ledger: Any = None, seconds: float = float("inf")) -> None:
+    def __init__(self, stage: str, attempt_log: Any = None, seconds: float = float("inf")) -> None:
         self.stage = stage
-        ledger = ledger or Ledger()
-        self._ledger = ledger if isinstance(ledger, Ledger) else _RemoteLedger(ledger)
+        attempt_log = attempt_log or AttemptLog()
+        self._attempt_log = (
+            attempt_log if isinstance(attempt_log, AttemptLog) else _RemoteAttemptLog(attempt_log)
+        )
         self._seconds = seconds
 
     @property
     def draining(self) -> bool:
         """Whether the scan is stopping and no new tiles should be started."""
-        return self._ledger.begin(self.stage, []).draining
+        return self._attempt_log.begin(self.stage, []).draining
 
     def run(
         self,
@@ -84,7 +86,7 @@ class FaultIsolator:
         """
         if not tiles:
             return []
-        verdict = self._ledger.begin(self.stage, tiles)
+        verdict = self._attempt_log.begin(self.stage, tiles)
         if verdict.quarantined:
             return [Failure(verdict.quarantined)]
         if not verdict.alone:
@@ -109,13 +111,13 @@ class FaultIsolator:
         limit = self._seconds * len(tiles) * (_RETRY_FACTOR if verdict.overdue else 1.0)
         started = perf_counter()
         try:
-            with time_limit(limit, lambda: self._ledger.overdue(self.stage, tiles, limit)):
+            with time_limit(limit, lambda: self._attempt_log.overdue(self.stage, tiles, limit)):
                 return _run_with_less_memory(items, work, verdict.kills)
         except Exception as error:
             return [Failure(_reason(self.stage, error))] if len(items) == 1 else None
         finally:
             seconds = perf_counter() - started
-            self._ledger.end(self.stage, tiles, seconds, sum(size(item) for item in items))
+            self._attempt_log.end(self.stage, tiles, seconds, sum(size(item) for item in items))
 
 
 def _run_with_less_memory(
@@ -152,23 +154,23 @@ def _reason(stage: str, error: Exception) -> str:
     return f"{stage} failed: {type(error).__name__}: {one_line(error)}"
 
 
-class _RemoteLedger:
-    """The ledger of a scan, called from a worker."""
+class _RemoteAttemptLog:
+    """The attempt log of a scan, called from a worker."""
 
-    def __init__(self, ledger: Any) -> None:
-        self._ledger = ledger
+    def __init__(self, attempt_log: Any) -> None:
+        self._attempt_log = attempt_log
 
     def begin(self, stage: str, tiles: Sequence[str]) -> Verdict:
         import ray
 
-        # Wait for the ledger to record the attempt: the work may kill this process.
-        verdict: Verdict = ray.get(self._ledger.begin.remote(stage, list(tiles)))
+        # Wait for the attempt log to record the attempt: the work may kill this process.
+        verdict: Verdict = ray.get(self._attempt_log.begin.remote(stage, list(tiles)))
         return verdict
 
     def end(self, stage: str, tiles: Sequence[str], seconds: float, read: int) -> None:
-        self._ledger.end.remote(stage, list(tiles), seconds, read)
+        self._attempt_log.end.remote(stage, list(tiles), seconds, read)
 
     def overdue(self, stage: str, tiles: Sequence[str], limit: float) -> None:
         import ray
 
-        ray.get(self._ledger.overdue.remote(stage, list(tiles), limit), timeout=GRACE_S / 2)
+        ray.get(self._attempt_log.overdue.remote(stage, list(tiles), limit), timeout=GRACE_S / 2)

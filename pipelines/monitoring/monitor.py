@@ -17,17 +17,17 @@ _INTERVAL_S: Final = 2.0
 
 
 @contextmanager
-def stage_metrics(ledger: Any, metrics: ScanMetrics, on_gpu: bool) -> Iterator[None]:
-    """Update the metrics of the stages from the ledger every few seconds."""
+def stage_metrics(attempt_log: Any, metrics: ScanMetrics, on_gpu: bool) -> Iterator[None]:
+    """Update the metrics of the stages from the attempt log every few seconds."""
     import ray
 
     finished = threading.Event()
 
     def update(since: float) -> float:
         now = monotonic()
-        # The ledger may be restarting; the next update reads it.
+        # The attempt log may be restarting; the next update reads it.
         with suppress(ray.exceptions.RayError):
-            progress = ray.get(ledger.progress.remote(), timeout=_INTERVAL_S)
+            progress = ray.get(attempt_log.progress.remote(), timeout=_INTERVAL_S)
             metrics.update_stages(progress, now - since, on_gpu)
         return now
 
@@ -46,7 +46,7 @@ def stage_metrics(ledger: Any, metrics: ScanMetrics, on_gpu: bool) -> Iterator[N
 
 
 @contextmanager
-def drained_on_interrupt(ledger: Any, scan_id: str) -> Iterator[threading.Event]:
+def drained_on_interrupt(attempt_log: Any, scan_id: str) -> Iterator[threading.Event]:
     """Finish the tiles in progress on the first SIGINT or SIGTERM; exit on the second.
 
     The second signal exits the process at once, because other libraries may catch an exception. The
@@ -72,7 +72,7 @@ def drained_on_interrupt(ledger: Any, scan_id: str) -> Iterator[threading.Event]
         for handled in signals:
             signal.signal(handled, second)
         stopping.set()
-        ledger.drain.remote()
+        attempt_log.drain.remote()
         print(
             f"scan {scan_id}: finishing the tiles in progress, then stopping; "
             "interrupt again to end it now",

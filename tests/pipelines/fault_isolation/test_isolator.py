@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.fault_isolation.attempts import MAX_KILLS, Ledger
+from pipelines.fault_isolation.attempts import MAX_KILLS, AttemptLog
 from pipelines.fault_isolation.isolator import Failure, FaultIsolator, is_out_of_memory
 
 
@@ -16,8 +16,8 @@ class Killed(BaseException):
     """Simulates the end of a worker process."""
 
 
-class CrashLedger(Ledger):
-    """A ledger that a killed worker cannot report to."""
+class CrashAttemptLog(AttemptLog):
+    """An attempt log that a killed worker cannot report to."""
 
     def end(self, stage: str, tiles: Sequence[str], seconds: float, read: int = 0) -> None:
         if not isinstance(sys.exc_info()[1], Killed):
@@ -71,8 +71,8 @@ def test_a_tile_that_is_too_large_is_tried_with_less_memory() -> None:
 @given(st.sets(st.integers(0, 20), max_size=4), st.integers(1, 6))
 def test_only_tiles_that_kill_their_worker_are_quarantined(deadly: set[int], size: int) -> None:
     """Ray restarts killed workers and gives them the same batch again."""
-    ledger = CrashLedger()
-    isolator = FaultIsolator("segment", ledger)
+    attempt_log = CrashAttemptLog()
+    isolator = FaultIsolator("segment", attempt_log)
     killed: dict[int, int] = {}
 
     def work(numbers: Sequence[int], shrink: int) -> list[int]:
@@ -100,7 +100,7 @@ def test_only_tiles_that_kill_their_worker_are_quarantined(deadly: set[int], siz
             assert outcome == number
     assert all(times <= MAX_KILLS for times in killed.values())
     for number in range(21):
-        verdict = ledger.begin("segment", [str(number)])
+        verdict = attempt_log.begin("segment", [str(number)])
         assert bool(verdict.quarantined) == (number in deadly)
 
 
@@ -116,7 +116,7 @@ def test_the_retry_after_a_timeout_has_a_longer_limit(monkeypatch: pytest.Monkey
         yield
 
     monkeypatch.setattr("pipelines.fault_isolation.isolator.time_limit", limited)
-    isolator = FaultIsolator("dividing", CrashLedger(), seconds=10.0)
+    isolator = FaultIsolator("dividing", CrashAttemptLog(), seconds=10.0)
     for _ in range(2):
         with pytest.raises(Killed):
             run(isolator, [1, 2])

@@ -7,22 +7,22 @@ from typing import Any
 
 import pytest
 
-from pipelines.fault_isolation.attempts import Ledger
+from pipelines.fault_isolation.attempts import AttemptLog
 from pipelines.monitoring.monitor import drained_on_interrupt
 
 
-class LocalLedger:
-    """A handle of a ledger in this process."""
+class LocalAttemptLog:
+    """A handle of a attempt_log in this process."""
 
     def __init__(self) -> None:
-        self.ledger = Ledger()
+        self.attempt_log = AttemptLog()
 
     def __getattr__(self, name: str) -> Any:
-        return type("Method", (), {"remote": staticmethod(getattr(self.ledger, name))})
+        return type("Method", (), {"remote": staticmethod(getattr(self.attempt_log, name))})
 
     @property
     def draining(self) -> bool:
-        return bool(self.ledger.begin("read", []).draining)
+        return bool(self.attempt_log.begin("read", []).draining)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -30,20 +30,20 @@ def test_an_interrupt_drains_the_scan_and_says_so(
     number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    ledger = LocalLedger()
-    with drained_on_interrupt(ledger, "scan-7") as stopping:
+    attempt_log = LocalAttemptLog()
+    with drained_on_interrupt(attempt_log, "scan-7") as stopping:
         assert not stopping.is_set()
-        assert not ledger.draining
+        assert not attempt_log.draining
         os.kill(os.getpid(), number)
         assert stopping.is_set()
-        assert ledger.draining
+        assert attempt_log.draining
     assert "scan scan-7: finishing the tiles in progress" in capsys.readouterr().err
     assert {each: signal.getsignal(each) for each in before} == before
 
 
 def test_signals_are_handled_as_before_after_an_error() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyError), drained_on_interrupt(LocalLedger(), "scan"):
+    with pytest.raises(KeyError), drained_on_interrupt(LocalAttemptLog(), "scan"):
         raise KeyError
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -52,7 +52,7 @@ def test_a_scan_in_another_thread_leaves_signals_alone() -> None:
     handlers = []
 
     def scan() -> None:
-        with drained_on_interrupt(LocalLedger(), "scan"):
+        with drained_on_interrupt(LocalAttemptLog(), "scan"):
             handlers.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=scan)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.fault_isolation.attempts import Ledger
+from pipelines.fault_isolation.attempts import AttemptLog
 from pipelines.fault_isolation.isolator import FaultIsolator
 from pipelines.models import ScanModels
 from pipelines.stages.segment import SegmentTiles
@@ -23,8 +23,8 @@ def test_out_of_memory_is_tried_again_in_smaller_windows(core: Path) -> None:
 
 
 def test_a_draining_scan_segments_nothing_more(core: Path, models: ScanModels) -> None:
-    ledger = Ledger()
-    ledger.drain()
-    isolator = FaultIsolator("segment", ledger)
+    attempt_log = AttemptLog()
+    attempt_log.drain()
+    isolator = FaultIsolator("segment", attempt_log)
     stage = SegmentTiles(models.load_segmenter, 1, LABELS, isolator)
     assert stage(read_core(core)).num_rows == 0
