@@ -1,8 +1,9 @@
 """Run work on tiles so that every tile gets a result or a `Failure`.
 
 Work that fails on a batch is retried tile by tile, so that one bad tile does not fail the
-others. The attempt_log remembers tiles that killed their worker or ran out of time. A tile that runs
-out of time is retried once, alone and with a longer limit (`pipelines.fault_isolation.watchdog`).
+others. The attempt log remembers tiles that killed their worker or ran out of time. A tile that
+runs out of time is retried once, alone and with a longer limit
+(`pipelines.fault_isolation.watchdog`).
 """
 
 from __future__ import annotations
