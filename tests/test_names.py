@@ -40,3 +40,22 @@ def lines_of(path: Path) -> int:
 def test_one_place_decides_the_number_format() -> None:
     naming = [path for path in modules() if "bfloat16" in path.read_text()]
     assert naming == [ROOT / "mcn/segment/modeling/processor.py"]
+
+
+TESTED_ELSEWHERE = {
+    "mcn/cli/demo.py": "takes minutes; `make demo` runs it",
+    "mcn/cli/options.py": "declarations, which the tests of every command use",
+    "mcn/micrograph/exif.py": "tested in test_pixel_size and test_orientation",
+    "mcn/pixel_limits.py": "two numbers, tested in micrograph/test_pixel_size and cli/test_console",
+    "serve/deployments/messages.py": "data classes without behaviour",
+}
+
+
+def test_each_module_has_a_test_module() -> None:
+    missing = set()
+    for path in modules():
+        module = path.relative_to(ROOT)
+        test = ROOT / "tests" / module.with_name(f"test_{module.name}")
+        if path.name != "__init__.py" and not test.exists():
+            missing.add(str(module))
+    assert missing == set(TESTED_ELSEWHERE)
