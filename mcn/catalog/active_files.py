@@ -48,7 +48,7 @@ def files(table: DeltaTable, wells: Sequence[str] = (), depth: Depths | None = N
     return selected
 
 
-class _CheckedDataset(pads.FileSystemDataset):
+class _CheckedDataset(pads.FileSystemDataset):  # type: ignore[misc] # pyarrow carries no types
     """A dataset that compares the footers of the files that a scan reads with their names.
 
     Pages have checksums that Arrow compares by itself, footers have none: a changed column name or

@@ -99,7 +99,7 @@ def check_depth(depth: Depths | None) -> Depths | None:
 
 def _is_finite(end: object) -> bool:
     try:
-        return isinstance(end, Real) and not isinstance(end, bool) and math.isfinite(end)
+        return not isinstance(end, bool) and isinstance(end, Real) and math.isfinite(end)
     except OverflowError:
         return False
 
