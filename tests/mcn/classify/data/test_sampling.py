@@ -46,7 +46,7 @@ def test_the_same_seed_gives_the_same_split() -> None:
 
 
 def test_missing_shapes_and_too_few_micrographs_are_refused() -> None:
-    with pytest.raises(ExamplesError, match="no polyhedral and no spherical crystal; add some"):
+    with pytest.raises(ExamplesError, match="no polyhedral and no spherical crystals; add some"):
         split_examples(examples_of([0, 0, 2, 2]), 0.5, seed=0)
     with pytest.raises(ExamplesError, match=r"4 micrographs, too few .* of at least 10"):
         split_examples(examples_of([0, 1, 2, 3]), 0.1, seed=0)

@@ -104,4 +104,4 @@ def test_every_crystal_is_in_the_embedding_once() -> None:
     points = [dots.get_offsets() for dots in figure.axes[0].collections]
     assert sum(map(len, points)) == 12
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["rhombic (4)", "polyhedral (4)", "amorphous (4)", "named wrongly (4)"]
+    assert legend == ["rhombic (4)", "polyhedral (4)", "amorphous (4)", "misclassified (4)"]
