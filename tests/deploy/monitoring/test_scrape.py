@@ -72,7 +72,7 @@ def fetch(url: str, token: str = "") -> bytes:
         return body
 
 
-def eventually(what: Callable[[], Any], why: str) -> Any:
+def eventually(what: Callable[[], Any], why: str, seconds: float = DEADLINE_S) -> Any:
     """What it gives as soon as it gives something; nobody who answers is nothing."""
 
     def answer() -> Any:
@@ -81,7 +81,7 @@ def eventually(what: Callable[[], Any], why: str) -> Any:
         except OSError:
             return None
 
-    return wait_until(answer, why)
+    return wait_until(answer, why, seconds=seconds)
 
 
 @contextmanager
@@ -308,8 +308,13 @@ def test_all_is_well(places: Places, answers: dict[str, list[Any]]) -> None:
 @pytest.mark.usefixtures("answers")
 def test_a_dead_replica_is_a_failed_health_check(places: Places) -> None:
     """Last in this file, since all is not well afterwards."""
-    programs = psutil.Process().children(recursive=True)
-    (replica,) = [p for p in programs if "ServeReplica:mcn:Classifier" in " ".join(p.cmdline())]
+    ours = {program.pid for program in psutil.Process().children(recursive=True)}
+    (replica,) = [
+        program
+        for program in psutil.process_iter(["cmdline"])
+        if program.pid in ours
+        and "ServeReplica:mcn:Classifier" in " ".join(program.info["cmdline"] or ())
+    ]
     replica.kill()
     failures = 'ray_serve_health_check_failures_total{deployment="Classifier"} > 0'
     eventually(lambda: places.prometheus.ask(failures), "the failure is counted")
