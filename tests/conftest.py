@@ -22,6 +22,8 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
+# Before xdist reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Distribute tests over processes module by module, or by the cluster that they share."""
     for item in items:
