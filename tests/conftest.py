@@ -9,27 +9,32 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from mcn.synthetic.core import CoreSettings, CoreTruth, render_core
 
 from .waiting import DEADLINE_S
 
-SHARED_FIXTURES = ("scanned", "ray_session")
-"""Fixtures that start a cluster: tests that use one run in the same process."""
-
-# How long an example takes is the machine's business.
+# How long an example takes depends on the machine.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
+SHARED_CLUSTERS = ("tests/pipelines/", "tests/serve/")
+"""Folders whose tests share a cluster, which is started once."""
 
-# Before xdist reads the groups.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Distribute tests over processes module by module, or by the cluster that they share."""
-    for item in items:
-        names = getattr(item, "fixturenames", ())
-        group = next((name for name in SHARED_FIXTURES if name in names), str(item.path))
-        item.add_marker(pytest.mark.xdist_group(group))
+
+class Scheduling(LoadScopeScheduling):
+    """Distributes tests over processes module by module, and folder by folder with clusters."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return next((name for name in SHARED_CLUSTERS if module.startswith(name)), module)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Used by `pytest -n`."""
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -52,8 +57,8 @@ def s3_endpoint() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def small_core(tmp_path_factory: pytest.TempPathFactory) -> CoreTruth:
     """A rendered core of nine tiles of 192×256 in two wells; tests only read it."""
-    settings = CoreSettings(height=192, width=256)
-    return render_core(tmp_path_factory.mktemp("core"), wells=2, tiles=9, seed=4, settings=settings)
+    core = CoreSettings(height=192, width=256)
+    return render_core(tmp_path_factory.mktemp("core"), wells=2, tiles=9, seed=4, settings=core)
 
 
 @pytest.fixture(scope="session")
