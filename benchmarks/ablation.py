@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from mcn.classify.classifier import CropClassifier
 from mcn.classify.data.dataset import Examples, render_examples
 from mcn.classify.data.sampling import split_examples
-from mcn.classify.evaluation.bootstrap import weighted_metrics
+from mcn.classify.evaluation.metrics import weighted_metrics
 from mcn.classify.modeling.network import STEPS, MicroCrystalNet, NetworkSettings
 from mcn.classify.training.trainer import ClassifierTrainer, ClassifierTrainSettings
 

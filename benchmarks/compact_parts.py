@@ -30,7 +30,7 @@ from mcn.segment.inference.proposals import Proposals, propose
 from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch
 from mcn.segment.modeling.image_encoder import Features
 from mcn.segment.modeling.mask_decoder import square_windows
-from mcn.segment.modeling.processor import number_format
+from mcn.segment.modeling.number_format import number_format
 from mcn.synthetic.renderer import TileSettings, render_tile
 
 TILE = TileSettings(height=768, width=1024, diameter_um=3.4)

@@ -33,10 +33,10 @@ from mcn.segment.inference.candidates import Candidates, GeneratorSettings
 from mcn.segment.inference.mask_generator import decode_proposals
 from mcn.segment.inference.postprocess import full_size, tight
 from mcn.segment.inference.proposals import propose
-from mcn.segment.inference.sam_segmenter import VIT_CPU_SETTINGS, GridSegmenter
+from mcn.segment.inference.sam_segmenter import VIT_CPU_SETTINGS, SamSegmenter
 from mcn.segment.modeling.checkpoints import CheckpointError, fetch_checkpoint, load_model
 from mcn.segment.modeling.compact_sam import CompactSam
-from mcn.segment.modeling.processor import autocast
+from mcn.segment.modeling.number_format import autocast
 from mcn.segment.segmenter import CompactSegmenter
 from mcn.synthetic.renderer import TileSettings, render_tile
 
@@ -140,7 +140,7 @@ def compact_stock(_: int) -> dict[str, Any]:
 def vit_b_ours(points_per_side: int) -> dict[str, Any]:
     sam, weights, settings = vit_b()
     tile = rendered_tile()
-    segmenter = GridSegmenter(sam, "vit_b", points_per_side, settings)
+    segmenter = SamSegmenter(sam, "vit_b", points_per_side, settings)
     reset_peak()
     before = resident_mib()
     clock = Clock()

@@ -22,7 +22,7 @@ from mcn.segment.inference.proposals import Proposals
 from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch
 from mcn.segment.modeling.image_encoder import Features
 from mcn.segment.modeling.mask_decoder import square_windows
-from mcn.segment.modeling.processor import autocast
+from mcn.segment.modeling.number_format import autocast
 
 FRAME = 1024
 LOW_RESOLUTION = 1024

@@ -11,7 +11,7 @@ StorageTrouble = Literal["unreachable", "refused", "missing", "damaged", "full"]
 class McnError(Exception):
     """An error that the user can correct.
 
-    The message is one line with the problem and the remedy.
+    The message is one line with the problem and how to fix it.
     The command line prints it without a traceback and exits 1.
     """
 
@@ -21,7 +21,7 @@ class MissingPackageError(McnError):
 
     Parameters
     ----------
-    what : str
+    feature : str
         What needs the package.
     package : str
         Its name on PyPI.
@@ -29,18 +29,18 @@ class MissingPackageError(McnError):
         The extra of this project that installs it.
     """
 
-    def __init__(self, what: str, package: str, extra: str) -> None:
+    def __init__(self, feature: str, package: str, extra: str) -> None:
         super().__init__(
-            f"{what} needs the package {package}, which is not installed; "
+            f"{feature} needs the package {package}, which is not installed; "
             f"run: pip install {package} (or 'mcn[{extra}]')"
         )
-        self.what = what
+        self.feature = feature
         self.package = package
         self.extra = extra
 
     def __reduce__(self) -> tuple[type[MissingPackageError], tuple[str, str, str]]:
         """Pickle the parts of the message, which the constructor takes."""
-        return type(self), (self.what, self.package, self.extra)
+        return type(self), (self.feature, self.package, self.extra)
 
 
 class QueryError(McnError):
@@ -58,7 +58,7 @@ class StorageError(McnError):
     Parameters
     ----------
     message : str
-        One line that names the object, the reason and the remedy.
+        One line that names the object and the reason, and says how to fix it.
     trouble : {"unreachable", "refused", "missing", "damaged", "full"}
         *unreachable* may be temporary; the others need intervention.
     """

@@ -17,7 +17,7 @@ from typing import Any, Final
 from mcn.errors import McnError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_MOST = 64
+_MAX_SHAPES = 64
 _FACET_COLUMN = "euhedral_to_subhedral"
 
 
@@ -66,8 +66,8 @@ class Taxonomy:
                 f"{_FACET_COLUMN!r} cannot name a shape: depth logs have a column of that facet "
                 "definition; give the shape another name"
             )
-        if not 2 <= len(self.facet_of) <= _MOST:
-            raise TaxonomyError(f"{len(self.facet_of)} shapes are listed; name 2 to {_MOST}")
+        if not 2 <= len(self.facet_of) <= _MAX_SHAPES:
+            raise TaxonomyError(f"{len(self.facet_of)} shapes are listed; name 2 to {_MAX_SHAPES}")
         for name, shape in self.aliases.items():
             if shape not in self.facet_of or name in self.facet_of:
                 raise TaxonomyError(

@@ -114,12 +114,12 @@ def read_overrides(config: str | None = None, flags: Sequence[str] = ()) -> Over
     return overrides
 
 
-def _parse_value(where: str, stage: str, name: str, value: Any) -> int | float:
+def _parse_value(prefix: str, stage: str, name: str, value: Any) -> int | float:
     if stage not in STAGES:
-        raise ResourceError(f"{where}no stage {stage!r}; use one of {', '.join(STAGES)}")
+        raise ResourceError(f"{prefix}no stage {stage!r}; use one of {', '.join(STAGES)}")
     if name not in _SETTINGS:
         raise ResourceError(
-            f"{where}{stage} has no setting {name!r}; use one of {', '.join(_SETTINGS)}"
+            f"{prefix}{stage} has no setting {name!r}; use one of {', '.join(_SETTINGS)}"
         )
     try:
         if isinstance(value, bool):
@@ -127,4 +127,4 @@ def _parse_value(where: str, stage: str, name: str, value: Any) -> int | float:
         return int(str(value)) if name in _INTEGERS else float(value)
     except (TypeError, ValueError):
         kind = "a whole number" if name in _INTEGERS else "a number"
-        raise ResourceError(f"{where}{stage}.{name} = {value!r}; give {kind}") from None
+        raise ResourceError(f"{prefix}{stage}.{name} = {value!r}; give {kind}") from None

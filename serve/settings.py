@@ -149,12 +149,12 @@ _SETTINGS: Final = TypeAdapter(Settings)
 _REPLICAS: Final = TypeAdapter(ReplicaSettings)
 
 
-def read_settings(given: Mapping[str, Any], config: str | None = None) -> Settings:
+def read_settings(overrides: Mapping[str, Any], config: str | None = None) -> Settings:
     """Read settings.
 
     Parameters
     ----------
-    given : mapping
+    overrides : mapping
         Settings that override those of the file.
     config : str, optional
         TOML file.
@@ -171,7 +171,7 @@ def read_settings(given: Mapping[str, Any], config: str | None = None) -> Settin
         except (OSError, ValueError) as error:
             raise SettingsError(f"{config}: cannot be read as TOML ({error})") from error
     try:
-        return _SETTINGS.validate_python({**from_file, **given})
+        return _SETTINGS.validate_python({**from_file, **overrides})
     except ValidationError as error:
         raise SettingsError(f"{config or 'settings'}: {_first_error(error)}") from None
 

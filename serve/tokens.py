@@ -29,7 +29,7 @@ MAX_LENGTH: Final = 256
 
 
 class TokenError(McnError):
-    """An invalid file of tokens; the message names it and the cure."""
+    """An invalid file of tokens; the message names it and says how to fix it."""
 
 
 class Token(BaseModel):

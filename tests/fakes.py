@@ -72,13 +72,13 @@ class PatchSegmenter:
         boxes: ArrayLike | None = None,
     ) -> list[Mask]:
         """The patch under the first point of each prompt."""
-        from mcn.segment.inference.prompts import read_clicks
+        from mcn.segment.inference.prompts import check_prompts
 
         (masks,) = self.segment([image])
-        clicks = read_clicks(image.shape, points, labels, boxes)
+        prompts = check_prompts(image.shape, points, labels, boxes)
         return [
             next(mask for mask in masks if _holds(mask, int(x), int(y)))
-            for x, y in clicks.points[:, 0]
+            for x, y in prompts.points[:, 0]
         ]
 
 

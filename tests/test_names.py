@@ -39,7 +39,7 @@ def lines_of(path: Path) -> int:
 
 def test_one_place_decides_the_number_format() -> None:
     naming = [path for path in modules() if "bfloat16" in path.read_text()]
-    assert naming == [ROOT / "mcn/segment/modeling/processor.py"]
+    assert naming == [ROOT / "mcn/segment/modeling/number_format.py"]
 
 
 TESTED_ELSEWHERE = {

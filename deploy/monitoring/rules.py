@@ -284,7 +284,7 @@ ENDPOINT_ALERTS: Final = (
         "The endpoint's storage fails: {{ $labels.trouble }}",
         "Queries of the catalogue fail because of its storage: it is unreachable, "
         "refuses the credentials, lacks a file, or has damaged bytes. The log and the "
-        "responses name the place and the cure. Invalid queries are not counted.",
+        "responses name the place and say what to do. Invalid queries are not counted.",
     ),
     Alert(
         "CatalogueStale",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -24,8 +25,6 @@ from mcn.morphology.outline import trace_rings
 
 if TYPE_CHECKING:
     from mcn.catalog.store import Catalog, Snapshot
-
-FORMATS: Final = ("coco", "csv", "parquet", "geojson")
 
 _TILE_FACTS: Final = (
     "tile_id",
@@ -87,16 +86,27 @@ def export(
         For an unknown format, well or model, for depths that are reversed or not numbers, and
         for a file that cannot be written.
     """
-    if form not in FORMATS:
-        raise CatalogError(f"no format {form!r}; there are {', '.join(FORMATS)}")
+    if form not in EXPORT_FORMATS:
+        raise CatalogError(f"unknown format {form!r}; use one of {', '.join(EXPORT_FORMATS)}")
     selection = Selection(wells, depth, segmenter=segmenter, classifier=classifier)
     with _whole_file(Path(out)) as path:
-        if form in ("csv", "parquet"):
-            with path.open("wb") as file:
-                return write_table(iter_batches(catalog, selection), form, file, os.fspath(out))
-        with path.open("w", encoding="utf-8") as text:
-            write = _write_coco if form == "coco" else _write_geojson
-            return write(catalog, selection, text)
+        return EXPORT_FORMATS[form](catalog, selection, path, os.fspath(out))
+
+
+def _write_table(form: str, catalog: Catalog, selection: Selection, path: Path, name: str) -> int:
+    with path.open("wb") as file:
+        return write_table(iter_batches(catalog, selection), form, file, name)
+
+
+def _write_text(
+    write: Callable[[Catalog, Selection, TextIO], int],
+    catalog: Catalog,
+    selection: Selection,
+    path: Path,
+    name: str,
+) -> int:
+    with path.open("w", encoding="utf-8") as text:
+        return write(catalog, selection, text)
 
 
 def _write_coco(catalog: Catalog, selection: Selection, text: TextIO) -> int:
@@ -163,6 +173,18 @@ def _write_geojson(catalog: Catalog, selection: Selection, text: TextIO) -> int:
     )
     text.write("}\n")
     return count
+
+
+EXPORT_FORMATS: Final[Mapping[str, Callable[[Catalog, Selection, Path, str], int]]] = {
+    "coco": partial(_write_text, _write_coco),
+    "csv": partial(_write_table, "csv"),
+    "parquet": partial(_write_table, "parquet"),
+    "geojson": partial(_write_text, _write_geojson),
+}
+"""Writer of each format: writes the selected crystals to a path and returns their number.
+
+The last argument is the name of the file for messages.
+"""
 
 
 def _outlined(

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from mcn.catalog.storage import CatalogError
 
-Format = Literal["table", "csv", "json", "parquet"]
+TableFormat = Literal["table", "csv", "json", "parquet"]
 
 _SHOWN: Final = {
     "crystal_id": "crystal",
@@ -67,8 +67,10 @@ def write_table(
     CatalogError
         For an unknown format, and for Parquet to a terminal.
     """
-    if form not in get_args(Format):
-        raise CatalogError(f"no format {form!r}; there are {', '.join(get_args(Format))}")
+    if form not in get_args(TableFormat):
+        raise CatalogError(
+            f"unknown format {form!r}; use one of {', '.join(get_args(TableFormat))}"
+        )
     pieces = iter([answer] if isinstance(answer, pa.Table) else answer)
     if form == "parquet" and file.isatty():
         raise CatalogError(

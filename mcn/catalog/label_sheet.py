@@ -119,7 +119,9 @@ def export_labels(
     tile_of = {tile["tile_id"]: tile for tile in tiles.to_pylist()}
     crop_files, skipped = _write_crops(folder, rows, tile_of)
     if not crop_files:
-        raise CatalogError(f"no tile of {catalog.uri} can be read again; the first: {skipped[0]}")
+        raise CatalogError(
+            f"no tile of {catalog.uri} could be read again; first error: {skipped[0]}"
+        )
     _write_sheet(folder, rows, crop_files, tile_of)
     return LabelSheet(folder / SHEET, len(crop_files), tuple(skipped))
 
@@ -191,7 +193,7 @@ def _crops(rows: pa.Table, tile_id: str, uri: str, etag: str | None) -> Iterator
     except OSError as error:
         raise CatalogError(f"{uri}: cannot be read again ({error})") from error
     if etag and now != etag:
-        raise CatalogError(f"{uri}: has changed since it was scanned")
+        raise CatalogError(f"{uri}: has changed since it was scanned; scan it again")
     # The pixel size does not matter here; a given one avoids errors about unknown sizes.
     pixels = read_micrograph(uri, pixel_size_um=1.0).pixels
     masks = [decode_rle(rle) for rle in _rles(rows)]

@@ -68,7 +68,7 @@ def choose_models(catalog: str, named: ModelPair, pairs: Sequence[ModelPair]) ->
     )
     if not chosen.is_among(pairs):
         raise CatalogQueryError(
-            f"{catalog}: no tile was scanned by {chosen}; there are {', '.join(map(str, pairs))}"
+            f"{catalog}: no tile was scanned by {chosen}; use one of {', '.join(map(str, pairs))}"
         )
     return chosen
 
@@ -85,8 +85,8 @@ def _choose(catalog: str, kind: str, name: str | None, existing: set[str]) -> st
         raise CatalogQueryError(
             f"{catalog}: {kind} {name!r} is ambiguous: {' or '.join(alike)}; write more of the name"
         )
-    names = ", ".join(sorted(existing)) or "none yet"
-    raise CatalogQueryError(f"{catalog}: no {kind} {name!r}; there are {names}")
+    names = f"use one of {', '.join(sorted(existing))}" if existing else "there is none yet"
+    raise CatalogQueryError(f"{catalog}: unknown {kind} {name!r}; {names}")
 
 
 def _literal(text: str) -> str:

@@ -393,5 +393,7 @@ def _unknown(kind: str, name: str, existing: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, existing, n=3, cutoff=0.5)
     if close:
         return f"no {kind} {name!r}; did you mean {' or '.join(map(repr, close))}?"
+    if not existing:
+        return f"no {kind} {name!r}; there is none yet"
     some = ", ".join(map(repr, existing[:10])) + (", …" if len(existing) > 10 else "")
-    return f"no {kind} {name!r}; there are {some or 'none yet'}"
+    return f"no {kind} {name!r}; use one of {some}"

@@ -28,7 +28,7 @@ _UNSAFE: Final = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|\\\x00-\x1f\x7f]")
 
 
 class CatalogError(McnError):
-    """A catalogue that cannot be opened, read or written; the message gives the remedy."""
+    """A catalogue that cannot be opened, read or written; the message says how to fix it."""
 
 
 class CatalogQueryError(CatalogError, QueryError):
@@ -142,7 +142,7 @@ def explained_output(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def storage_trouble(uri: str, error: BaseException | str) -> CatalogStorageError:
-    """An error of any storage library as one line with the remedy.
+    """An error of any storage library as one line that says how to fix it.
 
     Parameters
     ----------

@@ -35,9 +35,9 @@ from mcn.catalog.wells import spell_wells
 from mcn.io.objects import filesystem_of
 from mcn.taxonomy import SHAPES
 
-__all__ = ["FORMAT", "Catalog", "CatalogError", "Snapshot"]
+__all__ = ["CATALOG_FORMAT", "Catalog", "CatalogError", "Snapshot"]
 
-FORMAT: Final = 1
+CATALOG_FORMAT: Final = 1
 """Version of the catalogue's layout; catalogues of newer versions are not opened."""
 
 
@@ -124,10 +124,10 @@ class Catalog:
                 raise CatalogError(
                     f"{uri}: its Delta tables are not a crystal catalogue; choose another folder"
                 )
-            if int(settings["mcn.format"]) > FORMAT:
+            if int(settings["mcn.format"]) > CATALOG_FORMAT:
                 raise CatalogError(
                     f"{uri}: written by a newer mcn (catalogue format "
-                    f"{settings['mcn.format']}, this one reads {FORMAT}); upgrade mcn"
+                    f"{settings['mcn.format']}, this one reads {CATALOG_FORMAT}); upgrade mcn"
                 )
         return cls(uri, float(crystals.metadata().configuration["mcn.depth_bin_m"]), shapes)
 
@@ -375,7 +375,7 @@ def _make(uri: str, depth_bin_m: float, shapes: Sequence[str]) -> None:
                 mode="ignore",
                 partition_by=list(PARTITIONS[name]),
                 configuration={
-                    "mcn.format": str(FORMAT),
+                    "mcn.format": str(CATALOG_FORMAT),
                     "mcn.depth_bin_m": repr(float(depth_bin_m)),
                     "delta.dataSkippingStatsColumns": ",".join(STATISTICS[name]),
                 },
@@ -395,5 +395,5 @@ def _refuse_other_content(uri: str) -> None:
     # An interrupted creation leaves one of the two tables; it is completed later.
     if others := sorted(names - set(PARTITIONS)):
         raise CatalogError(
-            f"{uri}: the folder holds something else ({others[0]}); choose an empty or new folder"
+            f"{uri}: the folder contains other files ({others[0]}); choose an empty or new folder"
         )

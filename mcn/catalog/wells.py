@@ -31,14 +31,14 @@ def plain_well(name: str) -> str:
     if _folder_bytes(name) <= LONGEST_FOLDER:
         return name
     digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:12]
-    kept = name
-    while _folder_bytes(kept) > _KEPT:
-        kept = kept[: min(len(kept) - 1, len(kept) * _KEPT // _folder_bytes(kept) + 1)]
-    return f"{unicodedata.normalize('NFC', kept.rstrip())}~{digest}"
+    prefix = name
+    while _folder_bytes(prefix) > _KEPT:
+        prefix = prefix[: min(len(prefix) - 1, len(prefix) * _KEPT // _folder_bytes(prefix) + 1)]
+    return f"{unicodedata.normalize('NFC', prefix.rstrip())}~{digest}"
 
 
 def well_fault(name: str) -> str | None:
-    """Why a well of this name cannot be stored, and the remedy; None if it can."""
+    """Why a well of this name cannot be stored, and what to do; None if it can."""
     n_bytes = _folder_bytes(unicodedata.normalize("NFC", name))
     if n_bytes <= LONGEST_FOLDER:
         return None

@@ -17,14 +17,18 @@ from safetensors.torch import save
 
 from mcn.classify.modeling.confidence import ConfidenceModel
 from mcn.classify.modeling.network import MicroCrystalNet, NetworkSettings
-from mcn.classify.modeling.published import FORMAT as PUBLISHED
-from mcn.classify.modeling.published import PublishedNetwork, load_network, published_weights
+from mcn.classify.modeling.published import (
+    PUBLISHED_FORMAT,
+    PublishedNetwork,
+    load_network,
+    published_weights,
+)
 from mcn.crops import CropError
 from mcn.crystals import CROP_SIZE, Classified
 from mcn.errors import McnError
 from mcn.taxonomy import Taxonomy, TaxonomyError
 
-FORMAT = "mcn-classifier-2"
+WEIGHTS_FORMAT = "mcn-classifier-2"
 """Key of the only entry in the metadata of a weights file.
 
 The order of several entries would vary, and so would the file's hash and name.
@@ -150,7 +154,7 @@ def load_classifier(model: str = "nsr") -> CropClassifier:
     is_path = model.endswith(".safetensors") or "/" in model
     if not is_path and not embedded.is_file():
         raise ClassifierError(
-            f"no classifier is called {model!r}; use 'nsr', 'published' or the path of a "
+            f"unknown classifier {model!r}; use 'nsr', 'published' or the path of a "
             ".safetensors file"
         )
     if is_path and not Path(model).is_file():
@@ -190,7 +194,7 @@ def save_classifier(
             for part in _CONFIDENCE
         }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(save(weights, {FORMAT: json.dumps(metadata)}))
+    path.write_bytes(save(weights, {WEIGHTS_FORMAT: json.dumps(metadata)}))
     return _name(path)
 
 
@@ -207,15 +211,15 @@ def _read(path: Path) -> CropClassifier:
         raise ClassifierError(
             f"{path}: not a safetensors file ({error}); fetch or train it again"
         ) from error
-    if FORMAT not in metadata and PUBLISHED not in metadata:
+    if WEIGHTS_FORMAT not in metadata and PUBLISHED_FORMAT not in metadata:
         raise ClassifierError(
-            f"{path}: contains {', '.join(metadata) or 'something else'}, not {FORMAT}; "
+            f"{path}: contains {', '.join(metadata) or 'other data'}, not {WEIGHTS_FORMAT}; "
             "use a file written by 'mcn train classifier'"
         )
     try:
-        if PUBLISHED in metadata:
+        if PUBLISHED_FORMAT in metadata:
             return CropClassifier(load_network(metadata, weights), _name(path))
-        description = json.loads(metadata[FORMAT])
+        description = json.loads(metadata[WEIGHTS_FORMAT])
         network = MicroCrystalNet(NetworkSettings.from_dict(description["network"]))
         parts = {
             key: weights.pop(f"trust.{key}") for key in _CONFIDENCE if f"trust.{key}" in weights

@@ -23,11 +23,11 @@ Depth = Annotated[
         "--depth", metavar="A:B", help="Depths in metres, or 4000ft:4100ft; A or B may be omitted."
     ),
 ]
-Segmenter = Annotated[
+SegmenterOption = Annotated[
     str | None,
     typer.Option(help="Rows of this segmenter instead of the latest; its name or a prefix."),
 ]
-Classifier = Annotated[
+ClassifierOption = Annotated[
     str | None,
     typer.Option(help="Rows of this classifier instead of the latest; its name or a prefix."),
 ]
@@ -44,8 +44,8 @@ def query(
             help="SQL over crystals and tiles, or all_crystals and all_tiles (every model)."
         ),
     ] = None,
-    segmenter: Segmenter = None,
-    classifier: Classifier = None,
+    segmenter: SegmenterOption = None,
+    classifier: ClassifierOption = None,
     limit: Annotated[int | None, typer.Option(min=0, help="Maximum number of rows.")] = None,
     form: Annotated[
         str, typer.Option("--format", metavar="table|csv|json|parquet", help="Output format.")
@@ -76,8 +76,8 @@ def log(
     catalog: CatalogUri,
     well: Annotated[str, typer.Option(help="Well.")],
     step: Annotated[float | None, typer.Option(help="Length of an interval, metres.")] = None,
-    segmenter: Segmenter = None,
-    classifier: Classifier = None,
+    segmenter: SegmenterOption = None,
+    classifier: ClassifierOption = None,
     png: Annotated[Path | None, typer.Option(help="PNG file to write.")] = None,
     las: Annotated[Path | None, typer.Option(help="LAS 2.0 file to write.")] = None,
     csv: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
@@ -109,8 +109,8 @@ def export(
     out: Annotated[Path, typer.Argument(help="File to write; a folder with --labels.")],
     well: Wells = None,
     depth: Depth = None,
-    segmenter: Segmenter = None,
-    classifier: Classifier = None,
+    segmenter: SegmenterOption = None,
+    classifier: ClassifierOption = None,
     form: Annotated[
         str, typer.Option("--format", metavar="coco|csv|parquet|geojson", help="What to write.")
     ] = "coco",

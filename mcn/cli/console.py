@@ -42,7 +42,7 @@ def show(metrics: dict[str, Any], as_json: bool) -> None:
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
+def progress_bar(description: str, total: int) -> Iterator[Callable[..., None]]:
     """A progress bar on standard error; none if that is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -51,7 +51,7 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[..., None]]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=total)
+        task = progress.add_task(description, total=total)
 
         def advance(completed: int | None = None) -> None:
             if completed is None:

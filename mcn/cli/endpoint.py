@@ -51,14 +51,15 @@ def serve(
 
     if insecure and host not in ("127.0.0.1", "localhost", "::1"):
         raise typer.BadParameter(f"--insecure needs --host 127.0.0.1, not {host}")
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "catalog": None if catalog is None else normalise(catalog),
         "segmenter": segmenter,
         "classifier": classifier,
         "tokens": None if tokens is None else str(tokens.resolve()),
         "insecure": insecure or None,
     }
-    settings = read_settings({k: v for k, v in given.items() if v is not None}, config)
+    overrides = {name: value for name, value in options.items() if value is not None}
+    settings = read_settings(overrides, config)
     from serve import app
 
     with ray_cluster(verbose):

@@ -47,7 +47,7 @@ def train_segmenter(
     from mcn.segment.training.trainer import train_segmenter as train
 
     if preset not in PRESETS:
-        raise typer.BadParameter(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+        raise typer.BadParameter(f"unknown preset {preset!r}; use one of {', '.join(PRESETS)}")
     if start == "watershed":
         raise typer.BadParameter("watershed cannot be trained; start from compact, vit_b or a file")
     model = None if start is None else load_model(weights_path(start))

@@ -40,7 +40,7 @@ def weights_fetch(
         typer.echo(fetch_checkpoint(model))
     else:
         raise typer.BadParameter(
-            f"no weights {model!r} to fetch; there are {', '.join(CHECKPOINTS)}, published"
+            f"unknown weights {model!r}; use one of {', '.join(CHECKPOINTS)}, published"
         )
 
 

@@ -86,7 +86,9 @@ def fetch(uri: str, size: int | None = None, most: int | None = None) -> bytes:
     def read() -> bytes:
         length: int = fs.size(path) if size is None else size
         if most is not None and length > most:
-            raise ObjectError(f"{uri}: it has {length} bytes, more than the limit of {most}")
+            raise ObjectError(
+                f"{uri}: it has {length} bytes, more than the limit of {most}; use a smaller file"
+            )
         # Naming both ends saves a request for the size, but the range may not be empty.
         data: bytes = fs.cat_file(path, start=0, end=length) if length else b""
         if len(data) < length:

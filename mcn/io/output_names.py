@@ -60,8 +60,8 @@ def _stem(image: str) -> str:
     if len(stem.encode()) <= _LONGEST:
         return stem
     digest = hashlib.sha256(stem.encode()).hexdigest()[:8]
-    kept = stem.encode()[: _LONGEST - 9].decode(errors="ignore")
-    return f"{kept}~{digest}"
+    prefix = stem.encode()[: _LONGEST - 9].decode(errors="ignore")
+    return f"{prefix}~{digest}"
 
 
 def _plain(name: str) -> str:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
-_MOST_BYTES: Final = 2**20
+_MAX_BYTES: Final = 2**20
 
 
 def exif_tags(exif: bytes) -> Mapping[int, Any]:
@@ -23,7 +23,7 @@ def exif_tags(exif: bytes) -> Mapping[int, Any]:
     block = Exif()
     try:
         with warnings.catch_warnings(action="ignore"):
-            block.load(exif[:_MOST_BYTES])
+            block.load(exif[:_MAX_BYTES])
             return dict(block)
     # The library raises many types of errors on a damaged block; the picture is usable without.
     except Exception:

@@ -55,7 +55,8 @@ def count_tiff_pages(data: bytes, description: str = "", picture_bytes: int = 0)
         if directory.width > 0 and directory.height > 0 and not directory.is_copy:
             is_smaller = any(_is_reduced(directory, page) for page in pages[:1])
             (smaller if is_smaller else pages).append(directory)
-    # Without marks a pyramid is told by its levels. One smaller picture may be another one.
+    # Without tags, a pyramid is recognised by its levels. A single smaller page may be a separate
+    # picture.
     widths = [directory.width for directory in smaller]
     is_pyramid = len(widths) > 1 and all(a > b for a, b in pairwise(widths))
     if not is_pyramid:

@@ -61,7 +61,7 @@ _RESOLUTION_UNITS: Final[Mapping[Any, float]] = {2: _INCH_UM, 3: _CM_UM}
 class PictureError(Exception):
     """A file that cannot be read as a picture.
 
-    The message gives the reason and the remedy, but not the file's name.
+    The message says why and how to fix it, but does not give the file's name.
     """
 
 

@@ -1,6 +1,6 @@
 """The pixel size in micrometres, from vendor metadata or the file.
 
-Vendor metadata (`mcn.micrograph.makers`) comes first, then OME-XML, then ImageJ's or any other
+Vendor metadata (`mcn.micrograph.vendors`) comes first, then OME-XML, then ImageJ's or any other
 resolution. Pixels must be square: other files are refused, as shapes and sizes of crystals would
 be wrong.
 """
@@ -14,14 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from mcn.micrograph.makers import (
+from mcn.micrograph.units import length_um, number, unit_um
+from mcn.micrograph.vendors import (
     VENDOR_TAGS,
     Pixel,
     vendor_bar_heights,
     vendor_pixels,
     vendor_scan_heights,
 )
-from mcn.micrograph.units import length_um, number, unit_um
 from mcn.pixel_limits import MAX_UM, MIN_UM
 
 __all__ = [
@@ -40,15 +40,15 @@ __all__ = [
 _PLAUSIBLE_UM: Final = (0.0005, 50.0)
 _PRINT_DPI: Final = (600, 720, 800, 1200, 1440, 2400, 2880, 3600, 4800)
 _SQUARE: Final = 0.01
-"""Relative difference allowed between the sides of a square pixel, as makers round."""
-_ODDEST: Final = 10.0
+"""Relative difference allowed between the sides of a square pixel, as vendors round."""
+_MAX_ASPECT: Final = 10.0
 """Maximum plausible ratio of the sides of a pixel; tags with a larger ratio are ignored."""
 
 
 class PixelSizeError(Exception):
     """A pixel size that cannot be used.
 
-    The message gives the reason and the remedy, but not the file's name.
+    The message says why and how to fix it, but does not give the file's name.
     """
 
 
@@ -260,5 +260,5 @@ def _is_of_a_microscope(size_um: float) -> bool:
 def _check_shape(width: float | None, height: float | None, source: str) -> None:
     """Refuse pixels that are not square, whatever their size."""
     ratio = height / width if width and height else 1.0
-    if 1 / _ODDEST <= ratio <= _ODDEST and not _is_square(1.0, ratio):
+    if 1 / _MAX_ASPECT <= ratio <= _MAX_ASPECT and not _is_square(1.0, ratio):
         raise _not_square(f"1 × {ratio:.4g}", source)

@@ -18,8 +18,8 @@ from mcn.mask import Mask
 from mcn.segment.inference.candidates import GPU_SETTINGS, GeneratorSettings
 from mcn.segment.inference.mask_generator import generate
 from mcn.segment.inference.predictor import predict
-from mcn.segment.inference.prompts import read_clicks
-from mcn.segment.inference.sam_segmenter import GridSegmenter
+from mcn.segment.inference.prompts import check_prompts
+from mcn.segment.inference.sam_segmenter import SamSegmenter
 from mcn.segment.inference.tiling import SMALLEST_WINDOW
 from mcn.segment.inference.watershed import WatershedSegmenter
 from mcn.segment.modeling.checkpoints import CHECKPOINTS, fetch_checkpoint, load_model
@@ -70,9 +70,9 @@ class CompactSegmenter:
         labels: ArrayLike | None = None,
         boxes: ArrayLike | None = None,
     ) -> list[Mask]:
-        """The crystal at each of N prompts in an (H, W) image; see `read_clicks`."""
+        """The crystal at each of N prompts in an (H, W) image; see `check_prompts`."""
         return predict(
-            self.model, image, read_clicks(image.shape, points, labels, boxes), self.settings
+            self.model, image, check_prompts(image.shape, points, labels, boxes), self.settings
         )
 
 
@@ -131,4 +131,4 @@ def load_segmenter(model: str = "compact", device: str | None = None) -> Segment
     if isinstance(loaded, CompactSam):
         settings = GeneratorSettings() if device_name == "cpu" else GPU_SETTINGS
         return CompactSegmenter(channels_last(loaded), name, settings)
-    return GridSegmenter(loaded, name)
+    return SamSegmenter(loaded, name)

@@ -94,9 +94,10 @@ def _batches(manifest: str) -> Iterator[pa.RecordBatch]:
 
 
 def _csv_batches(file: IO[bytes], manifest: str) -> Iterator[pa.RecordBatch]:
-    """Rows of a CSV file, all columns text: wells such as 007 stay as written.
+    """Rows of a CSV file, with every column read as text.
 
-    Uses Python's reader, as others do not accept quotes after a space.
+    Wells such as 007 thus keep their zeros. Uses Python's `csv`, because other readers reject
+    quotes after a space.
     """
     is_utf_16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     file.seek(0)

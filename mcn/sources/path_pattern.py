@@ -16,7 +16,7 @@ _NUMBER = r"[-+]?[0-9]+(?:\.[0-9]+)?"
 
 
 class SourceError(McnError):
-    """A source of tiles that cannot be used; the message names it, the reason and the remedy."""
+    """A source of tiles that cannot be used; the message says which, why, and how to fix it."""
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
@@ -31,28 +31,29 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
         If the pattern is malformed, lacks a required field, or is ambiguous.
     """
     pattern = unicodedata.normalize("NFC", pattern)
-    cure = f"write it like {DEFAULT_PATTERN!r}"
+    advice = f"write it like {DEFAULT_PATTERN!r}"
     try:
         parts = list(string.Formatter().parse(pattern.strip("/")))
     except ValueError as error:
-        raise SourceError(f"pattern {pattern!r} cannot be read ({error}); {cure}") from error
+        raise SourceError(f"pattern {pattern!r} cannot be read ({error}); {advice}") from error
     expression = ""
     fields: list[str] = []
     for literal, field, spec, conversion in parts:
         if fields and field is not None and not literal:
             raise SourceError(
-                f"pattern {pattern!r} has nothing between {{{fields[-1]}}} and {{{field}}}; {cure}"
+                f"pattern {pattern!r} has nothing between {{{fields[-1]}}} and {{{field}}}; "
+                f"{advice}"
             )
         expression += re.escape(literal)
         if field is None:
             continue
         if spec or conversion or not field.isidentifier() or field in fields:
             raise SourceError(
-                f"pattern {pattern!r}: {{{field}}} must be a plain name used once; {cure}"
+                f"pattern {pattern!r}: {{{field}}} must be a plain name used once; {advice}"
             )
         fields.append(field)
         expression += f"(?P<{field}>{_NUMBER if field == 'depth_m' else '[^/]+'})"
     for needed in ("well", "depth_m"):
         if needed not in fields:
-            raise SourceError(f"pattern {pattern!r} has no {{{needed}}}; {cure}")
+            raise SourceError(f"pattern {pattern!r} has no {{{needed}}}; {advice}")
     return re.compile(expression)

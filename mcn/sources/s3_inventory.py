@@ -227,18 +227,18 @@ def _below(
         keys = pa.array([unquote_plus(key) for key in keys.to_pylist()], pa.string())
     paths = pc.binary_join_element_wise(column("bucket", pa.string()), keys, "/")
     below = pc.utf8_slice_codeunits(paths, len(root))
-    kept = pc.and_(pc.starts_with(paths, root), pc.invert(pc.ends_with(paths, "/")))
-    kept = pc.and_(kept, pc.fill_null(column("islatest", pa.bool_()), True))
-    kept = pc.and_(kept, pc.invert(pc.fill_null(column("isdeletemarker", pa.bool_()), False)))
-    kept = pc.fill_null(kept, False)
-    is_left_out = left_out.mask(pc.filter(below, kept))
-    kept = pc.replace_with_mask(kept, kept, pc.invert(is_left_out))
+    is_kept = pc.and_(pc.starts_with(paths, root), pc.invert(pc.ends_with(paths, "/")))
+    is_kept = pc.and_(is_kept, pc.fill_null(column("islatest", pa.bool_()), True))
+    is_kept = pc.and_(is_kept, pc.invert(pc.fill_null(column("isdeletemarker", pa.bool_()), False)))
+    is_kept = pc.fill_null(is_kept, False)
+    is_left_out = left_out.mask(pc.filter(below, is_kept))
+    is_kept = pc.replace_with_mask(is_kept, is_kept, pc.invert(is_left_out))
     below = pc.utf8_normalize(below, "NFC")
     fields = pc.extract_regex(below, f"^(?:{matcher.pattern})$")
     depths = pc.struct_field(fields, "depth_m").cast(pa.float64())
     wells = _decoded(pc.struct_field(fields, "well"))
     rows = [paths, column("size", pa.int64()), column("etag", pa.string()), wells, depths]
-    return pa.RecordBatch.from_arrays(rows, schema=_OBJECTS).filter(kept)
+    return pa.RecordBatch.from_arrays(rows, schema=_OBJECTS).filter(is_kept)
 
 
 def _decoded(wells: pa.Array) -> pa.Array:

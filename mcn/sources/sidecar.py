@@ -29,7 +29,7 @@ ENDINGS: Final = (*TEXT_ENDINGS, ".json", ".xml")
 """Endings of all files that belong to a picture of the same name."""
 
 _LONGEST_ENDING: Final = max(map(len, ENDINGS))
-_MOST_BYTES: Final = 2**20
+_MAX_BYTES: Final = 2**20
 _PREFIX_LISTED: Final = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"))
 _NOT_LISTED: Final = frozenset(("http", "https"))
 
@@ -160,7 +160,7 @@ def read_sidecar(uri: str) -> str:
     """
     fs, path = filesystem_of(uri)
     size: int = retry_storage(fs.size, path) or 0
-    return decode_text(fetch(uri, min(size, _MOST_BYTES)))
+    return decode_text(fetch(uri, min(size, _MAX_BYTES)))
 
 
 def sidecar_sql(objects: str) -> str:

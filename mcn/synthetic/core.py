@@ -101,7 +101,7 @@ def render_core(
     Raises
     ------
     RenderError
-        `out` contains something else, or the settings are out of range.
+        `out` contains other files, or the settings are out of range.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -164,7 +164,7 @@ def _claim(out: Path, core: dict[str, Any]) -> None:
         raise RenderError(f"cannot render a core into {out}: it is a file; name a folder")
     if out.exists() and any(out.iterdir()) and not (stamp.is_file() and stamp.read_text() == text):
         raise RenderError(
-            f"cannot render a core into {out}: it contains something else; "
+            f"cannot render a core into {out}: it contains other files; "
             "name a new folder or empty this one"
         )
     stamp.parent.mkdir(parents=True, exist_ok=True)

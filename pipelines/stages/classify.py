@@ -1,4 +1,4 @@
-"""Classify: name the shape of each crystal and make the rows of the catalogue."""
+"""Classify each crystal and build the catalogue's rows."""
 
 from __future__ import annotations
 

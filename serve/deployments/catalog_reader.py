@@ -59,7 +59,7 @@ def _in_thread(method: Callable[P, R]) -> Callable[P, Awaitable[R | Refusal]]:
             return Refusal(500 if error.trouble == "damaged" else 503, str(error), error.trouble)
         except QueryError as error:
             return Refusal(422, str(error))
-        except CatalogError as error:  # Not what was asked, but what it was asked of.
+        except CatalogError as error:  # The storage failed; the query was valid.
             return Refusal(500, str(error))
         except McnError as error:
             return Refusal(404, str(error))

@@ -112,7 +112,7 @@ class Refusal:
     status : int
         HTTP status.
     detail : str
-        One line that names the problem and the cure.
+        One line that names the problem and says what to do.
     trouble : str, optional
         Kind of storage problem, if that is the cause; see `mcn.errors.StorageError`.
     """

@@ -116,7 +116,7 @@ class ClassifierDeployment:
         """Load the model of Serve's `user_config`; the previous one is used until it is loaded."""
         await self._worker.use(config["model"])
 
-    async def name(self, segmented: SegmentationResult) -> AnalysisResult:
+    async def classify_segmented(self, segmented: SegmentationResult) -> AnalysisResult:
         """Classify the crystals of a segmented picture."""
         return result_of(await self._classify_batch(segmented))  # type: ignore[no-any-return]
 

@@ -26,7 +26,7 @@ _STORAGE_RETRY_AFTER_S: Final = 10
 _REPLICA_DIED: Final = (RayActorError, RayServeException)
 """The replica died during the call, or before it; Serve has no type of its own for the latter."""
 
-SegmenterName = Annotated[
+RequestedSegmenter = Annotated[
     str | None,
     Query(max_length=200, description="Required segmenter: its name, with or without @hash."),
 ]
@@ -169,7 +169,7 @@ class Services:
         async def segment_and_classify() -> AnalysisResult:
             # The crops go from one deployment to the other without passing through here.
             segmented = self.segmenter.segment.remote(micrograph)
-            result: AnalysisResult = await self.classifier.name.remote(segmented)
+            result: AnalysisResult = await self.classifier.classify_segmented.remote(segmented)
             return result
 
         self.metrics.queue.inc()

@@ -23,7 +23,7 @@ class Problem(Exception):  # noqa: N818 (the word of the RFC)
     status : int
         HTTP status.
     detail : str
-        One line that names the problem and the cure.
+        One line that names the problem and says what to do.
     headers : mapping of str to str, optional
     reason : str, optional
         Why the request was refused unread, for the metric of refusals.

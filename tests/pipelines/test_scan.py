@@ -199,7 +199,7 @@ def test_a_manifest_instead_of_a_pattern(core: Path, tmp_path: Path, models: Sca
         ("empty", "catalog", {}, "empty: is empty"),
         ("core", "catalog", {"pattern": "{well}/{depth_m}"}, "none of 2 objects matches"),
         ("core", "catalog", {"manifest": "none.csv"}, "no such manifest"),
-        ("core", "full", {}, "holds something else"),
+        ("core", "full", {}, "contains other files"),
         ("core", "full/notes.txt", {}, "is a file; a catalogue needs"),
         ("core", "gopher://catalog", {}, "cannot be stored at gopher://"),
         ("core", "catalog", {"depth_bin_m": -1.0}, "depth bins of -1.0 m"),

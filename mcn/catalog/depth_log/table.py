@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _INTERVALS: Final = 40
 """Approximate number of intervals if no step is given; a page-high log can show as many."""
 
-_MOST_INTERVALS: Final = 200_000
+_MAX_INTERVALS: Final = 200_000
 _LONGEST_STEP_M: Final = 1e5
 _EUHEDRAL: Final = "fraction_euhedral_to_subhedral"
 
@@ -157,9 +157,9 @@ def depth_log(
                 '`mcn query CATALOG --sql "SELECT uri, error FROM tiles"`'
             )
         step = step_m or _step(base - top, depth_count)
-        if (base - top) / step > _MOST_INTERVALS:
+        if (base - top) / step > _MAX_INTERVALS:
             raise CatalogQueryError(
-                f"a step of {step:g} m makes over {_MOST_INTERVALS} intervals; give a larger one"
+                f"a step of {step:g} m makes over {_MAX_INTERVALS} intervals; give a larger one"
             )
         intervals = _intervals_with_tiles(connection, well, step, catalog.shapes)
     log = _with_empty_intervals(intervals, step, depth_log_schema(catalog.shapes))

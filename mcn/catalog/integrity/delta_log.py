@@ -69,7 +69,7 @@ def open_table(uri: str, name: str) -> DeltaTable:
     TableNotFoundError
         If there is no table.
     CatalogStorageError
-        If the log is damaged; the message names the file and the remedy.
+        If the log is damaged; the message names the file and says how to fix it.
     """
     try:
         table = retry_response(
@@ -109,7 +109,7 @@ def check_entries(uri: str, name: str, table: DeltaTable, *, again: bool = False
     Raises
     ------
     CatalogStorageError
-        For an entry that is empty, cut short or changed; the message gives the remedy.
+        For an entry that is empty, cut short or changed; the message says how to fix it.
     """
     version = table.version()
     file_system, folder = _log_of(uri, name)
@@ -150,13 +150,17 @@ def find_fault(uri: str, name: str) -> CatalogStorageError | None:
         # The reader raises many types of errors on a damaged file.
         except Exception:
             return _of_checkpoint(uri, name, file_name, versions, version)
-    kept = [number for number in versions if number > max(checkpoints.values(), default=-1)]
-    for number in kept:
+    later_versions = [
+        number for number in versions if number > max(checkpoints.values(), default=-1)
+    ]
+    for number in later_versions:
         data = _read(file_system, f"{folder}/{number:020d}.json")
         if fault := _entry_fault(data, number):
             return _of_entry(uri, name, number, fault, is_newest=number == versions[-1])
     start = max(checkpoints.values(), default=-1) + 1
-    for number, expected in zip(kept, range(start, start + len(kept)), strict=True):
+    for number, expected in zip(
+        later_versions, range(start, start + len(later_versions)), strict=True
+    ):
         if number != expected:
             return _of_entry(uri, name, expected, "is missing", is_newest=False)
     hint = f"{folder}/_last_checkpoint"
@@ -190,12 +194,12 @@ def _of_checkpoint(
 ) -> CatalogStorageError:
     folder = f"{uri}/{name}/_delta_log"
     needed = range(version + 1)
-    cure = (
+    advice = (
         "delete it and _last_checkpoint beside it: the entries before it contain the same"
         if {*needed} <= {*versions}
         else "restore it from a backup"
     )
-    return CatalogStorageError(f"{folder}/{file}: this checkpoint is damaged; {cure}", "damaged")
+    return CatalogStorageError(f"{folder}/{file}: this checkpoint is damaged; {advice}", "damaged")
 
 
 def _entry_fault(data: bytes, number: int) -> str | None:

@@ -25,7 +25,7 @@ from mcn.catalog.storage import (
     retry_response,
     storage_trouble,
 )
-from mcn.catalog.store import FORMAT, Catalog
+from mcn.catalog.store import CATALOG_FORMAT, Catalog
 from mcn.catalog.upkeep import scan_lease
 from mcn.catalog.upkeep.recovery import unnamed_files
 from mcn.catalog.upkeep.rewriting import merge_small_files, small_partitions
@@ -127,7 +127,7 @@ def info(catalog: Catalog) -> dict[str, Any]:
 
     return {
         "catalog": catalog.uri,
-        "format": FORMAT,
+        "format": CATALOG_FORMAT,
         "depth_bin_m": catalog.depth_bin_m,
         **counts_by(latest)[0],
         "wells": counts_by(latest, "well"),

@@ -97,15 +97,15 @@ def remove_rows(catalog: Catalog, name: str, well: str, outdated: pa.Table) -> N
             keys = rows.to_table(columns=_KEY)
             if not keys.join(outdated, _KEY, join_type="left semi").num_rows:
                 continue
-            kept = rows.to_table().join(outdated, _KEY, join_type="left anti")
+            remaining = rows.to_table().join(outdated, _KEY, join_type="left anti")
         partition = {
             column: one_file[column][0].as_py()
             for column in one_file.column_names
             if column.startswith("partition.")
         }
-        if kept.num_rows:
-            kept = kept.select(rows.schema.names).cast(rows.schema)
-            new.append(_write(catalog, name, kept, partition, "recover"))
+        if remaining.num_rows:
+            remaining = remaining.select(rows.schema.names).cast(rows.schema)
+            new.append(_write(catalog, name, remaining, partition, "recover"))
         old.append(one_file)
     if old:
         _replace(catalog, name, table, pa.concat_tables(old), new, data_change=True)

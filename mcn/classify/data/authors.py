@@ -45,17 +45,17 @@ def read_authors(sheets: Sequence[Path], taxonomy: Taxonomy) -> Iterator[Labelle
     """
     for sheet in sheets:
         folder = sheet.name.removesuffix(_SHEET)
-        for row, where in read_csv_rows(sheet, ("Label No.", "Class", "Form")):
-            _check_facet(row["Class"], row["Form"], taxonomy, where)
-            file = _find_crop(sheet, folder, row["Label No."], where)
-            yield LabelledCrop(file, row["Form"], str(sheet), where)
+        for row, origin in read_csv_rows(sheet, ("Label No.", "Class", "Form")):
+            _check_facet(row["Class"], row["Form"], taxonomy, origin)
+            file = _find_crop(sheet, folder, row["Label No."], origin)
+            yield LabelledCrop(file, row["Form"], str(sheet), origin)
 
 
-def _find_crop(sheet: Path, folder: str, label: str, where: str) -> Path:
+def _find_crop(sheet: Path, folder: str, label: str, origin: str) -> Path:
     try:
         number = int(float(label))
     except ValueError:
-        raise ExamplesError(f"{where}: label {label!r} is not a number; correct it") from None
+        raise ExamplesError(f"{origin}: label {label!r} is not a number; correct it") from None
     for crops in (sheet.parent / _CROPS, sheet.parent.parent / _CROPS):
         for name in dict.fromkeys((label, str(number))):
             for suffix in SUFFIXES:
@@ -63,12 +63,12 @@ def _find_crop(sheet: Path, folder: str, label: str, where: str) -> Path:
                 if file.is_file():
                     return file
     raise ExamplesError(
-        f"{where}: {sheet.parent / _CROPS / f'{folder}_{number}.tif'} does not exist; put the "
+        f"{origin}: {sheet.parent / _CROPS / f'{folder}_{number}.tif'} does not exist; put the "
         "picture there or leave the row out"
     )
 
 
-def _check_facet(facet: str, shape: str, taxonomy: Taxonomy, where: str) -> None:
+def _check_facet(facet: str, shape: str, taxonomy: Taxonomy, origin: str) -> None:
     """Check the facet definition if both names are known; unknown shapes are reported later."""
     name = facet.lower().replace("-", "_").replace(" ", "_")
     try:
@@ -77,6 +77,6 @@ def _check_facet(facet: str, shape: str, taxonomy: Taxonomy, where: str) -> None
         return
     if name in taxonomy.facets and name != expected:
         raise ExamplesError(
-            f"{where}: {shape} crystals are {expected.replace('_', ' ')}, not {facet}; correct one "
-            "of the two"
+            f"{origin}: {shape} crystals are {expected.replace('_', ' ')}, not {facet}; "
+            "correct one of the two"
         )

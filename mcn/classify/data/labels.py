@@ -24,14 +24,14 @@ class LabelledCrop:
         Name of the shape, as it is written.
     micrograph : str
         Identifies the micrograph; the same for all its crystals.
-    where : str
+    origin : str
         File and row, or folder, that the label comes from, for messages.
     """
 
     file: Path
     shape: str
     micrograph: str
-    where: str
+    origin: str
 
 
 def read_csv_rows(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[dict[str, str], str]]:

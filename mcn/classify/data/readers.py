@@ -90,16 +90,16 @@ def examples_from_labels(rows: Iterable[LabelledCrop], taxonomy: Taxonomy) -> Ex
             shape_index = taxonomy.index(name)
         except KeyError:
             raise ExamplesError(
-                f"{row.where}: unknown shape {row.shape!r}; the shapes are "
+                f"{row.origin}: unknown shape {row.shape!r}; the shapes are "
                 f"{', '.join(taxonomy.shapes)}"
             ) from None
         if row.file in labelled_by:
             raise ExamplesError(
-                f"{row.where}: {row.file} was labelled before, by {labelled_by[row.file]}; "
+                f"{row.origin}: {row.file} was labelled before, by {labelled_by[row.file]}; "
                 "keep one of the two rows"
             )
-        labelled_by[row.file] = row.where
-        crops.append(_read_crop(row.file, row.where))
+        labelled_by[row.file] = row.origin
+        crops.append(_read_crop(row.file, row.origin))
         classes.append(shape_index)
         groups.append(group_of.setdefault(row.micrograph, len(group_of)))
     count = len(crops)
@@ -114,9 +114,9 @@ def examples_from_labels(rows: Iterable[LabelledCrop], taxonomy: Taxonomy) -> Ex
 
 
 def _read_csv(path: Path) -> Iterator[LabelledCrop]:
-    for row, where in read_csv_rows(path, ("file", "shape")):
+    for row, origin in read_csv_rows(path, ("file", "shape")):
         file = path.parent / row["file"]
-        yield LabelledCrop(file, row["shape"], row.get("tile_id") or str(file), where)
+        yield LabelledCrop(file, row["shape"], row.get("tile_id") or str(file), origin)
 
 
 def _read_folders(data: Path, taxonomy: Taxonomy) -> Iterator[LabelledCrop]:
@@ -180,18 +180,18 @@ def _read_tile(
     )
 
 
-def _read_crop(path: Path, where: str) -> NDArray[np.uint8]:
+def _read_crop(path: Path, origin: str) -> NDArray[np.uint8]:
     try:
         pixels = decode_micrograph(path.read_bytes(), str(path), limits=_LIMITS).pixels
     except FileNotFoundError as error:
-        raise ExamplesError(f"{where}: {path} does not exist; correct the path") from error
+        raise ExamplesError(f"{origin}: {path} does not exist; correct the path") from error
     except (MicrographError, OSError) as error:
         raise ExamplesError(
-            f"{where}: {path} is not a readable image ({error}); replace it"
+            f"{origin}: {path} is not a readable image ({error}); replace it"
         ) from error
     masks = masks_from_labels((pixels > 0).astype(np.uint8))
     if not masks:
-        raise ExamplesError(f"{where}: {path} is all black; replace it or leave it out")
+        raise ExamplesError(f"{origin}: {path} is all black; replace it or leave it out")
     if pixels.shape == (CROP_SIZE, CROP_SIZE):
         return pixels
     crop: NDArray[np.uint8] = cut_crops(pixels, masks)[0]

@@ -14,7 +14,8 @@ from mcn.classify.classifier import CropClassifier
 from mcn.classify.data.dataset import Examples, ExamplesError
 from mcn.classify.data.readers import read_examples
 from mcn.classify.data.segmented import segmented_examples
-from mcn.classify.evaluation.bootstrap import bootstrap_intervals, weighted_metrics
+from mcn.classify.evaluation.bootstrap import bootstrap_intervals
+from mcn.classify.evaluation.metrics import weighted_metrics
 from mcn.crystals import Classified
 from mcn.taxonomy import FACET_OF_SHAPE, SHAPES
 

@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from mcn.classify.evaluation.bootstrap import BINS, calibration_bin
+from mcn.classify.evaluation.metrics import BINS, calibration_bin
 from mcn.classify.evaluation.tables import visible_range
 from mcn.plots import shape_colours
 

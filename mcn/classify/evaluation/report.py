@@ -81,7 +81,7 @@ $pictures
 def write_report(
     metrics: dict[str, Any],
     classes: NDArray[np.int64],
-    named: Classified,
+    classified: Classified,
     out: Path,
     crops: NDArray[np.uint8] | None = None,
     classifier: CropClassifier | None = None,
@@ -95,7 +95,7 @@ def write_report(
         `mcn.classify.evaluation.predictions.evaluate_predictions`.
     classes : (N,) int64 array
         True classes, indices into `metrics["shapes"]`.
-    named : Classified
+    classified : Classified
         Probabilities and confidences of the N crystals.
     out : Path
         Folder to write to.
@@ -106,7 +106,7 @@ def write_report(
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / "figures.json").write_text(json.dumps(metrics, indent=2))
-    pictures = _pictures(metrics, classes, named, crops, classifier)
+    pictures = _pictures(metrics, classes, classified, crops, classifier)
     for name in _CAPTIONS:  # pictures of an earlier report do not stay
         (out / f"{name}.png").unlink(missing_ok=True)
     for name, picture in pictures.items():
@@ -117,15 +117,15 @@ def write_report(
 def _pictures(
     metrics: dict[str, Any],
     classes: NDArray[np.int64],
-    named: Classified,
+    classified: Classified,
     crops: NDArray[np.uint8] | None,
     classifier: CropClassifier | None,
 ) -> dict[str, Figure]:
-    shapes, probabilities = metrics["shapes"], named.probabilities
+    shapes, probabilities = metrics["shapes"], classified.probabilities
     predicted, largest = probabilities.argmax(axis=1), probabilities.max(axis=1)
     right = predicted == classes
     errors = (metrics["ece"], metrics["confidence_ece"])
-    confidence = None if np.array_equal(named.confidence, largest) else named.confidence
+    confidence = None if np.array_equal(classified.confidence, largest) else classified.confidence
     pictures = {
         "confusion": draw.confusion_figure(metrics["confusion"], shapes),
         "precision_recall": draw.precision_recall_figure(classes, probabilities, shapes),
@@ -140,7 +140,7 @@ def _pictures(
         pictures["embedding"] = draw.embedding_figure(features, classes[rows], right[rows], shapes)
     if crops is not None and not right.all():
         pictures["mistakes"] = draw.mistakes_figure(
-            crops, classes, predicted, named.confidence, shapes
+            crops, classes, predicted, classified.confidence, shapes
         )
     return pictures
 

@@ -20,7 +20,7 @@ EACH = 3
 
 _INK = "#30343b"
 _PAIR, _ROW, _GAP = 2.12, 1.34, 0.35  # in sides of a crop
-_LEAST_X = EACH * _PAIR + _GAP
+_RIGHT_X = EACH * _PAIR + _GAP
 """Left end of the least confident crystals."""
 
 
@@ -69,7 +69,7 @@ def contact_sheet(
         y = number * _ROW + _ROW - 1.06
         if not most:
             axes.text(0, y + 0.5, f"no {shape} crystal", color=_INK, fontsize=9)
-        for left, part in ((0.0, most), (_LEAST_X, least)):
+        for left, part in ((0.0, most), (_RIGHT_X, least)):
             for column, row in enumerate(part):
                 x = left + column * _PAIR
                 _draw_pair(axes, x, y, crops[row], heat[row])
@@ -95,7 +95,7 @@ def _draw_label(axes: Axes, x: float, y: float, text: str, colour: Any) -> None:
 
 
 def _draw_headings(figure: Figure, axes: Axes, title: str) -> None:
-    for x, text in ((0.0, "most confident"), (_LEAST_X, "least confident")):
+    for x, text in ((0.0, "most confident"), (_RIGHT_X, "least confident")):
         axes.text(x, 0.02, text, color=_INK, fontsize=10, fontweight="bold")
     w, h = figure.get_size_inches()
     write_title(figure, title, x=0.1 / w, y=1 - 0.08 / h, ha="left", va="top", fontsize=10)

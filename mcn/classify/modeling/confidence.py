@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Features = NDArray[np.float32]
+FeatureArray = NDArray[np.float32]
 
 _SHRINK = 1e-3  # of the covariance towards a sphere: features that are switched off do not vary
 
@@ -38,12 +38,12 @@ class ConfidenceModel:
         the log odds that this shape is right.
     """
 
-    centres: Features
-    whitening: Features
+    centres: FeatureArray
+    whitening: FeatureArray
     weights: NDArray[np.float32]
 
     def confidence(
-        self, probabilities: NDArray[np.float32], features: Features
+        self, probabilities: NDArray[np.float32], features: FeatureArray
     ) -> NDArray[np.float32]:
         """Probability that the most probable shape is right.
 
@@ -61,7 +61,7 @@ class ConfidenceModel:
         evidence = _evidence(probabilities, self.distance(features))
         return np.asarray(expit(evidence @ self.weights), np.float32)
 
-    def distance(self, features: Features) -> NDArray[np.float32]:
+    def distance(self, features: FeatureArray) -> NDArray[np.float32]:
         """Distance of (N, d) features to the nearest class, in its standard deviations."""
         from scipy.spatial.distance import cdist
 
@@ -70,10 +70,10 @@ class ConfidenceModel:
 
 
 def fit_confidence(
-    features: Features,
+    features: FeatureArray,
     classes: NDArray[np.int64],
     probabilities: NDArray[np.float32],
-    held_out: Features,
+    held_out: FeatureArray,
     right: NDArray[np.bool_],
 ) -> ConfidenceModel:
     """Fit a confidence model.
@@ -90,7 +90,8 @@ def fit_confidence(
     Returns
     -------
     ConfidenceModel
-        Its confidence never falls with the odds, nor rises with the distance.
+        Its confidence does not decrease as the odds grow, and does not increase as the distance
+        grows.
     """
     from scipy.optimize import minimize
 

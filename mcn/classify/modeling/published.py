@@ -31,7 +31,7 @@ from mcn.errors import McnError
 from mcn.io.download import DownloadError, cache, download
 from mcn.taxonomy import CALCITE, SHAPES, Taxonomy
 
-FORMAT = "mcn-published-1"
+PUBLISHED_FORMAT = "mcn-published-1"
 """Key of the only entry in a weights file's metadata; the order of several would vary."""
 
 CLASS_ORDER = ("amorphous", "polyhedral", "rhombic", "spherical")
@@ -109,7 +109,7 @@ class PublishedSettings:
         settings = json.loads(text)
         order = tuple(map(str, settings["class_order"]))
         if sorted(order) != sorted(SHAPES):
-            raise ValueError(f"class order {order}")
+            raise ValueError(f"class order {order}; name each of {', '.join(SHAPES)} once")
         return cls(order, str(settings["source_sha256"]))
 
 
@@ -184,8 +184,7 @@ def fetch_keras(*, progress: bool = False) -> Path:
         return download(URL, KERAS_SHA256, KERAS_FILE, progress=progress)
     except DownloadError as error:
         raise PublishedError(
-            f"published: {error}; download the file by hand and run "
-            f"'mcn weights import {KERAS_FILE}'"
+            f"published: {error}; download it manually and run 'mcn weights import {KERAS_FILE}'"
         ) from error
 
 
@@ -228,7 +227,7 @@ def import_weights(
     weights = {name: _torch_layout(array) for name, array in arrays.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(f".{os.getpid()}.part")
-    part.write_bytes(save(weights, {FORMAT: settings.to_json()}))
+    part.write_bytes(save(weights, {PUBLISHED_FORMAT: settings.to_json()}))
     return part.replace(out)
 
 
@@ -288,7 +287,7 @@ def load_network(metadata: Mapping[str, str], weights: Mapping[str, Tensor]) -> 
     Parameters
     ----------
     metadata : mapping of str to str
-        Of the safetensors file; has the key `FORMAT`.
+        Of the safetensors file; has the key `PUBLISHED_FORMAT`.
     weights : mapping of str to tensor
         Its tensors.
 
@@ -297,7 +296,7 @@ def load_network(metadata: Mapping[str, str], weights: Mapping[str, Tensor]) -> 
     KeyError, TypeError, ValueError, RuntimeError
         If they do not fit.
     """
-    network = PublishedNetwork(PublishedSettings.from_json(metadata[FORMAT]))
+    network = PublishedNetwork(PublishedSettings.from_json(metadata[PUBLISHED_FORMAT]))
     network.load_state_dict(weights)
     return network
 

@@ -20,8 +20,8 @@ from mcn.classify.data.outliers import outliers
 from mcn.classify.data.sampling import draw_batches
 from mcn.classify.evaluation.evaluate import score
 from mcn.classify.modeling.network import MicroCrystalNet, NetworkSettings
-from mcn.segment.modeling.processor import autocast
-from mcn.training_state import EpochHistory, TrainingFiles, run_epochs
+from mcn.segment.modeling.number_format import autocast
+from mcn.training_loop import EpochHistory, TrainingFiles, run_epochs
 
 StartProgress = Callable[[str, int], Callable[[], None]]
 """Takes a description and a total; returns the function to call after each step."""
@@ -67,7 +67,7 @@ class ClassifierTrainSettings:
         Sizes of the network.
     start : str, optional
         Name or path of a classifier to start from, which also gives the sizes. Its heads are
-        initialised anew if its shapes differ. None starts from random weights.
+        initialised from scratch if its shapes differ. None starts from random weights.
     """
 
     epochs: int = 40
@@ -209,8 +209,8 @@ class ClassifierTrainer:
         epoch, best_score, best_epoch, steps = state["counts"]
         if state["notes"] != json.dumps(self.settings.as_dict()) or steps != self.steps:
             raise ClassifierError(
-                f"{self.files.resume}: holds a training with other settings or data; delete it, "
-                "or give another file with --out"
+                f"{self.files.resume}: is from a training with different settings or data; "
+                "delete it, or give another file with --out"
             )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -28,7 +28,7 @@ from mcn.segment.inference.tiling import Window, grey_level, levels
 from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch
 from mcn.segment.modeling.image_encoder import STRIDE, Features
 from mcn.segment.modeling.mask_decoder import square_windows
-from mcn.segment.modeling.processor import autocast
+from mcn.segment.modeling.number_format import autocast
 from mcn.segment.modeling.window_decoder import WindowDecoder, WindowFeatures
 
 
@@ -121,7 +121,7 @@ def _candidates(
 
 
 def _belongs_to(window: Window, proposals: Proposals) -> Tensor:
-    core = proposals.points.new_tensor(window.core)
+    core = proposals.points.new_tensor(window.inner)
     inside = (proposals.points >= core[:2]) & (proposals.points < core[2:])
     side = (proposals.boxes[:, 2:] - proposals.boxes[:, :2]).amax(dim=1)
     return (

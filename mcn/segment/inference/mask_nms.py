@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mcn.segment.modeling.processor import number_format
+from mcn.segment.modeling.number_format import number_format
 
 _ROWS_AT_ONCE = 16
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mcn.mask import Mask
 from mcn.segment.inference.candidates import Candidates, GeneratorSettings
-from mcn.segment.modeling.processor import full_precision
+from mcn.segment.modeling.number_format import full_precision
 
 _GRAIN = 16
 """Masks are upsampled together if their sides are the same multiple of this."""

@@ -14,13 +14,13 @@ from torch import Tensor
 from mcn.mask import Mask
 from mcn.segment.inference.candidates import GeneratorSettings, stability_score
 from mcn.segment.inference.postprocess import largest_component_mask
-from mcn.segment.inference.prompts import Clicks
+from mcn.segment.inference.prompts import UserPrompts
 from mcn.segment.inference.proposals import propose
 from mcn.segment.inference.tiling import LARGEST, REDUCTION, grey_level
 from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch
 from mcn.segment.modeling.image_encoder import Features
 from mcn.segment.modeling.mask_decoder import MASK_SIZE, square_windows
-from mcn.segment.modeling.processor import autocast
+from mcn.segment.modeling.number_format import autocast
 from mcn.segment.modeling.window_decoder import WindowDecoder
 
 VIEW = 384
@@ -52,7 +52,7 @@ class View:
 def predict(
     model: CompactSam,
     image: NDArray[np.uint8],
-    clicks: Clicks,
+    user_prompts: UserPrompts,
     settings: GeneratorSettings = GeneratorSettings(),
 ) -> list[Mask]:
     """The crystal at each prompt.
@@ -67,7 +67,7 @@ def predict(
         On any device.
     image : (H, W) uint8 array
         Of any size; the cost of a prompt does not depend on it.
-    clicks : Clicks
+    user_prompts : UserPrompts
         N prompts.
 
     Returns
@@ -80,23 +80,23 @@ def predict(
     mean, deviation = grey_level(image)
     masks = []
     with torch.inference_mode():
-        for i in range(len(clicks)):
-            views = list(_views(image, clicks, i, settings))
+        for i in range(len(user_prompts)):
+            views = list(_views(image, user_prompts, i, settings))
             batch = np.zeros((len(views), 1, VIEW, VIEW), np.float32)
             for row, view in enumerate(views):
                 height, width = view.pixels.shape
                 batch[row, 0, :height, :width] = (view.pixels - mean) / deviation
             with autocast(device):
                 features = model.image_encoder(torch.from_numpy(batch).to(device))
-            prompts = _prompts(features, views, clicks, i, settings)
+            prompts = _prompts(features, views, user_prompts, i, settings)
             masks.append(_best(model, features, prompts, views, image.shape, settings))
     return masks
 
 
 def _views(
-    image: NDArray[np.uint8], clicks: Clicks, i: int, settings: GeneratorSettings
+    image: NDArray[np.uint8], user_prompts: UserPrompts, i: int, settings: GeneratorSettings
 ) -> Iterator[View]:
-    box, points = clicks.boxes[i], clicks.points[i][clicks.labels[i] == 1]
+    box, points = user_prompts.boxes[i], user_prompts.points[i][user_prompts.labels[i] == 1]
     if np.isnan(box).any():
         centre, scale = points.mean(axis=0), 2.0
         while True:
@@ -126,15 +126,19 @@ def _view(image: NDArray[np.uint8], centre: NDArray[np.float32], scale: float) -
 
 
 def _prompts(
-    features: Features, views: list[View], clicks: Clicks, i: int, settings: GeneratorSettings
+    features: Features,
+    views: list[View],
+    user_prompts: UserPrompts,
+    i: int,
+    settings: GeneratorSettings,
 ) -> PromptBatch:
     """For a box one prompt per view; for clicks one per crystal that they may belong to."""
     device = features.embedding.device
     origins = torch.tensor([(view.x, view.y) for view in views], device=device)
     scales = torch.tensor([view.scale for view in views], device=device)
-    points = torch.from_numpy(clicks.points[i]).to(device)
-    labels = torch.from_numpy(clicks.labels[i]).to(device)
-    box = torch.from_numpy(clicks.boxes[i]).to(device)
+    points = torch.from_numpy(user_prompts.points[i]).to(device)
+    labels = torch.from_numpy(user_prompts.labels[i]).to(device)
+    box = torch.from_numpy(user_prompts.boxes[i]).to(device)
     if not box.isnan().any():
         boxes = (box[None] - origins.repeat(1, 2)) * scales[:, None]
         index = torch.arange(len(views), device=device)
@@ -145,16 +149,16 @@ def _prompts(
         positions = (points[None] - origins[:, None]) * scales[:, None, None]
         inside = positions[proposals.image_index]
         inside = (inside > proposals.boxes[:, None, :2]) & (inside < proposals.boxes[:, None, 2:])
-        kept = (inside.all(dim=2) | (labels != 1)).all(dim=1)
+        has_clicks = (inside.all(dim=2) | (labels != 1)).all(dim=1)
         # In case nothing is proposed there, windows of several sizes around the click are tried.
         middle = positions[:, labels == 1].mean(dim=1)
         half = torch.tensor(_TRIAL_SIDES, device=device)[:, None, None] / 2
         trials = torch.cat([middle - half, middle + half], dim=2).flatten(0, 1)
         trial_index = torch.arange(len(views), device=device).repeat(len(_TRIAL_SIDES))
         unknown = torch.full_like(trials, torch.nan)
-        boxes = torch.cat([proposals.boxes[kept], unknown])
-        index = torch.cat([proposals.image_index[kept], trial_index])
-        windows = square_windows(torch.cat([proposals.boxes[kept], trials]), settings.margin)
+        boxes = torch.cat([proposals.boxes[has_clicks], unknown])
+        index = torch.cat([proposals.image_index[has_clicks], trial_index])
+        windows = square_windows(torch.cat([proposals.boxes[has_clicks], trials]), settings.margin)
     n = len(index)
     view_points = (points[None] - origins[index, None]) * scales[index, None, None]
     padding = torch.zeros((n, 1, 2), device=device)

@@ -13,11 +13,11 @@ Float = NDArray[np.float32]
 
 
 class PromptError(McnError):
-    """Clicks or boxes that are not valid."""
+    """Prompts that are not valid."""
 
 
 @dataclass(frozen=True, eq=False)
-class Clicks:
+class UserPrompts:
     """N prompts given by a person, one crystal each, in image pixels.
 
     Parameters
@@ -38,12 +38,12 @@ class Clicks:
         return len(self.boxes)
 
 
-def read_clicks(
+def check_prompts(
     shape: tuple[int, ...],
     points: ArrayLike | None,
     labels: ArrayLike | None,
     boxes: ArrayLike | None,
-) -> Clicks:
+) -> UserPrompts:
     """Check a person's prompts for an image of `shape` (H, W).
 
     Parameters
@@ -98,15 +98,15 @@ def read_clicks(
         raise PromptError("every crystal needs a box or a point on it (label 1)")
     limits = np.array([width, height, width, height], np.float32)
     box_array = np.where(boxed[:, None], np.clip(box_array, 0, limits), np.nan)
-    return Clicks(point_array, label_array.astype(np.int64), box_array.astype(np.float32))
+    return UserPrompts(point_array, label_array.astype(np.int64), box_array.astype(np.float32))
 
 
-def _array(values: ArrayLike, what: str) -> Float:
+def _array(values: ArrayLike, name: str) -> Float:
     try:
         array: Float = np.asarray(values, dtype=np.float32)
     except (ValueError, TypeError) as error:
-        raise PromptError(f"{what} must be numbers in rows of equal length") from error
-    finite = np.isfinite(array) | (np.isnan(array) & (what == "boxes"))
+        raise PromptError(f"{name} must be numbers in rows of equal length") from error
+    finite = np.isfinite(array) | (np.isnan(array) & (name == "boxes"))
     if array.ndim == 0 or not finite.all():
-        raise PromptError(f"{what} must be an array of finite numbers")
+        raise PromptError(f"{name} must be an array of finite numbers")
     return array

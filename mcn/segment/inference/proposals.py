@@ -71,11 +71,11 @@ def proposed_boxes(maps: Tensor, index: Tensor, rows: Tensor, columns: Tensor) -
     return torch.cat([points - reach[:, :2], points + reach[:, 2:]], dim=1)
 
 
-def choose(proposals: Proposals, kept: Tensor) -> Proposals:
+def choose(proposals: Proposals, selection: Tensor) -> Proposals:
     """The proposals selected by a boolean or index tensor."""
     return Proposals(
-        proposals.points[kept],
-        proposals.boxes[kept],
-        proposals.scores[kept],
-        proposals.image_index[kept],
+        proposals.points[selection],
+        proposals.boxes[selection],
+        proposals.scores[selection],
+        proposals.image_index[selection],
     )

@@ -25,19 +25,19 @@ from mcn.segment.inference.candidates import (
 )
 from mcn.segment.inference.mask_nms import MaskNMS
 from mcn.segment.inference.postprocess import largest_component_mask, suppress_overlaps
-from mcn.segment.inference.prompts import read_clicks
+from mcn.segment.inference.prompts import check_prompts
 from mcn.segment.modeling.attention import fuse_attention
+from mcn.segment.modeling.number_format import autocast
 from mcn.segment.modeling.point_decoder import PointDecoder
-from mcn.segment.modeling.processor import autocast
 
 VIT_SETTINGS = replace(
     GeneratorSettings(), min_predicted_iou=0.88, min_stability=0.9, prompts_per_batch=64
 )
-# Buffers that fit a processor's cache; larger ones are allocated anew by the system each time.
+# Buffers that fit a processor's cache; larger ones are allocated again each time.
 VIT_CPU_SETTINGS = replace(VIT_SETTINGS, prompts_per_batch=4, pixels_per_batch=2**20)
 
 
-class GridSegmenter:
+class SamSegmenter:
     """A full-size Segment Anything prompted on a regular grid.
 
     Parameters
@@ -87,12 +87,12 @@ class GridSegmenter:
         labels: ArrayLike | None = None,
         boxes: ArrayLike | None = None,
     ) -> list[Mask]:
-        """The crystal at each of N prompts in an (H, W) image; see `read_clicks`.
+        """The crystal at each of N prompts in an (H, W) image; see `check_prompts`.
 
         As in SAM's own predictor: for a single click, the mask with the highest predicted IoU
         of three; else the single mask.
         """
-        clicks = read_clicks(image.shape, points, labels, boxes)
+        prompts = check_prompts(image.shape, points, labels, boxes)
         embedding = self.encode(image[None]).float()
         size, frame = self._size(image.shape), self.sam.image_encoder.img_size
         to_frame = embedding.new_tensor([size[1] / image.shape[1], size[0] / image.shape[0]])
@@ -100,7 +100,7 @@ class GridSegmenter:
         window = torch.cat([torch.zeros_like(side), side])[None]
         encoder, masks = self.sam.prompt_encoder, []
         for click_points, click_labels, box in zip(
-            clicks.points, clicks.labels, clicks.boxes, strict=True
+            prompts.points, prompts.labels, prompts.boxes, strict=True
         ):
             frame_points = (torch.from_numpy(click_points).to(to_frame) * to_frame)[None]
             frame_labels = torch.from_numpy(click_labels).to(to_frame.device)[None]
@@ -180,9 +180,9 @@ class GridSegmenter:
                 masks.add(
                     logits[of_image].to(self.decoder.dtype), iou[of_image], stability[of_image]
                 )
-        kept = [masks.settle() for masks in collectors]
-        logits, iou, stability = (torch.cat(parts) for parts in zip(*kept, strict=True))
-        counts = torch.tensor([len(part) for _, part, _ in kept], device=device)
+        unique_masks = [masks.settle() for masks in collectors]
+        logits, iou, stability = (torch.cat(parts) for parts in zip(*unique_masks, strict=True))
+        counts = torch.tensor([len(part) for _, part, _ in unique_masks], device=device)
         right, bottom = columns * cell * width / size[1], rows * cell * height / size[0]
         return Candidates(
             logits=logits,

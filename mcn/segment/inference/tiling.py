@@ -17,7 +17,7 @@ from PIL import Image
 SMALLEST_WINDOW = 768
 """Minimum side of a window, pixels."""
 MARGIN = 192
-"""Pixels that a window extends beyond its core."""
+"""Pixels that a window extends beyond its inner part."""
 LARGEST = 256
 """Longest side of a crystal taken from a window; larger ones are left to a reduced image."""
 REDUCTION = 4
@@ -32,7 +32,7 @@ class Window:
     ----------
     x, y, width, height : int
         Its position and size, pixels of the reduced image.
-    core : (float, float, float, float)
+    inner : (float, float, float, float)
         Left, top, right, bottom within which centres must lie, pixels of the window.
     sides : (float, float)
         Range of the longest sides of crystals, pixels of the window.
@@ -42,7 +42,7 @@ class Window:
     y: int
     width: int
     height: int
-    core: tuple[float, float, float, float]
+    inner: tuple[float, float, float, float]
     sides: tuple[float, float]
 
 
@@ -65,7 +65,7 @@ def levels(
     images : (B, H / reduction, W / reduction) uint8 array
         Averaged over blocks of pixels.
     windows : list of Window
-        Their cores cover the image without overlap.
+        Their inner parts cover the image without overlap.
     """
     reduction, min_side = 1, 0.0
     while True:
@@ -95,15 +95,15 @@ def _tiling(height: int, width: int, sides: tuple[float, float], window: int) ->
     windows = []
     for top, bottom, y, h in _steps(height, window):
         for left, right, x, w in _steps(width, window):
-            core = (left - x, top - y, right - x, bottom - y)
-            windows.append(Window(x, y, w, h, core, sides))
+            inner = (left - x, top - y, right - x, bottom - y)
+            windows.append(Window(x, y, w, h, inner, sides))
     return windows
 
 
 def _steps(length: int, window: int) -> Iterator[tuple[float, float, int, int]]:
-    """Core's start and end, window's start and length, along one side of an image."""
-    core = window - 2 * MARGIN
-    count = 1 if length <= window else -(-length // core)
+    """Inner part's start and end, window's start and length, along one side of an image."""
+    inner = window - 2 * MARGIN
+    count = 1 if length <= window else -(-length // inner)
     for i in range(count):
         start, end = i * length / count, (i + 1) * length / count
         first = max(int(start) - MARGIN, 0)

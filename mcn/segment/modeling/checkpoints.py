@@ -198,5 +198,5 @@ def fetch_checkpoint(model: str, *, progress: bool = False) -> Path:
         return download(checkpoint.url, checkpoint.sha256, checkpoint.file, progress=progress)
     except DownloadError as error:
         raise CheckpointError(
-            f"{model}: {error}; put the file in {cache()} by hand, or give its path"
+            f"{model}: {error}; put the file in {cache()} manually, or give its path"
         ) from error

@@ -16,7 +16,7 @@ from mcn.segment.modeling.mask_decoder import (
     window_features,
     window_points,
 )
-from mcn.segment.modeling.processor import full_precision
+from mcn.segment.modeling.number_format import full_precision
 
 
 @dataclass(frozen=True)

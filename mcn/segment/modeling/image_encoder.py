@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from mcn.segment.modeling.processor import full_precision
+from mcn.segment.modeling.number_format import full_precision
 
 # (blocks, kernel, stride, expansion, channels) of EfficientNet-Lite0, without its last stage
 _STAGES = (
@@ -27,7 +27,7 @@ _STAGES = (
     (4, 5, 2, 6, 192),
 )
 STEM_CHANNELS = 32
-_LEAST_CHANNELS = 8
+_MIN_CHANNELS = 8
 _BLOCK_BYTES = 2**24
 """An allocator returns larger arrays to the system, which must clear them page by page again."""
 STRIDE = 32
@@ -118,7 +118,7 @@ class InvertedResidual(nn.Module):
     def _in_parts(self, x: Tensor, expand: nn.Conv2d, depthwise: nn.Conv2d) -> Tensor:
         """The same for inference, a few expanded channels at a time, which are independent."""
         fitting = _BLOCK_BYTES // max(1, x[:, 0].numel() * x.element_size())
-        step = max(_LEAST_CHANNELS, fitting // _LEAST_CHANNELS * _LEAST_CHANNELS)
+        step = max(_MIN_CHANNELS, fitting // _MIN_CHANNELS * _MIN_CHANNELS)
         assert expand.bias is not None
         assert depthwise.bias is not None
         sums = None

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mcn.segment.modeling.processor import number_format
+from mcn.segment.modeling.number_format import number_format
 from mcn.segment.modeling.two_way import TwoWay, doubled, normalised, raster
 
 
@@ -67,9 +67,9 @@ class PointDecoder:
             Indices of these masks among the B·P·M of all prompts; M is 3 in Meta's models.
         """
         # After the last attention, the single-mask token and the point tokens are not needed.
-        wanted = [0, *range(2, 1 + self.decoder.num_mask_tokens)]
+        output_tokens = [0, *range(2, 1 + self.decoder.num_mask_tokens)]
         tokens = self._tokens(points.flatten(0, 1))
-        queries, keys = self.transform(tokens, images, self.position, wanted)
+        queries, keys = self.transform(tokens, images, self.position, output_tokens)
         iou = self.decoder.iou_prediction_head(queries[:, 0])[:, 1:]
         passed = iou >= min_iou
         prompts = torch.nonzero(passed.any(dim=1))[:, 0]

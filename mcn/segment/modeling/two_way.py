@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mcn.segment.modeling.processor import full_precision
+from mcn.segment.modeling.number_format import full_precision
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class TwoWay:
             self.last = fold_reading(transformer.final_attn_token_to_image)
 
     def __call__(
-        self, tokens: Tensor, keys: Tensor, position: Tensor, wanted: list[int]
+        self, tokens: Tensor, keys: Tensor, position: Tensor, output_tokens: list[int]
     ) -> tuple[Tensor, Tensor]:
         """Let tokens and pixels attend to each other.
 
@@ -93,12 +93,12 @@ class TwoWay:
             Image tokens; N / B prompts share those of an image.
         position : (1, L, D) tensor
             Positional encoding of image tokens.
-        wanted : list of int
+        output_tokens : list of int
             Indices of the T tokens that are needed at the end.
 
         Returns
         -------
-        queries : (N, len(wanted), D) tensor
+        queries : (N, len(output_tokens), D) tensor
             These tokens, updated.
         keys : (N, L, D) tensor
             The image tokens, updated for each prompt.
@@ -119,7 +119,7 @@ class TwoWay:
                 keys = keys[:, None].expand(-1, prompt_count, -1, -1).flatten(0, 1)
             keys = normalised(torch.baddbmm(keys, weights.mT, values), layer.norm4)
             placed = keys + position
-        queries, tokens = queries[:, wanted], tokens[:, wanted]
+        queries, tokens = queries[:, output_tokens], tokens[:, output_tokens]
         update = _read(self.last, queries + tokens, placed, keys)
         return self.norm(queries + update), keys
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch
 from mcn.segment.modeling.image_encoder import Features
 from mcn.segment.modeling.mask_decoder import MASK_SIZE, TOKENS
-from mcn.segment.modeling.processor import full_precision, number_format
+from mcn.segment.modeling.number_format import full_precision, number_format
 from mcn.segment.modeling.two_way import TwoWay, doubled, normalised, raster
 from mcn.segment.modeling.window_sampling import (
     Pyramid,
@@ -99,17 +99,17 @@ class WindowDecoder:
         sparse, dense = self.model.embed(prompts)
         output_tokens = torch.cat([self.decoder.iou_token.weight, self.decoder.mask_tokens.weight])
         tokens = torch.cat([output_tokens.expand(len(sparse), -1, -1), sparse], dim=1)
-        where = prompts.windows, prompts.image_index, window_levels(prompts.windows, TOKENS)
-        keys = read_windows(features.embedding, *where, self.cells[0])
+        sampling = prompts.windows, prompts.image_index, window_levels(prompts.windows, TOKENS)
+        keys = read_windows(features.embedding, *sampling, self.cells[0])
         keys = (keys + dense.flatten(2).mT).to(self.dtype)
         queries, keys = self.transform(tokens, keys, self.position, [0, 1])
         iou = self.decoder.iou_prediction_head(queries[:, 0])[:, 0].float().clamp(0, 1)
         index = torch.nonzero(iou >= min_iou)[:, 0]
         if len(index) < len(iou):
             queries, keys, iou = queries[index], keys[index], iou[index]
-            where = where[0][index], where[1][index], where[2][index]
-        fine = read_windows(features.fine, *where, self.cells[1])
-        finest = read_windows(features.finest, *where, self.cells[2])
+            sampling = sampling[0][index], sampling[1][index], sampling[2][index]
+        fine = read_windows(features.fine, *sampling, self.cells[1])
+        finest = read_windows(features.finest, *sampling, self.cells[2])
         return self._masks(queries[:, 1], keys, fine, finest), iou, index
 
     def _masks(self, tokens: Tensor, keys: Tensor, fine: Tensor, finest: Tensor) -> Tensor:

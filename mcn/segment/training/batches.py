@@ -58,7 +58,7 @@ def stream_batches(
     sources : sequence of sequence of (image, labels)
         One sequence per folder; each folder is drawn from equally often.
     settings : SegmenterTrainSettings
-        The recipe.
+        Training settings.
     first_step : int
         Step that the first batch is for; part of the seed, so that a resumed training does
         not see the same samples again.

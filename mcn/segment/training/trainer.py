@@ -22,12 +22,12 @@ from mcn.segment.dataset import Pair
 from mcn.segment.evaluation.metrics import evaluate_segmenter
 from mcn.segment.modeling.checkpoints import save_weights
 from mcn.segment.modeling.compact_sam import CompactSam
-from mcn.segment.modeling.processor import autocast
+from mcn.segment.modeling.number_format import autocast
 from mcn.segment.training.batches import read_folders, stream_batches
 from mcn.segment.training.compact import CompactTask, from_imagenet
 from mcn.segment.training.settings import SegmenterTrainSettings
 from mcn.segment.training.vit import VitTask
-from mcn.training_state import EpochHistory, TrainingFiles, run_epochs
+from mcn.training_loop import EpochHistory, TrainingFiles, run_epochs
 
 _MAX_SKIPPED_STEPS = 20
 
@@ -94,7 +94,7 @@ def train_segmenter(
         Weights to write (`.safetensors`). `.json`, with a line per epoch, and `.resume.pt`,
         from which a killed training continues, are written beside it.
     settings : SegmenterTrainSettings
-        The recipe.
+        Training settings.
     start : CompactSam or segment_anything.modeling.Sam, optional
         Model to start from; by default a compact one with ImageNet's weights.
     on_step : callable, optional
@@ -132,7 +132,7 @@ def train_segmenter(
 
 
 def make_task(model: nn.Module, settings: SegmenterTrainSettings) -> TrainingTask:
-    """How a model, compact or Meta's, is trained on the device where it is."""
+    """The training task for a model (compact or Meta's), on the model's device."""
     if not isinstance(model, CompactSam):
         return VitTask(model, settings.lora, settings.ema)
     if settings.lora:
@@ -150,7 +150,7 @@ class SegmenterTraining:
     out : Path
         Weights to write. If there is a resume file beside it, the training continues from there.
     settings : SegmenterTrainSettings
-        The recipe.
+        Training settings.
     device : torch.device
         Where the training runs.
 
@@ -230,8 +230,8 @@ class SegmenterTraining:
     def keep_best(self, line: dict[str, Any]) -> None:
         """Write the averaged weights, which are the best so far."""
         self.best = line
-        recipe = {"recipe": json.dumps(asdict(self.settings))}
-        save_weights(self.task.weights(), self.out, recipe)
+        metadata = {"recipe": json.dumps(asdict(self.settings))}
+        save_weights(self.task.weights(), self.out, metadata)
 
     def state(self) -> dict[str, Any]:
         """The content of the resume file."""
@@ -294,7 +294,7 @@ class SegmenterTraining:
             self.step, self.best = int(state["step"]), json.loads(state["best"])
         except Exception as error:  # a broken file fails to load in many ways
             raise TrainingError(
-                f"{self.files.resume}: belongs to another training; delete it to start anew, "
+                f"{self.files.resume}: belongs to another training; delete it to start over, "
                 "or use the same start and --lora as before"
             ) from error
         self.history.epoch = self.step // self.settings.epoch

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.checkpoint import checkpoint
 
-from mcn.segment.inference.sam_segmenter import GridSegmenter
+from mcn.segment.inference.sam_segmenter import SamSegmenter
 from mcn.segment.modeling.lora import adapt_attention, merged_state
-from mcn.segment.modeling.processor import full_precision
+from mcn.segment.modeling.number_format import full_precision
 from mcn.segment.training.averaging import average_weights
 from mcn.segment.training.losses import mask_losses, window_truth, wrong_cells
 
@@ -59,9 +59,9 @@ class VitTask:
         """The training loss of a batch and its parts: masks and estimated IoU."""
         return losses(self.model, batch, self.lora > 0, _CLICKS if correct else 0)
 
-    def segmenter(self) -> GridSegmenter:
+    def segmenter(self) -> SamSegmenter:
         """A segmenter with the averaged weights."""
-        return GridSegmenter(self.averaged.module, "training")
+        return SamSegmenter(self.averaged.module, "training")
 
     def resume_state(self, model: nn.Module) -> dict[str, Tensor]:
         """The tensors of `model`, or of the averaged one, that a resume file needs: learnt ones."""

@@ -11,7 +11,7 @@ from mcn.micrograph import Micrograph
 from mcn.pixel_limits import MAX_UM, MIN_UM
 from serve.deployments.messages import JSON, PNG, AnalysisResult
 from serve.http.auth import require
-from serve.http.dispatch import CurrentServices, SegmenterName, Services
+from serve.http.dispatch import CurrentServices, RequestedSegmenter, Services
 from serve.http.errors import Problem, documented
 from serve.http.openapi import BINARY, form_schema, request_body
 from serve.http.responses import (
@@ -55,7 +55,7 @@ async def analyze(
     request: Request,
     services: CurrentServices,
     pixel_size_um: PixelSize = None,
-    model: SegmenterName = None,
+    model: RequestedSegmenter = None,
     min_confidence: MinConfidence = 0.0,
     masks: MasksAs = "rle",
 ) -> Response:
@@ -92,7 +92,7 @@ async def analyze_batch(
     request: Request,
     services: CurrentServices,
     pixel_size_um: PixelSize = None,
-    model: SegmenterName = None,
+    model: RequestedSegmenter = None,
     min_confidence: MinConfidence = 0.0,
     masks: MasksAs = "rle",
 ) -> Response:

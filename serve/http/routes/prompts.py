@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from mcn.catalog.formats import row_objects
 from serve.deployments.messages import JSON
 from serve.http.auth import require
-from serve.http.dispatch import CurrentServices, SegmenterName
+from serve.http.dispatch import CurrentServices, RequestedSegmenter
 from serve.http.errors import Problem
 from serve.http.openapi import form_schema, request_body
 from serve.http.responses import json_response, negotiate
@@ -37,7 +37,7 @@ _PROMPTS_FIELD = {
     openapi_extra=request_body(form_schema("image", prompts=_PROMPTS_FIELD), raw=False),
 )
 async def segment(
-    request: Request, services: CurrentServices, model: SegmenterName = None
+    request: Request, services: CurrentServices, model: RequestedSegmenter = None
 ) -> Response:
     """A form with a file `image` and a field `prompts`, JSON: `points`, `labels`, `boxes`."""
     negotiate(request, JSON)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcn.catalog.depths import check_depth, parse_depth
-from mcn.catalog.export import FORMATS, export
+from mcn.catalog.export import EXPORT_FORMATS, export
 from mcn.catalog.label_sheet import export_labels
 from mcn.catalog.query import Selection, query
 from mcn.catalog.store import CatalogError
@@ -128,7 +128,7 @@ def test_depths_that_a_program_gives_are_checked_everywhere(core, tmp_path, dept
     assert why in refused(lambda: check_depth(depth))
     assert why in refused(lambda: Selection(depth=depth))
     assert why in refused(lambda: query(core, ["A"], depth))
-    for form in FORMATS:
+    for form in EXPORT_FORMATS:
         assert why in refused(lambda form=form: export(core, tmp_path / "out", form, depth=depth))
     assert why in refused(lambda: export_labels(core, tmp_path / "labels", depth=depth))
     assert list(tmp_path.iterdir()) == []

@@ -172,7 +172,7 @@ def test_no_export_leaves_no_file(core, tmp_path):
         assert "\n" not in str(raised.value)
         return str(raised.value)
 
-    assert "there are coco, csv, parquet, geojson" in refused(tmp_path / "a", "shapefile")
+    assert "use one of coco, csv, parquet, geojson" in refused(tmp_path / "a", "shapefile")
     assert "no well 'Z'" in refused(tmp_path / "a", "coco", ["Z"])
     assert "no well 'Z'" in refused(tmp_path / "a", "csv", ["Z"])
     assert "is a folder" in refused(tmp_path)

@@ -115,7 +115,8 @@ def test_long_tables_are_cut_but_counted(core):
 
 
 def test_unusable_forms_are_refused(core):
-    with pytest.raises(CatalogError, match="no format 'xml'; there are table, csv, json, parquet"):
+    expected = "unknown format 'xml'; use one of table, csv, json, parquet"
+    with pytest.raises(CatalogError, match=expected):
         written(query(core, limit=1), "xml")
 
     class Terminal(io.BytesIO):

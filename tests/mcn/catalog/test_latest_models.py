@@ -111,10 +111,10 @@ def test_every_way_to_ask_takes_other_models(scanned, tmp_path, models, found):
 @pytest.mark.parametrize(
     ("models", "why"),
     [
-        ({"segmenter": "nobody@000000000000"}, f"there are {OLD}, {NEW}, {VIT}"),
-        ({"segmenter": ""}, f"there are {OLD}, {NEW}, {VIT}"),
-        ({"segmenter": "Compact"}, f"there are {OLD}, {NEW}, {VIT}"),
-        ({"classifier": "published"}, f"there are {MINE}, {NSR}"),
+        ({"segmenter": "nobody@000000000000"}, f"use one of {OLD}, {NEW}, {VIT}"),
+        ({"segmenter": ""}, f"use one of {OLD}, {NEW}, {VIT}"),
+        ({"segmenter": "Compact"}, f"use one of {OLD}, {NEW}, {VIT}"),
+        ({"classifier": "published"}, f"use one of {MINE}, {NSR}"),
         ({"segmenter": "compact"}, f"is ambiguous: {OLD} or {NEW}"),
         ({"segmenter": NEW, "classifier": "mine"}, f"{OLD} and {NSR}"),
     ],
@@ -150,7 +150,7 @@ def test_a_name_means_the_same_in_every_well(scanned):
 
 
 def test_an_empty_catalogue_has_no_models(catalog):
-    with pytest.raises(CatalogError, match="there are none yet"):
+    with pytest.raises(CatalogError, match="there is none yet"):
         query(catalog, segmenter="compact")
 
 

@@ -19,8 +19,8 @@ def test_unique_prefix_is_enough():
     ("named", "message"),
     [
         (ModelPair("compact"), "is ambiguous: compact@01 or compact@02"),
-        (ModelPair("vit_b"), "no segmenter 'vit_b'; there are compact@01, compact@02"),
-        (ModelPair(None, "published"), "no classifier 'published'; there are nsr@01"),
+        (ModelPair("vit_b"), "unknown segmenter 'vit_b'; use one of compact@01, compact@02"),
+        (ModelPair(None, "published"), "unknown classifier 'published'; use one of nsr@01"),
     ],
 )
 def test_ambiguous_and_unknown_names_are_refused(named, message):

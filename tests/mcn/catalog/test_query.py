@@ -82,7 +82,7 @@ def test_data_files_not_asked_for_may_even_be_gone(tmp_path, make_tile, make_cry
 
 def test_unknown_names_say_what_there_is(core):
     assert "did you mean 'B 2/Ü'?" in refused(lambda: query(core, ["B 2/U"]))
-    assert "there are 'A', 'B 2/Ü', 'C'" in refused(lambda: query(core, ["Nowhere"]))
+    assert "use one of 'A', 'B 2/Ü', 'C'" in refused(lambda: query(core, ["Nowhere"]))
     assert "did you mean 'rhombic'" in refused(lambda: query(core, shapes=["rhombus"]))
     assert "a limit of -1" in refused(lambda: query(core, limit=-1))
 
@@ -98,7 +98,7 @@ def test_one_name_is_not_a_list_of_its_letters(catalog, make_tile, make_crystal,
 def test_question_to_an_empty_catalogue(catalog):
     assert query(catalog).num_rows == 0
     assert sql(catalog, "SELECT count(*) AS n FROM crystals").to_pylist() == [{"n": 0}]
-    assert "there are none yet" in refused(lambda: query(catalog, ["A"]))
+    assert "there is none yet" in refused(lambda: query(catalog, ["A"]))
 
 
 def test_sql_sees_crystals_and_tiles(core):
@@ -157,7 +157,7 @@ def test_sql_can_read_and_write_nothing_else(core, tmp_path, text):
 
 
 def test_selection_by_model(core):
-    assert "there are compact@0123456789ab" in refused(
+    assert "use one of compact@0123456789ab" in refused(
         lambda: query(core, segmenter="nobody@000000000000")
     )
     pieces = iter_batches(core, Selection(classifier="nsr@0123456789ab"))

@@ -77,7 +77,7 @@ def test_s3_errors_are_one_line(s3, monkeypatch):
     assert "there is no crystal catalogue" in refused(lambda: Catalog.open("s3://cores/empty"))
     s3.put_object(Bucket="cores", Key="tiles-of-a-core/a.tif", Body=b"x")
     message = refused(lambda: Catalog.open_or_create("s3://cores/tiles-of-a-core"))
-    assert "holds something else (a.tif)" in message
+    assert "contains other files (a.tif)" in message
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     assert "nobody" in refused(lambda: Catalog.open("s3://cores/c"))
 

@@ -85,7 +85,7 @@ def test_creation_touches_nothing_else(tmp_path, catalog):
     photos.mkdir()
     (photos / "a.png").write_text("x")
     for make in (Catalog.create, Catalog.open_or_create):
-        with pytest.raises(CatalogError, match=r"holds something else \(a\.png\)") as raised:
+        with pytest.raises(CatalogError, match=r"contains other files \(a\.png\)") as raised:
             make(photos)
         one_line(raised)
         with pytest.raises(CatalogError, match="is a file"):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from mcn.classify.classifier import (
-    FORMAT,
+    WEIGHTS_FORMAT,
     ClassifierError,
     CropClassifier,
     load_classifier,
@@ -111,7 +111,7 @@ def test_crops_of_the_wrong_kind_are_refused(file: Path, wrong: NDArray[np.uint8
 
 
 def test_unknown_models_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ClassifierError, match="no classifier is called 'nsrr'"):
+    with pytest.raises(ClassifierError, match="unknown classifier 'nsrr'"):
         load_classifier("nsrr")
     with pytest.raises(ClassifierError, match="no such file"):
         load_classifier(str(tmp_path / "gone.safetensors"))
@@ -130,20 +130,20 @@ def test_files_that_hold_no_classifier_are_refused(tmp_path: Path, file: Path) -
 
     other = tmp_path / "other.safetensors"
     save_file({"x": torch.zeros(3)}, other)
-    with pytest.raises(ClassifierError, match="contains something else"):
+    with pytest.raises(ClassifierError, match="contains other data"):
         load_classifier(str(other))
 
     weights = load_file(file)
     del weights["shape_head.weight"]
     about = {"network": SMALL.as_dict(), "temperature": 1.0, "notes": ""}
-    save_file(weights, other, {FORMAT: json.dumps(about)})
+    save_file(weights, other, {WEIGHTS_FORMAT: json.dumps(about)})
     with pytest.raises(ClassifierError, match="do not fit"):
         load_classifier(str(other))
     for wrong in ([], {**SMALL.as_dict(), "facet_of": []}, {**SMALL.as_dict(), "stem": "x"}):
-        save_file(load_file(file), other, {FORMAT: json.dumps({**about, "network": wrong})})
+        save_file(load_file(file), other, {WEIGHTS_FORMAT: json.dumps({**about, "network": wrong})})
         with pytest.raises(ClassifierError, match="do not fit"):
             load_classifier(str(other))
-    save_file(load_file(file), other, {FORMAT: "no json"})
+    save_file(load_file(file), other, {WEIGHTS_FORMAT: "no json"})
     with pytest.raises(ClassifierError, match="do not fit"):
         load_classifier(str(other))
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from mcn.catalog.export import EXPORT_FORMATS
 from mcn.catalog.store import Catalog
+from mcn.cli.catalog import export
 from mcn.cli.main import app
 
 from .commands import mcn
@@ -49,6 +52,11 @@ def test_a_log_and_an_export(scanned: Path, tmp_path: Path) -> None:
     assert "~Curve" in files["las"].read_text().title()
     assert mcn("export", scanned / "catalog", tmp_path / "coco.json").returncode == 0
     assert len(json.loads((tmp_path / "coco.json").read_text())["images"]) == 3
+
+
+def test_help_lists_every_export_format() -> None:
+    option = get_type_hints(export, include_extras=True)["form"].__metadata__[0]
+    assert option.metavar.split("|") == list(EXPORT_FORMATS)
 
 
 def test_looking_after_a_catalogue(scanned: Path) -> None:

@@ -13,7 +13,7 @@ from mcn.cli.main import app
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("--preset", "tpu"), "no preset 'tpu'; there are cpu, gpu"),
+        (("--preset", "tpu"), "unknown preset 'tpu'; use one of cpu, gpu"),
         (("--start", "watershed"), "watershed learns nothing"),
         (("--steps", "0"), "--steps"),
         (("--lora", "-1"), "--lora"),

@@ -32,4 +32,4 @@ def test_the_list_says_what_is_at_hand_without_fetching_it(empty_cache: Path) ->
 def test_weights_that_cannot_be_fetched_are_bad_usage(name: str) -> None:
     run = CliRunner().invoke(app, ["weights", "fetch", name], env={"COLUMNS": "200"})
     assert run.exit_code == 2
-    assert f"no weights '{name}' to fetch; there are vit_b, vit_l, vit_h, published" in run.stderr
+    assert f"unknown weights '{name}'; use one of vit_b, vit_l, vit_h, published" in run.stderr

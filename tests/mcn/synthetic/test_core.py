@@ -129,14 +129,14 @@ def test_a_core_is_the_same_to_the_byte_from_one_process_or_two(tmp_path):
 def test_rendering_the_same_core_again_changes_nothing(tmp_path):
     before = digest(render_core(tmp_path, wells=1, tiles=1, settings=SMALL).out)
     assert digest(render_core(tmp_path, wells=1, tiles=1, settings=SMALL).out) == before
-    with pytest.raises(RenderError, match="something else"):
+    with pytest.raises(RenderError, match="other files"):
         render_core(tmp_path, wells=1, tiles=1, seed=1, settings=SMALL)
     assert digest(tmp_path) == before
 
 
 def test_a_place_that_holds_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(RenderError, match="something else"):
+    with pytest.raises(RenderError, match="other files"):
         render_core(tmp_path, settings=SMALL)
     with pytest.raises(RenderError, match="it is a file"):
         render_core(tmp_path / "thesis.txt", settings=SMALL)

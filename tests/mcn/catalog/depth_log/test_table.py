@@ -82,7 +82,7 @@ def test_unknown_pixel_size_leaves_sizes_null(core):
 
 
 def test_no_log(core, catalog):
-    assert "there are 'A'" in refused(lambda: depth_log(core, "Z"))
+    assert "use one of 'A'" in refused(lambda: depth_log(core, "Z"))
     assert "no tile of well 'C' could be read" in refused(lambda: depth_log(core, "C"))
     assert "none yet" in refused(lambda: depth_log(catalog, "A"))
     for step in (0.0, -1.0, float("nan"), float("inf"), 1e300):

@@ -64,4 +64,4 @@ def test_crops_may_lie_beside_the_folders_of_the_sheets(authors: Path) -> None:
     crops = list(read_authors([sheet], CALCITE))
     assert [crop.file for crop in crops] == [shared / "A1_1.tif", shared / "A1_2.tif"]
     assert {crop.micrograph for crop in crops} == {str(sheet)}
-    assert crops[0].where.endswith("A1_Issac.csv row 1")
+    assert crops[0].origin.endswith("A1_Issac.csv row 1")

@@ -41,7 +41,7 @@ def test_a_killed_training_goes_on_where_it_stood(
         with pytest.raises(KeyboardInterrupt):
             train_classifier(data, out, settings)
     assert len(out.with_suffix(".jsonl").read_text().splitlines()) == 3
-    with pytest.raises(ClassifierError, match=r"a\.resume\.pt: holds a training with other"):
+    with pytest.raises(ClassifierError, match=r"a\.resume\.pt: is from a training with different"):
         train_classifier(data, out, replace(settings, seed=1))
     assert train_classifier(data, out, settings).name == whole.name
     assert out.with_suffix(".jsonl").read_text() == whole.log.read_text()

@@ -1,20 +1,20 @@
 import numpy as np
 import pytest
 
-from mcn.segment.inference.prompts import PromptError, read_clicks
+from mcn.segment.inference.prompts import PromptError, check_prompts
 
 SHAPE = (100, 200)
 
 
 def test_a_click_a_crystal_is_on_it():
-    clicks = read_clicks(SHAPE, [(10, 20), (150, 99)], None, None)
+    clicks = check_prompts(SHAPE, [(10, 20), (150, 99)], None, None)
     assert clicks.points.shape == (2, 1, 2)
     assert clicks.labels.tolist() == [[1], [1]]
     assert np.isnan(clicks.boxes).all()
 
 
 def test_boxes_need_no_points_and_are_cut_at_the_border():
-    clicks = read_clicks(SHAPE, None, None, [(-5, 10, 50, 300)])
+    clicks = check_prompts(SHAPE, None, None, [(-5, 10, 50, 300)])
     assert clicks.points.shape == (1, 0, 2)
     assert clicks.boxes.tolist() == [[0, 10, 50, 100]]
 
@@ -22,7 +22,7 @@ def test_boxes_need_no_points_and_are_cut_at_the_border():
 def test_a_prompt_may_have_a_box_and_clicks_on_and_off():
     boxes = [(0, 0, 50, 50), (np.nan,) * 4]
     points = [[(5, 5), (60, 60)], [(70, 80), (0, 0)]]
-    clicks = read_clicks(SHAPE, points, [[1, 0], [1, -1]], boxes)
+    clicks = check_prompts(SHAPE, points, [[1, 0], [1, -1]], boxes)
     assert clicks.labels.tolist() == [[1, 0], [1, -1]]
     assert np.isnan(clicks.boxes[1]).all()
 
@@ -41,11 +41,11 @@ def test_a_prompt_may_have_a_box_and_clicks_on_and_off():
         ([(10, 10)], [0], None, "label 1"),
         (None, None, [(10, 10, 5, 20)], "left < right"),
         (None, None, [(10, 10, 20)], "boxes"),
-        (None, None, [(300, 10, 320, 20)], "meet the image"),
+        (None, None, [(300, 10, 320, 20)], "overlap the image"),
         (None, None, [(np.nan,) * 4], "box or a point"),
         (5.0, None, None, "array"),
     ],
 )
 def test_what_cannot_be_meant_is_named(points, labels, boxes, named):
     with pytest.raises(PromptError, match=named):
-        read_clicks(SHAPE, points, labels, boxes)
+        check_prompts(SHAPE, points, labels, boxes)

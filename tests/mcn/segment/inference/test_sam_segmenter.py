@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mcn.mask import encode_rle
-from mcn.segment.inference.sam_segmenter import GridSegmenter
+from mcn.segment.inference.sam_segmenter import SamSegmenter
 from mcn.segment.modeling.checkpoints import CHECKPOINTS, CheckpointError, fetch_checkpoint
 from mcn.segment.modeling.point_decoder import PointDecoder
 from mcn.segment.segmenter import weights_path
@@ -49,7 +49,7 @@ def test_masks_lie_within_the_image(shape: tuple[int, int]) -> None:
     from mcn.segment.inference.candidates import GeneratorSettings
 
     anything = GeneratorSettings(min_predicted_iou=0.0, min_stability=0.0, min_area_px=1)
-    segmenter = GridSegmenter(small_sam(), "small@0", points_per_side=4, settings=anything)
+    segmenter = SamSegmenter(small_sam(), "small@0", points_per_side=4, settings=anything)
     image = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
     (masks,) = segmenter.segment([image])
     for mask in masks:
@@ -64,7 +64,7 @@ def test_images_together_are_as_images_one_by_one() -> None:
     from mcn.segment.inference.candidates import GeneratorSettings
 
     anything = GeneratorSettings(min_predicted_iou=-10.0, min_stability=0.0, prompts_per_batch=12)
-    segmenter = GridSegmenter(small_sam(), "small@0", points_per_side=4, settings=anything)
+    segmenter = SamSegmenter(small_sam(), "small@0", points_per_side=4, settings=anything)
     segmenter.decoder = PointDecoder(segmenter.sam, torch.float32)
     images = list(np.random.default_rng(1).integers(0, 255, (3, 60, 90), dtype=np.uint8))
     together = segmenter.segment(images)
@@ -94,7 +94,7 @@ def test_clicks_are_answered_as_sam_s_own_predictor_does() -> None:
 
     sam = small_sam()
     image = np.random.default_rng(2).integers(0, 255, (96, 128), dtype=np.uint8)
-    segmenter = GridSegmenter(sam, "small@0")
+    segmenter = SamSegmenter(sam, "small@0")
     predictor = SamPredictor(sam)
     predictor.set_image(np.stack([image] * 3, axis=-1))
     expected, scores, _ = predictor.predict(np.array([[40.0, 50.0]]), np.array([1]))

@@ -24,8 +24,8 @@ def test_every_centre_has_one_window_that_sees_around_it(
             owners = [
                 window
                 for window in windows
-                if window.core[0] <= x - window.x < window.core[2]
-                and window.core[1] <= y - window.y < window.core[3]
+                if window.inner[0] <= x - window.x < window.inner[2]
+                and window.inner[1] <= y - window.y < window.inner[3]
             ]
             assert len(owners) == 1
             (owner,) = owners

@@ -27,10 +27,10 @@ def test_it_equals_the_transformer_of_segment_anything(depth: int, images: int) 
     each = pictures.repeat_interleave(6 // images, 0)
     queries, keys = original(each, position.expand_as(each), tokens)
     rows = [part.flatten(2).permute(0, 2, 1) for part in (pictures, position)]
-    ours, our_keys = TwoWay(original)(tokens, *rows, wanted=[0, 1, 2, 3])
+    ours, our_keys = TwoWay(original)(tokens, *rows, output_tokens=[0, 1, 2, 3])
     torch.testing.assert_close(ours, queries, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(our_keys, keys, atol=1e-4, rtol=1e-4)
-    some, _ = TwoWay(original)(tokens, *rows, wanted=[2, 0])
+    some, _ = TwoWay(original)(tokens, *rows, output_tokens=[2, 0])
     torch.testing.assert_close(some, queries[:, [2, 0]], atol=1e-4, rtol=1e-4)
 
 

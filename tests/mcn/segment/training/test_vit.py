@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from mcn.cli.main import app
 from mcn.segment import load_segmenter
 from mcn.segment.dataset import list_pairs
-from mcn.segment.inference.sam_segmenter import GridSegmenter
+from mcn.segment.inference.sam_segmenter import SamSegmenter
 from mcn.segment.modeling.checkpoints import load_model, sam_like
 from mcn.segment.modeling.lora import LowRank, merged_state
 from mcn.segment.training.batches import collate
@@ -198,7 +198,7 @@ def test_a_killed_fine_tuning_continues_and_its_weights_load(
         assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118
         assert json.loads(file.metadata()["recipe"])["lora"] == lora
     segmenter = load_segmenter(str(out))
-    assert isinstance(segmenter, GridSegmenter)
+    assert isinstance(segmenter, SamSegmenter)
     assert segmenter.name.startswith("tuned@")
     assert len(segmenter.segment([np.zeros((40, 60), np.uint8)])) == 1
 
@@ -219,4 +219,4 @@ def test_the_command_fine_tunes_a_checkpoint(rendered: Path, tmp_path: Path) -> 
     result = CliRunner().invoke(app, [*words, *tuned])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["step"] == 1
-    assert isinstance(load_segmenter(str(out)), GridSegmenter)
+    assert isinstance(load_segmenter(str(out)), SamSegmenter)

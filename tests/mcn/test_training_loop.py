@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from mcn.training_state import EpochHistory, TrainingFiles, run_epochs
+from mcn.training_loop import EpochHistory, TrainingFiles, run_epochs
 
 
 class ScriptedTraining:

@@ -13,7 +13,7 @@ import torch
 import mcn
 from mcn.segment import load_segmenter
 from mcn.segment.evaluation.metrics import match
-from mcn.segment.modeling import processor
+from mcn.segment.modeling import number_format as formats
 from mcn.segment.segmenter import CompactSegmenter
 from mcn.synthetic.renderer import TileSettings, render_tile
 
@@ -28,15 +28,15 @@ def test_no_other_file_names_the_half_precision_of_processors() -> None:
         for file in sorted((ROOT / folder).rglob("*.py"))
         if re.search(r"bfloat16|bf16", file.read_text(encoding="utf-8"), re.IGNORECASE)
     ]
-    assert mentions == ["mcn/segment/modeling/processor.py"]
+    assert mentions == ["mcn/segment/modeling/number_format.py"]
 
 
 @pytest.fixture
 def processor_asked_anew() -> Iterator[None]:
     """What the processor can do is not remembered from before, nor for later."""
-    processor.cpu_has_bf16.cache_clear()
+    formats.cpu_has_bf16.cache_clear()
     yield
-    processor.cpu_has_bf16.cache_clear()
+    formats.cpu_has_bf16.cache_clear()
 
 
 @pytest.mark.usefixtures("processor_asked_anew")
@@ -80,12 +80,12 @@ def test_half_precision_is_for_processors_that_have_it_and_may_use_it(
         monkeypatch.delenv(name, raising=False)
     if most is not None:
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", most)
-    assert processor.number_format(CPU) == expected
+    assert formats.number_format(CPU) == expected
 
 
 def test_a_gpu_computes_in_half_precision_and_other_devices_in_single() -> None:
-    assert processor.number_format(torch.device("cuda", 1)) == torch.bfloat16
-    assert processor.number_format(torch.device("meta")) == torch.float32
+    assert formats.number_format(torch.device("cuda", 1)) == torch.bfloat16
+    assert formats.number_format(torch.device("meta")) == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_gpu_computes_in_half_precision_and_other_devices_in_single() -> None:
 def test_a_processor_made_to_do_less_computes_in_single_precision(limit: dict[str, str]) -> None:
     """Torch reads its limits once, as it loads: only another process can tell."""
     code = (
-        "import torch; from mcn.segment.modeling.processor import autocast, number_format\n"
+        "import torch; from mcn.segment.modeling.number_format import autocast, number_format\n"
         "cpu = torch.device('cpu')\n"
         "with autocast(cpu): print(number_format(cpu), torch.is_autocast_enabled('cpu'))"
     )
@@ -121,7 +121,7 @@ def test_both_formats_find_the_same_crystals(monkeypatch: pytest.MonkeyPatch) ->
     segmenter.settings = replace(segmenter.settings, magnify_below=0.0)
     found = {}
     for half in (False, True):
-        monkeypatch.setattr(processor, "cpu_has_bf16", lambda half=half: half)
+        monkeypatch.setattr(formats, "cpu_has_bf16", lambda half=half: half)
         (found[half],) = segmenter.segment([tile])
     assert len(found[False]) >= 5
     overlaps = match(found[False], found[True], (128, 160))

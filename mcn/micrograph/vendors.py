@@ -1,4 +1,4 @@
-"""Pixel sizes written by the makers of microscopes in TIFF tags and sidecar texts.
+"""Pixel sizes written by microscope vendors in TIFF tags and sidecar texts.
 
 Each is the size of a pixel of the picture as the instrument stored it. If the text also gives the
 stored width, or the size refers to a fixed width, it is converted to the width of this picture,
@@ -52,8 +52,8 @@ _ZEISS_WIDTH: Final = 1024
 _JEOL_PHOTO: Final = "128 96"
 _HITACHI_PHOTO_UM: Final = 127e3
 # A data bar may take this part of the height and not be included in the field of view.
-_MOST_BAR: Final = 0.15
-_ODDEST: Final = 4.0
+_MAX_BAR: Final = 0.15
+_MAX_ASPECT: Final = 4.0
 
 
 class Pixel(NamedTuple):
@@ -84,7 +84,7 @@ class Pixel(NamedTuple):
 def vendor_pixels(
     tags: Mapping[int, str], sidecar: str, width: int, height: int | None
 ) -> Iterator[Pixel]:
-    """Pixel sizes in the makers' texts, the most certain first.
+    """Pixel sizes in the vendors' texts, the most certain first.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def vendor_pixels(
     yield from _hitachi_pixels(sidecar, width)
     yield _tescan_pixel(sidecar)
     yield from _fei_pixels(sidecar, width)
-    # Texts of other makers also contain widths and pixel sizes.
+    # Texts of other vendors also contain widths and pixel sizes.
     if re.search(r"\b[AD]P_[A-Z]|Image Pixel Size", sidecar):
         yield from _zeiss_pixels(sidecar, width)
 
@@ -112,7 +112,7 @@ def vendor_pixels(
 def vendor_scan_heights(
     tags: Mapping[int, str], sidecar: str, height: int, width: int
 ) -> Iterator[float | None]:
-    """Rows of the scan without its data bar, from the makers' texts.
+    """Rows of the scan without its data bar, from the vendors' texts.
 
     If a text gives the width and height of the scan, the rows are scaled to a resized picture,
     provided that scan and bar together have the picture's shape; otherwise it was cropped.
@@ -128,7 +128,7 @@ def vendor_scan_heights(
 
 
 def vendor_bar_heights(tags: Mapping[int, str], sidecar: str) -> Iterator[float | None]:
-    """Rows of the data bar in the picture as first saved, from the makers' texts."""
+    """Rows of the data bar in the picture as first saved, from the vendors' texts."""
     yield number(_match(r"<databarHeight\b[^<>]*>([^<]*)<", tags.get(PHENOM_TAG, "")))
     yield number(_value("ImageStripSize", tags.get(TESCAN_TAG, "")))
     yield number(_value("ImageStripSize", sidecar))
@@ -237,7 +237,7 @@ def _jeol_field(
             # The share of the rows that square pixels would fill. A few rows more are a data bar;
             # far more or far fewer mean a cropped strip, from which no height can be derived.
             share = down / across * width / rows
-            if not 1 / _ODDEST <= share <= _ODDEST or 1 - _MOST_BAR <= share <= 1:
+            if not 1 / _MAX_ASPECT <= share <= _MAX_ASPECT or 1 - _MAX_BAR <= share <= 1:
                 return pixel
         return Pixel(across / width, down * columns / rows / width, error + error_down)
     return pixel
