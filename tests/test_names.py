@@ -46,6 +46,7 @@ TESTED_ELSEWHERE = {
     "mcn/cli/demo.py": "takes minutes; `make demo` runs it",
     "mcn/cli/options.py": "declarations, which the tests of every command use",
     "mcn/micrograph/exif.py": "tested in test_pixel_size and test_orientation",
+    "mcn/micrograph/resolution.py": "tested with whole files, in test_pixel_size",
     "mcn/pixel_limits.py": "two numbers, tested in micrograph/test_pixel_size and cli/test_console",
     "serve/deployments/messages.py": "data classes without behaviour",
 }

@@ -12,7 +12,6 @@ import itertools
 import logging
 import struct
 import warnings
-from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -21,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcn.io.text import decode_text
-from mcn.micrograph.exif import exif_tags
 from mcn.micrograph.orientation import TAG, UPRIGHT, exif_orientation, valid_orientation
 from mcn.micrograph.pages import count_png_frames, count_tiff_pages, png_chunks
 from mcn.micrograph.pixel_size import VENDOR_TAGS, FileNotes
+from mcn.micrograph.resolution import RESOLUTION_UNITS, jpeg_resolution, png_resolution
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -54,8 +53,6 @@ _BYTES_A_PIXEL: Final = 4
 _MAX_PAGES: Final = 64
 _MAX_TAGS: Final = 512
 _MAX_NOTE_BYTES: Final = 2**20
-_INCH_UM, _CM_UM, _M_UM = 25400.0, 1e4, 1e6
-_RESOLUTION_UNITS: Final[Mapping[Any, float]] = {2: _INCH_UM, 3: _CM_UM}
 
 
 class PictureError(Exception):
@@ -188,22 +185,8 @@ def _decode_png(data: bytes, limits: Limits) -> Picture:
     samples = imagecodecs.png_decode(data)
     grey = samples if samples.ndim == 2 else _luminance(samples)
     exif = next((chunk for kind, chunk in png_chunks(data) if kind == b"eXIf"), b"")
-    notes = _png_notes(data) or _exif_notes(exif)
+    notes = png_resolution(data, exif)
     return Picture(grey, notes, exif_orientation(exif), count_png_frames(data))
-
-
-def _png_notes(data: bytes) -> FileNotes | None:
-    for kind, chunk in png_chunks(data):
-        if kind == b"pHYs" and len(chunk) == 9:
-            x, y, unit = struct.unpack(">IIB", chunk)
-            return FileNotes(
-                pixels_per_unit=float(x),
-                pixels_per_unit_y=float(y),
-                unit_um=_M_UM if unit == 1 else None,
-            )
-        if kind == b"IDAT":
-            break
-    return None
 
 
 def _decode_jpeg(data: bytes, limits: Limits) -> Picture:
@@ -215,42 +198,7 @@ def _decode_jpeg(data: bytes, limits: Limits) -> Picture:
         image = JpegImageFile(io.BytesIO(data))
     _check_size(*image.size, len(image.getbands()), limits)
     grey = np.array(image.convert("L"))
-    return Picture(grey, _jpeg_notes(image.info), exif_orientation(image.info.get("exif", b"")))
-
-
-def _jpeg_notes(info: Mapping[Any, Any]) -> FileNotes:
-    """The resolution in the JFIF or the EXIF header, whichever tells more.
-
-    Programs write a default into the one when they set the other: none, or that of a screen.
-    """
-    x, y = info.get("jfif_density") or (0, 0)
-    unit_um = {1: _INCH_UM, 2: _CM_UM}.get(info.get("jfif_unit", 0))
-    jfif = FileNotes(pixels_per_unit=float(x), pixels_per_unit_y=float(y), unit_um=unit_um)
-    exif = _exif_notes(info.get("exif", b""))
-    return jfif if x != y else max(jfif, exif, key=_pixels_per_um)
-
-
-def _pixels_per_um(notes: FileNotes) -> float:
-    if notes.pixels_per_unit != notes.pixels_per_unit_y:
-        return np.inf
-    return (notes.pixels_per_unit or 0.0) / (notes.unit_um or np.inf)
-
-
-def _exif_notes(exif: bytes) -> FileNotes:
-    tags = exif_tags(exif)
-    x, y = (_exif_number(tags.get(code)) for code in (282, 283))
-    return FileNotes(
-        pixels_per_unit=x, pixels_per_unit_y=y, unit_um=_RESOLUTION_UNITS.get(tags.get(296, 2))
-    )
-
-
-def _exif_number(value: object) -> float | None:
-    """A rational of EXIF as a number; damaged ones can be anything."""
-    try:
-        count = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, ArithmeticError):
-        return None
-    return count if 0 < count < np.inf else None
+    return Picture(grey, jpeg_resolution(image.info), exif_orientation(image.info.get("exif", b"")))
 
 
 def _decode_tiff(data: bytes, limits: Limits) -> Picture:
@@ -380,7 +328,7 @@ def _tiff_notes(page: TiffPage, data: bytes) -> FileNotes:
         pixels_per_unit=_ratio(page.tags.valueof(282)),
         pixels_per_unit_y=_ratio(page.tags.valueof(283)),
         # By TIFF 6.0 the unit is the inch if the tag is missing, but few writers mean it.
-        unit_um=_RESOLUTION_UNITS.get(page.tags.valueof(296)),
+        unit_um=RESOLUTION_UNITS.get(page.tags.valueof(296)),
     )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from segment_anything.modeling import TwoWayTransformer
+from segment_anything.modeling import TwoWayTransformer  # after mcn's operators
 from torch import nn
 
 from mcn.segment.modeling.two_way import TwoWay, doubled, normalised, raster
