@@ -1,4 +1,4 @@
-"""Waiting in tests: for what is to happen, and with one deadline that a busy machine can keep."""
+"""Waiting in tests: for an event, with a deadline that suits a busy machine."""
 
 import subprocess
 import time
@@ -15,11 +15,11 @@ def wait_until(
     process: subprocess.Popen[Any] | None = None,
     seconds: float = DEADLINE_S,
 ) -> Any:
-    """Ask until the answer is true, and give it back; a process that ends ends the wait too."""
+    """Poll until the result is true, and return it; also stops when a given process ends."""
     until = time.monotonic() + seconds
     while not (answer := happened()):
         ended = process is not None and process.poll() is not None
-        # What happened just before the end counts.
+        # An event just before the end counts.
         if ended and (answer := happened()):
             break
         assert not ended, f"the process ended before {what}"

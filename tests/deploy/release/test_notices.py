@@ -1,4 +1,4 @@
-"""Every package that comes along at run time is listed with its licence."""
+"""Every run-time package is listed with its licence."""
 
 import re
 
@@ -20,7 +20,7 @@ def test_every_run_time_package_is_listed() -> None:
     assert {name: licence(name) for name in here if listed.get(name) != licence(name)} == {}
 
 
-def test_what_others_made_is_named() -> None:
-    told = NOTICES.read_text("utf-8")
+def test_the_work_of_others_is_credited() -> None:
+    notices = NOTICES.read_text("utf-8")
     for work in ("EfficientNet-Lite0", "Segment Anything", "EMPS", "MicroCrystalNet authors"):
-        assert work in told
+        assert work in notices

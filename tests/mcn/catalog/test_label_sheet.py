@@ -1,4 +1,4 @@
-"""Crystals go out to a person and come back as training data, crop for crop."""
+"""Crystals are exported for a person to label, and read back as training data, crop for crop."""
 
 import csv
 from pathlib import Path
@@ -31,7 +31,7 @@ def nsr() -> CropClassifier:
 
 @pytest.fixture
 def scanned(tmp_path: Path, nsr: CropClassifier):
-    """A rendered core of three tiles, its catalogue, and the crops that were named."""
+    """A rendered core of three tiles, its catalogue, and the classified crops."""
     import tifffile
 
     from mcn.analyzer import classify_segmented
@@ -85,7 +85,7 @@ def write_rows(sheet: Path, rows: list[dict[str, str]]) -> None:
         writer.writerows(rows)
 
 
-def test_what_was_corrected_is_what_is_trained_on(scanned, tmp_path: Path) -> None:
+def test_corrected_labels_are_read_as_training_data(scanned, tmp_path: Path) -> None:
     catalog, paths, crops = scanned
     made = export_labels(catalog, tmp_path / "out", limit=1000)
     rows = rows_of(made.sheet)
@@ -106,7 +106,7 @@ def test_what_was_corrected_is_what_is_trained_on(scanned, tmp_path: Path) -> No
     assert {crop.tobytes() for crop in examples.crops} <= known
 
 
-def test_few_are_the_least_certain(scanned, tmp_path: Path) -> None:
+def test_a_limit_selects_the_least_certain_crystals(scanned, tmp_path: Path) -> None:
     catalog, _, _ = scanned
     every = rows_of(export_labels(catalog, tmp_path / "all").sheet)
     few = rows_of(export_labels(catalog, tmp_path / "few", limit=7).sheet)
@@ -116,7 +116,7 @@ def test_few_are_the_least_certain(scanned, tmp_path: Path) -> None:
     assert {row["depth_m"] for row in deep} == {"102.0"}
 
 
-def test_corrections_are_never_written_over(scanned, tmp_path: Path) -> None:
+def test_corrections_are_never_overwritten(scanned, tmp_path: Path) -> None:
     catalog, _, _ = scanned
     made = export_labels(catalog, tmp_path / "out", limit=3)
     before = made.sheet.read_bytes()
@@ -125,15 +125,15 @@ def test_corrections_are_never_written_over(scanned, tmp_path: Path) -> None:
     assert made.sheet.read_bytes() == before
 
 
-def test_tiles_that_are_gone_or_changed_are_left_out_and_named(scanned, tmp_path: Path) -> None:
+def test_missing_and_changed_tiles_are_skipped_and_named(scanned, tmp_path: Path) -> None:
     catalog, paths, _ = scanned
     paths[0].unlink()
     paths[1].write_bytes(paths[2].read_bytes())
     made = export_labels(catalog, tmp_path / "out")
     assert {row["uri"] for row in rows_of(made.sheet)} == {str(paths[2])}
-    gone, changed = sorted(made.skipped, key=lambda reason: "has changed" in reason)
-    assert str(paths[0]) in gone
-    assert "cannot be read again" in gone
+    missing, changed = sorted(made.skipped, key=lambda reason: "has changed" in reason)
+    assert str(paths[0]) in missing
+    assert "cannot be read again" in missing
     assert str(paths[1]) in changed
     assert "has changed since it was scanned" in changed
     paths[2].unlink()
@@ -142,14 +142,14 @@ def test_tiles_that_are_gone_or_changed_are_left_out_and_named(scanned, tmp_path
     assert not (tmp_path / "none" / "labels.csv").exists()
 
 
-def test_nothing_to_label_is_said(scanned, tmp_path: Path) -> None:
+def test_a_selection_without_crystals_is_an_error(scanned, tmp_path: Path) -> None:
     catalog, _, _ = scanned
     with pytest.raises(CatalogError, match="has no crystals to label"):
         export_labels(catalog, tmp_path / "out", depth=(5000.0, None))
 
 
 def test_a_classifier_learns_from_a_corrected_sheet(scanned, tmp_path: Path) -> None:
-    """The loop as a user runs it; a tile is one micrograph, so a split needs three."""
+    """The steps of a user; a tile is one micrograph, so a split needs three."""
     from mcn.classify.modeling.network import NetworkSettings
     from mcn.classify.training.trainer import ClassifierTrainSettings
 

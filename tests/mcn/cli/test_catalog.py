@@ -1,4 +1,4 @@
-"""Commands that ask a catalogue and look after it."""
+"""Commands that query and maintain a catalogue."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mcn.cli.main import app
 from .commands import mcn
 
 
-def test_a_question_by_well_depth_and_shape(scanned: Path) -> None:
+def test_a_query_by_well_depth_and_shape(scanned: Path) -> None:
     every = json.loads(mcn("query", scanned / "catalog", "--format", "json").stdout)
     summary = json.loads((scanned / "scan.json").read_text())
     assert len(every) == summary["crystals"]
@@ -51,13 +51,13 @@ def test_a_log_and_an_export(scanned: Path, tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / "coco.json").read_text())["images"]) == 3
 
 
-def test_looking_after_a_catalogue(scanned: Path) -> None:
+def test_maintenance_commands(scanned: Path) -> None:
     assert json.loads(mcn("catalog", "verify", scanned / "catalog").stdout)["ok"]
     assert mcn("catalog", "info", scanned / "catalog").returncode == 0
 
 
 @pytest.mark.parametrize("words", [("--well", "A"), ("--depth", "1:2"), ("--shape", "rhombic")])
-def test_sql_stands_alone(tmp_path: Path, words: tuple[str, str]) -> None:
+def test_sql_excludes_other_filters(tmp_path: Path, words: tuple[str, str]) -> None:
     command = ["query", Catalog.create(tmp_path / "c").uri, "--sql", "SELECT 1 AS one"]
     run = CliRunner().invoke(app, [*command, *words], env={"COLUMNS": "200"})
     assert run.exit_code == 2

@@ -1,4 +1,4 @@
-"""Every tile gets a result or a failure, also a tile that kills its worker."""
+"""Every tile gets a result or a failure, even if it kills its worker."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ class Killed(BaseException):
 
 
 class CrashAttemptLog(AttemptLog):
-    """An attempt log that a killed worker cannot report to."""
+    """An attempt log that does not hear from a killed worker."""
 
     def end(self, stage: str, tiles: Sequence[str], seconds: float, read: int = 0) -> None:
         if not isinstance(sys.exc_info()[1], Killed):
@@ -32,7 +32,7 @@ def run(isolator: FaultIsolator, numbers: list[int], work=inverse):  # type: ign
     return isolator.run([str(number) for number in numbers], numbers, work)
 
 
-def test_only_the_tile_that_fails_fails() -> None:
+def test_a_failing_tile_does_not_affect_others() -> None:
     isolator = FaultIsolator("dividing")
     assert run(isolator, [1, 0, 2]) == [
         1.0,
@@ -44,7 +44,7 @@ def test_only_the_tile_that_fails_fails() -> None:
     assert run(isolator, [1, 2], lambda numbers, shrink: []) == [missing, missing]
 
 
-def test_a_tile_that_is_too_large_is_tried_with_less_memory() -> None:
+def test_a_too_large_tile_is_retried_with_less_memory() -> None:
     tried = []
 
     def hungry(numbers: Sequence[int], shrink: int) -> list[int]:

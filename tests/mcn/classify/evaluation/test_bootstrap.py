@@ -1,4 +1,4 @@
-"""Weighted metrics are scikit-learn's, and intervals are those of drawing anew."""
+"""Weighted metrics match scikit-learn, and intervals match a plain bootstrap."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ from mcn.classify.evaluation.bootstrap import (
     shapes=st.integers(2, 5),
     steps=st.integers(2, 30),
 )
-def test_weighted_figures_are_those_of_scikit_learn(
+def test_weighted_metrics_match_scikit_learn(
     seed: int, count: int, shapes: int, steps: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -63,7 +63,7 @@ def test_weighted_figures_are_those_of_scikit_learn(
             assert area == pytest.approx(roc_auc_score(truth, scores, sample_weight=drawn))
 
 
-def test_weights_of_one_give_the_plain_figures() -> None:
+def test_weights_of_one_give_the_unweighted_metrics() -> None:
     classes, probabilities = drawn_crystals(400)
     metrics = weighted_metrics(np.ones((1, 400)), classes, probabilities)
     named = probabilities.argmax(axis=1)
@@ -72,7 +72,7 @@ def test_weights_of_one_give_the_plain_figures() -> None:
 
 
 def test_calibration_error_by_hand() -> None:
-    # In the bin of 0.6 to 0.667 half is right of what was given 0.65; 0.95 is right for sure.
+    # In the bin of 0.6 to 0.667, half of the crystals given 0.65 are right; 0.95 is always right.
     probabilities = np.array([[0.65, 0.35], [0.65, 0.35], [0.95, 0.05], [0.95, 0.05]])
     classes, confidence = np.array([0, 1, 0, 0]), np.array([0.5, 0.5, 1.0, 1.0])
     metrics = weighted_metrics(np.ones((1, 4)), classes, probabilities, confidence)
@@ -82,7 +82,7 @@ def test_calibration_error_by_hand() -> None:
     assert doubled["ece"][0] == pytest.approx((3 * 0.35 + 1 * 0.05) / 4)
 
 
-def test_calibration_bins_hold_their_upper_end() -> None:
+def test_calibration_bins_include_their_upper_end() -> None:
     assert calibration_bin(np.array([0, 0.01, 1 / 15, 0.07, 14 / 15, 0.95, 1])).tolist() == [
         0, 0, 0, 1, 13, 14, 14,
     ]  # fmt: skip
@@ -94,7 +94,7 @@ def test_facets_follow_from_shapes() -> None:
     assert metrics["facet_accuracy"][0] == pytest.approx(2 / 3)
 
 
-def test_intervals_are_those_of_a_plain_bootstrap() -> None:
+def test_intervals_match_a_plain_bootstrap() -> None:
     classes, probabilities = drawn_crystals(300)
     intervals = bootstrap_intervals(np.arange(300), classes, probabilities)
     rng = np.random.default_rng(1)
@@ -109,7 +109,7 @@ def test_intervals_are_those_of_a_plain_bootstrap() -> None:
     assert intervals["units"] == 300
 
 
-def test_crystals_of_one_micrograph_stand_or_fall_together() -> None:
+def test_crystals_of_a_micrograph_are_resampled_together() -> None:
     classes = np.zeros(1000, np.int64)
     groups = np.repeat(np.arange(2 * FEWEST_GROUPS), 1000 / (2 * FEWEST_GROUPS) + 1)[:1000]
     probabilities = np.where(groups[:, None] % 2, (0.9, 0.1), (0.1, 0.9))
@@ -122,7 +122,7 @@ def test_crystals_of_one_micrograph_stand_or_fall_together() -> None:
     assert few["accuracy"] == alone["accuracy"]
 
 
-def test_what_is_not_defined_has_no_interval() -> None:
+def test_undefined_metrics_have_no_interval() -> None:
     classes, probabilities = np.zeros(5, np.int64), np.full((5, 2), 0.5)
     intervals = bootstrap_intervals(np.arange(5), classes, probabilities)
     assert intervals["average_precision"] == [None, None]
@@ -130,7 +130,7 @@ def test_what_is_not_defined_has_no_interval() -> None:
     assert intervals["accuracy"] == [1.0, 1.0]
 
 
-def test_the_interval_of_a_small_calibration_error_reaches_down_to_it() -> None:
+def test_the_interval_of_a_small_calibration_error_includes_it() -> None:
     rng = np.random.default_rng(0)
     sure = rng.uniform(0.5, 1, 800)
     classes = (rng.uniform(size=800) > sure).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Plots show the numbers that they are given."""
+"""Plots show the given numbers."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def test_a_shape_without_crystals_has_an_empty_row() -> None:
         (roc_figure, roc_auc_score, "AUC"),
     ],
 )
-def test_curves_are_of_the_shapes_that_there_are(figure_of: Any, score: Any, word: str) -> None:
+def test_only_present_shapes_have_curves(figure_of: Any, score: Any, word: str) -> None:
     legend = legend_of(figure_of(CLASSES, PROBABILITIES, SHAPES))
     values = [score(place == CLASSES, PROBABILITIES[:, place]) for place in range(3)]
     pairs = zip(SHAPES[:3], values, strict=True)
@@ -84,12 +84,12 @@ def test_bins_of_visibility_without_crystals_have_no_bar() -> None:
     assert labels == ["0–50 %\nn = 0", "50–100 %\nn = 12"]
 
 
-def test_the_surest_mistakes_come_first() -> None:
+def test_the_most_confident_mistakes_come_first() -> None:
     count = MISTAKES + 10
     crops = np.broadcast_to(np.arange(count)[:, None, None], (count, 64, 64)).astype(np.uint8)
     confidence = np.linspace(0, 1, count)
     classes, predicted = np.zeros(count, int), np.ones(count, int)
-    predicted[-1] = 0  # named rightly
+    predicted[-1] = 0  # classified correctly
     figure = mistakes_figure(crops, classes, predicted, confidence, SHAPES)
     shown = [int(axes.images[0].get_array()[0, 0]) for axes in figure.axes if axes.images]
     assert shown == list(range(count - 2, count - 2 - MISTAKES, -1))

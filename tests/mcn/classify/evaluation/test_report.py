@@ -1,4 +1,4 @@
-"""The page holds every metric and picture, whatever was judged."""
+"""The page shows every metric and picture, for any evaluation."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ ALL = ["confusion", "precision_recall", "roc", "reliability", "visibility", "emb
 
 
 class Page(HTMLParser):
-    """What a page shows, its links checked for being beside it."""
+    """Text of a page; checks that its linked files exist."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def test_few_crystals_and_missing_shapes(
     assert "spherical" in as_text(metrics)
 
 
-def test_other_classes_and_a_confidence_of_its_own(tmp_path: Path) -> None:
+def test_other_classes_and_a_separate_confidence(tmp_path: Path) -> None:
     rock = Taxonomy({"cubic": "faceted", "an_uncommonly_long_name_of_a_lump": "none"})
     network = MicroCrystalNet(
         NetworkSettings(stem=4, widths=(8, 8, 8), reduced=(4, 4, 4), taxonomy=rock)

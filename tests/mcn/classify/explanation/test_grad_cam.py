@@ -1,4 +1,4 @@
-"""Heat maps lie where the evidence is: built in, or found by hiding it."""
+"""Heat maps show where the evidence is, whether known by construction or found by occlusion."""
 
 import pickle
 from pathlib import Path
@@ -51,7 +51,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> CropClassifier:
 
 @pytest.fixture
 def quadrants() -> CropClassifier:
-    """A network that takes how bright a quadrant is for the evidence of one shape."""
+    """A network in which the brightness of a quadrant is the evidence for one shape."""
     network = PublishedNetwork()
     with torch.no_grad():
         for parameter in network.parameters():
@@ -68,16 +68,14 @@ def quadrants() -> CropClassifier:
 
 
 @pytest.mark.parametrize("averaged", [False, True])
-def test_nothing_speaks_for_a_shape_on_a_black_crop(
-    quadrants: CropClassifier, averaged: bool
-) -> None:
+def test_a_black_crop_has_no_evidence(quadrants: CropClassifier, averaged: bool) -> None:
     maps = explain(quadrants, np.zeros((2, 64, 64), np.uint8), averaged=averaged)
     assert (maps == 0).all()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_map_shows_the_quadrant_that_decides(quadrants: CropClassifier, shape: str) -> None:
-    """All quadrants are equally bright, so only what the network makes of them can tell."""
+def test_the_map_shows_the_decisive_quadrant(quadrants: CropClassifier, shape: str) -> None:
+    """All quadrants are equally bright, so only the network's weights distinguish them."""
     white = np.full((1, 64, 64), 200, np.uint8)
     (heat,) = explain(quadrants, white, [SHAPES.index(shape)])
     assert heat[QUADRANTS[shape]].sum() > 0.9 * heat.sum()  # the rest is interpolation
@@ -95,7 +93,7 @@ def test_the_most_probable_shape_is_explained(quadrants: CropClassifier) -> None
 def drops(
     classifier: CropClassifier, crops: NDArray[np.uint8], maps: NDArray[np.float32], hottest: bool
 ) -> NDArray[np.float32]:
-    """What the shape's probability loses as a quarter of the crystal is painted mean grey."""
+    """Drop in the shape's probability for each quarter of the crystal painted mean grey."""
     inside = crops > 0
     ranked = np.where(inside, maps if hottest else -maps, -np.inf).reshape(len(crops), -1)
     rank = (-ranked).argsort(axis=1, kind="stable").argsort(axis=1)
@@ -112,7 +110,7 @@ def drops(
 
 
 @pytest.mark.parametrize("model", ["nsr", "published"])
-def test_hiding_the_hottest_quarter_costs_most(
+def test_hiding_the_hottest_quarter_has_the_largest_effect(
     model: str, rendered: Examples, request: pytest.FixtureRequest
 ) -> None:
     classifier = request.getfixturevalue(model)
@@ -131,16 +129,16 @@ def test_another_shape_has_its_evidence_elsewhere(
         for shape in ("rhombic", "spherical")
     )
     alike = [
-        np.corrcoef(one.ravel(), other.ravel())[0, 1]
-        for one, other in zip(rhombic, spherical, strict=True)
-        if one.any() and other.any()
+        np.corrcoef(first.ravel(), other.ravel())[0, 1]
+        for first, other in zip(rhombic, spherical, strict=True)
+        if first.any() and other.any()
     ]
     assert np.mean(alike) < 0.3
 
 
 @pytest.mark.parametrize("averaged", [False, True])
 @pytest.mark.parametrize("model", ["nsr", "published"])
-def test_maps_are_fractions_and_every_crop_is_judged_alone(
+def test_maps_are_fractions_and_independent_of_other_crops(
     model: str, averaged: bool, crops: NDArray[np.uint8], request: pytest.FixtureRequest
 ) -> None:
     classifier = request.getfixturevalue(model)
@@ -155,7 +153,7 @@ def test_maps_are_fractions_and_every_crop_is_judged_alone(
     assert together[[0, 31, 32, 69]] == pytest.approx(np.stack(alone), abs=1e-3)
 
 
-def test_the_classifier_is_left_as_it_was(nsr: CropClassifier, crops: NDArray[np.uint8]) -> None:
+def test_the_classifier_is_not_changed(nsr: CropClassifier, crops: NDArray[np.uint8]) -> None:
     before, pickled = nsr.classify(crops).probabilities, pickle.dumps(nsr.network)
     with torch.inference_mode():
         inside = explain(nsr, crops[:5])
@@ -179,13 +177,13 @@ def test_no_crops_give_no_maps(nsr: CropClassifier) -> None:
         np.zeros((64, 64), np.uint8),
     ],
 )
-def test_crops_of_the_wrong_kind_are_refused(nsr: CropClassifier, wrong: NDArray[np.uint8]) -> None:
+def test_crops_of_the_wrong_type_are_refused(nsr: CropClassifier, wrong: NDArray[np.uint8]) -> None:
     with pytest.raises(CropError, match="uint8"):
         explain(nsr, wrong)
 
 
 @pytest.mark.parametrize("shapes", [[0], [0, 4], [-1, 0], [0.0, 1.0], [[0, 1]], ["a", "b"]])
-def test_shapes_that_do_not_fit_are_refused(nsr: CropClassifier, shapes: list[object]) -> None:
+def test_unknown_shapes_are_refused(nsr: CropClassifier, shapes: list[object]) -> None:
     assert issubclass(ExplainError, McnError)
     with pytest.raises(ExplainError, match=r"2 crops.*0 to 3 \(rhombic"):
         explain(nsr, np.zeros((2, 64, 64), np.uint8), shapes)

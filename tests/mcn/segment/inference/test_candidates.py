@@ -4,7 +4,7 @@ from mcn.segment.inference.candidates import Candidates, concatenate, covered
 
 
 def candidates() -> Candidates:
-    """A mask on the left half of its window in image 0, and a less sure one in image 1."""
+    """A mask on the left half of its window in image 0, and a less confident one in image 1."""
     logits = torch.full((2, 8, 8), -1.0)
     logits[0, :, :4] = 1.0
     logits[1] = 1.0

@@ -34,7 +34,7 @@ def test_fewer_prompts_find_the_same_crystals():
     assert len(fewer) <= len(every) + 1
 
 
-def test_unsure_centres_on_a_mask_are_not_decoded(monkeypatch):
+def test_uncertain_centres_on_a_mask_are_not_decoded(monkeypatch):
     tile = render_tile(11, TileSettings(height=384, width=448))
     segmenter = load_segmenter("compact", device="cpu")
     decode, counts = WindowDecoder.decode, []

@@ -14,7 +14,7 @@ from mcn.segment.segmenter import weights_path
 
 
 def small_sam() -> Any:
-    """Meta's own modules at a size that tests can afford."""
+    """Meta's modules at a size suitable for tests."""
     from segment_anything.modeling import (
         ImageEncoderViT,
         MaskDecoder,
@@ -60,7 +60,7 @@ def test_masks_lie_within_the_image(shape: tuple[int, int]) -> None:
         assert mask.y + height <= shape[0]
 
 
-def test_images_together_are_as_images_one_by_one() -> None:
+def test_a_batch_equals_single_images() -> None:
     from mcn.segment.inference.candidates import GeneratorSettings
 
     anything = GeneratorSettings(min_predicted_iou=-10.0, min_stability=0.0, prompts_per_batch=12)
@@ -74,10 +74,10 @@ def test_images_together_are_as_images_one_by_one() -> None:
         assert encode_rle(masks, 60, 90) == encode_rle(alone, 60, 90)
 
 
-def test_a_file_that_is_not_metas_is_refused(
+def test_a_file_with_another_checksum_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cached file with another sha256 is not used, and there is nowhere to fetch another."""
+    """A cached file with another sha256 is not used, and another one cannot be downloaded."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     folder = tmp_path / "mcn"
@@ -89,7 +89,7 @@ def test_a_file_that_is_not_metas_is_refused(
         weights_path("vit_b")
 
 
-def test_clicks_are_answered_as_sam_s_own_predictor_does() -> None:
+def test_masks_of_clicks_match_sams_predictor() -> None:
     from segment_anything import SamPredictor
 
     sam = small_sam()

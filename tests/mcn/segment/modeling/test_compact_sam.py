@@ -1,4 +1,4 @@
-"""Prompts are embedded in the frame of their windows, and decoded on them."""
+"""Prompts are embedded in the frame of their windows, and decoded there."""
 
 from dataclasses import replace
 
@@ -41,7 +41,7 @@ def test_masks_lie_on_the_windows_of_their_prompts(model: CompactSam) -> None:
     assert iou.isfinite().all()
 
 
-def test_prompts_are_seen_from_their_window(model: CompactSam) -> None:
+def test_prompts_are_relative_to_their_window(model: CompactSam) -> None:
     sparse, dense = model.embed(prompts())
     assert dense.shape == (3, 32, TOKENS, TOKENS)
     moved, _ = model.embed(prompts(shift=1024.0))
@@ -49,7 +49,7 @@ def test_prompts_are_seen_from_their_window(model: CompactSam) -> None:
     assert sparse.isfinite().all(), "a prompt without a box is one too"
 
 
-def test_a_box_that_is_not_given_has_no_part(model: CompactSam) -> None:
+def test_a_missing_box_has_no_effect(model: CompactSam) -> None:
     sparse, _ = model.embed(prompts())
     other, _ = model.embed(replace(prompts(), boxes=torch.full((3, 4), torch.nan)))
     same = (sparse == other).flatten(1).all(dim=1)

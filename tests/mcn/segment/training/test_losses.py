@@ -3,7 +3,7 @@ import torch
 from mcn.segment.training.losses import mask_losses, window_truth, wrong_cells
 
 
-def test_the_truth_of_a_window_is_the_label_under_it() -> None:
+def test_the_target_of_a_window_is_the_label_under_it() -> None:
     labels = torch.zeros(2, 8, 8, dtype=torch.int32)
     labels[1, 2:6, 4:] = 7
     windows = torch.tensor([[4.0, 0.0, 12.0, 8.0]] * 3)
@@ -15,7 +15,7 @@ def test_the_truth_of_a_window_is_the_label_under_it() -> None:
     assert torch.equal(valid, torch.tensor([1.0, 1, 0, 0]).expand(3, 4, 4))
 
 
-def test_a_click_falls_where_the_answer_errs() -> None:
+def test_a_click_falls_on_an_error_of_the_mask() -> None:
     target = torch.zeros(2, 4, 4)
     target[0, 1, 2] = 1
     logits = torch.full((2, 4, 4), -1.0)
@@ -25,7 +25,7 @@ def test_a_click_falls_where_the_answer_errs() -> None:
     assert signs.tolist() == [[1], [0]]
 
 
-def test_the_right_answer_costs_nothing_and_what_lies_outside_counts_not() -> None:
+def test_the_right_mask_has_no_loss_and_pixels_outside_do_not_count() -> None:
     target, valid = torch.zeros(1, 8, 8), torch.ones(1, 8, 8)
     target[0, 2:5, 2:5], valid[0, :, 6:] = 1, 0
     right = (40 * (target - 0.5))[:, None].repeat(1, 4, 1, 1)
