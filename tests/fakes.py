@@ -54,9 +54,9 @@ class PatchSegmenter:
         return [
             [
                 replace(mask, predicted_iou=0.1, stability=0.9)
-                for mask in masks_from_labels(of)[::-1]
+                for mask in masks_from_labels(labels_of_image)[::-1]
             ]
-            for of in labels
+            for labels_of_image in labels
         ]
 
     def in_smaller_windows(self) -> PatchSegmenter | None:
@@ -116,7 +116,7 @@ class BrightnessClassifier:
         self.before, self.calls = before, 0
 
     def classify(self, crops: NDArray[np.uint8]) -> Classified:
-        assert len(crops), "a model is never asked about nothing"
+        assert len(crops), "a model never gets an empty batch"
         self.before(crops)
         self.calls += 1
         p = crops.reshape(len(crops), 4, -1).mean(axis=2, dtype=np.float32) + 1

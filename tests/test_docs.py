@@ -106,30 +106,30 @@ def calls() -> Iterator[tuple[str, str, str]]:
 
 
 def test_named_commands_and_options_exist() -> None:
-    whole = typer.main.get_command(app)
-    seen = set()
-    for where, words, rest in calls():
-        command, name = whole, []
+    root = typer.main.get_command(app)
+    named = set()
+    for place, words, rest in calls():
+        command, name = root, []
         for word in words.split():
             if word not in getattr(command, "commands", {}):
                 break
             command, name = command.commands[word], [*name, word]
-        assert name, f"{where}: mcn {words}"
+        assert name, f"{place}: mcn {words}"
         options = {option for each in command.params for option in each.opts} | {"--help"}
         if hasattr(command, "commands"):
             for sub in command.commands.values():
                 options |= {option for each in sub.params for option in each.opts}
         for option in re.findall(r"(?<!\S)--[a-z][\w-]*", rest):
-            assert option in options | {"--debug"}, f"{where}: mcn {' '.join(name)} {option}"
-        seen.add(" ".join(name))
-    assert {"scan", "query", "log", "export", "serve", "token add", "remote analyze"} <= seen
+            assert option in options | {"--debug"}, f"{place}: mcn {' '.join(name)} {option}"
+        named.add(" ".join(name))
+    assert {"scan", "query", "log", "export", "serve", "token add", "remote analyze"} <= named
 
 
 def test_options_named_alone_exist_somewhere() -> None:
     def options(command: object) -> set[str]:
-        own = {option for each in command.params for option in each.opts}  # type: ignore[attr-defined]
+        option_names = {option for each in command.params for option in each.opts}  # type: ignore[attr-defined]
         subs = getattr(command, "commands", {}).values()
-        return own.union(*map(options, subs))
+        return option_names.union(*map(options, subs))
 
     known = options(typer.main.get_command(app)) | {"--help"}
     for page in ("README.md", "docs/scanning.md", "docs/serving.md", "docs/reading.md"):
@@ -334,10 +334,10 @@ def test_the_sql_selects_the_visible_rows(compacted: Path, tmp_path: Path) -> No
 
 
 def test_reading_the_folder_directly_is_wrong_as_documented(compacted: Path) -> None:
-    right = query(Catalog.open(compacted / "catalog")).num_rows
+    expected_rows = query(Catalog.open(compacted / "catalog")).num_rows
     folder = str(compacted / "catalog" / "crystals")
     globbed = pq.read_table(folder, columns=["well"])
-    assert globbed.num_rows == 2 * right
+    assert globbed.num_rows == 2 * expected_rows
     assert set(globbed["well"].cast(pa.int32()).to_pylist()) == {7}
     pandas = pytest.importorskip("pandas")
     with pytest.raises(ValueError, match="must be unique"):

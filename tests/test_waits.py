@@ -24,9 +24,9 @@ def endless(source: str) -> Iterator[tuple[int, str]]:
         words = ast.unparse(node.func)
         owner, _, name = words.rpartition(".")
         limited = any("timeout" in (keyword.arg or "timeout") for keyword in node.keywords)
-        given = bool(node.args or node.keywords)
+        has_arguments = bool(node.args or node.keywords)
         if (
-            (name in {"wait", "result", "exception", "join"} and owner and not given)
+            (name in {"wait", "result", "exception", "join"} and owner and not has_arguments)
             or (name == "communicate" and not limited)
             or (owner == "subprocess" and name in RUNNING and not limited)
             or (owner == "httpx" and name in RUNNING | ASKING and not limited)

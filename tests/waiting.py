@@ -11,7 +11,7 @@ DEADLINE_S: Final = 280.0
 
 def wait_until(
     happened: Callable[[], Any],
-    what: str,
+    event: str,
     process: subprocess.Popen[Any] | None = None,
     seconds: float = DEADLINE_S,
 ) -> Any:
@@ -22,7 +22,7 @@ def wait_until(
         # An event just before the end counts.
         if ended and (answer := happened()):
             break
-        assert not ended, f"the process ended before {what}"
-        assert time.monotonic() < until, f"{what}: not within {seconds:g} s"
+        assert not ended, f"the process ended before {event}"
+        assert time.monotonic() < until, f"{event}: not within {seconds:g} s"
         time.sleep(0.05)
     return answer

@@ -17,16 +17,16 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of secrets.sh."""
-    made = subprocess.run(
+    output = subprocess.run(
         ["sh", DEPLOY / "secrets.sh"],
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
         check=True,
     ).stdout
-    assert len(set(re.findall(r"(?m)^[A-Z_]+=([0-9a-f]{48})$", made))) == 4
+    assert len(set(re.findall(r"(?m)^[A-Z_]+=([0-9a-f]{48})$", output))) == 4
     file = tmp_path_factory.mktemp("compose") / "env"
-    file.write_text(made)
+    file.write_text(output)
     return file
 
 

@@ -39,13 +39,13 @@ def test_spot_machines_come_first_with_others_as_fallback(cluster: dict[str, Any
     from ray.autoscaler.v2.utils import ResourceRequestUtil
 
     types = AutoscalingConfig(cluster, skip_content_hash=True).get_node_type_configs()
-    wanted = ResourceRequestUtil.group_by_count([ResourceRequestUtil.make({"GPU": 1.0})])
+    gpu_requests = ResourceRequestUtil.group_by_count([ResourceRequestUtil.make({"GPU": 1.0})])
     for availability, chosen in ((1.0, "models-spot"), (0.0, "models-on-demand")):
         request = SchedulingRequest(
             disable_launch_config_check=True,
             node_type_configs=types,
             max_num_nodes=8,
-            resource_requests=wanted,
+            resource_requests=gpu_requests,
             recoverable_resource_availabilities={"models-spot": availability},
         )
         reply = ResourceDemandScheduler().schedule(request)

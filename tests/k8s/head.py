@@ -132,7 +132,7 @@ def ray_head(home: Path, settings: Mapping[str, str], cpus: int) -> Iterator[Hea
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(DEADLINE_S)
         # Processes of the head end a moment later and write until then.
-        wait_until(lambda: _removed(sessions), "the end of what the head started")
+        wait_until(lambda: _removed(sessions), "the processes of the head end")
 
 
 def _wait_for(head: Head, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -40,11 +40,11 @@ def test_the_endpoint_starts_without_gpus(head: Head, tmp_path: Path) -> None:
     arguments["tokens"] = str(tmp_path / "tokens.json")
     file = tmp_path / "serve.yaml"
     file.write_text(yaml.safe_dump(config))
-    made = head.shell(
+    token_result = head.shell(
         f"mcn token add {arguments['tokens']} test --scope read --scope admin", token=None
     )
-    assert made.returncode == 0, made.stderr
-    token = made.stdout.split()[-1]
+    assert token_result.returncode == 0, token_result.stderr
+    token = token_result.stdout.split()[-1]
 
     refused = head.shell(f"serve deploy --address {head.dashboard} {file}", token=None)
     assert refused.returncode != 0

@@ -25,10 +25,10 @@ def test_no_container_is_root_or_can_become_root(manifests: tuple[Manifest, ...]
         assert context["runAsNonRoot"] is True, pod.place
         assert context["runAsUser"] > 0, pod.place
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}, pod.place
-        own = container["securityContext"]
-        assert own["allowPrivilegeEscalation"] is False, pod.place
-        assert own["readOnlyRootFilesystem"] is True, pod.place
-        assert own["capabilities"] == {"drop": ["ALL"]}, pod.place
+        container_context = container["securityContext"]
+        assert container_context["allowPrivilegeEscalation"] is False, pod.place
+        assert container_context["readOnlyRootFilesystem"] is True, pod.place
+        assert container_context["capabilities"] == {"drop": ["ALL"]}, pod.place
         for field in ("hostNetwork", "hostPID", "hostIPC"):
             assert not pod.spec.get(field), pod.place
 
@@ -210,8 +210,8 @@ def test_a_finished_job_releases_its_machines(manifests: tuple[Manifest, ...]) -
 
 
 def _selects(selector: dict[str, Any], pod: Pod) -> bool:
-    wanted = selector.get("matchLabels", {})
-    if any(pod.labels.get(key) != value for key, value in wanted.items()):
+    labels = selector.get("matchLabels", {})
+    if any(pod.labels.get(key) != value for key, value in labels.items()):
         return False
     for expression in selector.get("matchExpressions", []):
         assert expression["operator"] == "In"

@@ -21,9 +21,9 @@ MONITORING = {
 
 
 def test_kubernetes_kinds(manifests: tuple[Manifest, ...]) -> None:
-    own = [m for m in manifests if m["kind"] not in {*RAY, *MONITORING}]
-    assert len(own) > 10
-    for manifest in own:
+    kubernetes_manifests = [m for m in manifests if m["kind"] not in {*RAY, *MONITORING}]
+    assert len(kubernetes_manifests) > 10
+    for manifest in kubernetes_manifests:
         kubernetes_validate.validate(manifest, "1.33", strict=True)
 
 

@@ -84,8 +84,8 @@ def test_an_unknown_pixel_size_leaves_micrometres_null() -> None:
 
 def test_pictures_without_crystals_and_no_pictures_at_all() -> None:
     analyzer = Analyzer(PatchSegmenter(), BrightnessClassifier())
-    none = classified_schema(SHAPES).empty_table()
-    assert analyzer.analyze([picture(), picture()]) == [none, none]
+    no_crystals = classified_schema(SHAPES).empty_table()
+    assert analyzer.analyze([picture(), picture()]) == [no_crystals, no_crystals]
     assert analyzer.analyze([]) == []
 
 
@@ -101,10 +101,10 @@ def test_a_batch_equals_single_images(several: list[list[tuple[int, int, int, in
     classifier = BrightnessClassifier()
     analyzer = Analyzer(PatchSegmenter(), classifier)
     pictures = [picture(*arguments) for arguments in several]
-    together = analyzer.analyze(pictures)
-    assert classifier.calls == any(map(len, together))
-    assert together == [analyzer.analyze([image])[0] for image in pictures]
-    for crystals in together:
+    batch_tables = analyzer.analyze(pictures)
+    assert classifier.calls == any(map(len, batch_tables))
+    assert batch_tables == [analyzer.analyze([image])[0] for image in pictures]
+    for crystals in batch_tables:
         corners = list(
             zip(*(crystals[name].to_pylist() for name in ("bbox_y", "bbox_x")), strict=True)
         )

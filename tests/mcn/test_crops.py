@@ -44,9 +44,9 @@ def test_crops_do_not_depend_on_the_crystals_place(
     crystal = shaded(h, w, seed)
     image = shaded(160, 160, seed + 1)
     image[y : y + h, x : x + w] = crystal
-    (here,) = cut_crops(image, [Mask(x, y, pixels)])
-    (alone,) = cut_crops(crystal, [Mask(0, 0, pixels)])
-    assert np.array_equal(here, alone)
+    (in_image,) = cut_crops(image, [Mask(x, y, pixels)])
+    (isolated,) = cut_crops(crystal, [Mask(0, 0, pixels)])
+    assert np.array_equal(in_image, isolated)
 
 
 @settings(max_examples=60)
@@ -63,8 +63,8 @@ def test_boxes_are_resized_as_by_pillow(sides: list[tuple[int, int]]) -> None:
     crops = cut_crops(image, masks)
     for crop, mask in zip(crops, masks, strict=True):
         h, w = mask.pixels.shape
-        own = Image.fromarray(image[mask.y : mask.y + h, mask.x : mask.x + w] * mask.pixels)
-        resized = own.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.BILINEAR)
+        crystal = Image.fromarray(image[mask.y : mask.y + h, mask.x : mask.x + w] * mask.pixels)
+        resized = crystal.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.BILINEAR)
         assert np.abs(crop.astype(int) - np.asarray(resized)).max() <= 1
 
 
@@ -74,10 +74,10 @@ def test_many_crops_equal_single_ones() -> None:
     image = shaded(700, 700)
     sides = np.exp(rng.uniform(0, np.log(600), size=(400, 2))).astype(int)
     masks = [Mask(0, 0, np.ones((h, w), dtype=bool)) for h, w in sides.tolist()]
-    together = cut_crops(image, masks)
+    crops = cut_crops(image, masks)
     for row in range(0, 400, 20):
-        (alone,) = cut_crops(image, [masks[row]])
-        assert np.abs(together[row].astype(int) - alone).max() <= 1
+        (single_crop,) = cut_crops(image, [masks[row]])
+        assert np.abs(crops[row].astype(int) - single_crop).max() <= 1
 
 
 def test_crops_do_not_depend_on_surrounding_pixels() -> None:

@@ -54,10 +54,10 @@ def test_long_runs_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "why"), [("o3", "more than 4×4"), ("0O", "more"), ("1Z", "truncated")]
+    ("counts", "reason"), [("o3", "more than 4×4"), ("0O", "more"), ("1Z", "truncated")]
 )
-def test_an_invalid_code_is_refused(counts: str, why: str) -> None:
-    with pytest.raises(ValueError, match=why):
+def test_an_invalid_code_is_refused(counts: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
         decode_rles([{"size": [4, 4], "counts": counts}, {"size": [4, 4], "counts": "04"}])
 
 

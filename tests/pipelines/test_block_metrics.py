@@ -15,19 +15,19 @@ from pipelines.cluster import quiet_data
 
 def count_block_metrics(blocks: int, forgetful: bool) -> int:
     """Number of block metrics that an executor has at its end."""
-    kept: list[int] = []
+    counts: list[int] = []
 
     class MetricsCounter(ExecutionCallback):
         def after_execution_succeeds(self, executor: Any) -> None:
             stats = [metrics for op in executor._topology for metrics in op.get_stats().values()]
-            kept.append(sum(map(len, stats)))
+            counts.append(sum(map(len, stats)))
 
     with quiet_data() as context:
         before = context.custom_execution_callback_classes if forgetful else []
         context.custom_execution_callback_classes = [*before, MetricsCounter]
         dataset = ray.data.range(blocks, override_num_blocks=blocks).map_batches(lambda rows: rows)
         assert sum(len(batch["id"]) for batch in dataset.iter_batches()) == blocks
-    (metrics,) = kept
+    (metrics,) = counts
     return metrics
 
 
@@ -74,8 +74,8 @@ def test_an_unknown_executor_gives_one_warning(
 ) -> None:
     context: Any = SimpleNamespace(custom_execution_callback_classes=[])
     drop_block_metrics(context)
-    (made,) = context.custom_execution_callback_classes
-    callback = made()
+    (callback_class,) = context.custom_execution_callback_classes
+    callback = callback_class()
     callback.on_execution_step(executor)
     callback.on_execution_step(executor)
     assert len(warnings_in(caplog)) == 1

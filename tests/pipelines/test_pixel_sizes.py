@@ -63,9 +63,9 @@ def scale_of_row(row: dict[str, object]) -> tuple[object, ...]:
     return row["pixel_size_um"], row["pixel_size_source"], row["data_bar_y"]
 
 
-def scale_of_file(path: Path, given: float | None = None) -> tuple[object, ...]:
+def scale_of_file(path: Path, pixel_size_um: float | None = None) -> tuple[object, ...]:
     try:
-        stored = read_micrograph(path, pixel_size_um=given)
+        stored = read_micrograph(path, pixel_size_um=pixel_size_um)
     except MicrographScaleError:
         return None, None, None
     return stored.pixel_size_um, stored.pixel_size_source, stored.data_bar_y
@@ -79,7 +79,7 @@ def core_of(root: Path, seed: int) -> list[Path]:
         folder = root / "well=A" / f"depth={i}"
         folder.mkdir(parents=True)
         tifffile.imwrite(folder / picture, PIXELS, metadata=None, **chance.choice(TAGS))
-        others = [name for of, name in NAMES if of == picture]
+        others = [name for image, name in NAMES if image == picture]
         for name in {text, *chance.sample(others, chance.randrange(3))}:
             (folder / name).write_text(chance.choice(TEXTS))
         pictures.append(folder / picture)

@@ -193,7 +193,7 @@ def test_a_manifest_instead_of_a_pattern(core: Path, tmp_path: Path, models: Sca
 
 
 @pytest.mark.parametrize(
-    ("source", "catalog", "settings", "says"),
+    ("source", "catalog", "settings", "message"),
     [
         ("nowhere", "catalog", {}, "nowhere: does not exist"),
         ("empty", "catalog", {}, "empty: is empty"),
@@ -215,7 +215,7 @@ def test_invalid_input_gives_one_line_and_leaves_no_files(
     source: str,
     catalog: str,
     settings: dict[str, Any],
-    says: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for path in ("core/well=A/depth=1/a.png", "core/well=A/depth=2/b.png", "full/notes.txt"):
@@ -223,7 +223,7 @@ def test_invalid_input_gives_one_line_and_leaves_no_files(
         (tmp_path / path).write_text("nothing much")
     (tmp_path / "empty").mkdir()
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(McnError, match=re.escape(says)) as error:
+    with pytest.raises(McnError, match=re.escape(message)) as error:
         run_scan(source, catalog, ScanSettings(**settings), models)
     assert "\n" not in str(error.value)
     assert sorted(tmp_path.rglob("*")) == before
@@ -324,9 +324,9 @@ def test_a_scan_for_another_rock_creates_a_catalogue_of_its_shapes(
     small = NetworkSettings(stem=4, widths=(8, 8, 8), reduced=(4, 4, 4), taxonomy=coins)
     weights = tmp_path / "coins.safetensors"
     save_classifier(weights, MicroCrystalNet(small))
-    own = replace(FREQUENT_COMMITS, segmenter="watershed", classifier=str(weights))
+    scan_settings = replace(FREQUENT_COMMITS, segmenter="watershed", classifier=str(weights))
     catalog = str(tmp_path / "coins")
-    summary = run_scan(str(core), catalog, own)
+    summary = run_scan(str(core), catalog, scan_settings)
     assert (summary.tiles_ok, summary.tiles_failed) == (8, 0)
     rows = query(Catalog.open(catalog)).to_pylist()
     assert len(rows) == summary.crystals > 0

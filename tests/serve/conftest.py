@@ -89,7 +89,9 @@ def serving(
     endpoint = Endpoint(f"http://127.0.0.1:{port}", process, log, tokens or {})
     try:
         endpoint.wait_until_ready()
-        wait_until(lambda: b"ready at" in log.read_bytes(), "it says so", process)
+        wait_until(
+            lambda: b"ready at" in log.read_bytes(), "the endpoint prints its address", process
+        )
         yield endpoint
     finally:
         process.send_signal(signal.SIGINT)

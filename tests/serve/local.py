@@ -24,8 +24,8 @@ class LocalHandle:
 
     def __getattr__(self, name: str) -> Any:
         async def remote(*arguments: Any) -> Any:
-            given = [await each if inspect.isawaitable(each) else each for each in arguments]
-            answer = getattr(self._deployment, name)(*given)
+            values = [await each if inspect.isawaitable(each) else each for each in arguments]
+            answer = getattr(self._deployment, name)(*values)
             return await answer if inspect.isawaitable(answer) else answer
 
         return type("Method", (), {"remote": staticmethod(remote)})

@@ -70,7 +70,7 @@ def test_a_disconnected_client_frees_its_place(small: Endpoint, tile: Path) -> N
             isinstance(request.exception(DEADLINE_S), httpx.TimeoutException)
             for request in requests
         )
-    wait_until(lambda: pictures_in_progress(small) == 0, "nobody is inside")
+    wait_until(lambda: pictures_in_progress(small) == 0, "the endpoint is idle")
     assert post(small.url, data).status_code == 200
 
 
@@ -84,7 +84,7 @@ def test_a_request_to_a_killed_replica_is_retried_once(small: Endpoint, tile: Pa
     before = metric_value("mcn_serve_retries_total")
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(post, small.url, data)
-        wait_until(lambda: pictures_in_progress(small) == 1, "one is inside")
+        wait_until(lambda: pictures_in_progress(small) == 1, "a picture is in progress")
         (segmenter,) = small.replicas("Segmenter")
         os.kill(segmenter, signal.SIGKILL)
         response = answer.result(DEADLINE_S)
@@ -110,7 +110,7 @@ def test_every_kind_of_replica_may_die_under_load(small: Endpoint, tile: Path) -
         loads = [threads.submit(load) for _ in range(3)]
         for kind in ("Classifier", "Ingress", "Segmenter"):
             done = outcomes[200]
-            wait_until(lambda done=done: outcomes[200] > done, "one more is answered")
+            wait_until(lambda done=done: outcomes[200] > done, "one more request succeeds")
             (replica,) = small.replicas(kind)
             os.kill(replica, signal.SIGKILL)
             wait_until(lambda kind=kind: small.replicas(kind), f"a {kind} is back")
@@ -137,16 +137,16 @@ app.start(read_settings({"segmenter": "watershed"}, config), "127.0.0.1", int(po
 
 def test_models_are_replaced_without_a_dropped_request(small: Endpoint, tile: Path) -> None:
     data, over = tile.read_bytes(), threading.Event()
-    seen: list[tuple[int, str]] = []
+    responses: list[tuple[int, str]] = []
 
     def load() -> None:
         while not over.is_set():
             answer = post(small.url, data)
-            seen.append((answer.status_code, answer.json().get("segmenter", "")))
+            responses.append((answer.status_code, answer.json().get("segmenter", "")))
 
     with ThreadPoolExecutor(1) as threads:
         loading = threads.submit(load)
-        wait_until(lambda: len(seen) > 1, "the old model answers")
+        wait_until(lambda: len(responses) > 1, "the old model responds")
         port, config = small.url.rpartition(":")[2], small.log.with_name("serve.toml")
         done = subprocess.run(
             [str(MCN.with_name("python")), "-c", CHANGE, small.cluster(), port, str(config)],
@@ -157,10 +157,10 @@ def test_models_are_replaced_without_a_dropped_request(small: Endpoint, tile: Pa
             check=False,
         )
         with suppress(AssertionError):
-            wait_until(lambda: seen[-1][1].startswith("watershed"), "the new model answers")
+            wait_until(lambda: responses[-1][1].startswith("watershed"), "the new model responds")
         over.set()
         loading.result(DEADLINE_S)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert {status for status, _ in seen} == {200}
-    models = {name.partition("@")[0] for _, name in seen}
-    assert models == {"compact", "watershed"}, "while they change, both are at work"
+    assert {status for status, _ in responses} == {200}
+    models = {name.partition("@")[0] for _, name in responses}
+    assert models == {"compact", "watershed"}, "both models respond during the change"

@@ -48,10 +48,10 @@ def client() -> TestClient:
     async def analyze(request: Request) -> Response:
         (part,), _ = await read_files(request, "image", 1, 2**20, 10)
         micrograph = await decode(part, None, DEFAULT_LIMITS)
-        none = AnalysisResult(
+        no_crystals = AnalysisResult(
             "a@1", "b@1", SHAPES, classified_schema(SHAPES).empty_table(), 0.0, {}
         )
-        return await json_response(await analysis_object(part.name, micrograph, none))
+        return await json_response(await analysis_object(part.name, micrograph, no_crystals))
 
     return TestClient(app)
 

@@ -33,7 +33,7 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
     remove_token(file, "first")
     assert tokens.find(first) is None
     file.write_text("half a fi")
-    assert tokens.find(second) is not None, "what was known stays known"
+    assert tokens.find(second) is not None, "known tokens stay valid"
 
 
 def test_a_token_given_by_its_hash_has_every_scope() -> None:
@@ -51,7 +51,7 @@ def test_a_token_expires(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "reason"),
     [
         ("", "Invalid JSON"),
         ("[]", "file: Input should be"),
@@ -64,10 +64,10 @@ def test_a_token_expires(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_an_unusable_file_is_named(tmp_path: Path, text: str, why: str) -> None:
+def test_an_unusable_file_is_named(tmp_path: Path, text: str, reason: str) -> None:
     file = tmp_path / "tokens.json"
     file.write_text(text)
-    with pytest.raises(TokenError, match=why) as error:
+    with pytest.raises(TokenError, match=reason) as error:
         Tokens(str(file))
     assert str(file) in str(error.value)
 

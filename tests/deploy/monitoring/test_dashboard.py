@@ -52,8 +52,8 @@ def faults(value: Any, kind: Any, place: str) -> list[str]:
             return [f"{place}: {value!r} is no object"]
         return [f for k, each in value.items() for f in faults(each, arguments[1], f"{place}.{k}")]
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        known = [each.value for each in kind]
-        return [] if value in known else [f"{place}: {value!r} is none of {known}"]
+        allowed = [each.value for each in kind]
+        return [] if value in allowed else [f"{place}: {value!r} is none of {allowed}"]
     if kind is float:
         kind = (int, float)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

@@ -186,7 +186,7 @@ def running_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runni
     }
     ports = {name: free_port() for name in ("endpoint", "ray", "scan")}
     configuration = write_configuration(folder, dict(ports), tokens["prometheus"])
-    cluster, own = free_port(), free_port()
+    cluster_port, prometheus_port = free_port(), free_port()
     catalog = folder / "catalog"
     Catalog.open_or_create(str(catalog))
     settings = folder / "serve.toml"
@@ -201,7 +201,7 @@ def running_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runni
         "RAY_metrics_report_interval_ms": "1000",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     }
-    joined = {**environment, "RAY_ADDRESS": f"127.0.0.1:{cluster}"}
+    joined = {**environment, "RAY_ADDRESS": f"127.0.0.1:{cluster_port}"}
     with ExitStack() as stack:
 
         def start(name: str, *command: str | Path, **environment: str) -> None:
@@ -217,7 +217,7 @@ def running_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runni
         start(
             "ray", SCRIPTS / "ray", "start", "--head", "--block", "--disable-usage-stats",
             "--num-cpus=4", "--include-dashboard=false", f"--temp-dir={ray}",
-            f"--object-store-memory={256 * 2**20}", f"--port={cluster}",
+            f"--object-store-memory={256 * 2**20}", f"--port={cluster_port}",
             f"--dashboard-port={free_port()}", f"--ray-client-server-port={free_port()}",
             f"--dashboard-agent-listen-port={free_port()}",
             f"--metrics-export-port={ports['ray']}",
@@ -225,7 +225,7 @@ def running_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runni
         )  # fmt: skip
         start(
             "prometheus", "prometheus", f"--config.file={configuration}",
-            f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{own}",
+            f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{prometheus_port}",
         )  # fmt: skip
         poll(lambda: fetch(f"http://127.0.0.1:{ports['ray']}/metrics"), "Ray's exporter")
         start(
@@ -245,7 +245,9 @@ def running_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runni
                 time.sleep(1.5)
         with pytest.raises(HTTPError, match="403"):
             fetch(f"{endpoint}/metrics", tokens["user"])
-        yield RunningServices(folder, endpoint, ports["scan"], tokens, PrometheusClient(own))
+        yield RunningServices(
+            folder, endpoint, ports["scan"], tokens, PrometheusClient(prometheus_port)
+        )
 
 
 @pytest.fixture(scope="module")

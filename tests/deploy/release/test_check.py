@@ -25,8 +25,8 @@ def test_a_complete_wheel(tmp_path: Path, names: list[str]) -> None:
 
 
 def test_a_wheel_without_weights_or_notices(tmp_path: Path, names: list[str]) -> None:
-    kept = [n for n in names if not n.endswith(("compact.safetensors", "NOTICES.md"))]
-    assert missing_from(wheel_of(tmp_path / "a.whl", kept)) == [
+    remaining = [n for n in names if not n.endswith(("compact.safetensors", "NOTICES.md"))]
+    assert missing_from(wheel_of(tmp_path / "a.whl", remaining)) == [
         "mcn/weights/compact.safetensors",
         ".dist-info/licenses/THIRD_PARTY_NOTICES.md",
     ]

@@ -75,14 +75,14 @@ def test_a_dataset_without_files_has_no_rows(core: Catalog) -> None:
 
 
 def test_files_that_a_condition_excludes_are_not_opened(core: Catalog) -> None:
-    every = crystals(core, files(core.crystals()))
+    dataset = crystals(core, files(core.crystals()))
     for condition, count in (
         (pc.field("well") == "B 2/Ü", 1),
         (pc.field("depth_m") > 1400.0, 2),
         ((pc.field("well") == "A") & (pc.field("depth_bin") == 1300.0), 1),
         (pc.field("depth_m") > 1e6, 0),
     ):
-        assert len(list(every.get_fragments(condition))) == count
+        assert len(list(dataset.get_fragments(condition))) == count
 
 
 @pytest.mark.parametrize("is_counted", [False, True])

@@ -80,16 +80,16 @@ def test_a_range_with_feet_at_one_end_only_is_ambiguous(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "right"),
+    ("text", "ordered"),
     [
         ("1250:1200", "1200:1250"),
         ("4100ft:4000ft", "4000ft:4100ft"),
         ("4000ft:1200m", "1200m:4000ft"),
     ],
 )
-def test_a_reversed_range_is_shown_in_order(text, right):
-    assert right in refused(lambda: parse_depth(text))
-    assert parse_depth(right)[0] < parse_depth(right)[1]
+def test_a_reversed_range_is_shown_in_order(text, ordered):
+    assert ordered in refused(lambda: parse_depth(text))
+    assert parse_depth(ordered)[0] < parse_depth(ordered)[1]
 
 
 @given(st.text(max_size=20))
@@ -123,14 +123,16 @@ UNUSABLE = [
 ]
 
 
-@pytest.mark.parametrize(("depth", "why"), UNUSABLE)
-def test_depths_are_checked_everywhere(core, tmp_path, depth, why):
-    assert why in refused(lambda: check_depth(depth))
-    assert why in refused(lambda: Selection(depth=depth))
-    assert why in refused(lambda: query(core, ["A"], depth))
+@pytest.mark.parametrize(("depth", "reason"), UNUSABLE)
+def test_depths_are_checked_everywhere(core, tmp_path, depth, reason):
+    assert reason in refused(lambda: check_depth(depth))
+    assert reason in refused(lambda: Selection(depth=depth))
+    assert reason in refused(lambda: query(core, ["A"], depth))
     for form in FORMATS:
-        assert why in refused(lambda form=form: export(core, tmp_path / "out", form, depth=depth))
-    assert why in refused(lambda: export_labels(core, tmp_path / "labels", depth=depth))
+        assert reason in refused(
+            lambda form=form: export(core, tmp_path / "out", form, depth=depth)
+        )
+    assert reason in refused(lambda: export_labels(core, tmp_path / "labels", depth=depth))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -113,16 +113,16 @@ def test_outline_covers_the_mask(pixels):
     ),
     st.integers(0, 5),
 )
-def test_outlines_do_not_depend_on_other_masks(bitmaps, at):
+def test_outlines_do_not_depend_on_other_masks(bitmaps, offset):
     rles = []
     for number, pixels in enumerate(bitmaps):
         picture = np.zeros((20, 30), dtype=np.uint8)
-        picture[at : at + pixels.shape[0], number : number + pixels.shape[1]] = pixels
+        picture[offset : offset + pixels.shape[0], number : number + pixels.shape[1]] = pixels
         rles += encode_rle(masks_from_labels(picture), 20, 30)
     rles.insert(len(rles) // 2, {"size": [20, 30], "counts": ""})
-    together = outline_geometries(rles)
-    assert together == [outline_geometry(rle) for rle in rles]
-    for rle, geometry in zip(rles, together, strict=True):
+    geometries = outline_geometries(rles)
+    assert geometries == [outline_geometry(rle) for rle in rles]
+    for rle, geometry in zip(rles, geometries, strict=True):
         mask = decode_rle(rle)
         full = np.zeros((20, 30), dtype=bool)
         full[mask.y : mask.y + mask.pixels.shape[0], mask.x : mask.x + mask.pixels.shape[1]] = (

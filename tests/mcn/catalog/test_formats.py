@@ -47,11 +47,11 @@ def test_json_has_null_for_unknown_and_non_finite_values(core):
 
 
 def test_empty_tables_can_be_written(core):
-    none = query(core, ["C"])
-    assert json.loads(written(none, "json")) == []
-    assert written(none, "csv").decode().count("\n") == 1
-    assert pq.read_table(io.BytesIO(written(none, "parquet"))).schema.equals(CRYSTALS)
-    assert "0 rows" in written(none, "table").decode()
+    empty = query(core, ["C"])
+    assert json.loads(written(empty, "json")) == []
+    assert written(empty, "csv").decode().count("\n") == 1
+    assert pq.read_table(io.BytesIO(written(empty, "parquet"))).schema.equals(CRYSTALS)
+    assert "0 rows" in written(empty, "table").decode()
 
 
 def test_every_format_accepts_any_sql_result(core):
@@ -92,13 +92,13 @@ def test_parquet_is_read_back_unchanged(core):
 
 @pytest.mark.parametrize("form", ["csv", "json", "parquet", "table"])
 def test_batches_and_a_table_are_written_alike(core, monkeypatch, form):
-    whole = written(query(core), form)
+    from_table = written(query(core), form)
     monkeypatch.setattr("mcn.catalog.query._BATCH_ROWS", 7)
     from_batches = written(iter_batches(core), form)
     if form == "parquet":
-        assert pq.read_table(io.BytesIO(from_batches)).equals(pq.read_table(io.BytesIO(whole)))
+        assert pq.read_table(io.BytesIO(from_batches)).equals(pq.read_table(io.BytesIO(from_table)))
     else:
-        assert from_batches == whole
+        assert from_batches == from_table
 
 
 def test_table_has_one_line_per_crystal(core):

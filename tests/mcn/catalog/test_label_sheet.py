@@ -49,7 +49,9 @@ def scanned(tmp_path: Path, nsr: CropClassifier):
     crystals = classify_segmented(nsr, segmented)
     catalog = Catalog.create(tmp_path / "catalog")
     rows = []
-    for number, (path, own, part) in enumerate(zip(paths, crystals, segmented, strict=True)):
+    for number, (path, tile_crystals, part) in enumerate(
+        zip(paths, crystals, segmented, strict=True)
+    ):
         fs, inside = filesystem_of(str(path))
         tile = Tile(
             tile_id=tile_id(str(path)),
@@ -62,7 +64,7 @@ def scanned(tmp_path: Path, nsr: CropClassifier):
             pixel_size_um=part.pixel_size_um,
             pixel_size_source=part.pixel_size_source,
             crystal_area_fraction=0.5,
-            n_crystals=len(own),
+            n_crystals=len(tile_crystals),
             segmenter=FixedSegmenter.name,
             classifier=nsr.name,
             scan_id="one",
@@ -87,30 +89,30 @@ def write_rows(sheet: Path, rows: list[dict[str, str]]) -> None:
 
 def test_corrected_labels_are_read_as_training_data(scanned, tmp_path: Path) -> None:
     catalog, paths, crops = scanned
-    made = export_labels(catalog, tmp_path / "out", limit=1000)
-    rows = rows_of(made.sheet)
-    assert made.crystals == len(rows) == len(crops)
-    assert made.skipped == ()
+    exported = export_labels(catalog, tmp_path / "out", limit=1000)
+    rows = rows_of(exported.sheet)
+    assert exported.crystals == len(rows) == len(crops)
+    assert exported.skipped == ()
     confidence = [float(row["confidence"]) for row in rows]
     assert confidence == sorted(confidence)
     for row, shape in zip(rows, SHAPES, strict=False):
         row["shape"] = shape.upper()
     rows[4]["shape"] = "?"
-    write_rows(made.sheet, rows)
+    write_rows(exported.sheet, rows)
 
     examples = read_examples(tmp_path / "out")
     assert len(examples) == len(rows) - 1
     assert examples.classes[:4].tolist() == [0, 1, 2, 3]
     assert len(np.unique(examples.groups)) == len(paths)
-    known = {crop.tobytes() for crop in crops}
-    assert {crop.tobytes() for crop in examples.crops} <= known
+    original_crops = {crop.tobytes() for crop in crops}
+    assert {crop.tobytes() for crop in examples.crops} <= original_crops
 
 
 def test_a_limit_selects_the_least_certain_crystals(scanned, tmp_path: Path) -> None:
     catalog, _, _ = scanned
-    every = rows_of(export_labels(catalog, tmp_path / "all").sheet)
+    all_rows = rows_of(export_labels(catalog, tmp_path / "all").sheet)
     few = rows_of(export_labels(catalog, tmp_path / "few", limit=7).sheet)
-    assert [row["crystal_id"] for row in few] == [row["crystal_id"] for row in every[:7]]
+    assert [row["crystal_id"] for row in few] == [row["crystal_id"] for row in all_rows[:7]]
     assert len(list((tmp_path / "few" / "crops").iterdir())) == 7
     deep = rows_of(export_labels(catalog, tmp_path / "deep", depth=(102.0, None)).sheet)
     assert {row["depth_m"] for row in deep} == {"102.0"}
@@ -118,20 +120,20 @@ def test_a_limit_selects_the_least_certain_crystals(scanned, tmp_path: Path) -> 
 
 def test_corrections_are_never_overwritten(scanned, tmp_path: Path) -> None:
     catalog, _, _ = scanned
-    made = export_labels(catalog, tmp_path / "out", limit=3)
-    before = made.sheet.read_bytes()
+    exported = export_labels(catalog, tmp_path / "out", limit=3)
+    before = exported.sheet.read_bytes()
     with pytest.raises(CatalogError, match=r"labels\.csv: already exists"):
         export_labels(catalog, tmp_path / "out")
-    assert made.sheet.read_bytes() == before
+    assert exported.sheet.read_bytes() == before
 
 
 def test_missing_and_changed_tiles_are_skipped_and_named(scanned, tmp_path: Path) -> None:
     catalog, paths, _ = scanned
     paths[0].unlink()
     paths[1].write_bytes(paths[2].read_bytes())
-    made = export_labels(catalog, tmp_path / "out")
-    assert {row["uri"] for row in rows_of(made.sheet)} == {str(paths[2])}
-    missing, changed = sorted(made.skipped, key=lambda reason: "has changed" in reason)
+    exported = export_labels(catalog, tmp_path / "out")
+    assert {row["uri"] for row in rows_of(exported.sheet)} == {str(paths[2])}
+    missing, changed = sorted(exported.skipped, key=lambda reason: "has changed" in reason)
     assert str(paths[0]) in missing
     assert "cannot be read again" in missing
     assert str(paths[1]) in changed
@@ -154,11 +156,11 @@ def test_a_classifier_learns_from_a_corrected_sheet(scanned, tmp_path: Path) -> 
     from mcn.classify.training.trainer import ClassifierTrainSettings
 
     catalog, _, _ = scanned
-    made = export_labels(catalog, tmp_path / "out")
-    rows = rows_of(made.sheet)
+    exported = export_labels(catalog, tmp_path / "out")
+    rows = rows_of(exported.sheet)
     for number, row in enumerate(rows):
         row["shape"] = SHAPES[number % 4]
-    write_rows(made.sheet, rows)
+    write_rows(exported.sheet, rows)
     small = NetworkSettings(stem=4, widths=(8, 8, 8), reduced=(4, 4, 4))
     settings = ClassifierTrainSettings(epochs=1, batch=8, held_out=0.34, network=small)
     report = train_classifier(tmp_path / "out", tmp_path / "own.safetensors", settings)

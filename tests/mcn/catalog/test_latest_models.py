@@ -111,7 +111,7 @@ def test_every_reader_accepts_other_models(scanned, tmp_path, models, expected):
 
 
 @pytest.mark.parametrize(
-    ("models", "why"),
+    ("models", "reason"),
     [
         ({"segmenter": "nobody@000000000000"}, f"there are {OLD}, {NEW}, {VIT}"),
         ({"segmenter": ""}, f"there are {OLD}, {NEW}, {VIT}"),
@@ -121,7 +121,9 @@ def test_every_reader_accepts_other_models(scanned, tmp_path, models, expected):
         ({"segmenter": NEW, "classifier": "mine"}, f"{OLD} and {NSR}"),
     ],
 )
-def test_unknown_and_ambiguous_models_are_named_with_the_known_ones(scanned, tmp_path, models, why):
+def test_unknown_and_ambiguous_models_are_named_with_the_known_ones(
+    scanned, tmp_path, models, reason
+):
     out = tmp_path / "out"
     out.mkdir()
     for ask in (
@@ -137,7 +139,7 @@ def test_unknown_and_ambiguous_models_are_named_with_the_known_ones(scanned, tmp
     ):
         with pytest.raises(CatalogError) as raised:
             ask()
-        assert why in str(raised.value)
+        assert reason in str(raised.value)
         assert "\n" not in str(raised.value)
     assert list(out.iterdir()) == []
 
@@ -289,8 +291,8 @@ def test_the_endpoint_returns_the_same(scanned):
         assert NSR in refusal.detail or NEW in refusal.detail
     assert asyncio.run(reader.wells())["crystals"].to_pylist() == [6, 6]
     tile_id = query(scanned, ["A"])["tile_id"][0].as_py()
-    every = asyncio.run(reader.tile(tile_id, "A", (None, None)))
-    assert [row["segmenter"] for row in every] == [NEW, OLD]
+    tile_rows = asyncio.run(reader.tile(tile_id, "A", (None, None)))
+    assert [row["segmenter"] for row in tile_rows] == [NEW, OLD]
     (row,) = asyncio.run(reader.tile(tile_id, "A", ("compact@0", None)))
     assert row["segmenter"] == OLD
     text = asyncio.run(reader.log("A", 10.0, (None, None), CSV)).body.decode()

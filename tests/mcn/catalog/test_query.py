@@ -50,15 +50,15 @@ def test_open_ranges_and_several_wells(core):
 
 
 def test_results_are_sorted_for_any_batch_size(core, monkeypatch):
-    whole = query(core)
-    keys = [(row["well"], row["depth_m"], row["crystal_id"]) for row in whole.to_pylist()]
+    expected = query(core)
+    keys = [(row["well"], row["depth_m"], row["crystal_id"]) for row in expected.to_pylist()]
     assert keys == sorted(keys)
     monkeypatch.setattr("mcn.catalog.query._BATCH_ROWS", 7)
     batches = list(iter_batches(core))
     assert len(batches) > 3
-    assert query(core).equals(whole)
+    assert query(core).equals(expected)
     for limit in (1, 7, 8, 200, 500):
-        assert query(core, limit=limit).equals(whole.slice(0, limit))
+        assert query(core, limit=limit).equals(expected.slice(0, limit))
 
 
 def test_files_of_other_partitions_are_not_read(core, tmp_path):

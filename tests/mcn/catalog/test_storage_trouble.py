@@ -100,7 +100,7 @@ def test_a_file_deleted_by_vacuum(filled: Catalog, reader: str) -> None:
     assert "try again if a vacuum ran meanwhile" in str(error)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only the superuser may give up rights for a while")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can drop its rights temporarily")
 @pytest.mark.parametrize("locked", ["", "tiles/_delta_log", "crystals/well=A"])
 def test_a_folder_without_read_permission(filled: Catalog, locked: str) -> None:
     place = Path(filled.uri, locked)

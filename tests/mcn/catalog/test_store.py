@@ -108,9 +108,9 @@ def test_folder_that_cannot_be_written(tmp_path):
 
 def test_paths_file_uris_and_incomplete_catalogues(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    made = Catalog.create("here and Ü")
-    assert made.uri == str(tmp_path / "here and Ü")
-    assert Catalog.open(f"file://{tmp_path}/here%20and%20%C3%9C") == made
+    created = Catalog.create("here and Ü")
+    assert created.uri == str(tmp_path / "here and Ü")
+    assert Catalog.open(f"file://{tmp_path}/here%20and%20%C3%9C") == created
     Catalog.create(tmp_path / "half")
     for path in (tmp_path / "half" / "tiles" / "_delta_log").iterdir():
         path.unlink()
@@ -138,8 +138,8 @@ def test_a_tile_committed_again_replaces_its_rows(catalog, make_tile, make_cryst
     commit(catalog, (make_tile(etag="1"), [make_crystal()] * 3))
     assert query(catalog).num_rows == 3
     commit(catalog, (make_tile(etag="2"), [make_crystal("spherical")] * 2))
-    seen = query(catalog)
-    assert seen["shape"].to_pylist() == ["spherical"] * 2
+    visible = query(catalog)
+    assert visible["shape"].to_pylist() == ["spherical"] * 2
     assert sql(catalog, "SELECT etag FROM tiles").to_pylist() == [{"etag": "2"}]
     commit(catalog, (make_tile(etag="3", status="failed", error="gone"), []))
     assert query(catalog).num_rows == 0
@@ -149,8 +149,8 @@ def test_a_tile_committed_again_replaces_its_rows(catalog, make_tile, make_cryst
 def test_each_pair_of_models_has_its_rows(catalog, make_tile, make_crystal, commit):
     commit(catalog, (make_tile(), [make_crystal()] * 3))
     commit(catalog, (make_tile(segmenter="vit_h@ffffffffffff"), [make_crystal()] * 2))
-    every = sql(catalog, "SELECT crystal_id FROM all_crystals")
-    assert len({*every["crystal_id"].to_pylist()}) == 5
+    all_crystals = sql(catalog, "SELECT crystal_id FROM all_crystals")
+    assert len({*all_crystals["crystal_id"].to_pylist()}) == 5
     assert query(catalog).num_rows == query(catalog, segmenter="vit_h@ffffffffffff").num_rows == 2
     assert query(catalog, segmenter="compact@0123456789ab").num_rows == 3
 
@@ -166,7 +166,7 @@ def test_wells_may_have_any_name(catalog, make_tile, make_crystal, commit):
 def test_inconsistent_rows_are_refused(catalog, make_tile, make_crystal):
     tile, three = make_tile(n_crystals=3), [make_crystal()] * 3
     rows = catalog_rows([(tile, three)])
-    none, no_tiles = CRYSTALS.empty_table(), TILES.empty_table()
+    no_crystals, no_tiles = CRYSTALS.empty_table(), TILES.empty_table()
 
     def refused(crystals: pa.Table, tiles: pa.Table, reason: str) -> None:
         with pytest.raises(RowError, match=reason):
@@ -174,16 +174,18 @@ def test_inconsistent_rows_are_refused(catalog, make_tile, make_crystal):
 
     refused(rows, no_tiles, "a tile that is not committed with them")
     refused(rows.slice(1), tile_table([tile]), "n_crystals of a tile")
-    refused(none, tile_table([tile]), "n_crystals of a tile")
+    refused(no_crystals, tile_table([tile]), "n_crystals of a tile")
     refused(rows, tile_table([make_tile(n_crystals=3, status="failed")]), "failed tile has")
-    refused(none, tile_table([make_tile(), make_tile()]), "a tile appears twice in one commit")
+    refused(
+        no_crystals, tile_table([make_tile(), make_tile()]), "a tile appears twice in one commit"
+    )
     refused(catalog_rows([(tile, three)], 7.0), tile_table([tile]), "does not match bins of 100 m")
     nameless = tile_table([tile]).set_column(3, TILES.field("well"), pa.array([""]))
-    refused(none, nameless, "a row has no well")
+    refused(no_crystals, nameless, "a row has no well")
     unknown = tile_table([tile]).set_column(3, TILES.field("well"), pa.array([None], pa.string()))
-    refused(none, unknown, "well.*null")
+    refused(no_crystals, unknown, "well.*null")
     assert catalog.tiles().version() == catalog.crystals().version() == 0
-    catalog.commit(none, no_tiles)
+    catalog.commit(no_crystals, no_tiles)
     assert query(catalog).num_rows == 0
 
 

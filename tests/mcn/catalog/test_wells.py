@@ -134,7 +134,7 @@ def test_maintenance_of_an_older_catalogue_covers_both_spellings(
     )
     assert query(older, [NFC]).equals(before)
     stored = files(older.tiles())["stored_well"].to_pylist()
-    assert NFD not in stored, "what compaction writes has the catalogue's own spelling"
+    assert NFD not in stored, "compaction writes names in NFC"
     assert maintenance.verify(older).problems == []
 
 

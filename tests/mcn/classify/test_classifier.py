@@ -61,12 +61,12 @@ def test_a_file_gives_the_same_results_every_time(file: Path, crops: NDArray[np.
 
 def test_a_crop_does_not_depend_on_other_crops(file: Path, crops: NDArray[np.uint8]) -> None:
     classifier = load_classifier(str(file))
-    together = classifier.classify(crops).probabilities
+    batch_result = classifier.classify(crops).probabilities
     order = np.random.default_rng(1).permutation(len(crops))
     shuffled = classifier.classify(crops[order]).probabilities
-    alone = classifier.classify(crops[137:138]).probabilities
-    assert shuffled == pytest.approx(together[order], abs=1e-5)
-    assert alone == pytest.approx(together[137:138], abs=1e-5)
+    single_result = classifier.classify(crops[137:138]).probabilities
+    assert shuffled == pytest.approx(batch_result[order], abs=1e-5)
+    assert single_result == pytest.approx(batch_result[137:138], abs=1e-5)
 
 
 def test_no_crops_give_no_rows(file: Path) -> None:
@@ -165,8 +165,8 @@ def test_the_embedded_weights_load_by_name() -> None:
 
 def test_the_embedded_weights_classify_new_rendered_crystals() -> None:
     examples = render_examples(6, seed=20_011, copies=1, height=384, width=512)
-    seen = examples.take(examples.visible >= 0.5)
-    metrics = score(seen.classes, load_classifier().classify(seen.crops).probabilities)
+    visible = examples.take(examples.visible >= 0.5)
+    metrics = score(visible.classes, load_classifier().classify(visible.crops).probabilities)
     assert metrics["n"] > 100
     assert metrics["accuracy"] > 0.6
     assert metrics["facet_accuracy"] > 0.75

@@ -16,15 +16,17 @@ from .commands import mcn
 
 
 def test_a_query_by_well_depth_and_shape(scanned: Path) -> None:
-    every = json.loads(mcn("query", scanned / "catalog", "--format", "json").stdout)
+    all_rows = json.loads(mcn("query", scanned / "catalog", "--format", "json").stdout)
     summary = json.loads((scanned / "scan.json").read_text())
-    assert len(every) == summary["crystals"]
-    well = every[0]["well"]
-    middle = sorted(row["depth_m"] for row in every)[len(every) // 2]
+    assert len(all_rows) == summary["crystals"]
+    well = all_rows[0]["well"]
+    middle = sorted(row["depth_m"] for row in all_rows)[len(all_rows) // 2]
     words = ("--well", well, "--depth", f"{middle}:", "--shape", "rhombic", "--format", "json")
     some = json.loads(mcn("query", scanned / "catalog", *words).stdout)
     assert {row["crystal_id"] for row in some} == {
-        row["crystal_id"] for row in every if row["depth_m"] >= middle and row["shape"] == "rhombic"
+        row["crystal_id"]
+        for row in all_rows
+        if row["depth_m"] >= middle and row["shape"] == "rhombic"
     }
     counted = mcn(
         "query",
@@ -34,7 +36,7 @@ def test_a_query_by_well_depth_and_shape(scanned: Path) -> None:
         "--format",
         "csv",
     )
-    assert counted.stdout.split() == ['"n"', str(len(every))]
+    assert counted.stdout.split() == ['"n"', str(len(all_rows))]
 
 
 def test_a_log_and_an_export(scanned: Path, tmp_path: Path) -> None:

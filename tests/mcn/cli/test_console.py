@@ -50,4 +50,4 @@ def test_messages_and_progress_do_not_use_standard_output(
     out, err = capsys.readouterr()
     assert out == '{"counted": 3}\n'
     assert err.splitlines()[-1] == "three counted"
-    assert "counting" not in err, "no bar where nobody watches"
+    assert "counting" not in err, "no bar without a terminal"

@@ -47,9 +47,9 @@ def test_unread_pages_are_reported(tmp_path: Path) -> None:
 
 
 def test_explain_adds_only_a_sheet(scanned: Path, tmp_path: Path) -> None:
-    whole = next((scanned / "core").glob("well=*/depth=*/*.tif"))
+    tile_path = next((scanned / "core").glob("well=*/depth=*/*.tif"))
     tile = tmp_path / "piece.png"
-    with Image.open(whole) as picture:
+    with Image.open(tile_path) as picture:
         picture.crop((0, 0, 256, 256)).save(tile)
     plain = mcn("segment", tile, "--out", tmp_path / "plain", "--json")
     explained = mcn("segment", tile, "--out", tmp_path / "explained", "--json", "--explain")

@@ -92,5 +92,5 @@ def test_pictures_of_any_name_are_analysed(tmp_path: Path, picture: bytes) -> No
 
 @pytest.mark.parametrize("name", [*ODD, "x" * 5000])
 def test_rows_of_a_picture_of_any_name(name: str) -> None:
-    none = classified_schema(SHAPES).empty_table()
-    assert picture_crystals(name, none, "a@1", "b@1").num_rows == 0
+    no_crystals = classified_schema(SHAPES).empty_table()
+    assert picture_crystals(name, no_crystals, "a@1", "b@1").num_rows == 0

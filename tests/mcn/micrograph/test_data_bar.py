@@ -105,7 +105,7 @@ def test_rendered_bars_are_found_to_the_row(seed: int) -> None:
     assert find_data_bar(without.image) is None
 
 
-@pytest.mark.skipif(not EMPS.is_dir(), reason="the shared EMPS pictures are not at hand")
+@pytest.mark.skipif(not EMPS.is_dir(), reason="../shared, with the EMPS pictures, is absent")
 def test_real_pictures() -> None:
     bar_y_by_index = {}
     for index, path in enumerate(sorted(EMPS.glob("*.png"))):
@@ -180,7 +180,7 @@ def test_a_text_box_over_part_of_the_width_is_no_bar() -> None:
         assert find_data_bar(np.asarray(image)) is None
 
 
-@pytest.mark.skipif(not ZEISS.is_file(), reason="the shared vendors' files are not at hand")
+@pytest.mark.skipif(not ZEISS.is_file(), reason="../shared, with files of vendors, is absent")
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_bar_of_a_real_zeiss_picture_is_found_at_every_size(scale: float) -> None:
     image = Image.open(ZEISS).convert("L")
@@ -191,7 +191,7 @@ def test_the_bar_of_a_real_zeiss_picture_is_found_at_every_size(scale: float) ->
         assert abs(y - 708 * scale) <= 4
 
 
-@pytest.mark.skipif(not EMPS.is_dir(), reason="the shared EMPS pictures are not at hand")
+@pytest.mark.skipif(not EMPS.is_dir(), reason="../shared, with the EMPS pictures, is absent")
 def test_resized_and_recompressed_real_pictures() -> None:
     missed = false = tries = 0
     for index, path in enumerate(sorted(EMPS.glob("*.png"))):

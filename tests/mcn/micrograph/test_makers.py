@@ -264,7 +264,7 @@ def test_a_visible_bar_has_priority_over_a_height_without_width() -> None:
         assert find_data_bar(pixels) == pytest.approx(expected, abs=3)
 
 
-@pytest.mark.skipif(not VENDOR.is_dir(), reason="the makers' files are not here")
+@pytest.mark.skipif(not VENDOR.is_dir(), reason="../shared, with files of vendors, is absent")
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -119,7 +119,7 @@ def test_a_bar_at_another_edge_is_masked(orientation: int, has_notes: bool) -> N
     assert micrograph.pixel_size_um == (pytest.approx(0.01) if has_notes else None)
 
 
-@pytest.mark.skipif(not ZEISS.is_file(), reason="the shared vendors' files are not at hand")
+@pytest.mark.skipif(not ZEISS.is_file(), reason="../shared, with files of vendors, is absent")
 def test_vendor_sizes_refer_to_stored_columns() -> None:
     data = ZEISS.read_bytes()
     before = decode(data)

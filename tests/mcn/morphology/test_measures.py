@@ -127,21 +127,21 @@ def test_solidity_and_perimeter_of_any_bitmap_match_scikit_image(full: Bitmap) -
 @given(bitmaps, st.integers(0, 30), st.integers(0, 30))
 @settings(deadline=None)
 def test_measures_do_not_depend_on_place(full: Bitmap, down: int, right: int) -> None:
-    here = measure_one(np.pad(full, 1))
-    there = measure_one(np.pad(full, ((down + 1, 1), (right + 1, 1))))
-    assert there.centroid_x - here.centroid_x == pytest.approx(right)
-    assert there.centroid_y - here.centroid_y == pytest.approx(down)
+    original = measure_one(np.pad(full, 1))
+    shifted = measure_one(np.pad(full, ((down + 1, 1), (right + 1, 1))))
+    assert shifted.centroid_x - original.centroid_x == pytest.approx(right)
+    assert shifted.centroid_y - original.centroid_y == pytest.approx(down)
     moved = {"bbox_x": right, "bbox_y": down}
-    for name, value in vars(here).items():
+    for name, value in vars(original).items():
         if not name.startswith("centroid"):
-            assert getattr(there, name) == value + moved.get(name, 0), name
+            assert getattr(shifted, name) == value + moved.get(name, 0), name
 
 
 @given(st.integers(0, 999), st.integers(1, 3))
 @settings(deadline=None, max_examples=30)
 def test_a_quarter_turn_changes_only_the_angle(seed: int, turns: int) -> None:
     full = blob(seed, diameter=30)
-    here, turned = measure_one(full), measure_one(np.rot90(full, turns))
+    original, turned = measure_one(full), measure_one(np.rot90(full, turns))
     for name in (
         "area_px",
         "major_axis_um",
@@ -153,11 +153,11 @@ def test_a_quarter_turn_changes_only_the_angle(seed: int, turns: int) -> None:
         "circularity",
         "solidity",
     ):
-        assert getattr(turned, name) == pytest.approx(getattr(here, name)), name
+        assert getattr(turned, name) == pytest.approx(getattr(original, name)), name
     # numpy rotates counter-clockwise as seen, like our angles.
-    difference = turned.orientation_deg - here.orientation_deg - 90 * turns
+    difference = turned.orientation_deg - original.orientation_deg - 90 * turns
     assert (difference + 90) % 180 == pytest.approx(90, abs=1e-6)
-    assert abs(turned.corners - here.corners) <= 1
+    assert abs(turned.corners - original.corners) <= 1
 
 
 @given(st.integers(0, 999), st.floats(1e-4, 50))
@@ -172,10 +172,10 @@ def test_micrometres_scale_with_the_pixel_size(seed: int, size: float) -> None:
 
 def test_without_pixel_size_only_micrometres_are_missing() -> None:
     unscaled = vars(measure_one(blob(1), None))
-    known = vars(measure_one(blob(1), 1.0))
-    assert set(known) - set(unscaled) == {n for n in known if n.endswith(("_um", "_um2"))}
+    scaled = vars(measure_one(blob(1), 1.0))
+    assert set(scaled) - set(unscaled) == {n for n in scaled if n.endswith(("_um", "_um2"))}
     for name, value in unscaled.items():
-        assert value == known[name]
+        assert value == scaled[name]
 
 
 @pytest.mark.parametrize(("turn", "expected"), [(0, 0), (30, 30), (90, 90), (-60, -60), (135, -45)])
@@ -280,10 +280,12 @@ def test_edges_are_those_of_the_analysed_image(x: int, y: int, touches: bool) ->
 def test_many_masks_are_measured_in_order_and_independently() -> None:
     rng = np.random.default_rng(0)
     masks = [tight(blob(seed, float(rng.uniform(6, 150)))) for seed in range(150)]
-    together = measure(masks, 400, 400, 0.1)
-    alone = [measure([mask], 400, 400, 0.1) for mask in masks]
-    for name, values in together.items():
-        assert np.array_equal(values, np.concatenate([columns[name] for columns in alone])), name
+    batch_columns = measure(masks, 400, 400, 0.1)
+    single_columns = [measure([mask], 400, 400, 0.1) for mask in masks]
+    for name, values in batch_columns.items():
+        assert np.array_equal(
+            values, np.concatenate([columns[name] for columns in single_columns])
+        ), name
 
 
 def test_no_masks_give_no_rows() -> None:

@@ -48,9 +48,9 @@ def test_vertices_have_their_polygon_and_the_next_vertex() -> None:
     assert both.n_vertices.tolist() == [4, 3]
     assert both.owner.tolist() == [0, 0, 0, 0, 1, 1, 1]
     assert both.following.tolist() == [1, 2, 3, 0, 5, 6, 4]
-    kept = keep_vertices(both, np.array([True, False, True, True, True, True, True]))
-    assert kept.n_vertices.tolist() == [3, 3]
-    assert kept.x.tolist() == [0.0, 4.0, 0.0, 0.0, 3.0, 0.0]
+    reduced = keep_vertices(both, np.array([True, False, True, True, True, True, True]))
+    assert reduced.n_vertices.tolist() == [3, 3]
+    assert reduced.x.tolist() == [0.0, 4.0, 0.0, 0.0, 3.0, 0.0]
 
 
 def test_diameters_of_a_square_and_a_triangle() -> None:

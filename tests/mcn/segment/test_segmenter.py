@@ -42,9 +42,9 @@ def test_most_crystals_of_a_new_tile_are_found(compact: CompactSegmenter) -> Non
 
 def test_pictures_do_not_depend_on_their_batch(compact: CompactSegmenter) -> None:
     tiles = [render_tile(seed, TileSettings(height=160, width=192)).image for seed in (1, 2)]
-    together = compact.segment([*tiles, np.zeros((40, 40), np.uint8)])
-    alone = [compact.segment([tile])[0] for tile in tiles]
-    for a, b in zip(together[:2], alone, strict=True):
+    batch_masks = compact.segment([*tiles, np.zeros((40, 40), np.uint8)])
+    single_masks = [compact.segment([tile])[0] for tile in tiles]
+    for a, b in zip(batch_masks[:2], single_masks, strict=True):
         assert abs(len(a) - len(b)) <= 1
         ious = match(a, b, (160, 192))
         assert len(ious) >= 0.95 * len(b)

@@ -62,7 +62,7 @@ def test_a_long_manifest_is_streamed_with_row_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("uri,well\na.tif,A\n", "no column depth_m (it has uri, well)"),
         ("uri,well,depth_m\na.tif,A,1\nb.tif,A,1m\n", "row 2: depth_m is '1m'; write a depth"),
@@ -76,10 +76,10 @@ def test_a_long_manifest_is_streamed_with_row_numbers(tmp_path: Path) -> None:
         ("uri,well,depth_m\na.tif,A\n", "row 1: has 2 cells instead of 3"),
     ],
 )
-def test_invalid_rows_are_named(tmp_path: Path, text: str, says: str) -> None:
+def test_invalid_rows_are_named(tmp_path: Path, text: str, message: str) -> None:
     manifest = tmp_path / "m.csv"
     manifest.write_text(text)
-    with pytest.raises(SourceError, match=re.escape(says)) as error:
+    with pytest.raises(SourceError, match=re.escape(message)) as error:
         listed(manifest)
     assert str(error.value).startswith(str(manifest))
     assert "\n" not in str(error.value)

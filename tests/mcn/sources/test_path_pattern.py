@@ -13,7 +13,7 @@ from mcn.sources.path_pattern import DEFAULT_PATTERN, SourceError, compile_patte
 
 
 @pytest.mark.parametrize(
-    ("pattern", "says"),
+    ("pattern", "message"),
     [
         ("{well}/{name}", "has no {depth_m}"),
         ("{depth_m}/{name}", "has no {well}"),
@@ -25,8 +25,8 @@ from mcn.sources.path_pattern import DEFAULT_PATTERN, SourceError, compile_patte
         ("{well.__class__}/{depth_m}", "a plain name"),
     ],
 )
-def test_invalid_patterns_are_refused(pattern: str, says: str) -> None:
-    with pytest.raises(SourceError, match=re.escape(says)):
+def test_invalid_patterns_are_refused(pattern: str, message: str) -> None:
+    with pytest.raises(SourceError, match=re.escape(message)):
         compile_pattern(pattern)
 
 

@@ -38,10 +38,10 @@ EXPECTED = {
 
 def rows() -> list[tuple[str, str, int, str, bool, bool]]:
     """Rows of bucket, key, size, etag, latest, deleted."""
-    every = [("survey", key, size, f"tag{size}", True, False) for key, size in KEYS.items()]
+    current = [("survey", key, size, f"tag{size}", True, False) for key, size in KEYS.items()]
     old = ("survey", "core/well=B/depth=20/b+c.tif", 199, "old", False, False)
     deleted = ("survey", "core/well=B/depth=20/gone.tif", 1, "x", True, True)
-    return [*every, old, deleted]
+    return [*current, old, deleted]
 
 
 def report(folder: Path, form: str) -> str:

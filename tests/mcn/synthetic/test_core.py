@@ -113,7 +113,7 @@ def test_rendered_tiles_differ_between_zones(tmp_path):
 
 
 def test_a_core_has_the_same_bytes_from_one_process_or_two(tmp_path):
-    seen = []
+    progress = []
     for folder, workers in (("one", 1), ("two", 2)):
         render_core(
             tmp_path / folder,
@@ -121,11 +121,11 @@ def test_a_core_has_the_same_bytes_from_one_process_or_two(tmp_path):
             tiles=2,
             settings=SMALL,
             workers=workers,
-            on_tile=seen.append,
+            on_tile=progress.append,
         )
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
-    assert len(seen) == 4
-    assert seen[:2] == seen[2:]
+    assert len(progress) == 4
+    assert progress[:2] == progress[2:]
 
 
 def test_rendering_the_same_core_again_changes_nothing(tmp_path):

@@ -27,7 +27,7 @@ def test_a_bar_is_text_on_a_uniform_background(seed: int) -> None:
     counts = np.bincount(pixels[1:].ravel(), minlength=256)
     assert 0.6 < counts.max() / counts.sum() < 0.99
     ground = counts.argmax()
-    assert np.abs(pixels.astype(int) - ground).max() > 150, "text is seen"
+    assert np.abs(pixels.astype(int) - ground).max() > 150, "text is visible"
 
 
 @pytest.mark.parametrize("seed", range(8))

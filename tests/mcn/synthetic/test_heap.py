@@ -39,10 +39,10 @@ def test_every_pixel_of_a_crystal_is_in_its_silhouette_and_highest(drops, seed):
         heights, owner, count = heap.heights.copy(), heap.owner.copy(), len(heap)
         covered = heap.drop(shape, relief, y, x, rest)
         h, w = relief.silhouette.shape
-        whole = np.zeros((60 + 400, 80 + 400), dtype=bool)
+        padded = np.zeros((60 + 400, 80 + 400), dtype=bool)
         top, left = y - h // 2 + 200, x - w // 2 + 200
-        whole[top : top + h, left : left + w] = relief.silhouette
-        silhouette = whole[200:260, 200:280]
+        padded[top : top + h, left : left + w] = relief.silhouette
+        silhouette = padded[200:260, 200:280]
         changed = heap.owner != owner
         assert not changed[~silhouette].any()
         assert (heap.heights[changed] > heights[changed]).all()
@@ -91,7 +91,7 @@ def test_the_edge_of_the_picture_hides_like_a_neighbour():
     heap = Heap(flat_floor())
     heap.drop("rhombic", block(20, 4.0), 30, 5, 1.0)
     _, shapes, visible = heap.instances(1, 0.9)
-    assert shapes == ("rhombic",), "all that the picture holds of it can be seen"
+    assert shapes == ("rhombic",), "its part within the picture is visible"
     assert visible[0] == np.float32(0.75)
 
 

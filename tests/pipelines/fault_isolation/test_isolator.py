@@ -45,10 +45,10 @@ def test_a_failing_tile_does_not_affect_others() -> None:
 
 
 def test_a_too_large_tile_is_retried_with_less_memory() -> None:
-    tried = []
+    attempts = []
 
     def hungry(numbers: Sequence[int], shrink: int) -> list[int]:
-        tried.append((list(numbers), shrink))
+        attempts.append((list(numbers), shrink))
         if max(numbers) > 100 // (1 + shrink):
             raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
         return [shrink for _ in numbers]
@@ -65,7 +65,7 @@ def test_a_too_large_tile_is_retried_with_less_memory() -> None:
     assert run(FaultIsolator("hunger"), [120], lambda n, s: hungry([i // 4 for i in n], s + 2)) == [
         2
     ]
-    assert max(shrink for _, shrink in tried) <= 5
+    assert max(shrink for _, shrink in attempts) <= 5
 
 
 @given(st.sets(st.integers(0, 20), max_size=4), st.integers(1, 6))

@@ -33,7 +33,7 @@ def test_only_waiting_for_a_core_does_not_count() -> None:
     machine = Machine()
     assert machine.advance(1.0) == pytest.approx(1.0)
     assert machine.advance(4.0, used=1.0, thread_1=3.0) == pytest.approx(2.0), "a crowded machine"
-    assert machine.advance(1.0, used=1.0) == pytest.approx(3.0), "one of its own"
+    assert machine.advance(1.0, used=1.0) == pytest.approx(3.0), "a free core"
     assert machine.advance(5.0) == pytest.approx(8.0), "asleep, or waiting for a file"
 
 
@@ -55,8 +55,8 @@ def test_a_tenth_of_the_time_always_counts() -> None:
 def test_without_schedstat_idle_time_counts() -> None:
     machine = Machine()
     machine.delays = {}
-    assert machine.advance(4.0, used=1.0) == pytest.approx(1.0), "slow, but it goes on"
-    assert machine.advance(4.0, used=0.01) == pytest.approx(5.0), "nothing goes on"
+    assert machine.advance(4.0, used=1.0) == pytest.approx(1.0), "slow progress"
+    assert machine.advance(4.0, used=0.01) == pytest.approx(5.0), "no progress"
     assert machine.advance(4.0, used=16.0) == pytest.approx(9.0), "many threads"
 
 

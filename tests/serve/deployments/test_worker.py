@@ -37,8 +37,8 @@ def test_a_failing_item_does_not_affect_others() -> None:
     with pytest.raises(ValueError, match="1 items"):
         result_of(outcomes[1])
     assert result_of(outcomes[0]) == 2
-    ((alone, _),) = run(["a"])
-    assert isinstance(alone, ValueError)
+    ((error, _),) = run(["a"])
+    assert isinstance(error, ValueError)
 
 
 def test_a_model_is_loaded_once_and_kept_if_another_cannot_be_loaded() -> None:

@@ -30,19 +30,19 @@ def test_every_route_requires_its_scope(endpoint: Endpoint) -> None:
         for name in ("nobody", "unknown", "expired", *SCOPES):
             with endpoint.client(name) as client:
                 answer = client.request(method, url)
-            where = f"{method} {path} by {name}: {answer.status_code} {answer.text}"
+            context = f"{method} {path} by {name}: {answer.status_code} {answer.text}"
             if name not in SCOPES:
-                assert answer.status_code == 401, where
-                assert answer.headers["www-authenticate"] == "Bearer", where
+                assert answer.status_code == 401, context
+                assert answer.headers["www-authenticate"] == "Bearer", context
             elif scope in SCOPES[name]:
-                assert answer.status_code in (200, 404, 415, 422), where
+                assert answer.status_code in (200, 404, 415, 422), context
             else:
-                assert answer.status_code == 403, where
+                assert answer.status_code == 403, context
             if answer.status_code >= 400:
                 problem = answer.json()
-                assert answer.headers["content-type"] == "application/problem+json", where
+                assert answer.headers["content-type"] == "application/problem+json", context
                 assert problem["status"] == answer.status_code
-                assert problem["request_id"] == answer.headers["x-request-id"], where
+                assert problem["request_id"] == answer.headers["x-request-id"], context
 
 
 def test_every_route_is_tested(endpoint: Endpoint) -> None:

@@ -48,12 +48,12 @@ def requests() -> dict[tuple[str, ...], float]:
 
 
 def test_a_valid_request_id_is_kept(client: TestClient) -> None:
-    given = "0123-abcd_EFG.h"
-    assert client.get("/id", headers={"X-Request-Id": given}).text == given
+    request_id = "0123-abcd_EFG.h"
+    assert client.get("/id", headers={"X-Request-Id": request_id}).text == request_id
     for other in ("short", "a b c d e f g", "x" * 65, "line\\nbreak"):
-        own = client.get("/id", headers={"X-Request-Id": other}).text
-        assert own != other
-        assert len(own) == 32
+        generated = client.get("/id", headers={"X-Request-Id": other}).text
+        assert generated != other
+        assert len(generated) == 32
     assert client.get("/id").text != client.get("/id").text
 
 

@@ -7,7 +7,7 @@ def test_only_a_form_of_images_has_sidecars() -> None:
     image, crop = form_schema("image")["schema"], form_schema("crop")["schema"]
     assert set(image["properties"]) == {"image", "sidecar"}
     assert set(crop["properties"]) == {"crop"}
-    assert image["required"] == ["image"], "a sidecar may be left out"
+    assert image["required"] == ["image"], "sidecars are optional"
 
 
 def test_several_files_are_a_list_and_other_fields_are_required() -> None:

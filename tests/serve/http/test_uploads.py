@@ -110,7 +110,7 @@ def test_hostile_bodies_are_refused_and_harm_nothing(endpoint: Endpoint, tile: P
     for description in ("nothing", "zip", "html", "svg", "pickle", "numpy", "gzip", "elf", "text"):
         assert statuses[description] == {422}, description
     assert statuses["png bomb"] == statuses["wide png bomb"] == statuses["tiff bomb"] == {413}
-    assert before == {kind: endpoint.replicas(kind) for kind in before}, "none died"
+    assert before == {kind: endpoint.replicas(kind) for kind in before}, "no replica died"
 
 
 def test_bodies_of_two_hundred_megabytes_are_refused(endpoint: Endpoint) -> None:

@@ -162,9 +162,9 @@ def test_missing_rows_make_the_step_zero(core, tmp_path):
 
 def test_only_known_header_fields_are_filled_in(core, tmp_path):
     las = read(tmp_path, depth_log(core, "A", 50.0), "A")
-    known = {"STRT", "STOP", "STEP", "NULL", "WELL", "UWI", "SRVC", "DATE"}
+    expected = {"STRT", "STOP", "STEP", "NULL", "WELL", "UWI", "SRVC", "DATE"}
     filled = {item.mnemonic for item in las.well if item.value not in ("", None)}
-    assert filled == known
+    assert filled == expected
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", las.well["DATE"].value)
     assert las.params["SEGM"].value == "compact@0123456789ab"
     assert las.params["CLAS"].value == "nsr@0123456789ab"

@@ -74,13 +74,13 @@ def test_an_interrupted_commit(
         ]:
             catalog.change(name, [part.added() for part in parts if part.table == name])
     before = data_files(catalog)
-    assert recover(catalog, running_scan) == [], "its process runs still"
+    assert recover(catalog, running_scan) == [], "its process is still running"
     assert data_files(catalog) == before
     die(catalog, scan, dead_process)
     assert recover(catalog, running_scan) == ["lost"]
     assert recover(catalog, running_scan) == []
-    kept = 9 if committed == "both" else 3
-    assert query(catalog).num_rows == crystal_rows(catalog) == kept
+    expected_rows = 9 if committed == "both" else 3
+    assert query(catalog).num_rows == crystal_rows(catalog) == expected_rows
     if (
         committed != "crystals"
     ):  # Files that were once in the log stay for readers of that snapshot.

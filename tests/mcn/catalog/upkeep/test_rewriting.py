@@ -57,7 +57,7 @@ def test_merging_keeps_rows_and_does_not_change_other_wells_and_tables(
     merge_small_files(fragmented, "crystals", "A 1", 2**20)
     after = paths(fragmented, "crystals")
     assert others < after
-    assert len(after) == 3 + 2, "one file for each bin of depth"
+    assert len(after) == 3 + 2, "one file per depth bin"
     assert all(digest_in_name(path) for path in after)
     assert paths(fragmented, "tiles") == tiles_before
     assert query(fragmented).equals(before)
@@ -76,10 +76,10 @@ def test_rows_are_removed_and_files_without_them_stay(
     remove_rows(fragmented, "crystals", "A 1", outdated)
     remove_rows(fragmented, "tiles", "A 1", outdated)
     removed_id = outdated["tile_id"][0].as_py()
-    kept = before.filter(pa.compute.not_equal(before["tile_id"], removed_id))
-    assert kept.num_rows == before.num_rows - 3
-    assert query(fragmented).equals(kept)
-    assert len(paths(fragmented, "tiles") & tiles_before) == 1, "the last one's own file"
+    expected = before.filter(pa.compute.not_equal(before["tile_id"], removed_id))
+    assert expected.num_rows == before.num_rows - 3
+    assert query(fragmented).equals(expected)
+    assert len(paths(fragmented, "tiles") & tiles_before) == 1, "the last tile's file is unchanged"
     assert verify(fragmented).ok
 
 

@@ -23,7 +23,9 @@ def test_a_lease_exists_until_it_is_released(catalog: Catalog) -> None:
     assert entries(catalog) == []
     with ScanLease(catalog, "one") as scan:
         assert [entry for entry, _ in entries(catalog)] == [scan.entry]
-    assert [entry.scan_id for entry, _ in entries(catalog)] == ["one"], "what is left is known"
+    assert [entry.scan_id for entry, _ in entries(catalog)] == ["one"], (
+        "an unreleased lease remains"
+    )
     folder = Path(scan_lease.folder_of(catalog, "one"))
     folder.mkdir()
     (folder / "progress").write_text("half")
@@ -63,7 +65,9 @@ def test_a_scan_of_this_machine_is_dead_when_its_process_has_ended(
     assert not scan_lease.is_dead(entry, beat, beat)
     assert scan_lease.is_dead(replace(scan.entry, process=dead_process), beat, beat)
     elsewhere = replace(entry, place="elsewhere", process=dead_process)
-    assert not scan_lease.is_dead(elsewhere, beat, beat), "its number means nothing here"
+    assert not scan_lease.is_dead(elsewhere, beat, beat), (
+        "process ids of other machines are unknown"
+    )
 
 
 def test_times_are_those_of_the_storage(catalog: Catalog) -> None:

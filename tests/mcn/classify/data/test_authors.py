@@ -35,8 +35,8 @@ def test_the_authors_layout_is_read_sheet_by_sheet(authors: Path) -> None:
     assert [SHAPES[place] for place in examples.classes] == ["spherical", "rhombic"] * 2
     assert examples.groups.tolist() == [0, 0, 1, 1]
     pixels = np.asarray(Image.open(authors / "A1" / "_Non-uniform" / "A1_2.tif"))
-    (wanted,) = cut_crops(pixels, masks_from_labels((pixels > 0).astype(np.uint8)))
-    assert np.array_equal(examples.crops[1], wanted)
+    (expected,) = cut_crops(pixels, masks_from_labels((pixels > 0).astype(np.uint8)))
+    assert np.array_equal(examples.crops[1], expected)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_invalid_rows_of_a_sheet_are_named(authors: Path, rows: str, reason: str
 
 
 def test_crops_may_be_beside_the_folders_of_the_sheets(authors: Path) -> None:
-    own = authors / "A1" / "_Non-uniform"
+    crop_folder = authors / "A1" / "_Non-uniform"
     shared = authors / "_Non-uniform"
-    own.rename(shared)
+    crop_folder.rename(shared)
     sheet, other = list_authors(authors)
     assert (sheet.parent.name, other.parent.name) == ("A1", "B2")
     crops = list(read_authors([sheet], CALCITE))

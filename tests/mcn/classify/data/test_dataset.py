@@ -13,12 +13,12 @@ from mcn.taxonomy import Taxonomy
 
 
 def test_rendered_examples_are_reproducible_and_have_every_field() -> None:
-    seen: list[int] = []
+    progress: list[int] = []
     first = render_examples(
-        3, 5, per_tile=6, copies=1, height=128, width=160, on_tile=lambda: seen.append(1)
+        3, 5, per_tile=6, copies=1, height=128, width=160, on_tile=lambda: progress.append(1)
     )
     again = render_examples(3, 5, per_tile=6, copies=1, height=128, width=160)
-    assert len(seen) == 3
+    assert len(progress) == 3
     assert np.array_equal(first.crops, again.crops)
     assert np.array_equal(first.classes, again.classes)
     assert (np.bincount(first.groups) <= 12).all()

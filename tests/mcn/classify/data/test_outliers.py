@@ -14,17 +14,19 @@ def crops():
 
 @pytest.mark.parametrize("count", [0, 1, 2, 51])
 def test_the_requested_number_and_no_empty_crop(crops, count):
-    made = outliers(crops, count, np.random.default_rng(0))
-    assert made.shape == (count, 64, 64)
-    assert made.dtype == np.uint8
-    assert (made > 0).any(axis=(1, 2)).all()
+    outlier_crops = outliers(crops, count, np.random.default_rng(0))
+    assert outlier_crops.shape == (count, 64, 64)
+    assert outlier_crops.dtype == np.uint8
+    assert (outlier_crops > 0).any(axis=(1, 2)).all()
 
 
 def test_one_crop_is_enough(crops):
-    made = outliers(crops[:1], 10, np.random.default_rng(0))
+    outlier_crops = outliers(crops[:1], 10, np.random.default_rng(0))
     silhouette = crops[0] > 0
-    assert ((made[:5] > 0) == silhouette).all(), "half have the silhouette of a crystal"
-    assert not ((made[5:] > 0) == silhouette).all(axis=(1, 2)).any(), "the others that of letters"
+    assert ((outlier_crops[:5] > 0) == silhouette).all(), "one half has silhouettes of crystals"
+    assert not ((outlier_crops[5:] > 0) == silhouette).all(axis=(1, 2)).any(), (
+        "the other half has letters"
+    )
 
 
 def test_the_same_seed_gives_the_same_outliers(crops):

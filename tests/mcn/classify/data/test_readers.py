@@ -33,8 +33,8 @@ def test_class_folders_give_their_crops_and_shapes(draw_folders: Draw) -> None:
 def test_crops_of_other_sizes_are_resized_like_crystals(draw_folders: Draw) -> None:
     root = draw_folders(1, size=150)
     pixels = np.asarray(Image.open(root / "amorphous" / "000.png"))
-    (wanted,) = cut_crops(pixels, masks_from_labels((pixels > 0).astype(np.uint8)))
-    assert np.array_equal(read_examples(root).crops[0], wanted)
+    (expected,) = cut_crops(pixels, masks_from_labels((pixels > 0).astype(np.uint8)))
+    assert np.array_equal(read_examples(root).crops[0], expected)
 
 
 def test_a_csv_names_files_shapes_and_micrographs(draw_folders: Draw) -> None:
@@ -140,9 +140,9 @@ def test_perturbed_copies_share_group_and_shape(core: Path) -> None:
     again = read_examples(core, copies=2, seed=1)
     assert np.array_equal(copied.crops, again.crops)
     for group in np.unique(plain.groups):
-        here = copied.take(copied.groups == group)
+        group_copies = copied.take(copied.groups == group)
         true = plain.classes[plain.groups == group]
-        assert np.array_equal(here.classes, np.tile(true, 3))
+        assert np.array_equal(group_copies.classes, np.tile(true, 3))
 
 
 def test_a_missing_mask_of_a_core_is_named(core: Path, tmp_path: Path) -> None:

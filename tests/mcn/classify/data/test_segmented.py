@@ -27,17 +27,17 @@ def almost_true(core: Path) -> FixedSegmenter:
 
 def test_each_mask_gets_the_shape_of_the_crystal_it_fits(core: Path) -> None:
     true = read_examples(core)
-    kept = np.concatenate([[False], np.diff(true.groups) == 0])
-    seen: list[None] = []
-    examples, matched = segmented_examples(core, almost_true(core), lambda: seen.append(None))
-    assert np.array_equal(examples.crops, true.crops[kept])
-    assert np.array_equal(examples.classes, true.classes[kept])
-    assert np.array_equal(examples.visible, true.visible[kept])
+    is_found = np.concatenate([[False], np.diff(true.groups) == 0])
+    progress: list[None] = []
+    examples, matched = segmented_examples(core, almost_true(core), lambda: progress.append(None))
+    assert np.array_equal(examples.crops, true.crops[is_found])
+    assert np.array_equal(examples.classes, true.classes[is_found])
+    assert np.array_equal(examples.visible, true.visible[is_found])
     assert matched["n_true"] == len(true)
     assert matched["n_found"] == matched["n_matched"] == len(true) - 4
     assert matched["recall"] == pytest.approx(1 - 4 / len(true))
     assert matched["mean_iou"] == 1.0
-    assert len(seen) == 4
+    assert len(progress) == 4
 
 
 def test_a_segmenters_masks_are_evaluated(core: Path) -> None:

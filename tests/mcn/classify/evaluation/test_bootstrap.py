@@ -39,21 +39,21 @@ def test_weighted_metrics_match_scikit_learn(
     metrics = weighted_metrics(weights, classes, probabilities)
     named = probabilities.argmax(axis=1)
     for row, drawn in enumerate(weights):
-        there = np.unique(classes[drawn > 0])
+        present = np.unique(classes[drawn > 0])
         assert metrics["accuracy"][row] == pytest.approx(
             accuracy_score(classes, named, sample_weight=drawn)
         )
         repeated = np.repeat(np.arange(count), drawn.astype(int))
         assert metrics["balanced_accuracy"][row] == pytest.approx(
-            np.mean([np.mean(named[repeated][classes[repeated] == c] == c) for c in there])
+            np.mean([np.mean(named[repeated][classes[repeated] == c] == c) for c in present])
         )
-        f1 = f1_score(classes, named, labels=there, average=None, sample_weight=drawn)
-        assert metrics["f1"][row, there] == pytest.approx(f1)
+        f1 = f1_score(classes, named, labels=present, average=None, sample_weight=drawn)
+        assert metrics["f1"][row, present] == pytest.approx(f1)
         assert metrics["macro_f1"][row] == pytest.approx(f1.mean())
         for shape in range(shapes):
             precision = metrics["average_precision"][row, shape]
             area = metrics["roc_auc"][row, shape]
-            if shape not in there or len(there) == 1:
+            if shape not in present or len(present) == 1:
                 assert np.isnan([precision, area]).all()
                 continue
             truth, scores = classes == shape, probabilities[:, shape]
@@ -114,12 +114,12 @@ def test_crystals_of_a_micrograph_are_resampled_together() -> None:
     groups = np.repeat(np.arange(2 * FEWEST_GROUPS), 1000 / (2 * FEWEST_GROUPS) + 1)[:1000]
     probabilities = np.where(groups[:, None] % 2, (0.9, 0.1), (0.1, 0.9))
     alike = bootstrap_intervals(groups, classes, probabilities)
-    alone = bootstrap_intervals(np.arange(1000), classes, probabilities)
+    ungrouped = bootstrap_intervals(np.arange(1000), classes, probabilities)
     few = bootstrap_intervals(groups // 4, classes, probabilities)
     assert alike["of"] == "micrographs"
     assert few["of"] == "crystals"
-    assert width(alike["accuracy"]) > 4 * width(alone["accuracy"])
-    assert few["accuracy"] == alone["accuracy"]
+    assert width(alike["accuracy"]) > 4 * width(ungrouped["accuracy"])
+    assert few["accuracy"] == ungrouped["accuracy"]
 
 
 def test_undefined_metrics_have_no_interval() -> None:

@@ -58,12 +58,14 @@ def test_only_present_shapes_have_curves(figure_of: Any, score: Any, word: str) 
 
 def test_a_calibrated_classifier_lies_on_the_diagonal() -> None:
     probability = np.repeat([0.25, 0.75], 400)
-    right = np.tile([True, False, False, False], 100).tolist() + [True, True, True, False] * 100
-    figure = reliability_figure(np.array(right), probability, errors=(0.0, None))
+    is_correct = (
+        np.tile([True, False, False, False], 100).tolist() + [True, True, True, False] * 100
+    )
+    figure = reliability_figure(np.array(is_correct), probability, errors=(0.0, None))
     (line,) = [line for line in figure.axes[0].lines if line.get_label() in legend_of(figure)]
     assert line.get_xydata().ravel().tolist() == pytest.approx([0.25, 0.25, 0.75, 0.75])
     assert legend_of(figure) == ["largest probability: calibration error 0.000"]
-    both = reliability_figure(np.array(right), probability, probability)
+    both = reliability_figure(np.array(is_correct), probability, probability)
     assert legend_of(both) == ["largest probability", "confidence"]
 
 

@@ -25,7 +25,7 @@ RELEASED = (
     / "../shared/data/published-mcn/CNN_2023-11-19_11-47-51_run1_test_predictions.npy"
 ).resolve()
 needs_released = pytest.mark.skipif(
-    not RELEASED.is_file(), reason="../shared, which holds the authors' predictions, is absent"
+    not RELEASED.is_file(), reason="../shared, with the authors' predictions, is absent"
 )
 
 
@@ -86,9 +86,9 @@ def test_the_tables_have_one_row_per_class() -> None:
 def test_the_table_has_intervals_and_a_balanced_accuracy() -> None:
     classes, probabilities = read_predictions(RELEASED)
     metrics = evaluate_predictions(classes, probabilities)
-    right = probabilities.argmax(axis=1) == classes
+    is_correct = probabilities.argmax(axis=1) == classes
     assert metrics["balanced_accuracy"] == pytest.approx(
-        np.mean([right[classes == place].mean() for place in range(4)])
+        np.mean([is_correct[classes == place].mean() for place in range(4)])
     )
     assert metrics["intervals"]["of"] == "crystals"
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "ece"):

@@ -41,13 +41,13 @@ class Page(HTMLParser):
         if tag not in ("meta", "img", "br"):
             self.open_tags.append(tag)
         self.cells += tag == "td"
-        given = dict(attrs)
+        attributes = dict(attrs)
         for name in ("src", "href"):
-            if name in given:
-                assert (self.folder / str(given[name])).is_file()
+            if name in attributes:
+                assert (self.folder / str(attributes[name])).is_file()
         if tag == "img":
-            assert given["alt"]
-            self.pictures.append(Path(str(given["src"])).stem)
+            assert attributes["alt"]
+            self.pictures.append(Path(str(attributes["src"])).stem)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open_tags.pop() == tag

@@ -44,7 +44,7 @@ def nsr() -> CropClassifier:
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> CropClassifier:
     if not PUBLISHED.is_file():
-        pytest.skip("the published weights are not beside the repository")
+        pytest.skip("../shared, with the published weights, is absent")
     out = tmp_path_factory.mktemp("weights") / "published.safetensors"
     return load_classifier(str(import_weights(PUBLISHED, out)))
 
@@ -99,10 +99,10 @@ def drops(
     rank = (-ranked).argsort(axis=1, kind="stable").argsort(axis=1)
     area = inside.sum(axis=(1, 2))
     hidden = (rank < area[:, None] // 4).reshape(crops.shape)
-    mean = (crops.sum(axis=(1, 2)) / area.clip(1)).clip(1).astype(np.uint8)
+    mean_grey = (crops.sum(axis=(1, 2)) / area.clip(1)).clip(1).astype(np.uint8)
     before, after = (
-        classifier.classify(seen).probabilities
-        for seen in (crops, np.where(hidden, mean[:, None, None], crops))
+        classifier.classify(shown).probabilities
+        for shown in (crops, np.where(hidden, mean_grey[:, None, None], crops))
     )
     named = before.argmax(axis=1)
     each = np.arange(len(crops))
@@ -142,15 +142,17 @@ def test_maps_are_fractions_and_independent_of_other_crops(
     model: str, averaged: bool, crops: NDArray[np.uint8], request: pytest.FixtureRequest
 ) -> None:
     classifier = request.getfixturevalue(model)
-    together = explain(classifier, crops, averaged=averaged)
-    assert together.shape == crops.shape
-    assert together.dtype == np.float32
-    assert together.min() >= 0
-    assert together.max() <= 1
-    strongest = together.max(axis=(1, 2))
+    maps = explain(classifier, crops, averaged=averaged)
+    assert maps.shape == crops.shape
+    assert maps.dtype == np.float32
+    assert maps.min() >= 0
+    assert maps.max() <= 1
+    strongest = maps.max(axis=(1, 2))
     assert (np.isclose(strongest, 1) | (strongest == 0)).all()
-    alone = [explain(classifier, crops[i : i + 1], averaged=averaged)[0] for i in (0, 31, 32, 69)]
-    assert together[[0, 31, 32, 69]] == pytest.approx(np.stack(alone), abs=1e-3)
+    single_maps = [
+        explain(classifier, crops[i : i + 1], averaged=averaged)[0] for i in (0, 31, 32, 69)
+    ]
+    assert maps[[0, 31, 32, 69]] == pytest.approx(np.stack(single_maps), abs=1e-3)
 
 
 def test_the_classifier_is_not_changed(nsr: CropClassifier, crops: NDArray[np.uint8]) -> None:
@@ -160,13 +162,13 @@ def test_the_classifier_is_not_changed(nsr: CropClassifier, crops: NDArray[np.ui
     assert np.array_equal(inside, explain(nsr, crops[:5]))
     assert np.array_equal(nsr.classify(crops).probabilities, before)
     assert all(parameter.grad is None for parameter in nsr.network.parameters())
-    assert pickle.dumps(nsr.network) == pickled, "what reads its features has gone"
+    assert pickle.dumps(nsr.network) == pickled, "hooks are removed"
 
 
 def test_no_crops_give_no_maps(nsr: CropClassifier) -> None:
-    none = np.zeros((0, 64, 64), np.uint8)
-    assert explain(nsr, none).shape == (0, 64, 64)
-    assert explain(nsr, none, []).shape == (0, 64, 64)
+    no_crops = np.zeros((0, 64, 64), np.uint8)
+    assert explain(nsr, no_crops).shape == (0, 64, 64)
+    assert explain(nsr, no_crops, []).shape == (0, 64, 64)
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,10 @@ def fitted():
     held, true, p = crystals(2000, RNG)
     far = RNG.uniform(20, 40, (200, 4)).astype(np.float32)
     sure = np.tile(np.float32([0.999, 0.0005, 0.0005]), (200, 1))
-    right = np.concatenate([p.argmax(axis=1) == true, np.zeros(200, bool)])
-    return fit_confidence(features, classes, np.vstack([p, sure]), np.vstack([held, far]), right)
+    is_correct = np.concatenate([p.argmax(axis=1) == true, np.zeros(200, bool)])
+    return fit_confidence(
+        features, classes, np.vstack([p, sure]), np.vstack([held, far]), is_correct
+    )
 
 
 def test_distance_counts_standard_deviations(fitted: ConfidenceModel):
@@ -41,10 +43,10 @@ def test_distance_counts_standard_deviations(fitted: ConfidenceModel):
 
 def test_confidence_is_calibrated(fitted: ConfidenceModel):
     features, true, p = crystals(20_000, np.random.default_rng(9))
-    confidence, right = fitted.confidence(p, features), p.argmax(axis=1) == true
-    assert confidence.mean() == pytest.approx(right.mean(), abs=0.02)
+    confidence, is_correct = fitted.confidence(p, features), p.argmax(axis=1) == true
+    assert confidence.mean() == pytest.approx(is_correct.mean(), abs=0.02)
     unsure = confidence < 0.8
-    assert confidence[unsure].mean() == pytest.approx(right[unsure].mean(), abs=0.08)
+    assert confidence[unsure].mean() == pytest.approx(is_correct[unsure].mean(), abs=0.08)
 
 
 def test_confidence_is_near_zero_far_from_the_training_data(fitted: ConfidenceModel):

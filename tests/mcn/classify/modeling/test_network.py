@@ -55,8 +55,8 @@ def test_the_penalty_closes_useless_gates_and_keeps_useful_ones() -> None:
     optimizer = torch.optim.Adam([block.gates], lr=0.05)
     for _ in range(100):
         features = torch.randn(64, 4, 2, 2)
-        wanted = features[:, 0]
-        loss = (block(features).sum(dim=1) - wanted).square().mean() + 0.05 * block.gates.sum()
+        goal = features[:, 0]
+        loss = (block(features).sum(dim=1) - goal).square().mean() + 0.05 * block.gates.sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -99,8 +99,8 @@ def test_the_heads_agree() -> None:
     with torch.no_grad():
         network.facet_head.bias[0] += 1
     ratio = network.forward_head(features).softmax(dim=1) / shapes
-    assert torch.allclose(ratio[:, 0], ratio[:, 1]), "rhombic and polyhedral share theirs"
-    assert torch.allclose(ratio[:, 2], ratio[:, 3]), "and so do amorphous and spherical"
+    assert torch.allclose(ratio[:, 0], ratio[:, 1]), "rhombic and polyhedral have the same ratio"
+    assert torch.allclose(ratio[:, 2], ratio[:, 3]), "amorphous and spherical have the same ratio"
     assert (ratio[:, 0] > 1).all()
 
 
@@ -115,5 +115,5 @@ def test_omitted_steps_have_no_parameters(steps: tuple[str, ...]) -> None:
     assert ((1, 1) in sizes) == ("reduce" in steps)
     assert all(block.gates.requires_grad == ("select" in steps) for block in network.blocks)
     assert network(crystals(3)).shape == (3, 4)
-    kept = json.loads(json.dumps(network.settings.as_dict()))
-    assert NetworkSettings.from_dict(kept) == network.settings
+    stored_settings = json.loads(json.dumps(network.settings.as_dict()))
+    assert NetworkSettings.from_dict(stored_settings) == network.settings

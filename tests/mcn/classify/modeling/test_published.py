@@ -34,7 +34,7 @@ RELEASED = (
     Path(__file__).resolve().parents[4] / "../shared/data/published-mcn" / KERAS_FILE
 ).resolve()
 needs_released = pytest.mark.skipif(
-    not RELEASED.is_file(), reason="../shared, which holds the authors' weights, is absent"
+    not RELEASED.is_file(), reason="../shared, with the authors' weights, is absent"
 )
 
 SHAPES_OF_ARRAYS = [
@@ -249,9 +249,9 @@ def test_other_file_types_are_refused(tmp_path: Path, keras: Path) -> None:
     text.write_text("not weights")
     with pytest.raises(PublishedError, match="cannot be read"):
         read_keras(text)
-    whole = keras.read_bytes()
-    for length in (0, 100, len(whole) // 2, len(whole) - 5000):
-        text.write_bytes(whole[:length])
+    complete = keras.read_bytes()
+    for length in (0, 100, len(complete) // 2, len(complete) - 5000):
+        text.write_bytes(complete[:length])
         with pytest.raises(PublishedError, match="cannot be read"):
             read_keras(text)
     with text.open("wb") as file:

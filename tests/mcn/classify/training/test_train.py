@@ -62,9 +62,9 @@ def test_few_labels_are_enough_with_pretrained_weights(draw_folders: Draw, tmp_p
     few = draw_folders(8, shapes=("spherical", "rhombic"), seed=5)
     settings = replace(TINY, batch=8, start=str(before))
     train_classifier(few, tmp_path / "coins.safetensors", settings, coins)
-    own = load_classifier(str(tmp_path / "coins.safetensors"))
+    classifier = load_classifier(str(tmp_path / "coins.safetensors"))
     fresh = draw_folders(20, shapes=("spherical", "rhombic"), seed=6)
-    assert evaluate_classifier(fresh, own)["accuracy"] > 0.8
+    assert evaluate_classifier(fresh, classifier)["accuracy"] > 0.8
 
 
 def test_a_custom_class_list(draw_folders: Draw, tmp_path: Path) -> None:

@@ -26,14 +26,14 @@ def test_a_killed_training_continues_where_it_stopped(
     draw_folders: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, settings = draw_folders(32), replace(TINY, epochs=5)
-    whole = train_classifier(data, tmp_path / "whole" / "a.safetensors", settings)
+    uninterrupted = train_classifier(data, tmp_path / "whole" / "a.safetensors", settings)
     calls = []
 
-    def killed(*given: torch.Tensor) -> torch.Tensor:
+    def killed(*arguments: torch.Tensor) -> torch.Tensor:
         calls.append(1)
         if len(calls) == 20:
             raise KeyboardInterrupt
-        return augment(*given)
+        return augment(*arguments)
 
     out = tmp_path / "cut" / "a.safetensors"
     with monkeypatch.context() as patch:
@@ -43,8 +43,8 @@ def test_a_killed_training_continues_where_it_stopped(
     assert len(out.with_suffix(".jsonl").read_text().splitlines()) == 3
     with pytest.raises(ClassifierError, match=r"a\.resume\.pt: holds a training with other"):
         train_classifier(data, out, replace(settings, seed=1))
-    assert train_classifier(data, out, settings).name == whole.name
-    assert out.with_suffix(".jsonl").read_text() == whole.log.read_text()
+    assert train_classifier(data, out, settings).name == uninterrupted.name
+    assert out.with_suffix(".jsonl").read_text() == uninterrupted.log.read_text()
     assert sorted(path.name for path in out.parent.iterdir()) == ["a.jsonl", "a.safetensors"]
 
 
@@ -75,11 +75,15 @@ def test_only_heads_of_other_shapes_are_initialized(tmp_path: Path) -> None:
     coins = Taxonomy({"round": "smooth", "square": "edged"})
     dice = Taxonomy({"cube": "flat", "ball": "none"})
     torch.manual_seed(1)
-    known = MicroCrystalNet(replace(SMALL, taxonomy=coins))
-    same = trainer_of(tmp_path, coins, known).network.state_dict()
-    assert all(torch.equal(same[name], weights) for name, weights in known.state_dict().items())
-    other = trainer_of(tmp_path, dice, known).network.state_dict()
-    changed = {n for n, weights in known.state_dict().items() if not torch.equal(other[n], weights)}
+    pretrained = MicroCrystalNet(replace(SMALL, taxonomy=coins))
+    same = trainer_of(tmp_path, coins, pretrained).network.state_dict()
+    assert all(
+        torch.equal(same[name], weights) for name, weights in pretrained.state_dict().items()
+    )
+    other = trainer_of(tmp_path, dice, pretrained).network.state_dict()
+    changed = {
+        n for n, weights in pretrained.state_dict().items() if not torch.equal(other[n], weights)
+    }
     assert changed
     assert all(name.startswith(("shape_head", "facet_head")) for name in changed)
 

@@ -53,6 +53,6 @@ def test_memory_is_bounded_by_the_limit_not_by_the_masks() -> None:
 
 def test_no_masks() -> None:
     collector = MaskNMS(max_iou=0.7, limit=5)
-    none = torch.zeros(0)
-    collector.add(torch.zeros(0, 32, 32), none, none)
+    no_scores = torch.zeros(0)
+    collector.add(torch.zeros(0, 32, 32), no_scores, no_scores)
     assert [len(part) for part in collector.settle()] == [0, 0, 0]

@@ -106,10 +106,10 @@ def test_masks_do_not_depend_on_the_batch_size(
     discs_and_scores: list[tuple[float, float, float, float]], at_once: int
 ) -> None:
     candidates = discs([c[:3] for c in discs_and_scores], [c[3] for c in discs_and_scores])
-    together = suppress_overlaps(candidates, 0, (150, 200), SETTINGS)
+    in_one_batch = suppress_overlaps(candidates, 0, (150, 200), SETTINGS)
     few = suppress_overlaps(candidates, 0, (150, 200), replace(SETTINGS, prompts_per_batch=at_once))
-    assert [(m.x, m.y) for m in together] == [(m.x, m.y) for m in few]
-    for mask, other in zip(together, few, strict=True):
+    assert [(m.x, m.y) for m in in_one_batch] == [(m.x, m.y) for m in few]
+    for mask, other in zip(in_one_batch, few, strict=True):
         np.testing.assert_array_equal(mask.pixels, other.pixels)
 
 
@@ -122,15 +122,15 @@ def test_the_upsampled_box_contains_the_whole_mask(
     logits = torch.randn(1, 16, 16, generator=torch.Generator().manual_seed(seed))
     window = torch.tensor([[x, y, x + side, y + side]])
     ((left, top, pixels),) = full_size(logits, window, 100, 110)
-    whole = np.zeros((100, 110), bool)
-    whole[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    full_mask = np.zeros((100, 110), bool)
+    full_mask[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
     xs = (torch.arange(110) + 0.5 - window[0, 0]) / side * 2 - 1
     ys = (torch.arange(100) + 0.5 - window[0, 1]) / side * 2 - 1
     grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)[None]
     read = torch.nn.functional.grid_sample(logits[None], grid, align_corners=False)[0, 0].numpy()
     inside = (grid.abs() <= 1).all(dim=-1)[0].numpy()
     clear = inside & (np.abs(read) > 1e-3)
-    np.testing.assert_array_equal(whole[clear], read[clear] > 0)
+    np.testing.assert_array_equal(full_mask[clear], read[clear] > 0)
 
 
 def test_a_mask_outside_the_image_is_empty() -> None:

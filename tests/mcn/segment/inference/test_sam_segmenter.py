@@ -67,11 +67,11 @@ def test_a_batch_equals_single_images() -> None:
     segmenter = GridSegmenter(small_sam(), "small@0", points_per_side=4, settings=anything)
     segmenter.decoder = PointDecoder(segmenter.sam, torch.float32)
     images = list(np.random.default_rng(1).integers(0, 255, (3, 60, 90), dtype=np.uint8))
-    together = segmenter.segment(images)
-    assert any(together)
-    for image, masks in zip(images, together, strict=True):
-        (alone,) = segmenter.segment([image])
-        assert encode_rle(masks, 60, 90) == encode_rle(alone, 60, 90)
+    batch_masks = segmenter.segment(images)
+    assert any(batch_masks)
+    for image, masks in zip(images, batch_masks, strict=True):
+        (single_masks,) = segmenter.segment([image])
+        assert encode_rle(masks, 60, 90) == encode_rle(single_masks, 60, 90)
 
 
 def test_a_file_with_another_checksum_is_refused(
@@ -99,9 +99,9 @@ def test_masks_of_clicks_match_sams_predictor() -> None:
     predictor.set_image(np.stack([image] * 3, axis=-1))
     expected, scores, _ = predictor.predict(np.array([[40.0, 50.0]]), np.array([1]))
     (mask,) = segmenter.predict(image, points=[(40, 50)])
-    wanted = expected[scores.argmax()]
+    best_mask = expected[scores.argmax()]
     height, width = mask.pixels.shape
-    within = wanted[mask.y : mask.y + height, mask.x : mask.x + width]
+    within = best_mask[mask.y : mask.y + height, mask.x : mask.x + width]
     assert mask.predicted_iou == pytest.approx(np.clip(scores.max(), 0, 1), abs=0.02)
     assert np.mean(within[mask.pixels]) > 0.9
     boxed = segmenter.predict(image, boxes=[(20, 20, 60, 60), (0, 0, 128, 96)])

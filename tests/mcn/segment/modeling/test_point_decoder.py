@@ -37,9 +37,9 @@ def sam() -> Any:
 def stock(sam: Any, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     """Output of `SamPredictor.predict_torch` for the points of each image."""
     answers = []
-    for image, own in zip(embedding, points, strict=True):
-        labels = torch.ones(len(own), 1)
-        sparse, dense = sam.prompt_encoder((own[:, None], labels), None, None)
+    for image, image_points in zip(embedding, points, strict=True):
+        labels = torch.ones(len(image_points), 1)
+        sparse, dense = sam.prompt_encoder((image_points[:, None], labels), None, None)
         place = sam.prompt_encoder.get_dense_pe()
         answers.append(sam.mask_decoder(image[None], place, sparse, dense, multimask_output=True))
     logits, iou = (torch.cat(part) for part in zip(*answers, strict=True))

@@ -11,11 +11,11 @@ from mcn.segment.modeling.two_way import TwoWay, doubled, normalised, raster
 def transformer(depth: int = 2) -> TwoWayTransformer:
     """A transformer with biases and norms that affect the output."""
     torch.manual_seed(0)
-    made = TwoWayTransformer(depth=depth, embedding_dim=32, num_heads=4, mlp_dim=64)
-    for parameter in made.parameters():
+    model = TwoWayTransformer(depth=depth, embedding_dim=32, num_heads=4, mlp_dim=64)
+    for parameter in model.parameters():
         if parameter.dim() == 1:
             nn.init.normal_(parameter, 0.1, 0.3)
-    return made.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False)
 
 
 @pytest.mark.parametrize("depth", [1, 2])

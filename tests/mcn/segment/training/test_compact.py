@@ -38,8 +38,8 @@ def test_the_first_layers_are_frozen_and_all_others_trained_once() -> None:
 
 
 def test_a_sample_without_a_point_has_none() -> None:
-    none = torch.tensor([torch.nan, torch.nan])
-    points = torch.stack([torch.tensor([3.0, 4.0]), none]).view(1, 2, 1, 2)
+    no_point = torch.tensor([torch.nan, torch.nan])
+    points = torch.stack([torch.tensor([3.0, 4.0]), no_point]).view(1, 2, 1, 2)
     batch = {
         "windows": torch.rand(1, 2, 4),
         "points": points,

@@ -133,16 +133,16 @@ def test_clicks_and_boxes(lab: httpx.Client, analysis, tile: Path) -> None:
 
     (mask,) = post({"boxes": [box]}).json()["masks"]
     predicted, intended = decode_rle(mask["mask_rle"]), decode_rle(largest["mask_rle"])
-    whole = np.zeros((2, analysis["height"], analysis["width"]), bool)
-    for plane, mask_part in zip(whole, (predicted, intended), strict=True):
+    planes = np.zeros((2, analysis["height"], analysis["width"]), bool)
+    for plane, mask_part in zip(planes, (predicted, intended), strict=True):
         plane[
             mask_part.y : mask_part.y + mask_part.pixels.shape[0],
             mask_part.x : mask_part.x + mask_part.pixels.shape[1],
         ] = mask_part.pixels
-    assert (whole[0] & whole[1]).sum() / (whole[0] | whole[1]).sum() > 0.6
+    assert (planes[0] & planes[1]).sum() / (planes[0] | planes[1]).sum() > 0.6
     assert len(post({"points": [[100, 100], [400, 300]]}).json()["masks"]) == 2
 
-    for wrong, why in (
+    for wrong, reason in (
         ({"points": [[-5, 2]]}, "must lie in the image"),
         ({"point": [[1, 2]]}, "prompts.point"),
         ({}, "no prompt"),
@@ -150,7 +150,7 @@ def test_clicks_and_boxes(lab: httpx.Client, analysis, tile: Path) -> None:
     ):
         refused = post(wrong)
         assert refused.status_code == 422, refused.text
-        assert why in refused.json()["detail"]
+        assert reason in refused.json()["detail"]
 
 
 def test_crops_are_classified_and_explained(lab: httpx.Client, analysis, tile: Path) -> None:
@@ -205,6 +205,6 @@ def test_metrics_count_crystals(endpoint, lab: httpx.Client, tile: Path) -> None
     )
     assert after[0] - before[0] == len(result["crystals"])
     assert after[1] - before[1] == 1
-    assert metric_value("mcn_serve_in_flight") == 1, "the question itself"
+    assert metric_value("mcn_serve_in_flight") == 1, "this request"
     assert metric_value("mcn_serve_catalog_age_seconds") > 0
     assert metric_value("mcn_serve_requests_total", 'route="/v1/analyze",status="200"') >= 1

@@ -30,8 +30,8 @@ def well(rows: pa.Table) -> str:
     return str(rows["well"][0].as_py())
 
 
-def well_path(well: str, what: str) -> str:
-    return f"/v1/wells/{quote(well, safe='')}/{what}"
+def well_path(well: str, resource: str) -> str:
+    return f"/v1/wells/{quote(well, safe='')}/{resource}"
 
 
 def test_wells(lab: httpx.Client, rows: pa.Table, well: str) -> None:
@@ -118,7 +118,7 @@ def test_a_tile_and_its_picture(lab: httpx.Client, rows: pa.Table, well: str, ti
 
 
 @pytest.mark.parametrize(
-    ("path", "params", "status", "why"),
+    ("path", "params", "status", "reason"),
     [
         ("/v1/wells/none/crystals", {}, 404, "no well 'none'"),
         ("/v1/wells/none/log", {}, 404, "no well 'none'"),
@@ -146,8 +146,8 @@ def test_a_tile_and_its_picture(lab: httpx.Client, rows: pa.Table, well: str, ti
     ],
 )
 def test_missing_objects_are_named(
-    lab: httpx.Client, well: str, path: str, params: dict[str, object], status: int, why: str
+    lab: httpx.Client, well: str, path: str, params: dict[str, object], status: int, reason: str
 ) -> None:
     answer = lab.get(path.format(well=quote(well), zeros="0" * 32), params=params)
     assert answer.status_code == status, answer.text
-    assert why in answer.json()["detail"]
+    assert reason in answer.json()["detail"]
