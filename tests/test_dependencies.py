@@ -42,7 +42,7 @@ NOT_IMPORTED = {
     "pandas-stubs": "types",
     "types-pyyaml": "types",
 }
-"""Requirements that no line imports, and what they are for."""
+"""Requirements that are never imported, and their purpose."""
 
 
 def required(*groups: str) -> dict[str, Requirement]:

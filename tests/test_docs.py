@@ -49,19 +49,19 @@ TRAINING = (
     r"mcn scan tiles catalog-2",
 )
 ELSEWHERE = {
-    r"(MCN_TOKEN=\S+ )?mcn remote ": "tests/serve/test_docs.py asks a running endpoint",
-    r"mcn serve ": "stays; tests/serve starts it so",
-    r"make (demo|test|setup)": "this project's own targets; the first two are what .ci/run runs",
+    r"(MCN_TOKEN=\S+ )?mcn remote ": "tests/serve/test_docs.py uses a running endpoint",
+    r"mcn serve ": "runs until stopped; tests/serve starts it",
+    r"make (demo|test|setup)": "this project's targets; .ci/run runs the first two",
     r"docker |docker push": "needs Docker; tests/deploy/test_compose.py checks file and services",
     r"(\. deploy/\.env|curl )": "needs the services of compose",
     r"kubectl |helm |kind |eksctl ": "needs a cluster; tests/k8s checks the manifests",
-    r"ray ": "needs machines of Amazon's; tests/deploy/test_launcher.py checks the file",
+    r"ray ": "needs machines of Amazon EC2; tests/deploy/test_launcher.py checks the file",
     r"git ": "changes the working tree",
     r"pip install": "needs a network",
-    r"export (RAY_AUTH_MODE|MCN_IMAGE)|MCN_IMAGE=": "only beside commands that do not run here",
-    r"rm metrics-token": "only beside commands that do not run here",
+    r"export (RAY_AUTH_MODE|MCN_IMAGE)|MCN_IMAGE=": "only used with commands that do not run here",
+    r"rm metrics-token": "only used with commands that do not run here",
 }
-"""Commands that are not run here, and why; their `mcn` parts are checked all the same."""
+"""Commands that are not run here, and why; their `mcn` parts are still checked."""
 
 
 def plain(command: Example) -> str:

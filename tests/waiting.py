@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 DEADLINE_S: Final = 280.0
-"""A little less than pytest's own limit, so that a test says itself what did not happen."""
+"""A little less than pytest's own limit, so that a test can report what did not happen."""
 
 
 def wait_until(

@@ -128,7 +128,7 @@ def test_traffic_is_denied_unless_allowed(manifests: tuple[Manifest, ...]) -> No
     policies = [m["spec"] for m in manifests if m["kind"] == "NetworkPolicy"]
     for pod in pods(manifests):
         allowed = [p for p in policies if p["podSelector"] and _selects(p["podSelector"], pod)]
-        assert allowed, f"{pod.place} can speak to nobody"
+        assert allowed, f"{pod.place} has no policy that allows traffic"
     for policy in policies:
         for rule in policy.get("ingress", []):
             assert rule["from"], "open to all"

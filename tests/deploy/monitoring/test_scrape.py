@@ -186,7 +186,7 @@ def running_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runni
     }
     ports = {name: free_port() for name in ("endpoint", "ray", "scan")}
     configuration = write_configuration(folder, dict(ports), tokens["prometheus"])
-    cluster_port, prometheus_port = free_port(), free_port()
+    cluster_port, web_port = free_port(), free_port()
     catalog = folder / "catalog"
     Catalog.open_or_create(str(catalog))
     settings = folder / "serve.toml"
@@ -225,7 +225,7 @@ def running_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runni
         )  # fmt: skip
         start(
             "prometheus", "prometheus", f"--config.file={configuration}",
-            f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{prometheus_port}",
+            f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{web_port}",
         )  # fmt: skip
         poll(lambda: fetch(f"http://127.0.0.1:{ports['ray']}/metrics"), "Ray's exporter")
         start(
@@ -245,9 +245,7 @@ def running_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runni
                 time.sleep(1.5)
         with pytest.raises(HTTPError, match="403"):
             fetch(f"{endpoint}/metrics", tokens["user"])
-        yield RunningServices(
-            folder, endpoint, ports["scan"], tokens, PrometheusClient(prometheus_port)
-        )
+        yield RunningServices(folder, endpoint, ports["scan"], tokens, PrometheusClient(web_port))
 
 
 @pytest.fixture(scope="module")
@@ -300,7 +298,7 @@ def test_every_documented_metric_is_exported(
 
     # Ray's exporter is some reports behind the scan.
     with suppress(AssertionError):
-        poll(lambda: documented <= exported(), "not all figures are told")
+        poll(lambda: documented <= exported(), "all metrics are exported")
     assert documented - exported() == set()
 
 

@@ -26,7 +26,7 @@ OLD, NEW, VIT = "compact@0123456789ab", "compact@1111111111aa", "vit_h@fffffffff
 NSR, OWN = "nsr@0123456789ab", "mine@222222222222"
 
 LATEST = {"both": 2, "old": 3, "other": 1}
-"""Crystals of the tiles whose latest models found some."""
+"""Number of crystals of the tiles in which the latest models found any."""
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ SIDECARS = ("{s}.txt", "{s}.TXT", "{s}.Hdr", "{s}.hdr", "{n}.txt", "{d}.txt", "{
 PICTURES = ("a.tif", "B.TIF", "Tile 7.Tif", "x.y.tiff")
 VENDOR = Path(__file__).parents[4] / "shared" / "data" / "vendor"
 FIELD_UM = 5.965
-"""Width of the field of all pictures of the table."""
+"""Width of the field of view of every picture below."""
 
 ZEISS_TAGS = {
     "own": "AP_MAG\r\nMag = 50.00 K X\r\n"
