@@ -76,44 +76,51 @@ def missing_programs() -> list[str]:
 
 @contextmanager
 def ceph_gateway(folder: Path) -> Iterator[str]:
-    """Address of the gateway, for as long as it runs."""
+    """Run a gateway for the duration of the context, and give its address."""
     port, mon_port = _free_port(), _free_port()
     config, fsid, osd = folder / "ceph.conf", str(uuid.uuid4()), str(uuid.uuid4())
     for name in ("mon", "osd", "rgw"):
         (folder / name).mkdir(parents=True)
     (folder / "keyring").touch()
     config.write_text(_SETTINGS.format(fsid=fsid, folder=folder, port=port, mon_port=mon_port))
-    told = ["-c", str(config)]
+    config_options = ["-c", str(config)]
     running: list[subprocess.Popen[bytes]] = []
 
-    def once(*words: str) -> str:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=_WAIT_S, check=False)
-        assert done.returncode == 0, f"{' '.join(words)}: {done.stderr[-2000:]}"
+    def run(*command: str) -> str:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_WAIT_S, check=False)
+        assert done.returncode == 0, f"{' '.join(command)}: {done.stderr[-2000:]}"
         return done.stdout
 
-    def keep(name: str, *words: str) -> None:
+    def start(name: str, *command: str) -> None:
         log = (folder / f"{name}.out").open("wb")
-        running.append(subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True))
+        running.append(subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True))
 
     try:
         monmap = str(folder / "monmap")
         place = f"[v2:127.0.0.1:{mon_port}/0]"
-        once("monmaptool", "--create", "--fsid", fsid, "--addv", "a", place, monmap)
-        once("ceph-mon", *told, "-i", "a", "--mkfs", "--monmap", monmap)
-        keep("mon", "ceph-mon", *told, "-i", "a", "-f")
-        once("ceph-osd", *told, "-i", "0", "--mkfs", "--osd-uuid", osd, "--no-mon-config")
-        ceph = ("ceph", *told, "--connect-timeout", str(int(_WAIT_S)))
-        once(*ceph, "osd", "new", osd)
-        once(*ceph, "osd", "crush", "add", "osd.0", "1.0", "root=default", "host=local")
-        keep("osd", "ceph-osd", *told, "-i", "0", "-f")
-        _until(lambda: " 1 up" in once(*ceph, "osd", "stat"))
-        once(
-            *("radosgw-admin", *told, "user", "create", "--uid=test", "--display-name=test"),
+        run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", place, monmap)
+        run("ceph-mon", *config_options, "-i", "a", "--mkfs", "--monmap", monmap)
+        start("mon", "ceph-mon", *config_options, "-i", "a", "-f")
+        run("ceph-osd", *config_options, "-i", "0", "--mkfs", "--osd-uuid", osd, "--no-mon-config")
+        ceph = ("ceph", *config_options, "--connect-timeout", str(int(_WAIT_S)))
+        run(*ceph, "osd", "new", osd)
+        run(*ceph, "osd", "crush", "add", "osd.0", "1.0", "root=default", "host=local")
+        start("osd", "ceph-osd", *config_options, "-i", "0", "-f")
+        _until(lambda: " 1 up" in run(*ceph, "osd", "stat"))
+        run(
+            *(
+                "radosgw-admin",
+                *config_options,
+                "user",
+                "create",
+                "--uid=test",
+                "--display-name=test",
+            ),
             *(f"--access-key={KEY}", f"--secret-key={SECRET}"),
         )
-        keep("rgw", "radosgw", *told, "-n", "client.rgw", "-f")
+        start("rgw", "radosgw", *config_options, "-n", "client.rgw", "-f")
         address = f"http://127.0.0.1:{port}"
-        _until(lambda: _answers(address))
+        _until(lambda: _responds(address))
         yield address
     finally:
         for process in reversed(running):
@@ -121,14 +128,14 @@ def ceph_gateway(folder: Path) -> Iterator[str]:
             process.wait(_WAIT_S)
 
 
-def _until(there: object, wait_s: float = _WAIT_S) -> None:
+def _until(is_ready: object, wait_s: float = _WAIT_S) -> None:
     end = time.monotonic() + wait_s
-    while not there():  # type: ignore[operator]
+    while not is_ready():  # type: ignore[operator]
         assert time.monotonic() < end, "Ceph did not start in time"
         time.sleep(0.1)
 
 
-def _answers(address: str) -> bool:
+def _responds(address: str) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(address, timeout=2):
@@ -144,7 +151,7 @@ def _free_port() -> int:
 
 
 def environment(address: str) -> dict[str, str]:
-    """What points S3 clients of a new process to the gateway."""
+    """Environment of a new process whose S3 clients use the gateway."""
     return {
         **os.environ,
         "AWS_ENDPOINT_URL": address,

@@ -1,4 +1,4 @@
-"""What tests of several folders share."""
+"""Fixtures that tests of several folders share."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from mcn.synthetic.core import CoreSettings, CoreTruth, render_core
 
 from .waiting import DEADLINE_S
 
-# How long an example takes depends on the machine.
+# The time of an example depends on the machine.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
@@ -39,10 +39,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    """Address of an S3 server on this machine, one for all tests.
+    """Address of an S3 server on this machine, shared by all tests.
 
-    s3fs keeps connections, with the address and credentials of their time, for as long as the
-    process lives: whoever sets the environment to this address clears `S3FileSystem`'s instances.
+    s3fs keeps connections, with their address and credentials, for as long as the process lives.
+    After setting the environment to this address, clear the instances of `S3FileSystem`.
     """
     from moto.server import ThreadedMotoServer
 
@@ -65,7 +65,7 @@ def small_core(tmp_path_factory: pytest.TempPathFactory) -> CoreTruth:
 def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a rendered `core` of three tiles in one well, its `catalog`, and `scan.json`.
 
-    Made by the commands, as a person makes them; tests only read it.
+    Made by the commands, as a user would make them; tests only read it.
     """
     folder = tmp_path_factory.mktemp("scanned")
     environ = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}

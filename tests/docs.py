@@ -1,4 +1,4 @@
-"""The pages for people, and the commands and examples in them."""
+"""The documentation pages, and the commands and examples in them."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ PAGES = ("README.md", "docs/operations.md", "docs/reading.md", "docs/scanning.md
 
 @dataclass(frozen=True)
 class Example:
-    """A fenced block, or one command of it."""
+    """A fenced block, or one command in it."""
 
     page: str
     line: int
@@ -25,19 +25,19 @@ class Example:
 @cache
 def blocks(language: str) -> tuple[Example, ...]:
     """All fenced blocks of a language, in order of the pages."""
-    found = []
+    examples = []
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
         for block in re.finditer(rf"(?ms)^```{language}\n(.*?)^```", text):
             line = text.count("\n", 0, block.start()) + 1
-            found.append(Example(page, line, block[1]))
-    return tuple(found)
+            examples.append(Example(page, line, block[1]))
+    return tuple(examples)
 
 
 @cache
 def commands() -> tuple[Example, ...]:
     """The commands of all `sh` blocks, each on one line and without its comment."""
-    found = []
+    examples = []
     for block in blocks("sh"):
         joined = re.sub(r"\\\n\s*", lambda cut: "\0" * cut[0].count("\n"), block.text)
         line = block.line
@@ -45,6 +45,6 @@ def commands() -> tuple[Example, ...]:
             line += 1
             command = re.sub(r"(^|\s)#.*", "", text.replace("\0", "")).strip()
             if command:
-                found.append(Example(block.page, line, command))
+                examples.append(Example(block.page, line, command))
             line += text.count("\0")
-    return tuple(found)
+    return tuple(examples)

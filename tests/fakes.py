@@ -1,4 +1,4 @@
-"""Crystals, tiles and models that tests share."""
+"""Crystals, tiles and fake models for tests."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ Row = dict[str, Any]
 Images = Sequence[NDArray[np.uint8]]
 
 
-def nothing(batch: Any) -> None:
-    """What most fake models do before they work on a batch."""
+def do_nothing(batch: Any) -> None:
+    """Default hook of the fake models, called before each batch."""
 
 
 class PatchSegmenter:
-    """Connected bright patches are crystals, the last of them first.
+    """Finds connected bright patches, the last of them first.
 
     Parameters
     ----------
     before : callable
-        Called with the pictures of each batch before the work; may fail, hang or take time.
+        Called with the pictures of each batch first; may fail, hang or take time.
     windows : int
-        Times that memory runs out, plus one: each smaller window needs one less.
+        Number of out-of-memory errors, plus one: each smaller window needs one less.
     """
 
     name = "patches@000000000000"
 
-    def __init__(self, before: Callable[[Images], None] = nothing, windows: int = 1) -> None:
-        # As a model is loaded: before the work, so that no tile waits for it.
+    def __init__(self, before: Callable[[Images], None] = do_nothing, windows: int = 1) -> None:
+        # Loaded here, as a model is, so that no tile waits for it.
         from skimage.filters import threshold_otsu  # noqa: F401
         from skimage.measure import label  # noqa: F401
 
@@ -54,9 +54,9 @@ class PatchSegmenter:
         return [
             [
                 replace(mask, predicted_iou=0.1, stability=0.9)
-                for mask in masks_from_labels(of)[::-1]
+                for mask in masks_from_labels(labels_of_image)[::-1]
             ]
-            for of in labels
+            for labels_of_image in labels
         ]
 
     def in_smaller_windows(self) -> PatchSegmenter | None:
@@ -71,7 +71,7 @@ class PatchSegmenter:
         labels: ArrayLike | None = None,
         boxes: ArrayLike | None = None,
     ) -> list[Mask]:
-        """The patch under the first point of each prompt."""
+        """Return the patch under the first point of each prompt."""
         from mcn.segment.inference.prompts import check_prompts
 
         (masks,) = self.segment([image])
@@ -89,7 +89,7 @@ def _holds(mask: Mask, x: int, y: int) -> bool:
 
 
 class FixedSegmenter:
-    """Gives the masks that it was given: those of the first picture, then of the second, …"""
+    """Returns given masks: those of the first picture, then of the second, …"""
 
     name = "fixed@000000000000"
 
@@ -101,22 +101,22 @@ class FixedSegmenter:
 
 
 class BrightnessClassifier:
-    """The brightness of four parts of a crop as the probabilities of the four shapes.
+    """Returns the brightness of a crop's four quadrants as the probabilities of the four shapes.
 
     Parameters
     ----------
     before : callable
-        Called with the crops of each batch before the work.
+        Called with the crops of each batch first.
     """
 
     name = "brightness@000000000000"
     taxonomy = CALCITE
 
-    def __init__(self, before: Callable[[NDArray[np.uint8]], None] = nothing) -> None:
+    def __init__(self, before: Callable[[NDArray[np.uint8]], None] = do_nothing) -> None:
         self.before, self.calls = before, 0
 
     def classify(self, crops: NDArray[np.uint8]) -> Classified:
-        assert len(crops), "a model is never asked about nothing"
+        assert len(crops), "a model never gets an empty batch"
         self.before(crops)
         self.calls += 1
         p = crops.reshape(len(crops), 4, -1).mean(axis=2, dtype=np.float32) + 1
@@ -168,11 +168,11 @@ def classified_table(rows: Sequence[Row], shapes: Sequence[str] = SHAPES) -> pa.
 
 
 def catalog_rows(
-    found: Sequence[tuple[Tile, Sequence[Row]]],
+    crystals_by_tile: Sequence[tuple[Tile, Sequence[Row]]],
     depth_bin_m: float = 100.0,
     shapes: Sequence[str] = SHAPES,
 ) -> pa.Table:
-    """The catalogue's rows of the crystals found in tiles."""
-    tiles = tile_table([tile for tile, _ in found])
-    tables = [classified_table(rows, shapes) for _, rows in found]
+    """The catalogue's rows of the crystals in tiles."""
+    tiles = tile_table([tile for tile, _ in crystals_by_tile])
+    tables = [classified_table(rows, shapes) for _, rows in crystals_by_tile]
     return crystal_table(tiles, tables, depth_bin_m, shapes)

@@ -1,4 +1,4 @@
-"""An HTTP proxy before an S3 server that spoils a share of the requests, as real ones do."""
+"""An HTTP proxy for an S3 server that breaks a share of the requests, as real networks do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HOP = {"connection", "keep-alive", "transfer-encoding", "content-encoding"}
 
 @dataclass
 class Faults:
-    """How many requests came, and what was done to some of them."""
+    """Number of requests, and of each kind of fault."""
 
     share: float
     chance: random.Random
@@ -30,7 +30,7 @@ class Faults:
     done: Counter[str] = field(default_factory=Counter)
 
     def next(self) -> str | None:
-        """What to do to the next request."""
+        """Choose what to do to the next request."""
         self.requests += 1
         if self.chance.random() >= self.share:
             return None
@@ -41,7 +41,7 @@ class Faults:
 
 @contextmanager
 def fault_proxy(target: str, share: float, seed: int = 0) -> Iterator[tuple[str, Faults]]:
-    """Address of the proxy, and the record of its faults."""
+    """Run a proxy; gives its address and the record of its faults."""
     faults = Faults(share, random.Random(seed))
     loop = asyncio.new_event_loop()
     over = asyncio.Event()
@@ -82,11 +82,11 @@ async def _answer(
     if fault == "slow down":
         return web.Response(status=503, body=_SLOW_DOWN, content_type="application/xml")
     if fault == "reset":
-        return _cut(request)
+        return _abort(request)
     async with session.request(
         request.method,
         URL(target + request.raw_path, encoded=True),
-        # The client's side has waited for leave to send its body; the server's need not.
+        # The Expect header of the client is already answered; the server need not answer it again.
         headers={k: v for k, v in request.headers.items() if k.lower() != "expect"},
         data=await request.read(),
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
@@ -95,20 +95,20 @@ async def _answer(
         body = await upstream.read()
         headers = {k: v for k, v in upstream.headers.items() if k.lower() not in _HOP}
         if fault == "lost answer":
-            return _cut(request)
+            return _abort(request)
         if fault == "cut short" and len(body) > 1 and request.method != "HEAD":
             response = web.StreamResponse(status=upstream.status, headers=headers)
             response.content_length = len(body)
             await response.prepare(request)
             await response.write(body[: len(body) // 2])
-            return _cut(request)
+            return _abort(request)
         if request.method == "HEAD":
             return web.Response(status=upstream.status, headers=headers)
         headers.pop("Content-Length", None)
         return web.Response(status=upstream.status, headers=headers, body=body)
 
 
-def _cut(request: web.Request) -> web.StreamResponse:
+def _abort(request: web.Request) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.abort()
     raise asyncio.CancelledError

@@ -1,4 +1,4 @@
-"""Figures as pixels and words, for tests of plots."""
+"""Figures as pixels and text, for tests of plots."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.colors import to_rgb
 
 
-def drawn(figure) -> np.ndarray:
-    """The picture (H, W, 3), 0 to 1."""
+def render(figure) -> np.ndarray:
+    """The rendered figure (H, W, 3), 0 to 1."""
     file = io.BytesIO()
     figure.savefig(file, format="png")
     file.seek(0)
@@ -18,7 +18,7 @@ def drawn(figure) -> np.ndarray:
 
 
 def near(picture: np.ndarray, colour: str) -> np.ndarray:
-    """Mask (H, W) of the pixels that have about this colour."""
+    """Mask (H, W) of the pixels of about this colour."""
     return np.abs(picture - to_rgb(colour)).max(axis=-1) < 0.08
 
 

@@ -1,4 +1,4 @@
-"""What is imported is declared, and what is declared is there for something."""
+"""Imported packages are declared, and declared packages are used."""
 
 import ast
 import re
@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-OURS = {"mcn", "pipelines", "serve", "deploy", "benchmarks", "tests"}
+OWN_PACKAGES = {"mcn", "pipelines", "serve", "deploy", "benchmarks", "tests"}
 ALLOWED = {
     "mcn": ["dependencies", "train"],
     "pipelines": ["dependencies"],
@@ -27,11 +27,11 @@ ALLOWED = {
 """Groups of requirements that the code of each folder may import from."""
 
 NOT_IMPORTED = {
-    # Read through another package.
+    # Used through another package.
     "polars": "the examples of docs/reading.md",
     "python-multipart": "FastAPI, for forms",
     "swagger-ui-bundle": "files, read by its name",
-    # Programs, and what type checkers read.
+    # Programs, and packages for type checkers.
     "ruff": "a program",
     "mypy": "a program",
     "import-linter": "a program",
@@ -42,7 +42,7 @@ NOT_IMPORTED = {
     "pandas-stubs": "types",
     "types-pyyaml": "types",
 }
-"""Requirements that no line imports, and what they are for."""
+"""Requirements that are never imported, and their purpose."""
 
 
 def required(*groups: str) -> dict[str, Requirement]:
@@ -55,18 +55,18 @@ def required(*groups: str) -> dict[str, Requirement]:
 
 
 def imported(folder: str) -> dict[str, list[str]]:
-    """Top-level names that a folder imports, each with the files that do."""
+    """Top-level names that a folder imports, each with the files that import it."""
     files = list((ROOT / folder).rglob("*.py"))
-    beside = {file.stem for file in files} if folder in ("benchmarks", "tests") else set()
-    beside |= {file.stem for file in (ROOT / "benchmarks").glob("*.py")}
-    found: dict[str, list[str]] = {}
+    local_names = {file.stem for file in files} if folder in ("benchmarks", "tests") else set()
+    local_names |= {file.stem for file in (ROOT / "benchmarks").glob("*.py")}
+    files_by_name: dict[str, list[str]] = {}
     for file in files:
         for name in names_in(ast.parse(file.read_text("utf-8"))):
-            if name not in sys.stdlib_module_names | OURS | (
-                beside if folder in ("benchmarks", "tests") else set()
+            if name not in sys.stdlib_module_names | OWN_PACKAGES | (
+                local_names if folder in ("benchmarks", "tests") else set()
             ):
-                found.setdefault(name, []).append(str(file.relative_to(ROOT)))
-    return found
+                files_by_name.setdefault(name, []).append(str(file.relative_to(ROOT)))
+    return files_by_name
 
 
 def names_in(tree: ast.AST) -> Iterator[str]:
@@ -79,7 +79,7 @@ def names_in(tree: ast.AST) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def distributions() -> dict[str, set[str]]:
-    """Import name → the packages that bring it."""
+    """Import name → the packages that provide it."""
     return {
         name: {canonicalize_name(dist) for dist in dists}
         for name, dists in packages_distributions().items()
@@ -87,7 +87,7 @@ def distributions() -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("folder", ALLOWED)
-def test_what_is_imported_is_declared(folder: str, distributions: dict[str, set[str]]) -> None:
+def test_imported_packages_are_declared(folder: str, distributions: dict[str, set[str]]) -> None:
     declared = set(required(*ALLOWED[folder]))
     undeclared = {
         name: files
@@ -97,7 +97,7 @@ def test_what_is_imported_is_declared(folder: str, distributions: dict[str, set[
     assert undeclared == {}
 
 
-def test_what_is_declared_is_used(distributions: dict[str, set[str]]) -> None:
+def test_declared_packages_are_used(distributions: dict[str, set[str]]) -> None:
     used = {
         dist
         for folder in ALLOWED
@@ -110,7 +110,7 @@ def test_what_is_declared_is_used(distributions: dict[str, set[str]]) -> None:
     assert set(NOT_IMPORTED) - declared == set()
 
 
-def test_what_is_declared_is_pinned_and_here() -> None:
+def test_declared_packages_are_pinned_and_installed() -> None:
     text = (ROOT / "constraints.txt").read_text("utf-8")
     pinned = {
         canonicalize_name(name): number
@@ -121,7 +121,7 @@ def test_what_is_declared_is_pinned_and_here() -> None:
         assert version(name).partition("+")[0] == pinned[name].partition("+")[0], name
 
 
-def test_every_pattern_of_shipped_files_matches() -> None:
+def test_every_pattern_of_package_data_matches() -> None:
     tool = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
     for package, patterns in tool["setuptools"]["package-data"].items():
         assert [p for p in patterns if not list((ROOT / package).glob(p))] == []

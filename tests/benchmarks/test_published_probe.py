@@ -36,7 +36,7 @@ def test_standardised_crops_have_zero_mean_on_the_crystal() -> None:
 
 
 @pytest.mark.skipif(not RELEASED.is_dir(), reason="../shared, with the weights, is absent")
-def test_it_prints_one_json_object(tmp_path: Path) -> None:
+def test_the_benchmark_prints_one_json_object(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, BENCHMARKS / "published_probe.py", "--tiles", "2", "--emps", tmp_path],
         capture_output=True,

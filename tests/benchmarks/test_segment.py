@@ -16,7 +16,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 
-def test_box_suppression_stands_in_for_torchvisions() -> None:
+def test_box_suppression_agrees_with_torchvision() -> None:
     from stock_sam import suppress_boxes
 
     boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [0, 5, 10, 15], [30, 30, 40, 40]])
@@ -27,7 +27,7 @@ def test_box_suppression_stands_in_for_torchvisions() -> None:
 
 
 @pytest.mark.parametrize("measure", ["compact_ours", "compact_512"])
-def test_a_side_prints_one_json_object(measure: str) -> None:
+def test_one_side_prints_one_json_object(measure: str) -> None:
     result = subprocess.run(
         [sys.executable, BENCHMARKS / "segment.py", "--measure", measure],
         capture_output=True,
@@ -39,7 +39,7 @@ def test_a_side_prints_one_json_object(measure: str) -> None:
     assert metrics["peak_mib"] > metrics["peak_above_model_mib"] > 0
 
 
-def test_agreement_is_the_share_of_stock_masks_that_ours_match() -> None:
+def test_agreement_is_the_share_of_matched_stock_masks() -> None:
     from segment import SIDE, compare
 
     from mcn.mask import Mask, encode_rle
@@ -52,13 +52,13 @@ def test_agreement_is_the_share_of_stock_masks_that_ours_match() -> None:
 
     square, other = np.ones((10, 10), bool), np.ones((5, 8), bool)
     stock = side([Mask(0, 0, square), Mask(20, 20, square)], 6.0)
-    ours = side([Mask(0, 0, square), Mask(20, 25, other)], 2.0)
-    report = compare(stock, ours)
+    mcn_masks = side([Mask(0, 0, square), Mask(20, 25, other)], 2.0)
+    report = compare(stock, mcn_masks)
     assert report["mask_agreement"] == 0.5
     assert report["speedup"] == 3.0
 
 
-def test_parts_are_measured_in_each_format_beside_the_plain_arrangement(
+def test_each_part_is_timed_in_each_format(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import compact_parts

@@ -1,4 +1,4 @@
-"""The compose file as Docker's own client understands it."""
+"""The compose file as Docker's own client reads it."""
 
 import json
 import re
@@ -16,26 +16,26 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What secrets.sh prints."""
-    made = subprocess.run(
+    """The output of secrets.sh."""
+    output = subprocess.run(
         ["sh", DEPLOY / "secrets.sh"],
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
         check=True,
     ).stdout
-    assert len(set(re.findall(r"(?m)^[A-Z_]+=([0-9a-f]{48})$", made))) == 4
+    assert len(set(re.findall(r"(?m)^[A-Z_]+=([0-9a-f]{48})$", output))) == 4
     file = tmp_path_factory.mktemp("compose") / "env"
-    file.write_text(made)
+    file.write_text(output)
     return file
 
 
 @pytest.fixture(scope="module")
 def project(secrets: Path) -> dict[str, Any]:
-    """The project with everything filled in."""
-    told = _compose("--env-file", str(secrets), "--profile", "load", "config", "--format=json")
-    assert told.returncode == 0, told.stderr
-    config: dict[str, Any] = json.loads(told.stdout)
+    """The project with all variables filled in."""
+    result = _compose("--env-file", str(secrets), "--profile", "load", "config", "--format=json")
+    assert result.returncode == 0, result.stderr
+    config: dict[str, Any] = json.loads(result.stdout)
     return config
 
 
@@ -51,16 +51,16 @@ def _compose(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_without_secrets_it_says_how_to_make_them() -> None:
-    told = _compose("--env-file", "/dev/null", "config")
-    assert not told.stdout
-    assert "run deploy/secrets.sh first" in told.stderr
+def test_without_secrets_the_error_says_how_to_make_them() -> None:
+    result = _compose("--env-file", "/dev/null", "config")
+    assert not result.stdout
+    assert "run deploy/secrets.sh first" in result.stderr
 
 
-def test_it_has_all_that_a_laboratory_needs(project: dict[str, Any]) -> None:
+def test_one_command_starts_every_service(project: dict[str, Any]) -> None:
     needed = {"store", "ray-head", "load", "prometheus", "grafana"}
     assert needed <= set(project["services"])
-    # So one command starts everything and fills it.
+    # One command starts everything and fills the store.
     started = {"load"}
     for _ in project["services"]:
         started |= {
@@ -69,7 +69,7 @@ def test_it_has_all_that_a_laboratory_needs(project: dict[str, Any]) -> None:
     assert started == set(project["services"])
 
 
-def test_services_are_pinned_confined_and_heard_on_this_machine_alone(
+def test_services_are_pinned_confined_and_bound_to_this_machine(
     project: dict[str, Any],
 ) -> None:
     for name, service in project["services"].items():
@@ -82,14 +82,14 @@ def test_services_are_pinned_confined_and_heard_on_this_machine_alone(
             assert port["host_ip"] == "127.0.0.1", name
 
 
-def test_ours_is_built_from_the_dockerfile(project: dict[str, Any]) -> None:
+def test_the_projects_image_is_built_from_the_dockerfile(project: dict[str, Any]) -> None:
     for name in ("ray-head", "load"):
         build = project["services"][name]["build"]
         assert (Path(build["context"]) / build["dockerfile"]).is_file()
         assert build["target"] == "cpu"
 
 
-def test_what_is_mounted_is_there(project: dict[str, Any]) -> None:
+def test_mounted_files_exist(project: dict[str, Any]) -> None:
     if not (DEPLOY / "monitoring/prometheus.yml").exists():
         pytest.skip("deploy/monitoring is not written yet")
     for service in project["services"].values():
@@ -107,16 +107,16 @@ def test_commands_are_in_the_image(project: dict[str, Any]) -> None:
     commands = re.findall(r"mcn (serve|core|scan|query)\b([^\n]*)", "\n".join(scripts))
     assert {name for name, _ in commands} == {"serve", "core", "scan", "query"}
     for name, rest in commands:
-        told = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"})
-        assert told.exit_code == 0
+        help_text = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"})
+        assert help_text.exit_code == 0
         for option in re.findall(r"--[a-z-]+", rest):
-            assert option in told.output, f"mcn {name} {option}"
+            assert option in help_text.output, f"mcn {name} {option}"
 
 
-def test_the_rendered_core_is_laid_into_the_store(
+def test_the_rendered_core_is_uploaded_to_the_store(
     project: dict[str, Any], s3_endpoint: str, tmp_path: Path
 ) -> None:
-    """The loader's own lines, but for the job, against an S3 server on this machine."""
+    """The loader's script, without the job, against an S3 server on this machine."""
     import fsspec
 
     script = project["services"]["load"]["command"][-1].replace("$$", "$")

@@ -1,4 +1,4 @@
-"""What the guide tells an operator to type is there."""
+"""The commands, files and objects that the guide names exist."""
 
 import re
 from pathlib import Path
@@ -24,16 +24,18 @@ def test_files_and_folders_exist() -> None:
 
 
 def test_mcn_has_the_commands() -> None:
-    found = set(re.findall(r"mcn (serve|scan|core|query|token add)\b((?: [^\s'|&]+)*)", COMMANDS))
-    assert found
-    for name, rest in found:
-        told = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "200"})
-        assert told.exit_code == 0, name
+    commands = set(
+        re.findall(r"mcn (serve|scan|core|query|token add)\b((?: [^\s'|&]+)*)", COMMANDS)
+    )
+    assert commands
+    for name, rest in commands:
+        help_text = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "200"})
+        assert help_text.exit_code == 0, name
         for option in re.findall(r"--[a-z-]+", rest):
-            assert option in told.output, f"mcn {name} {option}"
+            assert option in help_text.output, f"mcn {name} {option}"
 
 
-def test_services_and_targets_are_the_files_own() -> None:
+def test_services_and_build_targets_exist() -> None:
     services = set(yaml.safe_load((REPOSITORY / "deploy/compose.yaml").read_text())["services"])
     verbs = "run --rm|exec|build|up --detach --wait"
     named = re.findall(rf"compose\.yaml (?:{verbs}) ([\w-]+)", COMMANDS)
@@ -43,7 +45,7 @@ def test_services_and_targets_are_the_files_own() -> None:
         assert f" AS {target}\n" in dockerfile
 
 
-def test_objects_that_are_asked_for_exist() -> None:
+def test_objects_exist() -> None:
     text = "\n".join(path.read_text() for path in (REPOSITORY / "k8s").rglob("*.yaml"))
     names = re.findall(r"(?:rayjob|rayservice|raycronjob|job)[ /](mcn-[\w-]+)", COMMANDS)
     assert {"mcn-scan", "mcn-endpoint", "mcn-nightly-scan", "mcn-load"} <= set(names)
@@ -51,10 +53,10 @@ def test_objects_that_are_asked_for_exist() -> None:
         assert f"name: {name}\n" in text, name
 
 
-def test_every_way_ends_with_an_upgrade_and_a_rollback() -> None:
-    _, *ways = re.split(r"(?m)^## (?=One machine|Kubernetes|EC2|Monitoring)", GUIDE)
-    for way in ways[:3]:
-        title = way.splitlines()[0]
-        assert re.search("(?i)first scan|scans it|ray job submit", way), title
-        assert "**Upgrade" in way, title
-        assert re.search(r"(?i)\*\*rollback|rollback\.\*\*", way), title
+def test_every_section_covers_upgrade_and_rollback() -> None:
+    _, *sections = re.split(r"(?m)^## (?=One machine|Kubernetes|EC2|Monitoring)", GUIDE)
+    for section in sections[:3]:
+        title = section.splitlines()[0]
+        assert re.search("(?i)first scan|scans it|ray job submit", section), title
+        assert "**Upgrade" in section, title
+        assert re.search(r"(?i)\*\*rollback|rollback\.\*\*", section), title

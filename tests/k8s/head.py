@@ -1,4 +1,4 @@
-"""A Ray head as the operator starts one: with a token, and with the job server."""
+"""A Ray head as the operator starts it: with a token and the job server."""
 
 import json
 import os
@@ -26,10 +26,10 @@ class Head:
     Parameters
     ----------
     dashboard, agent : str
-        Addresses of its job server, and of what is asked how it is.
+        Addresses of its job server and its health checks.
     token : str
     environment : mapping of str to str
-        Of its container, the token not among it.
+        Of its container, without the token.
     """
 
     dashboard: str
@@ -40,7 +40,7 @@ class Head:
     def shell(
         self, script: str, token: str | None, seconds: float = DEADLINE_S
     ) -> subprocess.CompletedProcess[str]:
-        """Run a shell script as a pod beside the head would; without a token as a stranger does."""
+        """Run a shell script as a pod beside the head; without a token, as a stranger."""
         mode = {"RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
         return subprocess.run(
             ["bash", "-ce", "--", script],
@@ -52,11 +52,11 @@ class Head:
         )
 
     def submit(self, entrypoint: str, token: str | None) -> subprocess.CompletedProcess[str]:
-        """Submit a job with the command that the operator's submitter has."""
+        """Submit a job with the command of the operator's submitter."""
         return self.shell(f"ray job submit --address {self.dashboard} -- {entrypoint} ;", token)
 
     def jobs(self) -> list[str]:
-        """Every job that was taken."""
+        """Every accepted job."""
         headers = {"Authorization": f"Bearer {self.token}"}
         request = urllib.request.Request(f"{self.dashboard}/api/jobs/", headers=headers)
         with urllib.request.urlopen(request, timeout=60) as answer:
@@ -64,7 +64,7 @@ class Head:
 
 
 def status(address: str, token: str | None = None) -> int:
-    """HTTP status of an answer, 0 where nobody answers."""
+    """HTTP status of a response, 0 without one."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = urllib.request.Request(address, headers=headers)
     try:
@@ -78,12 +78,12 @@ def status(address: str, token: str | None = None) -> int:
 
 @contextmanager
 def ray_head(home: Path, settings: Mapping[str, str], cpus: int) -> Iterator[Head]:
-    """Start a head with settings in its environment, and end it with all that it started."""
+    """Start a head with settings in its environment; at the end, stop all that it started."""
     token = secrets.token_hex(16)
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(REPOSITORY),
-        # No token lies in this home.
+        # This home holds no token.
         "HOME": str(home),
         "PYTHONUNBUFFERED": "1",
         "RAY_AUTH_MODE": "token",
@@ -91,7 +91,7 @@ def ray_head(home: Path, settings: Mapping[str, str], cpus: int) -> Iterator[Hea
         "RAY_worker_niceness": "0",
         **settings,
     }
-    # Not below pytest's own folder: a socket's path may have a hundred letters.
+    # Not below pytest's folder: the path of a socket is limited to about a hundred characters.
     sessions = f"/tmp/mcn-{token[:8]}"
     ports = _free_ports(7)
     names = (
@@ -131,8 +131,8 @@ def ray_head(home: Path, settings: Mapping[str, str], cpus: int) -> Iterator[Hea
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(DEADLINE_S)
-        # What it started ends a moment later and writes until then.
-        wait_until(lambda: _removed(sessions), "the end of what the head started")
+        # Processes of the head end a moment later and write until then.
+        wait_until(lambda: _removed(sessions), "the processes of the head end")
 
 
 def _wait_for(head: Head, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -153,21 +153,21 @@ def _removed(folder: str) -> bool:
 
 def _free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    for listener in sockets:
+        listener.bind(("127.0.0.1", 0))
+    ports = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
     return ports
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port on which nothing listens."""
     return _free_ports(1)[0]
 
 
 def last_object(text: str) -> dict[str, object]:
-    """The last JSON object on a line of its own in a job's log."""
+    """The last JSON object on its own line in a job's log."""
     lines = [line for line in text.splitlines() if line.startswith("{")]
-    found: dict[str, object] = json.loads(lines[-1])
-    return found
+    parsed: dict[str, object] = json.loads(lines[-1])
+    return parsed

@@ -1,4 +1,4 @@
-"""Rendered manifests, and the pods in them wherever a kind keeps its templates."""
+"""Rendered manifests, and the pods in them, wherever a kind has its templates."""
 
 import subprocess
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ Manifest = dict[str, Any]
 
 @cache
 def render(overlay: str) -> tuple[Manifest, ...]:
-    """What `kubectl apply -k` would send."""
+    """The manifests that `kubectl apply -k` would send."""
     for name in GENERATED:
         if not (REPOSITORY / "k8s/base" / name).exists():
             pytest.skip(f"k8s/base/{name} is missing; deploy/monitoring writes it")
@@ -37,14 +37,14 @@ def render(overlay: str) -> tuple[Manifest, ...]:
     return tuple(yaml.safe_load_all(text))
 
 
-def one(manifests: tuple[Manifest, ...], kind: str, name: str) -> Manifest:
-    """The manifest of that kind and name."""
-    (found,) = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"] == name]
-    return found
+def find_manifest(manifests: tuple[Manifest, ...], kind: str, name: str) -> Manifest:
+    """The manifest with a kind and a name."""
+    (manifest,) = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"] == name]
+    return manifest
 
 
 def job_of(manifest: Manifest) -> Manifest:
-    """What a RayJob, or each run of a RayCronJob, is."""
+    """The job of a RayJob, or of each run of a RayCronJob."""
     spec: Manifest = manifest["spec"]
     return spec.get("jobTemplate", spec)
 
@@ -61,14 +61,14 @@ def cluster_of(manifest: Manifest) -> Manifest:
 def served(manifests: tuple[Manifest, ...]) -> Manifest:
     """The endpoint's Serve configuration."""
     config: Manifest = yaml.safe_load(
-        one(manifests, "RayService", "mcn-endpoint")["spec"]["serveConfigV2"]
+        find_manifest(manifests, "RayService", "mcn-endpoint")["spec"]["serveConfigV2"]
     )
     return config
 
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod template: where it stands, its labels and its spec."""
+    """A pod template: its place, labels and spec."""
 
     place: str
     labels: dict[str, str]
@@ -77,7 +77,7 @@ class Pod:
 
     @property
     def containers(self) -> list[Manifest]:
-        """All its containers."""
+        """All containers, including those for initialization."""
         return [*self.spec.get("initContainers", []), *self.spec["containers"]]
 
 
@@ -107,6 +107,6 @@ def pods(manifests: tuple[Manifest, ...]) -> Iterator[Pod]:
 
 
 def _labelled(template: Manifest, labels: dict[str, str]) -> Manifest:
-    """With the labels that the operator adds."""
+    """A template with the labels that the operator adds."""
     metadata = template["metadata"]
     return {**template, "metadata": {**metadata, "labels": {**metadata["labels"], **labels}}}

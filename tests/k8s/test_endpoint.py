@@ -1,4 +1,4 @@
-"""The endpoint's Serve configuration: read by Ray Serve, and brought up without GPUs."""
+"""Ray Serve accepts the endpoint's configuration, and starts it without GPUs."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from .head import Head, free_port, status
 from .manifests import Manifest, render, served
 
 
-def test_ray_serve_reads_it(manifests: tuple[Manifest, ...]) -> None:
+def test_ray_serve_accepts_the_configuration(manifests: tuple[Manifest, ...]) -> None:
     schema = ServeDeploySchema.model_validate(served(manifests))
     (application,) = schema.applications
     assert (application.name, application.route_prefix) == ("mcn", "/")
@@ -27,7 +27,7 @@ def test_ray_serve_reads_it(manifests: tuple[Manifest, ...]) -> None:
 @pytest.mark.ray
 @pytest.mark.long
 @pytest.mark.usefixtures("scanned")
-def test_it_comes_up_without_gpus(head: Head, tmp_path: Path) -> None:
+def test_the_endpoint_starts_without_gpus(head: Head, tmp_path: Path) -> None:
     config = served(render("overlays/gpu"))
     (application,) = config["applications"]
     arguments = application["args"]
@@ -40,11 +40,11 @@ def test_it_comes_up_without_gpus(head: Head, tmp_path: Path) -> None:
     arguments["tokens"] = str(tmp_path / "tokens.json")
     file = tmp_path / "serve.yaml"
     file.write_text(yaml.safe_dump(config))
-    made = head.shell(
+    token_result = head.shell(
         f"mcn token add {arguments['tokens']} test --scope read --scope admin", token=None
     )
-    assert made.returncode == 0, made.stderr
-    token = made.stdout.split()[-1]
+    assert token_result.returncode == 0, token_result.stderr
+    token = token_result.stdout.split()[-1]
 
     refused = head.shell(f"serve deploy --address {head.dashboard} {file}", token=None)
     assert refused.returncode != 0
@@ -65,5 +65,5 @@ def _wait_until_ready(head: Head, address: str) -> None:
     try:
         wait_until(lambda: status(f"{address}/readyz") == 200, "the endpoint is ready")
     except AssertionError as error:
-        told = head.shell(f"serve status --address {head.dashboard}", head.token)
-        raise AssertionError(told.stdout[-3000:]) from error
+        status_report = head.shell(f"serve status --address {head.dashboard}", head.token)
+        raise AssertionError(status_report.stdout[-3000:]) from error

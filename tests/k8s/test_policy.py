@@ -1,4 +1,4 @@
-"""Rules that every rendered manifest keeps."""
+"""Rules that every rendered manifest follows."""
 
 import json
 import re
@@ -7,28 +7,28 @@ from typing import Any
 
 import pytest
 
-from .manifests import Manifest, Pod, cluster_of, job_of, one, pods, render, served
+from .manifests import Manifest, Pod, cluster_of, find_manifest, job_of, pods, render, served
 
 KEYS = re.compile(r"AKIA[0-9A-Z]{16}|-----BEGIN|eyJ[\w-]{20,}\.|ghp_\w{20,}")
 SECRET = re.compile(r"(?i)password|secret|token|credential|access_key")
 
 
-def _every(manifests: tuple[Manifest, ...]) -> Iterator[tuple[Pod, Manifest]]:
-    found = [(pod, container) for pod in pods(manifests) for container in pod.containers]
-    assert len(found) > 8
-    yield from found
+def _containers(manifests: tuple[Manifest, ...]) -> Iterator[tuple[Pod, Manifest]]:
+    containers = [(pod, container) for pod in pods(manifests) for container in pod.containers]
+    assert len(containers) > 8
+    yield from containers
 
 
-def test_nobody_is_root_or_can_become_so(manifests: tuple[Manifest, ...]) -> None:
-    for pod, container in _every(manifests):
+def test_no_container_is_root_or_can_become_root(manifests: tuple[Manifest, ...]) -> None:
+    for pod, container in _containers(manifests):
         context = pod.spec["securityContext"]
         assert context["runAsNonRoot"] is True, pod.place
         assert context["runAsUser"] > 0, pod.place
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}, pod.place
-        own = container["securityContext"]
-        assert own["allowPrivilegeEscalation"] is False, pod.place
-        assert own["readOnlyRootFilesystem"] is True, pod.place
-        assert own["capabilities"] == {"drop": ["ALL"]}, pod.place
+        container_context = container["securityContext"]
+        assert container_context["allowPrivilegeEscalation"] is False, pod.place
+        assert container_context["readOnlyRootFilesystem"] is True, pod.place
+        assert container_context["capabilities"] == {"drop": ["ALL"]}, pod.place
         for field in ("hostNetwork", "hostPID", "hostIPC"):
             assert not pod.spec.get(field), pod.place
 
@@ -49,22 +49,22 @@ def test_the_autoscaler_beside_the_head_is_confined_too(manifests: tuple[Manifes
 
 
 def test_all_have_requests_and_limits(manifests: tuple[Manifest, ...]) -> None:
-    for pod, container in _every(manifests):
-        for of in ("requests", "limits"):
-            assert {"cpu", "memory"} <= set(container["resources"][of]), pod.place
+    for pod, container in _containers(manifests):
+        for field in ("requests", "limits"):
+            assert {"cpu", "memory"} <= set(container["resources"][field]), pod.place
 
 
-def test_what_lives_long_is_probed(manifests: tuple[Manifest, ...]) -> None:
-    for pod, container in _every(manifests):
+def test_long_lived_pods_have_probes(manifests: tuple[Manifest, ...]) -> None:
+    for pod, container in _containers(manifests):
         if pod.long_lived:
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 assert probe in container, pod.place
 
 
-def test_root_is_read_only_so_what_is_written_to_is_mounted(
+def test_writable_folders_are_mounted(
     manifests: tuple[Manifest, ...],
 ) -> None:
-    for pod, container in _every(manifests):
+    for pod, container in _containers(manifests):
         mounted = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
         claims = ["data"] if pod.place.startswith("StatefulSet") else []
         assert set(mounted.values()) <= {v["name"] for v in pod.spec.get("volumes", [])} | {*claims}
@@ -73,23 +73,23 @@ def test_root_is_read_only_so_what_is_written_to_is_mounted(
 
 
 def test_images_are_pinned(manifests: tuple[Manifest, ...]) -> None:
-    for pod, container in _every(manifests):
+    for pod, container in _containers(manifests):
         _, _, tag = container["image"].rpartition(":")
         assert re.search(r"\d", tag), pod.place
         assert tag != "latest", pod.place
 
 
-def test_ray_is_the_one_that_is_installed(manifests: tuple[Manifest, ...]) -> None:
+def test_rays_version_is_the_installed_one(manifests: tuple[Manifest, ...]) -> None:
     import ray
 
     versions = {cluster_of(m)["rayVersion"] for m in manifests if m["kind"].startswith("Ray")}
     assert versions == {ray.__version__}
 
 
-def test_secrets_are_referred_to_and_never_said(manifests: tuple[Manifest, ...]) -> None:
+def test_secrets_are_referenced_and_never_included(manifests: tuple[Manifest, ...]) -> None:
     assert not [m for m in manifests if m["kind"] == "Secret"]
     assert not KEYS.search(json.dumps(manifests))
-    for pod, container in _every(manifests):
+    for pod, container in _containers(manifests):
         for variable in container.get("env", []):
             if SECRET.search(variable["name"]) or "value" not in variable:
                 assert "secretKeyRef" in variable["valueFrom"], pod.place
@@ -103,63 +103,66 @@ def test_object_storage_needs_no_keys(overlay: str) -> None:
     manifests = render(overlay)
     assert "AWS_SECRET_ACCESS_KEY" not in json.dumps(manifests)
     for name in ("mcn-endpoint", "mcn-scanner"):
-        account = one(manifests, "ServiceAccount", name)
+        account = find_manifest(manifests, "ServiceAccount", name)
         assert "role" in account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
     for pod in pods(manifests):
         if "head" in pod.place or "readers" in pod.place or "models" in pod.place:
             assert pod.spec["serviceAccountName"] in ("mcn-endpoint", "mcn-scanner")
 
 
-def test_only_heads_may_ask_kubernetes(manifests: tuple[Manifest, ...]) -> None:
+def test_only_heads_may_use_the_kubernetes_api(manifests: tuple[Manifest, ...]) -> None:
     for pod in pods(manifests):
         if not pod.place.endswith("/head"):
             assert pod.spec["automountServiceAccountToken"] is False, pod.place
 
 
-def test_ray_asks_for_its_token(manifests: tuple[Manifest, ...]) -> None:
+def test_ray_requires_its_token(manifests: tuple[Manifest, ...]) -> None:
     for manifest in manifests:
         if manifest["kind"].startswith("Ray"):
             assert cluster_of(manifest)["authOptions"]["mode"] == "token"
 
 
-def test_nobody_speaks_unless_allowed(manifests: tuple[Manifest, ...]) -> None:
-    deny = one(manifests, "NetworkPolicy", "default-deny")["spec"]
+def test_traffic_is_denied_unless_allowed(manifests: tuple[Manifest, ...]) -> None:
+    deny = find_manifest(manifests, "NetworkPolicy", "default-deny")["spec"]
     assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     policies = [m["spec"] for m in manifests if m["kind"] == "NetworkPolicy"]
     for pod in pods(manifests):
         allowed = [p for p in policies if p["podSelector"] and _selects(p["podSelector"], pod)]
-        assert allowed, f"{pod.place} can speak to nobody"
+        assert allowed, f"{pod.place} has no policy that allows traffic"
     for policy in policies:
         for rule in policy.get("ingress", []):
             assert rule["from"], "open to all"
 
 
-def test_budgets_hold_for_pods_there_are(manifests: tuple[Manifest, ...]) -> None:
+def test_disruption_budgets_select_existing_pods(manifests: tuple[Manifest, ...]) -> None:
     budgets = [m["spec"] for m in manifests if m["kind"] == "PodDisruptionBudget"]
     assert budgets
     for budget in budgets:
-        # Kubernetes heeds nothing else for pods of a kind that it cannot scale.
+        # For pods that Kubernetes cannot scale itself, it accepts only this form.
         assert isinstance(budget["minAvailable"], int)
         assert [pod for pod in pods(manifests) if _selects(budget["selector"], pod)]
 
 
-def test_more_workers_than_the_budget_keeps() -> None:
+def test_there_are_more_workers_than_the_disruption_budget() -> None:
     manifests = render("overlays/gpu")
-    service = one(manifests, "RayService", "mcn-endpoint")
+    service = find_manifest(manifests, "RayService", "mcn-endpoint")
     least = sum(group["minReplicas"] for group in cluster_of(service)["workerGroupSpecs"])
-    assert least > one(manifests, "PodDisruptionBudget", "mcn-endpoint")["spec"]["minAvailable"]
+    assert (
+        least
+        > find_manifest(manifests, "PodDisruptionBudget", "mcn-endpoint")["spec"]["minAvailable"]
+    )
 
 
-def test_worker_groups_grow_and_shrink_spot_first(manifests: tuple[Manifest, ...]) -> None:
+def test_worker_groups_scale_and_prefer_spot_machines(manifests: tuple[Manifest, ...]) -> None:
     for kind, name in (("RayService", "mcn-endpoint"), ("RayJob", "mcn-scan")):
-        cluster = cluster_of(one(manifests, kind, name))
+        cluster = cluster_of(find_manifest(manifests, kind, name))
         assert cluster["enableInTreeAutoscaling"] is True
         readers, models = cluster["workerGroupSpecs"]
         assert (readers["groupName"], models["groupName"]) == ("readers", "models")
         for group in (readers, models):
             assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
         node = models["template"]["spec"]["affinity"]["nodeAffinity"]
-        # Preferred, not required: where there are no spot machines others do.
+        # Preferred, not required: other machines do if there are no spot machines.
         (preference,) = node["preferredDuringSchedulingIgnoredDuringExecution"]
         assert preference["preference"]["matchExpressions"][0]["values"] == ["spot"]
         assert "requiredDuringSchedulingIgnoredDuringExecution" not in node
@@ -169,7 +172,7 @@ def test_models_have_gpus_and_readers_have_none() -> None:
     manifests = render("overlays/gpu")
     gpus = {
         pod.place.rpartition("/")[2]: container["resources"]["limits"].get("nvidia.com/gpu")
-        for pod, container in _every(manifests)
+        for pod, container in _containers(manifests)
         if pod.place.startswith(("RayService", "RayJob", "RayCronJob/mcn-nightly"))
     }
     assert gpus == {"head": None, "readers": None, "models": "1", "submitter": None}
@@ -178,35 +181,37 @@ def test_models_have_gpus_and_readers_have_none() -> None:
         assert application["args"][pool]["gpus"] > 0
 
 
-def test_a_new_head_goes_on_where_the_old_one_ended(manifests: tuple[Manifest, ...]) -> None:
-    service = one(manifests, "RayService", "mcn-endpoint")["spec"]
+def test_a_new_head_continues_from_the_stored_state(manifests: tuple[Manifest, ...]) -> None:
+    service = find_manifest(manifests, "RayService", "mcn-endpoint")["spec"]
     assert service["upgradeStrategy"]["type"] == "NewCluster"
-    kept = service["rayClusterConfig"]["gcsFaultToleranceOptions"]
-    host, port = kept["redisAddress"].split(":")
-    assert one(manifests, "Service", host)["spec"]["ports"][0]["port"] == int(port)
-    redis = one(manifests, "StatefulSet", host)["spec"]["template"]["spec"]["containers"][0]
-    asked = redis["env"][0]["valueFrom"]["secretKeyRef"]
-    assert kept["redisPassword"]["valueFrom"]["secretKeyRef"] == asked
+    state_store = service["rayClusterConfig"]["gcsFaultToleranceOptions"]
+    host, port = state_store["redisAddress"].split(":")
+    assert find_manifest(manifests, "Service", host)["spec"]["ports"][0]["port"] == int(port)
+    redis = find_manifest(manifests, "StatefulSet", host)["spec"]["template"]["spec"]["containers"][
+        0
+    ]
+    password_source = redis["env"][0]["valueFrom"]["secretKeyRef"]
+    assert state_store["redisPassword"]["valueFrom"]["secretKeyRef"] == password_source
 
 
 def test_only_the_ingress_is_open_and_it_is_encrypted(manifests: tuple[Manifest, ...]) -> None:
     for manifest in manifests:
         if manifest["kind"] == "Service":
             assert manifest["spec"].get("type", "ClusterIP") == "ClusterIP"
-    spec = one(manifests, "Ingress", "mcn-endpoint")["spec"]
+    spec = find_manifest(manifests, "Ingress", "mcn-endpoint")["spec"]
     hosts = {rule["host"] for rule in spec["rules"]}
     assert {host for tls in spec["tls"] for host in tls["hosts"]} == hosts
 
 
-def test_a_finished_job_gives_its_machines_back(manifests: tuple[Manifest, ...]) -> None:
+def test_a_finished_job_releases_its_machines(manifests: tuple[Manifest, ...]) -> None:
     for manifest in manifests:
         if manifest["kind"] in ("RayJob", "RayCronJob"):
             assert job_of(manifest)["shutdownAfterJobFinishes"] is True
 
 
 def _selects(selector: dict[str, Any], pod: Pod) -> bool:
-    wanted = selector.get("matchLabels", {})
-    if any(pod.labels.get(key) != value for key, value in wanted.items()):
+    labels = selector.get("matchLabels", {})
+    if any(pod.labels.get(key) != value for key, value in labels.items()):
         return False
     for expression in selector.get("matchExpressions", []):
         assert expression["operator"] == "In"

@@ -1,4 +1,4 @@
-"""Every rendered manifest is what its kind may be, with no field that nobody knows."""
+"""Every rendered manifest conforms to the schema of its kind, without unknown fields."""
 
 from collections.abc import Callable
 from functools import cache
@@ -21,23 +21,28 @@ MONITORING = {
 
 
 def test_kubernetes_kinds(manifests: tuple[Manifest, ...]) -> None:
-    own = [m for m in manifests if m["kind"] not in {*RAY, *MONITORING}]
-    assert len(own) > 10
-    for manifest in own:
+    kubernetes_manifests = [m for m in manifests if m["kind"] not in {*RAY, *MONITORING}]
+    assert len(kubernetes_manifests) > 10
+    for manifest in kubernetes_manifests:
         kubernetes_validate.validate(manifest, "1.33", strict=True)
 
 
 def test_ray_kinds(manifests: tuple[Manifest, ...]) -> None:
     if not SCHEMAS.exists():
         pytest.skip("../shared/schemas is absent: KubeRay's resource definitions")
-    ours = [m for m in manifests if m["kind"] in RAY]
-    assert sorted(m["kind"] for m in ours) == ["RayCronJob", "RayCronJob", "RayJob", "RayService"]
-    for manifest in ours:
+    ray_manifests = [m for m in manifests if m["kind"] in RAY]
+    assert sorted(m["kind"] for m in ray_manifests) == [
+        "RayCronJob",
+        "RayCronJob",
+        "RayJob",
+        "RayService",
+    ]
+    for manifest in ray_manifests:
         jsonschema.validate(manifest, _schema(manifest["kind"]))
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "change",
     [
         lambda spec: spec.update(upgradeStrategie={}),
         lambda spec: spec["rayClusterConfig"]["authOptions"].update(mode="tokens"),
@@ -45,16 +50,16 @@ def test_ray_kinds(manifests: tuple[Manifest, ...]) -> None:
         lambda spec: spec["rayClusterConfig"]["workerGroupSpecs"][0].update(minReplicas="two"),
     ],
 )
-def test_a_slip_in_a_ray_kind_is_found(
-    manifests: tuple[Manifest, ...], spoil: Callable[[Manifest], None]
+def test_a_mistake_in_a_ray_kind_is_detected(
+    manifests: tuple[Manifest, ...], change: Callable[[Manifest], None]
 ) -> None:
     if not SCHEMAS.exists():
         pytest.skip("../shared/schemas is absent: KubeRay's resource definitions")
     (service,) = [m for m in manifests if m["kind"] == "RayService"]
-    spoilt = yaml.safe_load(yaml.safe_dump(service))
-    spoil(spoilt["spec"])
+    invalid = yaml.safe_load(yaml.safe_dump(service))
+    change(invalid["spec"])
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(spoilt, _schema("RayService"))
+        jsonschema.validate(invalid, _schema("RayService"))
 
 
 def test_monitoring_kinds(manifests: tuple[Manifest, ...]) -> None:
@@ -91,9 +96,9 @@ def _schema(kind: str) -> Any:
 
 
 def _close(schema: Any) -> None:
-    """Forbid fields that are not named, as the API server drops them, and say what it takes.
+    """Forbid unknown fields, as the API server does, and state the types of int-or-string fields.
 
-    Kubernetes' numbers-or-words have no type of their own in JSON Schema.
+    JSON Schema has no type for Kubernetes' int-or-string.
     """
     if isinstance(schema, list):
         for part in schema:

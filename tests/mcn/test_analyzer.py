@@ -1,4 +1,4 @@
-"""Image in, crystals out, for one image or many at once."""
+"""Images are analyzed one at a time or many at once."""
 
 import json
 from types import SimpleNamespace
@@ -32,7 +32,7 @@ def picture(
 TWO = ((5, 30, 10, 12), (30, 8, 8, 20))
 
 
-def test_a_crystal_is_measured_named_and_drawn_where_it_is() -> None:
+def test_a_crystal_is_measured_classified_and_drawn_in_place() -> None:
     (crystals,) = Analyzer(PatchSegmenter(), BrightnessClassifier()).analyze([picture(*TWO)])
     assert crystals.schema == classified_schema(SHAPES)
     first, second = (SimpleNamespace(**row) for row in crystals.to_pylist())
@@ -51,7 +51,7 @@ def test_a_crystal_is_measured_named_and_drawn_where_it_is() -> None:
         assert crystals[name].to_numpy() == pytest.approx(expected, rel=1e-6), name
 
 
-def test_the_data_bar_is_no_crystal_and_cuts_those_it_covers() -> None:
+def test_the_data_bar_is_not_a_crystal_and_clips_those_it_covers() -> None:
     analyzer = Analyzer(PatchSegmenter(), BrightnessClassifier())
     segmented, *_ = analyzer.segment([picture(*TWO, (45, 50, 10, 10), bar=50)])
     assert (segmented.height, segmented.width, segmented.analysed_px) == (60, 80, 50 * 80)
@@ -63,7 +63,7 @@ def test_the_data_bar_is_no_crystal_and_cuts_those_it_covers() -> None:
     assert crystal_masks(crystals)[2].y == 45
 
 
-def test_crystals_that_overlap_cover_their_pixels_once() -> None:
+def test_overlapping_crystals_cover_each_pixel_once() -> None:
     micrograph = picture(*TWO)
     (masks,) = PatchSegmenter().segment([micrograph.pixels])
     analyzer = Analyzer(FixedSegmenter([2 * masks]), BrightnessClassifier())
@@ -72,7 +72,7 @@ def test_crystals_that_overlap_cover_their_pixels_once() -> None:
     assert segmented.covered_px == 120 + 160
 
 
-def test_an_unknown_pixel_size_leaves_micrometres_out() -> None:
+def test_an_unknown_pixel_size_leaves_micrometres_null() -> None:
     (crystals,) = Analyzer(PatchSegmenter(), BrightnessClassifier()).analyze(
         [picture(*TWO, size=None)]
     )
@@ -84,8 +84,8 @@ def test_an_unknown_pixel_size_leaves_micrometres_out() -> None:
 
 def test_pictures_without_crystals_and_no_pictures_at_all() -> None:
     analyzer = Analyzer(PatchSegmenter(), BrightnessClassifier())
-    none = classified_schema(SHAPES).empty_table()
-    assert analyzer.analyze([picture(), picture()]) == [none, none]
+    no_crystals = classified_schema(SHAPES).empty_table()
+    assert analyzer.analyze([picture(), picture()]) == [no_crystals, no_crystals]
     assert analyzer.analyze([]) == []
 
 
@@ -97,14 +97,14 @@ boxes = st.lists(
 
 @given(st.lists(boxes, max_size=4))
 @settings(max_examples=25, deadline=None)
-def test_many_at_once_are_each_alone(several: list[list[tuple[int, int, int, int]]]) -> None:
+def test_a_batch_equals_single_images(several: list[list[tuple[int, int, int, int]]]) -> None:
     classifier = BrightnessClassifier()
     analyzer = Analyzer(PatchSegmenter(), classifier)
-    pictures = [picture(*its) for its in several]
-    together = analyzer.analyze(pictures)
-    assert classifier.calls == any(map(len, together))
-    assert together == [analyzer.analyze([one])[0] for one in pictures]
-    for crystals in together:
+    pictures = [picture(*arguments) for arguments in several]
+    batch_tables = analyzer.analyze(pictures)
+    assert classifier.calls == any(map(len, batch_tables))
+    assert batch_tables == [analyzer.analyze([image])[0] for image in pictures]
+    for crystals in batch_tables:
         corners = list(
             zip(*(crystals[name].to_pylist() for name in ("bbox_y", "bbox_x")), strict=True)
         )

@@ -1,4 +1,4 @@
-"""Cores and GPUs are counted in what Ray reports."""
+"""Cores and GPUs are counted from the resources that Ray reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A crop shows the crystal, its own pixels and nothing else, wherever and however large."""
+"""A crop shows only the crystal's own pixels, at any place and size."""
 
 import numpy as np
 import pytest
@@ -35,22 +35,24 @@ def test_no_masks_give_no_crops() -> None:
     st.integers(0, 50),
     st.integers(0, 2**32 - 1),
 )
-def test_where_a_crystal_lies_does_not_matter(h: int, w: int, y: int, x: int, seed: int) -> None:
+def test_crops_do_not_depend_on_the_crystals_place(
+    h: int, w: int, y: int, x: int, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     pixels = rng.random((h, w)) < 0.8
     pixels[0, 0] = True
     crystal = shaded(h, w, seed)
     image = shaded(160, 160, seed + 1)
     image[y : y + h, x : x + w] = crystal
-    (here,) = cut_crops(image, [Mask(x, y, pixels)])
-    (alone,) = cut_crops(crystal, [Mask(0, 0, pixels)])
-    assert np.array_equal(here, alone)
+    (in_image,) = cut_crops(image, [Mask(x, y, pixels)])
+    (isolated,) = cut_crops(crystal, [Mask(0, 0, pixels)])
+    assert np.array_equal(in_image, isolated)
 
 
 @settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), min_size=1, max_size=8))
-def test_boxes_are_resized_as_pillow_does(sides: list[tuple[int, int]]) -> None:
-    """The shipped and the published network were trained on crops that Pillow resized."""
+def test_boxes_are_resized_as_by_pillow(sides: list[tuple[int, int]]) -> None:
+    """The shipped and the published network were trained on crops resized by Pillow."""
     rng = np.random.default_rng(len(sides))
     image = shaded(400, 400)
     masks = []
@@ -61,24 +63,24 @@ def test_boxes_are_resized_as_pillow_does(sides: list[tuple[int, int]]) -> None:
     crops = cut_crops(image, masks)
     for crop, mask in zip(crops, masks, strict=True):
         h, w = mask.pixels.shape
-        own = Image.fromarray(image[mask.y : mask.y + h, mask.x : mask.x + w] * mask.pixels)
-        resized = own.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.BILINEAR)
+        crystal = Image.fromarray(image[mask.y : mask.y + h, mask.x : mask.x + w] * mask.pixels)
+        resized = crystal.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.BILINEAR)
         assert np.abs(crop.astype(int) - np.asarray(resized)).max() <= 1
 
 
-def test_many_crystals_are_cut_as_each_alone() -> None:
-    """More than one batch holds, of all sizes."""
+def test_many_crops_equal_single_ones() -> None:
+    """More crystals than one batch, of all sizes."""
     rng = np.random.default_rng(4)
     image = shaded(700, 700)
     sides = np.exp(rng.uniform(0, np.log(600), size=(400, 2))).astype(int)
     masks = [Mask(0, 0, np.ones((h, w), dtype=bool)) for h, w in sides.tolist()]
-    together = cut_crops(image, masks)
+    crops = cut_crops(image, masks)
     for row in range(0, 400, 20):
-        (alone,) = cut_crops(image, [masks[row]])
-        assert np.abs(together[row].astype(int) - alone).max() <= 1
+        (single_crop,) = cut_crops(image, [masks[row]])
+        assert np.abs(crops[row].astype(int) - single_crop).max() <= 1
 
 
-def test_what_lies_around_a_crystal_does_not_matter() -> None:
+def test_crops_do_not_depend_on_surrounding_pixels() -> None:
     pixels = disc(20)
     image = shaded(60, 60)
     other = np.where(np.pad(pixels, ((5, 14), (5, 14))), image, 255 - image)
@@ -126,7 +128,7 @@ def test_crops_come_in_the_order_of_the_masks() -> None:
         (Mask(0, -1, np.ones((3, 3), bool)), "mask 1 .* outside"),
     ],
 )
-def test_masks_that_cannot_be_cut_are_named(mask: Mask, reason: str) -> None:
+def test_invalid_masks_are_named(mask: Mask, reason: str) -> None:
     good = Mask(0, 0, np.ones((5, 5), bool))
     with pytest.raises(CropError, match=reason):
         cut_crops(shaded(20, 20), [good, mask])

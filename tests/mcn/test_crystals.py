@@ -8,7 +8,7 @@ from mcn.crystals import crystal_area_fraction, crystal_ids, crystal_masks, segm
 from mcn.mask import masks_from_labels
 
 
-def test_masks_survive_the_table():
+def test_masks_are_restored_from_the_table():
     labels = np.zeros((20, 30), dtype=np.uint16)
     labels[2:7, 3:9] = 1
     labels[10:15, 20:30] = 2

@@ -1,4 +1,4 @@
-"""Errors keep their message and their kind on the way from a worker to the user."""
+"""Errors keep their message and type on the way from a worker to the user."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_storage_errors_keep_their_trouble_when_pickled(trouble: StorageTrouble)
         assert error.trouble == trouble
 
 
-def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
+def test_a_missing_package_is_named_with_its_install_command() -> None:
     error = MissingPackageError("the endpoint", "fastapi", "serve")
     assert "the endpoint needs the package fastapi" in str(error)
     assert "pip install fastapi" in str(error)
@@ -34,7 +34,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
 @pytest.mark.parametrize(
     "kind", [McnError, QueryError, CatalogError, LostScanError, MicrographError, SourceError]
 )
-def test_an_error_keeps_its_kind_and_message_when_pickled(kind: type[McnError]) -> None:
+def test_errors_keep_their_type_and_message_when_pickled(kind: type[McnError]) -> None:
     error = pickle.loads(pickle.dumps(kind("a.tif: cut short; copy it again")))
     assert type(error) is kind
     assert str(error) == "a.tif: cut short; copy it again"

@@ -1,4 +1,4 @@
-"""Tests of the public names of `mcn` and `mcn.catalog`, and of what importing them loads."""
+"""Tests of the public names of `mcn` and `mcn.catalog`, and of the modules that importing loads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SLOW_PACKAGES = ("torch", "pyarrow", "ray", "duckdb", "deltalake", "numpy", "mat
 
 
 def loaded_by(code: str) -> set[str]:
-    """The slow packages that a fresh interpreter has loaded after some code."""
+    """The slow packages that a new interpreter has loaded after some code."""
     report = (
         f"import sys, json; print(json.dumps([n for n in {SLOW_PACKAGES} if n in sys.modules]))"
     )
@@ -41,7 +41,7 @@ def test_help_loads_neither_models_nor_ray():
 
 
 @pytest.mark.parametrize("package", [mcn, mcn.catalog], ids=lambda package: package.__name__)
-def test_public_names_are_there(package):
+def test_public_names_can_be_imported(package):
     for name in package.__all__:
         assert getattr(package, name).__name__ == name
         assert name in dir(package)

@@ -1,4 +1,4 @@
-"""The run-length code is COCO's own, made from boxes alone."""
+"""The run-length code is COCO's, computed from the box of a mask only."""
 
 import numpy as np
 import pytest
@@ -18,14 +18,14 @@ def tight(full: NDArray[np.bool_]) -> Mask:
 
 
 @given(bitmaps.filter(lambda full: bool(full.any())))
-def test_the_code_is_cocos(full: NDArray[np.bool_]) -> None:
+def test_the_code_matches_coco(full: NDArray[np.bool_]) -> None:
     (rle,) = encode_rle([tight(full)], *full.shape)
     assert rle["counts"].encode() == coco.encode(np.asfortranarray(full, np.uint8))["counts"]
     assert rle["size"] == list(full.shape)
 
 
 @given(bitmaps.filter(lambda full: bool(full.any())))
-def test_a_mask_survives_the_code(full: NDArray[np.bool_]) -> None:
+def test_a_mask_is_restored_from_its_code(full: NDArray[np.bool_]) -> None:
     mask = tight(full)
     back = decode_rle(encode_rle([mask], *full.shape)[0])
     assert (back.x, back.y) == (mask.x, mask.y)
@@ -33,7 +33,7 @@ def test_a_mask_survives_the_code(full: NDArray[np.bool_]) -> None:
 
 
 @given(st.lists(bitmaps, max_size=5))
-def test_codes_are_read_as_the_package_reads_them(pictures: list[NDArray[np.bool_]]) -> None:
+def test_codes_are_decoded_as_by_pycocotools(pictures: list[NDArray[np.bool_]]) -> None:
     codes = [coco.encode(np.asfortranarray(full, np.uint8)) for full in pictures]
     rles = [RLE(size=code["size"], counts=code["counts"].decode()) for code in codes]
     for full, mask in zip(pictures, decode_rles(rles), strict=True):
@@ -54,10 +54,10 @@ def test_long_runs_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "why"), [("o3", "more than 4×4"), ("0O", "more"), ("1Z", "truncated")]
+    ("counts", "reason"), [("o3", "more than 4×4"), ("0O", "more"), ("1Z", "truncated")]
 )
-def test_an_invalid_code_is_refused(counts: str, why: str) -> None:
-    with pytest.raises(ValueError, match=why):
+def test_an_invalid_code_is_refused(counts: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
         decode_rles([{"size": [4, 4], "counts": counts}, {"size": [4, 4], "counts": "04"}])
 
 
@@ -68,5 +68,5 @@ def test_labels_become_masks_in_order() -> None:
     assert (second.x, second.y, int(second.pixels.sum())) == (1, 0, 3)
 
 
-def test_no_masks_no_codes() -> None:
+def test_no_masks_give_no_codes() -> None:
     assert encode_rle([], 4, 4) == []

@@ -13,7 +13,7 @@ from mcn.plots import SHAPE_COLOURS, overlay_figure
 from mcn.taxonomy import SHAPES
 
 from ..fakes import classified_table, crystal_row
-from ..figures import drawn, near, texts
+from ..figures import near, render, texts
 
 
 def crystals_of(labels: np.ndarray, shapes: list[str]) -> pa.Table:
@@ -25,7 +25,7 @@ def crystals_of(labels: np.ndarray, shapes: list[str]) -> pa.Table:
 
 
 def tinted(picture: np.ndarray, shape: str) -> np.ndarray:
-    """Pixels whose tint is nearest the shape's colour, however thin the line is."""
+    """Pixels with a tint nearest to the shape's colour, even if the line is thin."""
     tint = picture - picture.min(axis=-1, keepdims=True)
     colours = np.array([to_rgb(SHAPE_COLOURS[name]) for name in SHAPES])
     colours -= colours.min(axis=-1, keepdims=True)
@@ -40,7 +40,7 @@ def test_outlines_lie_on_the_crystals_in_the_colour_of_their_shape():
         labels[y : y + 150, x : x + 200] = number
     grey = np.full(labels.shape, 90, dtype=np.uint8)
     figure = overlay_figure(grey, crystals_of(labels, list(SHAPES)), 0.05, "A, 1200 m")
-    picture = drawn(figure)
+    picture = render(figure)
     assert picture.shape[1] == 800
     body = picture[-600:]
     for shape, (x, y) in zip(SHAPES, [(100, 100), (500, 100), (100, 350), (500, 350)], strict=True):
@@ -54,11 +54,11 @@ def test_outlines_lie_on_the_crystals_in_the_colour_of_their_shape():
     assert labelled == [f"{shape} (1)" for shape in SHAPES]
 
 
-def test_of_crystals_that_touch_both_outlines_show():
+def test_both_outlines_of_touching_crystals_are_visible():
     labels = np.ones((400, 400), dtype=np.uint16)
     labels[:, 200:] = 2
     grey = np.zeros(labels.shape, dtype=np.uint8)
-    picture = drawn(overlay_figure(grey, crystals_of(labels, ["rhombic", "spherical"]), 1.0))
+    picture = render(overlay_figure(grey, crystals_of(labels, ["rhombic", "spherical"]), 1.0))
     middle = picture[-300:-100, 190:210]
     assert tinted(middle, "rhombic").any()
     assert tinted(middle, "spherical").any()
@@ -68,15 +68,15 @@ def test_of_crystals_that_touch_both_outlines_show():
     ("pixel_size_um", "label", "long"),
     [(0.05, "5 µm", 100), (0.002, "200 nm", 100), (None, "100 px", 100), (3.0, "200 µm", 67)],
 )
-def test_scale_bar_is_as_long_as_it_says(pixel_size_um, label, long):
+def test_the_scale_bar_has_its_stated_length(pixel_size_um, label, long):
     grey = np.full((400, 600), 90, dtype=np.uint8)
     figure = overlay_figure(grey, classified_table([]), pixel_size_um)
     assert label in texts(figure)
-    white = near(drawn(figure)[-400:], "white")
+    white = near(render(figure)[-400:], "white")
     assert abs(white[300:].sum(axis=1).max() - long) <= 3
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 30), (50, 2000), (5000, 400)])
-def test_any_size_of_picture_is_drawn(size):
-    picture = drawn(overlay_figure(np.zeros(size, dtype=np.uint8), classified_table([]), 0.1))
+def test_pictures_of_any_size_are_drawn(size):
+    picture = render(overlay_figure(np.zeros(size, dtype=np.uint8), classified_table([]), 0.1))
     assert picture.size

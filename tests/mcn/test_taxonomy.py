@@ -1,4 +1,4 @@
-"""Lists of classes are read from files of this version and of earlier ones."""
+"""Class lists are read from files of this version and of earlier ones."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ SHAPES = '[shapes]\nplanar_e = "euhedral"\nnonplanar = "anhedral"\n'
 
 
 @pytest.mark.parametrize("table", ["aliases", "also"])
-def test_other_names_stand_for_shapes(tmp_path: Path, table: str) -> None:
+def test_aliases_stand_for_shapes(tmp_path: Path, table: str) -> None:
     file = tmp_path / "dolomite.toml"
     file.write_text(f'{SHAPES}[{table}]\nsaddle = "nonplanar"\n')
     taxonomy = read_taxonomy(file)

@@ -1,4 +1,4 @@
-"""Training in epochs keeps the best epoch and continues after it was killed."""
+"""Training in epochs keeps the best epoch and continues after an interruption."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from mcn.training_loop import EpochHistory, TrainingFiles, run_epochs
 
 
 class ScriptedTraining:
-    """Gives the scores it is told to; its weights are the number of the epoch."""
+    """Returns given scores; its weights are the number of the epoch."""
 
     def __init__(self, scores: list[float], history: EpochHistory) -> None:
         self.scores, self.history = scores, history
@@ -30,7 +30,7 @@ class ScriptedTraining:
 
 
 def train(folder: Path, scores: list[float], **options: Any) -> tuple[EpochHistory, list[int]]:
-    """The history, and the epochs of the log."""
+    """Run a training; returns the history and the epochs in the log."""
     history, files = EpochHistory(), TrainingFiles(folder / "a.safetensors", ".jsonl")
     files.start()
     training = ScriptedTraining(scores, history)
@@ -64,7 +64,7 @@ def test_completed_epochs_are_not_trained_again(tmp_path: Path) -> None:
     assert history == EpochHistory(3, 3, 0.7)
 
 
-def test_the_resume_file_holds_the_last_state_until_training_is_finished(tmp_path: Path) -> None:
+def test_the_resume_file_has_the_last_state_until_training_is_finished(tmp_path: Path) -> None:
     files = TrainingFiles(tmp_path / "a.safetensors", ".jsonl")
     assert files.read_state() is None
     for epoch in (1, 2):

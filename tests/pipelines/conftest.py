@@ -1,4 +1,4 @@
-"""One object store and one Ray for all scans of the test session, and models of our own."""
+"""One object store and one Ray for all scans of the test session, and fake models."""
 
 import sys
 import uuid
@@ -21,19 +21,19 @@ POISON_FOR_CLASSIFIER = 251
 
 
 def refuse_poisoned(images: Images) -> None:
-    """Fail on pictures whose first pixel says so."""
+    """Fail on pictures marked by their first pixel."""
     if any(image[0, 0] == POISON_FOR_SEGMENTER for image in images):
         raise RuntimeError("out of\nmemory")
 
 
 def refuse_poisoned_crops(crops: NDArray[np.uint8]) -> None:
-    """Fail on crystals of one brightness."""
+    """Fail on crystals of a certain brightness."""
     if (crops == POISON_FOR_CLASSIFIER).any():
         raise RuntimeError("no such crystal")
 
 
 def draw(seed: int, crystals: int = 12, bright: int = 200) -> NDArray[np.uint8]:
-    """A picture of bright boxes on a dark ground, (120, 160)."""
+    """A picture of bright boxes on a dark background, (120, 160)."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(20, 40, (120, 160), dtype=np.uint8)
     for y, x, h, w in rng.integers((2, 2, 5, 5), (95, 135, 20, 20), (crystals, 4)):
@@ -59,7 +59,7 @@ def draw_core() -> Callable[..., Path]:
 def models() -> ScanModels:
     import ray
 
-    # The workers cannot import these files, so they are sent what is in them.
+    # The workers cannot import these modules, so they are sent by value.
     for module in (fakes, sys.modules[__name__]):
         ray.cloudpickle.register_pickle_by_value(module)
     return ScanModels(
@@ -77,7 +77,7 @@ def core(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def object_store(s3_endpoint: str) -> Iterator[Callable[[], str]]:
-    """Makes a bucket in an S3 server on this machine that the environment points to."""
+    """Creates buckets in an S3 server on this machine; the environment points to it."""
     import boto3
     from s3fs import S3FileSystem
 
@@ -100,7 +100,7 @@ def object_store(s3_endpoint: str) -> Iterator[Callable[[], str]]:
 
 @pytest.fixture(scope="session")
 def ray_session(object_store: Callable[[], str]) -> Iterator[None]:
-    """Ray on two cores; started after the object store, so that workers know of it."""
+    """Ray on two cores, started after the object store so that workers get its address."""
     import ray
 
     from pipelines.cluster import ray_cluster

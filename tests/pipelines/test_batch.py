@@ -1,4 +1,4 @@
-"""Written tiles are counted by well and shape, and pass between processes."""
+"""Written tiles are counted by well and shape, and passed between processes."""
 
 import pyarrow as pa
 from hypothesis import given

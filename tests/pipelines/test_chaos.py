@@ -1,4 +1,4 @@
-"""A scan that is killed and run again leaves the same catalogue as an uninterrupted one.
+"""A scan that is killed and run again gives the same catalogue as an uninterrupted one.
 
 Three runs of `make chaos`: an actor, a node and the driver are killed.
 """
@@ -16,7 +16,7 @@ CHAOS = Path(__file__).parents[2] / "benchmarks" / "chaos.py"
 @pytest.mark.ray
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_killed_scans_lose_and_repeat_nothing() -> None:
+def test_killed_scans_lose_and_duplicate_nothing() -> None:
     done = subprocess.run(
         [sys.executable, str(CHAOS), "--runs", "3", "--seed", "3"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""A cluster that does not start gives a one-line reason; a slow start is tried again."""
+"""A cluster that does not start gives a one-line reason; a slow start is retried."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ SLOW = "The current node timed out during startup. This\ncould happen because"
 
 @pytest.fixture
 def starts(monkeypatch: pytest.MonkeyPatch) -> list[Exception | None]:
-    """What each start of Ray comes to; None is a success."""
+    """Outcomes of successive starts of Ray; None is a success."""
     outcomes: list[Exception | None] = []
 
     def init(**settings: Any) -> None:
@@ -26,13 +26,13 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[Exception | None]:
     return outcomes
 
 
-def test_a_slow_start_is_tried_again(starts: list[Exception | None]) -> None:
+def test_a_slow_start_is_retried(starts: list[Exception | None]) -> None:
     starts += [Exception(SLOW), Exception(SLOW), None]
     with ray_cluster():
         assert starts == []
 
 
-def test_a_machine_that_stays_busy(starts: list[Exception | None]) -> None:
+def test_repeated_slow_starts_are_an_error(starts: list[Exception | None]) -> None:
     starts += [Exception(SLOW)] * 3
     with pytest.raises(ClusterError, match="try again when this machine is less busy") as raised:
         ray_cluster().__enter__()

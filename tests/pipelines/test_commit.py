@@ -1,4 +1,4 @@
-"""Batches are committed after a number of tiles or a time, and all are at the end."""
+"""Batches are committed after a number of tiles or a time, and the rest at the end."""
 
 import threading
 from collections.abc import Iterator

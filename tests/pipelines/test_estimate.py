@@ -1,4 +1,4 @@
-"""Hours and cost follow from what is said, and a rate can be measured."""
+"""Hours and cost follow from given values, and a rate can be measured."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def test_hours_and_cost() -> None:
     [(0, 1.0, 1, None), (1, 0.0, 1, None), (1, float("nan"), 1, None), (1, 1.0, 0, None),
      (1, 1.0, 1, -2.0)],
 )  # fmt: skip
-def test_no_estimate_of_nonsense(
+def test_invalid_values_are_refused(
     tiles: int, rate: float, workers: int, price: float | None
 ) -> None:
     with pytest.raises(EstimateError, match="give"):

@@ -1,4 +1,4 @@
-"""What goes wrong in a long scan: tiles that kill or hang, stores that fail, people who stop it."""
+"""Faults in a long scan: tiles that kill or hang, failing stores, and interrupts by users."""
 
 import io
 import json
@@ -32,12 +32,12 @@ from .conftest import draw
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
-OFTEN = ScanSettings(commit_tiles=2)
+FREQUENT_COMMITS = ScanSettings(commit_tiles=2)
 KILLER, SLEEPER, SPINNER = 15, 17, 19
 
 
 def endanger(images: Images) -> None:
-    """End the process, or never come back, on pictures whose first pixel says so."""
+    """End the process or hang, on pictures marked by their first pixel."""
     if any(image[0, 0] == KILLER for image in images):
         os.kill(os.getpid(), signal.SIGKILL)
     if any(image[0, 0] == SLEEPER for image in images):
@@ -47,7 +47,7 @@ def endanger(images: Images) -> None:
 
 
 def endanger_and_work(images: Images) -> None:
-    """Take a third of a second of a core for each picture as well."""
+    """Also use a core for a third of a second per picture."""
     endanger(images)
     end = time.thread_time() + 0.35 * len(images)
     while time.thread_time() < end:
@@ -66,13 +66,13 @@ def statuses(catalog: str) -> dict[str, tuple[str, str | None]]:
     return {Path(row["uri"]).stem: (row["status"], row["error"]) for row in rows}
 
 
-def test_a_tile_that_kills_and_one_that_hangs_are_quarantined(
+def test_tiles_that_kill_or_hang_are_quarantined(
     core: Path, tmp_path: Path, models: ScanModels
 ) -> None:
     mark(core, 2, KILLER)
     mark(core, 5, SLEEPER)
     catalog = str(tmp_path / "catalog")
-    settings = replace(OFTEN, stages=("segment.seconds=1.5", "segment.most=1"))
+    settings = replace(FREQUENT_COMMITS, stages=("segment.seconds=1.5", "segment.most=1"))
     summary = run_scan(
         str(core),
         catalog,
@@ -89,7 +89,7 @@ def test_a_tile_that_kills_and_one_that_hangs_are_quarantined(
         "failed",
         "segment: took over 6 s alone, its second chance; --retry-failed tries once more",
     )
-    again = run_scan(str(core), catalog, replace(OFTEN, retry_failed=True), models)
+    again = run_scan(str(core), catalog, replace(FREQUENT_COMMITS, retry_failed=True), models)
     assert (again.tiles_ok, again.tiles_failed, again.tiles_skipped) == (2, 0, 6)
     opened = Catalog.open(catalog)
     assert sql(opened, "SELECT count(*) AS n FROM tiles").to_pylist() == [{"n": 8}]
@@ -98,18 +98,18 @@ def test_a_tile_that_kills_and_one_that_hangs_are_quarantined(
 
 @pytest.fixture
 def crowded() -> Iterator[None]:
-    """Every core of this machine with four other programs on it that never rest."""
-    others = [
+    """Run four busy programs on every core of this machine."""
+    busy_programs = [
         subprocess.Popen([sys.executable, "-c", "while True: pass"])
         for _ in range(4 * (os.cpu_count() or 1))
     ]
     try:
         yield
     finally:
-        for other in others:
-            other.kill()
-        for other in others:
-            other.wait(DEADLINE_S)
+        for program in busy_programs:
+            program.kill()
+        for program in busy_programs:
+            program.wait(DEADLINE_S)
 
 
 @pytest.mark.long
@@ -118,11 +118,11 @@ def crowded() -> Iterator[None]:
 def test_on_a_crowded_machine_only_what_hangs_fails(
     core: Path, tmp_path: Path, models: ScanModels
 ) -> None:
-    """A fifth of a core each is left, so that every tile takes longer than its limit."""
+    """A fifth of each core is left, so every tile takes longer than its limit."""
     mark(core, 2, SPINNER)
     mark(core, 5, SLEEPER)
     catalog = str(tmp_path / "catalog")
-    settings = replace(OFTEN, stages=("segment.seconds=1",))
+    settings = replace(FREQUENT_COMMITS, stages=("segment.seconds=1",))
     summary = run_scan(
         str(core),
         catalog,
@@ -136,7 +136,7 @@ def test_on_a_crowded_machine_only_what_hangs_fails(
 
 
 def fuzzed(data: bytes, chance: random.Random) -> bytes:
-    """The data with some bits turned, or cut short, or with a piece of it repeated."""
+    """The data with some bits flipped, truncated, or with a part repeated."""
     kind = chance.randrange(3)
     if kind == 0:
         broken = bytearray(data)
@@ -150,32 +150,32 @@ def fuzzed(data: bytes, chance: random.Random) -> bytes:
 
 
 def bomb() -> bytes:
-    """A small file of a large picture, all of one grey."""
+    """A small file of a large, uniform picture."""
     file = io.BytesIO()
     Image.new("L", (12_000, 12_000)).save(file, "PNG", optimize=False, compress_level=9)
     return file.getvalue()
 
 
-def test_a_thousand_broken_files_are_a_thousand_rows(tmp_path: Path, models: ScanModels) -> None:
+def test_a_thousand_broken_files_give_a_thousand_rows(tmp_path: Path, models: ScanModels) -> None:
     chance = random.Random(20261124)
     forms = {"png": {}, "tiff": {}, "jpeg": {}, "bmp": {}, "gif": {}, "webp": {}}
-    whole = {}
+    valid_files = {}
     for form in forms:
         file = io.BytesIO()
         Image.fromarray(draw(1)).save(file, form.upper())
-        whole[form] = file.getvalue()
+        valid_files[form] = file.getvalue()
     packed = io.BytesIO()
     Image.fromarray(draw(2)).save(packed, "TIFF", compression="tiff_lzw")
-    whole["tif"] = packed.getvalue()
-    endings = [*whole, "txt", "zip", "parquet"]
+    valid_files["tif"] = packed.getvalue()
+    endings = [*valid_files, "txt", "zip", "parquet"]
     folder = tmp_path / "core" / "well=A" / "depth=1"
     folder.mkdir(parents=True)
     for number in range(998):
-        data = fuzzed(whole[chance.choice([*whole])], chance)
-        # Some have the ending of another kind of file.
+        data = fuzzed(valid_files[chance.choice([*valid_files])], chance)
+        # Some have the file name extension of another format.
         (folder / f"{number}.{chance.choice(endings)}").write_bytes(data)
     (folder / "bomb.png").write_bytes(bomb())
-    (folder / "whole.png").write_bytes(whole["png"])
+    (folder / "whole.png").write_bytes(valid_files["png"])
 
     catalog = str(tmp_path / "catalog")
     summary = run_scan(str(tmp_path / "core"), catalog, ScanSettings(), models)
@@ -184,7 +184,7 @@ def test_a_thousand_broken_files_are_a_thousand_rows(tmp_path: Path, models: Sca
     assert len(rows_by_name) == 1000
     assert rows_by_name["whole"] == ("ok", None)
     counted = Counter(status for status, _ in rows_by_name.values())
-    assert counted["failed"] > 300, "most of them cannot be read"
+    assert counted["failed"] > 300, "many files cannot be read"
     reasons = [error for status, error in rows_by_name.values() if status == "failed"]
     assert all(reason and "\n" not in reason for reason in reasons)
     assert verify(Catalog.open(catalog)).ok
@@ -225,15 +225,15 @@ def scan_of_many(draw_core: Callable[..., Path], tmp_path: Path) -> subprocess.P
 
 
 def wait_for_a_commit(scan: subprocess.Popen[str], catalog: Path) -> None:
-    """Until the log of tiles has its second commit."""
+    """Wait until the log of tiles has its second commit."""
     second = catalog / "tiles" / "_delta_log" / f"{1:020d}.json"
     wait_until(second.exists, "the second commit", scan)
 
 
-def test_ctrl_c_drains_and_commits(draw_core: Callable[..., Path], tmp_path: Path) -> None:
+def test_an_interrupt_drains_and_commits(draw_core: Callable[..., Path], tmp_path: Path) -> None:
     scan = scan_of_many(draw_core, tmp_path)
     wait_for_a_commit(scan, tmp_path / "catalog")
-    os.killpg(scan.pid, signal.SIGINT)  # As a terminal does: to every process of the group.
+    os.killpg(scan.pid, signal.SIGINT)  # As a terminal does, to every process of the group.
     output, errors = scan.communicate(timeout=DEADLINE_S)
     assert scan.returncode == 0, errors
     assert "finishing the tiles in progress, then stopping; interrupt again to end it now" in errors
@@ -246,7 +246,7 @@ def test_ctrl_c_drains_and_commits(draw_core: Callable[..., Path], tmp_path: Pat
     assert not list(Path(catalog.uri, "_scans").iterdir())
 
 
-def test_a_second_ctrl_c_ends_the_scan_and_the_next_one_cleans_up(
+def test_a_second_interrupt_ends_the_scan_and_the_next_scan_cleans_up(
     draw_core: Callable[..., Path], tmp_path: Path, models: ScanModels
 ) -> None:
     scan = scan_of_many(draw_core, tmp_path)

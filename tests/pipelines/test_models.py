@@ -1,4 +1,4 @@
-"""The models of a scan by name or path, as workers load them."""
+"""A scan's models are given by name or path, and loaded by workers."""
 
 import pickle
 from pathlib import Path
@@ -12,14 +12,14 @@ from mcn.taxonomy import SHAPES, Taxonomy
 from pipelines.models import ScanModels
 
 
-def test_named_models_are_those_that_workers_load() -> None:
+def test_workers_load_the_named_models() -> None:
     models = pickle.loads(pickle.dumps(ScanModels.named("watershed", "nsr")))
     assert models.segmenter == models.load_segmenter().name == load_segmenter("watershed").name
     assert models.classifier == models.load_classifier().name == load_classifier("nsr").name
     assert models.shapes == SHAPES
 
 
-def test_a_path_is_found_from_the_folder_of_a_worker(
+def test_a_relative_path_works_in_the_folder_of_a_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coins = Taxonomy({"round": "smooth", "square": "edged"})
@@ -32,6 +32,6 @@ def test_a_path_is_found_from_the_folder_of_a_worker(
     assert models.shapes == ("round", "square")
 
 
-def test_a_model_that_is_not_there_is_named_before_the_scan() -> None:
+def test_a_missing_model_is_named_before_the_scan() -> None:
     with pytest.raises(SegmenterError, match=r"gone\.safetensors: no such segmenter"):
         ScanModels.named("gone.safetensors", "nsr")

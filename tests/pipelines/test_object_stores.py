@@ -1,4 +1,4 @@
-"""A whole scan in real object stores, and in one that fails every now and then."""
+"""Complete scans in real object stores, and in one that fails from time to time."""
 
 import json
 import subprocess
@@ -108,7 +108,7 @@ def test_ceph(draw_core, tmp_path: Path) -> None:  # type: ignore[no-untyped-def
         check(scan(core, tmp_path / "report.json", address), 24)
 
 
-def test_a_store_that_fails_now_and_then(
+def test_a_store_that_fails_intermittently(
     draw_core,  # type: ignore[no-untyped-def]
     tmp_path: Path,
     s3_server: str,

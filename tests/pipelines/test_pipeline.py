@@ -1,4 +1,4 @@
-"""The stages share the cluster, and an error of a worker is told in one line."""
+"""The stages share the cluster, and an error of a worker is reported in one line."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from pipelines.pipeline import ScanError, iter_written, stage_resources
 @pytest.mark.parametrize("cores", [1, 2, 4, 16, 64])
 @pytest.mark.parametrize("gpus", [0, 1, 8])
 def test_every_stage_can_run_beside_the_others(cores: int, gpus: int) -> None:
-    """Otherwise a stage would wait forever for resources that another stage holds."""
+    """Otherwise a stage would wait forever for resources of another stage."""
     pools = stage_resources(max(cores, gpus), gpus, 1000)
     models = [pools["segment"], pools["classify"]]
     assert sum(pool.least * pool.cpus for pool in models) + 0.2 <= max(cores, gpus) + 1e-9
@@ -30,7 +30,7 @@ def test_small_scans_write_small_batches() -> None:
 
 
 class Batches:
-    """What `iter_written` needs of a data set: two batches in one block, and then an error."""
+    """The part of a data set that `iter_written` uses: two batches in one block, then an error."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -43,7 +43,7 @@ class Batches:
 WRITTEN = [WrittenBatch((), {"A": Count(n, 0, 7)}, {}) for n in (1, 2)]
 
 
-def test_an_error_of_a_worker_stops_the_scan_after_what_is_written() -> None:
+def test_an_error_of_a_worker_stops_the_scan_after_written_batches() -> None:
     report = (
         "ray::map_batches() (pid=1, ip=127.0.0.1)\n"
         '  File "scan.py", line 3, in load\n'

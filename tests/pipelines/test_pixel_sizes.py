@@ -1,4 +1,4 @@
-"""A picture has one pixel size, whether it is read alone, scanned, or listed in a manifest."""
+"""A picture has the same pixel size when read alone, scanned, or listed in a manifest."""
 
 import itertools
 import random
@@ -59,27 +59,27 @@ def plan_tiles(listed: pa.Table) -> pa.Table:
     return listed.add_column(0, PLANNED.field("tile_id"), pa.array(ids))
 
 
-def known(row: dict[str, object]) -> tuple[object, ...]:
+def scale_of_row(row: dict[str, object]) -> tuple[object, ...]:
     return row["pixel_size_um"], row["pixel_size_source"], row["data_bar_y"]
 
 
-def alone(path: Path, given: float | None = None) -> tuple[object, ...]:
+def scale_of_file(path: Path, pixel_size_um: float | None = None) -> tuple[object, ...]:
     try:
-        stored = read_micrograph(path, pixel_size_um=given)
+        stored = read_micrograph(path, pixel_size_um=pixel_size_um)
     except MicrographScaleError:
         return None, None, None
     return stored.pixel_size_um, stored.pixel_size_source, stored.data_bar_y
 
 
 def core_of(root: Path, seed: int) -> list[Path]:
-    """Folders of a picture each, with one to three texts beside it or beside another name."""
+    """Folders with one picture each, and one to three texts for it or for another name."""
     chance = random.Random(seed)
     pictures = []
     for i, (picture, text) in enumerate(NAMES):
         folder = root / "well=A" / f"depth={i}"
         folder.mkdir(parents=True)
         tifffile.imwrite(folder / picture, PIXELS, metadata=None, **chance.choice(TAGS))
-        others = [name for of, name in NAMES if of == picture]
+        others = [name for image, name in NAMES if image == picture]
         for name in {text, *chance.sample(others, chance.randrange(3))}:
             (folder / name).write_text(chance.choice(TEXTS))
         pictures.append(folder / picture)
@@ -87,15 +87,15 @@ def core_of(root: Path, seed: int) -> list[Path]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_alone_scanned_and_in_a_manifest(tmp_path: Path, seed: int) -> None:
+def test_files_listings_and_manifests_give_the_same_size(tmp_path: Path, seed: int) -> None:
     pictures = core_of(tmp_path, seed)
-    expected = {f"file://{path}": alone(path) for path in pictures}
+    expected = {f"file://{path}": scale_of_file(path) for path in pictures}
     assert len({size for size, *_ in expected.values()}) > 4
 
     listed = plan_tiles(pa.Table.from_batches(find_tiles(str(tmp_path))))
     listed = listed.filter(pa.compute.is_in(listed["uri"], pa.array(list(expected))))
     rows = pa.concat_tables(ReadTiles(DEFAULT_LIMITS).read(listed)).to_pylist()
-    assert {row["uri"]: known(row) for row in rows} == expected
+    assert {row["uri"]: scale_of_row(row) for row in rows} == expected
 
     lines = [f"{path},A,{i}" for i, path in enumerate(pictures)]
     (tmp_path / "m.csv").write_text("\n".join(["uri,well,depth_m", *lines]))
@@ -105,13 +105,13 @@ def test_alone_scanned_and_in_a_manifest(tmp_path: Path, seed: int) -> None:
     rows = pa.concat_tables(
         ReadTiles(DEFAULT_LIMITS, seeks_sidecars=True).read(planned)
     ).to_pylist()
-    assert {row["uri"]: known(row) for row in rows} == expected
+    assert {row["uri"]: scale_of_row(row) for row in rows} == expected
     reasons = [row["error"] for row in rows if row["error"]]
     assert reasons
     assert all("its pixels are not square" in reason for reason in reasons)
 
 
-def test_a_size_of_a_manifest_is_the_same_alone(tmp_path: Path) -> None:
+def test_a_manifests_size_equals_a_given_one(tmp_path: Path) -> None:
     pictures = core_of(tmp_path, 5)
     lines = [f"{path},A,{i},0.25" for i, path in enumerate(pictures)]
     (tmp_path / "m.csv").write_text("\n".join(["uri,well,depth_m,pixel_size_um", *lines]))
@@ -121,12 +121,12 @@ def test_a_size_of_a_manifest_is_the_same_alone(tmp_path: Path) -> None:
     rows = pa.concat_tables(
         ReadTiles(DEFAULT_LIMITS, seeks_sidecars=True).read(planned)
     ).to_pylist()
-    assert {row["uri"]: known(row) for row in rows} == {
-        f"file://{path}": alone(path, 0.25) for path in pictures
+    assert {row["uri"]: scale_of_row(row) for row in rows} == {
+        f"file://{path}": scale_of_file(path, 0.25) for path in pictures
     }
 
 
-def test_a_sidecar_that_is_gone_is_named(tmp_path: Path) -> None:
+def test_a_missing_sidecar_is_named(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", PIXELS, metadata=None)
     (tmp_path / "m.csv").write_text("uri,well,depth_m,sidecar\na.tif,A,1,gone.txt\n")
     planned = plan_tiles(

@@ -1,4 +1,4 @@
-"""A plan holds what is new, once, in order, and shards share it out."""
+"""A plan has each new tile once, in order, and shards divide it."""
 
 import hashlib
 import unicodedata
@@ -52,8 +52,8 @@ def scanned(catalog: Catalog, *tiles: tuple[str, str | None, str], model: str = 
     catalog.commit(CRYSTALS.empty_table(), tile_table(rows))
 
 
-def plan_of(catalog: Catalog, batches: Iterable[pa.RecordBatch], **how: Any) -> Plan:
-    return make_plan(batches, catalog, MODELS, f"{catalog.uri}/_scans/now", **how)
+def plan_of(catalog: Catalog, batches: Iterable[pa.RecordBatch], **options: Any) -> Plan:
+    return make_plan(batches, catalog, MODELS, f"{catalog.uri}/_scans/now", **options)
 
 
 def rows(plan: Plan, size: int = 1024) -> list[dict[str, Any]]:
@@ -64,7 +64,7 @@ def names(plan: Plan, size: int = 1024) -> list[str]:
     return [row["uri"].removeprefix("s3://core/") for row in rows(plan, size)]
 
 
-def test_what_the_catalogue_has_is_skipped(catalog: Catalog) -> None:
+def test_tiles_in_the_catalogue_are_skipped(catalog: Catalog) -> None:
     scanned(catalog, ("b", "1", "ok"))
     scanned(catalog, ("a", "1", "ok"), model="other@1")
     plan = plan_of(catalog, [listed(("c", "1"), ("b", "1")), listed(("a", "1"))])
@@ -84,14 +84,14 @@ def test_a_changed_object_is_scanned_again(catalog: Catalog) -> None:
     assert names(plan_of(catalog, tiles)) == []
 
 
-def test_failed_tiles_are_scanned_again_when_asked(catalog: Catalog) -> None:
+def test_failed_tiles_are_scanned_again_on_request(catalog: Catalog) -> None:
     scanned(catalog, ("a", "1", "failed"), ("b", "1", "ok"))
     tiles = [listed(("a", "1"), ("b", "1"))]
     assert names(plan_of(catalog, tiles)) == []
     assert names(plan_of(catalog, tiles, retry_failed=True)) == ["a"]
 
 
-def test_rows_of_a_tile_that_is_listed_again_are_counted(
+def test_repeated_rows_of_a_tile_are_counted(
     catalog: Catalog, caplog: pytest.LogCaptureFixture
 ) -> None:
     decomposed = unicodedata.normalize("NFD", "Köln")
@@ -129,13 +129,13 @@ def test_each_new_tile_is_planned_once(
     if before:
         scanned(catalog, *((name, "1", "ok") for name in sorted(before)))
     plan = plan_of(catalog, [listed(*((name, "1") for name in batch)) for batch in batches])
-    there = {name for batch in batches for name in batch}
-    assert names(plan, size) == sorted(there - before)
-    assert (plan.to_scan, plan.skipped) == (len(there - before), len(there & before))
+    listed_names = {name for batch in batches for name in batch}
+    assert names(plan, size) == sorted(listed_names - before)
+    assert (plan.to_scan, plan.skipped) == (len(listed_names - before), len(listed_names & before))
     assert all(plan_slice.tiles <= size for plan_slice in plan.slices(size))
 
 
-def test_tiles_come_in_order_of_well_and_depth(catalog: Catalog) -> None:
+def test_tiles_are_sorted_by_well_and_depth(catalog: Catalog) -> None:
     batches = [
         listed((f"{well}{depth}", "1"), well=well, depth_m=depth)
         for well, depth in (("B", 2.0), ("A", 30.0), ("B", -1.0), ("A", 4.0))
@@ -148,12 +148,12 @@ def test_tiles_come_in_order_of_well_and_depth(catalog: Catalog) -> None:
     ]
 
 
-def test_of_two_rows_of_one_tile_the_first_counts(catalog: Catalog) -> None:
+def test_the_first_of_two_rows_of_a_tile_is_used(catalog: Catalog) -> None:
     plan = plan_of(catalog, [listed(("a", "1"), well="B"), listed(("a", "1"), well="A")])
     assert [row["well"] for row in rows(plan)] == ["B"]
 
 
-def test_shards_share_all_tiles_and_a_metre_stays_together(catalog: Catalog) -> None:
+def test_shards_divide_all_tiles_by_whole_metres(catalog: Catalog) -> None:
     batches = [
         listed((f"{well}-{depth}", "1"), well=well, depth_m=depth / 4)
         for well in "ABC"
@@ -169,13 +169,13 @@ def test_shards_share_all_tiles_and_a_metre_stays_together(catalog: Catalog) -> 
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "1/0", "-1/2"])
-def test_a_shard_there_is_none_of(text: str) -> None:
+def test_invalid_shards_are_refused(text: str) -> None:
     with pytest.raises(ShardError, match="write it as I/N"):
         Shard.read(text)
     assert Shard.read(" 3/8 ") == Shard(3, 8)
 
 
-def test_tiles_of_a_well_the_catalogue_cannot_hold_are_planned_to_fail(catalog: Catalog) -> None:
+def test_tiles_with_an_invalid_well_are_planned_to_fail(catalog: Catalog) -> None:
     long = "é" * 200
     plan = plan_of(catalog, [listed(("a", "1"), well=long), listed(("b", "1"))])
     faults = {row["well"]: row["fault"] for row in rows(plan)}
@@ -194,7 +194,7 @@ def test_wells_and_uris_are_compared_in_nfc(catalog: Catalog) -> None:
     assert names(plan_of(catalog, spelled)) == ["b"]
 
 
-def test_a_tile_that_an_older_version_named_by_its_unicode_form_is_not_scanned_again(
+def test_tile_ids_of_older_versions_are_recognised(
     catalog: Catalog,
 ) -> None:
     nfd = unicodedata.normalize("NFD", "Köln")
@@ -213,7 +213,7 @@ def test_a_tile_that_an_older_version_named_by_its_unicode_form_is_not_scanned_a
     assert plan_of(catalog, [listed((nfd, "1"))]).to_scan == 0
 
 
-def test_a_depth_the_catalogue_cannot_hold_stops_the_scan_before_it_starts(
+def test_an_invalid_depth_stops_the_scan_before_it_starts(
     catalog: Catalog,
 ) -> None:
     with pytest.raises(RowError, match=r"s3://core/b: depth inf is not a number of metres"):
@@ -221,7 +221,7 @@ def test_a_depth_the_catalogue_cannot_hold_stops_the_scan_before_it_starts(
 
 
 @pytest.mark.parametrize("size", [16, 1000, 1024, 5000])
-def test_a_long_plan_is_read_in_pieces_of_any_size(catalog: Catalog, size: int) -> None:
+def test_a_long_plan_is_read_in_slices_of_any_size(catalog: Catalog, size: int) -> None:
     tiles = 40_000
     plan = plan_of(catalog, [listed(*((f"{number:06d}", None) for number in range(tiles)))])
     assert plan.to_scan == tiles

@@ -1,4 +1,4 @@
-"""Settings of stages come from a file and from flags; a wrong one is named with its cure."""
+"""Settings of stages come from a file and from flags; an invalid one is named with advice."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
         ("segment.gpus=many", "segment.gpus = 'many'; give a number"),
     ],
 )
-def test_a_wrong_flag(flag: str, message: str) -> None:
+def test_invalid_flags_are_refused(flag: str, message: str) -> None:
     with pytest.raises(ResourceError, match=message):
         read_overrides(None, [flag])
 
@@ -43,7 +43,7 @@ def test_a_wrong_flag(flag: str, message: str) -> None:
         ({"seconds": 0.0}, "give a time above 0"),
     ],
 )
-def test_a_value_that_cannot_be(settings: dict[str, float], message: str) -> None:
+def test_invalid_values_are_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ResourceError, match=message):
         stage_resources(2, 0, 10, {"segment": settings})
 
@@ -57,7 +57,7 @@ def test_a_value_that_cannot_be(settings: dict[str, float], message: str) -> Non
         ("[segmnt]\nbatch = 3", "no stage 'segmnt'"),
     ],
 )
-def test_a_wrong_file(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
     config = tmp_path / "scan.toml"
     config.write_text(text)
     with pytest.raises(ResourceError, match=message) as error:

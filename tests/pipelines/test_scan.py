@@ -1,4 +1,4 @@
-"""From tiles to a catalogue that answers, on a real Ray."""
+"""Complete scans on a real Ray, from tiles to a catalogue."""
 
 import io
 import json
@@ -36,11 +36,11 @@ from ..waiting import DEADLINE_S
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
-OFTEN = ScanSettings(commit_tiles=2)
+FREQUENT_COMMITS = ScanSettings(commit_tiles=2)
 
 
 def tiles_of(catalog: str) -> dict[str, dict[str, Any]]:
-    """Tile rows a reader sees, by file name."""
+    """Tile rows that a reader sees, by file name."""
     rows = sql(Catalog.open(catalog), "SELECT * FROM tiles").to_pylist()
     names = [Path(row["uri"]).name for row in rows]
     assert len(set(names)) == len(names)
@@ -51,11 +51,11 @@ def crystals_of(catalog: str) -> list[dict[str, Any]]:
     return sql(Catalog.open(catalog), "SELECT * FROM crystals ORDER BY crystal_id").to_pylist()
 
 
-def test_a_scan_and_what_is_new_after_it(
+def test_a_scan_and_later_scans_of_new_tiles(
     tmp_path: Path, models: ScanModels, draw_core: Callable[..., Path]
 ) -> None:
     core, catalog = draw_core(tmp_path / "core", tiles=20), str(tmp_path / "catalog")
-    summary = run_scan(str(core), catalog, OFTEN, models)
+    summary = run_scan(str(core), catalog, FREQUENT_COMMITS, models)
     assert (summary.tiles_ok, summary.tiles_failed, summary.tiles_skipped) == (20, 0, 0)
     assert summary.seconds > 0
     assert summary.tiles_per_second > 0
@@ -72,7 +72,7 @@ def test_a_scan_and_what_is_new_after_it(
         assert [{name: c[name] for name in names} for c in stored] == expected.to_pylist()
 
     version = Catalog.open(catalog).tiles().version()
-    again = run_scan(str(core), catalog, OFTEN, models)
+    again = run_scan(str(core), catalog, FREQUENT_COMMITS, models)
     assert (again.tiles_ok, again.tiles_skipped, again.crystals) == (0, 20, 0)
     assert Catalog.open(catalog).tiles().version() == version
     assert crystals_of(catalog) == before
@@ -81,7 +81,7 @@ def test_a_scan_and_what_is_new_after_it(
     Image.fromarray(np.zeros((90, 90), np.uint8)).save(changed)
     (core / "well=C/depth=5").mkdir(parents=True)
     Image.fromarray(np.eye(90, dtype=np.uint8) * 200).save(core / "well=C/depth=5/new.png")
-    more = run_scan(str(core), catalog, OFTEN, models)
+    more = run_scan(str(core), catalog, FREQUENT_COMMITS, models)
     assert (more.tiles_ok, more.tiles_failed, more.tiles_skipped) == (2, 0, 19)
     after = tiles_of(catalog)
     assert len(after) == 21
@@ -89,7 +89,7 @@ def test_a_scan_and_what_is_new_after_it(
 
 
 def huge_png() -> bytes:
-    """A picture of 100 000 × 100 000 pixels that is all in its head."""
+    """A picture of 100 000 × 100 000 pixels whose file holds only a header."""
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 1000)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -127,7 +127,7 @@ def test_broken_tiles_become_failed_rows(core: Path, tmp_path: Path, models: Sca
     Image.fromarray(pixels).save(poison)
 
     catalog = str(tmp_path / "catalog")
-    summary = run_scan(str(core), catalog, OFTEN, models)
+    summary = run_scan(str(core), catalog, FREQUENT_COMMITS, models)
     assert (summary.tiles_ok, summary.tiles_failed) == (7, 6)
     rows = tiles_of(catalog)
     failed = {name: row["error"] for name, row in rows.items() if row["status"] == "failed"}
@@ -142,12 +142,12 @@ def test_broken_tiles_become_failed_rows(core: Path, tmp_path: Path, models: Sca
         row["tile_id"] for row in rows.values() if row["status"] == "ok"
     }
 
-    assert run_scan(str(core), catalog, OFTEN, models).tiles_skipped == 13
+    assert run_scan(str(core), catalog, FREQUENT_COMMITS, models).tiles_skipped == 13
     pixels[0, 0] = 30
     stamp = poison.stat()
     Image.fromarray(pixels).save(poison)
     os.utime(poison, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    retried = run_scan(str(core), catalog, replace(OFTEN, retry_failed=True), models)
+    retried = run_scan(str(core), catalog, replace(FREQUENT_COMMITS, retry_failed=True), models)
     assert (retried.tiles_ok, retried.tiles_failed, retried.tiles_skipped) == (1, 5, 7)
     assert tiles_of(catalog)["5.png"]["status"] == "ok"
 
@@ -161,7 +161,7 @@ def test_tiles_and_catalogue_in_an_object_store(
         fs.put_file(str(path), f"{bucket}/core/{path.relative_to(core)}")
     fs.pipe(f"{bucket}/core/well=A/depth=1000/nothing.tif", b"")
     source, catalog = f"{bucket}/core", f"{bucket}/catalog"
-    summary = run_scan(source, catalog, OFTEN, models)
+    summary = run_scan(source, catalog, FREQUENT_COMMITS, models)
     assert (summary.tiles_ok, summary.tiles_failed) == (8, 1)
     rows = tiles_of(catalog)
     assert rows["1.png"]["uri"] == f"{bucket}/core/well=B/depth=1010/1.png"
@@ -169,7 +169,7 @@ def test_tiles_and_catalogue_in_an_object_store(
     assert len(crystals_of(catalog)) == summary.crystals > 50
     deep = query(Catalog.open(catalog), ["B"], (1030, 1070)).to_pylist()
     assert {crystal["depth_m"] for crystal in deep} == {1030, 1050, 1070}
-    again = run_scan(source, catalog, OFTEN, models)
+    again = run_scan(source, catalog, FREQUENT_COMMITS, models)
     assert (again.tiles_ok, again.tiles_failed, again.tiles_skipped) == (0, 0, 9)
 
 
@@ -193,7 +193,7 @@ def test_a_manifest_instead_of_a_pattern(core: Path, tmp_path: Path, models: Sca
 
 
 @pytest.mark.parametrize(
-    ("source", "catalog", "settings", "says"),
+    ("source", "catalog", "settings", "message"),
     [
         ("nowhere", "catalog", {}, "nowhere: does not exist"),
         ("empty", "catalog", {}, "empty: is empty"),
@@ -208,14 +208,14 @@ def test_a_manifest_instead_of_a_pattern(core: Path, tmp_path: Path, models: Sca
     ],
 )
 @pytest.mark.usefixtures("object_store")
-def test_bad_input_is_one_line_and_leaves_nothing(
+def test_invalid_input_gives_one_line_and_leaves_no_files(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     models: ScanModels,
     source: str,
     catalog: str,
     settings: dict[str, Any],
-    says: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for path in ("core/well=A/depth=1/a.png", "core/well=A/depth=2/b.png", "full/notes.txt"):
@@ -223,7 +223,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         (tmp_path / path).write_text("nothing much")
     (tmp_path / "empty").mkdir()
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(McnError, match=re.escape(says)) as error:
+    with pytest.raises(McnError, match=re.escape(message)) as error:
         run_scan(source, catalog, ScanSettings(**settings), models)
     assert "\n" not in str(error.value)
     assert sorted(tmp_path.rglob("*")) == before
@@ -236,7 +236,12 @@ def test_models_that_cannot_be_loaded_stop_the_scan(
         raise FileNotFoundError("no weights\nhere")
 
     with pytest.raises(ScanError) as error:
-        run_scan(str(core), str(tmp_path / "c"), OFTEN, replace(models, load_segmenter=missing))
+        run_scan(
+            str(core),
+            str(tmp_path / "c"),
+            FREQUENT_COMMITS,
+            replace(models, load_segmenter=missing),
+        )
     assert str(error.value).startswith("the scan stopped (FileNotFoundError: no weights here); ")
     assert "\n" not in str(error.value)
 
@@ -259,9 +264,7 @@ print(json.dumps(asdict(run_scan(sys.argv[1], sys.argv[2], models=models))))
 """
 
 
-def test_a_scan_starts_its_own_ray_from_any_folder_and_keeps_quiet(
-    core: Path, tmp_path: Path
-) -> None:
+def test_a_scan_starts_ray_from_any_folder_without_output(core: Path, tmp_path: Path) -> None:
     away = tmp_path / "away"
     away.mkdir()
     done = subprocess.run(
@@ -279,7 +282,7 @@ def test_a_scan_starts_its_own_ray_from_any_folder_and_keeps_quiet(
     assert len(tiles_of(str(away / "catalog"))) == 8
 
 
-def test_the_models_of_the_package_give_the_same_in_a_scan(tmp_path: Path) -> None:
+def test_a_scan_with_the_package_models_matches_the_analyzer(tmp_path: Path) -> None:
     import torch
 
     from mcn.classify import load_classifier
@@ -313,17 +316,17 @@ def test_the_models_of_the_package_give_the_same_in_a_scan(tmp_path: Path) -> No
             assert [c[name] for c in stored] == expected_values
 
 
-def test_a_scan_for_another_rock_makes_a_catalogue_of_its_shapes(
+def test_a_scan_for_another_rock_creates_a_catalogue_of_its_shapes(
     core: Path, tmp_path: Path, models: ScanModels
 ) -> None:
-    """Two classes of one's own, in a weights file as `mcn train classifier` writes it."""
+    """Two custom classes, in a weights file as `mcn train classifier` writes it."""
     coins = Taxonomy({"round": "smooth", "square": "edged"})
     small = NetworkSettings(stem=4, widths=(8, 8, 8), reduced=(4, 4, 4), taxonomy=coins)
     weights = tmp_path / "coins.safetensors"
     save_classifier(weights, MicroCrystalNet(small))
-    own = replace(OFTEN, segmenter="watershed", classifier=str(weights))
+    scan_settings = replace(FREQUENT_COMMITS, segmenter="watershed", classifier=str(weights))
     catalog = str(tmp_path / "coins")
-    summary = run_scan(str(core), catalog, own)
+    summary = run_scan(str(core), catalog, scan_settings)
     assert (summary.tiles_ok, summary.tiles_failed) == (8, 0)
     rows = query(Catalog.open(catalog)).to_pylist()
     assert len(rows) == summary.crystals > 0
@@ -331,4 +334,4 @@ def test_a_scan_for_another_rock_makes_a_catalogue_of_its_shapes(
     assert all(row["facet"] == coins.facet_of[row["shape"]] for row in rows)
     assert rows[0]["p_round"] + rows[0]["p_square"] == pytest.approx(1)
     with pytest.raises(CatalogError, match="has the shapes round, square, and the classifier"):
-        run_scan(str(core), catalog, OFTEN, models)
+        run_scan(str(core), catalog, FREQUENT_COMMITS, models)

@@ -1,4 +1,4 @@
-"""One endpoint for all tests, started as a person does, over a scanned core."""
+"""One endpoint for all tests, started as a user would, for a scanned core."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MCN = Path(sys.executable).with_name("mcn")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An endpoint in processes of its own, and what it was started with."""
+    """A running endpoint, and the values it was started with."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -38,18 +38,18 @@ class Endpoint:
         return httpx.Client(base_url=self.url, headers=headers, timeout=DEADLINE_S)
 
     def replicas(self, kind: str) -> list[int]:
-        """Processes of a deployment's replicas."""
-        found = []
+        """Process ids of a deployment's replicas."""
+        process_ids = []
         for process in psutil.Process(self.process.pid).children(recursive=True):
             try:
                 if f"ServeReplica:mcn:{kind}" in " ".join(process.cmdline()):
-                    found.append(process.pid)
+                    process_ids.append(process.pid)
             except psutil.Error:
                 continue
-        return found
+        return process_ids
 
     def cluster(self) -> str:
-        """Address of its own Ray cluster; there may be others on this machine."""
+        """Address of the endpoint's Ray cluster; there may be others on this machine."""
         for process in psutil.Process(self.process.pid).children(recursive=True):
             for word in process.cmdline():
                 if word.startswith("--gcs-address="):
@@ -70,8 +70,10 @@ class Endpoint:
 
 
 @contextmanager
-def serving(folder: Path, *words: str, tokens: dict[str, str] | None = None) -> Iterator[Endpoint]:
-    """`mcn serve` with these words, ready."""
+def serving(
+    folder: Path, *arguments: str, tokens: dict[str, str] | None = None
+) -> Iterator[Endpoint]:
+    """Run `mcn serve` with the given arguments, and wait until it is ready."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -79,12 +81,17 @@ def serving(folder: Path, *words: str, tokens: dict[str, str] | None = None) -> 
     environ = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [str(MCN), "serve", "--port", str(port), *words], env=environ, stdout=file, stderr=file
+            [str(MCN), "serve", "--port", str(port), *arguments],
+            env=environ,
+            stdout=file,
+            stderr=file,
         )
     endpoint = Endpoint(f"http://127.0.0.1:{port}", process, log, tokens or {})
     try:
         endpoint.wait_until_ready()
-        wait_until(lambda: b"ready at" in log.read_bytes(), "it says so", process)
+        wait_until(
+            lambda: b"ready at" in log.read_bytes(), "the endpoint prints its address", process
+        )
         yield endpoint
     finally:
         process.send_signal(signal.SIGINT)
@@ -93,13 +100,13 @@ def serving(folder: Path, *words: str, tokens: dict[str, str] | None = None) -> 
 
 @pytest.fixture(scope="session")
 def tile(scanned: Path) -> Path:
-    """One of its tiles."""
+    """A tile of the scanned core."""
     return sorted(scanned.glob("core/well=*/depth=*/*.tif"))[0]
 
 
 @pytest.fixture(scope="session")
 def endpoint(scanned: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    """Guarded, with tokens of several kinds."""
+    """An endpoint that requires tokens, with tokens of several kinds."""
     folder = tmp_path_factory.mktemp("endpoint")
     file = folder / "tokens.json"
     tokens = {
@@ -127,6 +134,6 @@ def endpoint(scanned: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def lab(endpoint: Endpoint) -> Iterator[httpx.Client]:
-    """A client who may read and analyze."""
+    """A client with the scopes `read` and `analyze`."""
     with endpoint.client() as client:
         yield client

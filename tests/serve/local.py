@@ -1,4 +1,4 @@
-"""The HTTP application over deployments in this process: without Ray, ports and other processes."""
+"""The HTTP application over deployments in this process, without Ray, ports or other processes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _OPEN = Settings(insecure=True)
 
 
 class LocalHandle:
-    """A Serve handle of a deployment in this process."""
+    """Replaces the Serve handle of a deployment by a local object."""
 
     def __init__(self, deployment: Any) -> None:
         self._deployment = deployment
 
     def __getattr__(self, name: str) -> Any:
         async def remote(*arguments: Any) -> Any:
-            given = [await each if inspect.isawaitable(each) else each for each in arguments]
-            answer = getattr(self._deployment, name)(*given)
+            values = [await each if inspect.isawaitable(each) else each for each in arguments]
+            answer = getattr(self._deployment, name)(*values)
             return await answer if inspect.isawaitable(answer) else answer
 
         return type("Method", (), {"remote": staticmethod(remote)})
@@ -39,7 +39,7 @@ def local_services(
     reader: Any = None,
     settings: Settings = _OPEN,
 ) -> Services:
-    """Services of deployments in this process; `metrics` may be the label of new ones."""
+    """Services of local deployments; `metrics` may be the label of new metrics."""
     return Services(
         LocalHandle(segmenter),
         LocalHandle(classifier),
@@ -53,6 +53,6 @@ def local_services(
 
 
 def local_client(services: Services) -> TestClient:
-    """A client of the application with these services; faults are answers, as in production."""
+    """A client of the application; internal errors give responses, as in production."""
     app = create_app(services, AccessControl(services.settings))
     return TestClient(app, raise_server_exceptions=False)

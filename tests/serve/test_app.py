@@ -1,4 +1,4 @@
-"""The application is built from settings that let nobody in by accident."""
+"""The application is never open to everyone by accident."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from serve.app import build
 from serve.settings import SettingsError
 
 
-def test_nobody_is_let_in_by_omission(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_access_is_never_open_by_omission(monkeypatch: pytest.MonkeyPatch) -> None:
     for token in ("", "short"):
         monkeypatch.setenv("MCN_TOKEN", token)
         with pytest.raises(SettingsError, match="no token is set"):

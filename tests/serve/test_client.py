@@ -18,9 +18,9 @@ from .conftest import MCN, Endpoint
 
 def test_the_typed_client(endpoint: Endpoint, tile: Path, scanned: Path) -> None:
     with Client(endpoint.url, endpoint.tokens["lab"]) as client:
-        told = client.analyze(tile, masks="none", min_confidence=0.5)
-        assert told.crystals[0].shape in client.models().shapes
-        assert told.segmenter == client.models().segmenter
+        analysis = client.analyze(tile, masks="none", min_confidence=0.5)
+        assert analysis.crystals[0].shape in client.models().shapes
+        assert analysis.segmenter == client.models().segmenter
         batch = client.analyze_batch([tile, b"nothing"])
         assert [hasattr(image, "crystals") for image in batch.images] == [True, False]
         (well,) = client.wells()
@@ -33,7 +33,7 @@ def test_the_typed_client(endpoint: Endpoint, tile: Path, scanned: Path) -> None
     assert refused.value.request_id
 
 
-def test_errors_name_the_cure(endpoint: Endpoint, tile: Path) -> None:
+def test_errors_give_advice(endpoint: Endpoint, tile: Path) -> None:
     with Client(endpoint.url, "wrong") as client, pytest.raises(ClientError, match=r"401.*token"):
         client.wells()
     with Client("http://127.0.0.1:9") as client, pytest.raises(ClientError, match="check the addr"):
@@ -70,7 +70,7 @@ def test_the_command(endpoint: Endpoint, tile: Path, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_an_open_endpoint_stays_on_this_machine() -> None:
+def test_an_open_endpoint_listens_on_this_machine_only() -> None:
     done = subprocess.run(
         [MCN, "serve", "--insecure", "--host", "0.0.0.0"],
         capture_output=True,

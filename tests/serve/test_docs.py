@@ -1,4 +1,4 @@
-"""The examples of README and docs that ask a running endpoint."""
+"""The examples in README and docs that need a running endpoint."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_remote_commands(command: Example, endpoint: Endpoint, tile: Path, tmp_p
     assert '"crystals"' in done.stdout
 
 
-def test_python_of_the_page(
+def test_python_examples(
     endpoint: Endpoint, tile: Path, scanned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (block,) = (each for each in blocks("python") if each.page == "docs/serving.md")

@@ -1,4 +1,4 @@
-"""At its limits: too many, too slow, gone away, killed, replaced."""
+"""The endpoint at its limits: overload, timeouts, disconnects, killed and replaced replicas."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ TIFF = {"Content-Type": "image/tiff"}
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    """One segmenter, and one picture that may wait for it."""
+    """An endpoint with one segmenter and a queue of one picture."""
     folder = tmp_path_factory.mktemp("small")
     config = folder / "serve.toml"
     config.write_text("insecure = true\n[segmenters]\nleast = 1\nmost = 1\nqueued = 1\n")
@@ -36,14 +36,14 @@ def post(url: str, data: bytes, timeout: float = DEADLINE_S) -> httpx.Response:
     return httpx.post(f"{url}/v1/analyze?masks=none", content=data, headers=TIFF, timeout=timeout)
 
 
-def inside(endpoint: Endpoint) -> float:
-    """Pictures at work or waiting."""
+def pictures_in_progress(endpoint: Endpoint) -> float:
+    """Number of pictures being processed or waiting."""
     text = httpx.get(f"{endpoint.url}/metrics", timeout=60).text
     line = next(line for line in text.splitlines() if line.startswith("mcn_serve_queue "))
     return float(line.split()[1])
 
 
-def test_too_many_are_refused_at_once_and_the_rest_are_finished(
+def test_excess_requests_are_refused_at_once_and_the_rest_are_finished(
     small: Endpoint, tile: Path
 ) -> None:
     data = tile.read_bytes()
@@ -58,37 +58,40 @@ def test_too_many_are_refused_at_once_and_the_rest_are_finished(
         if answer.status_code == 503:
             assert int(answer.headers["retry-after"]) >= 1
             assert "try again" in answer.json()["detail"]
-    assert inside(small) == 0
+    assert pictures_in_progress(small) == 0
 
 
-def test_who_goes_away_leaves_the_place_free(small: Endpoint, tile: Path) -> None:
+def test_a_disconnected_client_frees_its_place(small: Endpoint, tile: Path) -> None:
     data = tile.read_bytes()
     with ThreadPoolExecutor(2) as threads:
-        # Two fill the endpoint and lose patience long before they are answered.
-        gone = [threads.submit(post, small.url, data, 0.15) for _ in range(2)]
-        assert all(isinstance(one.exception(DEADLINE_S), httpx.TimeoutException) for one in gone)
-    wait_until(lambda: inside(small) == 0, "nobody is inside")
+        # Two requests fill the endpoint and time out long before they are finished.
+        requests = [threads.submit(post, small.url, data, 0.15) for _ in range(2)]
+        assert all(
+            isinstance(request.exception(DEADLINE_S), httpx.TimeoutException)
+            for request in requests
+        )
+    wait_until(lambda: pictures_in_progress(small) == 0, "the endpoint is idle")
     assert post(small.url, data).status_code == 200
 
 
-def test_a_killed_replica_is_retried_once(small: Endpoint, tile: Path) -> None:
+def test_a_request_to_a_killed_replica_is_retried_once(small: Endpoint, tile: Path) -> None:
     data = tile.read_bytes()
 
-    def figure(name: str) -> float:
+    def metric_value(name: str) -> float:
         text = httpx.get(f"{small.url}/metrics", timeout=60).text
         return sum(float(x.split()[-1]) for x in text.splitlines() if x.startswith(name))
 
-    before = figure("mcn_serve_retries_total")
+    before = metric_value("mcn_serve_retries_total")
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(post, small.url, data)
-        wait_until(lambda: inside(small) == 1, "one is inside")
+        wait_until(lambda: pictures_in_progress(small) == 1, "a picture is in progress")
         (segmenter,) = small.replicas("Segmenter")
         os.kill(segmenter, signal.SIGKILL)
-        told = answer.result(DEADLINE_S)
-    assert told.status_code in (200, 503), told.text
-    if told.status_code == 503:
-        assert told.headers["content-type"] == "application/problem+json"
-    assert figure("mcn_serve_retries_total") == before + 1
+        response = answer.result(DEADLINE_S)
+    assert response.status_code in (200, 503), response.text
+    if response.status_code == 503:
+        assert response.headers["content-type"] == "application/problem+json"
+    assert metric_value("mcn_serve_retries_total") == before + 1
     small.wait_until_ready()
     assert post(small.url, data).status_code == 200
 
@@ -107,14 +110,16 @@ def test_every_kind_of_replica_may_die_under_load(small: Endpoint, tile: Path) -
         loads = [threads.submit(load) for _ in range(3)]
         for kind in ("Classifier", "Ingress", "Segmenter"):
             done = outcomes[200]
-            wait_until(lambda done=done: outcomes[200] > done, "one more is answered")
+            wait_until(lambda done=done: outcomes[200] > done, "one more request succeeds")
             (replica,) = small.replicas(kind)
             os.kill(replica, signal.SIGKILL)
             wait_until(lambda kind=kind: small.replicas(kind), f"a {kind} is back")
             small.wait_until_ready()
         over.set()
-        for one in loads:
-            one.result(DEADLINE_S)  # No connection was dropped: each request had an answer.
+        for load_result in loads:
+            load_result.result(
+                DEADLINE_S
+            )  # Every request got a response, so no connection was dropped.
     assert set(outcomes) <= {200, 500, 503}, outcomes
 
 
@@ -132,16 +137,16 @@ app.start(read_settings({"segmenter": "watershed"}, config), "127.0.0.1", int(po
 
 def test_models_are_replaced_without_a_dropped_request(small: Endpoint, tile: Path) -> None:
     data, over = tile.read_bytes(), threading.Event()
-    seen: list[tuple[int, str]] = []
+    responses: list[tuple[int, str]] = []
 
     def load() -> None:
         while not over.is_set():
             answer = post(small.url, data)
-            seen.append((answer.status_code, answer.json().get("segmenter", "")))
+            responses.append((answer.status_code, answer.json().get("segmenter", "")))
 
     with ThreadPoolExecutor(1) as threads:
         loading = threads.submit(load)
-        wait_until(lambda: len(seen) > 1, "the old model answers")
+        wait_until(lambda: len(responses) > 1, "the old model responds")
         port, config = small.url.rpartition(":")[2], small.log.with_name("serve.toml")
         done = subprocess.run(
             [str(MCN.with_name("python")), "-c", CHANGE, small.cluster(), port, str(config)],
@@ -152,10 +157,10 @@ def test_models_are_replaced_without_a_dropped_request(small: Endpoint, tile: Pa
             check=False,
         )
         with suppress(AssertionError):
-            wait_until(lambda: seen[-1][1].startswith("watershed"), "the new model answers")
+            wait_until(lambda: responses[-1][1].startswith("watershed"), "the new model responds")
         over.set()
         loading.result(DEADLINE_S)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert {status for status, _ in seen} == {200}
-    models = {name.partition("@")[0] for _, name in seen}
-    assert models == {"compact", "watershed"}, "while they change, both are at work"
+    assert {status for status, _ in responses} == {200}
+    models = {name.partition("@")[0] for _, name in responses}
+    assert models == {"compact", "watershed"}, "both models respond during the change"

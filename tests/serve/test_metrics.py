@@ -1,4 +1,4 @@
-"""Replicas of a machine share their metrics; those of ended processes are counted rightly."""
+"""Replicas of a machine share their metrics; those of ended processes are counted correctly."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ print(metrics.exposed()[0].decode())
 
 
 def run_replica(folder: Path) -> list[str]:
-    """The metrics at the end of a replica's process: how they are kept is settled at import."""
+    """Metrics at the end of a replica's process; their storage is chosen at import."""
     done = subprocess.run(
         [sys.executable, "-c", REPLICA],
         env={**program_environment(), "TMPDIR": str(folder)},

@@ -1,4 +1,4 @@
-"""Without the extra `serve` its commands say what to install."""
+"""Commands that need the extra `serve` say how to install it."""
 
 import importlib
 import sys
@@ -12,7 +12,7 @@ from ..test_dependencies import required
 
 
 @pytest.mark.parametrize("module", ["fastapi", "limits", "mimeparse"])
-def test_a_missing_package_is_named_with_its_cure(
+def test_a_missing_package_is_named_with_advice(
     module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)

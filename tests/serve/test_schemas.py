@@ -1,4 +1,4 @@
-"""The OpenAPI document tells the truth: schemathesis asks by it and compares."""
+"""Responses conform to the OpenAPI document, tested with schemathesis."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -28,13 +28,13 @@ CHECKS = [
 ]
 
 
-def test_every_operation_answers_as_described(endpoint: Endpoint) -> None:
+def test_every_operation_conforms_to_the_document(endpoint: Endpoint) -> None:
     document = schemathesis.openapi.from_url(f"{endpoint.url}/openapi.json")
-    operations = [found.ok() for found in document.get_all_operations()]
+    operations = [result.ok() for result in document.get_all_operations()]
     assert len(operations) == route_count()
     for operation in operations:
         name = "operator" if operation.path == "/metrics" else "lab"
-        asking(operation, {"Authorization": f"Bearer {endpoint.tokens[name]}"})()
+        operation_test(operation, {"Authorization": f"Bearer {endpoint.tokens[name]}"})()
 
 
 def route_count() -> int:
@@ -48,8 +48,8 @@ def route_count() -> int:
     )
 
 
-def asking(operation: Any, headers: dict[str, str]) -> Callable[[], None]:
-    """Asks one operation in many ways."""
+def operation_test(operation: Any, headers: dict[str, str]) -> Callable[[], None]:
+    """A test that calls one operation in many ways."""
 
     @settings(
         max_examples=20,
@@ -60,13 +60,13 @@ def asking(operation: Any, headers: dict[str, str]) -> Callable[[], None]:
         database=None,
     )
     @given(case=operation.as_strategy())
-    def ask(case: Any) -> None:
+    def call_and_check(case: Any) -> None:
         case.call_and_validate(headers=headers, checks=CHECKS, timeout=DEADLINE_S)
 
-    return ask
+    return call_and_check
 
 
-def test_the_page_of_documentation_needs_nobody_else(endpoint: Endpoint) -> None:
+def test_the_documentation_page_needs_no_other_host(endpoint: Endpoint) -> None:
     page = httpx.get(f"{endpoint.url}/docs", timeout=DEADLINE_S)
     assert "/docs/static/swagger-ui-bundle.js" in page.text
     assert "https://" not in page.text

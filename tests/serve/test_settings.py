@@ -1,4 +1,4 @@
-"""Settings come from a file and from words; what cannot be is named."""
+"""Settings come from a file and from arguments; invalid ones are named."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from serve.settings import SettingsError, plan_replicas, read_settings
 
 
-def test_words_go_over_the_file(tmp_path: Path) -> None:
+def test_arguments_override_the_file(tmp_path: Path) -> None:
     file = tmp_path / "serve.toml"
     file.write_text('segmenter = "vit_b"\nseconds = 5\n[segmenters]\nmost = 7\n')
     settings = read_settings({"segmenter": "compact"}, str(file))
@@ -16,7 +16,7 @@ def test_words_go_over_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "reason"),
     [
         ("colour = 1", "colour"),
         ("seconds = 0", "seconds"),
@@ -24,20 +24,20 @@ def test_words_go_over_the_file(tmp_path: Path) -> None:
         ('token_sha256 = "secret"', "token_sha256"),
     ],
 )
-def test_what_cannot_be_is_named(tmp_path: Path, text: str, why: str) -> None:
+def test_invalid_settings_are_named(tmp_path: Path, text: str, reason: str) -> None:
     file = tmp_path / "serve.toml"
     file.write_text(text)
-    with pytest.raises(SettingsError, match=why) as error:
+    with pytest.raises(SettingsError, match=reason) as error:
         read_settings({}, str(file))
     assert str(file) in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("pool", "why"),
+    ("pool", "reason"),
     [({"most": 0}, "most"), ({"gpu": 1}, "gpu"), ({"least": 3, "most": 2}, "least = 3")],
 )
-def test_so_are_pools(pool: dict[str, int], why: str) -> None:
-    with pytest.raises(SettingsError, match=f"segmenters.*{why}"):
+def test_invalid_pools_are_named(pool: dict[str, int], reason: str) -> None:
+    with pytest.raises(SettingsError, match=f"segmenters.*{reason}"):
         plan_replicas(2, 0, read_settings({"segmenters": pool}))
 
 

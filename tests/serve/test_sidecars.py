@@ -1,4 +1,4 @@
-"""Texts that come with uploaded pictures, and pixel sizes that cannot be; without models."""
+"""Sidecars of uploaded pictures, and invalid pixel sizes, without models."""
 
 import io
 from pathlib import Path
@@ -37,19 +37,21 @@ def client() -> TestClient:
     async def sizes(request: Request, most: int = 1, pixel_size_um: PixelSize = None):  # type: ignore[no-untyped-def]
         try:
             parts, _ = await read_files(request, "image", most, 2**20, 10)
-            found = [await decode(part, pixel_size_um, DEFAULT_LIMITS) for part in parts]
+            micrographs = [await decode(part, pixel_size_um, DEFAULT_LIMITS) for part in parts]
         except Problem as problem:
             return {"status": problem.status, "detail": problem.detail}
-        return [[part.name, image.pixel_size_um] for part, image in zip(parts, found, strict=True)]
+        return [
+            [part.name, image.pixel_size_um] for part, image in zip(parts, micrographs, strict=True)
+        ]
 
     @app.post("/v1/analyze")
     async def analyze(request: Request) -> Response:
         (part,), _ = await read_files(request, "image", 1, 2**20, 10)
         micrograph = await decode(part, None, DEFAULT_LIMITS)
-        none = AnalysisResult(
+        no_crystals = AnalysisResult(
             "a@1", "b@1", SHAPES, classified_schema(SHAPES).empty_table(), 0.0, {}
         )
-        return await json_response(await analysis_object(part.name, micrograph, none))
+        return await json_response(await analysis_object(part.name, micrograph, no_crystals))
 
     return TestClient(app)
 
@@ -72,7 +74,7 @@ def sizes(client: TestClient, *files: tuple[str, str, bytes], most: int = 8):  #
     ],
 )
 @pytest.mark.parametrize("field", ["sidecar", "image"])
-def test_a_picture_with_its_text(client: TestClient, field: str, image: str, text: str) -> None:
+def test_a_picture_with_its_sidecar(client: TestClient, field: str, image: str, text: str) -> None:
     both = [("image", image, picture()), (field, text, MAKER)]
     for files in (both, both[::-1]):
         ((name, size),) = sizes(client, *files, most=1)
@@ -80,12 +82,12 @@ def test_a_picture_with_its_text(client: TestClient, field: str, image: str, tex
         assert name.endswith(".tif" if image.islower() else ".TIF")
 
 
-def test_the_text_of_a_single_picture_may_have_any_name(client: TestClient) -> None:
+def test_the_sidecar_of_a_single_picture_may_have_any_name(client: TestClient) -> None:
     files = [("image", "image", picture()), ("sidecar", "notes.txt", MAKER)]
     assert sizes(client, *files) == [["image", pytest.approx(0.05)]]
 
 
-def test_each_of_several_pictures_has_its_own(client: TestClient) -> None:
+def test_each_of_several_pictures_has_its_sidecar(client: TestClient) -> None:
     files = [
         ("image", "a.tif", picture()),
         ("sidecar", "B.TXT", OTHER),
@@ -93,23 +95,27 @@ def test_each_of_several_pictures_has_its_own(client: TestClient) -> None:
         ("image", "c.tif", picture()),
         ("sidecar", "a-tif.hdr", MAKER),
     ]
-    told = sizes(client, *files)
-    assert told == [["a.tif", pytest.approx(0.05)], ["b.tif", pytest.approx(0.07)], ["c.tif", None]]
+    names_and_sizes = sizes(client, *files)
+    assert names_and_sizes == [
+        ["a.tif", pytest.approx(0.05)],
+        ["b.tif", pytest.approx(0.07)],
+        ["c.tif", None],
+    ]
 
 
-def test_a_text_of_none_or_of_two_is_refused(client: TestClient) -> None:
+def test_a_sidecar_of_no_picture_or_of_two_is_refused(client: TestClient) -> None:
     pictures = [("image", "a.tif", picture()), ("image", "b.tif", picture())]
-    told = sizes(client, *pictures, ("sidecar", "c.txt", MAKER))
-    assert told["status"] == 422
-    assert "'c.txt' belongs to no picture" in told["detail"]
+    problem = sizes(client, *pictures, ("sidecar", "c.txt", MAKER))
+    assert problem["status"] == 422
+    assert "'c.txt' belongs to no picture" in problem["detail"]
     twice = [("image", "a.tif", picture())] * 2
-    told = sizes(client, *twice, ("sidecar", "a.txt", MAKER))
-    assert told["status"] == 422
-    assert "two pictures of one name" in told["detail"]
+    problem = sizes(client, *twice, ("sidecar", "a.txt", MAKER))
+    assert problem["status"] == 422
+    assert "two pictures of one name" in problem["detail"]
     assert len(sizes(client, *twice)) == 2
 
 
-def test_the_client_sends_what_lies_beside(
+def test_the_client_sends_sidecars(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("httpx.Client", lambda **_: client)
@@ -120,7 +126,7 @@ def test_the_client_sends_what_lies_beside(
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "1e-300", "1e9", "1001", "nan", "inf", "wide", ""])
-def test_sizes_that_cannot_be_are_refused(client: TestClient, size: str) -> None:
+def test_invalid_sizes_are_refused(client: TestClient, size: str) -> None:
     answer = client.post(
         "/sizes", params={"pixel_size_um": size}, files={"image": ("a.tif", picture())}
     )
@@ -133,13 +139,13 @@ def test_sizes_that_cannot_be_are_refused(client: TestClient, size: str) -> None
 
 def test_pixels_that_are_not_square_are_refused_with_the_reason(client: TestClient) -> None:
     files = [("image", "a.tif", picture()), ("sidecar", "a.txt", MAKER + b"PixelSizeY=1e-7\n")]
-    told = sizes(client, *files)
-    assert told["status"] == 422
-    assert "its pixels are not square" in told["detail"]
+    problem = sizes(client, *files)
+    assert problem["status"] == 422
+    assert "its pixels are not square" in problem["detail"]
 
 
 @pytest.mark.parametrize("name", [None, ""])
-def test_a_text_without_a_file_name_belongs_to_the_only_picture(
+def test_a_sidecar_without_a_file_name_belongs_to_the_only_picture(
     client: Client, name: str | None
 ) -> None:
     files = [("image", ("a.tif", picture())), ("sidecar", (name, MAKER))]
@@ -148,9 +154,9 @@ def test_a_text_without_a_file_name_belongs_to_the_only_picture(
         answer = client.post("/sizes", files=files[:1], data={"sidecar": OTHER.decode()})
         assert answer.json() == [["a.tif", 0.07]]
     files.append(("image", ("b.tif", picture())))
-    told = client.post("/sizes", params={"most": 8}, files=files).json()
-    assert told["status"] == 422
-    assert told["detail"].startswith("sidecar: has no file name; send it as a file")
+    problem = client.post("/sizes", params={"most": 8}, files=files).json()
+    assert problem["status"] == 422
+    assert problem["detail"].startswith("sidecar: has no file name; send it as a file")
 
 
 def test_a_blank_field_is_no_sidecar(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""Only hashes are kept, and a file is believed only where it is sound."""
+"""Only hashes of tokens are stored, and invalid token files are refused."""
 
 import json
 import stat
@@ -10,16 +10,16 @@ import pytest
 from serve.tokens import TokenError, Tokens, add_token, digest_of, read_tokens, remove_token
 
 
-def test_a_token_is_found_and_its_text_nowhere_kept(tmp_path: Path) -> None:
+def test_a_token_is_found_and_its_text_is_not_stored(tmp_path: Path) -> None:
     file = tmp_path / "tokens.json"
     lab, survey = add_token(file, "lab", ["read"]), add_token(file, "survey", ["read", "analyze"])
     assert lab != survey
     assert lab not in file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     tokens = Tokens(str(file))
-    found = tokens.find(survey)
-    assert found is not None
-    assert (found.name, found.scopes) == ("survey", ("read", "analyze"))
+    token = tokens.find(survey)
+    assert token is not None
+    assert (token.name, token.scopes) == ("survey", ("read", "analyze"))
     assert tokens.find(lab[:-1]) is None
     assert tokens.find("") is None
 
@@ -33,16 +33,16 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
     remove_token(file, "first")
     assert tokens.find(first) is None
     file.write_text("half a fi")
-    assert tokens.find(second) is not None, "what was known stays known"
+    assert tokens.find(second) is not None, "known tokens stay valid"
 
 
-def test_one_token_by_its_hash_may_do_everything() -> None:
-    found = Tokens(sha256=digest_of("one for all of them")).find("one for all of them")
-    assert found is not None
-    assert set(found.scopes) == {"read", "analyze", "admin"}
+def test_a_token_given_by_its_hash_has_every_scope() -> None:
+    token = Tokens(sha256=digest_of("one for all of them")).find("one for all of them")
+    assert token is not None
+    assert set(token.scopes) == {"read", "analyze", "admin"}
 
 
-def test_a_token_ends(tmp_path: Path) -> None:
+def test_a_token_expires(tmp_path: Path) -> None:
     file = tmp_path / "tokens.json"
     add_token(file, "guest", ["read"], datetime(2026, 1, 2))
     (guest,) = read_tokens(file).tokens
@@ -51,7 +51,7 @@ def test_a_token_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "reason"),
     [
         ("", "Invalid JSON"),
         ("[]", "file: Input should be"),
@@ -64,15 +64,15 @@ def test_a_token_ends(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str, why: str) -> None:
+def test_an_unusable_file_is_named(tmp_path: Path, text: str, reason: str) -> None:
     file = tmp_path / "tokens.json"
     file.write_text(text)
-    with pytest.raises(TokenError, match=why) as error:
+    with pytest.raises(TokenError, match=reason) as error:
         Tokens(str(file))
     assert str(file) in str(error.value)
 
 
-def test_names_are_given_once(tmp_path: Path) -> None:
+def test_names_are_unique(tmp_path: Path) -> None:
     file = tmp_path / "tokens.json"
     add_token(file, "lab", ["read"])
     with pytest.raises(TokenError, match="there is a token 'lab'"):

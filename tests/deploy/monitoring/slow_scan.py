@@ -1,4 +1,4 @@
-"""A scan with fake models that take their time: `slow_scan.py TILES CATALOG PORT`.
+"""A scan with fake models that take some time: `slow_scan.py TILES CATALOG PORT`.
 
 It runs as a program, with the root of the repository on its path.
 """
@@ -13,7 +13,7 @@ from tests.fakes import BrightnessClassifier, Images, PatchSegmenter
 
 
 def take_time(images: Images) -> None:
-    """Three pictures a second at most."""
+    """Limit the speed to three pictures a second."""
     time.sleep(0.3 * len(images))
 
 

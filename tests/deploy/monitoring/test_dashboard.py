@@ -1,8 +1,8 @@
-"""The dashboard keeps to Grafana's schema, and its panels to the page.
+"""The dashboard conforms to Grafana's schema, and its panels fit on the page.
 
-The schema is the one that Grafana's own types for Python are generated from (version 10.1, which
-later versions load): each value has to be of the type that its field has there, and a field that
-is not there would be lost on the way through those types.
+The schema is the one from which Grafana's own Python types are generated (version 10.1, which
+later versions load). Each value must have the type of its field, and an unknown field would be
+lost on the way through those types.
 """
 
 import enum
@@ -25,14 +25,14 @@ ROOT = Path(__file__).parents[3]
 
 
 def read() -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(
+    dashboard: dict[str, Any] = json.loads(
         (ROOT / "deploy/monitoring/dashboard.json").read_text(encoding="utf-8")
     )
-    return told
+    return dashboard
 
 
 def faults(value: Any, kind: Any, place: str) -> list[str]:
-    """Where a value is not of its type; places are named as in the JSON."""
+    """Values that do not have the type of their field, with their place in the JSON."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind in (object, Any) or kind is variants.Dataquery:
         return []
@@ -52,8 +52,8 @@ def faults(value: Any, kind: Any, place: str) -> list[str]:
             return [f"{place}: {value!r} is no object"]
         return [f for k, each in value.items() for f in faults(each, arguments[1], f"{place}.{k}")]
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        known = [each.value for each in kind]
-        return [] if value in known else [f"{place}: {value!r} is none of {known}"]
+        allowed = [each.value for each in kind]
+        return [] if value in allowed else [f"{place}: {value!r} is none of {allowed}"]
     if kind is float:
         kind = (int, float)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -65,26 +65,26 @@ def faults(value: Any, kind: Any, place: str) -> list[str]:
     return [f for n, hint in hints.items() for f in faults(getattr(value, n), hint, f"{place}.{n}")]
 
 
-def checked(told: dict[str, Any]) -> list[str]:
-    """All that is wrong with a dashboard."""
+def errors_of(dashboard: dict[str, Any]) -> list[str]:
+    """All errors of a dashboard."""
     register_default_plugins()
-    loaded = model.Dashboard.from_json(told)
-    found = faults(loaded, model.Dashboard, "dashboard")
+    loaded = model.Dashboard.from_json(dashboard)
+    errors = faults(loaded, model.Dashboard, "dashboard")
     for panel in loaded.panels or []:
         if isinstance(panel, model.Panel):
-            found += faults(panel.options, timeseries.Options, f"{panel.title}.options")
+            errors += faults(panel.options, timeseries.Options, f"{panel.title}.options")
             custom = panel.field_config.defaults.custom
-            found += faults(custom, timeseries.FieldConfig, f"{panel.title}.custom")
+            errors += faults(custom, timeseries.FieldConfig, f"{panel.title}.custom")
             for target in panel.targets or []:
-                found += faults(target, prometheus.Dataquery, f"{panel.title}.target")
+                errors += faults(target, prometheus.Dataquery, f"{panel.title}.target")
     again = json.loads(json.dumps(loaded, cls=JSONEncoder))
-    if again != told:
-        found.append("fields that the schema does not have")
-    return found
+    if again != dashboard:
+        errors.append("fields that the schema does not have")
+    return errors
 
 
-def test_the_dashboard_keeps_to_grafanas_schema() -> None:
-    assert checked(read()) == []
+def test_the_dashboard_conforms_to_grafanas_schema() -> None:
+    assert errors_of(read()) == []
 
 
 @pytest.mark.parametrize(
@@ -99,16 +99,16 @@ def test_the_dashboard_keeps_to_grafanas_schema() -> None:
         (("panels", 1, "fieldConfig", "defaults", "custom", "lineWidth"), "thin"),
     ],
 )
-def test_the_schema_notices(path: tuple[str | int, ...], value: Any) -> None:
-    told = read()
-    inner: Any = told
+def test_errors_are_detected(path: tuple[str | int, ...], value: Any) -> None:
+    dashboard = read()
+    inner: Any = dashboard
     for step in path[:-1]:
         inner = inner[step]
     inner[path[-1]] = value
-    assert checked(told)
+    assert errors_of(dashboard)
 
 
-def test_panels_do_not_overlap_and_have_numbers_of_their_own() -> None:
+def test_panels_do_not_overlap_and_have_unique_ids() -> None:
     panels = read()["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken = [
@@ -121,6 +121,6 @@ def test_panels_do_not_overlap_and_have_numbers_of_their_own() -> None:
     assert max(x for x, _ in taken) < 24
 
 
-def test_every_query_is_in_it() -> None:
-    told = [target["expr"] for p in read()["panels"] for target in p.get("targets", ())]
-    assert told == [query.expr for query in QUERIES]
+def test_the_dashboard_has_every_query() -> None:
+    expressions = [target["expr"] for p in read()["panels"] for target in p.get("targets", ())]
+    assert expressions == [query.expr for query in QUERIES]

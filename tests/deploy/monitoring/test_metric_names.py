@@ -1,4 +1,4 @@
-"""Dashboards and rules name only figures and labels that something tells."""
+"""Dashboards and rules refer only to existing metrics and labels."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,48 +11,50 @@ from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
 from deploy.monitoring.metric_names import RAY
 from deploy.monitoring.panels import QUERIES
 from deploy.monitoring.rules import ALERTS, RECORDS
-from pipelines.monitoring.metrics import METRICS as OF_SCANS
-from serve.metrics import METRICS as OF_ENDPOINT
+from pipelines.monitoring.metrics import METRICS as SCAN_METRICS
+from serve.metrics import METRICS as ENDPOINT_METRICS
 
 EXPRESSIONS = [
     *((record.name, record.expr) for record in RECORDS),
     *((alert.name, alert.expr) for alert in ALERTS),
     *((query.legend, query.expr) for query in QUERIES),
 ]
-OF_RAY_SERVE = {"application", "deployment", "replica"}
-OF_RAY_NODES = {"GpuIndex", "NodeAddress"}
-SCRAPED = {"instance", "job", "le"}
+RAY_SERVE_LABELS = {"application", "deployment", "replica"}
+RAY_NODE_LABELS = {"GpuIndex", "NodeAddress"}
+SCRAPE_LABELS = {"instance", "job", "le"}
 
 
-def told() -> Mapping[str, set[str]]:
-    """Every figure there is, with its labels."""
-    of_project = {name: set(labels) for name, (_, labels) in (OF_SCANS | OF_ENDPOINT).items()}
+def labels_by_metric() -> Mapping[str, set[str]]:
+    """Every existing metric, with its labels."""
+    of_project = {
+        name: set(labels) for name, (_, labels) in (SCAN_METRICS | ENDPOINT_METRICS).items()
+    }
     return {
         **of_project,
-        **{f"ray_{name}": of_project[name] for name in OF_SCANS},
-        **{n: OF_RAY_SERVE if n.startswith("ray_serve_") else OF_RAY_NODES for n in RAY},
+        **{f"ray_{name}": of_project[name] for name in SCAN_METRICS},
+        **{n: RAY_SERVE_LABELS if n.startswith("ray_serve_") else RAY_NODE_LABELS for n in RAY},
         **{record.name: set(record.labels) for record in RECORDS},
         "ALERTS": {"alertname", "alertstate", "severity", "service"},
     }
 
 
-def labels_of(name: str) -> set[str]:
-    """Labels of a figure, also of one that a histogram is told in."""
-    figures = told()
-    labels = figures.get(name, figures.get(re.sub("_(bucket|sum|count)$", "", name)))
-    assert labels is not None, f"nothing tells {name}"
+def labels_of(metric: str) -> set[str]:
+    """Labels of a metric, including a histogram's series."""
+    known = labels_by_metric()
+    labels = known.get(metric, known.get(re.sub("_(bucket|sum|count)$", "", metric)))
+    assert labels is not None, f"unknown metric {metric}"
     return labels
 
 
 def nodes(expression: Any) -> Iterator[Any]:
-    """All parts of a parsed expression."""
+    """All nodes of a parsed expression."""
     parts: list[Any] = []
     promql_parser.walk(expression, parts.append)
     yield from parts
 
 
 def selectors(expression: Any) -> Iterator[Any]:
-    """The figures that an expression asks for."""
+    """Selectors of the metrics that an expression uses."""
     for node in nodes(expression):
         if isinstance(node, promql_parser.MatrixSelector):
             yield node.vector_selector
@@ -61,50 +63,54 @@ def selectors(expression: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("name", "expression"), EXPRESSIONS)
-def test_every_figure_and_label_is_told(name: str, expression: str) -> None:
+def test_expressions_use_existing_metrics_and_labels(name: str, expression: str) -> None:
     parsed = promql_parser.parse(expression)
     assert list(selectors(parsed)), name
     for selector in selectors(parsed):
         matched = {matcher.name for matcher in selector.matchers.matchers}
-        assert matched <= labels_of(selector.name) | SCRAPED, selector.name
+        assert matched <= labels_of(selector.name) | SCRAPE_LABELS, selector.name
     for node in nodes(parsed):
         if isinstance(node, promql_parser.AggregateExpr) and node.modifier:
-            kept = set(node.modifier.labels)
-            there = [labels_of(s.name) for s in selectors(node.expr)]
-            assert all(kept <= labels | SCRAPED for labels in there), str(node)
+            grouped_by = set(node.modifier.labels)
+            available = [labels_of(s.name) for s in selectors(node.expr)]
+            assert all(grouped_by <= labels | SCRAPE_LABELS for labels in available), str(node)
 
 
-def test_what_a_record_keeps_is_what_it_says() -> None:
+def test_records_keep_their_stated_labels() -> None:
     for record in RECORDS:
         outer = promql_parser.parse(record.expr)
-        kept = [
-            set(node.modifier.labels) - SCRAPED
+        grouped_by = [
+            set(node.modifier.labels) - SCRAPE_LABELS
             for node in nodes(outer)
             if isinstance(node, promql_parser.AggregateExpr) and node.modifier
         ]
-        assert all(set(record.labels) <= labels for labels in kept), record.name
-        assert bool(kept) == bool(record.labels), record.name
+        assert all(set(record.labels) <= labels for labels in grouped_by), record.name
+        assert bool(grouped_by) == bool(record.labels), record.name
 
 
-def test_a_figure_that_is_not_there_is_noticed() -> None:
-    with pytest.raises(AssertionError, match="nothing tells mcn_scan_tyles_total"):
-        test_every_figure_and_label_is_told("", "rate(mcn_scan_tyles_total[5m])")
+def test_an_unknown_metric_or_label_is_detected() -> None:
+    with pytest.raises(AssertionError, match="unknown metric mcn_scan_tyles_total"):
+        test_expressions_use_existing_metrics_and_labels("", "rate(mcn_scan_tyles_total[5m])")
     with pytest.raises(AssertionError, match="mcn_scan_tiles_total"):
-        test_every_figure_and_label_is_told("", 'rate(mcn_scan_tiles_total{state="ok"}[5m])')
+        test_expressions_use_existing_metrics_and_labels(
+            "", 'rate(mcn_scan_tiles_total{state="ok"}[5m])'
+        )
     with pytest.raises(AssertionError):
-        test_every_figure_and_label_is_told("", "sum by (state) (mcn_scan_tiles_total)")
+        test_expressions_use_existing_metrics_and_labels(
+            "", "sum by (state) (mcn_scan_tiles_total)"
+        )
 
 
-def test_every_figure_of_the_project_is_looked_at() -> None:
-    asked = {
+def test_every_metric_of_the_project_is_used() -> None:
+    used = {
         re.sub("_(bucket|sum|count)$", "", selector.name)
         for _, expression in EXPRESSIONS
         for selector in selectors(promql_parser.parse(expression))
     }
-    assert {*OF_SCANS, *OF_ENDPOINT, *RAY} <= asked
+    assert {*SCAN_METRICS, *ENDPOINT_METRICS, *RAY} <= used
 
 
-def test_ray_s_nodes_have_these_metrics() -> None:
-    """Those of the object store and of Serve are asked of a real exporter, in test_scrape.py."""
+def test_rays_nodes_export_these_metrics() -> None:
+    """`test_scrape.py` compares those of the object store and of Serve with a real exporter."""
     of_nodes = {name for name in RAY if not name.startswith(("ray_object_store", "ray_serve"))}
     assert {name.removeprefix("ray_") for name in of_nodes} <= METRICS_GAUGES.keys()

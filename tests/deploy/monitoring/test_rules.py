@@ -1,4 +1,4 @@
-"""The rules are what Prometheus takes, and each alert fires when it should and only then."""
+"""Prometheus accepts the rules, and each alert fires when it should and only then."""
 
 import re
 import shutil
@@ -35,12 +35,12 @@ def promtool(*arguments: str) -> str:
 
 
 @needs_promtool
-def test_prometheus_takes_the_rules() -> None:
+def test_prometheus_accepts_the_rules() -> None:
     assert "SUCCESS" in promtool("check", "rules", "deploy/monitoring/rules.yml")
 
 
 @needs_promtool
-def test_prometheus_takes_the_scrape_configuration() -> None:
+def test_prometheus_accepts_the_scrape_configuration() -> None:
     promtool("check", "config", "--syntax-only", "deploy/monitoring/prometheus.yml")
 
 
@@ -55,18 +55,18 @@ def test_each_alert_has_a_case_that_fires_and_one_that_does_not(alert: Alert) ->
     fires = quiet = False
     for cases in CASES:
         for case in yaml.safe_load(cases.read_text(encoding="utf-8"))["tests"]:
-            for asked in case.get("promql_expr_test", ()):
-                if f'alertname="{alert.name}"' in asked["expr"]:
-                    fires |= bool(asked["exp_samples"])
-            for asked in case.get("alert_rule_test", ()):
-                if asked["alertname"] == alert.name:
-                    fires |= bool(asked["exp_alerts"])
-                    quiet |= not asked["exp_alerts"]
+            for check in case.get("promql_expr_test", ()):
+                if f'alertname="{alert.name}"' in check["expr"]:
+                    fires |= bool(check["exp_samples"])
+            for check in case.get("alert_rule_test", ()):
+                if check["alertname"] == alert.name:
+                    fires |= bool(check["exp_alerts"])
+                    quiet |= not check["exp_alerts"]
     assert fires
     assert quiet
 
 
-def test_the_runbook_has_a_section_for_each_alert_and_no_other() -> None:
+def test_the_runbook_has_a_section_for_each_alert_and_no_others() -> None:
     page = (ROOT / RUNBOOK).read_text(encoding="utf-8")
     alerts_part = page.split("\n## Alerts\n")[1].split("\n## ")[0]
     assert re.findall(r"^### (.+)$", alerts_part, re.MULTILINE) == [a.name for a in ALERTS]

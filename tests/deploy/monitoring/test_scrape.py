@@ -1,6 +1,6 @@
-"""A real Prometheus asks a running scan, a running endpoint and Ray's exporter.
+"""A real Prometheus scrapes a running scan, a running endpoint and Ray's exporter.
 
-It runs on this machine's loopback with the scrape configuration and rules that are shipped; only
+It runs on this machine's loopback interface with the shipped scrape configuration and rules; only
 addresses, the token's file and the intervals are changed.
 """
 
@@ -36,9 +36,9 @@ from deploy.monitoring.panels import QUERIES, Query
 from deploy.monitoring.rules import ALERTS, RECORDS
 from mcn.catalog.store import Catalog
 from mcn.synthetic.core import CoreSettings, render_core
-from pipelines.monitoring.metrics import METRICS as OF_SCANS
+from pipelines.monitoring.metrics import METRICS as SCAN_METRICS
 from serve.client import Client
-from serve.metrics import METRICS as OF_ENDPOINT
+from serve.metrics import METRICS as ENDPOINT_METRICS
 
 from ...waiting import DEADLINE_S, wait_until
 
@@ -57,7 +57,7 @@ pytestmark = [
 
 
 def free_port() -> int:
-    """A port that stays free: one that the system gives to outgoing connections would not."""
+    """A free port outside the range that the system gives to outgoing connections."""
     for port in random.sample(range(20_000, 32_000), 100):
         with socket.socket() as taken, suppress(OSError):
             taken.bind(("127.0.0.1", port))
@@ -72,23 +72,23 @@ def fetch(url: str, token: str = "") -> bytes:
         return body
 
 
-def eventually(what: Callable[[], Any], why: str, seconds: float = DEADLINE_S) -> Any:
-    """What it gives as soon as it gives something; nobody who answers is nothing."""
+def poll(get_result: Callable[[], Any], event: str, seconds: float = DEADLINE_S) -> Any:
+    """Poll until there is a result, and return it; no connection counts as no result."""
 
-    def answer() -> Any:
+    def try_once() -> Any:
         try:
-            return what()
+            return get_result()
         except OSError:
             return None
 
-    return wait_until(answer, why, seconds=seconds)
+    return wait_until(try_once, event, seconds=seconds)
 
 
 @contextmanager
-def running(
+def running_program(
     *command: str, log: Path, end: signal.Signals, **environment: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A program, and at the end a signal to it."""
+    """Run a program, and send it a signal at the end."""
     with log.open("wb") as out:
         program = subprocess.Popen(
             command, stdout=out, stderr=out, env={**os.environ, **environment}, cwd=log.parent
@@ -117,27 +117,27 @@ def draw_tiles(root: Path, tiles: int) -> Path:
     return root
 
 
-class Prometheus:
-    """What it has taken in."""
+class PrometheusClient:
+    """A client of a running Prometheus."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}/api/v1"
 
     def ask(self, query: str) -> list[Any]:
-        """Data of a query, now; an error where it cannot be answered."""
-        told = json.loads(fetch(f"{self.url}/query?{urllib.parse.urlencode({'query': query})}"))
-        assert told["status"] == "success"
-        assert told["data"]["resultType"] == "vector"
-        data: list[Any] = told["data"]["result"]
+        """Current data of a query; an error if it fails."""
+        response = json.loads(fetch(f"{self.url}/query?{urllib.parse.urlencode({'query': query})}"))
+        assert response["status"] == "success"
+        assert response["data"]["resultType"] == "vector"
+        data: list[Any] = response["data"]["result"]
         return data
 
     def names(self) -> set[str]:
-        """All figures that there are."""
+        """Names of all metrics."""
         return set(json.loads(fetch(f"{self.url}/label/__name__/values"))["data"])
 
 
-def configured(folder: Path, targets: dict[str, int], token: str) -> Path:
-    """The shipped configuration with this machine's addresses, and quick."""
+def write_configuration(folder: Path, targets: dict[str, int], token: str) -> Path:
+    """The shipped configuration with this machine's addresses and short intervals."""
     configuration = yaml.safe_load((MONITORING / "prometheus.yml").read_text(encoding="utf-8"))
     configuration["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     configuration["rule_files"] = [str(MONITORING / "rules.yml")]
@@ -153,7 +153,7 @@ def configured(folder: Path, targets: dict[str, int], token: str) -> Path:
 
 
 def token_for(folder: Path, name: str, *scopes: str) -> str:
-    """A token of the endpoint that is to be started."""
+    """A token for the endpoint to be started."""
     added = subprocess.run(
         [SCRIPTS / "mcn", "token", "add", folder / "tokens.json", name]
         + [f"--scope={scope}" for scope in scopes],
@@ -166,27 +166,27 @@ def token_for(folder: Path, name: str, *scopes: str) -> str:
 
 
 @dataclass
-class Places:
-    """Where everything is."""
+class RunningServices:
+    """Running services and their addresses."""
 
     folder: Path
     endpoint: str
     scan_port: int
     tokens: dict[str, str]
-    prometheus: Prometheus
+    prometheus: PrometheusClient
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
-    """A cluster with an endpoint that was asked things and a scan at work, and Prometheus."""
+def running_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServices]:
+    """A cluster with an endpoint after some requests and a running scan, and Prometheus."""
     folder = tmp_path_factory.mktemp("scrape")
     tokens = {
         "user": token_for(folder, "user", "read", "analyze"),
         "prometheus": token_for(folder, "prometheus", "admin"),
     }
     ports = {name: free_port() for name in ("endpoint", "ray", "scan")}
-    configuration = configured(folder, dict(ports), tokens["prometheus"])
-    cluster, own = free_port(), free_port()
+    configuration = write_configuration(folder, dict(ports), tokens["prometheus"])
+    cluster_port, web_port = free_port(), free_port()
     catalog = folder / "catalog"
     Catalog.open_or_create(str(catalog))
     settings = folder / "serve.toml"
@@ -201,21 +201,23 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
         "RAY_metrics_report_interval_ms": "1000",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     }
-    joined = {**environment, "RAY_ADDRESS": f"127.0.0.1:{cluster}"}
+    joined = {**environment, "RAY_ADDRESS": f"127.0.0.1:{cluster_port}"}
     with ExitStack() as stack:
 
         def start(name: str, *command: str | Path, **environment: str) -> None:
             log = folder / f"{name}.log"
-            # A scan and an endpoint would finish what is begun; Ray stops its own processes.
+            # A scan and an endpoint would finish their work first; Ray stops its own processes.
             end = signal.SIGTERM if name == "ray" else signal.SIGKILL
-            stack.enter_context(running(*map(str, command), log=log, end=end, **environment))
+            stack.enter_context(
+                running_program(*map(str, command), log=log, end=end, **environment)
+            )
 
-        # Ray's folder of sockets has to have a short name.
+        # The path of Ray's socket folder must be short.
         ray = stack.enter_context(TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True))
         start(
             "ray", SCRIPTS / "ray", "start", "--head", "--block", "--disable-usage-stats",
             "--num-cpus=4", "--include-dashboard=false", f"--temp-dir={ray}",
-            f"--object-store-memory={256 * 2**20}", f"--port={cluster}",
+            f"--object-store-memory={256 * 2**20}", f"--port={cluster_port}",
             f"--dashboard-port={free_port()}", f"--ray-client-server-port={free_port()}",
             f"--dashboard-agent-listen-port={free_port()}",
             f"--metrics-export-port={ports['ray']}",
@@ -223,16 +225,16 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
         )  # fmt: skip
         start(
             "prometheus", "prometheus", f"--config.file={configuration}",
-            f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{own}",
+            f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{web_port}",
         )  # fmt: skip
-        eventually(lambda: fetch(f"http://127.0.0.1:{ports['ray']}/metrics"), "Ray's exporter")
+        poll(lambda: fetch(f"http://127.0.0.1:{ports['ray']}/metrics"), "Ray's exporter")
         start(
             "serve", SCRIPTS / "mcn", "serve", f"--catalog={catalog}",
             f"--port={ports['endpoint']}", f"--tokens={folder / 'tokens.json'}",
             f"--config={settings}", **joined,
         )  # fmt: skip
         endpoint = f"http://127.0.0.1:{ports['endpoint']}"
-        eventually(lambda: fetch(f"{endpoint}/readyz"), "the endpoint")
+        poll(lambda: fetch(f"{endpoint}/readyz"), "the endpoint")
         start(
             "scan", sys.executable, Path(__file__).with_name("slow_scan.py"),
             tiles, catalog, str(ports["scan"]), **joined,
@@ -243,23 +245,25 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
                 time.sleep(1.5)
         with pytest.raises(HTTPError, match="403"):
             fetch(f"{endpoint}/metrics", tokens["user"])
-        yield Places(folder, endpoint, ports["scan"], tokens, Prometheus(own))
+        yield RunningServices(folder, endpoint, ports["scan"], tokens, PrometheusClient(web_port))
 
 
 @pytest.fixture(scope="module")
-def answers(places: Places) -> dict[str, list[Any]]:
-    """What each query gave as soon as it gave something, or at last nothing."""
-    asked = [query.expr for query in QUERIES] + [record.name for record in RECORDS]
-    answers: dict[str, list[Any]] = {query: [] for query in asked}
-    seldom = {query.expr for query in QUERIES if query.only}
+def answers(running_services: RunningServices) -> dict[str, list[Any]]:
+    """First result of each query, or an empty one if there is none in time."""
+    queries = [query.expr for query in QUERIES] + [record.name for record in RECORDS]
+    answers: dict[str, list[Any]] = {query: [] for query in queries}
+    optional = {query.expr for query in QUERIES if query.only}
 
     def all_answered() -> bool:
-        for query in asked:
-            answers[query] = answers[query] or places.prometheus.ask(query.replace("$scan", ".*"))
-        return all(answers[query] for query in asked if query not in seldom)
+        for query in queries:
+            answers[query] = answers[query] or running_services.prometheus.ask(
+                query.replace("$scan", ".*")
+            )
+        return all(answers[query] for query in queries if query not in optional)
 
     with suppress(AssertionError):
-        eventually(all_answered, "not all queries have data", 40)
+        poll(all_answered, "not all queries have data", 40)
     return answers
 
 
@@ -269,36 +273,47 @@ def test_each_query_of_the_dashboard_has_data(query: Query, answers: dict[str, l
 
 
 @pytest.mark.parametrize("query", [q for q in QUERIES if q.only], ids=lambda q: q.only)
-def test_others_are_answered(query: Query, answers: dict[str, list[Any]]) -> None:
-    # "on GPUs" and "while an alert fires" have no data here; a refusal there was.
+def test_optional_queries_succeed(query: Query, answers: dict[str, list[Any]]) -> None:
+    # "on GPUs" and "while an alert fires" have no data here; one request was refused.
     assert bool(answers[query.expr]) == (query.only == "after a refusal")
 
 
-def test_each_recorded_figure_has_data(answers: dict[str, list[Any]]) -> None:
+def test_each_recording_rule_has_data(answers: dict[str, list[Any]]) -> None:
     assert [record.name for record in RECORDS if not answers[record.name]] == []
 
 
-def test_every_figure_is_told_as_the_tables_say(
-    places: Places, answers: dict[str, list[Any]]
+def test_every_documented_metric_is_exported(
+    running_services: RunningServices, answers: dict[str, list[Any]]
 ) -> None:
-    scans = {name for name in OF_SCANS if "gpu" not in name}
-    seldom = {"ray_node_gpus_utilization", "ray_serve_health_check_failures_total"}
-    due = scans | {f"ray_{name}" for name in scans} | set(OF_ENDPOINT) | (set(RAY) - seldom)
+    scans = {name for name in SCAN_METRICS if "gpu" not in name}
+    optional = {"ray_node_gpus_utilization", "ray_serve_health_check_failures_total"}
+    documented = (
+        scans | {f"ray_{name}" for name in scans} | set(ENDPOINT_METRICS) | (set(RAY) - optional)
+    )
 
-    def told() -> set[str]:
-        return {re.sub("_(bucket|sum|count)$", "", name) for name in places.prometheus.names()}
+    def exported() -> set[str]:
+        return {
+            re.sub("_(bucket|sum|count)$", "", name) for name in running_services.prometheus.names()
+        }
 
     # Ray's exporter is some reports behind the scan.
     with suppress(AssertionError):
-        eventually(lambda: due <= told(), "not all figures are told")
-    assert due - told() == set()
+        poll(lambda: documented <= exported(), "all metrics are exported")
+    assert documented - exported() == set()
 
 
-def test_all_is_well(places: Places, answers: dict[str, list[Any]]) -> None:
-    assert [each["value"][1] for each in places.prometheus.ask('up{job!="scan"}')] == ["1", "1"]
-    assert places.prometheus.ask('max_over_time(up{job="scan"}[5m])')[0]["value"][1] == "1"
-    told = json.loads(fetch(f"{places.prometheus.url}/rules"))["data"]["groups"]
-    rules = [rule for group in told for rule in group["rules"]]
+def test_targets_are_up_and_no_alert_fires(
+    running_services: RunningServices, answers: dict[str, list[Any]]
+) -> None:
+    assert [each["value"][1] for each in running_services.prometheus.ask('up{job!="scan"}')] == [
+        "1",
+        "1",
+    ]
+    assert (
+        running_services.prometheus.ask('max_over_time(up{job="scan"}[5m])')[0]["value"][1] == "1"
+    )
+    groups = json.loads(fetch(f"{running_services.prometheus.url}/rules"))["data"]["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
     assert len(rules) == len(RECORDS) + len(ALERTS)
     assert {rule["health"] for rule in rules} == {"ok"}
     firing = [rule["name"] for rule in rules if rule.get("state") == "firing"]
@@ -306,15 +321,15 @@ def test_all_is_well(places: Places, answers: dict[str, list[Any]]) -> None:
 
 
 @pytest.mark.usefixtures("answers")
-def test_a_dead_replica_is_a_failed_health_check(places: Places) -> None:
-    """Last in this file, since all is not well afterwards."""
-    ours = {program.pid for program in psutil.Process().children(recursive=True)}
+def test_a_dead_replica_is_a_failed_health_check(running_services: RunningServices) -> None:
+    """Last in this file, since alerts fire afterwards."""
+    children = {program.pid for program in psutil.Process().children(recursive=True)}
     (replica,) = [
         program
         for program in psutil.process_iter(["cmdline"])
-        if program.pid in ours
+        if program.pid in children
         and "ServeReplica:mcn:Classifier" in " ".join(program.info["cmdline"] or ())
     ]
     replica.kill()
     failures = 'ray_serve_health_check_failures_total{deployment="Classifier"} > 0'
-    eventually(lambda: places.prometheus.ask(failures), "the failure is counted")
+    poll(lambda: running_services.prometheus.ask(failures), "the failure is counted")

@@ -1,4 +1,4 @@
-"""What is committed is what the definitions make."""
+"""The committed files are what the definitions generate."""
 
 from pathlib import Path
 
@@ -24,16 +24,16 @@ def test_kubernetes_gets_the_same_rules_and_dashboard() -> None:
         "PrometheusRule",
     )
     assert rule_object["spec"] == rules
-    told = [
+    alert_names = [
         rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule
     ]
-    assert told == [alert.name for alert in ALERTS]
+    assert alert_names == [alert.name for alert in ALERTS]
     dashboard = yaml.safe_load(FILES["k8s/base/grafana-dashboard.yaml"])
     assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
     assert dashboard["data"] == {"mcn.json": FILES["deploy/monitoring/dashboard.json"]}
 
 
-def test_provisioning_names_what_the_dashboard_asks_for() -> None:
+def test_provisioning_defines_the_dashboards_data_source() -> None:
     folder = Path(ROOT, "deploy/monitoring/grafana")
     source = yaml.safe_load((folder / "datasources/prometheus.yml").read_text(encoding="utf-8"))
     assert [each["type"] for each in source["datasources"]] == ["prometheus"]

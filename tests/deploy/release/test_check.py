@@ -1,4 +1,4 @@
-"""The check of a wheel notices what is missing from it and what is too much."""
+"""The check of a wheel detects missing and superfluous files."""
 
 import zipfile
 from pathlib import Path
@@ -20,17 +20,17 @@ def names() -> list[str]:
     return [f"mcn-0.1.0{each}" if each.startswith(".") else each for each in SHIPPED]
 
 
-def test_a_whole_wheel(tmp_path: Path, names: list[str]) -> None:
+def test_a_complete_wheel(tmp_path: Path, names: list[str]) -> None:
     assert missing_from(wheel_of(tmp_path / "a.whl", names)) == []
 
 
 def test_a_wheel_without_weights_or_notices(tmp_path: Path, names: list[str]) -> None:
-    kept = [n for n in names if not n.endswith(("compact.safetensors", "NOTICES.md"))]
-    assert missing_from(wheel_of(tmp_path / "a.whl", kept)) == [
+    remaining = [n for n in names if not n.endswith(("compact.safetensors", "NOTICES.md"))]
+    assert missing_from(wheel_of(tmp_path / "a.whl", remaining)) == [
         "mcn/weights/compact.safetensors",
         ".dist-info/licenses/THIRD_PARTY_NOTICES.md",
     ]
 
 
-def test_a_wheel_with_more_than_the_packages(tmp_path: Path, names: list[str]) -> None:
+def test_a_wheel_with_other_folders(tmp_path: Path, names: list[str]) -> None:
     assert missing_from(wheel_of(tmp_path / "a.whl", [*names, "tests/test_it.py"])) == ["tests"]

@@ -1,4 +1,4 @@
-"""Every package that comes along at run time is listed with its licence."""
+"""Every run-time package is listed with its licence."""
 
 import re
 
@@ -13,14 +13,14 @@ def test_every_run_time_package_is_listed() -> None:
             r"^\| (\S+) \| (.+) \|$", NOTICES.read_text("utf-8").split(HEADING)[1], re.MULTILINE
         )
     )
-    here = [name for name in run_time_packages() if not name.startswith(ONLY_WITH_GPUS)]
-    assert "ray" in here
-    assert "aiohttp" in here
-    assert "pytest" not in here
-    assert {name: licence(name) for name in here if listed.get(name) != licence(name)} == {}
+    packages = [name for name in run_time_packages() if not name.startswith(ONLY_WITH_GPUS)]
+    assert "ray" in packages
+    assert "aiohttp" in packages
+    assert "pytest" not in packages
+    assert {name: licence(name) for name in packages if listed.get(name) != licence(name)} == {}
 
 
-def test_what_others_made_is_named() -> None:
-    told = NOTICES.read_text("utf-8")
+def test_the_work_of_others_is_credited() -> None:
+    notices = NOTICES.read_text("utf-8")
     for work in ("EfficientNet-Lite0", "Segment Anything", "EMPS", "MicroCrystalNet authors"):
-        assert work in told
+        assert work in notices

@@ -1,4 +1,4 @@
-"""Weights are versioned by what they hold, and every page names the ones that are shipped."""
+"""Weights are versioned by their contents, and every page names the shipped ones."""
 
 import hashlib
 import tomllib
@@ -12,12 +12,12 @@ WEIGHTS = sorted((ROOT / "mcn/weights").glob("*.safetensors"))
 
 def version() -> str:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    told: str = project["version"]
-    return told
+    current: str = project["version"]
+    return current
 
 
 def release_notes() -> str:
-    """What the changelog says of this version."""
+    """The changelog's section of this version."""
     (notes,) = (
         part
         for part in (ROOT / "CHANGELOG.md").read_text("utf-8").split("\n## ")
@@ -33,7 +33,7 @@ def test_card_and_changelog_name_the_shipped_weights(weights: Path) -> None:
     assert f"`{name}`" in release_notes()
 
 
-def test_rows_will_name_the_shipped_weights() -> None:
+def test_rows_name_the_shipped_weights() -> None:
     from mcn.classify import load_classifier
     from mcn.segment import segmenter_name
 

@@ -1,4 +1,4 @@
-"""Tiles and crystals to fill catalogues with."""
+"""Tiles and crystals for test catalogues."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ def make_tile() -> MakeTile:
 
 @pytest.fixture(scope="session")
 def commit() -> Commit:
-    """Commit (tile, crystals) pairs; `n_crystals` is filled in."""
+    """Commits (tile, crystals) pairs; `n_crystals` is filled in."""
 
-    def do(catalog: Catalog, *found: tuple[Tile, Sequence[Row]]) -> None:
-        found = tuple(
+    def commit_pairs(catalog: Catalog, *pairs: tuple[Tile, Sequence[Row]]) -> None:
+        pairs = tuple(
             (dataclasses.replace(tile, n_crystals=len(crystals)), crystals)
-            for tile, crystals in found
+            for tile, crystals in pairs
         )
-        tiles = tile_table([tile for tile, _ in found])
-        catalog.commit(catalog_rows(found, catalog.depth_bin_m), tiles)
+        tiles = tile_table([tile for tile, _ in pairs])
+        catalog.commit(catalog_rows(pairs, catalog.depth_bin_m), tiles)
 
-    return do
+    return commit_pairs
 
 
 @pytest.fixture
@@ -74,17 +74,17 @@ def core(
 ) -> Catalog:
     """Three wells, read only: A from 1200 to 1590 m every 10 m, B without pixel size, C failed.
 
-    Of tile number n in A, crystal number k has shape (n + k) mod 4 and 1 + n/10 µm.
+    Crystal k of tile n in A has shape (n + k) mod 4 and a diameter of 1 + n/10 µm.
     """
     catalog = Catalog.create(tmp_path_factory.mktemp("core") / "catalog")
-    found: list[tuple[Tile, list[Row]]] = []
+    pairs: list[tuple[Tile, list[Row]]] = []
     for n in range(40):
         size = {"equivalent_diameter_um": 1 + n / 10}
         crystals = [make_crystal(SHAPES[(n + k) % 4], **size) for k in range(5)]
-        found.append((make_tile(f"a{n}", "A", 1200.0 + 10 * n), crystals))
+        pairs.append((make_tile(f"a{n}", "A", 1200.0 + 10 * n), crystals))
     unknown = {"equivalent_diameter_um": None, "area_um2": None, "major_axis_um": None}
-    found.append((make_tile("b", "B 2/Ü", 20.5, pixel_size_um=None), [make_crystal(**unknown)]))
+    pairs.append((make_tile("b", "B 2/Ü", 20.5, pixel_size_um=None), [make_crystal(**unknown)]))
     failed = make_tile("c", "C", -3.0, status="failed", error="empty file", width=None)
-    found.append((failed, []))
-    commit(catalog, *found)
+    pairs.append((failed, []))
+    commit(catalog, *pairs)
     return catalog

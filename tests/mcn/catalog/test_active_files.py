@@ -1,4 +1,4 @@
-"""A snapshot's files are chosen by well and depth from the log, and read as one dataset."""
+"""A snapshot's files are selected by well and depth from the log, and read as one dataset."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def crystals(catalog: Catalog, selected: pa.Table) -> pa.dataset.Dataset:
         (("a",), []),
     ],
 )
-def test_files_are_chosen_by_well(
+def test_files_are_selected_by_well(
     core: Catalog, wells: tuple[str, ...], expected: list[str]
 ) -> None:
     assert wells_of(files(core.tiles(), wells)) == expected
@@ -54,7 +54,7 @@ def test_files_are_chosen_by_well(
         ((5000.0, None), []),
     ],
 )
-def test_files_are_chosen_by_depth_with_both_ends(
+def test_files_are_selected_by_depth_with_both_ends(
     core: Catalog, depth: Depths | None, bins: list[float]
 ) -> None:
     selected = files(core.crystals(), ["A"], depth)
@@ -68,21 +68,21 @@ def test_a_dataset_has_the_rows_and_columns_of_the_catalogue(core: Catalog) -> N
     assert read.sort_by(order).equals(query(core).sort_by(order))
 
 
-def test_a_dataset_of_no_file_has_no_rows(core: Catalog) -> None:
+def test_a_dataset_without_files_has_no_rows(core: Catalog) -> None:
     empty = crystals(core, files(core.crystals(), ["nowhere"])).to_table()
     assert empty.num_rows == 0
     assert empty.schema.equals(CRYSTALS)
 
 
 def test_files_that_a_condition_excludes_are_not_opened(core: Catalog) -> None:
-    every = crystals(core, files(core.crystals()))
+    dataset = crystals(core, files(core.crystals()))
     for condition, count in (
         (pc.field("well") == "B 2/Ü", 1),
         (pc.field("depth_m") > 1400.0, 2),
         ((pc.field("well") == "A") & (pc.field("depth_bin") == 1300.0), 1),
         (pc.field("depth_m") > 1e6, 0),
     ):
-        assert len(list(every.get_fragments(condition))) == count
+        assert len(list(dataset.get_fragments(condition))) == count
 
 
 @pytest.mark.parametrize("is_counted", [False, True])

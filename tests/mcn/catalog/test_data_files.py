@@ -29,7 +29,7 @@ SCANNED = TILES.field("scanned_at").type
 
 
 def crystal_rows(well: str = "A", **columns: list[Any]) -> pa.Table:
-    """Three crystals at three depths, two of them in one bin of 100 m; the rest is null."""
+    """Three crystals at three depths, two of them in one bin of 100 m; other columns are null."""
     number = len(DEPTHS)
     plain: dict[str, list[Any]] = {
         "crystal_id": [f"c{index}" for index in range(number)],
@@ -45,7 +45,7 @@ def crystal_rows(well: str = "A", **columns: list[Any]) -> pa.Table:
     return pa.table(nulls, schema=pa.schema(fields))
 
 
-def test_each_partition_is_a_file_in_order_of_depth(tmp_path: Path) -> None:
+def test_each_partition_is_one_file_sorted_by_depth(tmp_path: Path) -> None:
     parts = write_data_files(str(tmp_path), {"crystals": crystal_rows("A/1 %")}, "scan-7")
     assert sorted(part.partition["depth_bin"] for part in parts) == ["1200", "1300"]
     for part in parts:
@@ -60,7 +60,7 @@ def test_each_partition_is_a_file_in_order_of_depth(tmp_path: Path) -> None:
     assert sum(part.rows for part in parts) == len(DEPTHS)
 
 
-def test_a_name_tells_the_writer_and_the_digest(tmp_path: Path) -> None:
+def test_a_file_name_has_the_writer_and_the_digest(tmp_path: Path) -> None:
     for part in write_data_files(str(tmp_path), {"crystals": crystal_rows()}, "scan-7"):
         data = (tmp_path / "crystals" / part.path).read_bytes()
         assert label_of(part.path) == "scan-7"
@@ -68,7 +68,7 @@ def test_a_name_tells_the_writer_and_the_digest(tmp_path: Path) -> None:
         assert digest_of(data[:-1]) != digest_of(data)
 
 
-def test_the_same_rows_twice_are_two_files(tmp_path: Path) -> None:
+def test_the_same_rows_written_twice_are_two_files(tmp_path: Path) -> None:
     for _ in range(2):
         write_data_files(str(tmp_path), {"crystals": crystal_rows()}, "one")
     assert len(list(tmp_path.rglob("*.parquet"))) == 4
@@ -84,7 +84,7 @@ def test_the_same_rows_twice_are_two_files(tmp_path: Path) -> None:
         "_delta_log/00000000000000000001.json",
     ],
 )
-def test_files_of_others_have_no_label_and_no_digest(path: str) -> None:
+def test_files_of_other_programs_have_no_label_and_no_digest(path: str) -> None:
     assert label_of(path) is None
     assert digest_in_name(path) is None
 
@@ -93,22 +93,22 @@ def test_files_of_others_have_no_label_and_no_digest(path: str) -> None:
     ("value", "text"),
     [(1200.0, "1200"), (12.5, "12.5"), (-100.0, "-100"), (0.0, "0"), ("0012.0", "0012.0")],
 )
-def test_values_of_partitions_are_written_as_deltalake_does(value: str | float, text: str) -> None:
+def test_partition_values_are_written_as_by_deltalake(value: str | float, text: str) -> None:
     assert in_folder(value) == text
 
 
-def test_ranges_hold_every_value(tmp_path: Path) -> None:
+def test_ranges_cover_every_value(tmp_path: Path) -> None:
     first = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
     times = [first, first + timedelta(microseconds=98), first + timedelta(days=1)]
     rows = crystal_rows(depth_bin=[1200.0] * 3, scanned_at=times)
     (part,) = write_data_files(str(tmp_path), {"crystals": rows}, "one")
-    told = json.loads(part.statistics)
-    lowest, highest = told["minValues"], told["maxValues"]
-    assert told["numRecords"] == 3
+    statistics = json.loads(part.statistics)
+    lowest, highest = statistics["minValues"], statistics["maxValues"]
+    assert statistics["numRecords"] == 3
     assert (lowest["depth_m"], highest["depth_m"]) == (1200.0, 1310.5)
     assert (lowest["equivalent_diameter_um"], highest["equivalent_diameter_um"]) == (1.5, 3.0)
-    assert told["nullCount"]["equivalent_diameter_um"] == 1
-    # The log keeps milliseconds.
+    assert statistics["nullCount"]["equivalent_diameter_um"] == 1
+    # The log stores milliseconds.
     assert datetime.fromisoformat(lowest["scanned_at"]) <= times[0]
     assert datetime.fromisoformat(highest["scanned_at"]) >= times[-1]
     assert lowest["scanned_at"].endswith("Z")
@@ -117,9 +117,9 @@ def test_ranges_hold_every_value(tmp_path: Path) -> None:
 def test_a_column_of_nulls_has_no_range(tmp_path: Path) -> None:
     rows = crystal_rows(depth_bin=[1200.0] * 3, equivalent_diameter_um=[None] * 3)
     (part,) = write_data_files(str(tmp_path), {"crystals": rows}, "one")
-    told = json.loads(part.statistics)
-    assert told["nullCount"]["equivalent_diameter_um"] == 3
-    assert "equivalent_diameter_um" not in told["minValues"] | told["maxValues"]
+    statistics = json.loads(part.statistics)
+    assert statistics["nullCount"]["equivalent_diameter_um"] == 3
+    assert "equivalent_diameter_um" not in statistics["minValues"] | statistics["maxValues"]
 
 
 def test_no_rows_make_no_file(tmp_path: Path) -> None:
@@ -128,14 +128,14 @@ def test_no_rows_make_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_actions_of_a_file_name_it_alike(tmp_path: Path) -> None:
+def test_all_actions_of_a_file_have_its_name(tmp_path: Path) -> None:
     part, _ = write_data_files(str(tmp_path), {"crystals": crystal_rows()}, "one")
     added, removed = part.added(data_change=False), part.removed()
     assert (added.path, added.size) == (removed.path, removed.size) == (part.path, part.size)
     assert added.stats == part.statistics
 
 
-def test_checksums_cost_about_a_hundredth(
+def test_checksums_cost_about_one_percent(
     catalog: Catalog,
     make_tile,  # type: ignore[no-untyped-def]
     make_crystal,  # type: ignore[no-untyped-def]

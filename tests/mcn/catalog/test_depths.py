@@ -1,4 +1,4 @@
-"""Tests of `mcn.catalog.depths`, and that every question reads depths by it."""
+"""Tests of `mcn.catalog.depths`, and of its use by every query."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def test_ranges(text, depth):
         *("ft:m", "1e400ft:", "nanft:", "1,200:1,250", "1200-1250", "1200m2:", "x" * 500),
     ],
 )
-def test_no_range(text):
+def test_invalid_ranges(text):
     message = refused(lambda: parse_depth(text))
     assert "write it as 1200:1250" in message
     assert len(message) < 200
 
 
 @pytest.mark.parametrize("unit", ["km", "cm", "in", "fathoms", "yd", "µm", "ftm", "OO"])
-def test_another_unit_is_named_with_those_there_are(unit):
+def test_an_unknown_unit_is_named_with_the_known_ones(unit):
     message = refused(lambda: parse_depth(f"12{unit}:13{unit}"))
     assert "m" in message
     assert "ft" in message
@@ -75,21 +75,21 @@ def test_another_unit_is_named_with_those_there_are(unit):
 
 
 @pytest.mark.parametrize("text", ["4000:4100ft", "4000ft:4100", "4000':4100"])
-def test_feet_at_one_end_and_no_unit_at_the_other_could_mean_either(text):
+def test_a_range_with_feet_at_one_end_only_is_ambiguous(text):
     assert "4000ft:4100ft or 4000ft:1250m" in refused(lambda: parse_depth(text))
 
 
 @pytest.mark.parametrize(
-    ("text", "right"),
+    ("text", "ordered"),
     [
         ("1250:1200", "1200:1250"),
         ("4100ft:4000ft", "4000ft:4100ft"),
         ("4000ft:1200m", "1200m:4000ft"),
     ],
 )
-def test_a_reversed_range_is_shown_turned_round(text, right):
-    assert right in refused(lambda: parse_depth(text))
-    assert parse_depth(right)[0] < parse_depth(right)[1]
+def test_a_reversed_range_is_shown_in_order(text, ordered):
+    assert ordered in refused(lambda: parse_depth(text))
+    assert parse_depth(ordered)[0] < parse_depth(ordered)[1]
 
 
 @given(st.text(max_size=20))
@@ -123,14 +123,16 @@ UNUSABLE = [
 ]
 
 
-@pytest.mark.parametrize(("depth", "why"), UNUSABLE)
-def test_depths_that_a_program_gives_are_checked_everywhere(core, tmp_path, depth, why):
-    assert why in refused(lambda: check_depth(depth))
-    assert why in refused(lambda: Selection(depth=depth))
-    assert why in refused(lambda: query(core, ["A"], depth))
+@pytest.mark.parametrize(("depth", "reason"), UNUSABLE)
+def test_depths_are_checked_everywhere(core, tmp_path, depth, reason):
+    assert reason in refused(lambda: check_depth(depth))
+    assert reason in refused(lambda: Selection(depth=depth))
+    assert reason in refused(lambda: query(core, ["A"], depth))
     for form in EXPORT_FORMATS:
-        assert why in refused(lambda form=form: export(core, tmp_path / "out", form, depth=depth))
-    assert why in refused(lambda: export_labels(core, tmp_path / "labels", depth=depth))
+        assert reason in refused(
+            lambda form=form: export(core, tmp_path / "out", form, depth=depth)
+        )
+    assert reason in refused(lambda: export_labels(core, tmp_path / "labels", depth=depth))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -143,9 +145,9 @@ def test_depths_that_a_program_gives_are_checked_everywhere(core, tmp_path, dept
         ([None, 5], (None, 5.0)),
     ],
 )
-def test_numbers_of_any_kind_are_depths(depth, read):
+def test_depths_may_be_any_number_type(depth, read):
     assert check_depth(depth) == read
 
 
-def test_feet_find_the_tiles_of_those_metres(core):
+def test_ranges_in_feet_select_tiles(core):
     assert query(core, ["A"], parse_depth("4000ft:4100ft")).num_rows == 15  # 1220, 1230, 1240 m

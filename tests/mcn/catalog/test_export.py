@@ -32,11 +32,11 @@ def test_coco_loads_and_its_masks_decode(core, tmp_path):
     assert coco.loadImgs(1)[0]["file_name"].endswith("a0.tif")
     annotations = coco.loadAnns(coco.getAnnIds())
     assert len(annotations) == 20
-    for one in annotations[:3]:
-        mask = coco.annToMask(one)
+    for annotation in annotations[:3]:
+        mask = coco.annToMask(annotation)
         assert mask.shape == (48, 64)
-        assert mask.sum() == one["area"] == 30
-        x, y, w, h = one["bbox"]
+        assert mask.sum() == annotation["area"] == 30
+        x, y, w, h = annotation["bbox"]
         assert mask[y : y + h, x : x + w].sum() == 30
 
 
@@ -46,7 +46,7 @@ def test_coco_keeps_tiles_without_crystals_and_leaves_out_failed_ones(core, tmp_
     assert written["images"] == written["annotations"] == []
 
 
-def test_coco_has_one_image_a_tile_of_several_models(
+def test_coco_has_one_image_for_a_tile_of_several_models(
     catalog, make_tile, make_crystal, commit, tmp_path
 ):
     commit(catalog, (make_tile(), [make_crystal()]), (make_tile("none"), []))
@@ -69,7 +69,7 @@ def test_geojson_outlines_crystals(core, tmp_path):
 
 
 def rasterised(geometry, shape) -> np.ndarray:
-    """Pixels whose centre is inside, each ring drawn for itself."""
+    """Pixels whose centre is inside; each ring is rasterized separately."""
     polygons = geometry["coordinates"]
     if geometry["type"] == "Polygon":
         polygons = [polygons]
@@ -98,8 +98,8 @@ def test_outline_covers_the_mask(pixels):
             assert len(ring) >= 5
             x, y = np.array(ring).T
             area = (x[:-1] @ y[1:] - y[:-1] @ x[1:]) / 2
-            assert (area > 0) == (index == 0)  # RFC 7946: holes run the other way
-            # No point twice: no ring touches itself, a hole or another piece.
+            assert (area > 0) == (index == 0)  # RFC 7946: holes run the opposite way
+            # No point is repeated: no ring touches itself, a hole or another piece.
             assert len({*ring}) == len(ring) - 1
             assert not corners & {*ring}
             corners |= {*ring}
@@ -113,16 +113,16 @@ def test_outline_covers_the_mask(pixels):
     ),
     st.integers(0, 5),
 )
-def test_outlines_of_many_masks_are_those_of_each(bitmaps, at):
+def test_outlines_do_not_depend_on_other_masks(bitmaps, offset):
     rles = []
     for number, pixels in enumerate(bitmaps):
         picture = np.zeros((20, 30), dtype=np.uint8)
-        picture[at : at + pixels.shape[0], number : number + pixels.shape[1]] = pixels
+        picture[offset : offset + pixels.shape[0], number : number + pixels.shape[1]] = pixels
         rles += encode_rle(masks_from_labels(picture), 20, 30)
     rles.insert(len(rles) // 2, {"size": [20, 30], "counts": ""})
-    together = outline_geometries(rles)
-    assert together == [outline_geometry(rle) for rle in rles]
-    for rle, geometry in zip(rles, together, strict=True):
+    geometries = outline_geometries(rles)
+    assert geometries == [outline_geometry(rle) for rle in rles]
+    for rle, geometry in zip(rles, geometries, strict=True):
         mask = decode_rle(rle)
         full = np.zeros((20, 30), dtype=bool)
         full[mask.y : mask.y + mask.pixels.shape[0], mask.x : mask.x + mask.pixels.shape[1]] = (
@@ -143,7 +143,7 @@ def test_pieces_holes_and_islands_are_kept():
     assert np.array_equal(rasterised(geometry, pixels.shape), pixels)
 
 
-def test_geojson_claims_no_geographic_system(core, tmp_path):
+def test_geojson_has_no_geographic_coordinate_system(core, tmp_path):
     export(core, tmp_path / "a.geojson", "geojson", ["A"], (1200.0, 1210.0))
     written = json.loads((tmp_path / "a.geojson").read_text())
     assert written["type"] == "FeatureCollection"
@@ -151,12 +151,14 @@ def test_geojson_claims_no_geographic_system(core, tmp_path):
     assert written["coordinate_system"]["unit"] == "pixel"
     assert len(written["features"]) == 10
     shapes = query(core, ["A"], (1200.0, 1210.0))["shape"].to_pylist()
-    told = [feature["properties"] for feature in written["features"]]
-    assert [one["classification"] for one in told] == [{"name": shape} for shape in shapes]
-    assert {one["objectType"] for one in told} == {"detection"}
+    properties = [feature["properties"] for feature in written["features"]]
+    assert [crystal["classification"] for crystal in properties] == [
+        {"name": shape} for shape in shapes
+    ]
+    assert {crystal["objectType"] for crystal in properties} == {"detection"}
 
 
-def test_csv_and_parquet_are_the_query(core, tmp_path):
+def test_csv_and_parquet_hold_the_rows_of_a_query(core, tmp_path):
     assert export(core, tmp_path / "a.parquet", "parquet") == 201
     assert pq.read_table(tmp_path / "a.parquet").equals(query(core))
     assert export(core, tmp_path / "a.csv", "csv", depth=(None, 100.0)) == 1
@@ -165,7 +167,7 @@ def test_csv_and_parquet_are_the_query(core, tmp_path):
     assert list(row) == CRYSTALS.names
 
 
-def test_no_export_leaves_no_file(core, tmp_path):
+def test_a_failed_export_leaves_no_file(core, tmp_path):
     def refused(*arguments) -> str:
         with pytest.raises(CatalogError) as raised:
             export(core, *arguments)

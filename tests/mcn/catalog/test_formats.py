@@ -38,7 +38,7 @@ def test_json_is_a_list_of_row_objects(core):
     assert datetime.fromisoformat(first["scanned_at"]).utcoffset().total_seconds() == 0
 
 
-def test_json_has_null_for_unknown_and_for_no_number(core):
+def test_json_has_null_for_unknown_and_non_finite_values(core):
     (row,) = json.loads(written(query(core, ["B 2/Ü"]), "json"))
     assert row["equivalent_diameter_um"] is None
     assert row["well"] == "B 2/Ü"
@@ -46,15 +46,15 @@ def test_json_has_null_for_unknown_and_for_no_number(core):
     assert json.loads(written(odd, "json")) == [{"x": None}, {"x": None}, {"x": None}, {"x": 0.1}]
 
 
-def test_no_rows_are_still_an_answer(core):
-    none = query(core, ["C"])
-    assert json.loads(written(none, "json")) == []
-    assert written(none, "csv").decode().count("\n") == 1
-    assert pq.read_table(io.BytesIO(written(none, "parquet"))).schema.equals(CRYSTALS)
-    assert "0 rows" in written(none, "table").decode()
+def test_empty_tables_can_be_written(core):
+    empty = query(core, ["C"])
+    assert json.loads(written(empty, "json")) == []
+    assert written(empty, "csv").decode().count("\n") == 1
+    assert pq.read_table(io.BytesIO(written(empty, "parquet"))).schema.equals(CRYSTALS)
+    assert "0 rows" in written(empty, "table").decode()
 
 
-def test_every_form_takes_any_answer_of_sql(core):
+def test_every_format_accepts_any_sql_result(core):
     answer = sql(
         core,
         "SELECT well, sum(area_px) AS total, list(DISTINCT shape) AS shapes, "
@@ -70,7 +70,7 @@ def test_every_form_takes_any_answer_of_sql(core):
     assert pq.read_table(io.BytesIO(written(answer, "parquet"))).num_rows == 2
 
 
-def test_what_parquet_cannot_hold_is_one_line(core):
+def test_unsupported_parquet_types_are_a_one_line_error(core):
     answer = sql(core, "SELECT INTERVAL 1 DAY AS day")
     with pytest.raises(CatalogError, match="cast the column") as raised:
         written(answer, "parquet")
@@ -85,23 +85,23 @@ def test_csv_holds_every_column(core):
     assert rows[0]["confidence"] == "0.7"
 
 
-def test_parquet_comes_back_equal(core):
+def test_parquet_is_read_back_unchanged(core):
     answer = query(core)
     assert pq.read_table(io.BytesIO(written(answer, "parquet"))).equals(answer)
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "parquet", "table"])
-def test_pieces_make_the_whole(core, monkeypatch, form):
-    whole = written(query(core), form)
+def test_batches_and_a_table_are_written_alike(core, monkeypatch, form):
+    from_table = written(query(core), form)
     monkeypatch.setattr("mcn.catalog.query._BATCH_ROWS", 7)
-    pieces = written(iter_batches(core), form)
+    from_batches = written(iter_batches(core), form)
     if form == "parquet":
-        assert pq.read_table(io.BytesIO(pieces)).equals(pq.read_table(io.BytesIO(whole)))
+        assert pq.read_table(io.BytesIO(from_batches)).equals(pq.read_table(io.BytesIO(from_table)))
     else:
-        assert pieces == whole
+        assert from_batches == from_table
 
 
-def test_table_shows_a_line_a_crystal(core):
+def test_table_has_one_line_per_crystal(core):
     lines = written(query(core, ["A"], (1200.0, 1200.0)), "table").decode().splitlines()
     assert len(lines) == 1 + 5 + 1
     assert lines[0].split()[:4] == ["crystal", "well", "depth", "m"]
@@ -110,11 +110,11 @@ def test_table_shows_a_line_a_crystal(core):
     assert lines[-1] == "5 rows"
 
 
-def test_long_tables_are_cut_but_counted(core):
+def test_long_tables_are_truncated_but_counted(core):
     assert "201 rows, the first 200 shown" in written(query(core), "table").decode()
 
 
-def test_unusable_forms_are_refused(core):
+def test_unusable_formats_are_refused(core):
     expected = "unknown format 'xml'; use one of table, csv, json, parquet"
     with pytest.raises(CatalogError, match=expected):
         written(query(core, limit=1), "xml")

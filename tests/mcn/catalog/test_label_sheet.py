@@ -1,4 +1,4 @@
-"""Crystals go out to a person and come back as training data, crop for crop."""
+"""Crystals are exported for a person to label, and read back as training data, crop for crop."""
 
 import csv
 from pathlib import Path
@@ -31,7 +31,7 @@ def nsr() -> CropClassifier:
 
 @pytest.fixture
 def scanned(tmp_path: Path, nsr: CropClassifier):
-    """A rendered core of three tiles, its catalogue, and the crops that were named."""
+    """A rendered core of three tiles, its catalogue, and the classified crops."""
     import tifffile
 
     from mcn.analyzer import classify_segmented
@@ -49,7 +49,9 @@ def scanned(tmp_path: Path, nsr: CropClassifier):
     crystals = classify_segmented(nsr, segmented)
     catalog = Catalog.create(tmp_path / "catalog")
     rows = []
-    for number, (path, own, part) in enumerate(zip(paths, crystals, segmented, strict=True)):
+    for number, (path, tile_crystals, part) in enumerate(
+        zip(paths, crystals, segmented, strict=True)
+    ):
         fs, inside = filesystem_of(str(path))
         tile = Tile(
             tile_id=tile_id(str(path)),
@@ -62,7 +64,7 @@ def scanned(tmp_path: Path, nsr: CropClassifier):
             pixel_size_um=part.pixel_size_um,
             pixel_size_source=part.pixel_size_source,
             crystal_area_fraction=0.5,
-            n_crystals=len(own),
+            n_crystals=len(tile_crystals),
             segmenter=FixedSegmenter.name,
             classifier=nsr.name,
             scan_id="one",
@@ -85,55 +87,55 @@ def write_rows(sheet: Path, rows: list[dict[str, str]]) -> None:
         writer.writerows(rows)
 
 
-def test_what_was_corrected_is_what_is_trained_on(scanned, tmp_path: Path) -> None:
+def test_corrected_labels_are_read_as_training_data(scanned, tmp_path: Path) -> None:
     catalog, paths, crops = scanned
-    made = export_labels(catalog, tmp_path / "out", limit=1000)
-    rows = rows_of(made.sheet)
-    assert made.crystals == len(rows) == len(crops)
-    assert made.skipped == ()
+    exported = export_labels(catalog, tmp_path / "out", limit=1000)
+    rows = rows_of(exported.sheet)
+    assert exported.crystals == len(rows) == len(crops)
+    assert exported.skipped == ()
     confidence = [float(row["confidence"]) for row in rows]
     assert confidence == sorted(confidence)
     for row, shape in zip(rows, SHAPES, strict=False):
         row["shape"] = shape.upper()
     rows[4]["shape"] = "?"
-    write_rows(made.sheet, rows)
+    write_rows(exported.sheet, rows)
 
     examples = read_examples(tmp_path / "out")
     assert len(examples) == len(rows) - 1
     assert examples.classes[:4].tolist() == [0, 1, 2, 3]
     assert len(np.unique(examples.groups)) == len(paths)
-    known = {crop.tobytes() for crop in crops}
-    assert {crop.tobytes() for crop in examples.crops} <= known
+    original_crops = {crop.tobytes() for crop in crops}
+    assert {crop.tobytes() for crop in examples.crops} <= original_crops
 
 
-def test_few_are_the_least_certain(scanned, tmp_path: Path) -> None:
+def test_a_limit_selects_the_least_certain_crystals(scanned, tmp_path: Path) -> None:
     catalog, _, _ = scanned
-    every = rows_of(export_labels(catalog, tmp_path / "all").sheet)
+    all_rows = rows_of(export_labels(catalog, tmp_path / "all").sheet)
     few = rows_of(export_labels(catalog, tmp_path / "few", limit=7).sheet)
-    assert [row["crystal_id"] for row in few] == [row["crystal_id"] for row in every[:7]]
+    assert [row["crystal_id"] for row in few] == [row["crystal_id"] for row in all_rows[:7]]
     assert len(list((tmp_path / "few" / "crops").iterdir())) == 7
     deep = rows_of(export_labels(catalog, tmp_path / "deep", depth=(102.0, None)).sheet)
     assert {row["depth_m"] for row in deep} == {"102.0"}
 
 
-def test_corrections_are_never_written_over(scanned, tmp_path: Path) -> None:
+def test_corrections_are_never_overwritten(scanned, tmp_path: Path) -> None:
     catalog, _, _ = scanned
-    made = export_labels(catalog, tmp_path / "out", limit=3)
-    before = made.sheet.read_bytes()
+    exported = export_labels(catalog, tmp_path / "out", limit=3)
+    before = exported.sheet.read_bytes()
     with pytest.raises(CatalogError, match=r"labels\.csv: already exists"):
         export_labels(catalog, tmp_path / "out")
-    assert made.sheet.read_bytes() == before
+    assert exported.sheet.read_bytes() == before
 
 
-def test_tiles_that_are_gone_or_changed_are_left_out_and_named(scanned, tmp_path: Path) -> None:
+def test_missing_and_changed_tiles_are_skipped_and_named(scanned, tmp_path: Path) -> None:
     catalog, paths, _ = scanned
     paths[0].unlink()
     paths[1].write_bytes(paths[2].read_bytes())
-    made = export_labels(catalog, tmp_path / "out")
-    assert {row["uri"] for row in rows_of(made.sheet)} == {str(paths[2])}
-    gone, changed = sorted(made.skipped, key=lambda reason: "has changed" in reason)
-    assert str(paths[0]) in gone
-    assert "cannot be read again" in gone
+    exported = export_labels(catalog, tmp_path / "out")
+    assert {row["uri"] for row in rows_of(exported.sheet)} == {str(paths[2])}
+    missing, changed = sorted(exported.skipped, key=lambda reason: "has changed" in reason)
+    assert str(paths[0]) in missing
+    assert "cannot be read again" in missing
     assert str(paths[1]) in changed
     assert "has changed since it was scanned" in changed
     paths[2].unlink()
@@ -142,23 +144,23 @@ def test_tiles_that_are_gone_or_changed_are_left_out_and_named(scanned, tmp_path
     assert not (tmp_path / "none" / "labels.csv").exists()
 
 
-def test_nothing_to_label_is_said(scanned, tmp_path: Path) -> None:
+def test_a_selection_without_crystals_is_an_error(scanned, tmp_path: Path) -> None:
     catalog, _, _ = scanned
     with pytest.raises(CatalogError, match="has no crystals to label"):
         export_labels(catalog, tmp_path / "out", depth=(5000.0, None))
 
 
 def test_a_classifier_learns_from_a_corrected_sheet(scanned, tmp_path: Path) -> None:
-    """The loop as a user runs it; a tile is one micrograph, so a split needs three."""
+    """The steps of a user; a tile is one micrograph, so a split needs three."""
     from mcn.classify.modeling.network import NetworkSettings
     from mcn.classify.training.trainer import ClassifierTrainSettings
 
     catalog, _, _ = scanned
-    made = export_labels(catalog, tmp_path / "out")
-    rows = rows_of(made.sheet)
+    exported = export_labels(catalog, tmp_path / "out")
+    rows = rows_of(exported.sheet)
     for number, row in enumerate(rows):
         row["shape"] = SHAPES[number % 4]
-    write_rows(made.sheet, rows)
+    write_rows(exported.sheet, rows)
     small = NetworkSettings(stem=4, widths=(8, 8, 8), reduced=(4, 4, 4))
     settings = ClassifierTrainSettings(epochs=1, batch=8, held_out=0.34, network=small)
     report = train_classifier(tmp_path / "out", tmp_path / "own.safetensors", settings)

@@ -1,4 +1,4 @@
-"""Every question answers from the latest models of each tile, or from those that are named."""
+"""Every query returns the results of the latest models of each tile, or of requested models."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from mcn.catalog.store import Catalog, CatalogError
 from mcn.catalog.upkeep.maintenance import info, verify
 
 OLD, NEW, VIT = "compact@0123456789ab", "compact@1111111111aa", "vit_h@ffffffffffff"
-NSR, MINE = "nsr@0123456789ab", "mine@222222222222"
+NSR, OWN = "nsr@0123456789ab", "mine@222222222222"
 
 LATEST = {"both": 2, "old": 3, "other": 1}
-"""Crystals of the tiles whose latest models found some."""
+"""Number of crystals of the tiles in which the latest models found any."""
 
 
 @pytest.fixture
 def scanned(catalog, make_tile, make_crystal, commit) -> Catalog:
-    """Well A with tiles that other models have seen, and well B that only the oldest saw."""
+    """Well A with tiles scanned with several models, and well B scanned only with the oldest."""
 
     def scan(name, crystals, well="A", **facts):
         depth = {"both": 1200.0, "old": 1210.0, "lost": 1220.0, "other": 1230.0}[name]
@@ -43,7 +43,7 @@ def scanned(catalog, make_tile, make_crystal, commit) -> Catalog:
     scan("both", 2, segmenter=NEW)
     scan("lost", 0, segmenter=NEW, status="failed", error="gone")
     scan("other", 7, segmenter=VIT)
-    scan("other", 1, segmenter=VIT, classifier=MINE)
+    scan("other", 1, segmenter=VIT, classifier=OWN)
     return catalog
 
 
@@ -51,14 +51,14 @@ def counts(table: pa.Table) -> dict[str, int]:
     """Crystals of each tile of well A, by the tile's name."""
     names = {1200.0: "both", 1210.0: "old", 1220.0: "lost", 1230.0: "other"}
     table = table.filter(pa.compute.field("well") == "A")
-    found: dict[str, int] = {}
+    count_by_tile: dict[str, int] = {}
     for depth in table["depth_m"].to_pylist():
-        found[names[depth]] = found.get(names[depth], 0) + 1
-    return found
+        count_by_tile[names[depth]] = count_by_tile.get(names[depth], 0) + 1
+    return count_by_tile
 
 
-def answers(catalog: Catalog, tmp_path: Path, **models: str) -> dict[str, dict[str, int]]:
-    """Crystals of each tile of well A by every way there is to ask."""
+def counts_by_reader(catalog: Catalog, tmp_path: Path, **models: str) -> dict[str, dict[str, int]]:
+    """Crystals of each tile of well A, for every way to read the catalogue."""
     for form, name in (("coco", "a.json"), ("csv", "a.csv"), ("parquet", "a.parquet")):
         export(catalog, tmp_path / name, form, ["A"], **models)
     export(catalog, tmp_path / "a.geojson", "geojson", ["A"], **models)
@@ -74,25 +74,27 @@ def answers(catalog: Catalog, tmp_path: Path, **models: str) -> dict[str, dict[s
         "parquet": pq.read_table(tmp_path / "a.parquet"),
     }
     depths = {
-        "coco": [depth_of[one["image_id"]] for one in coco["annotations"]],
-        "geojson": [one["properties"]["depth_m"] for one in features],
+        "coco": [depth_of[record["image_id"]] for record in coco["annotations"]],
+        "geojson": [record["properties"]["depth_m"] for record in features],
         "csv": [float(row["depth_m"]) for row in rows],
         "log": [row["depth_top"] for row in log for _ in range(row["n_crystals"])],
     }
     tables |= {
-        way: pa.table({"well": ["A"] * len(found), "depth_m": pa.array(found, pa.float64())})
-        for way, found in depths.items()
+        reader: pa.table(
+            {"well": ["A"] * len(tile_depths), "depth_m": pa.array(tile_depths, pa.float64())}
+        )
+        for reader, tile_depths in depths.items()
     }
-    return {way: counts(table) for way, table in tables.items()}
+    return {reader: counts(table) for reader, table in tables.items()}
 
 
-def test_every_way_to_ask_answers_from_the_latest(scanned, tmp_path):
-    for way, found in answers(scanned, tmp_path).items():
-        assert found == LATEST, way
+def test_every_reader_returns_the_latest_results(scanned, tmp_path):
+    for reader, counted in counts_by_reader(scanned, tmp_path).items():
+        assert counted == LATEST, reader
 
 
 @pytest.mark.parametrize(
-    ("models", "found"),
+    ("models", "expected"),
     [
         ({"segmenter": OLD}, {"both": 4, "old": 3, "lost": 5}),
         ({"segmenter": "compact@0"}, {"both": 4, "old": 3, "lost": 5}),
@@ -100,27 +102,27 @@ def test_every_way_to_ask_answers_from_the_latest(scanned, tmp_path):
         ({"classifier": "nsr"}, {"both": 2, "old": 3, "other": 7}),
         ({"segmenter": "v"}, {"other": 1}),
         ({"segmenter": "vit_h", "classifier": "n"}, {"other": 7}),
-        ({"classifier": MINE}, {"other": 1}),
+        ({"classifier": OWN}, {"other": 1}),
     ],
 )
-def test_every_way_to_ask_takes_other_models(scanned, tmp_path, models, found):
-    for way, told in answers(scanned, tmp_path, **models).items():
-        assert told == found, way
+def test_every_reader_accepts_other_models(scanned, tmp_path, models, expected):
+    for reader, counted in counts_by_reader(scanned, tmp_path, **models).items():
+        assert counted == expected, reader
 
 
 @pytest.mark.parametrize(
-    ("models", "why"),
+    ("models", "reason"),
     [
         ({"segmenter": "nobody@000000000000"}, f"use one of {OLD}, {NEW}, {VIT}"),
         ({"segmenter": ""}, f"use one of {OLD}, {NEW}, {VIT}"),
         ({"segmenter": "Compact"}, f"use one of {OLD}, {NEW}, {VIT}"),
-        ({"classifier": "published"}, f"use one of {MINE}, {NSR}"),
+        ({"classifier": "published"}, f"use one of {OWN}, {NSR}"),
         ({"segmenter": "compact"}, f"is ambiguous: {OLD} or {NEW}"),
         ({"segmenter": NEW, "classifier": "mine"}, f"{OLD} and {NSR}"),
     ],
 )
-def test_unknown_and_ambiguous_models_are_named_with_those_there_are(
-    scanned, tmp_path, models, why
+def test_unknown_and_ambiguous_models_are_named_with_the_known_ones(
+    scanned, tmp_path, models, reason
 ):
     out = tmp_path / "out"
     out.mkdir()
@@ -137,12 +139,12 @@ def test_unknown_and_ambiguous_models_are_named_with_those_there_are(
     ):
         with pytest.raises(CatalogError) as raised:
             ask()
-        assert why in str(raised.value)
+        assert reason in str(raised.value)
         assert "\n" not in str(raised.value)
     assert list(out.iterdir()) == []
 
 
-def test_a_name_means_the_same_in_every_well(scanned):
+def test_a_model_name_means_the_same_in_every_well(scanned):
     with pytest.raises(CatalogError, match=f"is ambiguous: {OLD} or {NEW}"):
         query(scanned, ["B"], segmenter="compact")
     assert query(scanned, ["B"], segmenter=NEW).num_rows == 0
@@ -154,12 +156,12 @@ def test_an_empty_catalogue_has_no_models(catalog):
         query(catalog, segmenter="compact")
 
 
-def test_a_well_that_no_such_model_could_read_has_no_log(scanned):
+def test_a_well_without_results_of_a_model_has_no_log(scanned):
     with pytest.raises(CatalogError, match=f"no tile of well 'B' could be read by {VIT}"):
         depth_log(scanned, "B", segmenter="vit")
 
 
-def test_sql_has_the_rows_of_every_model_under_names_of_their_own(scanned):
+def test_sql_has_the_rows_of_every_model_in_separate_views(scanned):
     def count(view: str, **models: str) -> int:
         return sql(scanned, f"SELECT count(*) AS n FROM {view}", **models)["n"][0].as_py()
 
@@ -172,23 +174,21 @@ def test_sql_has_the_rows_of_every_model_under_names_of_their_own(scanned):
     assert status["status"].to_pylist() == ["failed"]
 
 
-def test_a_name_is_never_sql(scanned):
+def test_model_names_are_escaped_in_sql(scanned):
     with pytest.raises(CatalogError, match="no segmenter"):
         sql(scanned, "SELECT 1", segmenter="x' OR true --")
     condition = ModelPair("o'hara@1").condition()
     assert condition == "true AND segmenter = 'o''hara@1'"
 
 
-def test_models_scanned_at_the_same_moment_give_one_of_both(
-    catalog, make_tile, make_crystal, commit
-):
-    found = [(make_tile(segmenter=name), [make_crystal()]) for name in (NEW, OLD)]
-    commit(catalog, *found)
+def test_of_models_scanned_at_the_same_time_one_is_used(catalog, make_tile, make_crystal, commit):
+    pairs = [(make_tile(segmenter=name), [make_crystal()]) for name in (NEW, OLD)]
+    commit(catalog, *pairs)
     assert query(catalog)["segmenter"].to_pylist() == [OLD]
     assert query(catalog, segmenter=NEW).num_rows == 1
 
 
-def test_files_of_other_wells_are_left_alone(catalog, make_tile, make_crystal, commit):
+def test_files_of_other_wells_are_not_read(catalog, make_tile, make_crystal, commit):
     for well in ("A", "B"):
         commit(catalog, (make_tile(well=well), [make_crystal()]))
         commit(catalog, (make_tile(well=well, segmenter=NEW), [make_crystal()] * 2))
@@ -196,8 +196,8 @@ def test_files_of_other_wells_are_left_alone(catalog, make_tile, make_crystal, c
         file.unlink()
     assert query(catalog, ["A"], segmenter=OLD, classifier=NSR).num_rows == 1
     assert depth_log(catalog, "A", segmenter=NEW)["n_crystals"].to_pylist() == [2]
-    told = sql(catalog, "SELECT count(*) AS n FROM tiles WHERE well = 'A'")
-    assert told["n"].to_pylist() == [1]
+    counted = sql(catalog, "SELECT count(*) AS n FROM tiles WHERE well = 'A'")
+    assert counted["n"].to_pylist() == [1]
 
 
 def test_every_record_names_its_models(scanned, tmp_path):
@@ -206,10 +206,10 @@ def test_every_record_names_its_models(scanned, tmp_path):
     coco = json.loads((tmp_path / "coco").read_text())
     features = json.loads((tmp_path / "geojson").read_text())["features"]
     rows = list(csv.DictReader((tmp_path / "csv").open(encoding="utf-8")))
-    expected = sorted([(NEW, NSR)] * 2 + [(OLD, NSR)] * 3 + [(VIT, MINE)])
-    for records in (coco["annotations"], [one["properties"] for one in features], rows):
-        assert sorted((one["segmenter"], one["classifier"]) for one in records) == expected
-    images = {one["depth_m"]: one["segmenter"] for one in coco["images"]}
+    expected = sorted([(NEW, NSR)] * 2 + [(OLD, NSR)] * 3 + [(VIT, OWN)])
+    for records in (coco["annotations"], [record["properties"] for record in features], rows):
+        assert sorted((record["segmenter"], record["classifier"]) for record in records) == expected
+    images = {record["depth_m"]: record["segmenter"] for record in coco["images"]}
     assert images == {1200.0: NEW, 1210.0: OLD, 1230.0: VIT}
     with (tmp_path / "table").open("wb") as file:
         write_table(query(scanned, ["A"]), "table", file)
@@ -217,24 +217,24 @@ def test_every_record_names_its_models(scanned, tmp_path):
     assert sorted(tuple(line.split()[-2:]) for line in lines) == expected
 
 
-def test_a_log_tells_its_models(scanned, tmp_path):
+def test_a_log_names_its_models(scanned, tmp_path):
     log = depth_log(scanned, "A", 10.0)
-    assert models_of_log(log) == [ModelPair(OLD, NSR), ModelPair(NEW, NSR), ModelPair(VIT, MINE)]
+    assert models_of_log(log) == [ModelPair(OLD, NSR), ModelPair(NEW, NSR), ModelPair(VIT, OWN)]
     write_las(log, "A", tmp_path / "a.las")
     assert f"{OLD}, {NEW}, {VIT}" in (tmp_path / "a.las").read_text()
     assert models_of_log(log.replace_schema_metadata(None)) == []
 
 
-def test_counts_are_of_the_latest_and_models_are_counted_apart(scanned):
-    told = info(scanned)
-    assert (told["tiles"], told["crystals"]) == (5, sum(LATEST.values()) + 6)
-    assert {row["well"]: row["crystals"] for row in told["wells"]} == {"A": 6, "B": 6}
-    by_model = {(row["segmenter"], row["classifier"]): row["crystals"] for row in told["models"]}
-    assert by_model == {(OLD, NSR): 18, (NEW, NSR): 2, (VIT, NSR): 7, (VIT, MINE): 1}
+def test_info_counts_the_latest_results_and_each_model(scanned):
+    summary = info(scanned)
+    assert (summary["tiles"], summary["crystals"]) == (5, sum(LATEST.values()) + 6)
+    assert {row["well"]: row["crystals"] for row in summary["wells"]} == {"A": 6, "B": 6}
+    by_model = {(row["segmenter"], row["classifier"]): row["crystals"] for row in summary["models"]}
+    assert by_model == {(OLD, NSR): 18, (NEW, NSR): 2, (VIT, NSR): 7, (VIT, OWN): 1}
     assert verify(scanned).ok
 
 
-def test_tiles_to_label_are_those_of_the_models(scanned):
+def test_tiles_to_label_follow_the_selected_models(scanned):
     now = scanned.snapshot()
     tiles = tiles_of(scanned, Selection(["A"]), now, ("depth_m", "segmenter"))
     assert tiles["segmenter"].to_pylist() == [NEW, OLD, VIT]
@@ -242,7 +242,7 @@ def test_tiles_to_label_are_those_of_the_models(scanned):
     assert tiles["depth_m"].to_pylist() == [1200.0, 1210.0, 1220.0]
 
 
-def test_the_commands_take_models_and_depths_in_feet(scanned, tmp_path):
+def test_commands_accept_models_and_depths_in_feet(scanned, tmp_path):
     from mcn.cli.main import app
 
     def run(*words: object) -> str:
@@ -251,11 +251,11 @@ def test_the_commands_take_models_and_depths_in_feet(scanned, tmp_path):
         return done.stdout
 
     models = ("--segmenter", "vit", "--classifier", "nsr")
-    told = json.loads(run("query", scanned.uri, *models, "--format", "json"))
-    assert len(told) == 7
+    rows = json.loads(run("query", scanned.uri, *models, "--format", "json"))
+    assert len(rows) == 7
     depth = ("--depth", "3930 ft:3940ft")  # 1197.9 to 1200.9 m
-    told = json.loads(run("query", scanned.uri, "--well", "A", *depth, "--format", "json"))
-    assert len(told) == 2
+    rows = json.loads(run("query", scanned.uri, "--well", "A", *depth, "--format", "json"))
+    assert len(rows) == 2
     counted = ("--sql", "SELECT count(*) AS n FROM crystals", "--format", "json")
     assert json.loads(run("query", scanned.uri, *counted, *models)) == [{"n": 7}]
     run("log", scanned.uri, "--well", "A", "--csv", tmp_path / "log.csv", *models)
@@ -265,7 +265,7 @@ def test_the_commands_take_models_and_depths_in_feet(scanned, tmp_path):
     assert len(json.loads((tmp_path / "out.json").read_text())["annotations"]) == 7
 
 
-def test_the_endpoint_answers_alike(scanned):
+def test_the_endpoint_returns_the_same(scanned):
     from mcn.micrograph import Limits
     from serve.deployments.catalog_reader import CatalogReader
     from serve.deployments.messages import CSV, JSON, Refusal
@@ -274,12 +274,12 @@ def test_the_endpoint_answers_alike(scanned):
 
     def crystals(*models: str | None):
         ask = reader.crystals("A", (1200.0, None), [], models, 100, None, JSON)
-        told = asyncio.run(ask)
-        return told if isinstance(told, Refusal) else json.loads(told.body)
+        response = asyncio.run(ask)
+        return response if isinstance(response, Refusal) else json.loads(response.body)
 
     def log(*models: str | None):
-        told = asyncio.run(reader.log("A", 10.0, models, JSON))
-        return told if isinstance(told, Refusal) else json.loads(told.body)
+        response = asyncio.run(reader.log("A", 10.0, models, JSON))
+        return response if isinstance(response, Refusal) else json.loads(response.body)
 
     assert len(crystals(None, None)) == sum(LATEST.values())
     assert len(crystals("vit", "nsr")) == 7
@@ -291,8 +291,8 @@ def test_the_endpoint_answers_alike(scanned):
         assert NSR in refusal.detail or NEW in refusal.detail
     assert asyncio.run(reader.wells())["crystals"].to_pylist() == [6, 6]
     tile_id = query(scanned, ["A"])["tile_id"][0].as_py()
-    every = asyncio.run(reader.tile(tile_id, "A", (None, None)))
-    assert [row["segmenter"] for row in every] == [NEW, OLD]
+    tile_rows = asyncio.run(reader.tile(tile_id, "A", (None, None)))
+    assert [row["segmenter"] for row in tile_rows] == [NEW, OLD]
     (row,) = asyncio.run(reader.tile(tile_id, "A", ("compact@0", None)))
     assert row["segmenter"] == OLD
     text = asyncio.run(reader.log("A", 10.0, (None, None), CSV)).body.decode()

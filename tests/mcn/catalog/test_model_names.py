@@ -10,7 +10,7 @@ from mcn.catalog.storage import CatalogQueryError
 PAIRS = [ModelPair("compact@01", "nsr@01"), ModelPair("compact@02", "nsr@01")]
 
 
-def test_unique_prefix_is_enough():
+def test_a_unique_prefix_is_enough():
     chosen = choose_models("c", ModelPair("compact@02"[:10], "nsr"), PAIRS)
     assert chosen == ModelPair("compact@02", "nsr@01")
 
@@ -28,6 +28,6 @@ def test_ambiguous_and_unknown_names_are_refused(named, message):
         choose_models("c", named, PAIRS)
 
 
-def test_condition_quotes_names():
+def test_the_condition_quotes_names():
     assert LATEST.condition() == "true"
     assert ModelPair("a'b").condition() == "true AND segmenter = 'a''b'"

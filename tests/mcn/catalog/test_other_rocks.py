@@ -1,4 +1,4 @@
-"""A catalogue of another rock: its own shapes in every answer, and no other's crystals."""
+"""A catalogue for another rock returns its own shapes everywhere, and accepts no other crystals."""
 
 import csv
 import json
@@ -27,19 +27,19 @@ DOLOMITE = Taxonomy({"planar_e": "euhedral", "planar_s": "subhedral", "nonplanar
 @pytest.fixture
 def dolomite(tmp_path: Path, make_tile, make_crystal) -> Catalog:
     catalog = Catalog.create(tmp_path / "dolomite", shapes=DOLOMITE.shapes)
-    found = []
+    crystals_by_tile = []
     for n in range(6):
         shape = DOLOMITE.shapes[n % 3]
         p = {f"p_{name}": 0.8 if name == shape else 0.1 for name in DOLOMITE.shapes}
         crystal = make_crystal(shape, facet=DOLOMITE.facet_of[shape], **p)
         tile = replace(make_tile(f"t{n}", "D", 900.0 + n), n_crystals=2)
-        found.append((tile, [crystal, crystal]))
-    rows = catalog_rows(found, catalog.depth_bin_m, catalog.shapes)
-    catalog.commit(rows, tile_table([tile for tile, _ in found]))
+        crystals_by_tile.append((tile, [crystal, crystal]))
+    rows = catalog_rows(crystals_by_tile, catalog.depth_bin_m, catalog.shapes)
+    catalog.commit(rows, tile_table([tile for tile, _ in crystals_by_tile]))
     return catalog
 
 
-def test_it_is_opened_with_the_shapes_it_was_made_for(dolomite: Catalog) -> None:
+def test_a_catalogue_keeps_its_shapes(dolomite: Catalog) -> None:
     assert Catalog.open(dolomite.uri).shapes == DOLOMITE.shapes
     rows = query(dolomite, shapes=["planar_s"])
     probabilities = [name for name in rows.column_names if name.startswith("p_")]
@@ -49,12 +49,14 @@ def test_it_is_opened_with_the_shapes_it_was_made_for(dolomite: Catalog) -> None
     assert verify(dolomite).ok
 
 
-def test_a_shape_it_does_not_know_is_named(dolomite: Catalog) -> None:
+def test_an_unknown_shape_is_named(dolomite: Catalog) -> None:
     with pytest.raises(CatalogError, match=r"no shape 'rhombic'.*'planar_e'"):
         next(iter_batches(dolomite, Selection(shapes=["rhombic"])))
 
 
-def test_its_depth_log_and_exports_have_its_shapes(dolomite: Catalog, tmp_path: Path) -> None:
+def test_depth_logs_and_exports_have_the_catalogues_shapes(
+    dolomite: Catalog, tmp_path: Path
+) -> None:
     log = depth_log(dolomite, "D", 3.0)
     assert log["fraction_nonplanar"].to_pylist() == pytest.approx([1 / 3, 1 / 3])
     write_png(log, "D", tmp_path / "log.png")
@@ -69,7 +71,7 @@ def test_its_depth_log_and_exports_have_its_shapes(dolomite: Catalog, tmp_path: 
         assert {row["p_nonplanar"] for row in csv.DictReader(lines)} == {"0.1", "0.8"}
 
 
-def test_the_crystals_of_another_classifier_are_refused(
+def test_crystals_of_another_classifier_are_refused(
     dolomite: Catalog, tmp_path: Path, make_tile, make_crystal
 ) -> None:
     with pytest.raises(CatalogError, match=r"shapes planar_e, .* and the classifier has rhombic"):
@@ -94,10 +96,10 @@ def test_the_crystals_of_another_classifier_are_refused(
         (("idiomorphic", "hypidiomorphic", "xenomorphic"), None),
     ],
 )
-def test_the_fraction_of_facets_is_that_of_any_class_list(
+def test_the_facet_fraction_supports_any_class_list(
     tmp_path: Path, make_tile, make_crystal, facets, fraction
 ) -> None:
-    """It was 0 wherever the facet definition was not spelled as calcite's."""
+    """It was 0 for facet names other than those of calcite."""
     catalog = Catalog.create(tmp_path / "dolomite", shapes=DOLOMITE.shapes)
     p = {f"p_{name}": 1 / 3 for name in DOLOMITE.shapes}
     crystals = [

@@ -37,7 +37,7 @@ def test_query_by_well_depth_and_shape(core):
     assert answer.to_pylist() == expected
 
 
-def test_empty_answers_keep_their_columns(core):
+def test_empty_results_keep_their_columns(core):
     for answer in (query(core, ["A"], (5000.0, None)), query(core, ["C"]), query(core, limit=0)):
         assert answer.num_rows == 0
         assert answer.schema.equals(CRYSTALS)
@@ -49,19 +49,19 @@ def test_open_ranges_and_several_wells(core):
     assert query(core, ["A", "B 2/Ü", "C"]).num_rows == 201
 
 
-def test_answers_are_in_order_whatever_the_pieces(core, monkeypatch):
-    whole = query(core)
-    keys = [(row["well"], row["depth_m"], row["crystal_id"]) for row in whole.to_pylist()]
+def test_results_are_sorted_for_any_batch_size(core, monkeypatch):
+    expected = query(core)
+    keys = [(row["well"], row["depth_m"], row["crystal_id"]) for row in expected.to_pylist()]
     assert keys == sorted(keys)
     monkeypatch.setattr("mcn.catalog.query._BATCH_ROWS", 7)
-    pieces = list(iter_batches(core))
-    assert len(pieces) > 3
-    assert query(core).equals(whole)
+    batches = list(iter_batches(core))
+    assert len(batches) > 3
+    assert query(core).equals(expected)
     for limit in (1, 7, 8, 200, 500):
-        assert query(core, limit=limit).equals(whole.slice(0, limit))
+        assert query(core, limit=limit).equals(expected.slice(0, limit))
 
 
-def test_files_of_other_partitions_are_left_alone(core, tmp_path):
+def test_files_of_other_partitions_are_not_read(core, tmp_path):
     table = core.crystals()
     assert files(table).num_rows == 5
     assert files(table, ["A"], (1200.0, 1250.0)).num_rows == 1
@@ -69,7 +69,7 @@ def test_files_of_other_partitions_are_left_alone(core, tmp_path):
     assert files(table, ["C"]).num_rows == 0
 
 
-def test_data_files_not_asked_for_may_even_be_gone(tmp_path, make_tile, make_crystal, commit):
+def test_missing_files_of_other_partitions_do_not_matter(tmp_path, make_tile, make_crystal, commit):
     catalog = Catalog.create(tmp_path / "c")
     for well, depth in (("A", 10.0), ("A", 510.0), ("B", 10.0)):
         commit(catalog, (make_tile(well=well, depth_m=depth), [make_crystal()]))
@@ -80,14 +80,14 @@ def test_data_files_not_asked_for_may_even_be_gone(tmp_path, make_tile, make_cry
     assert "verify" in refused(lambda: query(catalog, ["A"]))
 
 
-def test_unknown_names_say_what_there_is(core):
+def test_unknown_names_are_reported_with_the_known_ones(core):
     assert "did you mean 'B 2/Ü'?" in refused(lambda: query(core, ["B 2/U"]))
     assert "use one of 'A', 'B 2/Ü', 'C'" in refused(lambda: query(core, ["Nowhere"]))
     assert "did you mean 'rhombic'" in refused(lambda: query(core, shapes=["rhombus"]))
     assert "a limit of -1" in refused(lambda: query(core, limit=-1))
 
 
-def test_one_name_is_not_a_list_of_its_letters(catalog, make_tile, make_crystal, commit):
+def test_a_single_name_is_not_a_list_of_letters(catalog, make_tile, make_crystal, commit):
     for well in ("1", "2", "12"):
         commit(catalog, (make_tile(well=well), [make_crystal("rhombic")] * int(well)))
     assert set(query(catalog, wells="12")["well"].to_pylist()) == {"12"}
@@ -95,7 +95,7 @@ def test_one_name_is_not_a_list_of_its_letters(catalog, make_tile, make_crystal,
     assert "give text: '12'" in refused(lambda: query(catalog, [12]))
 
 
-def test_question_to_an_empty_catalogue(catalog):
+def test_query_of_an_empty_catalogue(catalog):
     assert query(catalog).num_rows == 0
     assert sql(catalog, "SELECT count(*) AS n FROM crystals").to_pylist() == [{"n": 0}]
     assert "there is none yet" in refused(lambda: query(catalog, ["A"]))

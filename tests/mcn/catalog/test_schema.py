@@ -35,7 +35,7 @@ DESIGNED_TILES = (
 )
 
 
-def test_columns_are_those_of_the_design():
+def test_columns_match_the_design():
     assert ", ".join(CRYSTALS.names) == DESIGNED_CRYSTALS
     assert ", ".join(TILES.names) == DESIGNED_TILES
 
@@ -44,14 +44,14 @@ def test_columns_are_those_of_the_design():
     st.floats(-20_000, 20_000),
     st.sampled_from([0.1, 0.5, 1.0, 7.5, 100.0, 1000.0]),
 )
-def test_depth_lies_in_its_bin(depth: float, width: float):
+def test_a_depth_lies_in_its_bin(depth: float, width: float):
     start = float(depth_bin(depth, width))
     slack = 1e-9 * max(1.0, abs(depth))
     assert start - slack <= depth < start + width + slack
     assert start == pytest.approx(round(start / width) * width)
 
 
-def test_bins_go_down_below_the_datum_and_zero_is_one_bin():
+def test_negative_depths_have_bins_and_zero_is_one_bin():
     bins = depth_bin([-100.0, -0.5, -0.0, 0.0, 99.9, 100.0], 100.0)
     assert bins.tolist() == [-100.0, -100.0, 0.0, 0.0, 0.0, 100.0]
     assert not np.signbit(bins[2])
@@ -61,7 +61,7 @@ def test_tile_id_is_stable():
     assert tile_id("s3://core/well=A/depth=1/a.tif") == "63a34da1ca549ba9fb46c121ed46c7f7"
 
 
-def test_crystal_ids_name_tile_models_and_number(make_tile, make_crystal):
+def test_crystal_ids_depend_on_tile_models_and_number(make_tile, make_crystal):
     tile = make_tile()
     other = make_tile(classifier="nsr@ffffffffffff")
     rows = catalog_rows([(tile, [make_crystal()] * 2), (other, [make_crystal()])])
@@ -73,7 +73,7 @@ def test_crystal_ids_name_tile_models_and_number(make_tile, make_crystal):
     assert third != first
 
 
-def test_rows_carry_facts_of_their_tile(make_tile, make_crystal):
+def test_rows_have_columns_of_their_tile(make_tile, make_crystal):
     near, far = make_tile("n", "A", 150.0), make_tile("f", "B", -20.0)
     rows = catalog_rows([(near, [make_crystal()] * 2), (far, []), (far, [make_crystal()])], 50.0)
     assert rows.schema.equals(CRYSTALS)
@@ -103,7 +103,7 @@ def test_unknown_pixel_size_leaves_micrometres_null(make_tile, make_crystal):
         ({"depth_m": None}, "depth None is not a number of metres"),
     ],
 )
-def test_tile_without_a_place_is_refused_by_name(make_tile, facts, reason):
+def test_a_tile_without_well_or_depth_is_refused_and_named(make_tile, facts, reason):
     with pytest.raises(RowError, match=reason) as raised:
         make_tile("bad", **facts)
     assert "bad.tif" in str(raised.value)

@@ -1,4 +1,4 @@
-"""Tests of `mcn.catalog.storage`: catalogues in S3, on moto's server."""
+"""Tests of `mcn.catalog.storage`, with catalogues in moto's S3 server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def s3(s3_endpoint, monkeypatch):
     return client
 
 
-def test_a_catalogue_lives_in_s3(s3, make_tile, make_crystal, commit):
+def test_a_catalogue_in_s3(s3, make_tile, make_crystal, commit):
     catalog = Catalog.open_or_create("s3://cores/first catalogue/")
     assert Catalog.open("s3://cores/first catalogue") == catalog
     for depth in (50.0, 60.0, 150.0):
@@ -51,7 +51,7 @@ def test_a_catalogue_lives_in_s3(s3, make_tile, make_crystal, commit):
     assert query(catalog).num_rows == 12
 
 
-def test_writers_at_once_lose_nothing_in_s3(s3, make_tile, make_crystal, commit):
+def test_concurrent_writers_lose_nothing_in_s3(s3, make_tile, make_crystal, commit):
     def write(writer: int) -> None:
         catalog = Catalog.open_or_create("s3://cores/shared")
         for number in range(2):
@@ -82,7 +82,7 @@ def test_s3_errors_are_one_line(s3, monkeypatch):
     assert "nobody" in refused(lambda: Catalog.open("s3://cores/c"))
 
 
-def test_an_object_store_that_is_not_there(s3, monkeypatch):
+def test_an_unreachable_object_store(s3, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Storage trouble and wrong questions are two kinds of error, told in one line."""
+"""Storage errors and invalid queries are distinct, one-line errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def filled(catalog: Catalog, make_tile, make_crystal, commit) -> Catalog:  # typ
     return catalog
 
 
-def told_by(ask: Callable[[], object]) -> CatalogError:
+def error_of(ask: Callable[[], object]) -> CatalogError:
     with pytest.raises(CatalogError) as raised:
         ask()
     assert "\n" not in str(raised.value)
@@ -65,18 +65,20 @@ def told_by(ask: Callable[[], object]) -> CatalogError:
         lambda catalog: export(catalog, Path(catalog.uri).parent / "x", wells=["B"]),
     ],
 )
-def test_wrong_questions(filled: Catalog, ask: Callable[[Catalog], object]) -> None:
-    error = told_by(lambda: ask(filled))
+def test_invalid_queries_are_not_storage_errors(
+    filled: Catalog, ask: Callable[[Catalog], object]
+) -> None:
+    error = error_of(lambda: ask(filled))
     assert isinstance(error, QueryError)
     assert not isinstance(error, StorageError)
 
 
-def test_an_address_without_catalogue_is_no_storage_trouble(tmp_path: Path) -> None:
+def test_an_address_without_a_catalogue_is_not_a_storage_error(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nothing"):
-        error = told_by(lambda path=path: Catalog.open(path))  # type: ignore[misc]
+        error = error_of(lambda path=path: Catalog.open(path))  # type: ignore[misc]
         assert isinstance(error, NoCatalogError)
         assert not isinstance(error, StorageError)
-    assert not isinstance(told_by(lambda: Catalog.open("gs://b/c")), StorageError)
+    assert not isinstance(error_of(lambda: Catalog.open("gs://b/c")), StorageError)
 
 
 READERS = {
@@ -88,26 +90,26 @@ READERS = {
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_file_taken_away_by_vacuum(filled: Catalog, reader: str) -> None:
+def test_a_file_deleted_by_vacuum(filled: Catalog, reader: str) -> None:
     for file in Path(filled.uri, "crystals").rglob("*.parquet"):
         file.unlink()
-    error = told_by(lambda: READERS[reader](filled))
+    error = error_of(lambda: READERS[reader](filled))
     assert isinstance(error, StorageError)
     assert error.trouble == "missing"
     assert "part-commit-" in str(error)
     assert "try again if a vacuum ran meanwhile" in str(error)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only the superuser may give up rights for a while")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can drop its rights temporarily")
 @pytest.mark.parametrize("locked", ["", "tiles/_delta_log", "crystals/well=A"])
-def test_a_folder_without_leave_to_read(filled: Catalog, locked: str) -> None:
+def test_a_folder_without_read_permission(filled: Catalog, locked: str) -> None:
     place = Path(filled.uri, locked)
     for folder in (Path(filled.uri), *Path(filled.uri).parents[:3]):
         folder.chmod(0o755)
     place.chmod(0)
     os.seteuid(65534)
     try:
-        error = told_by(lambda: query(Catalog.open(filled.uri)))
+        error = error_of(lambda: query(Catalog.open(filled.uri)))
     finally:
         os.seteuid(0)
     assert isinstance(error, StorageError), repr(error)
@@ -115,8 +117,8 @@ def test_a_folder_without_leave_to_read(filled: Catalog, locked: str) -> None:
     assert "ask for rights" in str(error)
 
 
-class Answering(BaseHTTPRequestHandler):
-    """An object store that answers everything in one way."""
+class FixedResponseHandler(BaseHTTPRequestHandler):
+    """An object store that returns the same response to every request."""
 
     status, code = 403, "AccessDenied"
 
@@ -134,12 +136,12 @@ class Answering(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = answer  # noqa: N815 (names of the library)
 
     def log_message(self, *args: object) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Points to an object store, and waits but a second for it."""
+    """Points to an object store with a timeout of one second."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(
@@ -161,8 +163,8 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def answering(s3: Callable[[str], None]) -> Iterator[type[Answering]]:
-    handler = type("One", (Answering,), {})
+def fixed_response(s3: Callable[[str], None]) -> Iterator[type[FixedResponseHandler]]:
+    handler = type("One", (FixedResponseHandler,), {})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     s3(f"http://127.0.0.1:{server.server_port}")
@@ -172,7 +174,7 @@ def answering(s3: Callable[[str], None]) -> Iterator[type[Answering]]:
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "trouble", "cure"),
+    ("status", "code", "trouble", "remedy"),
     [
         (403, "AccessDenied", "refused", "ask for rights"),
         (403, "InvalidAccessKeyId", "refused", "check AWS_ACCESS_KEY_ID"),
@@ -183,22 +185,22 @@ def answering(s3: Callable[[str], None]) -> Iterator[type[Answering]]:
         (500, "InternalError", "unreachable", "try again later"),
     ],
 )
-def test_what_an_object_store_answers(
-    answering: type[Answering], status: int, code: str, trouble: str, cure: str
+def test_error_responses_of_an_object_store(
+    fixed_response: type[FixedResponseHandler], status: int, code: str, trouble: str, remedy: str
 ) -> None:
-    answering.status, answering.code = status, code
+    fixed_response.status, fixed_response.code = status, code
     catalog = Catalog("s3://cores/c", 100.0)
-    asked = [Catalog.open, lambda _: query(catalog)]
-    if code != "NoSuchBucket":  # Where no bucket is, there is no scan's entry either.
-        asked.append(lambda _: scan_lease.entries(catalog))
-    for ask in asked:
-        error = told_by(lambda ask=ask: ask("s3://cores/c"))  # type: ignore[misc]
+    readers = [Catalog.open, lambda _: query(catalog)]
+    if code != "NoSuchBucket":  # Without a bucket there are no scan entries either.
+        readers.append(lambda _: scan_lease.entries(catalog))
+    for ask in readers:
+        error = error_of(lambda ask=ask: ask("s3://cores/c"))  # type: ignore[misc]
         assert isinstance(error, StorageError), repr(error)
-        assert (error.trouble, cure in str(error)) == (trouble, True), str(error)
+        assert (error.trouble, remedy in str(error)) == (trouble, True), str(error)
         assert str(error).startswith("s3://cores/c: ")
 
 
-def test_an_object_store_that_goes_away_while_it_is_read(
+def test_an_object_store_that_becomes_unreachable(
     s3: Callable[[str], None],
     s3_endpoint: str,
     make_tile,  # type: ignore[no-untyped-def]
@@ -217,7 +219,7 @@ def test_an_object_store_that_goes_away_while_it_is_read(
             lambda: pa.concat_tables(iter_batches(catalog, snapshot=before)),
             lambda: query(catalog),
         ):
-            error = told_by(ask)
+            error = error_of(ask)
             assert isinstance(error, StorageError), repr(error)
             assert error.trouble == "unreachable", str(error)
     for ask in (
@@ -229,7 +231,7 @@ def test_an_object_store_that_goes_away_while_it_is_read(
         lambda: vacuum(catalog),
         lambda: catalog.write(catalog.crystals_schema.empty_table(), one_tile(make_tile), "x"),
     ):
-        error = told_by(ask)
+        error = error_of(ask)
         assert isinstance(error, StorageError), repr(error)
         assert "cannot be reached; check AWS_ENDPOINT_URL" in str(error)
 
@@ -241,7 +243,7 @@ def one_tile(make_tile):  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize(
-    ("error", "trouble", "cure"),
+    ("error", "trouble", "remedy"),
     [
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "full", "make room"),
         (OSError(errno.EIO, os.strerror(errno.EIO)), "unreachable", "try again"),
@@ -258,18 +260,20 @@ def one_tile(make_tile):  # type: ignore[no-untyped-def]
         ("something new", "unreachable", "check the storage"),
     ],
 )
-def test_words_of_libraries(error: Exception | str, trouble: str, cure: str) -> None:
-    told = storage_trouble("/c", error)
-    assert told.trouble == trouble
-    assert str(told).startswith("/c: ")
-    assert cure in str(told)
-    assert pickle.loads(pickle.dumps(told)).trouble == trouble
+def test_errors_of_libraries_are_classified(
+    error: Exception | str, trouble: str, remedy: str
+) -> None:
+    storage_error = storage_trouble("/c", error)
+    assert storage_error.trouble == trouble
+    assert str(storage_error).startswith("/c: ")
+    assert remedy in str(storage_error)
+    assert pickle.loads(pickle.dumps(storage_error)).trouble == trouble
 
 
-def test_a_catalogue_that_is_written_where_nothing_may_be(filled: Catalog, make_tile) -> None:  # type: ignore[no-untyped-def]
+def test_a_catalogue_that_cannot_be_written(filled: Catalog, make_tile) -> None:  # type: ignore[no-untyped-def]
     shutil.rmtree(Path(filled.uri, "tiles", "well=A"))
     Path(filled.uri, "tiles", "well=A").write_bytes(b"in the way")
-    error = told_by(
+    error = error_of(
         lambda: filled.write(filled.crystals_schema.empty_table(), one_tile(make_tile), "x")
     )
     assert isinstance(error, StorageError)

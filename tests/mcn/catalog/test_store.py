@@ -51,7 +51,7 @@ def test_unusable_bins_are_refused(tmp_path, width):
     assert not (tmp_path / "c").exists()
 
 
-def test_open_says_what_is_there_instead(tmp_path):
+def test_opening_something_else_is_refused(tmp_path):
     def reason(path: Path) -> str:
         with pytest.raises(CatalogError) as raised:
             Catalog.open(path)
@@ -78,7 +78,7 @@ def test_open_says_what_is_there_instead(tmp_path):
     assert "written by a newer mcn" in reason(tmp_path / "newer")
 
 
-def test_creation_touches_nothing_else(tmp_path, catalog):
+def test_creation_changes_no_existing_files(tmp_path, catalog):
     with pytest.raises(CatalogError, match="a catalogue already exists"):
         Catalog.create(catalog.uri)
     photos = tmp_path / "photos"
@@ -106,11 +106,11 @@ def test_folder_that_cannot_be_written(tmp_path):
     assert "/proc/catalog" in one_line(raised)
 
 
-def test_paths_file_uris_and_half_made_catalogues(tmp_path, monkeypatch):
+def test_paths_file_uris_and_incomplete_catalogues(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    made = Catalog.create("here and Ü")
-    assert made.uri == str(tmp_path / "here and Ü")
-    assert Catalog.open(f"file://{tmp_path}/here%20and%20%C3%9C") == made
+    created = Catalog.create("here and Ü")
+    assert created.uri == str(tmp_path / "here and Ü")
+    assert Catalog.open(f"file://{tmp_path}/here%20and%20%C3%9C") == created
     Catalog.create(tmp_path / "half")
     for path in (tmp_path / "half" / "tiles" / "_delta_log").iterdir():
         path.unlink()
@@ -119,7 +119,7 @@ def test_paths_file_uris_and_half_made_catalogues(tmp_path, monkeypatch):
     assert Catalog.open_or_create("half") == Catalog.open(tmp_path / "half")
 
 
-def test_crystals_without_their_tile_row_are_not_seen(catalog, make_tile, make_crystal, commit):
+def test_crystals_without_a_tile_row_are_invisible(catalog, make_tile, make_crystal, commit):
     tile = make_tile(n_crystals=3)
     rows = catalog_rows([(tile, [make_crystal()] * 3)])
     write_deltalake(f"{catalog.uri}/crystals", rows, mode="append")
@@ -133,13 +133,13 @@ def test_crystals_without_their_tile_row_are_not_seen(catalog, make_tile, make_c
     assert verify(catalog).ok
 
 
-def test_tile_committed_again_shows_once_and_anew(catalog, make_tile, make_crystal, commit):
+def test_a_tile_committed_again_replaces_its_rows(catalog, make_tile, make_crystal, commit):
     commit(catalog, (make_tile(etag="1"), [make_crystal()] * 3))
     commit(catalog, (make_tile(etag="1"), [make_crystal()] * 3))
     assert query(catalog).num_rows == 3
     commit(catalog, (make_tile(etag="2"), [make_crystal("spherical")] * 2))
-    seen = query(catalog)
-    assert seen["shape"].to_pylist() == ["spherical"] * 2
+    visible = query(catalog)
+    assert visible["shape"].to_pylist() == ["spherical"] * 2
     assert sql(catalog, "SELECT etag FROM tiles").to_pylist() == [{"etag": "2"}]
     commit(catalog, (make_tile(etag="3", status="failed", error="gone"), []))
     assert query(catalog).num_rows == 0
@@ -149,13 +149,13 @@ def test_tile_committed_again_shows_once_and_anew(catalog, make_tile, make_cryst
 def test_each_pair_of_models_has_its_rows(catalog, make_tile, make_crystal, commit):
     commit(catalog, (make_tile(), [make_crystal()] * 3))
     commit(catalog, (make_tile(segmenter="vit_h@ffffffffffff"), [make_crystal()] * 2))
-    every = sql(catalog, "SELECT crystal_id FROM all_crystals")
-    assert len({*every["crystal_id"].to_pylist()}) == 5
+    all_crystals = sql(catalog, "SELECT crystal_id FROM all_crystals")
+    assert len({*all_crystals["crystal_id"].to_pylist()}) == 5
     assert query(catalog).num_rows == query(catalog, segmenter="vit_h@ffffffffffff").num_rows == 2
     assert query(catalog, segmenter="compact@0123456789ab").num_rows == 3
 
 
-def test_wells_of_any_name_come_back(catalog, make_tile, make_crystal, commit):
+def test_wells_may_have_any_name(catalog, make_tile, make_crystal, commit):
     commit(catalog, *((make_tile(well=well), [make_crystal()]) for well in ODD_WELLS))
     assert sorted(query(catalog)["well"].to_pylist()) == sorted(ODD_WELLS)
     for well in ODD_WELLS[::3]:
@@ -163,10 +163,10 @@ def test_wells_of_any_name_come_back(catalog, make_tile, make_crystal, commit):
     assert verify(catalog).ok
 
 
-def test_rows_that_do_not_belong_together_are_refused(catalog, make_tile, make_crystal):
+def test_inconsistent_rows_are_refused(catalog, make_tile, make_crystal):
     tile, three = make_tile(n_crystals=3), [make_crystal()] * 3
     rows = catalog_rows([(tile, three)])
-    none, no_tiles = CRYSTALS.empty_table(), TILES.empty_table()
+    no_crystals, no_tiles = CRYSTALS.empty_table(), TILES.empty_table()
 
     def refused(crystals: pa.Table, tiles: pa.Table, reason: str) -> None:
         with pytest.raises(RowError, match=reason):
@@ -174,20 +174,22 @@ def test_rows_that_do_not_belong_together_are_refused(catalog, make_tile, make_c
 
     refused(rows, no_tiles, "a tile that is not committed with them")
     refused(rows.slice(1), tile_table([tile]), "n_crystals of a tile")
-    refused(none, tile_table([tile]), "n_crystals of a tile")
+    refused(no_crystals, tile_table([tile]), "n_crystals of a tile")
     refused(rows, tile_table([make_tile(n_crystals=3, status="failed")]), "failed tile has")
-    refused(none, tile_table([make_tile(), make_tile()]), "a tile appears twice in one commit")
+    refused(
+        no_crystals, tile_table([make_tile(), make_tile()]), "a tile appears twice in one commit"
+    )
     refused(catalog_rows([(tile, three)], 7.0), tile_table([tile]), "does not match bins of 100 m")
     nameless = tile_table([tile]).set_column(3, TILES.field("well"), pa.array([""]))
-    refused(none, nameless, "a row has no well")
+    refused(no_crystals, nameless, "a row has no well")
     unknown = tile_table([tile]).set_column(3, TILES.field("well"), pa.array([None], pa.string()))
-    refused(none, unknown, "well.*null")
+    refused(no_crystals, unknown, "well.*null")
     assert catalog.tiles().version() == catalog.crystals().version() == 0
-    catalog.commit(none, no_tiles)
+    catalog.commit(no_crystals, no_tiles)
     assert query(catalog).num_rows == 0
 
 
-def test_files_are_plain_parquet_that_others_read(core):
+def test_files_are_plain_parquet_for_other_readers(core):
     path = f"{core.uri}/crystals"
     arrow = pq.read_table(path, partitioning="hive")
     assert arrow.num_rows == 201
@@ -201,12 +203,12 @@ def test_files_are_plain_parquet_that_others_read(core):
     assert frames[0]["shape"].dtype != "category"
 
 
-def test_writers_at_once_lose_nothing(catalog, make_tile, make_crystal, commit):
+def test_concurrent_writers_lose_nothing(catalog, make_tile, make_crystal, commit):
     def write(writer: int) -> None:
-        mine = Catalog.open_or_create(catalog.uri)
+        opened = Catalog.open_or_create(catalog.uri)
         for number in range(4):
             tile = make_tile(f"{writer}-{number}", f"W{number % 2}", 100.0 * writer)
-            commit(mine, (tile, [make_crystal()] * 3))
+            commit(opened, (tile, [make_crystal()] * 3))
 
     with ThreadPoolExecutor(4) as writers:
         for done in [writers.submit(write, writer) for writer in range(4)]:
@@ -229,11 +231,11 @@ query(catalog)
 """
 
 
-def test_processes_at_once_make_one_catalogue_and_end_well(tmp_path):
+def test_concurrent_processes_create_one_catalogue(tmp_path):
     names = (["a", "b", "both"], ["both", "c", "d"])
     running = [
-        subprocess.Popen([sys.executable, "-c", PROCESS, str(tmp_path / "c"), *mine])
-        for mine in names
+        subprocess.Popen([sys.executable, "-c", PROCESS, str(tmp_path / "c"), *tile_names])
+        for tile_names in names
     ]
     assert [process.wait(DEADLINE_S) for process in running] == [0, 0]
     catalog = Catalog.open(tmp_path / "c")

@@ -1,4 +1,4 @@
-"""A well has one name, however Unicode spells it and however long it is."""
+"""A well has one name, in every Unicode form and at every length."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LONG = "岩芯钻孔" * 20
 
 
 @given(st.text(min_size=1, max_size=300))
-def test_a_plain_name_is_one_and_fits_into_a_folder(name: str) -> None:
+def test_a_plain_name_is_unique_and_fits_into_a_folder(name: str) -> None:
     plain = plain_well(name)
     assert plain_well(plain) == plain
     assert unicodedata.normalize("NFC", plain) == plain
@@ -43,12 +43,12 @@ def test_a_plain_name_is_one_and_fits_into_a_folder(name: str) -> None:
     assert (well_fault(name) is None) == (plain == unicodedata.normalize("NFC", name))
 
 
-def test_long_names_that_begin_alike_are_told_apart() -> None:
+def test_long_names_with_a_common_start_stay_distinct() -> None:
     assert plain_well(LONG + "1") != plain_well(LONG + "2")
     assert plain_well(LONG).startswith("岩芯钻孔")
 
 
-def test_a_short_name_stays_as_it_is() -> None:
+def test_a_short_name_is_unchanged() -> None:
     for name in ("A-1", "007", "A/1", "well 5*?", "Ω3", "🪨"):
         assert plain_well(name) == name
 
@@ -62,9 +62,7 @@ def test_rows_are_stored_in_nfc(catalog: Catalog, make_tile: Any, make_crystal: 
     assert {*files(catalog.tiles())["stored_well"].to_pylist()} == {NFC}
 
 
-def test_a_tile_of_a_well_too_long_is_a_failed_row_that_either_name_finds(
-    catalog: Catalog, make_tile: Any
-) -> None:
+def test_a_tile_with_a_too_long_well_name_is_a_failed_row(catalog: Catalog, make_tile: Any) -> None:
     with pytest.raises(RowError, match="too long for a folder"):
         make_tile(well=LONG)
     tile = make_tile(well=LONG, status="failed", error=well_fault(LONG))
@@ -76,8 +74,8 @@ def test_a_tile_of_a_well_too_long_is_a_failed_row_that_either_name_finds(
     assert maintenance.compact(catalog)["files_after"] == 1
 
 
-def as_before(catalog: Catalog, tile: Any, crystals: list[Any], well: str) -> None:
-    """Commit rows as an older version did, which stored a well as it was told."""
+def commit_as_older_version(catalog: Catalog, tile: Any, crystals: list[Any], well: str) -> None:
+    """Commit rows as an older version did, with the well's name unchanged."""
     tables = {
         "crystals": catalog_rows([(tile, crystals)]),
         "tiles": tile_table([tile]).drop_columns("note"),
@@ -93,23 +91,23 @@ def as_before(catalog: Catalog, tile: Any, crystals: list[Any], well: str) -> No
 
 @pytest.fixture
 def older(catalog: Catalog, make_tile: Any, make_crystal: Any) -> Catalog:
-    """Of one well rows of both spellings: an older version's, and today's."""
+    """Rows of one well in both Unicode forms: one from an older version, one from this version."""
     tile = make_tile("old", well=NFC, depth_m=1200.0, n_crystals=2)
-    as_before(catalog, tile, [make_crystal()] * 2, NFD)
+    commit_as_older_version(catalog, tile, [make_crystal()] * 2, NFD)
     new = make_tile("new", well=NFC, depth_m=1210.0, n_crystals=1)
     catalog.commit(catalog_rows([(new, [make_crystal()])]), tile_table([new]))
     return catalog
 
 
-@pytest.mark.parametrize("asked", [NFC, NFD])
-def test_a_well_of_an_older_catalogue_answers_to_both_spellings(
-    older: Catalog, asked: str, tmp_path: Path
+@pytest.mark.parametrize("name", [NFC, NFD])
+def test_a_well_of_an_older_catalogue_has_both_spellings(
+    older: Catalog, name: str, tmp_path: Path
 ) -> None:
     assert {*files(older.tiles())["stored_well"].to_pylist()} == {NFC, NFD}
-    answer = query(older, [asked])
+    answer = query(older, [name])
     assert answer["well"].to_pylist() == [NFC] * 3
-    assert depth_log(older, asked, 10.0)["n_crystals"].to_pylist() == [2, 1]
-    assert export(older, tmp_path / "a.csv", "csv", wells=[asked]) == 3
+    assert depth_log(older, name, 10.0)["n_crystals"].to_pylist() == [2, 1]
+    assert export(older, tmp_path / "a.csv", "csv", wells=[name]) == 3
     (well,) = maintenance.info(older)["wells"]
     assert (well["well"], well["tiles"], well["crystals"]) == (NFC, 2, 3)
     assert (
@@ -119,7 +117,7 @@ def test_a_well_of_an_older_catalogue_answers_to_both_spellings(
         query(older, ["Koln"])
 
 
-def test_an_older_catalogue_is_looked_after_under_either_spelling(
+def test_maintenance_of_an_older_catalogue_covers_both_spellings(
     older: Catalog, make_tile: Any, make_crystal: Any
 ) -> None:
     tile = make_tile("old", well=NFC, depth_m=1200.0, n_crystals=1)
@@ -129,23 +127,23 @@ def test_an_older_catalogue_is_looked_after_under_either_spelling(
     assert sql(older, "SELECT count(*) AS n FROM tiles")["n"][0].as_py() == 2
     for number in range(3):
         other = make_tile(f"old{number}", well=NFC, depth_m=1205.0, n_crystals=0)
-        as_before(older, other, [], NFD)
+        commit_as_older_version(older, other, [], NFD)
     before = query(older, [NFC])
     assert (
         maintenance.compact(older)["files_after"] < maintenance.compact(older)["files_before"] + 9
     )
     assert query(older, [NFC]).equals(before)
     stored = files(older.tiles())["stored_well"].to_pylist()
-    assert NFD not in stored, "what compaction writes has the catalogue's own spelling"
+    assert NFD not in stored, "compaction writes names in NFC"
     assert maintenance.verify(older).problems == []
 
 
-def test_a_uri_is_one_tile_in_every_unicode_form() -> None:
+def test_a_uri_has_one_tile_id_in_every_unicode_form() -> None:
     assert tile_id(f"s3://core/{NFC}.tif") == tile_id(f"s3://core/{NFD}.tif")
     assert tile_id("/core/\udce9.tif") != tile_id("/core/\udcea.tif")
 
 
-def test_a_catalogue_without_notes_opens_reads_and_grows(
+def test_a_catalogue_without_notes_can_be_read_and_extended(
     tmp_path: Path, make_tile: Any, make_crystal: Any
 ) -> None:
     folder = str(tmp_path / "older")

@@ -1,4 +1,4 @@
-"""Simple drawn crystals, told apart at a glance."""
+"""Simple drawn crystals that are easy to distinguish."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A classifier file gives back the same probabilities, or says why it cannot."""
+"""A loaded classifier file gives the same probabilities, or an error that explains the problem."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_probabilities_are_probabilities(file: Path, crops: NDArray[np.uint8]) -> None:
+def test_probabilities_are_valid(file: Path, crops: NDArray[np.uint8]) -> None:
     probabilities = load_classifier(str(file)).classify(crops).probabilities
     assert probabilities.shape == (300, len(SHAPES))
     assert probabilities.dtype == np.float32
@@ -52,21 +52,21 @@ def test_probabilities_are_probabilities(file: Path, crops: NDArray[np.uint8]) -
     assert probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_a_file_gives_the_same_answers_every_time(file: Path, crops: NDArray[np.uint8]) -> None:
+def test_a_file_gives_the_same_results_every_time(file: Path, crops: NDArray[np.uint8]) -> None:
     first = load_classifier(str(file)).classify(crops).probabilities
     again = load_classifier(str(file))
     assert np.array_equal(first, again.classify(crops).probabilities)
     assert np.array_equal(first, again.classify(crops).probabilities)
 
 
-def test_a_crop_is_judged_alone(file: Path, crops: NDArray[np.uint8]) -> None:
+def test_a_crop_does_not_depend_on_other_crops(file: Path, crops: NDArray[np.uint8]) -> None:
     classifier = load_classifier(str(file))
-    together = classifier.classify(crops).probabilities
+    batch_result = classifier.classify(crops).probabilities
     order = np.random.default_rng(1).permutation(len(crops))
     shuffled = classifier.classify(crops[order]).probabilities
-    alone = classifier.classify(crops[137:138]).probabilities
-    assert shuffled == pytest.approx(together[order], abs=1e-5)
-    assert alone == pytest.approx(together[137:138], abs=1e-5)
+    single_result = classifier.classify(crops[137:138]).probabilities
+    assert shuffled == pytest.approx(batch_result[order], abs=1e-5)
+    assert single_result == pytest.approx(batch_result[137:138], abs=1e-5)
 
 
 def test_no_crops_give_no_rows(file: Path) -> None:
@@ -74,7 +74,7 @@ def test_no_crops_give_no_rows(file: Path) -> None:
     assert empty.shape == (0, len(SHAPES))
 
 
-def test_the_name_tells_the_weights(file: Path) -> None:
+def test_the_name_identifies_the_weights(file: Path) -> None:
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert load_classifier(str(file)).name == f"tiny@{digest[:12]}"
 
@@ -87,7 +87,7 @@ def test_temperature_and_classes_are_kept(tmp_path: Path) -> None:
     assert (classifier.name, classifier.taxonomy, classifier.temperature) == (name, COINS, 0.8)
 
 
-def test_a_higher_temperature_is_less_sure(crops: NDArray[np.uint8]) -> None:
+def test_a_higher_temperature_is_less_confident(crops: NDArray[np.uint8]) -> None:
     torch.manual_seed(3)
     network = MicroCrystalNet(SMALL)
     with torch.no_grad():
@@ -105,7 +105,7 @@ def test_a_higher_temperature_is_less_sure(crops: NDArray[np.uint8]) -> None:
         np.zeros((64, 64), np.uint8),
     ],
 )
-def test_crops_of_the_wrong_kind_are_refused(file: Path, wrong: NDArray[np.uint8]) -> None:
+def test_crops_of_the_wrong_type_are_refused(file: Path, wrong: NDArray[np.uint8]) -> None:
     with pytest.raises(CropError, match="uint8"):
         load_classifier(str(file)).classify(wrong)
 
@@ -117,7 +117,7 @@ def test_unknown_models_are_named(tmp_path: Path) -> None:
         load_classifier(str(tmp_path / "gone.safetensors"))
 
 
-def test_files_that_hold_no_classifier_are_refused(tmp_path: Path, file: Path) -> None:
+def test_files_without_a_classifier_are_refused(tmp_path: Path, file: Path) -> None:
     text = tmp_path / "text.safetensors"
     text.write_text("these are not weights")
     with pytest.raises(ClassifierError, match=r"text\.safetensors: not a safetensors file"):
@@ -163,10 +163,10 @@ def test_the_embedded_weights_load_by_name() -> None:
     assert classifier.network.sparsity > 0.1
 
 
-def test_the_embedded_weights_know_fresh_rendered_crystals() -> None:
+def test_the_embedded_weights_classify_new_rendered_crystals() -> None:
     examples = render_examples(6, seed=20_011, copies=1, height=384, width=512)
-    seen = examples.take(examples.visible >= 0.5)
-    metrics = score(seen.classes, load_classifier().classify(seen.crops).probabilities)
+    visible = examples.take(examples.visible >= 0.5)
+    metrics = score(visible.classes, load_classifier().classify(visible.crops).probabilities)
     assert metrics["n"] > 100
     assert metrics["accuracy"] > 0.6
     assert metrics["facet_accuracy"] > 0.75

@@ -1,4 +1,4 @@
-"""Commands run as a user runs them: a real process, its exit code and its two streams."""
+"""Run commands as a user does: a real process with an exit code and two streams."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def mcn(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[
 
 
 def refused(run: subprocess.CompletedProcess[str], *parts: str) -> None:
-    """Exit 1, nothing on standard output, one line that names the thing and no traceback."""
+    """Check for exit 1, empty standard output, and one line that has the name and no traceback."""
     assert run.returncode == 1, run.stderr
     assert run.stdout == ""
     (line,) = run.stderr.strip().splitlines()

@@ -1,4 +1,4 @@
-"""Commands that ask a catalogue and look after it."""
+"""Commands that query and maintain a catalogue."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from mcn.cli.main import app
 from .commands import mcn
 
 
-def test_a_question_by_well_depth_and_shape(scanned: Path) -> None:
-    every = json.loads(mcn("query", scanned / "catalog", "--format", "json").stdout)
+def test_a_query_by_well_depth_and_shape(scanned: Path) -> None:
+    all_rows = json.loads(mcn("query", scanned / "catalog", "--format", "json").stdout)
     summary = json.loads((scanned / "scan.json").read_text())
-    assert len(every) == summary["crystals"]
-    well = every[0]["well"]
-    middle = sorted(row["depth_m"] for row in every)[len(every) // 2]
+    assert len(all_rows) == summary["crystals"]
+    well = all_rows[0]["well"]
+    middle = sorted(row["depth_m"] for row in all_rows)[len(all_rows) // 2]
     words = ("--well", well, "--depth", f"{middle}:", "--shape", "rhombic", "--format", "json")
     some = json.loads(mcn("query", scanned / "catalog", *words).stdout)
     assert {row["crystal_id"] for row in some} == {
-        row["crystal_id"] for row in every if row["depth_m"] >= middle and row["shape"] == "rhombic"
+        row["crystal_id"]
+        for row in all_rows
+        if row["depth_m"] >= middle and row["shape"] == "rhombic"
     }
     counted = mcn(
         "query",
@@ -37,7 +39,7 @@ def test_a_question_by_well_depth_and_shape(scanned: Path) -> None:
         "--format",
         "csv",
     )
-    assert counted.stdout.split() == ['"n"', str(len(every))]
+    assert counted.stdout.split() == ['"n"', str(len(all_rows))]
 
 
 def test_a_log_and_an_export(scanned: Path, tmp_path: Path) -> None:
@@ -59,13 +61,13 @@ def test_help_lists_every_export_format() -> None:
     assert option.metavar.split("|") == list(EXPORT_FORMATS)
 
 
-def test_looking_after_a_catalogue(scanned: Path) -> None:
+def test_maintenance_commands(scanned: Path) -> None:
     assert json.loads(mcn("catalog", "verify", scanned / "catalog").stdout)["ok"]
     assert mcn("catalog", "info", scanned / "catalog").returncode == 0
 
 
 @pytest.mark.parametrize("words", [("--well", "A"), ("--depth", "1:2"), ("--shape", "rhombic")])
-def test_sql_stands_alone(tmp_path: Path, words: tuple[str, str]) -> None:
+def test_sql_excludes_other_filters(tmp_path: Path, words: tuple[str, str]) -> None:
     command = ["query", Catalog.create(tmp_path / "c").uri, "--sql", "SELECT 1 AS one"]
     run = CliRunner().invoke(app, [*command, *words], env={"COLUMNS": "200"})
     assert run.exit_code == 2

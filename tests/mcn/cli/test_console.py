@@ -1,4 +1,4 @@
-"""Standard output holds the answer alone; everything else goes to standard error."""
+"""Standard output has only the result; everything else goes to standard error."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ METRICS = {"segmenter": "watershed", "ap50": 0.123456, "n_images": 3, "path": Pa
 @pytest.mark.parametrize(
     "command", [("segment", "a.tif", "--out", "out"), ("remote", "analyze", "a.tif")], ids="_".join
 )
-def test_pixel_sizes_that_cannot_be_are_bad_usage(command: tuple[str, ...], size: str) -> None:
+def test_invalid_pixel_sizes_are_bad_usage(command: tuple[str, ...], size: str) -> None:
     run = CliRunner().invoke(app, [*command, "--pixel-size", size])
     assert run.exit_code == 2
     assert run.stdout == ""
     assert "is impossible" in run.stderr
 
 
-def test_metrics_are_one_json_object_or_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+def test_metrics_are_one_json_object_or_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     show(METRICS, as_json=True)
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line) == {**METRICS, "path": "a.png"}
@@ -39,7 +39,7 @@ def test_metrics_are_one_json_object_or_a_line_each(capsys: pytest.CaptureFixtur
     ]
 
 
-def test_messages_and_progress_leave_standard_output_alone(
+def test_messages_and_progress_do_not_use_standard_output(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with progress_bar("counting", 3) as advance:
@@ -50,4 +50,4 @@ def test_messages_and_progress_leave_standard_output_alone(
     out, err = capsys.readouterr()
     assert out == '{"counted": 3}\n'
     assert err.splitlines()[-1] == "three counted"
-    assert "counting" not in err, "no bar where nobody watches"
+    assert "counting" not in err, "no bar without a terminal"

@@ -1,4 +1,4 @@
-"""A synthetic core is rendered by a command."""
+"""A command renders a synthetic core."""
 
 from __future__ import annotations
 

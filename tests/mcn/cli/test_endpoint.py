@@ -1,4 +1,4 @@
-"""Commands about the endpoint that need none: tokens, and endpoints that do not answer."""
+"""Commands for endpoints that run without one: tokens, and unreachable endpoints."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def test_a_token_is_printed_once_listed_without_its_text_and_removed(tmp_path: P
 
     file = str(tmp_path / "tokens.json")
     scopes = ("--scope", "read", "--scope", "analyze")
-    text, said = token("add", file, "lab", *scopes, "--expires", "2099-01-31")
+    text, messages = token("add", file, "lab", *scopes, "--expires", "2099-01-31")
     assert len(text.split()) == 1
-    assert text not in said
-    assert "lab may read, analyze" in said
+    assert text not in messages
+    assert "lab may read, analyze" in messages
     token("add", file, "survey", "--scope", "read")
     assert token("list", file)[0].splitlines() == [
         "lab: read, analyze, until 2099-01-31",
@@ -40,7 +40,7 @@ def test_a_token_is_printed_once_listed_without_its_text_and_removed(tmp_path: P
         ("add", "tokens.json", "lab", "--scope", "read", "--expires", "soon"),
     ],
 )
-def test_a_token_without_scope_or_with_no_date_is_bad_usage(words: tuple[str, ...]) -> None:
+def test_a_token_without_scope_or_with_an_invalid_date_is_bad_usage(words: tuple[str, ...]) -> None:
     assert CliRunner().invoke(app, ["token", *words]).exit_code == 2
 
 
@@ -50,7 +50,7 @@ def test_an_open_endpoint_listens_on_this_machine_only() -> None:
     assert "--insecure goes with" in run.stderr
 
 
-def test_each_picture_that_no_endpoint_answers_for_is_named(tmp_path: Path) -> None:
+def test_each_picture_without_a_response_is_named(tmp_path: Path) -> None:
     pictures = [tmp_path / name for name in ("a.png", "b.png")]
     for path in pictures:
         Image.fromarray(np.zeros((64, 64), dtype=np.uint8)).save(path)

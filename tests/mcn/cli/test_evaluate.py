@@ -1,4 +1,4 @@
-"""Models are evaluated by commands."""
+"""Commands evaluate models."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_evaluating_the_classifier(scanned: Path) -> None:
         (("data", "--limit", "0"), "--limit"),
     ],
 )
-def test_a_classifier_and_nothing_to_evaluate_it_on(words: tuple[str, ...], reason: str) -> None:
+def test_a_classifier_without_data(words: tuple[str, ...], reason: str) -> None:
     run = CliRunner().invoke(app, ["evaluate", "classifier", *words], env={"COLUMNS": "200"})
     assert run.exit_code == 2
     assert run.stdout == ""

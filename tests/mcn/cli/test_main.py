@@ -1,4 +1,4 @@
-"""The command line as a user meets it: a real process, its exit code and its two streams."""
+"""The command line as a user runs it: a real process with an exit code and two streams."""
 
 import subprocess
 import sys
@@ -47,7 +47,7 @@ def test_bad_input_is_one_line(scanned: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "c").exists()
 
 
-def test_debug_shows_where(tmp_path: Path) -> None:
+def test_debug_shows_a_traceback(tmp_path: Path) -> None:
     run = mcn("query", tmp_path / "nowhere", "--debug")
     assert run.returncode == 1
     assert "Traceback" in run.stderr

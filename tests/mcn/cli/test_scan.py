@@ -1,4 +1,4 @@
-"""A scan as a command: its summary, and what a second one does."""
+"""A scan as a command: its summary, and the effect of a second one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_scan_prints_one_json_object(scanned: Path) -> None:
     assert {"seconds", "tiles_per_second"} <= summary.keys()
 
 
-def test_the_same_scan_again_does_nothing_new(scanned: Path) -> None:
+def test_a_repeated_scan_adds_nothing(scanned: Path) -> None:
     summary = json.loads(mcn("scan", scanned / "core", scanned / "catalog", "--json").stdout)
     assert (summary["tiles_ok"], summary["tiles_skipped"], summary["crystals"]) == (0, 3, 0)
 
@@ -31,7 +31,7 @@ def plan(*words: str) -> Result:
     return CliRunner().invoke(app, ["plan", *words], env={"COLUMNS": "200"})
 
 
-def test_a_plan_counts_hours_and_money() -> None:
+def test_a_plan_estimates_hours_and_cost() -> None:
     rate = ("--tiles-per-second", "2.5", "--workers", "4", "--price-per-hour", "3")
     run = plan("--tiles", "36000", *rate, "--json")
     assert run.exit_code == 0, run.stderr

@@ -1,4 +1,4 @@
-"""Single pictures as a command: rows, overlays, and a line for each that cannot be read."""
+"""Single pictures as a command: rows, overlays, and one line for each unreadable picture."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from PIL import Image
 from .commands import mcn
 
 
-def test_a_picture_of_its_own(scanned: Path, tmp_path: Path) -> None:
-    """Good and broken pictures together: rows for the one, a line for the other, exit 1."""
+def test_valid_and_broken_pictures(scanned: Path, tmp_path: Path) -> None:
+    """Valid and broken pictures together: rows for the first, a line for the second, exit 1."""
     tile = next((scanned / "core").glob("well=*/depth=*/*.tif"))
     (tmp_path / "broken.tif").write_bytes(tile.read_bytes()[:500])
     run = mcn("segment", tile, tmp_path / "broken.tif", "--out", tmp_path / "out", "--json")
@@ -31,7 +31,7 @@ def test_a_picture_of_its_own(scanned: Path, tmp_path: Path) -> None:
     assert set(row) == set(stored[0])
 
 
-def test_pages_that_are_not_read_are_said(tmp_path: Path) -> None:
+def test_unread_pages_are_reported(tmp_path: Path) -> None:
     pixels = np.full((80, 100), 60, dtype=np.uint8)
     pixels[20:50, 30:60] = 180
     pages = [Image.fromarray(np.roll(pixels, i)) for i in range(3)]
@@ -46,10 +46,10 @@ def test_pages_that_are_not_read_are_said(tmp_path: Path) -> None:
     assert sum("warning: " in line and "page 1 of 3 is read" in line for line in lines) == 1
 
 
-def test_explaining_adds_a_sheet_and_nothing_else(scanned: Path, tmp_path: Path) -> None:
-    whole = next((scanned / "core").glob("well=*/depth=*/*.tif"))
+def test_explain_adds_only_a_sheet(scanned: Path, tmp_path: Path) -> None:
+    tile_path = next((scanned / "core").glob("well=*/depth=*/*.tif"))
     tile = tmp_path / "piece.png"
-    with Image.open(whole) as picture:
+    with Image.open(tile_path) as picture:
         picture.crop((0, 0, 256, 256)).save(tile)
     plain = mcn("segment", tile, "--out", tmp_path / "plain", "--json")
     explained = mcn("segment", tile, "--out", tmp_path / "explained", "--json", "--explain")
@@ -59,9 +59,11 @@ def test_explaining_adds_a_sheet_and_nothing_else(scanned: Path, tmp_path: Path)
     assert {path.name for path in (tmp_path / "explained").iterdir()} == files | {sheet}
     with Image.open(tmp_path / "explained" / sheet) as picture:
         assert min(picture.size) > 300
-    (one,), (other,) = (json.loads(run.stdout)["images"] for run in (plain, explained))
-    assert one.keys() == other.keys()
-    assert one["crystals"]
-    for row in one["crystals"] + other["crystals"]:
+    (plain_image,), (explained_image,) = (
+        json.loads(run.stdout)["images"] for run in (plain, explained)
+    )
+    assert plain_image.keys() == explained_image.keys()
+    assert plain_image["crystals"]
+    for row in plain_image["crystals"] + explained_image["crystals"]:
         del row["scanned_at"]
-    assert one["crystals"] == other["crystals"]
+    assert plain_image["crystals"] == explained_image["crystals"]

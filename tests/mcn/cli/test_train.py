@@ -1,4 +1,4 @@
-"""What cannot be trained is bad usage, before any data are read."""
+"""Invalid settings of a training are bad usage, reported before data are read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mcn.cli.main import app
         (("--rate", "-0.1"), "--rate"),
     ],
 )
-def test_settings_of_a_segmenter_that_cannot_be(
+def test_invalid_settings_of_a_segmenter(
     tmp_path: Path, words: tuple[str, ...], reason: str
 ) -> None:
     out = tmp_path / "new.safetensors"
@@ -33,7 +33,7 @@ def test_settings_of_a_segmenter_that_cannot_be(
 
 
 @pytest.mark.parametrize("words", [("--epochs", "0"), ("--tiles", "0"), ("--rate", "-1")])
-def test_settings_of_a_classifier_that_cannot_be(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_invalid_settings_of_a_classifier(tmp_path: Path, words: tuple[str, ...]) -> None:
     out = str(tmp_path / "new.safetensors")
     run = CliRunner().invoke(app, ["train", "classifier", "--out", out, *words])
     assert run.exit_code == 2

@@ -1,4 +1,4 @@
-"""Which weights there are, and which can be fetched."""
+"""Weights are listed, and fetched if possible."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_list_says_what_is_at_hand_without_fetching_it(empty_cache: Path) -> None:
+def test_the_list_shows_cached_weights_without_fetching(empty_cache: Path) -> None:
     run = CliRunner().invoke(app, ["weights", "list"])
     assert run.exit_code == 0
     rows = dict(line.split(maxsplit=1) for line in run.stdout.splitlines())

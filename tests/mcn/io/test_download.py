@@ -1,4 +1,4 @@
-"""Downloads are checked, kept, and fetched again only where they must be."""
+"""Downloads are checked and cached, and repeated only if necessary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
 class Files(BaseHTTPRequestHandler):
-    """One file, and 404 for every other."""
+    """Serves one file, and 404 for every other path."""
 
     requests: list[str]
 
@@ -30,12 +30,12 @@ class Files(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *args: object) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def server() -> Iterator[tuple[str, list[str]]]:
-    """Its address, and the paths that were asked for."""
+    """Address of a server, and the requested paths."""
     handler = type("OneServer", (Files,), {"requests": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -71,14 +71,16 @@ def test_a_damaged_file_in_the_cache_is_downloaded_again(server: tuple[str, list
     assert download(f"{server[0]}/w.bin", SHA256, "w.bin").read_bytes() == DATA
 
 
-def test_a_file_of_another_digest_is_refused_and_not_kept(server: tuple[str, list[str]]) -> None:
+def test_a_file_with_a_wrong_digest_is_refused_and_not_cached(
+    server: tuple[str, list[str]],
+) -> None:
     with pytest.raises(DownloadError, match=r"cannot be fetched from http://.*/w\.bin \("):
         download(f"{server[0]}/w.bin", "0" * 64, "w.bin")
     assert [path for path in cache().rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("has_server", [True, False])
-def test_a_failed_download_is_one_line_that_names_the_address(
+def test_a_failed_download_is_a_one_line_error_with_the_address(
     server: tuple[str, list[str]], has_server: bool
 ) -> None:
     url = f"{server[0] if has_server else 'http://127.0.0.1:1'}/none.bin"

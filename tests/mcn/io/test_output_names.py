@@ -1,4 +1,4 @@
-"""Whatever a picture is called, what is written of it has a name of its own that fits."""
+"""The outputs of a picture with any name have unique file names that fit into a folder."""
 
 import json
 import os
@@ -38,7 +38,7 @@ ODD = (
 
 
 @given(st.lists(st.text(max_size=300), max_size=8))
-def test_names_fit_into_a_folder_and_no_two_are_alike(images: list[str]) -> None:
+def test_names_fit_into_a_folder_and_are_unique(images: list[str]) -> None:
     names = output_names([f"{image}.tif" for image in images])
     assert len({name.casefold() for name in names}) == len(images)
     for name in names:
@@ -48,7 +48,7 @@ def test_names_fit_into_a_folder_and_no_two_are_alike(images: list[str]) -> None
         assert not name.startswith((".", "-"))
 
 
-def test_plain_names_stay_and_like_ones_are_numbered() -> None:
+def test_plain_names_stay_and_equal_ones_are_numbered() -> None:
     assert output_names(["a.tif", "s3://b/deep/c.png", "x.y.tif"]) == ["a", "c", "x.y"]
     assert output_names(["a.tif", "a.png", "a-1.tif"]) == ["a-1-1", "a-2", "a-1"]
     assert output_names(["d/..", "..", "", "/"]) == [f"image-{n}" for n in (1, 2, 3, 4)]
@@ -92,5 +92,5 @@ def test_pictures_of_any_name_are_analysed(tmp_path: Path, picture: bytes) -> No
 
 @pytest.mark.parametrize("name", [*ODD, "x" * 5000])
 def test_rows_of_a_picture_of_any_name(name: str) -> None:
-    none = classified_schema(SHAPES).empty_table()
-    assert picture_crystals(name, none, "a@1", "b@1").num_rows == 0
+    no_crystals = classified_schema(SHAPES).empty_table()
+    assert picture_crystals(name, no_crystals, "a@1", "b@1").num_rows == 0

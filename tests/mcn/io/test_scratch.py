@@ -1,4 +1,4 @@
-"""The temporary database is limited in memory and leaves nothing behind."""
+"""The temporary database is limited in memory and removes its files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mcn.io.scratch import MEMORY_MIB, scratch_database
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of temporary files, which is to be empty at the end."""
+    """The folder of temporary files, which must be empty at the end."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     yield tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_tables_are_on_disk_and_gone_at_the_end(folder: Path) -> None:
+def test_tables_are_on_disk_until_the_end(folder: Path) -> None:
     with scratch_database() as database:
         database.execute("CREATE TABLE listed AS SELECT range AS id FROM range(1000)")
         database.execute("CHECKPOINT")
@@ -28,19 +28,19 @@ def test_tables_are_on_disk_and_gone_at_the_end(folder: Path) -> None:
         assert max(path.stat().st_size for path in folder.rglob("*.duckdb")) > 0
 
 
-def test_it_is_gone_after_an_error_too() -> None:
+def test_files_are_removed_after_an_error() -> None:
     with contextlib.suppress(KeyError), scratch_database() as database:
         database.execute("CREATE TABLE listed (id INT)")
         raise KeyError
 
 
-def test_two_at_once_do_not_see_each_other() -> None:
-    with scratch_database() as one, scratch_database() as other:
-        one.execute("CREATE TABLE listed (id INT)")
-        assert other.sql("SELECT * FROM duckdb_tables()").fetchall() == []
+def test_two_databases_are_separate() -> None:
+    with scratch_database() as first, scratch_database() as second:
+        first.execute("CREATE TABLE listed (id INT)")
+        assert second.sql("SELECT * FROM duckdb_tables()").fetchall() == []
 
 
-def test_what_is_larger_than_the_memory_goes_to_disk() -> None:
+def test_data_larger_than_memory_go_to_disk() -> None:
     with scratch_database() as database:
         limit = database.sql("SELECT current_setting('memory_limit')").fetchall()[0][0]
         assert float(limit.removesuffix(" MiB")) == pytest.approx(MEMORY_MIB, abs=0.1)

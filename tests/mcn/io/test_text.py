@@ -8,7 +8,7 @@ from mcn.io.text import decode_text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "latin-1"])
-def test_text_is_read_in_the_encodings_of_instruments(encoding):
+def test_text_is_decoded_as_instruments_write_it(encoding):
     assert decode_text("Size=5 \u00b5m\r\nBar\r".encode(encoding)) == "Size=5 \u00b5m\nBar\n"
 
 

@@ -1,4 +1,4 @@
-"""Picture files in memory, for tests of how they are read."""
+"""Picture files in memory, for tests of reading."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RGB = np.dstack([GREY, GREY, GREY])
 
 
 def tiff(*pages: NDArray[np.generic], **options: object) -> bytes:
-    """A TIFF file of these pages, without a description."""
+    """A TIFF file with the given pages and no description."""
     file = io.BytesIO()
     of_file = {name: options.pop(name) for name in ("bigtiff", "byteorder") if name in options}
     with tifffile.TiffWriter(file, **of_file) as writer:  # type: ignore[arg-type]
@@ -25,14 +25,14 @@ def tiff(*pages: NDArray[np.generic], **options: object) -> bytes:
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    """A picture as Pillow writes it."""
+    """A picture as written by Pillow."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
 
 
 def flat_tiff(width: int, height: int = 8, **options: object) -> bytes:
-    """A TIFF file of one grey."""
+    """A TIFF file of a single grey."""
     return tiff(np.full((height, width), 90, dtype=np.uint8), **options)
 
 

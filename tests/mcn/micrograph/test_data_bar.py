@@ -1,4 +1,4 @@
-"""The data bar is found where there is one, and nothing is taken for one."""
+"""Data bars are found, and nothing else is taken for one."""
 
 import dataclasses
 import io
@@ -18,9 +18,9 @@ SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 EMPS = SHARED / "emps-train" / "images"
 ZEISS = SHARED / "vendor" / "zeiss_data_bar.tif"
 
-# By eye: strips over the whole width with a ground of their own. Text written over the
-# specimen and bars over a part of the width are not listed, nor is one black bar under a
-# black picture (where no edge is to be seen).
+# By eye: strips over the full width with a distinct background. Not listed: text written over
+# the specimen, bars over a part of the width, and one black bar under a black picture (which
+# has no visible edge).
 BARRED = {
     11: 514, 26: 462, 34: 431, 37: 480, 42: 474, 52: 486, 58: 486, 61: 475, 64: 480, 71: 465,
     73: 515, 82: 477, 88: 449, 95: 462, 96: 451, 110: 475, 127: 454, 174: 459, 176: 516,
@@ -59,9 +59,9 @@ def test_a_drawn_bar_is_found_to_the_row(
 ) -> None:
     picture = specimen(480, 640, level, noise, seed)
     assert find_data_bar(picture) is None
-    found = find_data_bar(np.vstack([picture[:-rows], bar(rows, 640, *colours)]))
-    assert found is not None
-    assert abs(found - (480 - rows)) <= 3
+    bar_y = find_data_bar(np.vstack([picture[:-rows], bar(rows, 640, *colours)]))
+    assert bar_y is not None
+    assert abs(bar_y - (480 - rows)) <= 3
 
 
 @pytest.mark.parametrize("level", [0, 20, 128, 255])
@@ -69,7 +69,7 @@ def test_a_blank_picture_has_no_bar(level: int) -> None:
     assert find_data_bar(np.full((480, 640), level, dtype=np.uint8)) is None
 
 
-def test_a_blank_strip_without_text_is_specimen() -> None:
+def test_a_blank_strip_without_text_is_no_bar() -> None:
     picture = specimen(480, 640, 130, 12, 0)
     picture[-40:] = 0
     assert find_data_bar(picture) is None
@@ -105,16 +105,16 @@ def test_rendered_bars_are_found_to_the_row(seed: int) -> None:
     assert find_data_bar(without.image) is None
 
 
-@pytest.mark.skipif(not EMPS.is_dir(), reason="the shared EMPS pictures are not at hand")
+@pytest.mark.skipif(not EMPS.is_dir(), reason="../shared, with the EMPS pictures, is absent")
 def test_real_pictures() -> None:
-    found = {}
+    bar_y_by_index = {}
     for index, path in enumerate(sorted(EMPS.glob("*.png"))):
         y = find_data_bar(np.asarray(Image.open(path)))
         if y is not None:
-            found[index] = y
-    assert not set(found) - set(BARRED)
-    assert set(BARRED) == set(found)
-    for index, y in found.items():
+            bar_y_by_index[index] = y
+    assert not set(bar_y_by_index) - set(BARRED)
+    assert set(BARRED) == set(bar_y_by_index)
+    for index, y in bar_y_by_index.items():
         assert abs(y - BARRED[index]) <= 4
 
 
@@ -127,7 +127,7 @@ SCALES = (0.4, 0.5, 0.66, 0.8, 0.95, 1.1, 1.3, 1.5, 2.0)
 
 
 def saved_again(picture: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """A picture as somebody resized it, or saved it as JPEG, before or after, or each."""
+    """A picture resized, saved as JPEG, or both in either order."""
     rng = np.random.default_rng(seed)
     image = Image.fromarray(picture)
     for step in [("jpeg",), ("resize",), ("resize", "jpeg"), ("jpeg", "resize", "jpeg")][seed % 4]:
@@ -158,7 +158,7 @@ def test_a_resized_bar_is_found_with_and_without_jpeg(scale: float, kind: str) -
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_rendered_bars_are_found_at_every_size_and_none_is_where_none_was(seed: int) -> None:
+def test_rendered_bars_are_found_at_every_size_without_false_ones(seed: int) -> None:
     settings_ = random_settings(np.random.default_rng(seed), height=512, width=768)
     with_bar = render_tile(seed, dataclasses.replace(settings_, data_bar=True))
     without = render_tile(seed, dataclasses.replace(settings_, data_bar=False))
@@ -172,7 +172,7 @@ def test_rendered_bars_are_found_at_every_size_and_none_is_where_none_was(seed: 
         assert find_data_bar(saved_again(without.image, 10 * seed + times)) is None
 
 
-def test_a_box_of_text_over_a_part_of_the_width_is_no_bar() -> None:
+def test_a_text_box_over_part_of_the_width_is_no_bar() -> None:
     picture = specimen(480, 640, 70, 5, 8)
     picture[-60:-20, 60:560] = bar(40, 500, 0, 255)
     for scale in (0.4, 0.66, 1.0, 1.5):
@@ -180,7 +180,7 @@ def test_a_box_of_text_over_a_part_of_the_width_is_no_bar() -> None:
         assert find_data_bar(np.asarray(image)) is None
 
 
-@pytest.mark.skipif(not ZEISS.is_file(), reason="the shared vendors' files are not at hand")
+@pytest.mark.skipif(not ZEISS.is_file(), reason="../shared, with files of vendors, is absent")
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_bar_of_a_real_zeiss_picture_is_found_at_every_size(scale: float) -> None:
     image = Image.open(ZEISS).convert("L")
@@ -191,8 +191,8 @@ def test_the_bar_of_a_real_zeiss_picture_is_found_at_every_size(scale: float) ->
         assert abs(y - 708 * scale) <= 4
 
 
-@pytest.mark.skipif(not EMPS.is_dir(), reason="the shared EMPS pictures are not at hand")
-def test_real_pictures_that_were_saved_again() -> None:
+@pytest.mark.skipif(not EMPS.is_dir(), reason="../shared, with the EMPS pictures, is absent")
+def test_resized_and_recompressed_real_pictures() -> None:
     missed = false = tries = 0
     for index, path in enumerate(sorted(EMPS.glob("*.png"))):
         picture = np.asarray(Image.open(path).convert("L"))
@@ -206,5 +206,5 @@ def test_real_pictures_that_were_saved_again() -> None:
             scale = len(again) / len(picture)
             missed += y is None or abs(y - BARRED[index] * scale) > 4 + 2 * scale
     assert false == 0
-    # Bars of 10 rows at 0.4 of a picture of 512 rows are at the edge of what can be told.
+    # Bars of 10 rows at 0.4 of a picture of 512 rows are at the limit of detection.
     assert missed <= 0.02 * tries

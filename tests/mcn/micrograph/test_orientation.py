@@ -1,4 +1,4 @@
-"""Tests of `mcn.micrograph.orientation`, against Pillow."""
+"""Tests of `mcn.micrograph.orientation`, compared with Pillow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ZEISS = Path(__file__).resolve().parents[4] / "shared" / "data" / "vendor" / "ze
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_turned_as_pillow_does(orientation):
+def test_pictures_are_rotated_as_by_pillow(orientation):
     pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
     image = Image.fromarray(pixels)
     image.getexif()[TAG] = orientation
@@ -44,7 +44,7 @@ def decode(data: bytes) -> Micrograph:
 
 
 def turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """As Pillow shows it, which other viewers agree with."""
+    """A picture as Pillow shows it; other viewers agree."""
     image = Image.fromarray(pixels)
     image.getexif()[274] = orientation
     return np.asarray(ImageOps.exif_transpose(image))
@@ -65,7 +65,7 @@ def oriented(pixels: NDArray[np.uint8], kind: str, orientation: int) -> bytes:
 
 @pytest.mark.parametrize("kind", ["TIFF", "PNG", "JPEG"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_turned_as_other_viewers_show_them(kind: str, orientation: int) -> None:
+def test_pictures_are_rotated_as_by_other_viewers(kind: str, orientation: int) -> None:
     pixels = decode(oriented(GREY, kind, orientation)).pixels
     expected = turned(GREY, orientation)
     assert pixels.shape == expected.shape
@@ -75,7 +75,7 @@ def test_pictures_are_turned_as_other_viewers_show_them(kind: str, orientation: 
 
 
 @pytest.mark.parametrize("kind", [np.uint16, np.float32, np.bool_])
-def test_wide_and_narrow_values_are_turned_too(kind: type[np.generic]) -> None:
+def test_pictures_of_other_types_are_rotated(kind: type[np.generic]) -> None:
     values = GREY > 120 if kind is np.bool_ else GREY.astype(kind)
     data = tiff(values, extratags=[(274, 3, 1, 6, True)], photometric="minisblack")
     assert np.array_equal(
@@ -84,21 +84,21 @@ def test_wide_and_narrow_values_are_turned_too(kind: type[np.generic]) -> None:
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
-def test_an_orientation_that_is_none_turns_nothing(orientation: int) -> None:
+def test_an_invalid_orientation_is_ignored(orientation: int) -> None:
     for kind in ("TIFF", "PNG", "JPEG"):
         assert decode(oriented(GREY, kind, orientation)).pixels.shape == GREY.shape
 
 
-def test_damaged_exif_turns_nothing() -> None:
+def test_damaged_exif_is_ignored() -> None:
     for block in (b"", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", bytes(40)):
         data = saved(Image.fromarray(GREY), "JPEG", exif=block)
         assert decode(data).pixels.shape == GREY.shape
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_bar_is_where_the_picture_shows_it(orientation: int) -> None:
+def test_the_bar_is_found_in_the_rotated_picture(orientation: int) -> None:
     upright = with_bar()
-    # Stored so that the picture is upright when it is shown.
+    # Stored so that the picture is upright when shown.
     back = {6: 8, 8: 6}.get(orientation, orientation)
     micrograph = decode(oriented(turned(upright, back), "TIFF", orientation))
     assert np.array_equal(micrograph.pixels, upright)
@@ -106,21 +106,21 @@ def test_a_bar_is_where_the_picture_shows_it(orientation: int) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(3, 9))
-@pytest.mark.parametrize("is_told", [True, False])
-def test_a_bar_that_was_turned_away_is_painted_over(orientation: int, is_told: bool) -> None:
+@pytest.mark.parametrize("has_notes", [True, False])
+def test_a_bar_at_another_edge_is_masked(orientation: int, has_notes: bool) -> None:
     stored = with_bar()
     notes = "[Scan]\nPixelWidth=1e-8\n[Image]\nResolutionX=512\nResolutionY=348\n"
-    tags = [(274, 3, 1, orientation, True), *([(34682, "s", 0, notes, True)] if is_told else [])]
+    tags = [(274, 3, 1, orientation, True), *([(34682, "s", 0, notes, True)] if has_notes else [])]
     micrograph = decode(tiff(stored, extratags=tags))
     assert micrograph.data_bar_y is None
     back = turned(micrograph.pixels, {6: 8, 8: 6}.get(orientation, orientation))
     assert back[349:].std() == 0
     assert np.array_equal(back[:345], stored[:345])
-    assert micrograph.pixel_size_um == (pytest.approx(0.01) if is_told else None)
+    assert micrograph.pixel_size_um == (pytest.approx(0.01) if has_notes else None)
 
 
-@pytest.mark.skipif(not ZEISS.is_file(), reason="the shared vendors' files are not at hand")
-def test_sizes_of_makers_count_stored_columns() -> None:
+@pytest.mark.skipif(not ZEISS.is_file(), reason="../shared, with files of vendors, is absent")
+def test_vendor_sizes_refer_to_stored_columns() -> None:
     data = ZEISS.read_bytes()
     before = decode(data)
     with tifffile.TiffFile(ZEISS) as file:

@@ -1,4 +1,4 @@
-"""The pictures of a file are counted; copies of one are none."""
+"""The pictures of a file are counted; copies of a picture are not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def imagej(n: int) -> bytes:
 
 
 def one_directory(n: int) -> bytes:
-    """As ImageJ writes stacks of more than 4 GB: one directory, the pictures behind each other."""
+    """As ImageJ writes stacks over 4 GB: one directory, with the pictures one after another."""
     text = f"ImageJ=1.54f\nimages={n}\nslices={n}\n"
     return tiff(GREY, description=text) + GREY.tobytes() * (n - 1)
 
@@ -109,7 +109,7 @@ def test_pages_are_counted_in_every_kind_of_tiff(order: str, bigtiff: bool) -> N
     assert decode_micrograph(file.getvalue(), "a.tif").pages == 3
 
 
-def test_a_chain_of_pages_that_ends_nowhere_or_in_itself_counts_as_far_as_it_goes() -> None:
+def test_a_broken_or_circular_chain_of_pages_is_counted_up_to_the_fault() -> None:
     data = bytearray(tiff(GREY, GREY))
     first = int.from_bytes(data[4:8], "little")
     link = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")

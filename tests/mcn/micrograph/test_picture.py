@@ -1,4 +1,4 @@
-"""Samples of every kind of file come out as the grey values that were stored."""
+"""Samples of every kind of file are decoded to the stored grey values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Micrograph:
     [{}, {"tile": (32, 32)}, {"bigtiff": True}, {"byteorder": ">"}, {"rowsperstrip": 7}],
     ids=str,
 )
-def test_8_bits_are_left_untouched(compression: str | None, layout: dict[str, object]) -> None:
+def test_8_bits_are_unchanged(compression: str | None, layout: dict[str, object]) -> None:
     pixels = decode(tiff(GREY, compression=compression, **layout)).pixels
     assert pixels.dtype == np.uint8
     assert np.array_equal(pixels, GREY)
@@ -44,7 +44,7 @@ def test_8_bits_are_left_untouched(compression: str | None, layout: dict[str, ob
     assert np.array_equal(decode(colour).pixels, GREY)
 
 
-def test_jpeg_is_read_alone_and_within_tiff() -> None:
+def test_jpeg_is_read_directly_and_within_tiff() -> None:
     for data in (
         tiff(GREY, compression="jpeg"),
         tiff(RGB, compression="jpeg", photometric="rgb"),
@@ -58,11 +58,11 @@ def test_jpeg_is_read_alone_and_within_tiff() -> None:
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_colours_transparency_and_palettes_become_grey(mode: str, kind: str) -> None:
+def test_colours_transparency_and_palettes_are_converted_to_grey(mode: str, kind: str) -> None:
     assert np.array_equal(decode(saved(Image.fromarray(GREY).convert(mode), kind)).pixels, GREY)
 
 
-def test_colours_are_weighed_as_luminance() -> None:
+def test_colours_are_weighted_as_luminance() -> None:
     colours = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
     expected = np.asarray(Image.fromarray(colours).convert("L")).astype(int)
     for data in (saved(Image.fromarray(colours), "PNG"), tiff(colours, photometric="rgb")):
@@ -77,7 +77,7 @@ def test_pixels_are_a_writable_block(kind: str, mode: str) -> None:
     assert flags.writeable
 
 
-def test_planes_apart_and_white_as_zero() -> None:
+def test_separate_planes_and_white_as_zero() -> None:
     apart = tiff(np.moveaxis(RGB, 2, 0), photometric="rgb", planarconfig="separate")
     assert np.array_equal(decode(apart).pixels, GREY)
     assert np.array_equal(decode(tiff(255 - GREY, photometric="miniswhite")).pixels, GREY)
@@ -91,7 +91,7 @@ def test_one_bit_is_black_and_white() -> None:
         assert np.array_equal(decode(data).pixels, expected)
 
 
-def test_the_first_page_that_is_no_thumbnail_is_read() -> None:
+def test_the_first_page_other_than_a_thumbnail_is_read() -> None:
     file = io.BytesIO()
     with tifffile.TiffWriter(file) as writer:
         writer.write(GREY[::4, ::4], subfiletype=1)
@@ -100,7 +100,7 @@ def test_the_first_page_that_is_no_thumbnail_is_read() -> None:
     assert np.array_equal(decode(file.getvalue()).pixels, GREY)
 
 
-def test_the_format_is_told_from_the_bytes(tmp_path: Path) -> None:
+def test_the_format_is_detected_from_the_bytes(tmp_path: Path) -> None:
     path = tmp_path / "really.png"
     path.write_bytes(tiff(GREY, compression="lzw"))
     assert np.array_equal(read_micrograph(path).pixels, GREY)
@@ -140,7 +140,7 @@ def test_tags_that_repeat_the_file_are_refused() -> None:
         decode(bytes(data))
 
 
-def test_blocks_larger_than_the_picture_are_no_way_round_the_limit() -> None:
+def test_the_limit_includes_blocks_larger_than_the_picture() -> None:
     data = bytearray(tiff(GREY, tile=(64, 64), compression="lzw", byteorder="<"))
     for code in (322, 323):
         entry = data.index(struct.pack("<H", code) + struct.pack("<H", 4))
@@ -164,7 +164,7 @@ def test_palettes_of_8_and_16_bits(factor: int, is_inverted: bool) -> None:
 
 
 @pytest.mark.parametrize("factor", [1, 257])
-def test_colours_of_palettes_are_weighed(factor: int) -> None:
+def test_colours_of_palettes_are_weighted(factor: int) -> None:
     colours = RNG.integers(0, 256, (3, 256)).astype(np.uint16)
     image = Image.fromarray(colours.T[GREY].astype(np.uint8))
     expected = np.asarray(image.convert("L")).astype(int)

@@ -1,4 +1,4 @@
-"""The pixel size of each maker, and which source comes first."""
+"""The pixel size from each vendor, and the priority of sources."""
 
 import io
 import math
@@ -131,12 +131,12 @@ def test_ome(size: str, unit: str, expected: float) -> None:
     assert micrograph.pixel_size_source == "ome"
 
 
-def test_ome_sizes_in_pixels_are_no_sizes() -> None:
+def test_ome_sizes_in_pixels_are_ignored() -> None:
     notes = FileNotes(description=OME.format(size="4", unit=' PhysicalSizeXUnit="pixel"'))
     assert find_pixel_size(notes, 1024) == (None, "unknown")
 
 
-def test_ome_as_tifffile_writes_it() -> None:
+def test_ome_as_written_by_tifffile() -> None:
     notes = {"axes": "YX", "PhysicalSizeX": 50.0, "PhysicalSizeXUnit": "nm"}
     micrograph = size_of(tiff(ome=True, metadata=notes))
     assert (micrograph.pixel_size_um, micrograph.pixel_size_source) == (0.05, "ome")
@@ -169,14 +169,14 @@ def test_physical_pixels_of_a_png() -> None:
 
 
 @pytest.mark.parametrize("dpi", [72, 96, 150, 300, 600, 1200, 2400])
-def test_print_and_screen_defaults_are_no_pixel_size(dpi: int) -> None:
+def test_print_and_screen_defaults_are_ignored(dpi: int) -> None:
     micrograph = size_of(tiff(resolution=(dpi, dpi), resolutionunit="INCH"))
     assert (micrograph.pixel_size_um, micrograph.pixel_size_source) == (None, "unknown")
     per_cm = tiff(resolution=(dpi / 2.54, dpi / 2.54), resolutionunit="CENTIMETER")
     assert size_of(per_cm).pixel_size_source == "unknown"
 
 
-def test_the_first_source_that_is_there_wins() -> None:
+def test_the_first_available_source_is_used() -> None:
     description = OME.format(size="0.3", unit="").encode()
     tags = [(270, 2, 0, description, True)]
     everything = tiff(
@@ -195,21 +195,21 @@ def test_the_first_source_that_is_there_wins() -> None:
 
 
 @pytest.mark.parametrize("absurd", [0.0, -1.0, math.nan, math.inf, 1e9])
-def test_absurd_values_give_way_to_the_next_source(absurd: float) -> None:
+def test_absurd_values_are_skipped(absurd: float) -> None:
     notes = FileNotes(vendor={34682: f"[Scan]\nPixelWidth={absurd}\n"}, sidecar=HITACHI)
     assert find_pixel_size(notes, 1024, manifest=absurd) == (0.02480469, "vendor")
     assert find_pixel_size(FileNotes(pixels_per_unit=absurd, unit_um=1e4), 1024)[1] == "unknown"
 
 
 @given(st.text(max_size=300), st.sampled_from([34680, 34683, 34118, 50431]))
-def test_no_text_breaks_the_reader(text: str, code: int) -> None:
+def test_any_text_can_be_read(text: str, code: int) -> None:
     notes = FileNotes(vendor={code: text}, description=text, sidecar=text)
     size, source = find_pixel_size(notes, 1024)
     assert (size is None) == (source == "unknown")
     find_scan_height(notes, 768, 1024)
 
 
-def test_long_hostile_texts_are_read_in_no_time() -> None:
+def test_long_hostile_texts_are_read_quickly() -> None:
     for text in ("\n" * 500_000, " " * 500_000, "[Scan]\n" * 70_000, "<Pixels " * 60_000):
         notes = FileNotes(
             vendor={34682: text, 34118: text, 50431: text, 34683: text},
@@ -229,13 +229,13 @@ def test_long_hostile_texts_are_read_in_no_time() -> None:
         (tiff(), JEOL.format(size="1024 700", marker="5um")),
     ],
 )
-def test_the_maker_tells_where_the_scan_ends(data: bytes, sidecar: str | None) -> None:
+def test_the_vendor_gives_the_height_of_the_scan(data: bytes, sidecar: str | None) -> None:
     micrograph = size_of(data, sidecar=sidecar)
     assert micrograph.data_bar_y == 700
     assert micrograph.analysed.shape == (700, 1024)
 
 
-def test_a_resized_or_odd_scan_height_is_not_believed() -> None:
+def test_an_implausible_scan_height_is_ignored() -> None:
     text = "[Image]\nResolutionX={}\nResolutionY={}\n"
     for columns, rows in ((2048, 700), (1024, 768), (1024, 0), (1024, 100), (1024, 9999)):
         notes = FileNotes(vendor={34682: text.format(columns, rows)})
@@ -251,7 +251,7 @@ def test_every_code_page(tmp_path: Path, code: str) -> None:
     assert read_micrograph(tmp_path / "a.tif").pixel_size_um == 1.0
 
 
-def test_the_first_sidecar_that_tells_a_size_counts(tmp_path: Path) -> None:
+def test_the_first_sidecar_with_a_size_is_used(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(flat_tiff(64))
     (tmp_path / "a.txt").write_text("Found at noon; pixel size unknown.\n")
     (tmp_path / "a-tif.hdr").write_text("[MAIN]\nPixelSizeX=5e-8\n")
@@ -375,7 +375,7 @@ def test_files_whose_pixels_are_not_square_are_named() -> None:
 @pytest.mark.parametrize(
     "size", [0, 0.0, -1.0, 1e-300, 1e-7, 1001.0, 1e9, float("nan"), float("inf"), "0.5", True]
 )
-def test_sizes_that_cannot_be_are_refused(tmp_path: Path, size: object) -> None:
+def test_invalid_sizes_are_refused(tmp_path: Path, size: object) -> None:
     (tmp_path / "a.tif").write_bytes(flat_tiff(64))
     with pytest.raises(MicrographScaleError, match=r"a pixel size of .* is impossible; give 1e-06"):
         read_micrograph(tmp_path / "a.tif", pixel_size_um=size)  # type: ignore[arg-type]

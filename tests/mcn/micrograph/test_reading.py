@@ -1,4 +1,4 @@
-"""Files in, grey pixels or one typed error out."""
+"""Files are read as grey pixels, or give one typed error."""
 
 import logging
 import warnings
@@ -29,7 +29,7 @@ def test_wide_values_are_stretched_between_percentiles(kind: type[np.generic]) -
     pixels = decode(tiff(values)).pixels
     assert pixels.dtype == np.uint8
     assert (pixels[0, 0], pixels.min(), pixels.max()) == (255, 0, 255)
-    # One hot pixel must not push the rest into the dark.
+    # One hot pixel must not darken the rest.
     assert np.corrcoef(pixels[1:].ravel(), GREY[1:].ravel())[0, 1] > 0.999
 
 
@@ -57,7 +57,7 @@ def test_a_white_data_bar_does_not_darken_a_16_bit_picture() -> None:
     assert micrograph.analysed.std() > 30
 
 
-def test_not_a_number_becomes_the_darkest() -> None:
+def test_nan_becomes_the_darkest_value() -> None:
     values = GREY.astype(np.float32)
     values[:5] = np.nan
     values[6, :3] = np.inf
@@ -93,7 +93,7 @@ def test_not_a_number_becomes_the_darkest() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_micrograph_is_named_with_its_reason(data: bytes, reason: str) -> None:
+def test_unreadable_files_are_named_with_a_reason(data: bytes, reason: str) -> None:
     with pytest.raises(MicrographError, match=reason) as caught:
         decode_micrograph(data, "well=A/depth=12/tile.png")
     message = str(caught.value)
@@ -126,19 +126,19 @@ def test_uris_and_sidecars_are_read_through_fsspec() -> None:
     micrograph = read_micrograph("memory://core/a.tif")
     assert micrograph.pixel_size_um == pytest.approx(0.0248)
     assert (micrograph.pixel_size_source, micrograph.name) == ("vendor", "memory://core/a.tif")
-    asked = read_micrograph("memory://core/a.tif", pixel_size_um=0.5)
-    assert (asked.pixel_size_um, asked.pixel_size_source) == (0.5, "manifest")
+    with_size = read_micrograph("memory://core/a.tif", pixel_size_um=0.5)
+    assert (with_size.pixel_size_um, with_size.pixel_size_source) == (0.5, "manifest")
 
 
 @pytest.mark.parametrize("name", ["B.TXT", "B.HDR", "B-TIF.HDR"])
-def test_sidecars_are_found_in_the_case_of_the_picture(tmp_path: Path, name: str) -> None:
+def test_sidecars_of_upper_case_pictures_are_found(tmp_path: Path, name: str) -> None:
     (tmp_path / "B.TIF").write_bytes(tiff(GREY))
     (tmp_path / name).write_text("[MAIN]\nPixelSizeX=5e-8\n", encoding="utf-16")
     assert read_micrograph(tmp_path / "B.TIF").pixel_size_um == pytest.approx(0.05)
 
 
 def damaged_files(n: int) -> list[bytes]:
-    """Pictures of each kind with bits turned round, bytes replaced or the end cut off."""
+    """Pictures of each kind with flipped bits, replaced bytes or a truncated end."""
     image = Image.fromarray(GREY)
     sound = [
         tiff(GREY),
@@ -167,11 +167,11 @@ def damaged_files(n: int) -> list[bytes]:
     return files
 
 
-def test_damaged_files_give_one_error_each_and_no_noise(
+def test_damaged_files_give_one_error_each_and_no_output(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     refusals = []
-    with warnings.catch_warnings(record=True) as heard, caplog.at_level(logging.DEBUG):
+    with warnings.catch_warnings(record=True) as warning_list, caplog.at_level(logging.DEBUG):
         warnings.simplefilter("always")
         for data in damaged_files(1000):
             try:
@@ -183,6 +183,6 @@ def test_damaged_files_give_one_error_each_and_no_noise(
                 assert micrograph.pixels.size
     assert len(refusals) > 500
     assert all(text.startswith("a.tif: ") and "\n" not in text for text in refusals)
-    assert not heard
+    assert not warning_list
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert capfd.readouterr().err == ""

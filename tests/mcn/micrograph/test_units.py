@@ -14,11 +14,11 @@ def test_spellings_of_a_micrometre(word):
 
 
 @pytest.mark.parametrize("word", [None, "", "pixel", "Mm", "frames"])
-def test_other_words_are_no_lengths(word):
+def test_other_words_are_not_lengths(word):
     assert unit_um(word) is None
 
 
-def test_own_unit_comes_before_the_default():
+def test_a_given_unit_has_priority_over_the_default():
     assert length_um("2.5 nm", "m") == pytest.approx(0.0025)
     assert length_um("2.5", "mm") == 2500.0
     assert number("3,25 V") == 3.25
@@ -84,7 +84,7 @@ NO_UNITS = (
 def test_unit_words(factor: float, word: str) -> None:
     assert unit_um(word) == factor
     assert unit_um(f" {word}\0") == factor
-    # A picture of OME and one of ImageJ whose pixels are 0.05 µm wide.
+    # A picture of OME and one of ImageJ, both with pixels 0.05 µm wide.
     written = f"{0.05 / factor:.12g}"
     ome = (
         f'<OME><Pixels PhysicalSizeX="{written}" PhysicalSizeXUnit="{word}" '
@@ -100,7 +100,7 @@ def test_unit_words(factor: float, word: str) -> None:
 
 
 @pytest.mark.parametrize("word", NO_UNITS)
-def test_words_that_are_no_units(word: str) -> None:
+def test_other_unit_words(word: str) -> None:
     assert unit_um(word) is None
     notes = FileNotes(
         description=f"ImageJ=1.54f\nunit={word}\n", pixels_per_unit=20.0, unit_um=25400.0

@@ -1,6 +1,6 @@
-"""What each maker writes of a pixel and of a data bar, at every width, by tag and by sidecar.
+"""Pixel size and data bar as each vendor writes them, for every width, from tags and sidecars.
 
-A table of files, each with the right value.
+Each case is a file with its true value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SIDECARS = ("{s}.txt", "{s}.TXT", "{s}.Hdr", "{s}.hdr", "{n}.txt", "{d}.txt", "{
 PICTURES = ("a.tif", "B.TIF", "Tile 7.Tif", "x.y.tiff")
 VENDOR = Path(__file__).parents[4] / "shared" / "data" / "vendor"
 FIELD_UM = 5.965
-"""Width of the field of all pictures of the table."""
+"""Width of the field of view of every picture below."""
 
 ZEISS_TAGS = {
     "own": "AP_MAG\r\nMag = 50.00 K X\r\n"
@@ -64,7 +64,7 @@ def test_zeiss_at_every_width_from_tag_and_sidecar(kind: str, width: int) -> Non
 
 
 @pytest.mark.parametrize(("stored", "width"), [(1024, 512), (3072, 1024), (2048, 4096)])
-def test_zeiss_pictures_resized_since(stored: int, width: int) -> None:
+def test_resized_zeiss_pictures(stored: int, width: int) -> None:
     text = zeiss("own", stored) + f"DP_IMAGE_STORE\r\nStore resolution = {stored} * 768\r\n"
     size = decode_micrograph(tagged(width, 34118, text), "a.tif").pixel_size_um
     assert size == pytest.approx(FIELD_UM / width, rel=1e-5)
@@ -109,8 +109,8 @@ FEI = (
 @pytest.mark.parametrize(("stored", "width"), list(itertools.product((1024, 3072), WIDTHS)))
 def test_fei_at_the_stored_width_and_others(stored: int, width: int) -> None:
     field = FIELD_UM * 1e-6
-    told = {"beam": "EBeam", "field": field, "down": field * 0.75, "columns": stored}
-    text = FEI.format(scan=field / stored, rows=stored * 3 // 4, **told)
+    fields = {"beam": "EBeam", "field": field, "down": field * 0.75, "columns": stored}
+    text = FEI.format(scan=field / stored, rows=stored * 3 // 4, **fields)
     without = text.replace("PixelWidth", "Other").replace("PixelHeight", "Another")
     for written in (text, without):
         size = decode_micrograph(tagged(width, 34682, written), "a.tif").pixel_size_um
@@ -147,9 +147,9 @@ JEOL_FIELDS = [
 @pytest.mark.parametrize("field", JEOL_FIELDS)
 def test_jeol_fields_of_view(field: str, width: int, size: str) -> None:
     text = f"$CM_FORMAT JEOL-SEM\n$CM_MAG 999\n{size}$CM_FIELD_OF_VIEW {field}\n"
-    found = find_pixel_size(FileNotes(sidecar=text), width, height=width * 3 // 4)
+    pixel_size = find_pixel_size(FileNotes(sidecar=text), width, height=width * 3 // 4)
     expected = (1300 if field.startswith("1.3") else 1280) / width
-    assert found == (pytest.approx(expected, rel=1e-9), "vendor")
+    assert pixel_size == (pytest.approx(expected, rel=1e-9), "vendor")
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -167,8 +167,8 @@ def test_jeol_fields_of_view(field: str, width: int, size: str) -> None:
     ],
 )
 def test_jeol_by_bar_size_and_magnification(lines: str, width: int, field_um: float) -> None:
-    found = find_pixel_size(FileNotes(sidecar=lines), width, height=width * 3 // 4)
-    assert found == (pytest.approx(field_um / width, rel=1e-9), "vendor")
+    size = find_pixel_size(FileNotes(sidecar=lines), width, height=width * 3 // 4)
+    assert size == (pytest.approx(field_um / width, rel=1e-9), "vendor")
 
 
 @pytest.mark.parametrize("height", [960, 1024])
@@ -184,8 +184,8 @@ def test_jeol_fields_on_pictures_with_a_data_bar(height: int) -> None:
 )
 def test_hitachi_at_every_width(lines: str, width: int) -> None:
     text = f"[SemImageFile]\r\nInstructName=SU8230\r\n{lines}".replace("\r\n", "\n")
-    found = find_pixel_size(FileNotes(sidecar=text), width)
-    assert found == (pytest.approx(12.7 / width, rel=1e-9), "vendor")
+    size = find_pixel_size(FileNotes(sidecar=text), width)
+    assert size == (pytest.approx(12.7 / width, rel=1e-9), "vendor")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,9 @@ TEXTS = {
 
 @pytest.mark.parametrize("maker", TEXTS)
 @pytest.mark.parametrize(("picture", "named"), list(itertools.product(PICTURES, SIDECARS)))
-def test_every_maker_under_every_name(tmp_path: Path, picture: str, named: str, maker: str) -> None:
+def test_every_vendor_with_every_sidecar_name(
+    tmp_path: Path, picture: str, named: str, maker: str
+) -> None:
     stem, _, ending = picture.rpartition(".")
     dashed = f"{stem}-{ending}"
     name = named.format(s=stem, n=picture, d=dashed.lower(), D=dashed.upper())
@@ -242,7 +244,7 @@ def test_a_scan_height_is_scaled_with_the_picture(scale: float) -> None:
 @pytest.mark.parametrize(
     ("height", "width"), [(943, 900), (700, 1024 // 2), (442, 512), (800, 800)]
 )
-def test_a_scan_height_of_a_cut_picture_is_not_scaled(height: int, width: int) -> None:
+def test_the_scan_height_of_a_cropped_picture_is_not_scaled(height: int, width: int) -> None:
     flat = np.full((height, width), 90, dtype=np.uint8)
     assert (
         decode_micrograph(
@@ -252,7 +254,7 @@ def test_a_scan_height_of_a_cut_picture_is_not_scaled(height: int, width: int) -
     )
 
 
-def test_a_bar_height_without_a_width_gives_way_to_the_bar_that_is_seen() -> None:
+def test_a_visible_bar_has_priority_over_a_height_without_width() -> None:
     picture = with_bar(768, 1024)
     small = np.asarray(Image.fromarray(picture).resize((512, 384), Image.Resampling.LANCZOS))
     notes = "[MAIN]\nPixelSizeX=4e-8\nImageStripSize=36\n"
@@ -262,7 +264,7 @@ def test_a_bar_height_without_a_width_gives_way_to_the_bar_that_is_seen() -> Non
         assert find_data_bar(pixels) == pytest.approx(expected, abs=3)
 
 
-@pytest.mark.skipif(not VENDOR.is_dir(), reason="the makers' files are not here")
+@pytest.mark.skipif(not VENDOR.is_dir(), reason="../shared, with files of vendors, is absent")
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

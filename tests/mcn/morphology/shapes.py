@@ -1,4 +1,4 @@
-"""Masks of any form, for tests of morphology."""
+"""Masks of any shape, for tests of morphology."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ bitmap_lists = st.lists(bitmaps, min_size=1, max_size=6)
 
 
 def masks_of(bitmaps: list[NDArray[np.bool_]]) -> list[Mask]:
-    """Masks whose pixels are these, blank borders included."""
+    """Masks with the given pixels, including blank borders."""
     return [Mask(0, 0, pixels) for pixels in bitmaps]

@@ -1,4 +1,4 @@
-"""Masks in a stack keep their pixels and stay apart."""
+"""Masks in a stack keep their pixels and stay separate."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_every_mask_is_in_one_stack_with_all_its_pixels(bitmaps: list[NDArray[np
 
 @given(bitmap_lists)
 @settings(max_examples=40)
-def test_masks_are_apart_and_rows_know_their_owner(bitmaps: list[NDArray[np.bool_]]) -> None:
+def test_masks_are_separate_and_rows_have_an_owner(bitmaps: list[NDArray[np.bool_]]) -> None:
     (stack,) = stack_masks(masks_of(bitmaps))
     for edge in (stack.cells[0], stack.cells[-1], stack.cells[:, 0], stack.cells[:, -1]):
         assert not edge.any()
@@ -43,7 +43,7 @@ def test_masks_are_apart_and_rows_know_their_owner(bitmaps: list[NDArray[np.bool
 
 @given(bitmap_lists)
 @settings(max_examples=40)
-def test_the_border_has_the_pixels_that_erosion_takes_away(
+def test_the_border_has_the_pixels_that_erosion_removes(
     bitmaps: list[NDArray[np.bool_]],
 ) -> None:
     (stack,) = stack_masks(masks_of(bitmaps))
@@ -51,7 +51,7 @@ def test_the_border_has_the_pixels_that_erosion_takes_away(
     assert stack.border.tolist() == np.flatnonzero(removed).tolist()
 
 
-def test_many_masks_make_several_stacks_of_a_bounded_size() -> None:
+def test_many_masks_are_split_into_stacks_of_bounded_size() -> None:
     rng = np.random.default_rng(0)
     masks = [Mask(0, 0, np.ones(rng.integers(1, 200, 2), dtype=bool)) for _ in range(100)]
     stacks = list(stack_masks(masks))
@@ -60,12 +60,12 @@ def test_many_masks_make_several_stacks_of_a_bounded_size() -> None:
     assert sorted(np.concatenate([stack.order for stack in stacks])) == list(range(100))
 
 
-def test_a_mask_larger_than_a_stack_has_one_of_its_own() -> None:
+def test_a_mask_larger_than_a_stack_has_a_separate_one() -> None:
     masks = [Mask(0, 0, np.ones((600, 600), dtype=bool)), Mask(0, 0, np.ones((2, 2), dtype=bool))]
     assert [stack.order.tolist() for stack in stack_masks(masks)] == [[1], [0]]
 
 
-def test_no_masks_make_no_stack_and_empty_ones_are_named() -> None:
+def test_no_masks_give_no_stack_and_empty_masks_are_named() -> None:
     assert list(stack_masks([])) == []
     with pytest.raises(ValueError, match="mask 1 has no pixels"):
         list(stack_masks(masks_of([np.ones((2, 2), dtype=bool), np.zeros((3, 1), dtype=bool)])))

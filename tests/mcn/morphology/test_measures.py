@@ -1,4 +1,4 @@
-"""Measures agree with scikit-image, with geometry, and do not depend on where a crystal lies."""
+"""Measures match scikit-image and geometry, and do not depend on a crystal's place."""
 
 import math
 from types import SimpleNamespace
@@ -38,7 +38,7 @@ def measure_one(full: Bitmap, pixel_size_um: float | None = 1.0) -> SimpleNamesp
 
 
 def blob(seed: int, diameter: float = 40.0) -> Bitmap:
-    """A crystal-like shape with a rough outline, in one piece, with room around it."""
+    """A crystal-like shape with a rough outline, in one piece, surrounded by background."""
     rng = np.random.default_rng(seed)
     size = int(1.6 * diameter) + 8
     noise = ndimage.gaussian_filter(rng.normal(size=(size, size)), diameter / 12)
@@ -49,7 +49,7 @@ def blob(seed: int, diameter: float = 40.0) -> Bitmap:
 
 
 def regular(n: int, diameter: float, turn: float, squash: float = 1.0) -> Bitmap:
-    """A regular polygon of n corners with the area of a disc, squashed, then turned."""
+    """A regular polygon of n corners with the area of a disc, squashed, then rotated."""
     angle = 2 * np.pi * np.arange(n) / n
     radius = diameter / 2 * math.sqrt(2 * np.pi / (n * math.sin(2 * np.pi / n) * squash))
     x, y = radius * np.cos(angle), squash * radius * np.sin(angle)
@@ -60,7 +60,7 @@ def regular(n: int, diameter: float, turn: float, squash: float = 1.0) -> Bitmap
     return np.asarray(polygon2mask((size, size), corners), dtype=bool)
 
 
-def test_columns_are_the_catalogues() -> None:
+def test_columns_match_the_catalogue() -> None:
     names = SEGMENTED_CRYSTALS.names[: SEGMENTED_CRYSTALS.names.index("mask_rle")]
     square = [Mask(0, 0, np.ones((3, 3), dtype=bool))]
     assert sorted(measure(square, 9, 9, 0.1)) == sorted(names)
@@ -69,79 +69,79 @@ def test_columns_are_the_catalogues() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_definitions_are_those_of_scikit_image(seed: int) -> None:
+def test_definitions_match_scikit_image(seed: int) -> None:
     full = blob(seed, diameter=12 + 4 * seed)
-    found, (expected,) = measure_one(full), regionprops(full.astype(np.uint8))
+    crystal, (expected,) = measure_one(full), regionprops(full.astype(np.uint8))
     y0, x0, y1, x1 = expected.bbox
-    assert (found.bbox_x, found.bbox_y) == (x0, y0)
-    assert (found.bbox_w, found.bbox_h) == (x1 - x0, y1 - y0)
-    assert found.area_px == expected.area
-    assert found.area_um2 == expected.area
-    assert (found.centroid_y, found.centroid_x) == pytest.approx(expected.centroid)
-    assert found.equivalent_diameter_px == pytest.approx(expected.equivalent_diameter_area)
-    assert found.equivalent_diameter_um == pytest.approx(expected.equivalent_diameter_area)
-    assert found.major_axis_um == pytest.approx(expected.axis_major_length)
-    assert found.minor_axis_um == pytest.approx(expected.axis_minor_length)
-    assert found.perimeter_um == pytest.approx(expected.perimeter)
-    assert found.solidity == pytest.approx(expected.solidity)
-    # scikit-image takes the corners of the hull's pixels, which may stick out of the hull.
-    assert found.feret_max_um == pytest.approx(expected.feret_diameter_max, abs=1.0)
+    assert (crystal.bbox_x, crystal.bbox_y) == (x0, y0)
+    assert (crystal.bbox_w, crystal.bbox_h) == (x1 - x0, y1 - y0)
+    assert crystal.area_px == expected.area
+    assert crystal.area_um2 == expected.area
+    assert (crystal.centroid_y, crystal.centroid_x) == pytest.approx(expected.centroid)
+    assert crystal.equivalent_diameter_px == pytest.approx(expected.equivalent_diameter_area)
+    assert crystal.equivalent_diameter_um == pytest.approx(expected.equivalent_diameter_area)
+    assert crystal.major_axis_um == pytest.approx(expected.axis_major_length)
+    assert crystal.minor_axis_um == pytest.approx(expected.axis_minor_length)
+    assert crystal.perimeter_um == pytest.approx(expected.perimeter)
+    assert crystal.solidity == pytest.approx(expected.solidity)
+    # scikit-image uses the corners of the hull's pixels, which may be outside the hull.
+    assert crystal.feret_max_um == pytest.approx(expected.feret_diameter_max, abs=1.0)
     # Its angle is from the row axis: down, not along.
     turned = math.degrees(expected.orientation) + 90
-    assert (found.orientation_deg - turned + 90) % 180 == pytest.approx(90, abs=1e-6)
-    assert found.aspect_ratio == pytest.approx(
+    assert (crystal.orientation_deg - turned + 90) % 180 == pytest.approx(90, abs=1e-6)
+    assert crystal.aspect_ratio == pytest.approx(
         expected.axis_major_length / expected.axis_minor_length
     )
     circularity = 4 * math.pi * expected.area / expected.perimeter**2
-    assert found.circularity == pytest.approx(min(circularity, 1))
+    assert crystal.circularity == pytest.approx(min(circularity, 1))
 
 
 @given(bitmaps)
 @settings(deadline=None)
 def test_any_bitmap_has_finite_measures_within_bounds(full: Bitmap) -> None:
-    found = measure_one(full)
-    for name, value in vars(found).items():
+    crystal = measure_one(full)
+    for name, value in vars(crystal).items():
         assert math.isfinite(value), name
-    assert found.area_px == full.sum()
-    assert found.feret_max_um is not None
-    assert found.feret_min_um is not None
-    assert 0 < found.feret_min_um <= found.feret_max_um
-    assert found.feret_max_um <= math.hypot(found.bbox_w, found.bbox_h)
-    assert found.feret_max_um >= max(found.bbox_w, found.bbox_h)
-    assert found.aspect_ratio >= 1
-    assert 0 < found.circularity <= 1
-    assert 0 < found.solidity <= 1
-    assert -90 < found.orientation_deg <= 90
-    assert found.corners >= 2
+    assert crystal.area_px == full.sum()
+    assert crystal.feret_max_um is not None
+    assert crystal.feret_min_um is not None
+    assert 0 < crystal.feret_min_um <= crystal.feret_max_um
+    assert crystal.feret_max_um <= math.hypot(crystal.bbox_w, crystal.bbox_h)
+    assert crystal.feret_max_um >= max(crystal.bbox_w, crystal.bbox_h)
+    assert crystal.aspect_ratio >= 1
+    assert 0 < crystal.circularity <= 1
+    assert 0 < crystal.solidity <= 1
+    assert -90 < crystal.orientation_deg <= 90
+    assert crystal.corners >= 2
 
 
 @given(bitmaps)
 @settings(deadline=None)
-def test_solidity_and_perimeter_of_any_bitmap_are_scikit_images(full: Bitmap) -> None:
-    found = measure_one(full)
+def test_solidity_and_perimeter_of_any_bitmap_match_scikit_image(full: Bitmap) -> None:
+    crystal = measure_one(full)
     (expected,) = regionprops(full.astype(np.uint8))
-    assert found.solidity == pytest.approx(expected.solidity)
-    assert found.perimeter_um == pytest.approx(expected.perimeter)
+    assert crystal.solidity == pytest.approx(expected.solidity)
+    assert crystal.perimeter_um == pytest.approx(expected.perimeter)
 
 
 @given(bitmaps, st.integers(0, 30), st.integers(0, 30))
 @settings(deadline=None)
-def test_form_does_not_depend_on_place(full: Bitmap, down: int, right: int) -> None:
-    here = measure_one(np.pad(full, 1))
-    there = measure_one(np.pad(full, ((down + 1, 1), (right + 1, 1))))
-    assert there.centroid_x - here.centroid_x == pytest.approx(right)
-    assert there.centroid_y - here.centroid_y == pytest.approx(down)
+def test_measures_do_not_depend_on_place(full: Bitmap, down: int, right: int) -> None:
+    original = measure_one(np.pad(full, 1))
+    shifted = measure_one(np.pad(full, ((down + 1, 1), (right + 1, 1))))
+    assert shifted.centroid_x - original.centroid_x == pytest.approx(right)
+    assert shifted.centroid_y - original.centroid_y == pytest.approx(down)
     moved = {"bbox_x": right, "bbox_y": down}
-    for name, value in vars(here).items():
+    for name, value in vars(original).items():
         if not name.startswith("centroid"):
-            assert getattr(there, name) == value + moved.get(name, 0), name
+            assert getattr(shifted, name) == value + moved.get(name, 0), name
 
 
 @given(st.integers(0, 999), st.integers(1, 3))
 @settings(deadline=None, max_examples=30)
 def test_a_quarter_turn_changes_only_the_angle(seed: int, turns: int) -> None:
     full = blob(seed, diameter=30)
-    here, turned = measure_one(full), measure_one(np.rot90(full, turns))
+    original, turned = measure_one(full), measure_one(np.rot90(full, turns))
     for name in (
         "area_px",
         "major_axis_um",
@@ -153,11 +153,11 @@ def test_a_quarter_turn_changes_only_the_angle(seed: int, turns: int) -> None:
         "circularity",
         "solidity",
     ):
-        assert getattr(turned, name) == pytest.approx(getattr(here, name)), name
-    # numpy turns counter-clockwise as seen, as our angles do.
-    difference = turned.orientation_deg - here.orientation_deg - 90 * turns
+        assert getattr(turned, name) == pytest.approx(getattr(original, name)), name
+    # numpy rotates counter-clockwise as seen, like our angles.
+    difference = turned.orientation_deg - original.orientation_deg - 90 * turns
     assert (difference + 90) % 180 == pytest.approx(90, abs=1e-6)
-    assert abs(turned.corners - here.corners) <= 1
+    assert abs(turned.corners - original.corners) <= 1
 
 
 @given(st.integers(0, 999), st.floats(1e-4, 50))
@@ -171,16 +171,16 @@ def test_micrometres_scale_with_the_pixel_size(seed: int, size: float) -> None:
 
 
 def test_without_pixel_size_only_micrometres_are_missing() -> None:
-    found = vars(measure_one(blob(1), None))
-    known = vars(measure_one(blob(1), 1.0))
-    assert set(known) - set(found) == {n for n in known if n.endswith(("_um", "_um2"))}
-    for name, value in found.items():
-        assert value == known[name]
+    unscaled = vars(measure_one(blob(1), None))
+    scaled = vars(measure_one(blob(1), 1.0))
+    assert set(scaled) - set(unscaled) == {n for n in scaled if n.endswith(("_um", "_um2"))}
+    for name, value in unscaled.items():
+        assert value == scaled[name]
 
 
 @pytest.mark.parametrize(("turn", "expected"), [(0, 0), (30, 30), (90, 90), (-60, -60), (135, -45)])
 def test_angles_are_counter_clockwise_from_the_x_axis(turn: float, expected: float) -> None:
-    # Rows run downwards, so a turn as seen is the other way round in the array.
+    # Rows run downwards, so a rotation as seen is the opposite one in the array.
     full = regular(60, 60, math.radians(-turn), squash=0.4)
     assert (measure_one(full).orientation_deg - expected + 90) % 180 == pytest.approx(90, abs=1)
 
@@ -191,37 +191,37 @@ def test_an_upright_needle_points_to_plus_90() -> None:
 
 @pytest.mark.parametrize(("rows", "columns"), [(20, 20), (12, 50), (50, 12), (3, 80)])
 def test_rectangles(rows: int, columns: int) -> None:
-    found = measure_one(np.pad(np.ones((rows, columns), dtype=bool), 3))
-    assert found.feret_min_um == pytest.approx(min(rows, columns))
+    crystal = measure_one(np.pad(np.ones((rows, columns), dtype=bool), 3))
+    assert crystal.feret_min_um == pytest.approx(min(rows, columns))
     diagonal = math.hypot(rows, columns)
-    assert diagonal - 1 < (found.feret_max_um or 0) <= diagonal
-    assert found.solidity == 1
-    assert found.corners == 4
+    assert diagonal - 1 < (crystal.feret_max_um or 0) <= diagonal
+    assert crystal.solidity == 1
+    assert crystal.corners == 4
 
 
 @pytest.mark.parametrize("turn", range(0, 90, 10))
-def test_turned_rectangles_are_as_narrow_as_straight_ones(turn: int) -> None:
+def test_rotated_rectangles_are_as_narrow_as_upright_ones(turn: int) -> None:
     y, x = np.mgrid[:120, :120] - 60.2
     angle = math.radians(turn)
     along, across = (
         x * math.cos(angle) + y * math.sin(angle),
         y * math.cos(angle) - x * math.sin(angle),
     )
-    found = measure_one((np.abs(along) < 40) & (np.abs(across) < 15))
-    assert found.feret_min_um == pytest.approx(30, abs=1.2)
-    assert found.feret_max_um == pytest.approx(math.hypot(80, 30), abs=1.5)
+    crystal = measure_one((np.abs(along) < 40) & (np.abs(across) < 15))
+    assert crystal.feret_min_um == pytest.approx(30, abs=1.2)
+    assert crystal.feret_max_um == pytest.approx(math.hypot(80, 30), abs=1.5)
 
 
 @pytest.mark.parametrize("diameter", [10, 20, 41, 80])
 def test_discs(diameter: int) -> None:
     y, x = np.mgrid[:90, :90] - 45.0
-    found = measure_one(np.hypot(y, x) < diameter / 2)
-    assert found.equivalent_diameter_um == pytest.approx(diameter, abs=0.7)
-    assert found.feret_max_um == pytest.approx(diameter, abs=1.2)
-    assert found.feret_min_um == pytest.approx(diameter, abs=1.2)
-    assert found.circularity > 0.9
-    assert found.aspect_ratio == pytest.approx(1)
-    assert found.corners in (7, 8)
+    crystal = measure_one(np.hypot(y, x) < diameter / 2)
+    assert crystal.equivalent_diameter_um == pytest.approx(diameter, abs=0.7)
+    assert crystal.feret_max_um == pytest.approx(diameter, abs=1.2)
+    assert crystal.feret_min_um == pytest.approx(diameter, abs=1.2)
+    assert crystal.circularity > 0.9
+    assert crystal.aspect_ratio == pytest.approx(1)
+    assert crystal.corners in (7, 8)
 
 
 @pytest.mark.parametrize("diameter", [40, 60, 120])
@@ -251,42 +251,44 @@ def test_corners_of_polygons_at_any_angle(
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (2, 2)])
 def test_the_smallest_masks_have_finite_measures(shape: tuple[int, int]) -> None:
-    found = measure_one(np.ones(shape, dtype=bool))
-    assert all(math.isfinite(value) for value in vars(found).values())
-    assert found.aspect_ratio >= 1
-    assert found.solidity == 1
+    crystal = measure_one(np.ones(shape, dtype=bool))
+    assert all(math.isfinite(value) for value in vars(crystal).values())
+    assert crystal.aspect_ratio >= 1
+    assert crystal.solidity == 1
 
 
-def test_holes_and_crumbs_do_not_confuse_the_outline() -> None:
+def test_holes_and_small_pieces_do_not_change_the_outline() -> None:
     full = np.zeros((60, 80), dtype=bool)
     full[5:45, 5:45] = True
     full[15:30, 15:30] = False
     full[50, 70] = True
-    found = measure_one(full)
-    assert found.corners == 4
-    assert found.area_px == 1600 - 225 + 1
+    crystal = measure_one(full)
+    assert crystal.corners == 4
+    assert crystal.area_px == 1600 - 225 + 1
 
 
 @pytest.mark.parametrize(
     ("x", "y", "touches"),
     [(0, 4, True), (4, 0, True), (4, 4, False), (40, 4, True), (39, 4, False), (4, 20, True)],
 )
-def test_the_edge_is_that_of_the_analysed_image(x: int, y: int, touches: bool) -> None:
+def test_edges_are_those_of_the_analysed_image(x: int, y: int, touches: bool) -> None:
     mask = Mask(x, y, np.ones((10, 10), dtype=bool))
     columns = measure([mask], height=30, width=50, pixel_size_um=None)
     assert columns["touches_edge"].tolist() == [touches]
 
 
-def test_many_masks_come_out_in_order_as_if_measured_alone() -> None:
+def test_many_masks_are_measured_in_order_and_independently() -> None:
     rng = np.random.default_rng(0)
     masks = [tight(blob(seed, float(rng.uniform(6, 150)))) for seed in range(150)]
-    together = measure(masks, 400, 400, 0.1)
-    alone = [measure([mask], 400, 400, 0.1) for mask in masks]
-    for name, values in together.items():
-        assert np.array_equal(values, np.concatenate([columns[name] for columns in alone])), name
+    batch_columns = measure(masks, 400, 400, 0.1)
+    single_columns = [measure([mask], 400, 400, 0.1) for mask in masks]
+    for name, values in batch_columns.items():
+        assert np.array_equal(
+            values, np.concatenate([columns[name] for columns in single_columns])
+        ), name
 
 
-def test_nothing_gives_nothing() -> None:
+def test_no_masks_give_no_rows() -> None:
     assert measure([], 10, 10, None) == {}
 
 

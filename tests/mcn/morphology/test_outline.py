@@ -1,4 +1,4 @@
-"""Lines around masks hold exactly the pixels that they are drawn around."""
+"""Lines around masks enclose exactly the pixels of the mask."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def points(polygons: Polygons, number: int) -> NDArray[np.float64]:
 
 
 def signed_area(line: NDArray[np.float64]) -> float:
-    """Above 0 for a line that runs clockwise as seen, with rows running down."""
+    """Positive for a line that runs clockwise as seen, with rows running down."""
     x, y = line.T
     return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
 
 
 def pixels_of(stack: MaskStack, number: int) -> NDArray[np.bool_]:
-    """The cells of one mask, in the whole stack."""
+    """The cells of one mask in the whole stack."""
     rows = (stack.owner == number) & stack.cells.any(axis=1)
     return np.asarray(stack.cells & rows[:, None])
 
 
 @given(bitmap_lists)
 @settings(max_examples=40)
-def test_hulls_are_those_of_the_middles_of_pixel_edges(bitmaps: list[NDArray[np.bool_]]) -> None:
+def test_hulls_enclose_the_centres_of_pixel_edges(bitmaps: list[NDArray[np.bool_]]) -> None:
     stack = stack_of(*bitmaps)
     hulls = trace_hulls(stack)
     assert len(hulls) == len(stack)
@@ -75,14 +75,14 @@ def test_an_outline_runs_once_around_the_largest_piece(bitmaps: list[NDArray[np.
         assert signed_area(line) > 0
         assert np.abs(line - np.roll(line, -1, axis=0)).max() <= 1
         assert len({tuple(point) for point in line.tolist()}) == len(line)
-        # The line through the middles of edges cuts the corners of pixels off.
+        # The line through the centres of edges cuts off the corners of pixels.
         largest = max(int(area.sum()) for area in filled)
         assert largest / 2 <= signed_area(line) <= largest
 
 
 @given(bitmap_lists)
 @settings(max_examples=40)
-def test_rings_are_one_for_each_piece_and_hole(bitmaps: list[NDArray[np.bool_]]) -> None:
+def test_each_piece_and_hole_has_one_ring(bitmaps: list[NDArray[np.bool_]]) -> None:
     stack = stack_of(*bitmaps)
     rings = trace_rings(stack)
     lines = [points(rings.lines, number) for number in range(len(rings.lines))]
@@ -97,7 +97,7 @@ def test_rings_are_one_for_each_piece_and_hole(bitmaps: list[NDArray[np.bool_]])
         assert (signed_area(line) > 0) == is_outer
 
 
-def test_the_outline_of_a_square_lies_on_the_edges_of_its_pixels() -> None:
+def test_the_outline_of_a_square_follows_the_edges_of_its_pixels() -> None:
     stack = stack_of(np.ones((3, 3), dtype=bool))
     line = points(trace_outlines(stack), 0)
     assert len(line) == 12
@@ -107,7 +107,7 @@ def test_the_outline_of_a_square_lies_on_the_edges_of_its_pixels() -> None:
     assert signed_area(line) == 9 - 4 / 8
 
 
-def test_rings_have_points_only_where_they_bend() -> None:
+def test_rings_have_points_only_at_bends() -> None:
     pixels = np.ones((9, 12), dtype=bool)
     pixels[3:6, 3:8] = False
     rings = trace_rings(stack_of(pixels))
@@ -115,7 +115,7 @@ def test_rings_have_points_only_where_they_bend() -> None:
     assert rings.lines.n_vertices.tolist() == [8, 8]
 
 
-def test_pixels_that_touch_by_a_corner_are_one_piece() -> None:
+def test_pixels_that_touch_at_a_corner_are_one_piece() -> None:
     pixels = np.eye(3, dtype=bool)
     rings = trace_rings(stack_of(pixels))
     assert len(rings.lines) == 1

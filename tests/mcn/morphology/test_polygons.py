@@ -1,4 +1,4 @@
-"""Measures of polygons agree with geometry and with scikit-image."""
+"""Measures of polygons match geometry and scikit-image."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ SQUARE = [(0.0, 0.5), (4.0, 0.5), (4.0, 4.5), (0.0, 4.5)]
 TRIANGLE = [(0.0, -0.5), (3.0, 3.5), (0.0, 3.5)]
 
 
-def test_vertices_know_their_polygon_and_the_next_vertex() -> None:
+def test_vertices_have_their_polygon_and_the_next_vertex() -> None:
     both = polygons(SQUARE, TRIANGLE)
     assert len(both) == 2
     assert both.n_vertices.tolist() == [4, 3]
     assert both.owner.tolist() == [0, 0, 0, 0, 1, 1, 1]
     assert both.following.tolist() == [1, 2, 3, 0, 5, 6, 4]
-    kept = keep_vertices(both, np.array([True, False, True, True, True, True, True]))
-    assert kept.n_vertices.tolist() == [3, 3]
-    assert kept.x.tolist() == [0.0, 4.0, 0.0, 0.0, 3.0, 0.0]
+    reduced = keep_vertices(both, np.array([True, False, True, True, True, True, True]))
+    assert reduced.n_vertices.tolist() == [3, 3]
+    assert reduced.x.tolist() == [0.0, 4.0, 0.0, 0.0, 3.0, 0.0]
 
 
 def test_diameters_of_a_square_and_a_triangle() -> None:
@@ -61,7 +61,7 @@ def test_diameters_of_a_square_and_a_triangle() -> None:
 
 @given(bitmap_lists)
 @settings(max_examples=40)
-def test_diameters_are_those_of_a_turned_calliper(bitmaps: list[NDArray[np.bool_]]) -> None:
+def test_diameters_match_a_rotating_calliper(bitmaps: list[NDArray[np.bool_]]) -> None:
     hulls = hulls_of(bitmaps)
     longest, shortest = feret_diameters(hulls)
     angles = np.linspace(0, np.pi, 721)
@@ -83,7 +83,7 @@ def test_lattice_areas_count_the_points_inside(bitmaps: list[NDArray[np.bool_]])
         corners = corners_of(hulls, number)
         low, high = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int)
         x, y = np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1))
-        # Points on the line count: a hull a little larger has no others.
+        # Points on the line count: a slightly larger hull has no others.
         centre = corners.mean(axis=0)
         inside = points_in_poly(
             np.column_stack([x.ravel(), y.ravel()]), centre + (corners - centre) * (1 + 1e-7)
@@ -96,8 +96,8 @@ def test_lattice_areas_of_a_square_and_a_triangle() -> None:
 
 
 @pytest.mark.parametrize(("tolerance", "corners"), [(0.5, 8), (1.0, 4), (100.0, 2)])
-def test_corners_within_the_tolerance_are_none(tolerance: float, corners: int) -> None:
-    # A square of 20 whose corners are cut off, 0.71 from where they were.
+def test_corners_within_the_tolerance_are_dropped(tolerance: float, corners: int) -> None:
+    # A square of 20 with its corners cut off, 0.71 from where they were.
     cut = [(1, 0), (19, 0), (20, 1), (20, 19), (19, 20), (1, 20), (0, 19), (0, 1)]
     counted = count_corners(polygons([(float(x), float(y)) for x, y in cut]), np.array([tolerance]))
     assert counted.tolist() == [corners]
@@ -105,7 +105,7 @@ def test_corners_within_the_tolerance_are_none(tolerance: float, corners: int) -
 
 @given(bitmap_lists)
 @settings(max_examples=40)
-def test_no_more_corners_are_left_than_by_the_plain_method(
+def test_no_more_corners_remain_than_with_the_plain_method(
     bitmaps: list[NDArray[np.bool_]],
 ) -> None:
     (stack,) = stack_masks(masks_of(bitmaps))

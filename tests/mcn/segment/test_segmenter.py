@@ -1,4 +1,4 @@
-"""The embedded segmenter on pictures as laboratories send them, unusual ones included."""
+"""The embedded segmenter on pictures from laboratories, including unusual ones."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def compact() -> CompactSegmenter:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (33, 47), (300, 300)])
-def test_a_picture_of_nothing_has_no_crystals(
+def test_an_empty_picture_has_no_crystals(
     compact: CompactSegmenter, shape: tuple[int, int]
 ) -> None:
     assert compact.segment([np.full(shape, 77, np.uint8)]) == [[]]
@@ -31,7 +31,7 @@ def test_noise_has_no_crystals(compact: CompactSegmenter, deviation: float) -> N
     assert compact.segment([noise.astype(np.uint8)]) == [[]]
 
 
-def test_most_crystals_of_a_fresh_tile_are_found(compact: CompactSegmenter) -> None:
+def test_most_crystals_of_a_new_tile_are_found(compact: CompactSegmenter) -> None:
     tile = render_tile(90210, TileSettings(height=512, width=512, shape_mix=(0.4, 0.3, 0.0, 0.3)))
     (predicted,) = compact.segment([tile.image])
     truth = masks_from_labels(tile.labels)
@@ -40,18 +40,18 @@ def test_most_crystals_of_a_fresh_tile_are_found(compact: CompactSegmenter) -> N
     assert hits.mean() > 0.8
 
 
-def test_pictures_do_not_depend_on_their_company(compact: CompactSegmenter) -> None:
+def test_pictures_do_not_depend_on_their_batch(compact: CompactSegmenter) -> None:
     tiles = [render_tile(seed, TileSettings(height=160, width=192)).image for seed in (1, 2)]
-    together = compact.segment([*tiles, np.zeros((40, 40), np.uint8)])
-    alone = [compact.segment([tile])[0] for tile in tiles]
-    for a, b in zip(together[:2], alone, strict=True):
+    batch_masks = compact.segment([*tiles, np.zeros((40, 40), np.uint8)])
+    single_masks = [compact.segment([tile])[0] for tile in tiles]
+    for a, b in zip(batch_masks[:2], single_masks, strict=True):
         assert abs(len(a) - len(b)) <= 1
         ious = match(a, b, (160, 192))
         assert len(ious) >= 0.95 * len(b)
 
 
-def test_a_seam_neither_cuts_nor_doubles_crystals(compact: CompactSegmenter) -> None:
-    """A strip longer than a window has the crystals of its halves, segmented in one piece."""
+def test_a_seam_neither_splits_nor_duplicates_crystals(compact: CompactSegmenter) -> None:
+    """A strip longer than a window has the same crystals as its halves, without seams."""
     tile = render_tile(31, TileSettings(height=256, width=1400)).image
     strip = np.concatenate([tile, tile[:, ::-1]], axis=1)
     (predicted,) = compact.segment([strip])
@@ -69,7 +69,7 @@ def same_pixels(masks: list, shape: tuple[int, ...]) -> int:
 
 
 def test_smaller_windows_find_the_same_crystals(compact: CompactSegmenter) -> None:
-    """What a scan falls back to where there is not memory enough for a large tile."""
+    """Smaller windows are a scan's fallback if a large tile does not fit into memory."""
     tile = render_tile(4, TileSettings(height=900, width=1100, diameter_um=2.0)).image
     smaller = compact.in_smaller_windows()
     assert smaller is not None

@@ -1,4 +1,4 @@
-"""What a listing leaves out is counted by its kind, one path at a time or many at once."""
+"""Files that a listing leaves out are counted by kind, one path at a time or many at once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_hidden_names_empty_parts_and_broken_names_are_left_out(
 
 
 @given(paths)
-def test_many_paths_at_once_are_those_of_each(below: list[str]) -> None:
+def test_many_paths_at_once_give_the_same_as_single_paths(below: list[str]) -> None:
     one_by_one, at_once = LeftOut(), LeftOut()
     expected = [one_by_one.holds(path) for path in below]
     assert at_once.mask(pa.array(below, pa.string())).to_pylist() == expected

@@ -1,4 +1,4 @@
-"""Tiles are found where a pattern says, and what cannot be used is said in one line."""
+"""Tiles are found by a path pattern, and unusable files are reported in one line."""
 
 import logging
 import re
@@ -26,7 +26,7 @@ def put(root: Path, *paths: str) -> Path:
     return root
 
 
-def found(root: str | Path, *pattern: str) -> pa.Table:
+def list_tiles(root: str | Path, *pattern: str) -> pa.Table:
     return pa.Table.from_batches(find_tiles(str(root), *pattern), LISTED)
 
 
@@ -38,7 +38,7 @@ def test_well_and_depth_come_from_the_path(tmp_path: Path) -> None:
         "well=A%2F1/depth=-3/a.tif",
         "truth.parquet",
     )
-    tiles = found(tmp_path)
+    tiles = list_tiles(tmp_path)
     assert tiles["well"].to_pylist() == ["A/1", "A/1", "B-2"]
     assert tiles["depth_m"].to_pylist() == [-3.0, 1250.5, 10.0]
     assert tiles["uri"][1].as_py() == f"file://{tmp_path}/well=A%2F1/depth=1250.5/b.png"
@@ -46,16 +46,16 @@ def test_well_and_depth_come_from_the_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["{}", "{}/", "file://{}", "{}/../{name}", "."])
-def test_a_tile_has_one_identity_however_its_folder_is_written(
+def test_a_tile_has_one_uri_for_every_form_of_its_folder(
     tmp_path: Path, spelling: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(tmp_path, "well=A/depth=1/a.tif")
     monkeypatch.chdir(tmp_path)
-    tiles = found(spelling.format(tmp_path, name=tmp_path.name))
+    tiles = list_tiles(spelling.format(tmp_path, name=tmp_path.name))
     assert tiles["uri"].to_pylist() == [f"file://{tmp_path}/well=A/depth=1/a.tif"]
 
 
-def test_sidecars_and_hidden_files_are_no_tiles_but_broken_files_are(tmp_path: Path) -> None:
+def test_sidecars_and_hidden_files_are_not_tiles_but_broken_files_are(tmp_path: Path) -> None:
     depth = "well=A/depth=1/"
     put(
         tmp_path,
@@ -76,7 +76,7 @@ def test_sidecars_and_hidden_files_are_no_tiles_but_broken_files_are(tmp_path: P
         "well=A/.trash/depth=2/a.tif",
         ".trash/depth=2/a.tif",
     )
-    tiles = found(tmp_path).to_pylist()
+    tiles = list_tiles(tmp_path).to_pylist()
     sidecars = {
         Path(tile["uri"]).name: tile["sidecar"] and Path(tile["sidecar"]).name for tile in tiles
     }
@@ -92,10 +92,10 @@ def test_sidecars_and_hidden_files_are_no_tiles_but_broken_files_are(tmp_path: P
 
 def test_the_etag_changes_with_the_file(tmp_path: Path) -> None:
     put(tmp_path, "well=A/depth=1/a.tif", "well=A/depth=1/b.tif")
-    before = found(tmp_path)["etag"].to_pylist()
-    assert before == found(tmp_path)["etag"].to_pylist()
+    before = list_tiles(tmp_path)["etag"].to_pylist()
+    assert before == list_tiles(tmp_path)["etag"].to_pylist()
     (tmp_path / "well=A/depth=1/b.tif").write_bytes(b"another")
-    after = found(tmp_path)["etag"].to_pylist()
+    after = list_tiles(tmp_path)["etag"].to_pylist()
     assert after[0] == before[0]
     assert after[1] != before[1]
 
@@ -107,32 +107,32 @@ def bucket() -> Iterator[str]:
     fsspec.filesystem("memory").rm(root, recursive=True)
 
 
-def test_any_fsspec_address_and_any_pattern_will_do(bucket: str) -> None:
+def test_any_fsspec_address_and_any_pattern_can_be_used(bucket: str) -> None:
     fs = fsspec.filesystem("memory")
     for path in ("F 1_1200.25m[x]_07.tif", "F 1_1201m[x]_08.tif", "F 1_top_09.tif"):
         fs.pipe(f"{bucket}/{path}", b"x")
-    tiles = found(bucket, "{well}_{depth_m}m[x]_{number}.tif")
+    tiles = list_tiles(bucket, "{well}_{depth_m}m[x]_{number}.tif")
     assert tiles["well"].to_pylist() == ["F 1", "F 1"]
     assert tiles["depth_m"].to_pylist() == [1200.25, 1201.0]
     assert all(uri.startswith("memory://") for uri in tiles["uri"].to_pylist())
 
 
-def test_images_left_out_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_omitted_images_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     put(tmp_path, "well=A/depth=1/a.tif", "well=A/depth=shallow/a.tif", "truth/a.tif", "notes.md")
     with caplog.at_level(logging.WARNING):
-        assert found(tmp_path).num_rows == 1
+        assert list_tiles(tmp_path).num_rows == 1
     assert "1 of 4 objects" in caplog.text
     assert "depth=shallow/a.tif" in caplog.text
 
 
-def test_a_long_list_comes_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_listing_comes_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcn.sources.listing.BATCH", 2)
     put(tmp_path, *(f"well=A/depth={depth}/a.tif" for depth in range(5)))
     assert [batch.num_rows for batch in find_tiles(str(tmp_path))] == [2, 2, 1]
 
 
 @pytest.mark.parametrize(
-    ("make", "says"),
+    ("make", "message"),
     [
         (lambda root: root / "nowhere", "does not exist; check the address"),
         (lambda root: put(root, "a.tif") / "a.tif", "is a file; name the folder"),
@@ -145,16 +145,16 @@ def test_a_long_list_comes_in_batches(tmp_path: Path, monkeypatch: pytest.Monkey
         (lambda root: "s3://Not A Bucket/core", "s3://Not A Bucket/core: cannot be listed"),
     ],
 )
-def test_a_source_that_is_none(tmp_path: Path, make, says: str) -> None:  # type: ignore[no-untyped-def]
+def test_invalid_sources_are_refused(tmp_path: Path, make, message: str) -> None:  # type: ignore[no-untyped-def]
     source = str(make(tmp_path))
-    with pytest.raises(McnError, match=re.escape(says)) as error:
-        found(source)
+    with pytest.raises(McnError, match=re.escape(message)) as error:
+        list_tiles(source)
     assert str(error.value).startswith(source)
     assert "\n" not in str(error.value)
 
 
 class S3Like(fsspec.implementations.memory.MemoryFileSystem):
-    """Lists keys as object stores do, where a part of a key may be empty."""
+    """Lists keys as object stores do; a part of a key may be empty."""
 
     protocol = "s3like"
     keys: tuple[str, ...] = ()
@@ -174,13 +174,13 @@ class S3Like(fsspec.implementations.memory.MemoryFileSystem):
 
     def ls(self, path: str, detail: bool = True, **_: object) -> list[dict[str, object]]:
         start = f"{path}/"
-        found: dict[str, dict[str, object]] = {}
+        entries: dict[str, dict[str, object]] = {}
         for key in self.keys:
             if key.startswith(start):
                 name, slash, _rest = key[len(start) :].partition("/")
                 kind = "directory" if slash else "file"
-                found[start + name] = {"name": start + name, "type": kind, "size": 1}
-        return list(found.values())
+                entries[start + name] = {"name": start + name, "type": kind, "size": 1}
+        return list(entries.values())
 
     def find(self, path: str, **options: object) -> dict[str, dict[str, object]]:
         start = f"{self._strip_protocol(path)}/{options.get('prefix', '')}"
@@ -191,7 +191,7 @@ class S3Like(fsspec.implementations.memory.MemoryFileSystem):
         }
 
 
-def test_hidden_names_and_empty_parts_of_keys_are_counted_and_said(
+def test_hidden_names_and_empty_parts_of_keys_are_counted_and_reported(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fsspec.register_implementation("s3like", S3Like, clobber=True)
@@ -206,45 +206,45 @@ def test_hidden_names_and_empty_parts_of_keys_are_counted_and_said(
     )
     monkeypatch.setattr(S3Like, "keys", keys)
     with caplog.at_level(logging.WARNING):
-        tiles = found("s3like://core/t")
+        tiles = list_tiles("s3like://core/t")
     assert tiles["uri"].to_pylist() == ["s3like://core/t/well=A/depth=1/a.tif"]
     (line,) = [record.getMessage() for record in caplog.records]
     assert "3 keys with an empty part (//), such as '/well=A/depth=2/b.tif'" in line
     assert "3 hidden names (a part begins with a dot), such as " in line
 
 
-def test_hidden_files_of_a_folder_are_counted_and_said(
+def test_hidden_files_of_a_folder_are_counted_and_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(tmp_path, "well=A/depth=1/a.tif", "well=A/depth=1/._a.tif", ".git/config", ".hidden")
     with caplog.at_level(logging.WARNING):
-        assert found(tmp_path).num_rows == 1
+        assert list_tiles(tmp_path).num_rows == 1
     (line,) = [record.getMessage() for record in caplog.records]
     assert re.search(r"left out 3 hidden names .*, such as '\.", line)
 
 
-def test_a_plain_folder_leaves_out_nothing_and_says_nothing(
+def test_nothing_is_omitted_or_reported_for_a_plain_folder(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(tmp_path, "well=A/depth=1/a.tif")
-    assert found(tmp_path).num_rows == 1
+    assert list_tiles(tmp_path).num_rows == 1
     assert not caplog.records
 
 
-def test_names_that_are_no_text_are_left_out_and_counted(
+def test_names_that_are_not_unicode_are_omitted_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(tmp_path, "well=A/depth=1/a.tif", "well=A/depth=1/\udce9.tif")
-    assert found(tmp_path).num_rows == 1
+    assert list_tiles(tmp_path).num_rows == 1
     assert "1 names that are not Unicode text" in caplog.text
 
 
 @pytest.mark.parametrize(
     "name", ["a::b", "a#b", "a?b=c", "a%20b", "a*b", "[x]", "{y}", "a b", "$x$", "~a", "é", "🪨"]
 )
-def test_a_name_has_no_character_of_its_own_meaning(tmp_path: Path, name: str) -> None:
+def test_names_have_no_special_characters(tmp_path: Path, name: str) -> None:
     put(tmp_path, f"well={name}/depth=1/{name}.tif", f"well={name}/depth=1/{name}.txt")
-    tiles = found(tmp_path)
+    tiles = list_tiles(tmp_path)
     (row,) = tiles.to_pylist()
     assert row["uri"] == f"file://{tmp_path}/well={name}/depth=1/{name}.tif"
     assert row["well"] == name.replace("%20", " ")
@@ -261,6 +261,6 @@ def test_a_name_has_no_character_of_its_own_meaning(tmp_path: Path, name: str) -
 def test_a_pattern_and_a_path_match_in_every_unicode_form(tmp_path: Path, form: str) -> None:
     put(tmp_path, unicodedata.normalize("NFD", "Köln/möglich=Süd/1/a.tif"))
     pattern = unicodedata.normalize(form, "Köln/möglich={well}/{depth_m}/{name}")
-    (row,) = found(tmp_path, pattern).to_pylist()
+    (row,) = list_tiles(tmp_path, pattern).to_pylist()
     assert row["well"] == "Süd"
     assert len(fetch(row["uri"])) == row["bytes"]

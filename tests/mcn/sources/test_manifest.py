@@ -1,4 +1,4 @@
-"""A manifest lists tiles row by row, and a row that is wrong is named."""
+"""A manifest lists one tile per row, and an invalid row is named."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ def listed(manifest: Path, tiles: str = "s3://core") -> pa.Table:
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_both_kinds_say_the_same(tmp_path: Path, kind: str) -> None:
+def test_csv_and_parquet_give_the_same(tmp_path: Path, kind: str) -> None:
     rows = pa.table(
         {
             "sample": [1, 2, 3],
@@ -46,13 +46,13 @@ def test_wells_that_are_numbers_are_names(tmp_path: Path) -> None:
     assert listed(tmp_path / "m.parquet")["well"].to_pylist() == ["7"]
 
 
-def test_relative_uris_start_in_the_tiles_folder(tmp_path: Path) -> None:
+def test_relative_uris_are_resolved_against_the_tiles_folder(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("uri,well,depth_m\nsub/a.tif,A,1\n")
     tiles = listed(tmp_path / "m.csv", str(tmp_path / "core"))
     assert tiles["uri"].to_pylist() == [f"file://{tmp_path}/core/sub/a.tif"]
 
 
-def test_a_long_manifest_is_a_stream_with_rows_still_numbered(tmp_path: Path) -> None:
+def test_a_long_manifest_is_streamed_with_row_numbers(tmp_path: Path) -> None:
     text = ["uri,well,depth_m", *(f"{i}.tif,A,{i}" for i in range(99_999)), "last.tif,A,deep"]
     (tmp_path / "m.csv").write_text("\n".join(text))
     batches = read_manifest(str(tmp_path / "m.csv"), "s3://core")
@@ -62,7 +62,7 @@ def test_a_long_manifest_is_a_stream_with_rows_still_numbered(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("uri,well\na.tif,A\n", "no column depth_m (it has uri, well)"),
         ("uri,well,depth_m\na.tif,A,1\nb.tif,A,1m\n", "row 2: depth_m is '1m'; write a depth"),
@@ -76,16 +76,16 @@ def test_a_long_manifest_is_a_stream_with_rows_still_numbered(tmp_path: Path) ->
         ("uri,well,depth_m\na.tif,A\n", "row 1: has 2 cells instead of 3"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, text: str, says: str) -> None:
+def test_invalid_rows_are_named(tmp_path: Path, text: str, message: str) -> None:
     manifest = tmp_path / "m.csv"
     manifest.write_text(text)
-    with pytest.raises(SourceError, match=re.escape(says)) as error:
+    with pytest.raises(SourceError, match=re.escape(message)) as error:
         listed(manifest)
     assert str(error.value).startswith(str(manifest))
     assert "\n" not in str(error.value)
 
 
-def test_a_manifest_that_is_none(tmp_path: Path) -> None:
+def test_invalid_manifests_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no such manifest"):
         listed(tmp_path / "m.csv")
     (tmp_path / "m.txt").touch()
@@ -128,7 +128,7 @@ ROWS = [
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("header", HEADERS)
-def test_capitals_spaces_and_quotes_do_not_count(
+def test_capitals_spaces_and_quotes_are_ignored(
     tmp_path: Path, header: str, row: str, end: str
 ) -> None:
     delimiter = max(",;\t", key=header.count)
@@ -146,14 +146,14 @@ def test_capitals_spaces_and_quotes_do_not_count(
 
 
 @pytest.mark.parametrize("code", ["utf-8", "utf-8-sig", "utf-16"])
-def test_wells_in_every_script_and_code(tmp_path: Path, code: str) -> None:
+def test_wells_in_every_script_and_encoding(tmp_path: Path, code: str) -> None:
     (tmp_path / "m.csv").write_bytes("uri,well,depth_m\n大庆.tif,Köln 大庆,1\n".encode(code))
     (tile,) = listed(tmp_path / "m.csv").to_pylist()
     assert (tile["uri"], tile["well"]) == ("s3://core/大庆.tif", "Köln 大庆")
 
 
 @pytest.mark.parametrize("code", ["cp1252", "latin-1", "utf-16-le"])
-def test_other_codes_are_refused_with_a_cure(tmp_path: Path, code: str) -> None:
+def test_other_encodings_are_refused_with_advice(tmp_path: Path, code: str) -> None:
     (tmp_path / "m.csv").write_bytes("uri,well,depth_m\na.tif,Köln,1\n".encode(code))
     with pytest.raises(SourceError, match=r"save it as CSV UTF-8|no column uri"):
         listed(tmp_path / "m.csv")
@@ -168,7 +168,7 @@ def test_pixel_sizes_in_other_units_are_not_dropped(tmp_path: Path, name: str) -
     assert listed(tmp_path / "m.csv")["pixel_size_um"].to_pylist() == [0.05]
 
 
-def test_commas_may_stand_within_quotes_and_for_the_point(tmp_path: Path) -> None:
+def test_commas_may_be_quoted_or_decimal(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text('Depth_m, URI, Well\n1, "a, b.tif", "W, 1"\n')
     (tile,) = listed(tmp_path / "m.csv").to_pylist()
     assert (tile["uri"], tile["well"]) == ("s3://core/a, b.tif", "W, 1")
@@ -182,7 +182,7 @@ def test_commas_may_stand_within_quotes_and_for_the_point(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
-def test_parquet_too(tmp_path: Path, kind: pa.DataType) -> None:
+def test_parquet_columns_are_normalised(tmp_path: Path, kind: pa.DataType) -> None:
     table = pa.table(
         {
             " URI ": pa.array(["a.tif ", " b.tif"], kind),
@@ -200,14 +200,14 @@ def test_parquet_too(tmp_path: Path, kind: pa.DataType) -> None:
     assert tiles["sidecar"].to_pylist() == ["s3://core/a.txt", None]
 
 
-def test_columns_that_are_one_are_named(tmp_path: Path) -> None:
+def test_equivalent_columns_are_named(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("uri,Well,WELL,depth_m\na.tif,A,B,1\n")
     with pytest.raises(SourceError, match="columns 'Well' and 'WELL' are the same"):
         listed(tmp_path / "m.csv")
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "1e-300", "1e9", "1001", "nan", "inf", "-inf", "wide"])
-def test_pixel_sizes_that_cannot_be_are_named_with_their_row(tmp_path: Path, size: str) -> None:
+def test_invalid_pixel_sizes_are_named_with_their_row(tmp_path: Path, size: str) -> None:
     (tmp_path / "m.csv").write_text(f"uri,well,depth_m,pixel_size_um\na,A,1,\nb,A,2,{size}\n")
     with pytest.raises(SourceError, match=r"row 2: pixel_size_um is .*from 1e-06 to 1000"):
         listed(tmp_path / "m.csv")

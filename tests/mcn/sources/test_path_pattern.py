@@ -1,4 +1,4 @@
-"""A pattern says where well and depth stand in a path, and nothing else."""
+"""A pattern gives the place of well and depth in a path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mcn.sources.path_pattern import DEFAULT_PATTERN, SourceError, compile_patte
 
 
 @pytest.mark.parametrize(
-    ("pattern", "says"),
+    ("pattern", "message"),
     [
         ("{well}/{name}", "has no {depth_m}"),
         ("{depth_m}/{name}", "has no {well}"),
@@ -25,8 +25,8 @@ from mcn.sources.path_pattern import DEFAULT_PATTERN, SourceError, compile_patte
         ("{well.__class__}/{depth_m}", "a plain name"),
     ],
 )
-def test_a_pattern_that_is_none(pattern: str, says: str) -> None:
-    with pytest.raises(SourceError, match=re.escape(says)):
+def test_invalid_patterns_are_refused(pattern: str, message: str) -> None:
+    with pytest.raises(SourceError, match=re.escape(message)):
         compile_pattern(pattern)
 
 
@@ -35,7 +35,7 @@ names = names.map(lambda name: unicodedata.normalize("NFC", name))
 
 
 @given(well=names, depth=st.decimals(-9999, 9999, places=2), literal=names, name=names)
-def test_a_pattern_takes_a_path_apart(well: str, depth: object, literal: str, name: str) -> None:
+def test_a_pattern_parses_a_path(well: str, depth: object, literal: str, name: str) -> None:
     match = compile_pattern(f"{literal}/{{well}}/{literal}{{depth_m}}/{{name}}").fullmatch(
         f"{literal}/{well}/{literal}{depth}/{name}"
     )
@@ -64,12 +64,12 @@ def test_a_depth_is_a_decimal_number_and_a_name_has_no_slash(
     assert (match and match["depth_m"]) == depth_m
 
 
-def test_slashes_at_the_ends_and_the_unicode_form_of_a_pattern_mean_nothing() -> None:
+def test_outer_slashes_and_the_unicode_form_of_a_pattern_are_ignored() -> None:
     plain = compile_pattern("möglich={well}/{depth_m}")
     assert compile_pattern("/möglich={well}/{depth_m}/") == plain
     assert compile_pattern(unicodedata.normalize("NFD", "möglich={well}/{depth_m}")) == plain
 
 
-def test_the_message_shows_how_to_write_it() -> None:
+def test_the_message_shows_a_valid_pattern() -> None:
     with pytest.raises(SourceError, match=re.escape(f"write it like {DEFAULT_PATTERN!r}")):
         compile_pattern("{name}")

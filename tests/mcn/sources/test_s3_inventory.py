@@ -1,4 +1,4 @@
-"""Tiles are found in an S3 Inventory report as they are in a listing."""
+"""Tiles are found in an S3 Inventory report as in a listing."""
 
 import gzip
 import json
@@ -37,15 +37,15 @@ EXPECTED = {
 
 
 def rows() -> list[tuple[str, str, int, str, bool, bool]]:
-    """Bucket, key, size, etag, latest, deleted."""
-    every = [("survey", key, size, f"tag{size}", True, False) for key, size in KEYS.items()]
+    """Rows of bucket, key, size, etag, latest, deleted."""
+    current = [("survey", key, size, f"tag{size}", True, False) for key, size in KEYS.items()]
     old = ("survey", "core/well=B/depth=20/b+c.tif", 199, "old", False, False)
-    gone = ("survey", "core/well=B/depth=20/gone.tif", 1, "x", True, True)
-    return [*every, old, gone]
+    deleted = ("survey", "core/well=B/depth=20/gone.tif", 1, "x", True, True)
+    return [*current, old, deleted]
 
 
 def report(folder: Path, form: str) -> str:
-    """A copy of a report of one file, as S3 lays it out."""
+    """A copy of a one-file report in the layout of S3."""
     data, day = folder / "data", folder / "2026-11-22T01-00Z"
     data.mkdir()
     day.mkdir()
@@ -81,26 +81,26 @@ def report(folder: Path, form: str) -> str:
 
 
 @pytest.mark.parametrize("form", ["CSV", "Parquet", "ORC"])
-def test_a_report_lists_what_a_listing_would(
+def test_a_report_gives_the_same_tiles_as_a_listing(
     tmp_path: Path, form: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifest = report(tmp_path, form)
     assert is_inventory(manifest)
-    found = pa.Table.from_batches(read_inventory(manifest, "s3://survey/core"), LISTED)
-    assert found.schema == LISTED
-    told = {
+    tiles = pa.Table.from_batches(read_inventory(manifest, "s3://survey/core"), LISTED)
+    assert tiles.schema == LISTED
+    row_by_uri = {
         row["uri"]: (row["well"], row["depth_m"], row["bytes"], row["sidecar"])
-        for row in found.to_pylist()
+        for row in tiles.to_pylist()
     }
-    assert told == EXPECTED
-    assert {row["etag"] for row in found.to_pylist()} == {"tag100", "tag200", "tag7"}
+    assert row_by_uri == EXPECTED
+    assert {row["etag"] for row in tiles.to_pylist()} == {"tag100", "tag200", "tag7"}
     (line,) = [record.getMessage() for record in caplog.records]
     assert "1 hidden names" in line
     assert "such as 'well=B/depth=20/.hidden.tif'" in line
     assert "2 keys with an empty part (//), such as '/well=B/depth=20/b.tif'" in line
 
 
-def test_a_report_of_something_else(tmp_path: Path) -> None:
+def test_invalid_reports_are_refused(tmp_path: Path) -> None:
     manifest = report(tmp_path, "CSV")
     with pytest.raises(
         SourceError, match="is an inventory of s3://survey, which does not contain s3://other"

@@ -1,4 +1,4 @@
-"""One rule says which text belongs to a picture, wherever the picture is stored."""
+"""One rule assigns sidecars to pictures, wherever they are stored."""
 
 import itertools
 import random
@@ -29,7 +29,7 @@ PAIRS = [
     }.items()
     for text in texts
 ]
-STRANGERS = [
+UNRELATED = [
     ("a.tif", "b.txt"),
     ("a.tif", "a.txt.bak"),
     ("a.tif", "aa.txt"),
@@ -43,7 +43,7 @@ STRANGERS = [
 
 
 @pytest.mark.parametrize(("image", "text"), PAIRS)
-def test_a_picture_has_its_text(image: str, text: str) -> None:
+def test_a_sidecar_belongs_to_its_picture(image: str, text: str) -> None:
     assert sidecars_of(image, [image, text]) == [text]
     listing = Sidecars([f"w/{image}", f"w/{text}", f"v/{text}"])
     assert listing.of(f"w/{image}") == [f"w/{text}"]
@@ -52,12 +52,12 @@ def test_a_picture_has_its_text(image: str, text: str) -> None:
     assert not listing.holds(f"v/{text}")
 
 
-@pytest.mark.parametrize(("image", "text"), STRANGERS)
-def test_no_picture_has_another_ones_text(image: str, text: str) -> None:
+@pytest.mark.parametrize(("image", "text"), UNRELATED)
+def test_other_files_do_not_belong_to_a_picture(image: str, text: str) -> None:
     assert sidecars_of(image, [image, text]) == []
 
 
-def test_of_several_the_order_is_told() -> None:
+def test_several_sidecars_have_a_fixed_order() -> None:
     names = ["a.txt", "A.TXT", "a.hdr", "a.tif.txt", "a.tif.hdr", "a-tif.txt", "a-tif.hdr"]
     for seed in range(5):
         mixed = random.Random(seed).sample(names, len(names))
@@ -65,13 +65,13 @@ def test_of_several_the_order_is_told() -> None:
     assert sidecars_of("A.TIF", ["a.txt", "A.TXT"]) == ["A.TXT", "a.txt"]
 
 
-def test_files_that_tell_nothing_belong_to_a_picture_too() -> None:
+def test_unread_sidecars_also_belong_to_a_picture() -> None:
     listing = Sidecars(["a.tif", "A.XML", "a.tif.json", "lonely.xml"])
     assert [listing.holds(name) for name in ("A.XML", "a.tif.json", "lonely.xml")] == [1, 1, 0]
 
 
-def test_sql_says_what_python_says() -> None:
-    names = {name for pair in (*PAIRS, *STRANGERS) for name in pair if not name.startswith(".")}
+def test_sql_and_python_agree() -> None:
+    names = {name for pair in (*PAIRS, *UNRELATED) for name in pair if not name.startswith(".")}
     paths = [f"{folder}/{name}" for folder in ("s/w", "s/V") for name in sorted(names)]
     listed = pa.table({"path": random.Random(1).sample(paths, len(paths) - 9)})
     with duckdb.connect() as database:
@@ -125,7 +125,7 @@ def memory() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("image", "text"), PAIRS)
-def test_it_is_found_beside_a_stored_picture(
+def test_a_sidecar_is_found_beside_a_stored_picture(
     tmp_path: Path, memory: str, image: str, text: str
 ) -> None:
     fs = fsspec.filesystem("memory")
@@ -137,14 +137,14 @@ def test_it_is_found_beside_a_stored_picture(
     assert list(sidecar_texts(str(tmp_path / image))) == [text]
 
 
-def test_a_folder_or_a_missing_one_is_no_sidecar(tmp_path: Path) -> None:
+def test_folders_and_missing_files_are_not_sidecars(tmp_path: Path) -> None:
     (tmp_path / "a.txt").mkdir()
     assert find_sidecars(str(tmp_path / "a.tif")) == []
     assert find_sidecars(str(tmp_path / "none" / "a.tif")) == []
 
 
 class _Bucket:
-    """An object store that counts what is listed, and lists only what begins as asked."""
+    """An object store that counts listed keys, and requires a prefix."""
 
     protocol = ("s3", "s3a")
 
@@ -154,9 +154,9 @@ class _Bucket:
     def find(self, folder: str, prefix: str, maxdepth: int) -> list[str]:
         assert prefix
         assert maxdepth == 1
-        found = [key for key in self.keys if key.startswith(f"{folder}/{prefix}")]
-        self.listed += len(found)
-        return found
+        keys = [key for key in self.keys if key.startswith(f"{folder}/{prefix}")]
+        self.listed += len(keys)
+        return keys
 
     def isfile(self, key: str) -> bool:
         return key in self.keys
@@ -169,7 +169,7 @@ class _Bucket:
     ("image", "text"),
     [pair for pair in PAIRS if pair[0] not in ("Tile 07.Tif", "Grüße.tif")],
 )
-def test_an_object_store_lists_only_keys_of_that_name(
+def test_only_keys_with_the_pictures_name_are_listed(
     image: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crowd = [f"core/{stem}{i}.tif" for stem, i in itertools.product("abBDx", range(500))]
@@ -181,7 +181,7 @@ def test_an_object_store_lists_only_keys_of_that_name(
     assert bucket.listed <= 6
 
 
-def test_where_nothing_can_be_listed_names_are_tried(
+def test_names_are_tried_if_the_folder_cannot_be_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fsspec.implementations.local import LocalFileSystem
@@ -216,7 +216,7 @@ def s3_folder(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tup
     s3fs.S3FileSystem.clear_instance_cache()
 
 
-def test_a_real_object_store_too(s3_folder: tuple[Any, str]) -> None:
+def test_sidecars_are_found_in_an_object_store(s3_folder: tuple[Any, str]) -> None:
     fs, bucket = s3_folder
     pairs = [pair for pair in PAIRS if pair[0] in ("a.tif", "B.TIF", "x.y.png")]
     for i, (image, text) in enumerate(pairs):

@@ -27,9 +27,11 @@ def digest(root: Path) -> dict[str, str]:
     }
 
 
-def test_tiles_lie_where_the_pattern_finds_them(core):
-    found = sorted(str(path.relative_to(core.out)) for path in core.out.glob("well=*/depth=*/*"))
-    assert found == sorted(core.tiles["tile"].to_pylist())
+def test_tile_paths_match_the_pattern(core):
+    tile_paths = sorted(
+        str(path.relative_to(core.out)) for path in core.out.glob("well=*/depth=*/*")
+    )
+    assert tile_paths == sorted(core.tiles["tile"].to_pylist())
     assert {path.name for path in core.out.iterdir() if "=" not in path.name} == {"truth"}
     for row in core.tiles.to_pylist():
         well, depth, _ = row["tile"].split("/")
@@ -39,7 +41,7 @@ def test_tiles_lie_where_the_pattern_finds_them(core):
     assert [core.tiles["well"].to_pylist().count(w) for w in ("Alder-1", "Birch-2")] == [5, 4]
 
 
-def test_tables_on_disk_are_those_returned(core):
+def test_tables_on_disk_equal_those_returned(core):
     for name in ("tiles", "crystals", "zones"):
         assert pq.read_table(core.out / "truth" / f"{name}.parquet").equals(getattr(core, name))
 
@@ -88,7 +90,7 @@ def test_the_pixel_size_is_in_the_tag_of_an_fei_microscope(core):
         assert image.dtype == np.uint8
 
 
-def test_zones_show_in_what_was_rendered(tmp_path):
+def test_rendered_tiles_differ_between_zones(tmp_path):
     core = render_core(tmp_path, wells=1, tiles=16, seed=0, settings=SMALL)
     rows = core.tiles.to_pylist()
 
@@ -110,8 +112,8 @@ def test_zones_show_in_what_was_rendered(tmp_path):
     )
 
 
-def test_a_core_is_the_same_to_the_byte_from_one_process_or_two(tmp_path):
-    seen = []
+def test_a_core_has_the_same_bytes_from_one_process_or_two(tmp_path):
+    progress = []
     for folder, workers in (("one", 1), ("two", 2)):
         render_core(
             tmp_path / folder,
@@ -119,11 +121,11 @@ def test_a_core_is_the_same_to_the_byte_from_one_process_or_two(tmp_path):
             tiles=2,
             settings=SMALL,
             workers=workers,
-            on_tile=seen.append,
+            on_tile=progress.append,
         )
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
-    assert len(seen) == 4
-    assert seen[:2] == seen[2:]
+    assert len(progress) == 4
+    assert progress[:2] == progress[2:]
 
 
 def test_rendering_the_same_core_again_changes_nothing(tmp_path):
@@ -134,7 +136,7 @@ def test_rendering_the_same_core_again_changes_nothing(tmp_path):
     assert digest(tmp_path) == before
 
 
-def test_a_place_that_holds_something_else_is_refused(tmp_path):
+def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(RenderError, match="other files"):
         render_core(tmp_path, settings=SMALL)

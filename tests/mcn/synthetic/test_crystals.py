@@ -33,20 +33,20 @@ def test_a_crystal_is_one_solid_piece_inside_its_box(shape, diameter, seed):
 @pytest.mark.parametrize(
     ("shape", "tolerance"), list(zip(SHAPES, (0.1, 0.1, 0.15, 0.05), strict=True))
 )
-def test_diameter_is_that_of_the_disc_of_the_silhouette(shape, tolerance):
+def test_diameter_is_that_of_a_disc_with_the_silhouettes_area(shape, tolerance):
     areas = [grow(shape, 60.0, seeded(seed)).silhouette.sum() for seed in range(30)]
     assert np.mean(np.sqrt(4 / np.pi * np.array(areas))) == pytest.approx(60.0, rel=tolerance)
 
 
 def outline(shape: str, seed: int) -> tuple[float, float]:
-    """Solidity and roundness (area over that of the disc about it) of a silhouette."""
+    """Solidity and roundness (area over that of the enclosing disc) of a silhouette."""
     from skimage import measure
 
     region = measure.regionprops(grow(shape, 80.0, seeded(seed)).silhouette.astype(np.uint8))[0]
     return region.solidity, 4 * region.area / (np.pi * region.feret_diameter_max**2)
 
 
-def test_shapes_differ_as_their_names_say():
+def test_shapes_differ_as_their_names_suggest():
     by_shape = {s: np.mean([outline(s, seed) for seed in range(40)], axis=0) for s in SHAPES}
     for convex in ("rhombic", "polyhedral", "spherical"):
         assert by_shape[convex][0] > 0.96
@@ -56,7 +56,7 @@ def test_shapes_differ_as_their_names_say():
 
 
 def facets(shape: str, seed: int) -> int:
-    """Number of flat patches of the upper surface that hold 4 % of the silhouette or more."""
+    """Number of flat patches of the upper surface that cover 4 % of the silhouette or more."""
     relief = grow(shape, 120.0, seeded(seed))
     smooth = ndimage.gaussian_filter(np.where(relief.silhouette, relief.top, 0.0), 1.5)
     gy, gx = np.gradient(smooth)
@@ -76,9 +76,9 @@ def test_rhombohedra_show_few_faces_and_polyhedra_many():
 
 def test_a_crystal_is_the_same_for_the_same_seed():
     for shape in SHAPES:
-        one, other = grow(shape, 40.0, seeded(5)), grow(shape, 40.0, seeded(5))
-        np.testing.assert_array_equal(one.top, other.top)
-        np.testing.assert_array_equal(one.silhouette, other.silhouette)
+        first, second = grow(shape, 40.0, seeded(5)), grow(shape, 40.0, seeded(5))
+        np.testing.assert_array_equal(first.top, second.top)
+        np.testing.assert_array_equal(first.silhouette, second.silhouette)
 
 
 def test_an_unknown_shape_is_refused():

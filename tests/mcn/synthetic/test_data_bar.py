@@ -1,4 +1,4 @@
-"""A rendered data bar says how large the picture above it is, as a microscope's does."""
+"""A rendered data bar has the scale of its picture, like a microscope's."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def test_a_bar_is_never_too_low_for_text(height: int, expected: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_bar_is_text_on_a_ground_of_one_grey(seed: int) -> None:
+def test_a_bar_is_text_on_a_uniform_background(seed: int) -> None:
     pixels = bar(seed)
     assert pixels.shape == (50, 768)
     assert pixels.dtype == np.uint8
     counts = np.bincount(pixels[1:].ravel(), minlength=256)
     assert 0.6 < counts.max() / counts.sum() < 0.99
     ground = counts.argmax()
-    assert np.abs(pixels.astype(int) - ground).max() > 150, "text is seen"
+    assert np.abs(pixels.astype(int) - ground).max() > 150, "text is visible"
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -35,7 +35,7 @@ def test_a_bar_is_text_on_a_ground_of_one_grey(seed: int) -> None:
 def test_the_scale_bar_has_a_round_length(seed: int, pixel_size_um: float) -> None:
     pixels = bar(seed, height=60, width=1024, pixel_size_um=pixel_size_um)
     ground = np.bincount(pixels[1:].ravel(), minlength=256).argmax()
-    # The ticks at the ends of the scale bar: the only lines of half the bar's height.
+    # The ticks at the ends of the scale bar are the only lines of half the bar's height.
     inked = np.abs(pixels[15:45].astype(int) - ground) > 150
     ticks = np.flatnonzero(inked.all(axis=0))
     assert len(ticks) >= 2
@@ -47,7 +47,7 @@ def test_the_scale_bar_has_a_round_length(seed: int, pixel_size_um: float) -> No
 
 
 @pytest.mark.parametrize("width", [16, 40, 120])
-def test_narrow_pictures_have_a_bar_too(width: int) -> None:
+def test_narrow_pictures_have_a_bar(width: int) -> None:
     for seed in range(5):
         assert bar(seed, height=18, width=width).shape == (18, width)
 

@@ -18,11 +18,11 @@ def test_images_and_masks_pair_up(tmp_path):
         assert mask.max() == len(np.unique(mask)) - 1 > 0
 
 
-def test_a_tile_does_not_depend_on_how_many_follow(tmp_path):
+def test_a_tile_does_not_depend_on_the_number_of_tiles(tmp_path):
     for count in (1, 2):
         write_dataset(tmp_path / str(count), count, height=96, width=96)
-    one, two = (tmp_path / count / "images" / "rendered_000000.png" for count in "12")
-    assert one.read_bytes() == two.read_bytes()
+    single, first_of_two = (tmp_path / count / "images" / "rendered_000000.png" for count in "12")
+    assert single.read_bytes() == first_of_two.read_bytes()
 
 
 def test_images_are_never_mixed_with_others(tmp_path):

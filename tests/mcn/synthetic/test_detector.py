@@ -1,4 +1,4 @@
-"""A relief looks as under a scanning electron microscope: bright edges, dark pores, faults."""
+"""A relief looks as in a scanning electron microscope: bright edges, dark pores, faults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def relief() -> Field:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_flat_surface_has_one_signal(seed: int) -> None:
+def test_a_flat_surface_has_a_uniform_signal(seed: int) -> None:
     signal = emission(np.zeros_like(PLAIN), PLAIN, rng(seed))
     assert signal.dtype == np.float32
     assert signal == pytest.approx(np.full_like(PLAIN, 0.4), rel=1e-4)
@@ -81,6 +81,6 @@ def test_a_signal_without_contrast_gives_a_picture() -> None:
 
 
 def test_the_same_generator_gives_the_same_picture() -> None:
-    one, same, other = (expose(relief(), 1.0, rng(seed)) for seed in (5, 5, 6))
-    assert np.array_equal(one, same)
-    assert not np.array_equal(one, other)
+    first, same, other = (expose(relief(), 1.0, rng(seed)) for seed in (5, 5, 6))
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, other)

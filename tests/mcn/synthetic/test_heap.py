@@ -31,7 +31,7 @@ def block(side: int, thickness: float) -> Relief:
 
 @settings(max_examples=40, deadline=None)
 @given(drops=DROPS, seed=st.integers(0, 1000))
-def test_every_pixel_of_a_crystal_lies_in_its_silhouette_and_is_the_highest(drops, seed):
+def test_every_pixel_of_a_crystal_is_in_its_silhouette_and_highest(drops, seed):
     rng = np.random.Generator(np.random.PCG64(seed))
     heap = Heap(flat_floor())
     for shape, diameter, y, x, rest in drops:
@@ -39,10 +39,10 @@ def test_every_pixel_of_a_crystal_lies_in_its_silhouette_and_is_the_highest(drop
         heights, owner, count = heap.heights.copy(), heap.owner.copy(), len(heap)
         covered = heap.drop(shape, relief, y, x, rest)
         h, w = relief.silhouette.shape
-        whole = np.zeros((60 + 400, 80 + 400), dtype=bool)
+        padded = np.zeros((60 + 400, 80 + 400), dtype=bool)
         top, left = y - h // 2 + 200, x - w // 2 + 200
-        whole[top : top + h, left : left + w] = relief.silhouette
-        silhouette = whole[200:260, 200:280]
+        padded[top : top + h, left : left + w] = relief.silhouette
+        silhouette = padded[200:260, 200:280]
         changed = heap.owner != owner
         assert not changed[~silhouette].any()
         assert (heap.heights[changed] > heights[changed]).all()
@@ -66,7 +66,7 @@ def test_a_crystal_on_top_hides_the_one_below():
     assert heap.heights.max() == 12.0
 
 
-def test_of_a_divided_crystal_the_largest_piece_counts():
+def test_a_divided_crystal_is_its_largest_piece():
     heap = Heap(flat_floor())
     heap.drop("rhombic", block(30, 4.0), 30, 40, 1.0)
     beam = np.full((40, 4), 2.0, dtype=np.float32)
@@ -78,7 +78,7 @@ def test_of_a_divided_crystal_the_largest_piece_counts():
     assert visible[0] == np.float32(30 * max(left, right) / 900)
 
 
-def test_a_crystal_that_is_hardly_seen_is_no_instance():
+def test_a_hardly_visible_crystal_is_not_an_instance():
     heap = Heap(flat_floor())
     heap.drop("rhombic", block(20, 4.0), 30, 30, 1.0)
     heap.drop("spherical", block(19, 4.0), 30, 30, 1.0)
@@ -87,11 +87,11 @@ def test_a_crystal_that_is_hardly_seen_is_no_instance():
     assert heap.instances(1000, 0.0)[1] == ()
 
 
-def test_the_edge_of_the_picture_hides_as_a_neighbour_does():
+def test_the_edge_of_the_picture_hides_like_a_neighbour():
     heap = Heap(flat_floor())
     heap.drop("rhombic", block(20, 4.0), 30, 5, 1.0)
     _, shapes, visible = heap.instances(1, 0.9)
-    assert shapes == ("rhombic",), "all that the picture holds of it can be seen"
+    assert shapes == ("rhombic",), "its part within the picture is visible"
     assert visible[0] == np.float32(0.75)
 
 

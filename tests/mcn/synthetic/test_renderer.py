@@ -14,7 +14,7 @@ SMALL = TileSettings(height=192, width=256, diameter_um=1.5)
 
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 2**32))
-def test_labels_and_shapes_agree_whatever_the_settings(seed):
+def test_labels_and_shapes_agree_for_all_settings(seed):
     chosen = random_settings(np.random.Generator(np.random.PCG64(seed)), 128, 160)
     tile = render_tile(seed, chosen)
     assert tile.image.shape == tile.labels.shape == (128, 160)
@@ -30,13 +30,13 @@ def test_labels_and_shapes_agree_whatever_the_settings(seed):
     assert np.mean(tile.labels > 0) <= 1.0 - tile.porosity + 1e-9
 
 
-def test_the_same_seed_gives_the_same_tile_and_another_seed_another():
-    one, same, other = render_tile(7, SMALL), render_tile(7, SMALL), render_tile(8, SMALL)
-    np.testing.assert_array_equal(one.image, same.image)
-    np.testing.assert_array_equal(one.labels, same.labels)
-    np.testing.assert_array_equal(one.visible_fraction, same.visible_fraction)
-    assert one.shapes == same.shapes
-    assert (one.image != other.image).any()
+def test_a_tile_depends_only_on_its_seed():
+    first, same, other = render_tile(7, SMALL), render_tile(7, SMALL), render_tile(8, SMALL)
+    np.testing.assert_array_equal(first.image, same.image)
+    np.testing.assert_array_equal(first.labels, same.labels)
+    np.testing.assert_array_equal(first.visible_fraction, same.visible_fraction)
+    assert first.shapes == same.shapes
+    assert (first.image != other.image).any()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -52,15 +52,15 @@ def test_an_even_mix_has_every_shape():
 
 
 @pytest.mark.parametrize("porosity", [0.1, 0.3, 0.6])
-def test_porosity_is_held(porosity):
-    found = [
+def test_porosity_matches_the_setting(porosity):
+    porosities = [
         render_tile(seed, replace(SMALL, height=300, width=400, porosity=porosity)).porosity
         for seed in range(3)
     ]
-    assert np.mean(found) == pytest.approx(porosity, abs=0.05)
+    assert np.mean(porosities) == pytest.approx(porosity, abs=0.05)
 
 
-def test_crystals_grow_with_the_diameter_asked_for():
+def test_crystals_grow_with_the_requested_diameter():
     def median_area(diameter_um):
         tile = render_tile(1, replace(SMALL, diameter_um=diameter_um, porosity=0.3))
         return np.median(np.bincount(tile.labels.ravel())[1:])
@@ -68,13 +68,13 @@ def test_crystals_grow_with_the_diameter_asked_for():
     assert 2.0 < median_area(2.4) / median_area(1.2) < 6.0
 
 
-def test_crystals_are_brighter_than_pores_and_no_flat_picture():
+def test_crystals_are_brighter_than_pores_and_not_uniform():
     tile = render_tile(2, replace(SMALL, porosity=0.35))
     assert tile.image[tile.labels > 0].mean() > 1.3 * tile.image[tile.labels == 0].mean()
     assert tile.image.std() > 20
 
 
-def test_faults_can_be_left_out():
+def test_faults_can_be_switched_off():
     clean, noisy = (render_tile(4, replace(SMALL, severity=level)) for level in (0.0, 2.0))
     np.testing.assert_array_equal(clean.labels, noisy.labels)
 
@@ -113,12 +113,12 @@ def test_settings_out_of_range_are_named(change, named):
         render_tile(0, replace(SMALL, **change))
 
 
-def test_crystals_in_deep_shadow_are_seen_but_not_labelled():
+def test_crystals_in_deep_shadow_are_visible_but_not_labelled():
     mix = (1.0, 0.0, 0.0, 0.0)
-    asked = replace(SMALL, height=400, width=400, porosity=0.2, shape_mix=mix)
-    every, lit = (render_tile(4, replace(asked, min_light=light)) for light in (0.0, 0.45))
-    np.testing.assert_array_equal(every.image, lit.image)
-    assert 0.5 * len(every.shapes) < len(lit.shapes) < len(every.shapes)
-    left_out = (every.labels > 0) & (lit.labels == 0)
-    np.testing.assert_array_equal(every.labels[lit.labels > 0] > 0, True)
-    assert every.image[left_out].mean() < 0.6 * lit.image[lit.labels > 0].mean()
+    settings = replace(SMALL, height=400, width=400, porosity=0.2, shape_mix=mix)
+    unfiltered, lit = (render_tile(4, replace(settings, min_light=light)) for light in (0.0, 0.45))
+    np.testing.assert_array_equal(unfiltered.image, lit.image)
+    assert 0.5 * len(unfiltered.shapes) < len(lit.shapes) < len(unfiltered.shapes)
+    left_out = (unfiltered.labels > 0) & (lit.labels == 0)
+    np.testing.assert_array_equal(unfiltered.labels[lit.labels > 0] > 0, True)
+    assert unfiltered.image[left_out].mean() < 0.6 * lit.image[lit.labels > 0].mean()

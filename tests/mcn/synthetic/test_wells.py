@@ -16,13 +16,13 @@ def test_zones_fill_the_interval_without_a_gap():
             assert upper.top_m < upper.base_m
 
 
-def test_a_well_does_not_depend_on_how_many_follow():
+def test_a_well_does_not_depend_on_the_number_of_wells():
     assert plan_wells(1, 0, 1200.0, 1500.0)[0] == WELLS[0]
     assert plan_wells(1, 1, 1200.0, 1500.0)[0] != WELLS[0]
 
 
 @pytest.mark.parametrize("well", WELLS, ids=lambda well: well.name)
-def test_rock_is_its_zone_in_the_middle_and_changes_smoothly(well):
+def test_rock_matches_its_zone_in_the_middle_and_changes_smoothly(well):
     for zone in well.zones:
         middle = rock_at(well, (zone.top_m + zone.base_m) / 2)
         assert middle.zone == zone.name

@@ -1,9 +1,9 @@
-"""The attempt log quarantines tiles that kill their worker or run out of time."""
+"""The attempt log quarantines tiles that kill their worker or time out."""
 
 from pipelines.fault_isolation.attempts import MAX_KILLS, AttemptLog
 
 
-def test_a_tile_that_ran_out_of_time_is_retried_alone() -> None:
+def test_a_tile_that_timed_out_is_retried_alone() -> None:
     attempt_log = AttemptLog()
     batch = ["slow", "quick"]
     assert attempt_log.begin("read", batch).overdue == 0

@@ -1,4 +1,4 @@
-"""Every tile gets a result or a failure, also a tile that kills its worker."""
+"""Every tile gets a result or a failure, even if it kills its worker."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ class Killed(BaseException):
 
 
 class CrashAttemptLog(AttemptLog):
-    """An attempt log that a killed worker cannot report to."""
+    """An attempt log that does not hear from a killed worker."""
 
     def end(self, stage: str, tiles: Sequence[str], seconds: float, read: int = 0) -> None:
         if not isinstance(sys.exc_info()[1], Killed):
@@ -32,7 +32,7 @@ def run(isolator: FaultIsolator, numbers: list[int], work=inverse):  # type: ign
     return isolator.run([str(number) for number in numbers], numbers, work)
 
 
-def test_only_the_tile_that_fails_fails() -> None:
+def test_a_failing_tile_does_not_affect_others() -> None:
     isolator = FaultIsolator("dividing")
     assert run(isolator, [1, 0, 2]) == [
         1.0,
@@ -44,11 +44,11 @@ def test_only_the_tile_that_fails_fails() -> None:
     assert run(isolator, [1, 2], lambda numbers, shrink: []) == [missing, missing]
 
 
-def test_a_tile_that_is_too_large_is_tried_with_less_memory() -> None:
-    tried = []
+def test_a_too_large_tile_is_retried_with_less_memory() -> None:
+    attempts = []
 
     def hungry(numbers: Sequence[int], shrink: int) -> list[int]:
-        tried.append((list(numbers), shrink))
+        attempts.append((list(numbers), shrink))
         if max(numbers) > 100 // (1 + shrink):
             raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
         return [shrink for _ in numbers]
@@ -65,7 +65,7 @@ def test_a_tile_that_is_too_large_is_tried_with_less_memory() -> None:
     assert run(FaultIsolator("hunger"), [120], lambda n, s: hungry([i // 4 for i in n], s + 2)) == [
         2
     ]
-    assert max(shrink for _, shrink in tried) <= 5
+    assert max(shrink for _, shrink in attempts) <= 5
 
 
 @given(st.sets(st.integers(0, 20), max_size=4), st.integers(1, 6))

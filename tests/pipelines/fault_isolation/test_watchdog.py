@@ -14,13 +14,13 @@ from ...waiting import DEADLINE_S
 
 
 class Machine:
-    """What a clock looks at, said by hand."""
+    """A clock's inputs, set by the test."""
 
     def __init__(self) -> None:
         self.now, self.used, self.delays = 100.0, 7.0, {"1": 3.0, "2": 0.5}
         self.clock = WorkClock(lambda *thread: self.delays, lambda: self.now, lambda: self.used)
 
-    def passes(self, seconds: float, used: float = 0.0, **waited: float) -> float:
+    def advance(self, seconds: float, used: float = 0.0, **waited: float) -> float:
         self.now += seconds
         self.used += used
         self.delays = {
@@ -29,49 +29,49 @@ class Machine:
         return self.clock.read()
 
 
-def test_waiting_for_a_core_does_not_count_and_all_else_does() -> None:
+def test_only_waiting_for_a_core_does_not_count() -> None:
     machine = Machine()
-    assert machine.passes(1.0) == pytest.approx(1.0)
-    assert machine.passes(4.0, used=1.0, thread_1=3.0) == pytest.approx(2.0), "a crowded machine"
-    assert machine.passes(1.0, used=1.0) == pytest.approx(3.0), "one of its own"
-    assert machine.passes(5.0) == pytest.approx(8.0), "asleep, or waiting for a file"
+    assert machine.advance(1.0) == pytest.approx(1.0)
+    assert machine.advance(4.0, used=1.0, thread_1=3.0) == pytest.approx(2.0), "a crowded machine"
+    assert machine.advance(1.0, used=1.0) == pytest.approx(3.0), "a free core"
+    assert machine.advance(5.0) == pytest.approx(8.0), "asleep, or waiting for a file"
 
 
-def test_the_thread_that_waited_longest_held_up_the_work() -> None:
+def test_the_longest_waiting_thread_delays_the_work() -> None:
     machine = Machine()
-    machine.passes(0.0)
-    assert machine.passes(4.0, thread_1=1.0, thread_2=3.0) == pytest.approx(1.0)
-    machine.delays = {"2": 3.5, "3": 2.0}  # one has ended, and there is a new one
-    assert machine.passes(4.0) == pytest.approx(5.0)
-    assert machine.passes(4.0, thread_3=3.0) == pytest.approx(6.0)
+    machine.advance(0.0)
+    assert machine.advance(4.0, thread_1=1.0, thread_2=3.0) == pytest.approx(1.0)
+    machine.delays = {"2": 3.5, "3": 2.0}  # one thread has ended, and another has started
+    assert machine.advance(4.0) == pytest.approx(5.0)
+    assert machine.advance(4.0, thread_3=3.0) == pytest.approx(6.0)
 
 
-def test_some_of_the_time_counts_however_crowded_the_cores_are() -> None:
+def test_a_tenth_of_the_time_always_counts() -> None:
     machine = Machine()
-    machine.passes(0.0)
-    assert machine.passes(100.0, thread_1=99.9) == pytest.approx(10.0)
+    machine.advance(0.0)
+    assert machine.advance(100.0, thread_1=99.9) == pytest.approx(10.0)
 
 
-def test_where_the_kernel_does_not_tell_progress_counts() -> None:
+def test_without_schedstat_idle_time_counts() -> None:
     machine = Machine()
     machine.delays = {}
-    assert machine.passes(4.0, used=1.0) == pytest.approx(1.0), "slow, but it goes on"
-    assert machine.passes(4.0, used=0.01) == pytest.approx(5.0), "nothing goes on"
-    assert machine.passes(4.0, used=16.0) == pytest.approx(9.0), "many threads"
+    assert machine.advance(4.0, used=1.0) == pytest.approx(1.0), "slow progress"
+    assert machine.advance(4.0, used=0.01) == pytest.approx(5.0), "no progress"
+    assert machine.advance(4.0, used=16.0) == pytest.approx(9.0), "many threads"
 
 
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="no schedstat here")
-def test_a_thread_that_shares_its_core_is_seen_to_wait() -> None:
-    """One core for this thread and another process: until each of them had to wait."""
+def test_waiting_of_a_thread_that_shares_its_core_is_measured() -> None:
+    """A thread that shares one core with another process must wait sooner or later."""
     before = os.sched_getaffinity(0)
     core = min(before)
     other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         os.sched_setaffinity(other.pid, {core})
         os.sched_setaffinity(0, {core})
-        me = str(threading.get_native_id())
-        first = run_queue_delays().get(me, 0.0)
-        while run_queue_delays().get(me, 0.0) <= first:
+        thread_id = str(threading.get_native_id())
+        first = run_queue_delays().get(thread_id, 0.0)
+        while run_queue_delays().get(thread_id, 0.0) <= first:
             pass
     finally:
         os.sched_setaffinity(0, before)
@@ -79,7 +79,7 @@ def test_a_thread_that_shares_its_core_is_seen_to_wait() -> None:
         other.wait(DEADLINE_S)
 
 
-def test_work_in_time_goes_on() -> None:
+def test_work_within_the_limit_continues() -> None:
     def expired() -> None:
         raise AssertionError("it was in time")
 
@@ -113,7 +113,7 @@ print("came back")
     ],
     ids=["asleep", "blocked", "in C", "loop", "holding the interpreter", "loop holding it"],
 )
-def test_what_hangs_ends_its_process(work: str, output: str) -> None:
+def test_hanging_work_ends_its_process(work: str, output: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", HUNG.format(work=work)],
         capture_output=True,

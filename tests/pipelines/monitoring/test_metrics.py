@@ -30,7 +30,7 @@ def metrics() -> ScanMetrics:
     return metrics
 
 
-def test_figures_on_a_port(metrics: ScanMetrics) -> None:
+def test_metrics_are_served_on_a_port(metrics: ScanMetrics) -> None:
     server = serve_metrics(metrics, 0)
     try:
         address = f"http://127.0.0.1:{server.server_port}/metrics"

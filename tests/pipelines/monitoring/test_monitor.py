@@ -12,7 +12,7 @@ from pipelines.monitoring.monitor import drained_on_interrupt
 
 
 class LocalAttemptLog:
-    """A handle of a attempt_log in this process."""
+    """A handle of an attempt log in this process."""
 
     def __init__(self) -> None:
         self.attempt_log = AttemptLog()
@@ -26,7 +26,7 @@ class LocalAttemptLog:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_drains_the_scan_and_says_so(
+def test_an_interrupt_drains_the_scan_with_a_message(
     number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
@@ -41,14 +41,14 @@ def test_an_interrupt_drains_the_scan_and_says_so(
     assert {each: signal.getsignal(each) for each in before} == before
 
 
-def test_signals_are_handled_as_before_after_an_error() -> None:
+def test_signal_handlers_are_restored_after_an_error() -> None:
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyError), drained_on_interrupt(LocalAttemptLog(), "scan"):
         raise KeyError
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_scan_in_another_thread_leaves_signals_alone() -> None:
+def test_a_scan_in_another_thread_does_not_handle_signals() -> None:
     handlers = []
 
     def scan() -> None:

@@ -1,4 +1,4 @@
-"""Progress is counted, drawn on a terminal only, and logged."""
+"""Progress is counted, shown only on a terminal, and logged."""
 
 import logging
 
@@ -23,10 +23,10 @@ def test_batches_are_counted_and_the_end_is_logged(
     line = caplog.messages[-1]
     assert line.startswith("scan scan-7: 4/7 tiles · 1 failed · 59 crystals · ")
     assert line.endswith("; wells at work: B 1/4")
-    assert capsys.readouterr() == ("", ""), "nothing is drawn where there is no terminal"
+    assert capsys.readouterr() == ("", ""), "no bar without a terminal"
 
 
-def test_a_scan_of_nothing_and_unknown_wells_do_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+def test_empty_scans_and_unknown_wells_do_no_harm(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "pipelines.scan")
     with ScanProgress("scan", {}):
         pass

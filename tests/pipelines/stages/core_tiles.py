@@ -1,4 +1,4 @@
-"""Tiles and stages without Ray, shared by the tests of the stages."""
+"""Tiles, and stages without Ray, shared by the tests of the stages."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ LABELS = ScanLabels(PatchSegmenter.name, BrightnessClassifier.name, "scan")
 
 
 def plan_tiles(listed: pa.Table) -> pa.Table:
-    """Listed tiles as they stand in a plan."""
+    """Listed tiles in the form of a plan."""
     tile_ids = [tile_id(uri) for uri in listed["uri"].to_pylist()]
     return listed.add_column(0, PLANNED.field("tile_id"), pa.array(tile_ids))
 
@@ -36,7 +36,7 @@ def read_core(core: Path, limits: Limits = DEFAULT_LIMITS) -> pa.Table:
 
 
 def run_stages(core: Path, models: ScanModels) -> list[dict[str, Any]]:
-    """Rows of the tiles of a core after the stages read, segment and classify."""
+    """Rows of a core's tiles after the stages read, segment and classify."""
     segmented = SegmentTiles(models.load_segmenter, 1, LABELS)(read_core(core))
     assert segmented.schema == rows.SEGMENTED
     classified = ClassifyTiles(models.load_classifier, 1, LABELS)(segmented)

@@ -21,7 +21,7 @@ from ..conftest import draw
 from .core_tiles import LABELS, list_core, read_core, run_stages
 
 
-def test_the_stages_equal_the_analyzer(core: Path, models: ScanModels) -> None:
+def test_the_stages_give_the_same_as_the_analyzer(core: Path, models: ScanModels) -> None:
     tiles = run_stages(core, models)
     micrographs = [m for m in rows.unpack_micrographs(read_core(core)) if m is not None]
     expected = Analyzer(models.load_segmenter(), models.load_classifier()).analyze(micrographs)

@@ -1,4 +1,4 @@
-"""A worker refuses a model that its rows would not name."""
+"""A worker refuses a model other than the one that its rows name."""
 
 from dataclasses import replace
 

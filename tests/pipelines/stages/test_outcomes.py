@@ -1,4 +1,4 @@
-"""Tiles keep their place, their time and their first error through a stage."""
+"""Tiles keep their order, their time and their first error through a stage."""
 
 from collections.abc import Sequence
 
@@ -35,7 +35,7 @@ def test_each_tile_gets_its_result_or_its_first_error() -> None:
     assert all(time > 1.0 for number, time in enumerate(spent) if number != 1)
 
 
-def test_a_batch_whose_tiles_have_all_failed_is_not_worked_on() -> None:
+def test_a_batch_of_failed_tiles_is_not_processed() -> None:
     def refuse(items: Sequence[int], shrink: int) -> list[int]:
         raise AssertionError(items, shrink)
 

@@ -1,4 +1,4 @@
-"""What goes into a row comes out of it."""
+"""Values written to rows are read back unchanged."""
 
 from dataclasses import fields
 from typing import Any
@@ -54,11 +54,13 @@ def test_micrographs(micrographs: list[Micrograph | None]) -> None:
 @given(st.lists(st.none() | pictures, max_size=4))
 @settings(max_examples=40, deadline=None)
 def test_segmented_tiles(micrographs: list[Micrograph | None]) -> None:
-    found = iter(segment_micrographs(PatchSegmenter(), [m for m in micrographs if m is not None]))
-    tiles: list[Segmented | None] = [m and next(found) for m in micrographs]
+    segmented = iter(
+        segment_micrographs(PatchSegmenter(), [m for m in micrographs if m is not None])
+    )
+    tiles: list[Segmented | None] = [m and next(segmented) for m in micrographs]
     pictured = rows.pack_micrographs(micrographs)
     table = pa.table({**origin(len(tiles)), **pictured, **rows.pack_segmented(tiles)})
-    # As between two stages, where a block may be part of a larger one.
+    # As between two stages, where a block may be a slice of a larger one.
     doubled = pa.concat_tables([table, table]).slice(len(tiles))
     for before, after in zip(tiles, rows.unpack_segmented(doubled), strict=True):
         if before is None or after is None:

@@ -11,7 +11,7 @@ from ...fakes import PatchSegmenter
 from .core_tiles import LABELS, read_core
 
 
-def test_out_of_memory_is_tried_again_in_smaller_windows(core: Path) -> None:
+def test_out_of_memory_is_retried_with_smaller_windows(core: Path) -> None:
     def with_little_memory() -> PatchSegmenter:
         return PatchSegmenter(windows=3)
 

@@ -1,4 +1,4 @@
-"""Writing stores data files and counts what is in them."""
+"""The write stage stores data files and counts their contents."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def tiles_in(catalog: Catalog) -> int:
     return count
 
 
-def test_written_files_hold_the_rows_that_are_counted(
+def test_written_files_have_the_counted_rows(
     core: Path, tmp_path: Path, models: ScanModels
 ) -> None:
     segmented = SegmentTiles(models.load_segmenter, 1, LABELS)(read_core(core))

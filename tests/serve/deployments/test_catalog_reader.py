@@ -1,4 +1,4 @@
-"""Over HTTP a wrong question is 4xx, and a store that is gone 503; the two are counted apart."""
+"""Invalid queries give 4xx and storage errors 5xx; the two are counted separately."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..local import local_client, local_services
 
 @pytest.fixture
 def address(scanned: Path, tmp_path: Path) -> Path:
-    """A catalogue of one's own."""
+    """A copy of the catalogue."""
     return Path(shutil.copytree(scanned / "catalog", tmp_path / "catalog"))
 
 
@@ -36,10 +36,10 @@ def client(address: Path, metrics: ServeMetrics) -> Iterator[TestClient]:
         yield client
 
 
-def counted(client: TestClient, metrics: ServeMetrics, trouble: str = "") -> float:
-    """Storage errors so far; each look at the metrics looks at the catalogue's age as well."""
+def count_storage_errors(client: TestClient, metrics: ServeMetrics, trouble: str = "") -> float:
+    """Number of storage errors; every request for metrics also reads the catalogue's age."""
     assert client.get("/metrics").status_code == 200
-    # Not from the text: how values are kept is settled when Prometheus' client is first imported.
+    # Not from the text: the storage of values is chosen when prometheus_client is first imported.
     samples = [sample for metric in metrics.storage_errors.collect() for sample in metric.samples]
     return sum(
         sample.value
@@ -68,14 +68,14 @@ def well_of(client: TestClient) -> str:
         ("/v1/nothing", 404),
     ],
 )
-def test_wrong_questions_are_the_askers(
+def test_invalid_queries_are_client_errors(
     client: TestClient, metrics: ServeMetrics, path: str, status: int
 ) -> None:
-    before = counted(client, metrics)
+    before = count_storage_errors(client, metrics)
     answer = client.get(path.format(well=well_of(client)))
     assert answer.status_code == status, answer.text
     assert "Retry-After" not in answer.headers
-    assert counted(client, metrics) == before
+    assert count_storage_errors(client, metrics) == before
 
 
 def damage(folder: Path) -> None:
@@ -92,34 +92,34 @@ def drop(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "what", "status", "trouble"),
+    ("break_storage", "resource", "status", "trouble"),
     [
-        (lambda at: shutil.rmtree(at), "crystals", 503, "missing"),
-        (lambda at: shutil.rmtree(at / "crystals"), "log", 503, "missing"),
-        (lambda at: drop(at / "crystals"), "crystals", 503, "missing"),
-        (lambda at: drop(at / "crystals"), "log", 503, "missing"),
-        (lambda at: damage(at / "crystals"), "crystals", 500, "damaged"),
-        (lambda at: damage(at / "crystals"), "log", 500, "damaged"),
+        (lambda folder: shutil.rmtree(folder), "crystals", 503, "missing"),
+        (lambda folder: shutil.rmtree(folder / "crystals"), "log", 503, "missing"),
+        (lambda folder: drop(folder / "crystals"), "crystals", 503, "missing"),
+        (lambda folder: drop(folder / "crystals"), "log", 503, "missing"),
+        (lambda folder: damage(folder / "crystals"), "crystals", 500, "damaged"),
+        (lambda folder: damage(folder / "crystals"), "log", 500, "damaged"),
     ],
 )
-def test_storage_trouble_is_not(
+def test_storage_errors_are_server_errors(
     client: TestClient,
     metrics: ServeMetrics,
     address: Path,
-    spoil: Callable[[Path], None],
-    what: str,
+    break_storage: Callable[[Path], None],
+    resource: str,
     status: int,
     trouble: str,
 ) -> None:
     well = well_of(client)
-    before = counted(client, metrics, trouble)
-    spoil(address)
-    answer = client.get(f"/v1/wells/{well}/{what}")
+    before = count_storage_errors(client, metrics, trouble)
+    break_storage(address)
+    answer = client.get(f"/v1/wells/{well}/{resource}")
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert str(address) in answer.json()["detail"]
     assert ("Retry-After" in answer.headers) == (status == 503)
-    after = counted(client, metrics, trouble)
+    after = count_storage_errors(client, metrics, trouble)
     assert after > before
 
 
@@ -132,7 +132,7 @@ def test_storage_trouble_is_not(
         TimeoutError(),
     ],
 )
-def test_a_store_that_does_not_give_is_503(
+def test_an_unavailable_store_gives_503(
     client: TestClient,
     metrics: ServeMetrics,
     monkeypatch: pytest.MonkeyPatch,
@@ -145,17 +145,19 @@ def test_a_store_that_does_not_give_is_503(
         raise fault
 
     monkeypatch.setattr(Catalog, "snapshot", fail)
-    before = counted(client, metrics)
+    before = count_storage_errors(client, metrics)
     for path in ("/v1/wells", f"/v1/wells/{well}/crystals", f"/v1/tiles/{'0' * 32}/image"):
         answer = client.get(path)
         assert answer.status_code == 503, answer.text
         assert int(answer.headers["Retry-After"]) > 0
         assert answer.json()["detail"] == str(fault)
-    # Each look at the figures looks at the catalogue's age as well.
-    assert counted(client, metrics) > before + 3
+    # Each request for metrics also reads the catalogue's age.
+    assert count_storage_errors(client, metrics) > before + 3
 
 
-def test_a_tile_whose_store_is_gone(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tile_in_an_unavailable_store(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     well = well_of(client)
     (row, *_) = client.get(f"/v1/wells/{well}/crystals?limit=1").json()["crystals"]
     path = f"/v1/tiles/{row['tile_id']}/image"
@@ -178,7 +180,7 @@ def test_a_tile_whose_store_is_gone(client: TestClient, monkeypatch: pytest.Monk
     assert client.get(path).status_code == 404
 
 
-def test_a_catalogue_that_never_was_there_is_no_fault(client: TestClient, address: Path) -> None:
+def test_a_catalogue_that_never_existed_gives_404(client: TestClient, address: Path) -> None:
     shutil.rmtree(address)
     answer = client.get("/v1/wells")
     assert answer.status_code == 404
@@ -186,20 +188,18 @@ def test_a_catalogue_that_never_was_there_is_no_fault(client: TestClient, addres
 
 
 @pytest.mark.parametrize("table", ["crystals", "tiles"])
-def test_a_catalogue_that_lost_a_table_before_it_was_opened_is_503(
+def test_a_catalogue_without_a_table_gives_503(
     client: TestClient, metrics: ServeMetrics, address: Path, table: str
 ) -> None:
     shutil.rmtree(address / table)
-    before = counted(client, metrics, "missing")
+    before = count_storage_errors(client, metrics, "missing")
     answer = client.get("/v1/wells")
     assert answer.status_code == 503, answer.text
     assert f"its table {table} is missing" in answer.json()["detail"]
-    assert counted(client, metrics, "missing") > before
+    assert count_storage_errors(client, metrics, "missing") > before
 
 
-def test_a_catalogue_of_a_newer_version_is_not_the_askers_fault(
-    client: TestClient, address: Path
-) -> None:
+def test_a_catalogue_of_a_newer_version_gives_500(client: TestClient, address: Path) -> None:
     for entry in address.glob("*/_delta_log/00000000000000000000.json"):
         text = entry.read_text(encoding="utf-8")
         assert '"mcn.format":"1"' in text

@@ -1,4 +1,4 @@
-"""The models answer, and refuse what they cannot do.
+"""The model deployments return results, and refuse invalid input.
 
 Batches need a real Serve: `http/routes/test_analysis.py` compares them with a scan.
 """
@@ -39,7 +39,7 @@ async def classifier() -> ClassifierDeployment:
     return deployment
 
 
-def test_prompts_give_their_crystals_and_wrong_ones_a_refusal() -> None:
+def test_prompts_give_crystals_and_invalid_ones_a_refusal() -> None:
     async def predict(points: object, model: str = "patches") -> PromptResult | Refusal:
         return await (await segmenter(model)).predict(PICTURE, points, None, None)
 
@@ -55,7 +55,7 @@ def test_prompts_give_their_crystals_and_wrong_ones_a_refusal() -> None:
     assert "takes no prompts; use /v1/analyze" in unable.detail
 
 
-def test_each_says_what_it_is() -> None:
+def test_each_deployment_describes_its_model() -> None:
     async def about() -> tuple[object, ...]:
         deployments = await segmenter(), await segmenter("fixed"), await classifier()
         return tuple(deployment.about() for deployment in deployments)

@@ -1,4 +1,4 @@
-"""A replica's model runs in a thread of its own, one batch at a time."""
+"""A replica's model runs in a separate thread, one batch at a time."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ from serve.deployments.worker import ModelWorker, result_of
 
 
 def double(items: Sequence[Any]) -> list[Any]:
-    """Fails on a batch with a text in it."""
+    """Fails on a batch that contains a string."""
     if any(isinstance(item, str) for item in items):
         raise ValueError(f"{len(items)} items")
     return [2 * item for item in items]
@@ -31,17 +31,17 @@ def test_a_batch_is_run_at_once() -> None:
     assert timing.seconds >= 0
 
 
-def test_an_item_that_fails_fails_no_other() -> None:
+def test_a_failing_item_does_not_affect_others() -> None:
     outcomes = [outcome for outcome, _ in run([1, "a", 3])]
     assert (outcomes[0], outcomes[2]) == (2, 6)
     with pytest.raises(ValueError, match="1 items"):
         result_of(outcomes[1])
     assert result_of(outcomes[0]) == 2
-    ((alone, _),) = run(["a"])
-    assert isinstance(alone, ValueError)
+    ((error, _),) = run(["a"])
+    assert isinstance(error, ValueError)
 
 
-def test_a_model_is_loaded_once_and_stays_when_another_cannot_be_loaded() -> None:
+def test_a_model_is_loaded_once_and_kept_if_another_cannot_be_loaded() -> None:
     loaded: list[str] = []
 
     def load(name: str) -> str:
@@ -63,7 +63,7 @@ def test_a_model_is_loaded_once_and_stays_when_another_cannot_be_loaded() -> Non
     assert loaded == ["a", "b", "broken"]
 
 
-def test_a_model_that_does_not_return_is_noticed() -> None:
+def test_a_model_that_does_not_return_is_detected() -> None:
     started, released = threading.Event(), threading.Event()
 
     def hang(items: Sequence[int]) -> Sequence[int]:

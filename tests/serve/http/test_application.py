@@ -1,4 +1,4 @@
-"""The application as a whole: its documentation, and paths that it does not know."""
+"""The application as a whole: its documentation, and unknown paths."""
 
 import re
 
@@ -19,7 +19,7 @@ def client() -> TestClient:
     ("method", "path", "status"),
     [("GET", "/nothing", 404), ("GET", "/v1/analyze", 405), ("DELETE", "/healthz", 405)],
 )
-def test_what_it_does_not_know_is_a_problem(
+def test_unknown_paths_and_methods_are_problems(
     client: TestClient, method: str, path: str, status: int
 ) -> None:
     response = client.request(method, path)
@@ -39,7 +39,7 @@ def test_every_operation_documents_its_problems(client: TestClient) -> None:
             assert all(list(problem["content"]) == [MEDIA_TYPE] for problem in problems), path
 
 
-def test_the_page_of_documentation_comes_from_here(client: TestClient) -> None:
+def test_the_documentation_page_is_self_hosted(client: TestClient) -> None:
     page = client.get("/docs")
     assert "connect-src 'self'" in page.headers["content-security-policy"]
     assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", page.text)

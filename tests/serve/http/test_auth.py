@@ -24,40 +24,42 @@ ROUTES = [
 SCOPES = {"reader": {"read"}, "analyst": {"analyze"}, "operator": {"admin"}}
 
 
-def test_every_route_asks_for_its_scope(endpoint: Endpoint) -> None:
+def test_every_route_requires_its_scope(endpoint: Endpoint) -> None:
     for method, path, scope in ROUTES:
-        asked = path.format(well="none", tile_id="0" * 32)
+        url = path.format(well="none", tile_id="0" * 32)
         for name in ("nobody", "unknown", "expired", *SCOPES):
             with endpoint.client(name) as client:
-                answer = client.request(method, asked)
-            where = f"{method} {path} by {name}: {answer.status_code} {answer.text}"
+                answer = client.request(method, url)
+            context = f"{method} {path} by {name}: {answer.status_code} {answer.text}"
             if name not in SCOPES:
-                assert answer.status_code == 401, where
-                assert answer.headers["www-authenticate"] == "Bearer", where
+                assert answer.status_code == 401, context
+                assert answer.headers["www-authenticate"] == "Bearer", context
             elif scope in SCOPES[name]:
-                assert answer.status_code in (200, 404, 415, 422), where
+                assert answer.status_code in (200, 404, 415, 422), context
             else:
-                assert answer.status_code == 403, where
+                assert answer.status_code == 403, context
             if answer.status_code >= 400:
-                told = answer.json()
-                assert answer.headers["content-type"] == "application/problem+json", where
-                assert told["status"] == answer.status_code
-                assert told["request_id"] == answer.headers["x-request-id"], where
+                problem = answer.json()
+                assert answer.headers["content-type"] == "application/problem+json", context
+                assert problem["status"] == answer.status_code
+                assert problem["request_id"] == answer.headers["x-request-id"], context
 
 
-def test_no_route_is_forgotten(endpoint: Endpoint) -> None:
+def test_every_route_is_tested(endpoint: Endpoint) -> None:
     paths = httpx.get(f"{endpoint.url}/openapi.json", timeout=DEADLINE_S).json()["paths"]
-    described = {(method.upper(), path) for path, its in paths.items() for method in its}
+    described = {
+        (method.upper(), path) for path, operations in paths.items() for method in operations
+    }
     open_to_all = {("GET", "/healthz"), ("GET", "/readyz")}
     assert described - open_to_all == {(method, path) for method, path, _ in ROUTES}
 
 
-def test_health_is_open_and_tells_nothing(endpoint: Endpoint) -> None:
+def test_health_is_open_and_reveals_nothing(endpoint: Endpoint) -> None:
     assert httpx.get(f"{endpoint.url}/healthz", timeout=DEADLINE_S).json() == {"status": "ok"}
     assert httpx.get(f"{endpoint.url}/readyz", timeout=DEADLINE_S).json() == {"status": "ready"}
 
 
-def test_a_token_in_the_wrong_place_is_none(endpoint: Endpoint) -> None:
+def test_a_token_in_the_wrong_place_is_ignored(endpoint: Endpoint) -> None:
     token = endpoint.tokens["lab"]
     for headers in (
         {"Authorization": token},
@@ -79,7 +81,7 @@ def test_a_token_in_the_wrong_place_is_none(endpoint: Endpoint) -> None:
     )
 
 
-def test_answers_carry_security_headers_and_no_permission_for_other_sites(
+def test_responses_have_security_headers_and_allow_no_other_sites(
     endpoint: Endpoint,
 ) -> None:
     with endpoint.client() as client:
@@ -91,7 +93,7 @@ def test_answers_carry_security_headers_and_no_permission_for_other_sites(
             assert "access-control-allow-origin" not in headers
 
 
-def test_the_log_has_a_line_a_request_and_no_token(endpoint: Endpoint) -> None:
+def test_the_log_has_one_line_per_request_and_no_token(endpoint: Endpoint) -> None:
     with endpoint.client() as client:
         request_id = client.get("/v1/wells").headers["x-request-id"]
     logs = [

@@ -24,7 +24,7 @@ def services() -> Services:
 
 
 def scripted(*answers: Any) -> Callable[[], Awaitable[Any]]:
-    """Gives the answers one after the other; exceptions are raised."""
+    """A method that returns the answers in order; exceptions are raised."""
     remaining = iter(answers)
 
     async def method() -> Any:
@@ -45,7 +45,7 @@ def value_of(metric: Any) -> float:
     return sum(sample.value for sample in samples if sample.name.endswith("_total"))
 
 
-def test_a_full_limit_refuses() -> None:
+def test_a_full_limit_refuses_requests() -> None:
     limit = ConcurrencyLimit(1)
     with (
         limit.enter(),
@@ -66,7 +66,7 @@ def test_a_limit_has_room_again_after_an_error() -> None:
         assert limit.active == 1
 
 
-def test_a_call_is_repeated_once_after_its_replica_died(services: Services) -> None:
+def test_a_call_is_retried_once_after_its_replica_died(services: Services) -> None:
     before = value_of(services.metrics.retries)
     assert call(services, RayActorError(), "answer") == "answer"
     assert value_of(services.metrics.retries) == before + 1
@@ -75,7 +75,7 @@ def test_a_call_is_repeated_once_after_its_replica_died(services: Services) -> N
     assert (error.value.status, error.value.reason) == (503, "died")
 
 
-def test_busy_models_are_not_asked_again(services: Services) -> None:
+def test_calls_of_busy_models_are_not_retried(services: Services) -> None:
     busy = BackPressureError(num_queued_requests=9, max_queued_requests=9)
     with pytest.raises(Problem, match="all models are busy") as error:
         call(services, busy, "never")
@@ -95,7 +95,7 @@ def test_other_errors_are_not_hidden(services: Services) -> None:
         (Refusal(500, "a.parquet: it is damaged", "damaged"), 1),
     ],
 )
-def test_a_refusal_is_a_problem_and_storage_trouble_is_counted(
+def test_a_refusal_is_a_problem_and_storage_errors_are_counted(
     services: Services, refusal: Refusal, counted: int
 ) -> None:
     before = value_of(services.metrics.storage_errors)
@@ -106,7 +106,7 @@ def test_a_refusal_is_a_problem_and_storage_trouble_is_counted(
     assert value_of(services.metrics.storage_errors) == before + counted
 
 
-def test_a_request_that_takes_too_long_ends_and_leaves_its_place() -> None:
+def test_a_slow_request_times_out_and_is_no_longer_active() -> None:
     services = local_services("test-dispatch", settings=Settings(insecure=True, seconds=0.01))
 
     async def wait_for_ever() -> None:
@@ -125,7 +125,7 @@ def test_a_request_may_name_the_segmenter_in_use(services: Services, name: str |
 
 
 @pytest.mark.parametrize("name", ["vit_b", "compact@000000000000", "compact@", ""])
-def test_no_other_segmenter_is_taken_for_it(services: Services, name: str) -> None:
+def test_other_segmenters_are_refused(services: Services, name: str) -> None:
     with pytest.raises(Problem, match="is not loaded; compact@0123456789ab is") as error:
         asyncio.run(services.check_segmenter(name))
     assert error.value.status == 422

@@ -1,4 +1,4 @@
-"""Problems say what is wrong, as RFC 9457 has it."""
+"""Problems describe errors in the format of RFC 9457."""
 
 import pytest
 from starlette.testclient import TestClient
@@ -30,7 +30,7 @@ def test_a_status_that_is_not_described_is_not_documented() -> None:
         documented(418)
 
 
-def test_headers_of_a_problem_are_its_own() -> None:
+def test_a_problem_has_additional_headers() -> None:
     first, second = too_busy("full", 3), Problem(503, "full")
     assert first.headers == {"Retry-After": "3"}
     assert (second.headers, second.reason, str(second)) == ({}, None, "full")
@@ -43,7 +43,7 @@ def test_headers_of_a_problem_are_its_own() -> None:
         ("/v1/wells/A/crystals?limit=many&depth=" + "9" * 999, ["limit", "depth"]),
     ],
 )
-def test_wrong_parameters_are_all_named(path: str, parameters: list[str]) -> None:
+def test_all_invalid_parameters_are_named(path: str, parameters: list[str]) -> None:
     client: TestClient = local_client(local_services("test-errors"))
     response = client.get(path)
     assert response.status_code == 422

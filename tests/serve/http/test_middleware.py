@@ -19,7 +19,7 @@ from serve.metrics import ServeMetrics
 METRICS = ServeMetrics("test-middleware")
 
 
-async def tell_id(request: Request) -> PlainTextResponse:
+async def return_id(request: Request) -> PlainTextResponse:
     headers = {"Cache-Control": "max-age=60"}
     return PlainTextResponse(request.state.request_id, headers=headers)
 
@@ -31,14 +31,14 @@ async def fail(request: Request) -> PlainTextResponse:
 @pytest.fixture
 def client() -> Iterator[TestClient]:
     middleware = [Middleware(RequestMiddleware, metrics=METRICS)]
-    routes = [Route("/id", tell_id), Route("/fail", fail)]
+    routes = [Route("/id", return_id), Route("/fail", fail)]
     app = Starlette(routes=routes, middleware=middleware)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
 
 def requests() -> dict[tuple[str, ...], float]:
-    """Requests so far by method, route and status."""
+    """Number of requests by method, route and status."""
     samples = [sample for family in METRICS.requests.collect() for sample in family.samples]
     return {
         tuple(sample.labels[label] for label in ("method", "route", "status")): sample.value
@@ -47,17 +47,17 @@ def requests() -> dict[tuple[str, ...], float]:
     }
 
 
-def test_an_id_that_is_given_is_kept_if_it_is_one(client: TestClient) -> None:
-    given = "0123-abcd_EFG.h"
-    assert client.get("/id", headers={"X-Request-Id": given}).text == given
+def test_a_valid_request_id_is_kept(client: TestClient) -> None:
+    request_id = "0123-abcd_EFG.h"
+    assert client.get("/id", headers={"X-Request-Id": request_id}).text == request_id
     for other in ("short", "a b c d e f g", "x" * 65, "line\\nbreak"):
-        own = client.get("/id", headers={"X-Request-Id": other}).text
-        assert own != other
-        assert len(own) == 32
+        generated = client.get("/id", headers={"X-Request-Id": other}).text
+        assert generated != other
+        assert len(generated) == 32
     assert client.get("/id").text != client.get("/id").text
 
 
-def test_answers_have_security_headers_that_a_route_may_change(client: TestClient) -> None:
+def test_responses_have_security_headers_that_a_route_may_change(client: TestClient) -> None:
     headers = client.get("/id").headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
@@ -66,7 +66,7 @@ def test_answers_have_security_headers_that_a_route_may_change(client: TestClien
     assert client.get("/nothing").headers["cache-control"] == "no-store"
 
 
-def test_a_fault_of_ours_tells_nothing_but_its_id(
+def test_an_internal_error_reveals_only_its_request_id(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     response = client.get("/fail", headers={"X-Request-Id": "request-1"})

@@ -1,4 +1,4 @@
-"""Request bodies as the OpenAPI document describes them."""
+"""Request bodies in the OpenAPI document."""
 
 from serve.http.openapi import form_schema, request_body
 
@@ -7,10 +7,10 @@ def test_only_a_form_of_images_has_sidecars() -> None:
     image, crop = form_schema("image")["schema"], form_schema("crop")["schema"]
     assert set(image["properties"]) == {"image", "sidecar"}
     assert set(crop["properties"]) == {"crop"}
-    assert image["required"] == ["image"], "a sidecar may be left out"
+    assert image["required"] == ["image"], "sidecars are optional"
 
 
-def test_several_files_are_a_list_and_further_fields_are_required() -> None:
+def test_several_files_are_a_list_and_other_fields_are_required() -> None:
     schema = form_schema("crop", many=True, prompts={"type": "string"})["schema"]
     assert schema["properties"]["crop"]["type"] == "array"
     assert schema["properties"]["crop"]["minItems"] == 1

@@ -1,4 +1,4 @@
-"""Responses hold what was found, in the form that the request asks for, whatever its name."""
+"""Responses have the results in the requested format, for pictures of any name."""
 
 import asyncio
 import io
@@ -56,7 +56,7 @@ def picture(pages: int = 1) -> bytes:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("error:Glyph")
-def test_a_picture_of_any_name_is_answered(name: str) -> None:
+def test_a_picture_may_have_any_name(name: str) -> None:
     micrograph = decode_micrograph(picture(), name)
     answer = asyncio.run(analysis_object(name, micrograph, NONE))
     body = bytes(asyncio.run(json_response(answer)).body)
@@ -65,7 +65,7 @@ def test_a_picture_of_any_name_is_answered(name: str) -> None:
     assert Image.open(io.BytesIO(overlay)).format == "PNG"
 
 
-def test_pages_that_are_not_read_are_said() -> None:
+def test_unread_pages_are_reported() -> None:
     micrograph = decode_micrograph(picture(3), "a.tif")
     answer = asyncio.run(analysis_object("a.tif", micrograph, NONE))
     assert Analysis.model_validate(answer).pages == 3
@@ -89,12 +89,12 @@ def request(accept: str | None) -> Request:
         ("text/html, application/json;q=0.1", JSON),
     ],
 )
-def test_the_answer_is_what_the_request_likes_best(accept: str | None, chosen: str) -> None:
+def test_the_preferred_format_is_used(accept: str | None, chosen: str) -> None:
     assert negotiate(request(accept), JSON, PNG) == chosen
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/png;q=0", "nonsense"])
-def test_what_cannot_be_given_is_refused(accept: str) -> None:
+def test_unavailable_formats_are_refused(accept: str) -> None:
     with pytest.raises(Problem, match="ask for application/json, text/csv") as error:
         negotiate(request(accept), JSON, CSV)
     assert error.value.status == 406
@@ -112,7 +112,7 @@ def answer() -> Callable[..., dict[str, Any]]:
     return make
 
 
-def test_crystals_have_their_models_and_the_picture_its_facts(
+def test_results_name_models_and_describe_the_picture(
     answer: Callable[..., dict[str, Any]],
 ) -> None:
     analysis = Analysis.model_validate(answer())
@@ -123,7 +123,7 @@ def test_crystals_have_their_models_and_the_picture_its_facts(
     assert analysis.crystals[0].mask_rle.size == [48, 64]
 
 
-def test_unsure_crystals_and_masks_may_be_left_out(answer: Callable[..., dict[str, Any]]) -> None:
+def test_uncertain_crystals_and_masks_may_be_omitted(answer: Callable[..., dict[str, Any]]) -> None:
     (sure,) = answer(min_confidence=0.5)["crystals"]
     assert sure["shape"] == "rhombic"
     assert "mask_rle" not in answer(masks="none")["crystals"][0]
@@ -132,7 +132,7 @@ def test_unsure_crystals_and_masks_may_be_left_out(answer: Callable[..., dict[st
     assert first["mask_polygons"]["type"] in ("Polygon", "MultiPolygon")
 
 
-def test_a_heat_map_is_dark_where_there_is_no_evidence() -> None:
+def test_a_heat_map_is_dark_without_evidence() -> None:
     heat = np.zeros((64, 64), np.float32)
     heat[:, 32:] = 1
     pixels = np.asarray(Image.open(io.BytesIO(heat_map_png(heat))).convert("L"))

@@ -1,4 +1,4 @@
-"""Three hundred bodies that mean no good, and connections that never end."""
+"""Three hundred malicious request bodies, and connections that never end."""
 
 import io
 import random
@@ -44,7 +44,7 @@ def tiff_bomb() -> bytes:
 
 
 def polyglot(picture: bytes) -> bytes:
-    """A picture that is a zip archive too."""
+    """A picture that is also a zip archive."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("../../etc/cron.d/x", "* * * * * root true")
@@ -52,7 +52,7 @@ def polyglot(picture: bytes) -> bytes:
 
 
 def hostile(tile: bytes) -> Iterator[tuple[str, bytes]]:
-    """What it is, and its bytes."""
+    """Description and bytes of each malicious body."""
     chance = random.Random(5)
     grey = Image.fromarray(np.full((32, 32), 90, np.uint8))
     small = {}
@@ -96,33 +96,33 @@ def test_hostile_bodies_are_refused_and_harm_nothing(endpoint: Endpoint, tile: P
     assert len(bodies) >= 300
     statuses: dict[str, set[int]] = {}
     with endpoint.client() as client:
-        for what, body in bodies:
+        for description, body in bodies:
             answer = client.post(
                 "/v1/analyze", content=body, headers={"Content-Type": "application/octet-stream"}
             )
-            statuses.setdefault(what, set()).add(answer.status_code)
+            statuses.setdefault(description, set()).add(answer.status_code)
             if answer.status_code != 200:
-                assert answer.headers["content-type"] == "application/problem+json", what
-    # A picture with a byte turned may still be a picture, as is one with a zip behind it.
-    whole = {200, 413, 422}
-    for what, told in statuses.items():
-        assert told <= whole, (what, told)
-    for what in ("nothing", "zip", "html", "svg", "pickle", "numpy", "gzip", "elf", "text"):
-        assert statuses[what] == {422}, what
+                assert answer.headers["content-type"] == "application/problem+json", description
+    # A picture with a changed byte, or with a zip archive appended, may still be valid.
+    expected = {200, 413, 422}
+    for description, codes in statuses.items():
+        assert codes <= expected, (description, codes)
+    for description in ("nothing", "zip", "html", "svg", "pickle", "numpy", "gzip", "elf", "text"):
+        assert statuses[description] == {422}, description
     assert statuses["png bomb"] == statuses["wide png bomb"] == statuses["tiff bomb"] == {413}
-    assert before == {kind: endpoint.replicas(kind) for kind in before}, "none died"
+    assert before == {kind: endpoint.replicas(kind) for kind in before}, "no replica died"
 
 
-def test_two_hundred_megabytes_are_not_taken_in(endpoint: Endpoint) -> None:
+def test_bodies_of_two_hundred_megabytes_are_refused(endpoint: Endpoint) -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(200):
             yield bytes(2**20)
 
     with endpoint.client() as client:
-        told = client.post("/v1/analyze", content=bytes(200 * 2**20), headers=_OCTETS)
-        assert told.status_code == 413
-        # Without a length beforehand it is the stream that is measured.
-        with suppress(httpx.WriteError):  # The connection may be closed while we still send.
+        response = client.post("/v1/analyze", content=bytes(200 * 2**20), headers=_OCTETS)
+        assert response.status_code == 413
+        # Without a Content-Length, the stream is measured.
+        with suppress(httpx.WriteError):  # The connection may be closed while we are still sending.
             assert client.post("/v1/analyze", content=endless(), headers=_OCTETS).status_code == 413
         assert client.get("/v1/models").status_code == 200
 
@@ -147,7 +147,7 @@ def test_other_kinds_of_bodies(endpoint: Endpoint, kind: str, body: bytes, statu
             assert answer.status_code == status, (path, answer.text)
 
 
-def test_a_body_that_never_comes_is_given_up(endpoint: Endpoint) -> None:
+def test_a_body_that_never_arrives_times_out(endpoint: Endpoint) -> None:
     host, port = endpoint.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=DEADLINE_S) as slow:
         slow.sendall(
@@ -161,7 +161,7 @@ def test_a_body_that_never_comes_is_given_up(endpoint: Endpoint) -> None:
         assert time.monotonic() - started > 2
 
 
-def test_file_names_are_only_names(endpoint: Endpoint, tile: Path) -> None:
+def test_file_names_are_never_used_as_paths(endpoint: Endpoint, tile: Path) -> None:
     form = {"image": ("../../etc/passwd\r\nX-Evil: 1", tile.read_bytes(), "image/tiff")}
     with endpoint.client() as client:
         answer = client.post("/v1/analyze", files=form, params={"masks": "none"})

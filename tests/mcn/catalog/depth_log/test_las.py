@@ -1,4 +1,4 @@
-"""Tests of `mcn.catalog.depth_log.las`: what a reader with its defaults makes of a file."""
+"""Tests of `mcn.catalog.depth_log.las`, with a reader at its default settings."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ CLASSES = [
 ]
 
 
-def a_log(shapes=SHAPES, top=(1200.0, 1210.0, 1220.0), base=(1210.0, 1220.0, 1230.0)) -> pa.Table:
-    """A log in which each column has numbers of its own."""
+def example_log(
+    shapes=SHAPES, top=(1200.0, 1210.0, 1220.0), base=(1210.0, 1220.0, 1230.0)
+) -> pa.Table:
+    """A log in which every column has different numbers."""
     schema = depth_log_schema(shapes)
     columns = [pa.array(top, pa.float64()), pa.array(base, pa.float64())]
     for number in range(2, len(schema)):
@@ -50,15 +52,15 @@ def a_log(shapes=SHAPES, top=(1200.0, 1210.0, 1220.0), base=(1210.0, 1220.0, 123
 
 
 def read(tmp_path, log: pa.Table, well: str = "A-1") -> lasio.LASFile:
-    """The file by the reader's defaults."""
+    """Write a log and read it back with the reader's defaults."""
     write_las(log, well, tmp_path / "log.las")
     assert (tmp_path / "log.las").read_bytes().isascii()
     return lasio.read(tmp_path / "log.las")
 
 
 @pytest.mark.parametrize("shapes", CLASSES, ids=lambda shapes: shapes[0][:12])
-def test_every_class_list_has_a_curve_a_shape(tmp_path, shapes):
-    log = a_log(shapes)
+def test_every_class_list_has_one_curve_per_shape(tmp_path, shapes):
+    log = example_log(shapes)
     las = read(tmp_path, log)
     names = [curve.mnemonic for curve in las.curves]
     mnemonics = curve_mnemonics(shapes)
@@ -72,7 +74,7 @@ def test_every_class_list_has_a_curve_a_shape(tmp_path, shapes):
     assert true_names == {"WELL": "A-1"} | {mnemonics[shape]: shape for shape in shapes}
 
 
-def test_the_mnemonics():
+def test_mnemonics_of_known_lists():
     assert list(curve_mnemonics(SHAPES).values()) == ["FRHOM", "FPOLY", "FAMOR", "FSPHE"]
     assert curve_mnemonics(CLASSES[1]) == {
         "planar_e": "FPLANARE",
@@ -111,20 +113,20 @@ def test_mnemonics_are_unique_whatever_the_names(shapes):
     ],
 )
 def test_wells_are_read_back_in_ascii(tmp_path, well, ascii_name):
-    las = read(tmp_path, a_log(), well)
+    las = read(tmp_path, example_log(), well)
     assert las.well["WELL"].value == las.well["UWI"].value == to_ascii(well) == ascii_name
     (line,) = re.findall(r"^# WELL (.*)$", (tmp_path / "log.las").read_text(), re.MULTILINE)
     assert json.loads(line) == well
 
 
 def test_a_well_that_is_a_number_keeps_its_zeros(tmp_path):
-    assert read(tmp_path, a_log(), "007").well["UWI"].value == "007"
+    assert read(tmp_path, example_log(), "007").well["UWI"].value == "007"
 
 
 @settings(max_examples=50)
 @given(st.text(min_size=1, max_size=60))
-def test_any_well_name_makes_a_file_that_is_read(well):
-    text = las_text(a_log(), well, SHAPES)
+def test_any_well_name_gives_a_readable_file(well):
+    text = las_text(example_log(), well, SHAPES)
     assert text.isascii()
     las = lasio.read(text)
     assert las["DEPT"].tolist() == [1205.0, 1215.0, 1225.0]
@@ -143,8 +145,8 @@ def test_any_well_name_makes_a_file_that_is_read(well):
         ([123456.7, 123456.8, 123457.0, 123457.5], 0.0),
     ],
 )
-def test_start_stop_and_step_are_those_of_the_depths(tmp_path, edges, step):
-    las = read(tmp_path, a_log(top=edges[:-1], base=edges[1:]))
+def test_start_stop_and_step_match_the_depths(tmp_path, edges, step):
+    las = read(tmp_path, example_log(top=edges[:-1], base=edges[1:]))
     depths = las["DEPT"]
     assert depths == pytest.approx((np.array(edges[:-1]) + edges[1:]) / 2, rel=1e-11)
     assert (las.well["STRT"].value, las.well["STOP"].value) == (depths[0], depths[-1])
@@ -152,17 +154,17 @@ def test_start_stop_and_step_are_those_of_the_depths(tmp_path, edges, step):
     assert {las.well[name].unit for name in ("STRT", "STOP", "STEP")} == {"M"}
 
 
-def test_rows_that_were_left_out_make_the_step_zero(core, tmp_path):
+def test_missing_rows_make_the_step_zero(core, tmp_path):
     log = depth_log(core, "A", 10.0)
     las = read(tmp_path, pa.concat_tables([log.slice(0, 3), log.slice(5)]))
     assert las.well["STEP"].value == 0.0
 
 
-def test_what_is_known_is_filled_in_and_nothing_else(core, tmp_path):
+def test_only_known_header_fields_are_filled_in(core, tmp_path):
     las = read(tmp_path, depth_log(core, "A", 50.0), "A")
-    known = {"STRT", "STOP", "STEP", "NULL", "WELL", "UWI", "SRVC", "DATE"}
+    expected = {"STRT", "STOP", "STEP", "NULL", "WELL", "UWI", "SRVC", "DATE"}
     filled = {item.mnemonic for item in las.well if item.value not in ("", None)}
-    assert filled == known
+    assert filled == expected
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", las.well["DATE"].value)
     assert las.params["SEGM"].value == "compact@0123456789ab"
     assert las.params["CLAS"].value == "nsr@0123456789ab"
@@ -170,7 +172,7 @@ def test_what_is_known_is_filled_in_and_nothing_else(core, tmp_path):
         assert las.well[mnemonic].value == ""
 
 
-def test_no_shape_is_named_like_the_column_of_the_facets():
+def test_no_shape_has_the_name_of_the_facet_column():
     with pytest.raises(TaxonomyError, match="give the shape another name"):
         Taxonomy({"euhedral_to_subhedral": "euhedral", "other": "anhedral"})
 
@@ -198,4 +200,4 @@ def test_las_writes_the_null_value(core, tmp_path):
 
 def test_las_that_cannot_be_written(tmp_path):
     with pytest.raises(CatalogError, match=r"nowhere/a\.las: cannot be written"):
-        write_las(a_log(), "A", tmp_path / "nowhere" / "a.las")
+        write_las(example_log(), "A", tmp_path / "nowhere" / "a.las")

@@ -12,7 +12,7 @@ from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.storage import CatalogError
 from mcn.plots import SHAPE_COLOURS
 
-from ....figures import drawn, near, texts
+from ....figures import near, render, texts
 
 
 def example_log(**columns) -> pa.Table:
@@ -39,7 +39,7 @@ def test_depth_runs_downwards_and_gaps_stay_empty():
     figure = depth_log_figure(example_log(), "A 1")
     top, base = figure.axes[0].get_ylim()
     assert (top, base) == (1230.0, 1200.0)
-    picture = drawn(figure)
+    picture = render(figure)
     track = picture[:, : picture.shape[1] // 3]
     rhombic = np.nonzero(near(track, SHAPE_COLOURS["rhombic"]).sum(axis=1) > 100)[0]
     spherical = np.nonzero(near(track, SHAPE_COLOURS["spherical"]).sum(axis=1) > 100)[0]
@@ -54,11 +54,11 @@ def test_depth_log_without_pixel_size_says_so():
     unknown = {name: pa.nulls(3, pa.float64()) for name in names}
     figure = depth_log_figure(example_log(**unknown), "A")
     assert "pixel size" in texts(figure)
-    assert drawn(figure).size
+    assert render(figure).size
 
 
 def test_depth_log_of_one_interval_is_drawn():
-    assert drawn(depth_log_figure(example_log().slice(0, 1), "A")).size
+    assert render(depth_log_figure(example_log().slice(0, 1), "A")).size
 
 
 def test_png_is_written(core, tmp_path):

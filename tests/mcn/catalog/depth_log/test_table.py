@@ -20,7 +20,7 @@ def refused(action) -> str:
     return message
 
 
-def test_intervals_hold_their_tiles(core):
+def test_intervals_contain_their_tiles(core):
     log = depth_log(core, "A", 100.0)
     assert log.schema.equals(depth_log_schema(SHAPES))
     assert log["depth_top"].to_pylist() == [1200.0, 1300.0, 1400.0, 1500.0]
@@ -44,7 +44,7 @@ def test_fractions_of_shapes_and_facets(core):
     assert euhedral == pytest.approx(fractions[:, :2].sum(axis=1))
 
 
-def test_intervals_without_tiles_are_there_and_empty(catalog, make_tile, make_crystal, commit):
+def test_intervals_without_tiles_are_empty_rows(catalog, make_tile, make_crystal, commit):
     commit(
         catalog,
         (make_tile("a", depth_m=-7.0), [make_crystal()]),
@@ -60,7 +60,7 @@ def test_intervals_without_tiles_are_there_and_empty(catalog, make_tile, make_cr
     assert rows[3]["crystal_area_fraction"] == 0.5
 
 
-def test_a_tile_counts_once_whatever_models_saw_it(catalog, make_tile, make_crystal, commit):
+def test_a_tile_of_several_models_counts_once(catalog, make_tile, make_crystal, commit):
     commit(catalog, (make_tile(), [make_crystal()] * 3))
     commit(catalog, (make_tile(segmenter="vit_h@ffffffffffff"), [make_crystal("spherical")] * 2))
     (row,) = depth_log(catalog, "A", 10.0).to_pylist()
@@ -81,7 +81,7 @@ def test_unknown_pixel_size_leaves_sizes_null(core):
     assert row["fraction_rhombic"] == 1.0
 
 
-def test_no_log(core, catalog):
+def test_invalid_logs_are_refused(core, catalog):
     assert "use one of 'A'" in refused(lambda: depth_log(core, "Z"))
     assert "no tile of well 'C' could be read" in refused(lambda: depth_log(core, "C"))
     assert "none yet" in refused(lambda: depth_log(catalog, "A"))

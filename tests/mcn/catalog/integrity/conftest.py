@@ -1,4 +1,4 @@
-"""A catalogue to be damaged."""
+"""A catalogue for the tests to damage."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mcn.catalog.store import Catalog
 
 
 @pytest.fixture(scope="module")
-def once(tmp_path_factory, make_tile, make_crystal, commit) -> Catalog:  # type: ignore[no-untyped-def]
-    """Eight tiles of one well, committed one by one."""
+def pristine(tmp_path_factory, make_tile, make_crystal, commit) -> Catalog:  # type: ignore[no-untyped-def]
+    """Eight tiles of one well, committed separately."""
     catalog = Catalog.create(tmp_path_factory.mktemp("once") / "catalog")
     for number in range(8):
         rows = [make_crystal(confidence=0.5 + 0.01 * n) for n in range(20)]
@@ -21,6 +21,6 @@ def once(tmp_path_factory, make_tile, make_crystal, commit) -> Catalog:  # type:
 
 
 @pytest.fixture
-def filled(once: Catalog, tmp_path: Path) -> Catalog:
-    """A copy of it, to be damaged."""
-    return Catalog.open(shutil.copytree(once.uri, tmp_path / "catalog"))
+def filled(pristine: Catalog, tmp_path: Path) -> Catalog:
+    """A copy of the catalogue to damage."""
+    return Catalog.open(shutil.copytree(pristine.uri, tmp_path / "catalog"))

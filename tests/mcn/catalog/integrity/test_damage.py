@@ -1,4 +1,4 @@
-"""Bytes that are not those that were written are found and named, with what to do."""
+"""Changed bytes of data files are detected, and the error names the file and the remedy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mcn.catalog.store import Catalog
 from mcn.catalog.upkeep.maintenance import compact, verify
 from mcn.errors import QueryError, StorageError
 
-CURE = "restore it from a backup"
+REMEDY = "restore it from a backup"
 
 
 def data_files(catalog: Catalog, table: str = "crystals") -> list[Path]:
@@ -27,8 +27,8 @@ def data_files(catalog: Catalog, table: str = "crystals") -> list[Path]:
 
 
 @pytest.fixture(params=["scanned", "compacted"])
-def small(request, filled, tmp_path, make_tile, make_crystal, commit) -> Catalog:  # type: ignore[no-untyped-def]
-    """With one file a table, as a scan or as compaction writes it."""
+def single_file(request, filled, tmp_path, make_tile, make_crystal, commit) -> Catalog:  # type: ignore[no-untyped-def]
+    """A catalogue with one file per table, written by a scan or by compaction."""
     if request.param == "compacted":
         compact(filled)
         return filled  # type: ignore[no-any-return]
@@ -38,8 +38,8 @@ def small(request, filled, tmp_path, make_tile, make_crystal, commit) -> Catalog
 
 
 @pytest.mark.parametrize("table", ["crystals", "tiles"])
-def test_sixty_of_sixty_flipped_bytes_are_found(small: Catalog, table: str) -> None:
-    filled = small
+def test_verify_detects_every_flipped_byte(single_file: Catalog, table: str) -> None:
+    filled = single_file
     (file,) = data_files(filled, table)
     data = file.read_bytes()
     chance = random.Random(13)
@@ -50,12 +50,12 @@ def test_sixty_of_sixty_flipped_bytes_are_found(small: Catalog, table: str) -> N
         file.write_bytes(flipped)
         (problem,) = verify(filled).problems
         assert problem.startswith(f"{file.relative_to(filled.uri)}: damaged")
-        assert CURE in problem
+        assert REMEDY in problem
     file.write_bytes(data)
     assert verify(filled).ok
 
 
-def test_readers_find_every_flipped_byte_of_a_page(filled) -> None:  # type: ignore[no-untyped-def]
+def test_readers_detect_flipped_bytes_of_a_page(filled) -> None:  # type: ignore[no-untyped-def]
     compact(filled)
     (file,) = data_files(filled)
     data, rows = file.read_bytes(), query(filled)
@@ -67,7 +67,7 @@ def test_readers_find_every_flipped_byte_of_a_page(filled) -> None:  # type: ign
         flipped[chance.randrange(4, footer)] ^= 1 << chance.randrange(8)
         file.write_bytes(flipped)
         try:
-            # A byte of a page's header may mean nothing to a reader.
+            # Readers ignore some bytes of a page's header.
             assert query(filled).equals(rows)
         except StorageError as error:
             refused.append(str(error))
@@ -88,39 +88,41 @@ def test_readers_find_every_flipped_byte_of_a_page(filled) -> None:  # type: ign
         ("tiles", None),
     ],
 )
-def test_readers_find_a_changed_footer(small: Catalog, table: str, word: bytes | None) -> None:
-    """A footer has no checksum in Parquet: a changed column name would be read as nulls."""
-    (file,) = data_files(small, table)
+def test_readers_detect_a_changed_footer(
+    single_file: Catalog, table: str, word: bytes | None
+) -> None:
+    """Parquet has no checksum for the footer: a changed column name would be read as nulls."""
+    (file,) = data_files(single_file, table)
     data = file.read_bytes()
     start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
     chance = random.Random(11)
     if word is None:
         spots = [chance.randrange(start, len(data)) for _ in range(25)]
     else:
-        spots = [found.start() + 2 for found in re.finditer(re.escape(word), data)][-3:]
+        spots = [match.start() + 2 for match in re.finditer(re.escape(word), data)][-3:]
         assert spots[0] >= start
-    asks = [
+    readers = [
         query,
         lambda catalog: sql(catalog, "SELECT * FROM crystals ORDER BY ALL"),
         lambda catalog: sql(catalog, "SELECT * FROM tiles ORDER BY ALL"),
     ]
-    rows = [ask(small) for ask in asks]
+    rows = [read(single_file) for read in readers]
     refused = []
     for spot in spots:
         flipped = bytearray(data)
         flipped[spot] ^= 1 << chance.randrange(5)
         file.write_bytes(flipped)
-        for ask, answer in zip(asks, rows, strict=True):
+        for read, answer in zip(readers, rows, strict=True):
             try:
-                # Some bytes of a footer mean nothing, and no reader of one table opens the other.
-                assert ask(small).equals(answer), spot
+                # Readers ignore some bytes of a footer, and do not open the other table.
+                assert read(single_file).equals(answer), spot
             except StorageError as error:
                 refused.append(error)
     assert all(str(error).startswith(f"{file}: damaged") for error in refused)
     assert {error.trouble for error in refused} == {"damaged"}
 
 
-def test_a_footer_that_another_arrow_writes_otherwise_is_not_damage(
+def test_a_footer_of_another_arrow_version_is_not_damage(
     filled: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = query(filled)
@@ -130,7 +132,7 @@ def test_a_footer_that_another_arrow_writes_otherwise_is_not_damage(
 
 @pytest.fixture
 def damaged(filled: Catalog) -> tuple[Catalog, Path]:
-    """With one changed byte in the page of a column that all readers want."""
+    """A catalogue with a changed byte in a page of a column that all readers use, and its file."""
     file = data_files(filled)[3]
     column = next(
         column
@@ -159,12 +161,12 @@ def damaged(filled: Catalog) -> tuple[Catalog, Path]:
     ],
     ids=["query", "sql", "join", "log", "coco", "parquet", "labels", "compact"],
 )
-def test_every_reader_names_the_damaged_file_and_its_cure(damaged, ask) -> None:  # type: ignore[no-untyped-def]
+def test_every_reader_names_the_damaged_file_and_the_remedy(damaged, ask) -> None:  # type: ignore[no-untyped-def]
     catalog, file = damaged
     with pytest.raises(StorageError) as raised:
         ask(catalog)
     assert str(raised.value).startswith(f"{file}: damaged")
-    assert CURE in str(raised.value)
+    assert REMEDY in str(raised.value)
     assert "\n" not in str(raised.value)
     assert raised.value.trouble == "damaged"
     assert not isinstance(raised.value, QueryError)
@@ -186,7 +188,7 @@ def test_checksums_are_written_everywhere(filled, tmp_path) -> None:  # type: ig
 
 def test_files_of_older_versions_are_read(filled) -> None:  # type: ignore[no-untyped-def]
     rows = query(filled)
-    # deltalake writes no checksums, and its names carry no digest.
+    # deltalake writes no checksums, and its file names have no digest.
     table = filled.crystals()
     table.optimize.z_order(["depth_m"], writer_properties=WriterProperties(compression="ZSTD"))
     (file,) = data_files(filled)

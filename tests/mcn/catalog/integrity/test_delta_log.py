@@ -1,4 +1,4 @@
-"""A Delta log that is cut short or changed is named, with what to do."""
+"""A truncated or changed Delta log is detected, and the error names the file and the remedy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mcn.catalog.store import Catalog
 from mcn.catalog.upkeep.maintenance import info, verify
 from mcn.errors import StorageError
 
-CURE = "restore it from a backup"
+REMEDY = "restore it from a backup"
 
 
 def entry(catalog: Catalog, table: str, version: int) -> Path:
@@ -26,8 +26,8 @@ def entry(catalog: Catalog, table: str, version: int) -> Path:
 @pytest.mark.parametrize("table", ["crystals", "tiles"])
 @pytest.mark.parametrize("version", [0, 4, 8])
 @pytest.mark.parametrize("left", [0, 1, 150, -3, "a line", "renamed action"])
-def test_a_log_entry_cut_short_says_so(once, tmp_path, table, version, left) -> None:  # type: ignore[no-untyped-def]
-    catalog = Path(shutil.copytree(once.uri, tmp_path / "copy"))
+def test_a_truncated_log_entry_is_named(pristine, tmp_path, table, version, left) -> None:  # type: ignore[no-untyped-def]
+    catalog = Path(shutil.copytree(pristine.uri, tmp_path / "copy"))
     file = catalog / table / "_delta_log" / f"{version:020d}.json"
     data = file.read_bytes()
     if left == "a line":
@@ -40,12 +40,12 @@ def test_a_log_entry_cut_short_says_so(once, tmp_path, table, version, left) -> 
         Catalog.open(catalog)
     assert str(raised.value).startswith(f"{file}: this entry of the log is ")
     assert re.search("is empty;|is cut short or was changed;", str(raised.value))
-    assert CURE in str(raised.value)
+    assert REMEDY in str(raised.value)
     assert ("delete it" in str(raised.value)) == (version == 8)
     assert raised.value.trouble == "damaged"
 
 
-def test_a_log_entry_that_is_gone_is_named(filled) -> None:  # type: ignore[no-untyped-def]
+def test_a_missing_log_entry_is_named(filled) -> None:  # type: ignore[no-untyped-def]
     file = entry(filled, "tiles", 4)
     file.unlink()
     with pytest.raises(StorageError, match=re.escape(f"{file}: this entry of the log is missing")):
@@ -65,14 +65,14 @@ def test_a_damaged_checkpoint_is_named(filled, left) -> None:  # type: ignore[no
     with pytest.raises(StorageError) as raised:
         query(filled)
     assert str(raised.value).startswith(f"{hint if left is None else file}: ")
-    # The cure that it tells cures it.
+    # Deleting, as the message advises, repairs the catalogue.
     assert "delete" in str(raised.value)
     file.unlink(missing_ok=True)
     hint.unlink()
     assert query(filled).equals(rows)
 
 
-def test_verify_looks_at_entries_again(filled) -> None:  # type: ignore[no-untyped-def]
+def test_verify_reads_entries_again(filled) -> None:  # type: ignore[no-untyped-def]
     assert verify(filled).ok
     file = entry(filled, "tiles", 5)
     file.write_bytes(b"")
@@ -80,7 +80,7 @@ def test_verify_looks_at_entries_again(filled) -> None:  # type: ignore[no-untyp
     assert problem.startswith(f"tiles/_delta_log/{file.name}: this entry of the log is empty")
 
 
-def test_a_recreated_catalogue_is_compared_anew(filled, make_tile) -> None:  # type: ignore[no-untyped-def]
+def test_a_recreated_catalogue_is_checked_again(filled, make_tile) -> None:  # type: ignore[no-untyped-def]
     assert info(filled)["tiles"] == 8
     shutil.rmtree(filled.uri)
     again = Catalog.create(filled.uri)
@@ -89,17 +89,22 @@ def test_a_recreated_catalogue_is_compared_anew(filled, make_tile) -> None:  # t
         Catalog.open(filled.uri)
 
 
-def test_the_seal_is_of_all_that_matters() -> None:
-    one = DataFile("tiles", "well=A/a.parquet", 5, 1, {"well": "A"}, "{}")
+def test_the_seal_covers_all_actions() -> None:
+    data_file = DataFile("tiles", "well=A/a.parquet", 5, 1, {"well": "A"}, "{}")
     sealed = [
         delta_log.sealed(actions).custom_metadata["mcn.actions"]
-        for actions in ([], [one.added()], [one.removed()], [one.added(), one.removed()])
+        for actions in (
+            [],
+            [data_file.added()],
+            [data_file.removed()],
+            [data_file.added(), data_file.removed()],
+        )
     ]
     assert len(set(sealed)) == 4
 
 
 @pytest.mark.parametrize(
-    ("there", "instead"),
+    ("old_text", "new_text"),
     [
         ('"partitionValues":{"well":"A"}', '"partitionValues":{"well":"B"}'),
         ('"partitionValues":', '"partitionValuer":'),
@@ -108,17 +113,17 @@ def test_the_seal_is_of_all_that_matters() -> None:
         ('\\"type\\":\\"double\\"', '\\"type\\":\\"dloble\\"'),
     ],
 )
-def test_a_changed_entry_of_the_log_is_damage(
-    filled: Catalog, there: str, instead: str, monkeypatch: pytest.MonkeyPatch
+def test_a_changed_log_entry_is_damage(
+    filled: Catalog, old_text: str, new_text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another well there was read as that well; other changes as storage that does not answer."""
+    """Changes that were once read as another well, or reported as unreachable storage."""
     file = next(
         file
         for number in (5, 0)
-        if there in (file := entry(filled, "tiles", number)).read_text(encoding="utf-8")
+        if old_text in (file := entry(filled, "tiles", number)).read_text(encoding="utf-8")
     )
-    file.write_text(file.read_text(encoding="utf-8").replace(there, instead))
-    monkeypatch.setattr(delta_log, "_checked", {})  # As another process sees it.
+    file.write_text(file.read_text(encoding="utf-8").replace(old_text, new_text))
+    monkeypatch.setattr(delta_log, "_checked", {})  # As in another process.
     with pytest.raises(StorageError, match="restore") as raised:
         query(Catalog(filled.uri, filled.depth_bin_m, filled.shapes))
     assert str(raised.value).startswith(f"{file.parent}")

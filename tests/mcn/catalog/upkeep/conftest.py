@@ -1,4 +1,4 @@
-"""Catalogues of many small files, and processes that have ended."""
+"""Catalogues of many small files, and the id of a dead process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ....waiting import DEADLINE_S
 
 
 @pytest.fixture
-def crumbs(catalog: Catalog, make_tile, make_crystal, commit) -> Catalog:  # type: ignore[no-untyped-def]
+def fragmented(catalog: Catalog, make_tile, make_crystal, commit) -> Catalog:  # type: ignore[no-untyped-def]
     """A catalogue of eight commits into two bins of one well."""
     for number in range(8):
         tile = make_tile(str(number), "A 1", 100.0 * (number % 2) + number)
@@ -22,8 +22,8 @@ def crumbs(catalog: Catalog, make_tile, make_crystal, commit) -> Catalog:  # typ
 
 
 @pytest.fixture
-def gone() -> int:
-    """Number of a process that has ended."""
+def dead_process() -> int:
+    """Id of a process that has ended."""
     return int(
         subprocess.check_output(
             [sys.executable, "-c", "import os; print(os.getpid())"], timeout=DEADLINE_S

@@ -25,139 +25,142 @@ def files_of(catalog) -> list[Path]:
     return sorted(Path(catalog.uri, "crystals").glob("well=*/**/*.parquet"))
 
 
-def test_info_counts_what_is_visible(core):
-    told = info(core)
-    assert json.loads(json.dumps(told)) == told
-    assert (told["tiles"], told["tiles_ok"], told["tiles_failed"]) == (42, 41, 1)
-    assert told["crystals"] == 201
-    assert (told["depth_min_m"], told["depth_max_m"]) == (-3.0, 1590.0)
-    assert [(well["well"], well["crystals"]) for well in told["wells"]] == [
+def test_info_counts_visible_rows(core):
+    summary = info(core)
+    assert json.loads(json.dumps(summary)) == summary
+    assert (summary["tiles"], summary["tiles_ok"], summary["tiles_failed"]) == (42, 41, 1)
+    assert summary["crystals"] == 201
+    assert (summary["depth_min_m"], summary["depth_max_m"]) == (-3.0, 1590.0)
+    assert [(well["well"], well["crystals"]) for well in summary["wells"]] == [
         ("A", 200),
         ("B 2/Ü", 1),
         ("C", 0),
     ]
-    assert [model["segmenter"] for model in told["models"]] == ["compact@0123456789ab"]
-    assert told["versions"] == {"tiles": 1, "crystals": 1}
-    assert told["bytes"] > 0
+    assert [model["segmenter"] for model in summary["models"]] == ["compact@0123456789ab"]
+    assert summary["versions"] == {"tiles": 1, "crystals": 1}
+    assert summary["bytes"] > 0
 
 
 def test_info_of_an_empty_catalogue(catalog):
-    told = info(catalog)
-    assert (told["tiles"], told["crystals"], told["depth_min_m"]) == (0, 0, None)
-    assert told["wells"] == told["models"] == []
+    summary = info(catalog)
+    assert (summary["tiles"], summary["crystals"], summary["depth_min_m"]) == (0, 0, None)
+    assert summary["wells"] == summary["models"] == []
 
 
-def test_compaction_keeps_every_row_and_vacuum_the_present_files(crumbs):
-    before = query(crumbs)
-    told = compact(crumbs)
-    assert (told["files_before"], told["files_after"]) == (16, 3)
-    assert query(crumbs).equals(before)
-    assert compact(crumbs)["files_after"] == 3
+def test_compaction_keeps_every_row_and_vacuum_the_live_files(fragmented):
+    before = query(fragmented)
+    result = compact(fragmented)
+    assert (result["files_before"], result["files_after"]) == (16, 3)
+    assert query(fragmented).equals(before)
+    assert compact(fragmented)["files_after"] == 3
 
-    assert vacuum(crumbs) == []
-    gone = vacuum(crumbs, 0, dry_run=True)
-    assert len(gone) == 16
-    assert len(files_of(crumbs)) == 8 + 2
-    assert sorted(vacuum(crumbs, 0)) == sorted(gone)
-    assert len(files_of(crumbs)) == 2
-    assert query(crumbs).equals(before)
-    assert verify(crumbs).ok
+    assert vacuum(fragmented) == []
+    unused = vacuum(fragmented, 0, dry_run=True)
+    assert len(unused) == 16
+    assert len(files_of(fragmented)) == 8 + 2
+    assert sorted(vacuum(fragmented, 0)) == sorted(unused)
+    assert len(files_of(fragmented)) == 2
+    assert query(fragmented).equals(before)
+    assert verify(fragmented).ok
 
 
-def test_compaction_puts_rows_in_order_of_depth_and_leaves_whole_wells_alone(
-    crumbs, make_tile, make_crystal, commit
+def test_compaction_sorts_rows_by_depth_and_skips_compact_wells(
+    fragmented, make_tile, make_crystal, commit
 ):
-    compact(crumbs)
-    untouched = {*files_of(crumbs)}
+    compact(fragmented)
+    untouched = {*files_of(fragmented)}
     for number in (3, 1, 2):
-        commit(crumbs, (make_tile(f"b{number}", "B", 10.0 * number), [make_crystal()] * 2))
-    assert compact(crumbs)["files_after"] == 5
-    after = {*files_of(crumbs)}
+        commit(fragmented, (make_tile(f"b{number}", "B", 10.0 * number), [make_crystal()] * 2))
+    assert compact(fragmented)["files_after"] == 5
+    after = {*files_of(fragmented)}
     assert untouched < after
-    now = DeltaTable(f"{crumbs.uri}/crystals").file_uris([("well", "=", "B")])
+    now = DeltaTable(f"{fragmented.uri}/crystals").file_uris([("well", "=", "B")])
     assert [pq.read_table(path)["depth_m"].to_pylist() for path in now] == [
         [10.0, 10.0, 20.0, 20.0, 30.0, 30.0]
     ]
-    version = crumbs.crystals().version()
-    compact(crumbs)
-    assert crumbs.crystals().version() == version
+    version = fragmented.crystals().version()
+    compact(fragmented)
+    assert fragmented.crystals().version() == version
 
 
-def test_compactions_at_once_and_a_commit_between_lose_and_double_nothing(
-    crumbs, make_tile, make_crystal, commit
+def test_concurrent_compactions_and_a_commit_keep_every_row_once(
+    fragmented, make_tile, make_crystal, commit
 ):
-    before = query(crumbs).num_rows
+    before = query(fragmented).num_rows
     with ThreadPoolExecutor(4) as many:
-        tasks = [many.submit(compact, crumbs) for _ in range(3)]
-        more = many.submit(commit, crumbs, (make_tile("x", "A 1", 7.0), [make_crystal()] * 3))
+        tasks = [many.submit(compact, fragmented) for _ in range(3)]
+        more = many.submit(commit, fragmented, (make_tile("x", "A 1", 7.0), [make_crystal()] * 3))
         for task in (*tasks, more):
             task.result(timeout=300)
-    assert query(crumbs).num_rows == before + 3
-    assert sum(files(crumbs.crystals())["num_records"].to_pylist()) == before + 3
-    assert verify(crumbs).ok
+    assert query(fragmented).num_rows == before + 3
+    assert sum(files(fragmented.crystals())["num_records"].to_pylist()) == before + 3
+    assert verify(fragmented).ok
 
 
-def test_large_partitions_are_cut_by_depth(crumbs):
-    before = query(crumbs)
-    size = sum(files(crumbs.crystals())["size_bytes"].to_pylist())
-    compact(crumbs, target_bytes=size // 6)
-    found = files(crumbs.crystals()).sort_by("min.depth_m")
-    assert 4 <= found.num_rows <= 8
-    tops, bases = found["min.depth_m"].to_pylist(), found["max.depth_m"].to_pylist()
+def test_large_partitions_are_split_by_depth(fragmented):
+    before = query(fragmented)
+    size = sum(files(fragmented.crystals())["size_bytes"].to_pylist())
+    compact(fragmented, target_bytes=size // 6)
+    file_table = files(fragmented.crystals()).sort_by("min.depth_m")
+    assert 4 <= file_table.num_rows <= 8
+    tops, bases = file_table["min.depth_m"].to_pylist(), file_table["max.depth_m"].to_pylist()
     assert all(base < top for base, top in zip(bases[:-1], tops[1:], strict=True))
-    assert query(crumbs).equals(before)
-    assert verify(crumbs).ok
+    assert query(fragmented).equals(before)
+    assert verify(fragmented).ok
 
 
-def test_vacuum_takes_nothing_from_a_scan_that_runs(crumbs, make_tile):
-    with ScanLease(crumbs, "now") as scan:
+def test_vacuum_deletes_no_files_of_a_running_scan(fragmented, make_tile):
+    with ScanLease(fragmented, "now") as scan:
         tiles = tile_table([make_tile("new")])
-        parts, _ = crumbs.write(CRYSTALS.empty_table(), tiles, "now")
+        parts, _ = fragmented.write(CRYSTALS.empty_table(), tiles, "now")
         with pytest.raises(CatalogError, match="scan now is running or was interrupted"):
-            vacuum(crumbs, 0)
-        assert verify(crumbs).orphan_files == []
-        crumbs.commit_parts(parts, scan.announce)
-        scan_lease.release(crumbs, "now")
-    vacuum(crumbs, 0)
-    assert verify(crumbs).ok
+            vacuum(fragmented, 0)
+        assert verify(fragmented).orphan_files == []
+        fragmented.commit_parts(parts, scan.announce)
+        scan_lease.release(fragmented, "now")
+    vacuum(fragmented, 0)
+    assert verify(fragmented).ok
 
 
-def test_verify_lists_files_that_nobody_names(crumbs, make_tile):
-    parts, _ = crumbs.write(CRYSTALS.empty_table(), tile_table([make_tile("lost")]), "lost")
-    report = verify(crumbs)
+def test_verify_lists_orphan_files(fragmented, make_tile):
+    parts, _ = fragmented.write(CRYSTALS.empty_table(), tile_table([make_tile("lost")]), "lost")
+    report = verify(fragmented)
     assert report.orphan_files == [f"tiles/{part.path}" for part in parts]
     assert report.ok
-    vacuum(crumbs, 0)
-    assert verify(crumbs).orphan_files == []
+    vacuum(fragmented, 0)
+    assert verify(fragmented).orphan_files == []
 
 
-def test_verify_finds_a_file_in_another_wells_folder(crumbs):
-    log = sorted(Path(crumbs.uri, "tiles", "_delta_log").glob("*.json"))[-1]
+def test_verify_finds_a_file_in_another_wells_folder(fragmented):
+    log = sorted(Path(fragmented.uri, "tiles", "_delta_log").glob("*.json"))[-1]
     log.write_text(log.read_text().replace('"well":"A 1"', '"well":"B"'))
-    (problem,) = verify(crumbs).problems
+    (problem,) = verify(fragmented).problems
     assert problem.endswith("is in well=A%201, but the log says B")
 
 
-def test_verify_counts_files_and_rows(crumbs):
-    report = verify(crumbs)
+def test_verify_counts_files_and_rows(fragmented):
+    report = verify(fragmented)
     assert report.ok
     assert (report.files, report.rows, report.orphan_crystals) == (16, 32, 0)
     assert json.loads(json.dumps(report.as_dict()))["ok"] is True
 
 
-def test_verify_names_damaged_and_missing_files(crumbs):
-    missing, cut, swapped, *_ = files_of(crumbs)
+def test_verify_names_damaged_and_missing_files(fragmented):
+    missing, cut, swapped, *_ = files_of(fragmented)
     missing.unlink()
     cut.write_bytes(cut.read_bytes()[:500])
-    swapped.write_bytes(next(Path(crumbs.uri, "tiles").rglob("*.parquet")).read_bytes())
-    report = verify(crumbs)
+    swapped.write_bytes(next(Path(fragmented.uri, "tiles").rglob("*.parquet")).read_bytes())
+    report = verify(fragmented)
     assert not report.ok
-    told = dict(line.split(": ", 1) for line in report.problems)
-    names = {str(path.relative_to(crumbs.uri)) for path in (missing, cut, swapped)}
-    assert {*told} == names
-    assert "missing; restore it from a backup" in told[str(missing.relative_to(crumbs.uri))]
+    problem_by_file = dict(line.split(": ", 1) for line in report.problems)
+    names = {str(path.relative_to(fragmented.uri)) for path in (missing, cut, swapped)}
+    assert {*problem_by_file} == names
+    assert (
+        "missing; restore it from a backup"
+        in problem_by_file[str(missing.relative_to(fragmented.uri))]
+    )
     for path in (cut, swapped):
-        fault = told[str(path.relative_to(crumbs.uri))]
+        fault = problem_by_file[str(path.relative_to(fragmented.uri))]
         assert "differ from those that were written; restore it" in fault
     assert all("\n" not in line for line in report.problems)
 

@@ -1,4 +1,4 @@
-"""What a scan that was cut short leaves is gone after the next one, whatever it was."""
+"""A scan removes whatever an interrupted scan has left."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,14 +22,14 @@ from ....fakes import catalog_rows
 
 
 @pytest.fixture
-def mine(catalog: Catalog) -> Iterator[str]:
-    """A scan that runs now."""
+def running_scan(catalog: Catalog) -> Iterator[str]:
+    """Id of a running scan."""
     with ScanLease(catalog, "mine"):
         yield "mine"
 
 
 def die(catalog: Catalog, scan: ScanLease, process: int) -> None:
-    """Make a scan's entry that of a process that has ended."""
+    """Change a scan's entry to that of a process that has ended."""
     entry = replace(scan.entry, process=process)
     store(f"{catalog.uri}/_scans/{entry.scan_id}.json", entry.as_bytes())
 
@@ -46,12 +46,12 @@ def data_files(catalog: Catalog) -> set[str]:
 
 
 def crystal_rows(catalog: Catalog) -> int:
-    """Rows as any other reader of Delta tables counts them."""
+    """Rows as other readers of Delta tables count them."""
     actions = DeltaTable(f"{catalog.uri}/crystals").get_add_actions(flatten=True)
     return sum(actions["num_records"].to_pylist())
 
 
-def test_parts_are_seen_once_they_are_committed_however_often(catalog, make_tile, make_crystal):
+def test_parts_committed_repeatedly_are_visible_once(catalog, make_tile, make_crystal):
     parts = write(catalog, make_tile, make_crystal, "one", "a", "b")
     assert query(catalog).num_rows == 0
     catalog.commit_parts(parts)
@@ -62,7 +62,9 @@ def test_parts_are_seen_once_they_are_committed_however_often(catalog, make_tile
 
 
 @pytest.mark.parametrize("committed", ["nothing", "crystals", "both"])
-def test_a_commit_that_was_cut_short(catalog, make_tile, make_crystal, gone, mine, committed):
+def test_an_interrupted_commit(
+    catalog, make_tile, make_crystal, dead_process, running_scan, committed
+):
     catalog.commit_parts(write(catalog, make_tile, make_crystal, "before", "z"))
     with ScanLease(catalog, "lost") as scan:
         parts = write(catalog, make_tile, make_crystal, "lost", "a", "b")
@@ -72,24 +74,26 @@ def test_a_commit_that_was_cut_short(catalog, make_tile, make_crystal, gone, min
         ]:
             catalog.change(name, [part.added() for part in parts if part.table == name])
     before = data_files(catalog)
-    assert recover(catalog, mine) == [], "its process runs still"
+    assert recover(catalog, running_scan) == [], "its process is still running"
     assert data_files(catalog) == before
-    die(catalog, scan, gone)
-    assert recover(catalog, mine) == ["lost"]
-    assert recover(catalog, mine) == []
-    kept = 9 if committed == "both" else 3
-    assert query(catalog).num_rows == crystal_rows(catalog) == kept
-    if committed != "crystals":  # What was in the log once stays for readers of that snapshot.
+    die(catalog, scan, dead_process)
+    assert recover(catalog, running_scan) == ["lost"]
+    assert recover(catalog, running_scan) == []
+    expected_rows = 9 if committed == "both" else 3
+    assert query(catalog).num_rows == crystal_rows(catalog) == expected_rows
+    if (
+        committed != "crystals"
+    ):  # Files that were once in the log stay for readers of that snapshot.
         assert any("lost" in file for file in data_files(catalog)) == (committed == "both")
     assert verify(catalog).orphan_crystals == 0
     assert verify(catalog).ok
-    assert {entry.scan_id for entry, _ in entries(catalog)} == {mine}
+    assert {entry.scan_id for entry, _ in entries(catalog)} == {running_scan}
     catalog.commit_parts(write(catalog, make_tile, make_crystal, "again", "a", "b"))
     assert query(catalog).num_rows == 9
 
 
-def test_a_commit_cut_short_and_compacted_by_another(
-    catalog, make_tile, make_crystal, gone, mine
+def test_an_interrupted_commit_after_a_compaction(
+    catalog, make_tile, make_crystal, dead_process, running_scan
 ) -> None:
     catalog.commit_parts(write(catalog, make_tile, make_crystal, "before", "z"))
     with ScanLease(catalog, "lost") as scan:
@@ -97,21 +101,21 @@ def test_a_commit_cut_short_and_compacted_by_another(
         scan.announce([part for part in parts if part.table == "crystals"])
         catalog.commit_parts(parts)
     compact(catalog)
-    die(catalog, scan, gone)
-    recover(catalog, mine)
+    die(catalog, scan, dead_process)
+    recover(catalog, running_scan)
     assert query(catalog).num_rows == crystal_rows(catalog) == 6
 
 
-def test_a_scan_that_wakes_after_it_was_taken_for_dead_commits_nothing(
-    catalog, make_tile, make_crystal, gone, mine
+def test_a_scan_that_resumes_after_it_was_declared_dead_commits_nothing(
+    catalog, make_tile, make_crystal, dead_process, running_scan
 ) -> None:
     with ScanLease(catalog, "asleep") as scan:
         parts = write(catalog, make_tile, make_crystal, "asleep", "a")
         scan_lease.fence(catalog, "asleep")
         with pytest.raises(LostScanError, match="replaced by another scan; run it again"):
             catalog.commit_parts(parts, scan.announce)
-    die(catalog, scan, gone)
-    recover(catalog, mine)
+    die(catalog, scan, dead_process)
+    recover(catalog, running_scan)
     with ScanLease(catalog, "asleep") as scan:
         scan_lease.release(catalog, "asleep")
         with pytest.raises(LostScanError, match="run it again"):
@@ -121,7 +125,9 @@ def test_a_scan_that_wakes_after_it_was_taken_for_dead_commits_nothing(
     assert crystal_rows(catalog) == 0
 
 
-def test_rows_of_a_tile_scanned_anew_give_way(catalog, make_tile, make_crystal, mine) -> None:
+def test_rows_of_a_rescanned_tile_are_replaced(
+    catalog, make_tile, make_crystal, running_scan
+) -> None:
     quoted = {"well": "q'uote\"/1"}
     catalog.commit_parts(write(catalog, make_tile, make_crystal, "one", "a", "b", **quoted))
     catalog.commit_parts(write(catalog, make_tile, make_crystal, "one", "c"))

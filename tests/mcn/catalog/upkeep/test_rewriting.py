@@ -1,4 +1,4 @@
-"""Files are rewritten without a row lost, doubled or put back."""
+"""Rewriting files neither loses, duplicates nor restores rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def paths(catalog: Catalog, name: str) -> set[str]:
         ([1000], 10, False),
     ],
 )
-def test_partitions_of_more_files_than_their_bytes_need_are_small(
+def test_partitions_with_too_many_files_are_selected(
     sizes: list[int], target: int, is_small: bool
 ) -> None:
     listed = pa.table(
@@ -47,73 +47,73 @@ def test_partitions_of_more_files_than_their_bytes_need_are_small(
     assert small_partitions(listed, target) == expected
 
 
-def test_merging_keeps_rows_and_leaves_other_wells_and_tables_alone(
-    crumbs, make_tile, make_crystal, commit
+def test_merging_keeps_rows_and_does_not_change_other_wells_and_tables(
+    fragmented, make_tile, make_crystal, commit
 ) -> None:
     for number in range(3):
-        commit(crumbs, (make_tile(f"b{number}", "B", 10.0), [make_crystal()]))
-    before, tiles_before = query(crumbs), paths(crumbs, "tiles")
-    others = {path for path in paths(crumbs, "crystals") if "well=B" in path}
-    merge_small_files(crumbs, "crystals", "A 1", 2**20)
-    after = paths(crumbs, "crystals")
+        commit(fragmented, (make_tile(f"b{number}", "B", 10.0), [make_crystal()]))
+    before, tiles_before = query(fragmented), paths(fragmented, "tiles")
+    others = {path for path in paths(fragmented, "crystals") if "well=B" in path}
+    merge_small_files(fragmented, "crystals", "A 1", 2**20)
+    after = paths(fragmented, "crystals")
     assert others < after
-    assert len(after) == 3 + 2, "one file for each bin of depth"
+    assert len(after) == 3 + 2, "one file per depth bin"
     assert all(digest_in_name(path) for path in after)
-    assert paths(crumbs, "tiles") == tiles_before
-    assert query(crumbs).equals(before)
-    assert verify(crumbs).ok
+    assert paths(fragmented, "tiles") == tiles_before
+    assert query(fragmented).equals(before)
+    assert verify(fragmented).ok
 
 
-def test_removed_rows_are_gone_and_files_without_them_stay(
-    crumbs, make_tile, make_crystal, commit
+def test_rows_are_removed_and_files_without_them_stay(
+    fragmented, make_tile, make_crystal, commit
 ) -> None:
-    compact(crumbs)
-    commit(crumbs, (make_tile("last", "A 1", 7.0), [make_crystal()]))
-    before, tiles_before = query(crumbs), paths(crumbs, "tiles")
+    compact(fragmented)
+    commit(fragmented, (make_tile("last", "A 1", 7.0), [make_crystal()]))
+    before, tiles_before = query(fragmented), paths(fragmented, "tiles")
     uri = f"{make_tile('3', 'A 1', 103.0).uri}"
-    outdated = sql(crumbs, f"SELECT {KEY} FROM tiles WHERE uri = '{uri}'")
+    outdated = sql(fragmented, f"SELECT {KEY} FROM tiles WHERE uri = '{uri}'")
     assert outdated.num_rows == 1
-    remove_rows(crumbs, "crystals", "A 1", outdated)
-    remove_rows(crumbs, "tiles", "A 1", outdated)
-    gone = outdated["tile_id"][0].as_py()
-    kept = before.filter(pa.compute.not_equal(before["tile_id"], gone))
-    assert kept.num_rows == before.num_rows - 3
-    assert query(crumbs).equals(kept)
-    assert len(paths(crumbs, "tiles") & tiles_before) == 1, "the last one's own file"
-    assert verify(crumbs).ok
+    remove_rows(fragmented, "crystals", "A 1", outdated)
+    remove_rows(fragmented, "tiles", "A 1", outdated)
+    removed_id = outdated["tile_id"][0].as_py()
+    expected = before.filter(pa.compute.not_equal(before["tile_id"], removed_id))
+    assert expected.num_rows == before.num_rows - 3
+    assert query(fragmented).equals(expected)
+    assert len(paths(fragmented, "tiles") & tiles_before) == 1, "the last tile's file is unchanged"
+    assert verify(fragmented).ok
 
 
-def test_a_file_that_has_lost_all_its_rows_is_dropped(crumbs) -> None:
-    count = len(paths(crumbs, "tiles"))
-    outdated = sql(crumbs, f"SELECT {KEY} FROM tiles ORDER BY depth_m LIMIT 1")
+def test_a_file_without_rows_is_dropped(fragmented) -> None:
+    count = len(paths(fragmented, "tiles"))
+    outdated = sql(fragmented, f"SELECT {KEY} FROM tiles ORDER BY depth_m LIMIT 1")
     for name in ("crystals", "tiles"):
-        remove_rows(crumbs, name, "A 1", outdated)
-    assert len(paths(crumbs, "tiles")) == len(paths(crumbs, "crystals")) == count - 1
-    assert verify(crumbs).ok
+        remove_rows(fragmented, name, "A 1", outdated)
+    assert len(paths(fragmented, "tiles")) == len(paths(fragmented, "crystals")) == count - 1
+    assert verify(fragmented).ok
 
 
-def test_rows_of_another_time_are_not_those_to_remove(crumbs) -> None:
-    before, version = query(crumbs), crumbs.crystals().version()
-    outdated = sql(crumbs, f"SELECT {KEY} FROM tiles")
+def test_rows_of_another_time_are_kept(fragmented) -> None:
+    before, version = query(fragmented), fragmented.crystals().version()
+    outdated = sql(fragmented, f"SELECT {KEY} FROM tiles")
     column = outdated.schema.get_field_index("scanned_at")
     later = pa.compute.add(outdated["scanned_at"], pa.scalar(timedelta(microseconds=1)))
     outdated = outdated.set_column(column, outdated.schema.field(column), later)
-    remove_rows(crumbs, "crystals", "A 1", outdated)
-    assert query(crumbs).equals(before)
-    assert crumbs.crystals().version() == version
+    remove_rows(fragmented, "crystals", "A 1", outdated)
+    assert query(fragmented).equals(before)
+    assert fragmented.crystals().version() == version
 
 
-def test_what_another_process_has_removed_is_not_put_back(crumbs, monkeypatch):
+def test_rows_that_another_process_removed_are_not_restored(fragmented, monkeypatch):
     written = rewriting.write_part
 
     def removed_meanwhile(uri, name, *details):
         part = written(uri, name, *details)
         monkeypatch.setattr(rewriting, "write_part", written)
-        compact(crumbs)
+        compact(fragmented)
         return part
 
-    before = query(crumbs)
+    before = query(fragmented)
     monkeypatch.setattr(rewriting, "write_part", removed_meanwhile)
-    compact(crumbs)
-    assert query(crumbs).equals(before)
-    assert sum(files(crumbs.crystals())["num_records"].to_pylist()) == before.num_rows
+    compact(fragmented)
+    assert query(fragmented).equals(before)
+    assert sum(files(fragmented.crystals())["num_records"].to_pylist()) == before.num_rows

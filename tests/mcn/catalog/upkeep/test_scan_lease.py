@@ -1,4 +1,4 @@
-"""A scan's lease says that it lives, what it commits, and that it is lost."""
+"""A scan's lease shows that it is alive, what it commits, and that it has been lost."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from mcn.catalog.upkeep.scan_lease import LostScanError, ScanLease, entries
 PART = DataFile("crystals", "well=A/part-1.parquet", 5, 1, {"well": "A"}, "{}")
 
 
-def test_a_lease_is_there_from_the_start_until_it_is_released(catalog: Catalog) -> None:
+def test_a_lease_exists_until_it_is_released(catalog: Catalog) -> None:
     assert entries(catalog) == []
     with ScanLease(catalog, "one") as scan:
         assert [entry for entry, _ in entries(catalog)] == [scan.entry]
-    assert [entry.scan_id for entry, _ in entries(catalog)] == ["one"], "what is left is known"
+    assert [entry.scan_id for entry, _ in entries(catalog)] == ["one"], (
+        "an unreleased lease remains"
+    )
     folder = Path(scan_lease.folder_of(catalog, "one"))
     folder.mkdir()
     (folder / "progress").write_text("half")
@@ -34,7 +36,7 @@ def test_a_lease_is_there_from_the_start_until_it_is_released(catalog: Catalog) 
     scan_lease.release(catalog, "one")
 
 
-def test_announced_parts_are_stored_until_the_next(catalog: Catalog) -> None:
+def test_announced_parts_are_stored_until_the_next_commit(catalog: Catalog) -> None:
     with ScanLease(catalog, "one") as scan:
         scan.announce([PART, replace(PART, path="well=A/part-2.parquet")])
         ((entry, _),) = entries(catalog)
@@ -55,18 +57,20 @@ def test_a_lost_scan_announces_nothing_more(catalog: Catalog, lose) -> None:  # 
 
 
 def test_a_scan_of_this_machine_is_dead_when_its_process_has_ended(
-    catalog: Catalog, gone: int
+    catalog: Catalog, dead_process: int
 ) -> None:
     with ScanLease(catalog, "here") as scan:
         ((entry, beat),) = entries(catalog)
     assert entry.process == os.getpid()
     assert not scan_lease.is_dead(entry, beat, beat)
-    assert scan_lease.is_dead(replace(scan.entry, process=gone), beat, beat)
-    elsewhere = replace(entry, place="elsewhere", process=gone)
-    assert not scan_lease.is_dead(elsewhere, beat, beat), "its number means nothing here"
+    assert scan_lease.is_dead(replace(scan.entry, process=dead_process), beat, beat)
+    elsewhere = replace(entry, place="elsewhere", process=dead_process)
+    assert not scan_lease.is_dead(elsewhere, beat, beat), (
+        "process ids of other machines are unknown"
+    )
 
 
-def test_the_times_are_the_storages(catalog: Catalog) -> None:
+def test_times_are_those_of_the_storage(catalog: Catalog) -> None:
     with ScanLease(catalog, "one"):
         ((_, beat),) = entries(catalog)
         (file,) = Path(catalog.uri, "_scans").iterdir()
@@ -79,7 +83,7 @@ def test_the_times_are_the_storages(catalog: Catalog) -> None:
 @pytest.mark.parametrize(
     "change", [{"pending": [{"path": "x"}]}, {"unknown": 1}, {"pending": None}]
 )
-def test_an_entry_of_other_fields_is_damaged(catalog: Catalog, change: dict[str, object]) -> None:
+def test_an_entry_with_other_fields_is_damaged(catalog: Catalog, change: dict[str, object]) -> None:
     with ScanLease(catalog, "one") as scan:
         pass
     (file,) = Path(catalog.uri, "_scans").iterdir()
@@ -90,7 +94,7 @@ def test_an_entry_of_other_fields_is_damaged(catalog: Catalog, change: dict[str,
     assert raised.value.trouble == "damaged"
 
 
-def test_a_scan_of_another_machine_is_dead_when_it_is_silent(catalog) -> None:
+def test_a_scan_of_another_machine_is_dead_without_a_heartbeat(catalog) -> None:
     with ScanLease(catalog, "here") as scan:
         ((entry, beat),) = entries(catalog)
     assert entry == scan.entry
@@ -99,7 +103,7 @@ def test_a_scan_of_another_machine_is_dead_when_it_is_silent(catalog) -> None:
     assert scan_lease.is_dead(elsewhere, beat, beat + timedelta(seconds=scan_lease.DEAD_S + 1))
 
 
-def test_a_scans_entry_that_is_cut_short(catalog: Catalog) -> None:
+def test_a_truncated_entry_of_a_scan(catalog: Catalog) -> None:
     with ScanLease(catalog, "one"):
         pass
     (file,) = Path(catalog.uri, "_scans").iterdir()

@@ -1,4 +1,4 @@
-"""Crops change at random, and stay crystals on black."""
+"""Augmented crops differ at random, and still show a crystal on black."""
 
 from collections.abc import Callable
 from pathlib import Path

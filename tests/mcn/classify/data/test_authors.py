@@ -1,4 +1,4 @@
-"""The folder layout of the MicroCrystalNet authors."""
+"""Data in the folder layout of the MicroCrystalNet authors are read."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from mcn.taxonomy import CALCITE, SHAPES
 
 @pytest.fixture
 def authors(tmp_path: Path) -> Path:
-    """Two micrographs' sheets with two crystals each, in the authors' layout."""
+    """Sheets of two micrographs with two crystals each, in the authors' layout."""
     rng = np.random.default_rng(0)
     for folder in ("A1", "B2"):
         crops = tmp_path / "data" / folder / "_Non-uniform"
@@ -35,8 +35,8 @@ def test_the_authors_layout_is_read_sheet_by_sheet(authors: Path) -> None:
     assert [SHAPES[place] for place in examples.classes] == ["spherical", "rhombic"] * 2
     assert examples.groups.tolist() == [0, 0, 1, 1]
     pixels = np.asarray(Image.open(authors / "A1" / "_Non-uniform" / "A1_2.tif"))
-    (wanted,) = cut_crops(pixels, masks_from_labels((pixels > 0).astype(np.uint8)))
-    assert np.array_equal(examples.crops[1], wanted)
+    (expected,) = cut_crops(pixels, masks_from_labels((pixels > 0).astype(np.uint8)))
+    assert np.array_equal(examples.crops[1], expected)
 
 
 @pytest.mark.parametrize(
@@ -49,16 +49,16 @@ def test_the_authors_layout_is_read_sheet_by_sheet(authors: Path) -> None:
         ("Label No.,Class,Form\n1,Anhedral,Rhombic", "row 1: Rhombic crystals are euhedral to sub"),
     ],
 )
-def test_wrong_rows_of_a_sheet_are_named(authors: Path, rows: str, reason: str) -> None:
+def test_invalid_rows_of_a_sheet_are_named(authors: Path, rows: str, reason: str) -> None:
     (authors / "A1" / "A1_Issac.csv").write_text(rows)
     with pytest.raises(ExamplesError, match=reason):
         read_examples(authors)
 
 
-def test_crops_may_lie_beside_the_folders_of_the_sheets(authors: Path) -> None:
-    own = authors / "A1" / "_Non-uniform"
+def test_crops_may_be_beside_the_folders_of_the_sheets(authors: Path) -> None:
+    crop_folder = authors / "A1" / "_Non-uniform"
     shared = authors / "_Non-uniform"
-    own.rename(shared)
+    crop_folder.rename(shared)
     sheet, other = list_authors(authors)
     assert (sheet.parent.name, other.parent.name) == ("A1", "B2")
     crops = list(read_authors([sheet], CALCITE))

@@ -1,4 +1,4 @@
-"""Labelled crops stay beside their labels."""
+"""Labelled crops and their labels stay aligned."""
 
 import numpy as np
 
@@ -12,13 +12,13 @@ from mcn.mask import masks_from_labels
 from mcn.taxonomy import Taxonomy
 
 
-def test_rendered_examples_repeat_themselves_and_hold_every_field() -> None:
-    seen: list[int] = []
+def test_rendered_examples_are_reproducible_and_have_every_field() -> None:
+    progress: list[int] = []
     first = render_examples(
-        3, 5, per_tile=6, copies=1, height=128, width=160, on_tile=lambda: seen.append(1)
+        3, 5, per_tile=6, copies=1, height=128, width=160, on_tile=lambda: progress.append(1)
     )
     again = render_examples(3, 5, per_tile=6, copies=1, height=128, width=160)
-    assert len(seen) == 3
+    assert len(progress) == 3
     assert np.array_equal(first.crops, again.crops)
     assert np.array_equal(first.classes, again.classes)
     assert (np.bincount(first.groups) <= 12).all()
@@ -28,7 +28,7 @@ def test_rendered_examples_repeat_themselves_and_hold_every_field() -> None:
 
 
 def numbered(count: int, taxonomy: Taxonomy) -> Examples:
-    """Examples whose fields all hold the number of their row."""
+    """Examples whose fields all contain their row number."""
     rows = np.arange(count)
     crops = np.broadcast_to(rows[:, None, None], (count, 64, 64)).astype(np.uint8)
     return Examples(crops, rows, rows, rows.astype(np.float32), rows % 2 == 1, taxonomy)
@@ -46,7 +46,7 @@ def test_rows_are_taken_and_joined_with_all_their_fields() -> None:
     assert joined.perturbed.tolist() == [False, True, False, True]
 
 
-def test_a_tile_gives_true_masks_first_and_then_each_set_of_copies() -> None:
+def test_true_masks_of_a_tile_come_before_their_copies() -> None:
     labels = np.zeros((90, 120), np.uint8)
     labels[10:40, 10:50], labels[50:80, 60:100] = 1, 2
     examples = tile_examples(

@@ -1,4 +1,4 @@
-"""Label files are read as spreadsheets save them."""
+"""Label files are read in the formats of spreadsheets."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from mcn.classify.data.labels import read_csv_rows
 @pytest.mark.parametrize("delimiter", [",", ";"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-def test_rows_are_the_same_in_every_spelling(
+def test_rows_are_the_same_in_every_format(
     tmp_path: Path, delimiter: str, encoding: str, line_end: str
 ) -> None:
     path = tmp_path / "labels.csv"
@@ -42,7 +42,7 @@ def test_quoted_values_may_hold_the_delimiter(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_files_that_cannot_be_used_are_named(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_unusable_files_are_named(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "labels.csv"
     path.write_bytes(content)
     with pytest.raises(ExamplesError, match=reason) as error:
@@ -50,6 +50,6 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path, content: bytes, rea
     assert str(path) in str(error.value)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ExamplesError, match=r"gone\.csv: cannot be read"):
         list(read_csv_rows(tmp_path / "gone.csv", ("file",)))

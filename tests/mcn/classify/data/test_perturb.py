@@ -1,4 +1,4 @@
-"""Spoilt masks stay usable masks of the same crystal."""
+"""Perturbed masks are still usable masks of the same crystal."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -15,7 +15,7 @@ from mcn.mask import Mask, masks_from_labels
     st.booleans(),
     st.integers(0, 2**32 - 1),
 )
-def test_a_spoilt_mask_is_one_tight_piece_inside_the_image(
+def test_a_perturbed_mask_is_one_tight_piece_inside_the_image(
     h: int, w: int, at_edge: bool, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -32,7 +32,7 @@ def test_a_spoilt_mask_is_one_tight_piece_inside_the_image(
     assert np.array_equal(tight.pixels, perturbed.pixels)
 
 
-def test_spoilt_masks_differ_but_still_cover_their_crystal() -> None:
+def test_perturbed_masks_differ_but_still_cover_their_crystal() -> None:
     rng = np.random.default_rng(0)
     y, x = np.ogrid[-30:31, -30:31]
     disc = x * x + y * y <= 900

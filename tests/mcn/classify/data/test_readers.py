@@ -1,4 +1,4 @@
-"""Labelled crystals are read as they stand, or the row that is wrong is named."""
+"""Labelled crystals are read unchanged, or the invalid row is named."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,11 +30,11 @@ def test_class_folders_give_their_crops_and_shapes(draw_folders: Draw) -> None:
     assert np.array_equal(examples.crops[0], np.asarray(Image.open(file)))
 
 
-def test_crops_of_other_sizes_are_cut_like_crystals(draw_folders: Draw) -> None:
+def test_crops_of_other_sizes_are_resized_like_crystals(draw_folders: Draw) -> None:
     root = draw_folders(1, size=150)
     pixels = np.asarray(Image.open(root / "amorphous" / "000.png"))
-    (wanted,) = cut_crops(pixels, masks_from_labels((pixels > 0).astype(np.uint8)))
-    assert np.array_equal(read_examples(root).crops[0], wanted)
+    (expected,) = cut_crops(pixels, masks_from_labels((pixels > 0).astype(np.uint8)))
+    assert np.array_equal(read_examples(root).crops[0], expected)
 
 
 def test_a_csv_names_files_shapes_and_micrographs(draw_folders: Draw) -> None:
@@ -65,7 +65,7 @@ def test_a_csv_names_files_shapes_and_micrographs(draw_folders: Draw) -> None:
         ("", "its columns are none"),
     ],
 )
-def test_wrong_rows_are_named(draw_folders: Draw, rows: str, reason: str) -> None:
+def test_invalid_rows_are_named(draw_folders: Draw, rows: str, reason: str) -> None:
     root = draw_folders(1)
     Image.fromarray(np.zeros((5000, 5000), np.uint8)).save(root / "huge.png")
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(root / "black.png")
@@ -74,7 +74,7 @@ def test_wrong_rows_are_named(draw_folders: Draw, rows: str, reason: str) -> Non
         read_examples(root)
 
 
-def test_a_corrected_sheet_is_read_as_a_spreadsheet_saves_it(draw_folders: Draw) -> None:
+def test_a_sheet_saved_by_a_spreadsheet_is_read(draw_folders: Draw) -> None:
     root = draw_folders(1)
     rows = ["file; shape ;note", "", "rhombic/000.png;Rounded;was 0,5", "amorphous/000.png;skip"]
     rows += ["spherical/000.png; ;", "polyhedral/000.png;POLYHEDRAL"]
@@ -92,7 +92,7 @@ def test_pictures_of_16_bits_are_read(tmp_path: Path) -> None:
     assert crop.max() == 255
 
 
-def test_a_class_list_of_ones_own_names_the_folders(draw_folders: Draw, core: Path) -> None:
+def test_a_custom_class_list_names_the_folders(draw_folders: Draw, core: Path) -> None:
     coins = Taxonomy({"round": "smooth", "square": "edged"}, {"disc": "round"})
     root = draw_folders(1, shapes=("spherical", "rhombic"))
     (root / "spherical").rename(root / "Disc")
@@ -106,7 +106,7 @@ def test_a_class_list_of_ones_own_names_the_folders(draw_folders: Draw, core: Pa
         read_examples(core, taxonomy=coins)
 
 
-def test_wrong_folders_are_named(tmp_path: Path) -> None:
+def test_invalid_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(ExamplesError, match="gone: no such folder"):
         read_examples(tmp_path / "gone")
     with pytest.raises(ExamplesError, match="has no class folders"):
@@ -133,19 +133,19 @@ def test_a_core_gives_its_crystals_tile_by_tile(core: Path) -> None:
     assert not examples.perturbed.any()
 
 
-def test_spoilt_copies_share_group_and_shape(core: Path) -> None:
+def test_perturbed_copies_share_group_and_shape(core: Path) -> None:
     plain, copied = read_examples(core), read_examples(core, copies=2, seed=1)
     assert len(copied) == 3 * len(plain)
     assert np.array_equal(copied.take(~copied.perturbed).crops, plain.crops)
     again = read_examples(core, copies=2, seed=1)
     assert np.array_equal(copied.crops, again.crops)
     for group in np.unique(plain.groups):
-        here = copied.take(copied.groups == group)
+        group_copies = copied.take(copied.groups == group)
         true = plain.classes[plain.groups == group]
-        assert np.array_equal(here.classes, np.tile(true, 3))
+        assert np.array_equal(group_copies.classes, np.tile(true, 3))
 
 
-def test_a_core_that_lost_a_mask_says_which(core: Path, tmp_path: Path) -> None:
+def test_a_missing_mask_of_a_core_is_named(core: Path, tmp_path: Path) -> None:
     import shutil
 
     broken = tmp_path / "broken"
@@ -156,7 +156,7 @@ def test_a_core_that_lost_a_mask_says_which(core: Path, tmp_path: Path) -> None:
         read_examples(broken)
 
 
-def test_evaluation_of_a_core_tells_recognisable_crystals_apart(core: Path) -> None:
+def test_evaluation_of_a_core_separates_recognisable_crystals(core: Path) -> None:
     metrics = evaluate_classifier(core, load_classifier(), copies=1)
     examples = read_examples(core)
     assert metrics["n"] == metrics["spoilt_masks"]["n"] == len(examples)
@@ -164,7 +164,7 @@ def test_evaluation_of_a_core_tells_recognisable_crystals_apart(core: Path) -> N
     assert metrics["recognisable"]["n"] == int((examples.visible >= 0.5).sum())
 
 
-def test_evaluation_leaves_out_what_a_missing_shape_cannot_tell(draw_folders: Draw) -> None:
+def test_evaluation_omits_metrics_of_a_missing_shape(draw_folders: Draw) -> None:
     metrics = evaluate_classifier(draw_folders(2, shapes=SHAPES[:3]), load_classifier())
     assert metrics["n"] == 6
     assert metrics["roc_auc"]["spherical"] is None

@@ -1,4 +1,4 @@
-"""Examples are split by micrograph, and drawn so that all shapes count the same."""
+"""Examples are split by micrograph, and sampled so that all shapes have the same weight."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_crystals_of_a_micrograph_stay_on_one_side() -> None:
 
 
 def examples_of(classes: list[int], visible: list[float] | None = None) -> Examples:
-    """Examples whose crops hold the number of their row, each of a micrograph of its own."""
+    """Examples whose crops contain their row number, each in a separate micrograph."""
     count = len(classes)
     crops = np.broadcast_to(np.arange(count)[:, None, None], (count, 64, 64)).astype(np.uint8)
     return Examples(
@@ -52,7 +52,7 @@ def test_missing_shapes_and_too_few_micrographs_are_refused() -> None:
         split_examples(examples_of([0, 1, 2, 3]), 0.1, seed=0)
 
 
-def test_rare_shapes_are_drawn_as_often_as_common_ones() -> None:
+def test_rare_shapes_are_sampled_as_often_as_common_ones() -> None:
     examples = examples_of([0] * 90 + [1] * 5 + [2] * 4 + [3])
     batches = list(draw_batches(examples, 50, 80, torch.Generator().manual_seed(0)))
     assert len(batches) == 50
@@ -63,7 +63,7 @@ def test_rare_shapes_are_drawn_as_often_as_common_ones() -> None:
     assert torch.equal(torch.from_numpy(examples.classes)[rows], classes)
 
 
-def test_slivers_are_drawn_seldom_and_hidden_crystals_never() -> None:
+def test_slivers_are_sampled_rarely_and_hidden_crystals_never() -> None:
     examples = examples_of([0, 0, 0, 1, 2, 3], [1.0, 0.25, 0.0, 1.0, 1.0, 1.0])
     ((crops, _),) = draw_batches(examples, 1, 4000, torch.Generator().manual_seed(0))
     counts = torch.bincount(crops[:, 0, 0, 0].long(), minlength=6).tolist()

@@ -9,7 +9,7 @@ from mcn.classify.evaluation.bootstrap import MIN_GROUPS, bootstrap_intervals
 from mcn.classify.evaluation.metrics import weighted_metrics
 
 
-def test_intervals_are_those_of_a_plain_bootstrap() -> None:
+def test_intervals_match_a_plain_bootstrap() -> None:
     classes, probabilities = drawn_crystals(300)
     intervals = bootstrap_intervals(np.arange(300), classes, probabilities)
     rng = np.random.default_rng(1)
@@ -24,20 +24,20 @@ def test_intervals_are_those_of_a_plain_bootstrap() -> None:
     assert intervals["units"] == 300
 
 
-def test_crystals_of_one_micrograph_stand_or_fall_together() -> None:
+def test_crystals_of_a_micrograph_are_resampled_together() -> None:
     classes = np.zeros(1000, np.int64)
     groups = np.repeat(np.arange(2 * MIN_GROUPS), 1000 / (2 * MIN_GROUPS) + 1)[:1000]
     probabilities = np.where(groups[:, None] % 2, (0.9, 0.1), (0.1, 0.9))
     alike = bootstrap_intervals(groups, classes, probabilities)
-    alone = bootstrap_intervals(np.arange(1000), classes, probabilities)
+    ungrouped = bootstrap_intervals(np.arange(1000), classes, probabilities)
     few = bootstrap_intervals(groups // 4, classes, probabilities)
     assert alike["of"] == "micrographs"
     assert few["of"] == "crystals"
-    assert width(alike["accuracy"]) > 4 * width(alone["accuracy"])
-    assert few["accuracy"] == alone["accuracy"]
+    assert width(alike["accuracy"]) > 4 * width(ungrouped["accuracy"])
+    assert few["accuracy"] == ungrouped["accuracy"]
 
 
-def test_what_is_not_defined_has_no_interval() -> None:
+def test_undefined_metrics_have_no_interval() -> None:
     classes, probabilities = np.zeros(5, np.int64), np.full((5, 2), 0.5)
     intervals = bootstrap_intervals(np.arange(5), classes, probabilities)
     assert intervals["average_precision"] == [None, None]
@@ -45,7 +45,7 @@ def test_what_is_not_defined_has_no_interval() -> None:
     assert intervals["accuracy"] == [1.0, 1.0]
 
 
-def test_the_interval_of_a_small_calibration_error_reaches_down_to_it() -> None:
+def test_the_interval_of_a_small_calibration_error_includes_it() -> None:
     rng = np.random.default_rng(0)
     sure = rng.uniform(0.5, 1, 800)
     classes = (rng.uniform(size=800) > sure).astype(np.int64)

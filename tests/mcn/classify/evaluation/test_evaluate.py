@@ -1,4 +1,4 @@
-"""The metrics are the ones scikit-learn and pencil and paper give."""
+"""The metrics match scikit-learn and calculations by hand."""
 
 import json
 from collections.abc import Callable
@@ -40,11 +40,11 @@ def test_four_crystals_by_hand() -> None:
     assert metrics["roc_auc"]["rhombic"] == pytest.approx(0.75)
     assert metrics["average_precision"]["polyhedral"] is None
     assert metrics["roc_auc"]["polyhedral"] is None
-    # The second crystal is taken for amorphous, so its facets are wrong too.
+    # The second crystal is predicted as amorphous, so its facets are wrong too.
     assert metrics["facet_accuracy"] == 0.75
 
 
-def test_many_crystals_as_scikit_learn_has_it() -> None:
+def test_metrics_of_many_crystals_match_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     classes = rng.integers(0, 4, 500)
     probabilities = rng.dirichlet(np.ones(4), 500) + 0.3 * np.eye(4)[classes]
@@ -64,13 +64,13 @@ def test_many_crystals_as_scikit_learn_has_it() -> None:
     assert metrics["confusion"] == confusion_matrix(classes, named).tolist()
 
 
-def test_one_class_alone_cannot_be_ranked() -> None:
+def test_a_single_class_cannot_be_ranked() -> None:
     metrics = score(np.zeros(3, dtype=np.int64), np.tile([0.4, 0.3, 0.2, 0.1], (3, 1)))
     assert metrics["accuracy"] == 1.0
     assert set(metrics["roc_auc"].values()) == {None}
 
 
-def test_other_classes_have_the_facet_definitions_given() -> None:
+def test_other_classes_have_the_given_facet_definitions() -> None:
     classes, probabilities = np.array([0, 1, 2]), np.eye(3)[[0, 0, 1]]
     shapes = ("cubic", "platy", "lump")
     metrics = score(classes, probabilities, shapes)
@@ -80,7 +80,7 @@ def test_other_classes_have_the_facet_definitions_given() -> None:
     assert score(classes, probabilities, shapes, rock.facet_of)["facet_accuracy"] == 2 / 3
 
 
-def test_a_shape_that_the_truth_lacks_counts_for_nothing() -> None:
+def test_a_shape_missing_from_the_truth_is_not_averaged() -> None:
     metrics = score(np.array([0, 0, 2]), np.eye(4)[[0, 1, 2]])
     assert metrics["f1"] == {
         "rhombic": pytest.approx(2 / 3), "polyhedral": None, "amorphous": 1.0, "spherical": None
@@ -89,23 +89,23 @@ def test_a_shape_that_the_truth_lacks_counts_for_nothing() -> None:
     assert metrics["macro_f1"] == pytest.approx(5 / 6)
 
 
-def test_no_crystal_at_all_has_no_figures() -> None:
+def test_no_crystals_give_no_metrics() -> None:
     metrics = score(np.zeros(0, np.int64), np.zeros((0, 4)))
     assert (metrics["n"], metrics["accuracy"], metrics["ece"]) == (0, None, None)
 
 
-def test_figures_are_ready_for_json() -> None:
+def test_metrics_can_be_written_as_json() -> None:
     text = json.dumps(score(np.array([0, 1, 2, 3]), np.eye(4)))
     assert json.loads(text)["accuracy"] == 1.0
 
 
-def test_a_core_is_judged_by_how_much_of_a_crystal_is_seen(small_core: CoreTruth) -> None:
+def test_a_core_is_evaluated_by_visible_fraction(small_core: CoreTruth) -> None:
     core = small_core.out
     examples, classifier = read_examples(core), load_classifier()
     metrics = evaluate_classifier(core, classifier)
     assert metrics == evaluate_classifier(core, classifier)
     bins = metrics["by_visibility"]
-    assert sum(one["n"] for one in bins) == metrics["n"] == len(examples)
+    assert sum(visibility_bin["n"] for visibility_bin in bins) == metrics["n"] == len(examples)
     first = examples.take(examples.visible < 0.3)
     probabilities = classifier.classify(first.crops).probabilities
     assert bins[0]["visible"] == [0.0, 0.3]
@@ -116,7 +116,7 @@ def test_a_core_is_judged_by_how_much_of_a_crystal_is_seen(small_core: CoreTruth
     assert low <= metrics["average_precision"]["amorphous"] <= high
 
 
-def test_a_classifier_of_other_shapes_is_judged_on_them_alone(
+def test_a_classifier_of_other_shapes_is_evaluated_on_its_shapes(
     core: Path, draw_folders: Draw
 ) -> None:
     places = {"polyhedral": "faceted", "rhombic": "faceted"}
@@ -133,7 +133,7 @@ def test_a_classifier_of_other_shapes_is_judged_on_them_alone(
         evaluate_classifier(core, classifier)
 
 
-def test_a_limit_draws_the_same_crystals_each_time(draw_folders: Draw) -> None:
+def test_a_limit_selects_the_same_crystals_each_time(draw_folders: Draw) -> None:
     root, classifier = draw_folders(10), load_classifier()
     metrics = evaluate_classifier(root, classifier, limit=25)
     assert metrics["n"] == 25
@@ -142,7 +142,7 @@ def test_a_limit_draws_the_same_crystals_each_time(draw_folders: Draw) -> None:
     assert evaluate_classifier(root, classifier, limit=1000)["n"] == 40
 
 
-def test_without_a_known_visible_share_there_are_no_bins(draw_folders: Draw) -> None:
+def test_without_visible_fractions_there_are_no_bins(draw_folders: Draw) -> None:
     metrics = evaluate_classifier(draw_folders(3), load_classifier())
     assert metrics["by_visibility"] == []
     assert "recognisable" not in metrics

@@ -1,4 +1,4 @@
-"""Plots show the numbers that they are given."""
+"""Plots show the given numbers."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def test_a_shape_without_crystals_has_an_empty_row() -> None:
         (roc_figure, roc_auc_score, "AUC"),
     ],
 )
-def test_curves_are_of_the_shapes_that_there_are(figure_of: Any, score: Any, word: str) -> None:
+def test_only_present_shapes_have_curves(figure_of: Any, score: Any, word: str) -> None:
     legend = legend_of(figure_of(CLASSES, PROBABILITIES, SHAPES))
     values = [score(place == CLASSES, PROBABILITIES[:, place]) for place in range(3)]
     pairs = zip(SHAPES[:3], values, strict=True)
@@ -58,12 +58,14 @@ def test_curves_are_of_the_shapes_that_there_are(figure_of: Any, score: Any, wor
 
 def test_a_calibrated_classifier_lies_on_the_diagonal() -> None:
     probability = np.repeat([0.25, 0.75], 400)
-    right = np.tile([True, False, False, False], 100).tolist() + [True, True, True, False] * 100
-    figure = reliability_figure(np.array(right), probability, errors=(0.0, None))
+    is_correct = (
+        np.tile([True, False, False, False], 100).tolist() + [True, True, True, False] * 100
+    )
+    figure = reliability_figure(np.array(is_correct), probability, errors=(0.0, None))
     (line,) = [line for line in figure.axes[0].lines if line.get_label() in legend_of(figure)]
     assert line.get_xydata().ravel().tolist() == pytest.approx([0.25, 0.25, 0.75, 0.75])
     assert legend_of(figure) == ["largest probability: calibration error 0.000"]
-    both = reliability_figure(np.array(right), probability, probability)
+    both = reliability_figure(np.array(is_correct), probability, probability)
     assert legend_of(both) == ["largest probability", "confidence"]
 
 
@@ -84,12 +86,12 @@ def test_bins_of_visibility_without_crystals_have_no_bar() -> None:
     assert labels == ["0–50 %\nn = 0", "50–100 %\nn = 12"]
 
 
-def test_the_surest_mistakes_come_first() -> None:
+def test_the_most_confident_mistakes_come_first() -> None:
     count = MISTAKES + 10
     crops = np.broadcast_to(np.arange(count)[:, None, None], (count, 64, 64)).astype(np.uint8)
     confidence = np.linspace(0, 1, count)
     classes, predicted = np.zeros(count, int), np.ones(count, int)
-    predicted[-1] = 0  # named rightly
+    predicted[-1] = 0  # classified correctly
     figure = mistakes_figure(crops, classes, predicted, confidence, SHAPES)
     shown = [int(axes.images[0].get_array()[0, 0]) for axes in figure.axes if axes.images]
     assert shown == list(range(count - 2, count - 2 - MISTAKES, -1))

@@ -1,4 +1,4 @@
-"""The published table comes out of the published predictions."""
+"""The published predictions reproduce the published table."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ RELEASED = (
     / "../shared/data/published-mcn/CNN_2023-11-19_11-47-51_run1_test_predictions.npy"
 ).resolve()
 needs_released = pytest.mark.skipif(
-    not RELEASED.is_file(), reason="../shared, which holds the authors' predictions, is absent"
+    not RELEASED.is_file(), reason="../shared, with the authors' predictions, is absent"
 )
 
 
@@ -44,13 +44,13 @@ def test_the_published_table_is_reproduced() -> None:
         "average_precision": [0.984, 0.966, 0.979, 0.926],
         "roc_auc": [0.993, 0.978, 0.994, 0.953],
     }.items():
-        # To the thousandth: one of the AUCs, 0.99348, is given as 0.994.
+        # Tolerance 0.001: one of the AUCs, 0.99348, is given as 0.994.
         assert list(metrics[name].values()) == pytest.approx(values, abs=6e-4)
     assert metrics["confusion"] == [[114, 1, 1, 1], [6, 85, 1, 3], [0, 0, 74, 9], [3, 4, 1, 72]]
 
 
 @needs_released
-def test_the_order_of_classes_is_but_their_names() -> None:
+def test_the_order_of_classes_changes_only_their_names() -> None:
     sorted_names = evaluate_predictions(*read_predictions(RELEASED))
     as_in_figures = evaluate_predictions(*read_predictions(RELEASED), RELEASED_ORDER)
     assert sorted_names["confusion"] == as_in_figures["confusion"]
@@ -59,7 +59,7 @@ def test_the_order_of_classes_is_but_their_names() -> None:
 
 
 @needs_released
-def test_the_command_gives_table_json_and_pictures(tmp_path: Path) -> None:
+def test_the_command_writes_table_json_and_pictures(tmp_path: Path) -> None:
     done = mcn("evaluate", "classifier", "--predictions", RELEASED, "--json", "--report", tmp_path)
     metrics = json.loads(done.stdout)
     assert metrics["accuracy"] == 0.92
@@ -71,7 +71,7 @@ def test_the_command_gives_table_json_and_pictures(tmp_path: Path) -> None:
 
 
 @needs_released
-def test_the_tables_have_a_row_a_class() -> None:
+def test_the_tables_have_one_row_per_class() -> None:
     metrics = evaluate_predictions(*read_predictions(RELEASED))
     name, count, ap, auc, _ = shape_table(metrics)[1]
     assert (name, count, ap[:5], auc[:5]) == ("0 amorphous", "117", "0.984", "0.993")
@@ -83,12 +83,12 @@ def test_the_tables_have_a_row_a_class() -> None:
 
 
 @needs_released
-def test_the_table_is_given_intervals_and_a_balanced_accuracy() -> None:
+def test_the_table_has_intervals_and_a_balanced_accuracy() -> None:
     classes, probabilities = read_predictions(RELEASED)
     metrics = evaluate_predictions(classes, probabilities)
-    right = probabilities.argmax(axis=1) == classes
+    is_correct = probabilities.argmax(axis=1) == classes
     assert metrics["balanced_accuracy"] == pytest.approx(
-        np.mean([right[classes == place].mean() for place in range(4)])
+        np.mean([is_correct[classes == place].mean() for place in range(4)])
     )
     assert metrics["intervals"]["of"] == "crystals"
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "ece"):
@@ -122,7 +122,7 @@ def test_other_arrays_are_refused(tmp_path: Path, stored: NDArray[np.generic], r
         read_predictions(path)
 
 
-def test_what_is_no_array_is_refused(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "predictions.npy"
     with pytest.raises(PredictionsError, match="cannot be read"):
         read_predictions(path)
@@ -145,7 +145,7 @@ def test_wrong_usage_is_refused(arguments: tuple[str, ...]) -> None:
     assert mcn("evaluate", "classifier", *arguments).exit_code == 2
 
 
-def test_the_command_takes_counts_and_names(tmp_path: Path) -> None:
+def test_the_command_accepts_counts_and_names(tmp_path: Path) -> None:
     path = tmp_path / "two.npy"
     np.save(path, np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]))
     names = ("--counts", "2,1", "--class-order", "cubic,platy")

@@ -1,4 +1,4 @@
-"""The page holds every metric and picture, whatever was judged."""
+"""The page shows every metric and picture, for any evaluation."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ ALL = ["confusion", "precision_recall", "roc", "reliability", "visibility", "emb
 
 
 class Page(HTMLParser):
-    """What a page shows, its links checked for being beside it."""
+    """Text of a page; checks that its linked files exist."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -41,13 +41,13 @@ class Page(HTMLParser):
         if tag not in ("meta", "img", "br"):
             self.open_tags.append(tag)
         self.cells += tag == "td"
-        given = dict(attrs)
+        attributes = dict(attrs)
         for name in ("src", "href"):
-            if name in given:
-                assert (self.folder / str(given[name])).is_file()
+            if name in attributes:
+                assert (self.folder / str(attributes[name])).is_file()
         if tag == "img":
-            assert given["alt"]
-            self.pictures.append(Path(str(given["src"])).stem)
+            assert attributes["alt"]
+            self.pictures.append(Path(str(attributes["src"])).stem)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open_tags.pop() == tag
@@ -101,7 +101,7 @@ def test_few_crystals_and_missing_shapes(
     assert "spherical" in as_text(metrics)
 
 
-def test_other_classes_and_a_confidence_of_its_own(tmp_path: Path) -> None:
+def test_other_classes_and_a_separate_confidence(tmp_path: Path) -> None:
     rock = Taxonomy({"cubic": "faceted", "an_uncommonly_long_name_of_a_lump": "none"})
     network = MicroCrystalNet(
         NetworkSettings(stem=4, widths=(8, 8, 8), reduced=(4, 4, 4), taxonomy=rock)

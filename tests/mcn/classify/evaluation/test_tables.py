@@ -1,4 +1,4 @@
-"""Tables hold the metrics of all crystals, of each kind, and of each shape."""
+"""Tables have the metrics of all crystals, of each group, and of each shape."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from mcn.taxonomy import CALCITE, SHAPES
 
 @pytest.fixture(scope="module")
 def metrics() -> dict[str, Any]:
-    """Of forty crystals without any spherical one."""
+    """Metrics of forty crystals, none of them spherical."""
     rng = np.random.default_rng(0)
     classes = rng.integers(0, 3, 40)
     probabilities = rng.dirichlet(np.ones(4), 40).astype(np.float32)
@@ -31,7 +31,7 @@ def metrics() -> dict[str, Any]:
     return {"classifier": "nsr@1", "data": "crops", **scored}
 
 
-def test_each_row_is_as_long_as_the_first(metrics: dict[str, Any]) -> None:
+def test_all_rows_have_the_same_length(metrics: dict[str, Any]) -> None:
     for table in (key_table(metrics), shape_table(metrics), confusion_table(metrics)):
         assert {len(row) for row in table} == {len(table[0])}
 
@@ -45,18 +45,18 @@ def test_a_cell_has_its_interval(metrics: dict[str, Any]) -> None:
     assert kinds == ["", "all crystals", "perturbed masks"]
 
 
-def test_what_a_missing_shape_cannot_tell_is_a_dash(metrics: dict[str, Any]) -> None:
+def test_metrics_of_a_missing_shape_are_a_dash(metrics: dict[str, Any]) -> None:
     rows = {title: cells for title, *cells in shape_table(metrics)}
     assert [title.split()[-1] for title in rows] == ["shape", *SHAPES]
     assert rows["3 spherical"][:3] == ["0", "–", "–"]
 
 
-def test_the_confusion_sums_to_the_crystals(metrics: dict[str, Any]) -> None:
+def test_the_confusion_matrix_sums_to_the_crystals(metrics: dict[str, Any]) -> None:
     _, *rows = confusion_table(metrics)
     assert sum(int(cell) for _, *cells in rows for cell in cells) == 40
 
 
-def test_visibility_has_a_row_for_each_bin_and_none_where_it_is_unknown(
+def test_visibility_has_one_row_per_bin_and_none_if_unknown(
     metrics: dict[str, Any],
 ) -> None:
     assert visibility_table(metrics) == []
@@ -73,6 +73,6 @@ def test_the_text_says_what_was_evaluated_and_how(metrics: dict[str, Any]) -> No
     assert all(shape in text for shape in SHAPES)
     assert heading({"data": "crops"}) == "Predictions on crops"
     matched = {"n_matched": 8, "n_true": 10, "recall": 0.8, "mean_iou": 0.91}
-    found = basis({**metrics, "segmenter": "compact@1", "matched": matched})
-    assert found.startswith("compact@1 found 8 of 10 true crystals (80.0 %)")
-    assert found.endswith(basis(metrics))
+    sentence = basis({**metrics, "segmenter": "compact@1", "matched": matched})
+    assert sentence.startswith("compact@1 found 8 of 10 true crystals (80.0 %)")
+    assert sentence.endswith(basis(metrics))

@@ -1,4 +1,4 @@
-"""The sheet shows the right crystals, each beside its own heat map."""
+"""The sheet shows the right crystals, each beside its heat map."""
 
 import io
 
@@ -29,8 +29,8 @@ def segmented() -> Segmented:
     tile = render_tile(5, random_settings(np.random.default_rng(5), 384, 512))
     micrograph = Micrograph(tile.image, 0.05, "manifest", "tile")
     masks = masks_from_labels(tile.labels[: micrograph.analysed.shape[0]])
-    (found,) = segment_micrographs(FixedSegmenter([masks]), [micrograph])
-    return found
+    (micrograph_crystals,) = segment_micrographs(FixedSegmenter([masks]), [micrograph])
+    return micrograph_crystals
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def crystals(classifier: CropClassifier, segmented: Segmented) -> pa.Table:
     return crystals
 
 
-def test_the_most_and_least_confident_crystals_are_chosen() -> None:
+def test_the_most_and_least_confident_crystals_are_selected() -> None:
     values = (0.5, 0.9, 0.3, 0.8, 0.99, 0.4, 0.7)
     rhombic = [crystal_row("rhombic", confidence=value) for value in values]
     spherical = [crystal_row("spherical", confidence=value) for value in (0.1, 1.0)]
@@ -51,7 +51,7 @@ def test_the_most_and_least_confident_crystals_are_chosen() -> None:
     assert most_and_least_confident(some.slice(0, 1), "rhombic", 3) == ([0], [])
 
 
-def test_each_crop_stands_beside_its_map(
+def test_each_crop_is_beside_its_heat_map(
     classifier: CropClassifier, segmented: Segmented, crystals: pa.Table
 ) -> None:
     axes = contact_sheet(classifier, crystals, segmented.crops, "tile").axes[0]

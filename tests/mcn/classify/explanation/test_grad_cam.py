@@ -1,4 +1,4 @@
-"""Heat maps lie where the evidence is: built in, or found by hiding it."""
+"""Heat maps show where the evidence is, whether known by construction or found by occlusion."""
 
 import pickle
 from pathlib import Path
@@ -44,14 +44,14 @@ def nsr() -> CropClassifier:
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> CropClassifier:
     if not PUBLISHED.is_file():
-        pytest.skip("the published weights are not beside the repository")
+        pytest.skip("../shared, with the published weights, is absent")
     out = tmp_path_factory.mktemp("weights") / "published.safetensors"
     return load_classifier(str(import_weights(PUBLISHED, out)))
 
 
 @pytest.fixture
 def quadrants() -> CropClassifier:
-    """A network that takes how bright a quadrant is for the evidence of one shape."""
+    """A network in which the brightness of a quadrant is the evidence for one shape."""
     network = PublishedNetwork()
     with torch.no_grad():
         for parameter in network.parameters():
@@ -68,16 +68,14 @@ def quadrants() -> CropClassifier:
 
 
 @pytest.mark.parametrize("averaged", [False, True])
-def test_nothing_speaks_for_a_shape_on_a_black_crop(
-    quadrants: CropClassifier, averaged: bool
-) -> None:
+def test_a_black_crop_has_no_evidence(quadrants: CropClassifier, averaged: bool) -> None:
     maps = explain(quadrants, np.zeros((2, 64, 64), np.uint8), averaged=averaged)
     assert (maps == 0).all()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_map_shows_the_quadrant_that_decides(quadrants: CropClassifier, shape: str) -> None:
-    """All quadrants are equally bright, so only what the network makes of them can tell."""
+def test_the_map_shows_the_decisive_quadrant(quadrants: CropClassifier, shape: str) -> None:
+    """All quadrants are equally bright, so only the network's weights distinguish them."""
     white = np.full((1, 64, 64), 200, np.uint8)
     (heat,) = explain(quadrants, white, [SHAPES.index(shape)])
     assert heat[QUADRANTS[shape]].sum() > 0.9 * heat.sum()  # the rest is interpolation
@@ -95,16 +93,16 @@ def test_the_most_probable_shape_is_explained(quadrants: CropClassifier) -> None
 def drops(
     classifier: CropClassifier, crops: NDArray[np.uint8], maps: NDArray[np.float32], hottest: bool
 ) -> NDArray[np.float32]:
-    """What the shape's probability loses as a quarter of the crystal is painted mean grey."""
+    """Drop in the shape's probability for each quarter of the crystal painted mean grey."""
     inside = crops > 0
     ranked = np.where(inside, maps if hottest else -maps, -np.inf).reshape(len(crops), -1)
     rank = (-ranked).argsort(axis=1, kind="stable").argsort(axis=1)
     area = inside.sum(axis=(1, 2))
     hidden = (rank < area[:, None] // 4).reshape(crops.shape)
-    mean = (crops.sum(axis=(1, 2)) / area.clip(1)).clip(1).astype(np.uint8)
+    mean_grey = (crops.sum(axis=(1, 2)) / area.clip(1)).clip(1).astype(np.uint8)
     before, after = (
-        classifier.classify(seen).probabilities
-        for seen in (crops, np.where(hidden, mean[:, None, None], crops))
+        classifier.classify(shown).probabilities
+        for shown in (crops, np.where(hidden, mean_grey[:, None, None], crops))
     )
     named = before.argmax(axis=1)
     each = np.arange(len(crops))
@@ -112,7 +110,7 @@ def drops(
 
 
 @pytest.mark.parametrize("model", ["nsr", "published"])
-def test_hiding_the_hottest_quarter_costs_most(
+def test_hiding_the_hottest_quarter_has_the_largest_effect(
     model: str, rendered: Examples, request: pytest.FixtureRequest
 ) -> None:
     classifier = request.getfixturevalue(model)
@@ -131,44 +129,46 @@ def test_another_shape_has_its_evidence_elsewhere(
         for shape in ("rhombic", "spherical")
     )
     alike = [
-        np.corrcoef(one.ravel(), other.ravel())[0, 1]
-        for one, other in zip(rhombic, spherical, strict=True)
-        if one.any() and other.any()
+        np.corrcoef(first.ravel(), other.ravel())[0, 1]
+        for first, other in zip(rhombic, spherical, strict=True)
+        if first.any() and other.any()
     ]
     assert np.mean(alike) < 0.3
 
 
 @pytest.mark.parametrize("averaged", [False, True])
 @pytest.mark.parametrize("model", ["nsr", "published"])
-def test_maps_are_fractions_and_every_crop_is_judged_alone(
+def test_maps_are_fractions_and_independent_of_other_crops(
     model: str, averaged: bool, crops: NDArray[np.uint8], request: pytest.FixtureRequest
 ) -> None:
     classifier = request.getfixturevalue(model)
-    together = explain(classifier, crops, averaged=averaged)
-    assert together.shape == crops.shape
-    assert together.dtype == np.float32
-    assert together.min() >= 0
-    assert together.max() <= 1
-    strongest = together.max(axis=(1, 2))
+    maps = explain(classifier, crops, averaged=averaged)
+    assert maps.shape == crops.shape
+    assert maps.dtype == np.float32
+    assert maps.min() >= 0
+    assert maps.max() <= 1
+    strongest = maps.max(axis=(1, 2))
     assert (np.isclose(strongest, 1) | (strongest == 0)).all()
-    alone = [explain(classifier, crops[i : i + 1], averaged=averaged)[0] for i in (0, 31, 32, 69)]
-    assert together[[0, 31, 32, 69]] == pytest.approx(np.stack(alone), abs=1e-3)
+    single_maps = [
+        explain(classifier, crops[i : i + 1], averaged=averaged)[0] for i in (0, 31, 32, 69)
+    ]
+    assert maps[[0, 31, 32, 69]] == pytest.approx(np.stack(single_maps), abs=1e-3)
 
 
-def test_the_classifier_is_left_as_it_was(nsr: CropClassifier, crops: NDArray[np.uint8]) -> None:
+def test_the_classifier_is_not_changed(nsr: CropClassifier, crops: NDArray[np.uint8]) -> None:
     before, pickled = nsr.classify(crops).probabilities, pickle.dumps(nsr.network)
     with torch.inference_mode():
         inside = explain(nsr, crops[:5])
     assert np.array_equal(inside, explain(nsr, crops[:5]))
     assert np.array_equal(nsr.classify(crops).probabilities, before)
     assert all(parameter.grad is None for parameter in nsr.network.parameters())
-    assert pickle.dumps(nsr.network) == pickled, "what reads its features has gone"
+    assert pickle.dumps(nsr.network) == pickled, "hooks are removed"
 
 
 def test_no_crops_give_no_maps(nsr: CropClassifier) -> None:
-    none = np.zeros((0, 64, 64), np.uint8)
-    assert explain(nsr, none).shape == (0, 64, 64)
-    assert explain(nsr, none, []).shape == (0, 64, 64)
+    no_crops = np.zeros((0, 64, 64), np.uint8)
+    assert explain(nsr, no_crops).shape == (0, 64, 64)
+    assert explain(nsr, no_crops, []).shape == (0, 64, 64)
 
 
 @pytest.mark.parametrize(
@@ -179,13 +179,13 @@ def test_no_crops_give_no_maps(nsr: CropClassifier) -> None:
         np.zeros((64, 64), np.uint8),
     ],
 )
-def test_crops_of_the_wrong_kind_are_refused(nsr: CropClassifier, wrong: NDArray[np.uint8]) -> None:
+def test_crops_of_the_wrong_type_are_refused(nsr: CropClassifier, wrong: NDArray[np.uint8]) -> None:
     with pytest.raises(CropError, match="uint8"):
         explain(nsr, wrong)
 
 
 @pytest.mark.parametrize("shapes", [[0], [0, 4], [-1, 0], [0.0, 1.0], [[0, 1]], ["a", "b"]])
-def test_shapes_that_do_not_fit_are_refused(nsr: CropClassifier, shapes: list[object]) -> None:
+def test_unknown_shapes_are_refused(nsr: CropClassifier, shapes: list[object]) -> None:
     assert issubclass(ExplainError, McnError)
     with pytest.raises(ExplainError, match=r"2 crops.*0 to 3 \(rhombic"):
         explain(nsr, np.zeros((2, 64, 64), np.uint8), shapes)

@@ -1,4 +1,4 @@
-"""Confidence is right as often as it says, and low for what is unlike all that was seen."""
+"""Confidence is calibrated, and low for crystals unlike the training data."""
 
 import numpy as np
 import pytest
@@ -27,38 +27,42 @@ def fitted():
     held, true, p = crystals(2000, RNG)
     far = RNG.uniform(20, 40, (200, 4)).astype(np.float32)
     sure = np.tile(np.float32([0.999, 0.0005, 0.0005]), (200, 1))
-    right = np.concatenate([p.argmax(axis=1) == true, np.zeros(200, bool)])
-    return fit_confidence(features, classes, np.vstack([p, sure]), np.vstack([held, far]), right)
+    is_correct = np.concatenate([p.argmax(axis=1) == true, np.zeros(200, bool)])
+    return fit_confidence(
+        features, classes, np.vstack([p, sure]), np.vstack([held, far]), is_correct
+    )
 
 
 def test_distance_counts_standard_deviations(fitted: ConfidenceModel):
     features, _, _ = crystals(1000, np.random.default_rng(8))
-    assert np.median(fitted.distance(features)) == pytest.approx(0.92, abs=0.1)  # of chi, 4 degrees
+    assert np.median(fitted.distance(features)) == pytest.approx(
+        0.92, abs=0.1
+    )  # median of a scaled chi distribution
     assert fitted.distance(CENTRES) == pytest.approx(np.zeros(3), abs=0.1)
 
 
-def test_confidence_is_right_as_often_as_it_says(fitted: ConfidenceModel):
+def test_confidence_is_calibrated(fitted: ConfidenceModel):
     features, true, p = crystals(20_000, np.random.default_rng(9))
-    confidence, right = fitted.confidence(p, features), p.argmax(axis=1) == true
-    assert confidence.mean() == pytest.approx(right.mean(), abs=0.02)
+    confidence, is_correct = fitted.confidence(p, features), p.argmax(axis=1) == true
+    assert confidence.mean() == pytest.approx(is_correct.mean(), abs=0.02)
     unsure = confidence < 0.8
-    assert confidence[unsure].mean() == pytest.approx(right[unsure].mean(), abs=0.08)
+    assert confidence[unsure].mean() == pytest.approx(is_correct[unsure].mean(), abs=0.08)
 
 
-def test_what_is_far_from_everything_gets_no_confidence(fitted: ConfidenceModel):
+def test_confidence_is_near_zero_far_from_the_training_data(fitted: ConfidenceModel):
     features, _, p = crystals(100, np.random.default_rng(10))
     far = np.full((1, 4), -30, np.float32)
     assert fitted.confidence(np.float32([[1.0, 0.0, 0.0]]), far)[0] < 0.1
     assert np.median(fitted.confidence(p, features)) > 0.9
 
 
-def test_never_more_confident_further_away(fitted: ConfidenceModel):
+def test_confidence_never_increases_with_distance(fitted: ConfidenceModel):
     away = np.linspace(0, 50, 200, dtype=np.float32)[:, None] * np.float32([0, 0, 1, 0])
     p = np.tile(np.float32([0.9, 0.05, 0.05]), (200, 1))
     assert (np.diff(fitted.confidence(p, away)) <= 1e-6).all()
 
 
-def test_features_that_never_vary_do_no_harm():
+def test_constant_features_do_no_harm():
     features = np.zeros((60, 5), np.float32)
     features[:, 0] = np.arange(60) % 2 + RNG.normal(0, 0.1, 60)
     classes = np.arange(60) % 2

@@ -1,4 +1,4 @@
-"""The block normalises, reduces and selects; the network sees crystals, not the operator."""
+"""The block normalises, reduces and selects features; brightness and contrast are ignored."""
 
 import json
 
@@ -31,7 +31,7 @@ def test_the_block_reduces_feature_maps() -> None:
     assert block(torch.rand(3, 12, 9, 7)).shape == (3, 5, 9, 7)
 
 
-def test_the_block_forgets_scale_and_offset_of_its_input() -> None:
+def test_the_block_ignores_scale_and_offset_of_its_input() -> None:
     block = NormalizedSparseReduction(6, 4)
     features = torch.randn(8, 6, 10, 10)
     assert torch.allclose(block(features), block(features * 50 + 7), atol=1e-3)
@@ -46,7 +46,7 @@ def test_a_closed_gate_switches_its_map_off_and_counts_as_sparse() -> None:
     assert block.sparsity == 0.5
 
 
-def test_the_penalty_closes_gates_of_no_use_and_keeps_useful_ones() -> None:
+def test_the_penalty_closes_useless_gates_and_keeps_useful_ones() -> None:
     torch.manual_seed(0)
     block = NormalizedSparseReduction(4, 4)
     with torch.no_grad():
@@ -55,8 +55,8 @@ def test_the_penalty_closes_gates_of_no_use_and_keeps_useful_ones() -> None:
     optimizer = torch.optim.Adam([block.gates], lr=0.05)
     for _ in range(100):
         features = torch.randn(64, 4, 2, 2)
-        wanted = features[:, 0]
-        loss = (block(features).sum(dim=1) - wanted).square().mean() + 0.05 * block.gates.sum()
+        goal = features[:, 0]
+        loss = (block(features).sum(dim=1) - goal).square().mean() + 0.05 * block.gates.sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -65,7 +65,7 @@ def test_the_penalty_closes_gates_of_no_use_and_keeps_useful_ones() -> None:
     assert (block.gates[1:] == 0).all()
 
 
-def test_the_network_is_small_and_gives_a_logit_a_class() -> None:
+def test_the_network_is_small_and_gives_one_logit_per_class() -> None:
     network = MicroCrystalNet()
     assert sum(weights.numel() for weights in network.parameters()) <= 300_000
     assert network(crystals(3)).shape == (3, 4)
@@ -91,7 +91,7 @@ def test_flat_and_empty_crops_stay_finite(value: float) -> None:
 
 
 def test_the_heads_agree() -> None:
-    """A facet definition is as probable as its shapes together, whatever the weights."""
+    """The probability of a facet definition is the sum of its shapes', for any weights."""
     torch.manual_seed(0)
     network = MicroCrystalNet().eval()
     features = torch.randn(50, 64)
@@ -99,15 +99,15 @@ def test_the_heads_agree() -> None:
     with torch.no_grad():
         network.facet_head.bias[0] += 1
     ratio = network.forward_head(features).softmax(dim=1) / shapes
-    assert torch.allclose(ratio[:, 0], ratio[:, 1]), "rhombic and polyhedral share theirs"
-    assert torch.allclose(ratio[:, 2], ratio[:, 3]), "and so do amorphous and spherical"
+    assert torch.allclose(ratio[:, 0], ratio[:, 1]), "rhombic and polyhedral have the same ratio"
+    assert torch.allclose(ratio[:, 2], ratio[:, 3]), "amorphous and spherical have the same ratio"
     assert (ratio[:, 0] > 1).all()
 
 
 @pytest.mark.parametrize(
     "steps", [(), ("normalise",), ("normalise", "reduce"), ("normalise", "reduce", "select")]
 )
-def test_steps_left_out_leave_nothing_of_themselves(steps: tuple[str, ...]) -> None:
+def test_omitted_steps_have_no_parameters(steps: tuple[str, ...]) -> None:
     network = MicroCrystalNet(NetworkSettings(steps=steps))
     kinds = {type(module).__name__ for module in network.modules()}
     assert ("BatchNorm2d" in kinds) == ("normalise" in steps)
@@ -115,5 +115,5 @@ def test_steps_left_out_leave_nothing_of_themselves(steps: tuple[str, ...]) -> N
     assert ((1, 1) in sizes) == ("reduce" in steps)
     assert all(block.gates.requires_grad == ("select" in steps) for block in network.blocks)
     assert network(crystals(3)).shape == (3, 4)
-    kept = json.loads(json.dumps(network.settings.as_dict()))
-    assert NetworkSettings.from_dict(kept) == network.settings
+    stored_settings = json.loads(json.dumps(network.settings.as_dict()))
+    assert NetworkSettings.from_dict(stored_settings) == network.settings

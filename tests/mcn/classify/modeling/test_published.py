@@ -1,4 +1,4 @@
-"""The authors' network, converted, gives what their own arrays give."""
+"""The authors' network, converted, gives the same results as their arrays."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ RELEASED = (
     Path(__file__).resolve().parents[4] / "../shared/data/published-mcn" / KERAS_FILE
 ).resolve()
 needs_released = pytest.mark.skipif(
-    not RELEASED.is_file(), reason="../shared, which holds the authors' weights, is absent"
+    not RELEASED.is_file(), reason="../shared, with the authors' weights, is absent"
 )
 
 SHAPES_OF_ARRAYS = [
@@ -47,7 +47,7 @@ SHAPES_OF_ARRAYS = [
 
 
 def write_keras(path: Path, seed: int = 0, root: str = "/") -> Path:
-    """A file laid out as Keras 2 writes weights, with random ones."""
+    """Write a file with random weights in the layout of Keras 2."""
     rng = np.random.default_rng(seed)
     with h5py.File(path, "w") as file:
         group = file.require_group(root)
@@ -64,7 +64,7 @@ def write_keras(path: Path, seed: int = 0, root: str = "/") -> Path:
 
 
 def keras_forward(path: Path, crops: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """What Keras computes, by its own definitions and from its own arrays, in numpy."""
+    """Output of Keras, computed in numpy by its definitions from its arrays."""
     with h5py.File(path) as file:
         group = file.get("model_weights", file)
         arrays = [
@@ -106,44 +106,44 @@ def random_crops(n: int = 8) -> NDArray[np.uint8]:
 
 
 @needs_released
-def test_the_released_weights_give_what_their_arrays_give(tmp_path: Path) -> None:
+def test_the_released_weights_match_their_arrays(tmp_path: Path) -> None:
     path = import_weights(RELEASED, tmp_path / "published.safetensors")
     crops = random_crops(24)
     crops[0], crops[1] = 0, 255
-    ours = load_classifier(str(path)).classify(crops).probabilities
-    theirs = keras_forward(RELEASED, crops)
+    converted = load_classifier(str(path)).classify(crops).probabilities
+    reference = keras_forward(RELEASED, crops)
     for column, shape in enumerate(CLASS_ORDER):
-        assert np.abs(ours[:, SHAPES.index(shape)] - theirs[:, column]).max() < 1e-5
+        assert np.abs(converted[:, SHAPES.index(shape)] - reference[:, column]).max() < 1e-5
 
 
 @needs_released
-def test_the_released_file_is_the_one_to_be_fetched() -> None:
+def test_the_released_file_has_the_expected_checksum() -> None:
     assert hashlib.sha256(RELEASED.read_bytes()).hexdigest() == KERAS_SHA256
     assert URL.endswith(RELEASED.name)
 
 
 @pytest.mark.parametrize("order", [CLASS_ORDER, RELEASED_ORDER])
 @pytest.mark.parametrize("root", ["/", "model_weights"])
-def test_outputs_are_put_in_our_order(tmp_path: Path, root: str, order: tuple[str, ...]) -> None:
+def test_outputs_are_reordered(tmp_path: Path, root: str, order: tuple[str, ...]) -> None:
     keras = write_keras(tmp_path / "keras.h5", root=root)
     path = import_weights(keras, tmp_path / "own.safetensors", order)
     classifier = load_classifier(str(path))
-    ours, theirs = (
+    reordered, original = (
         classifier.classify(random_crops()).probabilities,
         keras_forward(keras, random_crops()),
     )
     assert classifier.taxonomy == CALCITE
     for column, shape in enumerate(order):
-        assert ours[:, SHAPES.index(shape)] == pytest.approx(theirs[:, column], abs=1e-5)
+        assert reordered[:, SHAPES.index(shape)] == pytest.approx(original[:, column], abs=1e-5)
 
 
-def test_it_is_the_published_architecture() -> None:
+def test_the_architecture_is_the_published_one() -> None:
     network = PublishedNetwork()
     assert sum(p.numel() for p in network.parameters()) == 287_156
     assert network.forward_features(torch.zeros(2, 1, 64, 64)).shape == (2, 256)
 
 
-def test_one_file_has_one_name(keras: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_file_has_one_model_name(keras: Path, cache: Path, tmp_path: Path) -> None:
     cached = import_weights(keras)
     again = import_weights(keras, tmp_path / "again.safetensors")
     assert cached == cache / "published.safetensors" == cached_weights() == published_weights()
@@ -193,7 +193,7 @@ def linked(file: h5py.File) -> None:
 
 
 def described(**settings: str) -> Callable[[h5py.File], None]:
-    """A model of Keras with those settings of its convolutions."""
+    """A Keras model with the given settings of its convolutions."""
     convolution = {"padding": "same", "activation": "relu", "strides": [1, 1], **settings}
     pooling = {"padding": "valid", "pool_size": [2, 2], "strides": [2, 2]}
     layers = [
@@ -211,7 +211,7 @@ def described(**settings: str) -> Callable[[h5py.File], None]:
     return change
 
 
-def test_a_whole_model_of_the_architecture_is_taken(keras: Path, tmp_path: Path) -> None:
+def test_a_full_model_of_the_architecture_is_accepted(keras: Path, tmp_path: Path) -> None:
     with h5py.File(keras, "r+") as file:
         described()(file)
     assert import_weights(keras, tmp_path / "whole.safetensors").is_file()
@@ -242,16 +242,16 @@ def test_other_networks_are_refused(
     assert "\n" not in str(refused.value)
 
 
-def test_what_is_no_hdf5_is_refused(tmp_path: Path, keras: Path) -> None:
+def test_other_file_types_are_refused(tmp_path: Path, keras: Path) -> None:
     with pytest.raises(PublishedError, match="no such file"):
         read_keras(tmp_path / "gone.h5")
     text = tmp_path / "text.h5"
     text.write_text("not weights")
     with pytest.raises(PublishedError, match="cannot be read"):
         read_keras(text)
-    whole = keras.read_bytes()
-    for length in (0, 100, len(whole) // 2, len(whole) - 5000):
-        text.write_bytes(whole[:length])
+    complete = keras.read_bytes()
+    for length in (0, 100, len(complete) // 2, len(complete) - 5000):
+        text.write_bytes(complete[:length])
         with pytest.raises(PublishedError, match="cannot be read"):
             read_keras(text)
     with text.open("wb") as file:
@@ -260,7 +260,7 @@ def test_what_is_no_hdf5_is_refused(tmp_path: Path, keras: Path) -> None:
         read_keras(text)
 
 
-def test_a_file_of_others_is_no_published_one(tmp_path: Path) -> None:
+def test_an_unknown_file_is_not_a_published_one(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     path = tmp_path / "odd.safetensors"
@@ -269,7 +269,7 @@ def test_a_file_of_others_is_no_published_one(tmp_path: Path) -> None:
         load_classifier(str(path))
 
 
-def test_the_commands_say_which_output_is_which_shape(keras: Path, cache: Path) -> None:
+def test_the_commands_accept_the_order_of_shapes(keras: Path, cache: Path) -> None:
     done = CliRunner().invoke(app, ["weights", "import", str(keras)])
     assert done.stdout.strip() == str(cache / "published.safetensors")
     assert "classes 0 to 3 are taken as amorphous,polyhedral,rhombic,spherical" in done.stderr

@@ -1,4 +1,4 @@
-"""Probabilities are made as sure as they are right."""
+"""Calibration matches probabilities to their accuracy."""
 
 import numpy as np
 import pytest
@@ -10,13 +10,13 @@ from mcn.classify.training.calibrate import calibrate, likeliest_temperature
 
 
 def draw_classes(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A class of each row, drawn with the probabilities of its logits."""
+    """Sample a class for each row, with the probabilities of its logits."""
     p = softmax(logits, axis=1)
     return np.array([rng.choice(len(row), p=row / row.sum()) for row in p])
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
-def test_a_wrong_temperature_is_found(temperature: float) -> None:
+def test_a_wrong_temperature_is_corrected(temperature: float) -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (6000, 4))
     classes = draw_classes(logits, rng)
@@ -24,7 +24,7 @@ def test_a_wrong_temperature_is_found(temperature: float) -> None:
     assert measured == pytest.approx(temperature, rel=0.1)
 
 
-def test_the_temperature_has_limits() -> None:
+def test_the_temperature_is_limited() -> None:
     logits = np.eye(4, dtype=np.float32)
     always_right, always_wrong = np.arange(4), np.roll(np.arange(4), 1)
     assert likeliest_temperature(logits, always_right) == pytest.approx(0.2, rel=1e-3)

@@ -1,4 +1,4 @@
-"""Training learns, repeats itself, and keeps the crystals of a micrograph together."""
+"""Training learns, is reproducible, and keeps the crystals of a micrograph together."""
 
 import json
 from collections.abc import Callable
@@ -49,10 +49,8 @@ def test_training_renders_its_own_crystals_when_none_are_given(tmp_path: Path) -
     assert report.n_train > report.n_held_out > 0
 
 
-def test_few_labels_are_enough_from_weights_that_know_crystals(
-    draw_folders: Draw, tmp_path: Path
-) -> None:
-    """Four shapes are learnt, then another list of two of them from four crystals each."""
+def test_few_labels_are_enough_with_pretrained_weights(draw_folders: Draw, tmp_path: Path) -> None:
+    """Learn four shapes first, then another list of two shapes from four crystals each."""
     before = tmp_path / "drawn.safetensors"
     train_classifier(draw_folders(32), before, TINY)
     still = replace(TINY, epochs=1, learning_rate=1e-9, start=str(before))
@@ -64,12 +62,12 @@ def test_few_labels_are_enough_from_weights_that_know_crystals(
     few = draw_folders(8, shapes=("spherical", "rhombic"), seed=5)
     settings = replace(TINY, batch=8, start=str(before))
     train_classifier(few, tmp_path / "coins.safetensors", settings, coins)
-    own = load_classifier(str(tmp_path / "coins.safetensors"))
+    classifier = load_classifier(str(tmp_path / "coins.safetensors"))
     fresh = draw_folders(20, shapes=("spherical", "rhombic"), seed=6)
-    assert evaluate_classifier(fresh, own)["accuracy"] > 0.8
+    assert evaluate_classifier(fresh, classifier)["accuracy"] > 0.8
 
 
-def test_a_class_list_of_ones_own(draw_folders: Draw, tmp_path: Path) -> None:
+def test_a_custom_class_list(draw_folders: Draw, tmp_path: Path) -> None:
     coins = Taxonomy({"round": "smooth", "square": "edged"})
     root = draw_folders(32)
     (root / "spherical").rename(root / "round")
@@ -91,7 +89,7 @@ def test_a_missing_shape_is_named(draw_folders: Draw, tmp_path: Path) -> None:
     assert not (tmp_path / "a.safetensors").exists()
 
 
-def test_a_place_that_cannot_hold_weights_is_refused_before_training(tmp_path: Path) -> None:
+def test_an_unusable_output_path_is_refused_before_training(tmp_path: Path) -> None:
     for out in (tmp_path, tmp_path / "weights.bin"):
         with pytest.raises(ClassifierError, match=r"need a \.safetensors file"):
             train_classifier(None, out, TINY)

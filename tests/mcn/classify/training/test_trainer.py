@@ -1,4 +1,4 @@
-"""A training continues after it was killed, stops in time, and starts from other weights."""
+"""A training continues after an interruption, stops in time, and starts from other weights."""
 
 import json
 from collections.abc import Callable
@@ -22,18 +22,18 @@ SMALL = NetworkSettings(stem=8, widths=(8, 12, 16), reduced=(8, 8, 12))
 TINY = ClassifierTrainSettings(epochs=16, batch=16, held_out=0.25, network=SMALL)
 
 
-def test_a_killed_training_goes_on_where_it_stood(
+def test_a_killed_training_continues_where_it_stopped(
     draw_folders: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, settings = draw_folders(32), replace(TINY, epochs=5)
-    whole = train_classifier(data, tmp_path / "whole" / "a.safetensors", settings)
+    uninterrupted = train_classifier(data, tmp_path / "whole" / "a.safetensors", settings)
     calls = []
 
-    def killed(*given: torch.Tensor) -> torch.Tensor:
+    def killed(*arguments: torch.Tensor) -> torch.Tensor:
         calls.append(1)
         if len(calls) == 20:
             raise KeyboardInterrupt
-        return augment(*given)
+        return augment(*arguments)
 
     out = tmp_path / "cut" / "a.safetensors"
     with monkeypatch.context() as patch:
@@ -43,12 +43,12 @@ def test_a_killed_training_goes_on_where_it_stood(
     assert len(out.with_suffix(".jsonl").read_text().splitlines()) == 3
     with pytest.raises(ClassifierError, match=r"a\.resume\.pt: is from a training with different"):
         train_classifier(data, out, replace(settings, seed=1))
-    assert train_classifier(data, out, settings).name == whole.name
-    assert out.with_suffix(".jsonl").read_text() == whole.log.read_text()
+    assert train_classifier(data, out, settings).name == uninterrupted.name
+    assert out.with_suffix(".jsonl").read_text() == uninterrupted.log.read_text()
     assert sorted(path.name for path in out.parent.iterdir()) == ["a.jsonl", "a.safetensors"]
 
 
-def test_training_stops_when_nothing_gets_better(draw_folders: Draw, tmp_path: Path) -> None:
+def test_training_stops_without_improvement(draw_folders: Draw, tmp_path: Path) -> None:
     settings = replace(TINY, epochs=30, patience=2, learning_rate=1e-12)
     report = train_classifier(draw_folders(32), tmp_path / "a.safetensors", settings)
     assert len(report.log.read_text().splitlines()) < 30
@@ -71,20 +71,24 @@ def trainer_of(folder: Path, shapes: Taxonomy, start_from: MicroCrystalNet) -> C
     return ClassifierTrainer(out, settings, 1, noise(), noise(), start_from)
 
 
-def test_heads_of_other_shapes_start_anew_and_all_other_weights_do_not(tmp_path: Path) -> None:
+def test_only_heads_of_other_shapes_are_initialized(tmp_path: Path) -> None:
     coins = Taxonomy({"round": "smooth", "square": "edged"})
     dice = Taxonomy({"cube": "flat", "ball": "none"})
     torch.manual_seed(1)
-    known = MicroCrystalNet(replace(SMALL, taxonomy=coins))
-    same = trainer_of(tmp_path, coins, known).network.state_dict()
-    assert all(torch.equal(same[name], weights) for name, weights in known.state_dict().items())
-    other = trainer_of(tmp_path, dice, known).network.state_dict()
-    changed = {n for n, weights in known.state_dict().items() if not torch.equal(other[n], weights)}
+    pretrained = MicroCrystalNet(replace(SMALL, taxonomy=coins))
+    same = trainer_of(tmp_path, coins, pretrained).network.state_dict()
+    assert all(
+        torch.equal(same[name], weights) for name, weights in pretrained.state_dict().items()
+    )
+    other = trainer_of(tmp_path, dice, pretrained).network.state_dict()
+    changed = {
+        n for n, weights in pretrained.state_dict().items() if not torch.equal(other[n], weights)
+    }
     assert changed
     assert all(name.startswith(("shape_head", "facet_head")) for name in changed)
 
 
-def test_the_settings_are_plain_values_with_the_keys_of_weights_files() -> None:
+def test_settings_are_plain_values_with_the_keys_of_weights_files() -> None:
     values = ClassifierTrainSettings(outlier_weight=0.5).as_dict()
     assert values["outsider_weight"] == 0.5
     assert "outlier_weight" not in values

@@ -55,7 +55,7 @@ def test_missed_and_false_crystals_lower_f1(folder: Path) -> None:
 
 
 def test_ap_falls_with_the_threshold() -> None:
-    """A square shifted by a tenth of its side overlaps at 0.82: right up to IoU 0.80."""
+    """A square shifted by a tenth of its side overlaps at 0.82, a match up to IoU 0.80."""
     truth = masks_from_labels(squares((10, 10, 20)))
     shifted = masks_from_labels(squares((12, 10, 20)))
     assert match(truth, shifted, (64, 64)) == pytest.approx([18 * 20 / (22 * 20)])
@@ -64,7 +64,7 @@ def test_ap_falls_with_the_threshold() -> None:
     assert ap == pytest.approx(7 / 10)
 
 
-def test_ap_without_predictions_and_without_truth() -> None:
+def test_ap_without_predictions_or_truth() -> None:
     truth = masks_from_labels(squares((10, 10, 20)))
     assert average_precision([truth], [[]], [(64, 64)]) == (0.0, 0.0)
     assert average_precision([[]], [truth], [(64, 64)]) == (None, None)

@@ -1,4 +1,4 @@
-"""A report shows the evaluated images and their numbers."""
+"""A report shows the evaluated images and their metrics."""
 
 import json
 from pathlib import Path

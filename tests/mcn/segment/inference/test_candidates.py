@@ -4,7 +4,7 @@ from mcn.segment.inference.candidates import Candidates, concatenate, covered
 
 
 def candidates() -> Candidates:
-    """A mask on the left half of its window in image 0, and a less sure one in image 1."""
+    """A mask on the left half of its window in image 0, and a less confident one in image 1."""
     logits = torch.full((2, 8, 8), -1.0)
     logits[0, :, :4] = 1.0
     logits[1] = 1.0
@@ -27,8 +27,10 @@ def test_points_on_a_mask_of_their_image_are_covered() -> None:
 
 
 def test_without_masks_or_points_nothing_is_covered() -> None:
-    every, point = candidates(), torch.ones(1, 2)
-    none = Candidates(*(getattr(every, name)[:0] for name in Candidates.__dataclass_fields__))
-    assert covered(none, point, torch.zeros(1).long(), 0.0).tolist() == [False]
-    assert covered(every, point[:0], torch.zeros(0).long(), 0.0).tolist() == []
-    assert len(concatenate([none, every, none]).scores) == 2
+    two_candidates, point = candidates(), torch.ones(1, 2)
+    no_candidates = Candidates(
+        *(getattr(two_candidates, name)[:0] for name in Candidates.__dataclass_fields__)
+    )
+    assert covered(no_candidates, point, torch.zeros(1).long(), 0.0).tolist() == [False]
+    assert covered(two_candidates, point[:0], torch.zeros(0).long(), 0.0).tolist() == []
+    assert len(concatenate([no_candidates, two_candidates, no_candidates]).scores) == 2

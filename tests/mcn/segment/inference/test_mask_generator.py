@@ -27,14 +27,14 @@ def test_fewer_prompts_find_the_same_crystals():
     segmenter = load_segmenter("compact", device="cpu")
     (fewer,) = segmenter.segment([tile.image])
     segmenter.settings = replace(segmenter.settings, sure_centre=0.0)
-    (every,) = segmenter.segment([tile.image])
-    again = match(every, fewer, tile.image.shape, 0.9)
-    assert len(every) > 20
-    assert len(again) >= 0.97 * len(every)
-    assert len(fewer) <= len(every) + 1
+    (all_masks,) = segmenter.segment([tile.image])
+    again = match(all_masks, fewer, tile.image.shape, 0.9)
+    assert len(all_masks) > 20
+    assert len(again) >= 0.97 * len(all_masks)
+    assert len(fewer) <= len(all_masks) + 1
 
 
-def test_unsure_centres_on_a_mask_are_not_decoded(monkeypatch):
+def test_uncertain_centres_on_a_mask_are_not_decoded(monkeypatch):
     tile = render_tile(11, TileSettings(height=384, width=448))
     segmenter = load_segmenter("compact", device="cpu")
     decode, counts = WindowDecoder.decode, []
@@ -48,5 +48,5 @@ def test_unsure_centres_on_a_mask_are_not_decoded(monkeypatch):
         segmenter.settings = replace(segmenter.settings, sure_centre=sure_centre)
         counts.append(0)
         segmenter.segment([tile.image])
-    every, fewer = counts
-    assert 0 < fewer < 0.97 * every
+    all_prompts, fewer = counts
+    assert 0 < fewer < 0.97 * all_prompts

@@ -15,7 +15,7 @@ def squares(boxes: list[tuple[int, int, int]]) -> torch.Tensor:
 
 
 def greedy_nms(logits: torch.Tensor, scores: torch.Tensor, max_iou: float) -> list[int]:
-    """Greedy suppression, one mask after the other."""
+    """Greedy suppression, one mask at a time."""
     inside, kept = (logits > 0).numpy(), list[int]()
     for i in scores.argsort(descending=True, stable=True).tolist():
         ious = [(inside[i] & inside[j]).sum() / (inside[i] | inside[j]).sum() for j in kept]
@@ -42,17 +42,17 @@ def test_equal_to_greedy_suppression(boxes, max_iou, random) -> None:  # type: i
 
 def test_memory_is_bounded_by_the_limit_not_by_the_masks() -> None:
     collector = MaskNMS(max_iou=0.7, limit=5)
-    one = torch.ones(1)
+    score = torch.ones(1)
     for i in range(200):
-        collector.add(squares([(i % 8 * 4, i // 8 % 8 * 4, 3)]), one * i, one)
+        collector.add(squares([(i % 8 * 4, i // 8 % 8 * 4, 3)]), score * i, score)
         assert sum(len(part) for _, part, _ in collector.parts) <= 10
     logits, iou, stability = collector.settle()
     assert iou.tolist() == [199.0, 198.0, 197.0, 196.0, 195.0]
     assert len(logits) == len(stability) == 5
 
 
-def test_nothing_found() -> None:
+def test_no_masks() -> None:
     collector = MaskNMS(max_iou=0.7, limit=5)
-    none = torch.zeros(0)
-    collector.add(torch.zeros(0, 32, 32), none, none)
+    no_scores = torch.zeros(0)
+    collector.add(torch.zeros(0, 32, 32), no_scores, no_scores)
     assert [len(part) for part in collector.settle()] == [0, 0, 0]

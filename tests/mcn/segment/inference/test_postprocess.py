@@ -16,7 +16,7 @@ SETTINGS = GeneratorSettings()
 
 
 def discs(circles: list[tuple[float, float, float]], scores: list[float]) -> Candidates:
-    """Perfect low-resolution answers for discs (x, y, radius)."""
+    """Perfect low-resolution logits for discs (x, y, radius)."""
     xyr = torch.tensor(circles)
     half = 1.5 * xyr[:, 2:]
     windows = torch.cat([xyr[:, :2] - half, xyr[:, :2] + half], dim=1)
@@ -44,7 +44,7 @@ def disc_labels(circles: list[tuple[float, float, float]], size: int) -> np.ndar
 
 @settings(max_examples=40, deadline=None)
 @given(st.floats(20, 100), st.floats(20, 100), st.floats(5, 60))
-def test_a_disc_comes_back_at_full_size(x: float, y: float, radius: float) -> None:
+def test_a_disc_is_restored_at_full_size(x: float, y: float, radius: float) -> None:
     circle = (x, y, radius)
     (mask,) = suppress_overlaps(discs([circle], [0.9]), 0, (120, 120), SETTINGS)
     truth = masks_from_labels(disc_labels([circle], 120))
@@ -58,15 +58,18 @@ def test_a_disc_comes_back_at_full_size(x: float, y: float, radius: float) -> No
         max_size=12,
     )
 )
-def test_masks_never_overlap_and_are_of_one_piece(
-    found: list[tuple[float, float, float, float]],
+def test_masks_never_overlap_and_have_one_piece(
+    discs_and_scores: list[tuple[float, float, float, float]],
 ) -> None:
     from skimage.measure import label
 
-    if not found:
+    if not discs_and_scores:
         return
     masks = suppress_overlaps(
-        discs([c[:3] for c in found], [c[3] for c in found]), 0, (96, 96), SETTINGS
+        discs([c[:3] for c in discs_and_scores], [c[3] for c in discs_and_scores]),
+        0,
+        (96, 96),
+        SETTINGS,
     )
     assert sum(int(mask.pixels.sum()) for mask in masks) == np.count_nonzero(paint(masks, (96, 96)))
     for mask in masks:
@@ -76,7 +79,7 @@ def test_masks_never_overlap_and_are_of_one_piece(
     assert [(m.y, m.x) for m in masks] == sorted((m.y, m.x) for m in masks)
 
 
-def test_the_better_of_two_duplicates_stays() -> None:
+def test_the_better_of_two_duplicates_is_kept() -> None:
     masks = suppress_overlaps(
         discs([(50, 50, 20), (51, 50, 20)], [0.7, 0.9]), 0, (100, 100), SETTINGS
     )
@@ -99,33 +102,35 @@ def test_touching_crystals_share_their_border() -> None:
     ),
     st.sampled_from([1, 3, 7]),
 )
-def test_masks_do_not_depend_on_how_many_are_worked_on_at_once(
-    found: list[tuple[float, float, float, float]], at_once: int
+def test_masks_do_not_depend_on_the_batch_size(
+    discs_and_scores: list[tuple[float, float, float, float]], at_once: int
 ) -> None:
-    candidates = discs([c[:3] for c in found], [c[3] for c in found])
-    together = suppress_overlaps(candidates, 0, (150, 200), SETTINGS)
+    candidates = discs([c[:3] for c in discs_and_scores], [c[3] for c in discs_and_scores])
+    in_one_batch = suppress_overlaps(candidates, 0, (150, 200), SETTINGS)
     few = suppress_overlaps(candidates, 0, (150, 200), replace(SETTINGS, prompts_per_batch=at_once))
-    assert [(m.x, m.y) for m in together] == [(m.x, m.y) for m in few]
-    for mask, other in zip(together, few, strict=True):
+    assert [(m.x, m.y) for m in in_one_batch] == [(m.x, m.y) for m in few]
+    for mask, other in zip(in_one_batch, few, strict=True):
         np.testing.assert_array_equal(mask.pixels, other.pixels)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.floats(-20, 120), st.floats(-20, 120), st.floats(10, 90), st.integers(0, 2**32 - 1))
-def test_the_box_upsampled_holds_all_of_a_mask(x: float, y: float, side: float, seed: int) -> None:
-    """What `grid_sample` reads over the whole image, within the window."""
+def test_the_upsampled_box_contains_the_whole_mask(
+    x: float, y: float, side: float, seed: int
+) -> None:
+    """Same as `grid_sample` over the whole image, within the window."""
     logits = torch.randn(1, 16, 16, generator=torch.Generator().manual_seed(seed))
     window = torch.tensor([[x, y, x + side, y + side]])
     ((left, top, pixels),) = full_size(logits, window, 100, 110)
-    whole = np.zeros((100, 110), bool)
-    whole[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    full_mask = np.zeros((100, 110), bool)
+    full_mask[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
     xs = (torch.arange(110) + 0.5 - window[0, 0]) / side * 2 - 1
     ys = (torch.arange(100) + 0.5 - window[0, 1]) / side * 2 - 1
     grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)[None]
     read = torch.nn.functional.grid_sample(logits[None], grid, align_corners=False)[0, 0].numpy()
     inside = (grid.abs() <= 1).all(dim=-1)[0].numpy()
     clear = inside & (np.abs(read) > 1e-3)
-    np.testing.assert_array_equal(whole[clear], read[clear] > 0)
+    np.testing.assert_array_equal(full_mask[clear], read[clear] > 0)
 
 
 def test_a_mask_outside_the_image_is_empty() -> None:

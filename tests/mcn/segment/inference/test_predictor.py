@@ -19,7 +19,7 @@ def segmenter():
     return load_segmenter("compact")
 
 
-def clearest(count: int):
+def largest_crystals(count: int):
     """The largest crystals of the tile: label, mask."""
     masks = masks_from_labels(tile().labels.astype(np.int32))
     order = sorted(range(len(masks)), key=lambda i: -np.count_nonzero(masks[i].pixels))
@@ -33,7 +33,7 @@ def iou(mask, label: int) -> float:
 
 
 def test_a_box_gives_the_crystal_in_it(segmenter):
-    crystals = clearest(8)
+    crystals = largest_crystals(8)
     boxes = [(m.x, m.y, m.x + m.pixels.shape[1], m.y + m.pixels.shape[0]) for _, m in crystals]
     masks = segmenter.predict(tile().image, boxes=boxes)
     overlaps = [iou(mask, label) for mask, (label, _) in zip(masks, crystals, strict=True)]
@@ -42,7 +42,7 @@ def test_a_box_gives_the_crystal_in_it(segmenter):
 
 
 def test_a_click_gives_the_crystal_under_it(segmenter):
-    crystals = clearest(8)
+    crystals = largest_crystals(8)
     points = []
     for _, mask in crystals:
         rows, columns = np.nonzero(mask.pixels)
@@ -55,8 +55,8 @@ def test_a_click_gives_the_crystal_under_it(segmenter):
         assert paint([mask], tile().image.shape)[int(y), int(x)]
 
 
-def test_the_answer_does_not_depend_on_what_lies_far_away(segmenter):
-    (_, crystal), *_ = clearest(1)
+def test_the_mask_does_not_depend_on_distant_pixels(segmenter):
+    (_, crystal), *_ = largest_crystals(1)
     height, width = crystal.pixels.shape
     box = np.array([crystal.x, crystal.y, crystal.x + width, crystal.y + height])
     large = np.tile(tile().image, (5, 5))
@@ -68,14 +68,14 @@ def test_the_answer_does_not_depend_on_what_lies_far_away(segmenter):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (40, 33)])
-def test_any_image_has_an_answer(segmenter, shape):
+def test_any_image_gives_a_mask(segmenter, shape):
     (mask,) = segmenter.predict(np.full(shape, 7, np.uint8), points=[(0.5, 0.5)])
     assert mask.y + mask.pixels.shape[0] <= shape[0]
     assert mask.x + mask.pixels.shape[1] <= shape[1]
 
 
-def test_a_click_off_the_crystal_is_heeded(segmenter):
-    (_, crystal), *_ = clearest(1)
+def test_a_click_off_the_crystal_changes_the_mask(segmenter):
+    (_, crystal), *_ = largest_crystals(1)
     rows, columns = np.nonzero(crystal.pixels)
     on = (crystal.x + columns.mean(), crystal.y + rows.mean())
     off = (crystal.x + crystal.pixels.shape[1] + 12.0, crystal.y + rows.mean())

@@ -6,14 +6,14 @@ from mcn.segment.inference.prompts import PromptError, check_prompts
 SHAPE = (100, 200)
 
 
-def test_a_click_a_crystal_is_on_it():
+def test_each_click_is_one_prompt():
     clicks = check_prompts(SHAPE, [(10, 20), (150, 99)], None, None)
     assert clicks.points.shape == (2, 1, 2)
     assert clicks.labels.tolist() == [[1], [1]]
     assert np.isnan(clicks.boxes).all()
 
 
-def test_boxes_need_no_points_and_are_cut_at_the_border():
+def test_boxes_need_no_points_and_are_clipped_at_the_border():
     clicks = check_prompts(SHAPE, None, None, [(-5, 10, 50, 300)])
     assert clicks.points.shape == (1, 0, 2)
     assert clicks.boxes.tolist() == [[0, 10, 50, 100]]
@@ -46,6 +46,6 @@ def test_a_prompt_may_have_a_box_and_clicks_on_and_off():
         (5.0, None, None, "array"),
     ],
 )
-def test_what_cannot_be_meant_is_named(points, labels, boxes, named):
+def test_invalid_prompts_are_named(points, labels, boxes, named):
     with pytest.raises(PromptError, match=named):
         check_prompts(SHAPE, points, labels, boxes)

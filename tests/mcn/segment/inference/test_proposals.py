@@ -12,15 +12,15 @@ def maps(*centres: tuple[int, int, float]) -> torch.Tensor:
     return proposal
 
 
-def test_centres_are_the_maxima_of_the_map_with_the_best_first() -> None:
+def test_centres_are_the_maxima_of_the_map_sorted_by_score() -> None:
     proposals = propose(maps((2, 1, 1.0), (5, 6, 3.0), (2, 2, 0.5)), [(32, 32)], 0.15, 10)
     assert proposals.points.tolist() == [[26.0, 22.0], [6.0, 10.0]]
     assert proposals.scores[0] > proposals.scores[1] > 0.7
-    # The distances are one cell, 4 px, in each direction.
+    # Distances of one cell, 4 px, in each direction.
     assert proposals.boxes.tolist() == [[22.0, 18.0, 30.0, 26.0], [2.0, 6.0, 10.0, 14.0]]
 
 
-def test_centres_in_the_padding_are_left_out_and_boxes_end_at_the_image() -> None:
+def test_centres_in_the_padding_are_dropped_and_boxes_are_clipped() -> None:
     proposals = propose(maps((1, 1, 2.0), (7, 7, 2.0)), [(8, 9)], 0.15, 10)
     assert proposals.points.tolist() == [[6.0, 6.0]]
     assert proposals.boxes.tolist() == [[2.0, 2.0, 9.0, 8.0]]

@@ -14,7 +14,7 @@ from mcn.segment.segmenter import weights_path
 
 
 def small_sam() -> Any:
-    """Meta's own modules at a size that tests can afford."""
+    """Meta's modules at a size suitable for tests."""
     from segment_anything.modeling import (
         ImageEncoderViT,
         MaskDecoder,
@@ -60,24 +60,24 @@ def test_masks_lie_within_the_image(shape: tuple[int, int]) -> None:
         assert mask.y + height <= shape[0]
 
 
-def test_images_together_are_as_images_one_by_one() -> None:
+def test_a_batch_equals_single_images() -> None:
     from mcn.segment.inference.candidates import GeneratorSettings
 
     anything = GeneratorSettings(min_predicted_iou=-10.0, min_stability=0.0, prompts_per_batch=12)
     segmenter = SamSegmenter(small_sam(), "small@0", points_per_side=4, settings=anything)
     segmenter.decoder = PointDecoder(segmenter.sam, torch.float32)
     images = list(np.random.default_rng(1).integers(0, 255, (3, 60, 90), dtype=np.uint8))
-    together = segmenter.segment(images)
-    assert any(together)
-    for image, masks in zip(images, together, strict=True):
-        (alone,) = segmenter.segment([image])
-        assert encode_rle(masks, 60, 90) == encode_rle(alone, 60, 90)
+    batch_masks = segmenter.segment(images)
+    assert any(batch_masks)
+    for image, masks in zip(images, batch_masks, strict=True):
+        (single_masks,) = segmenter.segment([image])
+        assert encode_rle(masks, 60, 90) == encode_rle(single_masks, 60, 90)
 
 
-def test_a_file_that_is_not_metas_is_refused(
+def test_a_file_with_another_checksum_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cached file with another sha256 is not used, and there is nowhere to fetch another."""
+    """A cached file with another sha256 is not used, and another one cannot be downloaded."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     folder = tmp_path / "mcn"
@@ -89,7 +89,7 @@ def test_a_file_that_is_not_metas_is_refused(
         weights_path("vit_b")
 
 
-def test_clicks_are_answered_as_sam_s_own_predictor_does() -> None:
+def test_masks_of_clicks_match_sams_predictor() -> None:
     from segment_anything import SamPredictor
 
     sam = small_sam()
@@ -99,9 +99,9 @@ def test_clicks_are_answered_as_sam_s_own_predictor_does() -> None:
     predictor.set_image(np.stack([image] * 3, axis=-1))
     expected, scores, _ = predictor.predict(np.array([[40.0, 50.0]]), np.array([1]))
     (mask,) = segmenter.predict(image, points=[(40, 50)])
-    wanted = expected[scores.argmax()]
+    best_mask = expected[scores.argmax()]
     height, width = mask.pixels.shape
-    within = wanted[mask.y : mask.y + height, mask.x : mask.x + width]
+    within = best_mask[mask.y : mask.y + height, mask.x : mask.x + width]
     assert mask.predicted_iou == pytest.approx(np.clip(scores.max(), 0, 1), abs=0.02)
     assert np.mean(within[mask.pixels]) > 0.9
     boxed = segmenter.predict(image, boxes=[(20, 20, 60, 60), (0, 0, 128, 96)])

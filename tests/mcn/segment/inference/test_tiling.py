@@ -14,7 +14,7 @@ sides = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
     st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20),
     st.integers(SMALLEST_WINDOW, 2048),
 )
-def test_every_centre_has_one_window_that_sees_around_it(
+def test_every_centre_has_one_window_with_context(
     shape: tuple[int, int], places: list[tuple[float, float]], side: int
 ) -> None:
     for _, images, windows in levels(np.zeros((1, *shape), np.uint8), side):
@@ -37,7 +37,7 @@ def test_every_centre_has_one_window_that_sees_around_it(
 
 @settings(max_examples=20, deadline=None)
 @given(sides, st.floats(1, 6000))
-def test_every_size_is_answered_for_once(shape: tuple[int, int], side: float) -> None:
+def test_every_crystal_size_has_one_window(shape: tuple[int, int], side: float) -> None:
     answering = [
         reduction
         for reduction, _, windows in levels(np.zeros((1, *shape), np.uint8))
@@ -48,6 +48,6 @@ def test_every_size_is_answered_for_once(shape: tuple[int, int], side: float) ->
 
 
 @pytest.mark.parametrize("side", [SMALLEST_WINDOW, 2048])
-def test_windows_are_never_larger_than_what_is_encoded_whole(side: int) -> None:
+def test_windows_never_exceed_the_encoded_size(side: int) -> None:
     for _, _, windows in levels(np.zeros((2, 5000, 3000), np.uint8), side):
         assert all(window.width <= side and window.height <= side for window in windows)

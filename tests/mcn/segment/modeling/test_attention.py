@@ -7,7 +7,7 @@ from mcn.segment.modeling.attention import fuse_attention
 
 
 @pytest.mark.parametrize("relative", [True, False])
-def test_the_encoder_answers_as_metas_does(relative: bool) -> None:
+def test_the_encoder_matches_metas(relative: bool) -> None:
     from segment_anything.modeling import ImageEncoderViT
 
     torch.manual_seed(0)
@@ -20,7 +20,7 @@ def test_the_encoder_answers_as_metas_does(relative: bool) -> None:
         out_chans=16,
         norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
         use_rel_pos=relative,
-        window_size=4,  # does not divide the frame: windows are padded
+        window_size=4,  # does not divide the frame, so windows are padded
         global_attn_indexes=(1,),
     ).eval()
     for name, parameter in encoder.named_parameters():

@@ -9,7 +9,7 @@ from mcn.segment.modeling.checkpoints import WeightsError, load_model, sam_like
 from mcn.segment.segmenter import SegmenterError, load_segmenter
 
 
-def test_other_files_are_no_weights(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SegmenterError, match="no such segmenter"):
         load_segmenter(str(tmp_path / "none.safetensors"))
     (tmp_path / "text.safetensors").write_text("no weights")
@@ -22,7 +22,7 @@ def test_other_files_are_no_weights(tmp_path: Path) -> None:
         load_model(tmp_path / "none.safetensors")
 
 
-def test_untrusted_pickles_are_never_run(tmp_path: Path) -> None:
+def test_untrusted_pickles_are_never_executed(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return Path.touch, (tmp_path / "owned",)  # type: ignore[return-value]
@@ -39,10 +39,10 @@ def test_the_sizes_of_metas_models_are_read_from_their_tensors(name: str) -> Non
 
     with torch.device("meta"):
         reference = sam_model_registry[name]()
-        ours = sam_like(reference.state_dict())
+        loaded = sam_like(reference.state_dict())
     shapes = {key: t.shape for key, t in reference.state_dict().items()}
-    assert {key: t.shape for key, t in ours.state_dict().items()} == shapes
-    assert ours.image_encoder.img_size == 1024
+    assert {key: t.shape for key, t in loaded.state_dict().items()} == shapes
+    assert loaded.image_encoder.img_size == 1024
 
     def heads_and_windows(sam: Any) -> list[Any]:
         names = ("num_heads", "window_size", "internal_dim", "eps")
@@ -51,4 +51,4 @@ def test_the_sizes_of_metas_models_are_read_from_their_tensors(name: str) -> Non
             for key, module in sam.named_modules()
         ]
 
-    assert heads_and_windows(ours) == heads_and_windows(reference)
+    assert heads_and_windows(loaded) == heads_and_windows(reference)

@@ -1,4 +1,4 @@
-"""Prompts are embedded in the frame of their windows, and decoded on them."""
+"""Prompts are embedded in the frame of their windows, and decoded there."""
 
 from dataclasses import replace
 
@@ -23,13 +23,13 @@ def model() -> CompactSam:
 def prompts(shift: float = 0.0) -> PromptBatch:
     """A click and a box, a click alone, and a box alone."""
     windows = torch.tensor([[0.0, 0, 64, 64], [10, 20, 50, 60], [-8, 4, 24, 36]]) + shift
-    none = torch.full((4,), torch.nan)
+    no_box = torch.full((4,), torch.nan)
     return PromptBatch(
         windows=windows,
         image_index=torch.zeros(3, dtype=torch.long),
         points=windows[:, None, :2] + 16,
         labels=torch.tensor([[1], [1], [-1]]),
-        boxes=torch.stack([windows[0], none, windows[2]]),
+        boxes=torch.stack([windows[0], no_box, windows[2]]),
     )
 
 
@@ -41,15 +41,15 @@ def test_masks_lie_on_the_windows_of_their_prompts(model: CompactSam) -> None:
     assert iou.isfinite().all()
 
 
-def test_prompts_are_seen_from_their_window(model: CompactSam) -> None:
+def test_prompts_are_relative_to_their_window(model: CompactSam) -> None:
     sparse, dense = model.embed(prompts())
     assert dense.shape == (3, 32, TOKENS, TOKENS)
     moved, _ = model.embed(prompts(shift=1024.0))
     torch.testing.assert_close(moved, sparse, atol=1e-3, rtol=1e-3)
-    assert sparse.isfinite().all(), "a prompt without a box is one too"
+    assert sparse.isfinite().all(), "a prompt needs no box"
 
 
-def test_a_box_that_is_not_given_has_no_part(model: CompactSam) -> None:
+def test_a_missing_box_has_no_effect(model: CompactSam) -> None:
     sparse, _ = model.embed(prompts())
     other, _ = model.embed(replace(prompts(), boxes=torch.full((3, 4), torch.nan)))
     same = (sparse == other).flatten(1).all(dim=1)

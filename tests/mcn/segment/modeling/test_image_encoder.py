@@ -13,8 +13,8 @@ def test_every_feature_has_its_stride() -> None:
     assert features.proposal.shape == (2, 6, 24, 16)
 
 
-def test_imagenet_weights_fold_into_the_same_answer() -> None:
-    """A convolution and its batch norm, folded, answer as the two did."""
+def test_folded_imagenet_weights_give_the_same_output() -> None:
+    """A convolution with its batch norm folded in gives the same output as both."""
     model = CompactEncoder()
     generator = torch.Generator().manual_seed(0)
     blocks = [block for stage in model.stages for block in stage.children()]
@@ -53,15 +53,15 @@ def test_imagenet_weights_fold_into_the_same_answer() -> None:
     torch.testing.assert_close(folded, apart, rtol=1e-4, atol=1e-4)
 
 
-def test_a_block_in_parts_is_the_same_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_in_steps_gives_the_same_output(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model = CompactEncoder(dim=64).eval().requires_grad_(False)
     images = torch.randn(2, 1, 32, 64)
-    whole = model(images)
+    in_one_step = model(images)
     monkeypatch.setattr(encoder, "_BLOCK_BYTES", 1)
     parts = model(images)
     for name in ("embedding", "fine", "finest", "proposal"):
-        torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
+        torch.testing.assert_close(getattr(parts, name), getattr(in_one_step, name))
     model.train()
     trained = model(images)
-    torch.testing.assert_close(trained.embedding, whole.embedding)
+    torch.testing.assert_close(trained.embedding, in_one_step.embedding)

@@ -1,4 +1,4 @@
-"""Adapters change nothing at first, learn alone, and can be merged."""
+"""Adapters initially change nothing, are trained alone, and can be merged."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from mcn.segment.modeling.lora import LowRank, adapt_attention, merged_state
 
 
 class Encoder(nn.Module):
-    """What `adapt_attention` looks for in an `ImageEncoderViT`."""
+    """The attributes of `ImageEncoderViT` that `adapt_attention` uses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class Encoder(nn.Module):
         return x
 
 
-def test_an_adapter_changes_nothing_until_it_has_learnt() -> None:
+def test_an_untrained_adapter_changes_nothing() -> None:
     encoder, x = Encoder(), torch.randn(5, 8)
     before = encoder(x)
     adapt_attention(encoder, 2)

@@ -13,7 +13,7 @@ from mcn.segment.modeling.mask_decoder import (
 
 
 def ramp(height: int, width: int) -> Features:
-    """Features whose two first channels hold the x and y of their own centre, in pixels."""
+    """Features whose first two channels are the x and y of their centre, in pixels."""
 
     def at(stride: int, channels: int) -> torch.Tensor:
         y = (torch.arange(height // stride) + 0.5) * stride
@@ -26,7 +26,7 @@ def ramp(height: int, width: int) -> Features:
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(100, 400), st.floats(100, 400), st.floats(20, 160), st.sampled_from([0, 1, 2]))
-def test_a_window_reads_what_lies_under_it(x: float, y: float, side: float, which: int) -> None:
+def test_a_window_reads_the_features_under_it(x: float, y: float, side: float, which: int) -> None:
     window = torch.tensor([[x - side / 2, y - side / 2, x + side / 2, y + side / 2]])
     read = window_features(ramp(512, 512), window, torch.zeros(1, dtype=torch.long))[which]
     size = (TOKENS, 2 * TOKENS, 4 * TOKENS)[which]
@@ -35,7 +35,7 @@ def test_a_window_reads_what_lies_under_it(x: float, y: float, side: float, whic
 
 
 def test_a_wide_window_reads_averages() -> None:
-    """A wide window must not skip features: a pattern finer than its tokens averages out."""
+    """A wide window must average, not skip, features: a pattern finer than its tokens vanishes."""
     features = ramp(1024, 1024)
     checker = (torch.arange(128)[:, None] + torch.arange(128)) % 2 * 2.0 - 1
     fine = Features(
@@ -47,10 +47,13 @@ def test_a_wide_window_reads_averages() -> None:
 
 
 def test_each_window_reads_its_own_image() -> None:
-    one = ramp(64, 64)
+    features = ramp(64, 64)
     two = Features(
-        *(torch.cat([part, part + 1000]) for part in (one.embedding, one.fine, one.finest)),
-        proposal=one.proposal,
+        *(
+            torch.cat([part, part + 1000])
+            for part in (features.embedding, features.fine, features.finest)
+        ),
+        proposal=features.proposal,
     )
     windows = torch.tensor([[16.0, 16.0, 48.0, 48.0]]).repeat(2, 1)
     read, _, _ = window_features(two, windows, torch.tensor([1, 0]))

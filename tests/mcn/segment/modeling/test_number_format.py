@@ -21,7 +21,7 @@ ROOT = Path(mcn.__file__).resolve().parents[1]
 CPU = torch.device("cpu")
 
 
-def test_no_other_file_names_the_half_precision_of_processors() -> None:
+def test_only_one_file_mentions_bfloat16() -> None:
     mentions = [
         str(file.relative_to(ROOT))
         for folder in ("mcn", "pipelines", "serve", "benchmarks")
@@ -32,14 +32,14 @@ def test_no_other_file_names_the_half_precision_of_processors() -> None:
 
 
 @pytest.fixture
-def processor_asked_anew() -> Iterator[None]:
-    """What the processor can do is not remembered from before, nor for later."""
+def fresh_processor_cache() -> Iterator[None]:
+    """Clear the cached capability of the processor before and after a test."""
     formats.cpu_has_bf16.cache_clear()
     yield
     formats.cpu_has_bf16.cache_clear()
 
 
-@pytest.mark.usefixtures("processor_asked_anew")
+@pytest.mark.usefixtures("fresh_processor_cache")
 @pytest.mark.parametrize(
     ("native", "capability", "most", "expected"),
     [
@@ -67,7 +67,7 @@ def processor_asked_anew() -> Iterator[None]:
         ({}, "DEFAULT", None, torch.float32),
     ],
 )
-def test_half_precision_is_for_processors_that_have_it_and_may_use_it(
+def test_half_precision_needs_a_supported_and_enabled_processor(
     native: dict[str, bool],
     capability: str,
     most: str | None,
@@ -95,8 +95,8 @@ def test_a_gpu_computes_in_half_precision_and_other_devices_in_single() -> None:
         {"ONEDNN_MAX_CPU_ISA": "AVX2"},
     ],
 )
-def test_a_processor_made_to_do_less_computes_in_single_precision(limit: dict[str, str]) -> None:
-    """Torch reads its limits once, as it loads: only another process can tell."""
+def test_a_limited_processor_computes_in_single_precision(limit: dict[str, str]) -> None:
+    """Torch reads its limits only when it loads, so another process is needed."""
     code = (
         "import torch; from mcn.segment.modeling.number_format import autocast, number_format\n"
         "cpu = torch.device('cpu')\n"
@@ -114,16 +114,16 @@ def test_a_processor_made_to_do_less_computes_in_single_precision(limit: dict[st
 
 
 def test_both_formats_find_the_same_crystals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the processor has, it can emulate the other: slowly, so the picture is small."""
+    """Each format that the processor lacks is emulated, which is slow, so the picture is small."""
     tile = render_tile(5, TileSettings(height=128, width=160, diameter_um=2.0)).image
     segmenter = load_segmenter("compact", device="cpu")
     assert isinstance(segmenter, CompactSegmenter)
     segmenter.settings = replace(segmenter.settings, magnify_below=0.0)
-    found = {}
+    masks_by_format = {}
     for half in (False, True):
         monkeypatch.setattr(formats, "cpu_has_bf16", lambda half=half: half)
-        (found[half],) = segmenter.segment([tile])
-    assert len(found[False]) >= 5
-    overlaps = match(found[False], found[True], (128, 160))
-    assert len(overlaps) >= 0.9 * max(len(found[False]), len(found[True]))
+        (masks_by_format[half],) = segmenter.segment([tile])
+    assert len(masks_by_format[False]) >= 5
+    overlaps = match(masks_by_format[False], masks_by_format[True], (128, 160))
+    assert len(overlaps) >= 0.9 * max(len(masks_by_format[False]), len(masks_by_format[True]))
     assert np.median(overlaps) > 0.95

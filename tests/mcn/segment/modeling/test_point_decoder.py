@@ -9,7 +9,7 @@ from mcn.segment.modeling.point_decoder import PointDecoder
 
 @pytest.fixture(scope="module")
 def sam() -> Any:
-    """Meta's decoder, small, without the image encoder it does not need."""
+    """Meta's decoder at a small size, without the image encoder."""
     from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 
     class Decoding(torch.nn.Module):
@@ -28,18 +28,18 @@ def sam() -> Any:
 
     torch.manual_seed(0)
     sam = Decoding().eval().requires_grad_(False)
-    for parameter in sam.mask_decoder.parameters():  # biases and norms that leave a mark
+    for parameter in sam.mask_decoder.parameters():  # biases and norms that affect the output
         if parameter.dim() == 1:
             parameter.add_(0.3 * torch.randn_like(parameter))
     return sam
 
 
 def stock(sam: Any, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """What `SamPredictor.predict_torch` computes for the points of each image."""
+    """Output of `SamPredictor.predict_torch` for the points of each image."""
     answers = []
-    for image, own in zip(embedding, points, strict=True):
-        labels = torch.ones(len(own), 1)
-        sparse, dense = sam.prompt_encoder((own[:, None], labels), None, None)
+    for image, image_points in zip(embedding, points, strict=True):
+        labels = torch.ones(len(image_points), 1)
+        sparse, dense = sam.prompt_encoder((image_points[:, None], labels), None, None)
         place = sam.prompt_encoder.get_dense_pe()
         answers.append(sam.mask_decoder(image[None], place, sparse, dense, multimask_output=True))
     logits, iou = (torch.cat(part) for part in zip(*answers, strict=True))
@@ -47,7 +47,7 @@ def stock(sam: Any, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("images", [1, 3])
-def test_logits_are_those_of_metas_decoder(sam: Any, images: int) -> None:
+def test_logits_match_metas_decoder(sam: Any, images: int) -> None:
     embedding, points = torch.randn(images, 32, 8, 8), 128 * torch.rand(images, 5, 2)
     expected, expected_iou = stock(sam, embedding, points)
     decoder = PointDecoder(sam, torch.float32)
@@ -66,7 +66,7 @@ def test_half_precision_gives_the_same_masks(sam: Any) -> None:
     torch.testing.assert_close(iou, expected_iou, atol=0.02, rtol=0.02)
 
 
-def test_masks_of_a_low_predicted_iou_are_not_made(sam: Any) -> None:
+def test_masks_of_low_predicted_iou_are_not_computed(sam: Any) -> None:
     embedding, points = torch.randn(2, 32, 8, 8), 128 * torch.rand(2, 6, 2)
     decoder = PointDecoder(sam, torch.float32)
     images = decoder.prepare(embedding)
@@ -78,7 +78,7 @@ def test_masks_of_a_low_predicted_iou_are_not_made(sam: Any) -> None:
     torch.testing.assert_close(logits, everything[index], atol=1e-5, rtol=1e-5)
 
 
-def test_no_mask_is_sure_enough(sam: Any) -> None:
+def test_without_confident_masks_there_are_none(sam: Any) -> None:
     decoder = PointDecoder(sam)
     logits, iou, index = decoder.decode(
         decoder.prepare(torch.randn(1, 32, 8, 8)), torch.rand(1, 3, 2), torch.inf

@@ -1,4 +1,4 @@
-"""Segment Anything can be imported, whether torchvision's own operators load or not."""
+"""Segment Anything can be imported, with or without torchvision's own operators."""
 
 import importlib
 

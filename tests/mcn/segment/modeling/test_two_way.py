@@ -1,4 +1,4 @@
-"""The two-way transformer in another order gives what Segment Anything's own gives."""
+"""The reordered two-way transformer gives the same output as Segment Anything's."""
 
 import pytest
 import torch
@@ -9,26 +9,26 @@ from mcn.segment.modeling.two_way import TwoWay, doubled, normalised, raster
 
 
 def transformer(depth: int = 2) -> TwoWayTransformer:
-    """With biases and norms that leave a mark."""
+    """A transformer with biases and norms that affect the output."""
     torch.manual_seed(0)
-    made = TwoWayTransformer(depth=depth, embedding_dim=32, num_heads=4, mlp_dim=64)
-    for parameter in made.parameters():
+    model = TwoWayTransformer(depth=depth, embedding_dim=32, num_heads=4, mlp_dim=64)
+    for parameter in model.parameters():
         if parameter.dim() == 1:
             nn.init.normal_(parameter, 0.1, 0.3)
-    return made.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False)
 
 
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("images", [1, 3])
-def test_it_equals_the_transformer_of_segment_anything(depth: int, images: int) -> None:
+def test_the_output_equals_that_of_segment_anything(depth: int, images: int) -> None:
     original = transformer(depth)
     position, tokens = torch.randn(1, 32, 5, 5), torch.randn(6, 4, 32)
     pictures = torch.randn(images, 32, 5, 5)
     each = pictures.repeat_interleave(6 // images, 0)
     queries, keys = original(each, position.expand_as(each), tokens)
     rows = [part.flatten(2).permute(0, 2, 1) for part in (pictures, position)]
-    ours, our_keys = TwoWay(original)(tokens, *rows, output_tokens=[0, 1, 2, 3])
-    torch.testing.assert_close(ours, queries, atol=1e-4, rtol=1e-4)
+    output, our_keys = TwoWay(original)(tokens, *rows, output_tokens=[0, 1, 2, 3])
+    torch.testing.assert_close(output, queries, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(our_keys, keys, atol=1e-4, rtol=1e-4)
     some, _ = TwoWay(original)(tokens, *rows, output_tokens=[2, 0])
     torch.testing.assert_close(some, queries[:, [2, 0]], atol=1e-4, rtol=1e-4)

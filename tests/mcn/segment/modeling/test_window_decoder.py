@@ -13,7 +13,7 @@ from mcn.segment.modeling.window_decoder import WindowDecoder
 def model() -> CompactSam:
     torch.manual_seed(0)
     model = build_compact(32).eval().requires_grad_(False)
-    for parameter in model.mask_decoder.parameters():  # biases and norms that leave a mark
+    for parameter in model.mask_decoder.parameters():  # biases and norms that affect the output
         if parameter.dim() == 1:
             parameter.add_(0.3 * torch.randn_like(parameter))
     return model
@@ -42,7 +42,7 @@ def prompts(count: int = 7, images: int = 2, clicks: int = 1) -> PromptBatch:
 
 @pytest.mark.parametrize("clicks", [1, 3])
 @pytest.mark.parametrize("corrected", [False, True])
-def test_answers_are_those_of_the_model(model: CompactSam, clicks: int, corrected: bool) -> None:
+def test_outputs_match_the_model(model: CompactSam, clicks: int, corrected: bool) -> None:
     batch, encoded = prompts(clicks=clicks), features()
     if corrected:
         earlier = torch.randn(len(batch.windows), 1, MASK_SIZE, MASK_SIZE)
@@ -64,7 +64,7 @@ def test_half_precision_gives_the_same_masks(model: CompactSam) -> None:
     assert ((logits > 0) != (expected[:, 0] > 0)).float().mean() < 0.03
 
 
-def test_masks_of_a_low_predicted_iou_are_not_made(model: CompactSam) -> None:
+def test_masks_of_low_predicted_iou_are_not_computed(model: CompactSam) -> None:
     batch, encoded = prompts(9), features()
     decoder = WindowDecoder(model, torch.float32)
     shared = decoder.prepare(encoded, batch.windows)
@@ -77,7 +77,7 @@ def test_masks_of_a_low_predicted_iou_are_not_made(model: CompactSam) -> None:
 
 
 @pytest.mark.parametrize(("count", "least"), [(0, -1.0), (3, 2.0)])
-def test_nothing_asked_or_nothing_sure_is_no_mask(
+def test_without_prompts_or_confident_masks_there_are_none(
     model: CompactSam, count: int, least: float
 ) -> None:
     batch, encoded = prompts(count), features()

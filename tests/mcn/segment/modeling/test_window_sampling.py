@@ -1,4 +1,4 @@
-"""Features are read under many windows as training reads them under one."""
+"""Features under many windows are the same as those read one window at a time in training."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def features(images: int, height: int, width: int) -> Features:
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_windows_read_what_training_reads(which: int) -> None:
+def test_windows_read_the_same_features_as_training(which: int) -> None:
     torch.manual_seed(0)
     encoded, index = features(3, 128, 352), torch.arange(40) % 3
     # Of all sizes, some of them beyond the image's border.
@@ -38,7 +38,7 @@ def test_windows_read_what_training_reads(which: int) -> None:
     torch.testing.assert_close(raster, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_wide_windows_are_read_from_averages() -> None:
+def test_wide_windows_read_averages() -> None:
     sides = torch.tensor([16.0, 128, 256, 512, 1024, 1e6])
     windows = torch.stack([0 * sides, 0 * sides, sides, sides], dim=1)
     assert window_levels(windows, 16).tolist() == [0, 0, 1, 2, 3, 3]
@@ -55,7 +55,7 @@ def test_nothing_is_read_outside_the_image() -> None:
 
 
 @pytest.mark.parametrize("doublings", [0, 1, 2])
-def test_each_cell_of_a_window_is_there_once(doublings: int) -> None:
+def test_each_cell_of_a_window_occurs_once(doublings: int) -> None:
     cells = window_cells(4, doublings, CPU)
     side = 4 * 2**doublings
     assert cells.side == side

@@ -16,7 +16,7 @@ def move(average: nn.Module, model: nn.Linear, value: float) -> None:
     average.update_parameters(model)  # type: ignore[operator]
 
 
-def test_the_average_forgets_the_first_weights_soon() -> None:
+def test_the_average_soon_forgets_the_first_weights() -> None:
     model = layer()
     average = average_weights(model, decay=0.999)
     move(average, model, 1.0)
@@ -25,7 +25,7 @@ def test_the_average_forgets_the_first_weights_soon() -> None:
     torch.testing.assert_close(average.module.bias, torch.full((2,), 2 - 2 / 22))
 
 
-def test_the_decay_ends_at_the_one_given() -> None:
+def test_the_decay_ends_at_the_given_one() -> None:
     model = layer()
     average = average_weights(model, decay=0.5)
     move(average, model, 0.0)
@@ -34,7 +34,7 @@ def test_the_decay_ends_at_the_one_given() -> None:
     torch.testing.assert_close(average.module.bias, torch.full((2,), 0.5))
 
 
-def test_frozen_parameters_are_shared_and_learnt_ones_are_not() -> None:
+def test_frozen_parameters_are_shared_and_trained_ones_are_not() -> None:
     model = layer()
     average = average_weights(model, decay=0.5)
     assert average.module.weight is model.weight

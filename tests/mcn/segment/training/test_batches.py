@@ -1,4 +1,4 @@
-"""Folders become training images and held-out pairs, and those become batches."""
+"""Folders give training images and held-out pairs, and these give batches."""
 
 from dataclasses import fields, replace
 from itertools import islice
@@ -36,7 +36,7 @@ def write(folder: Path, images: int) -> Path:
     return folder
 
 
-def test_images_are_trained_on_or_held_out_and_never_both(tmp_path: Path) -> None:
+def test_images_are_either_trained_on_or_held_out(tmp_path: Path) -> None:
     folders = [write(tmp_path / "a", 6), write(tmp_path / "b", 3)]
     sources, held_out = read_folders(folders, max_images=1)
     assert [len(pairs) for pairs in held_out] == [1, 1]
@@ -52,7 +52,7 @@ def test_a_single_image_is_refused(tmp_path: Path) -> None:
         read_folders([write(tmp_path / "a", 1)], max_images=1)
 
 
-def test_a_held_out_file_that_cannot_be_read_is_found_before_the_training(tmp_path: Path) -> None:
+def test_an_unreadable_held_out_file_is_reported_before_training(tmp_path: Path) -> None:
     folder = write(tmp_path / "a", 5)
     ((pair, *_),) = read_folders([folder], max_images=9)[1]
     (folder / "masks" / f"{pair.name}.png").write_bytes(b"no picture")
@@ -69,7 +69,7 @@ def test_a_batch_has_every_field_of_its_samples() -> None:
             assert np.array_equal(row.numpy(), getattr(sample, name), equal_nan=True)
 
 
-def test_a_resumed_training_sees_other_samples_and_a_repeated_one_the_same() -> None:
+def test_a_resumed_training_has_new_samples_and_a_repeated_one_the_same() -> None:
     def first_image(settings: SegmenterTrainSettings, first_step: int) -> torch.Tensor:
         batch = next(stream_batches([[drawn(0)], [drawn(1)]], settings, first_step, CPU))
         assert batch["image"].shape == (2, 64, 64)

@@ -1,4 +1,4 @@
-"""What the compact segmenter learns from, and which of its layers learn."""
+"""Targets of the compact segmenter's training, and its trained layers."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def prompts(count: int, start: float = 0.0) -> PromptBatch:
     )
 
 
-def test_the_first_layers_keep_their_weights_and_all_others_learn_once() -> None:
+def test_the_first_layers_are_frozen_and_all_others_trained_once() -> None:
     task = CompactTask(build_compact(32), proposed=2, decay=0.9)
     backbone, rest = task.parameter_groups(1e-3)
     assert (backbone["lr"], rest["lr"]) == (5e-4, 1e-3)
@@ -38,8 +38,8 @@ def test_the_first_layers_keep_their_weights_and_all_others_learn_once() -> None
 
 
 def test_a_sample_without_a_point_has_none() -> None:
-    none = torch.tensor([torch.nan, torch.nan])
-    points = torch.stack([torch.tensor([3.0, 4.0]), none]).view(1, 2, 1, 2)
+    no_point = torch.tensor([torch.nan, torch.nan])
+    points = torch.stack([torch.tensor([3.0, 4.0]), no_point]).view(1, 2, 1, 2)
     batch = {
         "windows": torch.rand(1, 2, 4),
         "points": points,
@@ -53,7 +53,7 @@ def test_a_sample_without_a_point_has_none() -> None:
     assert drawn.points.isfinite().all()
 
 
-def test_a_proposal_is_to_segment_the_crystal_under_it() -> None:
+def test_a_proposals_target_is_the_crystal_under_it() -> None:
     torch.manual_seed(0)
     proposal = torch.full((2, 6, 16, 16), -5.0)
     proposal[:, 2:] = 0.5
@@ -80,7 +80,7 @@ def test_prompts_are_joined_with_their_targets() -> None:
 
 @pytest.mark.parametrize(("truth", "label"), [(1.0, 1), (0.0, 0)])
 def test_a_correction_clicks_on_a_wrong_pixel(truth: float, label: int) -> None:
-    """The mask is right but for one square of 8×8 cells."""
+    """The mask is right except for one square of 8×8 cells."""
     target = torch.full((1, MASK_SIZE, MASK_SIZE), 1.0 - truth)
     target[:, 8:16, 24:32] = truth
     logits = torch.full_like(target, -4.0 if truth else 4.0)

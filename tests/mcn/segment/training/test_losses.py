@@ -3,19 +3,19 @@ import torch
 from mcn.segment.training.losses import mask_losses, window_truth, wrong_cells
 
 
-def test_the_truth_of_a_window_is_the_label_under_it() -> None:
+def test_the_target_of_a_window_is_the_label_under_it() -> None:
     labels = torch.zeros(2, 8, 8, dtype=torch.int32)
     labels[1, 2:6, 4:] = 7
     windows = torch.tensor([[4.0, 0.0, 12.0, 8.0]] * 3)
     index, targets = torch.tensor([1, 0, 1]), torch.tensor([7, 7, 0])
     target, valid = window_truth(labels, windows, index, targets, 4)
-    wanted = torch.tensor([[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]])
-    assert torch.equal(target[0], wanted.float())
+    expected = torch.tensor([[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]])
+    assert torch.equal(target[0], expected.float())
     assert not target[1:].any()  # another image, and background: an empty mask
     assert torch.equal(valid, torch.tensor([1.0, 1, 0, 0]).expand(3, 4, 4))
 
 
-def test_a_click_falls_where_the_answer_errs() -> None:
+def test_a_click_falls_on_an_error_of_the_mask() -> None:
     target = torch.zeros(2, 4, 4)
     target[0, 1, 2] = 1
     logits = torch.full((2, 4, 4), -1.0)
@@ -25,14 +25,14 @@ def test_a_click_falls_where_the_answer_errs() -> None:
     assert signs.tolist() == [[1], [0]]
 
 
-def test_the_right_answer_costs_nothing_and_what_lies_outside_counts_not() -> None:
+def test_the_correct_mask_has_no_loss_and_pixels_outside_do_not_count() -> None:
     target, valid = torch.zeros(1, 8, 8), torch.ones(1, 8, 8)
     target[0, 2:5, 2:5], valid[0, :, 6:] = 1, 0
-    right = (40 * (target - 0.5))[:, None].repeat(1, 4, 1, 1)
-    right[..., 6:] = 20.0
-    mask, iou = mask_losses(right, torch.ones(1, 4), target, valid)
+    logits = (40 * (target - 0.5))[:, None].repeat(1, 4, 1, 1)
+    logits[..., 6:] = 20.0
+    mask, iou = mask_losses(logits, torch.ones(1, 4), target, valid)
     assert mask.item() < 1e-4
     assert iou.item() == 0
-    worse, doubt = mask_losses(-right, torch.ones(1, 4), target, valid)
+    worse, doubt = mask_losses(-logits, torch.ones(1, 4), target, valid)
     assert worse.item() > 1
     assert doubt.item() > 1

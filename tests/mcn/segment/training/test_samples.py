@@ -18,7 +18,7 @@ def scene(seed: int, size: int = 256) -> tuple[np.ndarray, np.ndarray]:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 1000))
-def test_prompts_ask_for_the_crystal_they_touch(seed: int) -> None:
+def test_the_target_of_a_prompt_is_the_crystal_it_touches(seed: int) -> None:
     pixels, labels = scene(seed)
     sample = make_sample(
         pixels, labels, SampleSettings(size=128, prompts=16), np.random.default_rng(seed)
@@ -49,7 +49,7 @@ def test_centres_lie_on_their_crystals(seed: int) -> None:
     assert (heat[taught] > 0.3).all()
 
 
-def test_no_crystals_no_objects() -> None:
+def test_no_crystals_give_no_objects() -> None:
     assert len(describe(np.zeros((64, 64), np.int32)).ids) == 0
     sample = make_sample(
         np.zeros((64, 64), np.uint8),

@@ -1,4 +1,4 @@
-"""The training recipes fit together."""
+"""The presets of the trainings are consistent."""
 
 from mcn.segment.training.settings import PRESETS, VIT_PRESETS
 
@@ -9,7 +9,7 @@ def test_the_presets_fit_their_samples() -> None:
         assert preset.steps % preset.epoch == 0
 
 
-def test_a_vit_starts_gently() -> None:
+def test_a_vit_starts_with_a_low_learning_rate() -> None:
     assert PRESETS.keys() == VIT_PRESETS.keys()
     for name, preset in VIT_PRESETS.items():
         assert preset.rate < PRESETS[name].rate

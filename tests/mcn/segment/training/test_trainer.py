@@ -66,7 +66,7 @@ def test_a_killed_training_continues_where_it_stopped(rendered: Path, tmp_path: 
     load_model(out)
 
 
-def test_a_resume_file_of_an_older_version_is_read(rendered: Path, tmp_path: Path) -> None:
+def test_a_resume_file_of_an_older_version_can_be_read(rendered: Path, tmp_path: Path) -> None:
     class KilledError(Exception):
         pass
 
@@ -111,7 +111,7 @@ def test_a_short_training_lowers_the_loss(rendered: Path, tmp_path: Path) -> Non
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
 
-def test_the_name_tells_the_weights(rendered: Path, tmp_path: Path) -> None:
+def test_the_name_identifies_the_weights(rendered: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine.safetensors"
     train_segmenter([rendered], out, replace(TINY, steps=1, epoch=1), build_compact())
     name = segmenter_name(str(out))
@@ -135,7 +135,7 @@ def test_weights_must_be_named_as_safetensors(rendered: Path, tmp_path: Path) ->
         train_segmenter([rendered], tmp_path / "w.pth", TINY, build_compact())
 
 
-def test_bad_data_are_reported_before_the_training(rendered: Path, tmp_path: Path) -> None:
+def test_invalid_data_are_reported_before_the_training(rendered: Path, tmp_path: Path) -> None:
     out = tmp_path / "w.safetensors"
     for part in ("images", "masks"):
         (tmp_path / "set" / part).mkdir(parents=True)
@@ -172,7 +172,7 @@ def test_a_step_without_a_finite_loss_is_skipped(rendered: Path, tmp_path: Path)
     assert math.isfinite(first["mask"])
 
 
-def test_a_training_that_only_fails_stops(rendered: Path, tmp_path: Path) -> None:
+def test_a_training_with_only_failed_steps_stops(rendered: Path, tmp_path: Path) -> None:
     model = build_compact()
     model.mask_decoder.iou_token.weight.data.fill_(torch.nan)
     small = SampleSettings(size=96, prompts=2)
@@ -181,7 +181,7 @@ def test_a_training_that_only_fails_stops(rendered: Path, tmp_path: Path) -> Non
         train_segmenter([rendered], tmp_path / "w.safetensors", settings, model)
 
 
-def test_a_broken_resume_file_is_named(rendered: Path, tmp_path: Path) -> None:
+def test_a_damaged_resume_file_is_named(rendered: Path, tmp_path: Path) -> None:
     (tmp_path / "w.resume.pt").write_bytes(b"half a file")
     with pytest.raises(TrainingError, match=r"w\.resume\.pt: .* delete it"):
         train_segmenter([rendered], tmp_path / "w.safetensors", TINY, build_compact())

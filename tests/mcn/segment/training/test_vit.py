@@ -34,7 +34,7 @@ TINY = SegmenterTrainSettings(
 
 
 def tiny_sam(seed: int = 0) -> Any:
-    """Meta's own modules at a size that tests can afford."""
+    """Meta's modules at a size suitable for tests."""
     from functools import partial
 
     from segment_anything.modeling import (
@@ -81,8 +81,8 @@ def batch(rendered: Path) -> dict[str, torch.Tensor]:
     return collate([next(drawn)])
 
 
-def teach(task: VitTask, batch: dict[str, torch.Tensor], steps: int) -> list[float]:
-    """Losses of steps on one batch; every other step corrects by clicks."""
+def train_on(task: VitTask, batch: dict[str, torch.Tensor], steps: int) -> list[float]:
+    """Losses of steps on one batch; every second step corrects by clicks."""
     (group,) = task.parameter_groups(3e-3)
     optimiser = torch.optim.AdamW(group["params"], lr=group["lr"])
     losses = []
@@ -105,7 +105,7 @@ def test_fine_tuning_lowers_the_loss_and_leaves_the_encoder(
     before = {name: t.clone() for name, t in sam.image_encoder.state_dict().items()}
     task = VitTask(sam, lora, 0.9)
     adapters = [m for m in sam.modules() if isinstance(m, LowRank)]
-    losses = teach(task, batch, 20)
+    losses = train_on(task, batch, 20)
     assert np.mean(losses[-4:]) < 0.9 * np.mean(losses[:4])
     after = {
         name.replace("parametrizations.weight.original", "weight"): t
@@ -122,7 +122,7 @@ def test_merged_weights_give_the_masks_of_the_adapted_model(batch: dict[str, tor
     sam = tiny_sam()
     plain = {name: t.shape for name, t in sam.state_dict().items()}
     task = VitTask(sam, 2, 0.9)
-    teach(task, batch, 3)
+    train_on(task, batch, 3)
     state = merged_state(sam)
     assert {name: t.shape for name, t in state.items()} == plain
     merged = sam_like(state)
@@ -134,12 +134,12 @@ def test_merged_weights_give_the_masks_of_the_adapted_model(batch: dict[str, tor
         assert torch.equal(*embeddings)
         assert not torch.equal(embeddings[0], tiny_sam().image_encoder(pixels))
         for prompts, _ in drawn_prompts(points, boxes, 128 / 96):
-            for ours, reference in zip(
+            for merged_mask, reference in zip(
                 decode(sam, embeddings[0], prompts),
                 decode(merged, embeddings[1], prompts),
                 strict=True,
             ):
-                assert torch.equal(ours, reference)
+                assert torch.equal(merged_mask, reference)
 
 
 def test_every_prompt_is_decoded_once_as_a_point_or_a_box(batch: dict[str, torch.Tensor]) -> None:
@@ -203,8 +203,8 @@ def test_a_killed_fine_tuning_continues_and_its_weights_load(
     assert len(segmenter.segment([np.zeros((40, 60), np.uint8)])) == 1
 
 
-def test_a_torch_checkpoint_is_recognised_by_its_tensors(tmp_path: Path) -> None:
-    path = tmp_path / "tiny.safetensors"  # whatever its name ends in
+def test_a_torch_checkpoint_is_recognised_by_its_contents(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.safetensors"  # whatever its file name extension
     sam = tiny_sam()
     torch.save(sam.state_dict(), path)
     loaded = load_model(path).state_dict()

@@ -1,4 +1,4 @@
-"""A picture posted gives what a scan of it gives, in the form that is asked for."""
+"""An uploaded picture gives the same results as a scan, in the requested form."""
 
 import io
 import json
@@ -41,18 +41,20 @@ def test_posted_and_scanned_give_identical_crystals(analysis, scanned: Path, til
     assert len(scan) == len(analysis["crystals"]) > 50
     for posted, row in zip(analysis["crystals"], scan, strict=True):
         for name in row.keys() - OWN:
-            # The catalogue keeps scores in 32 bits, where JSON here has all 64.
+            # The catalogue stores scores in 32 bits; JSON has all 64.
             if isinstance(row[name], float):
                 assert posted[name] == pytest.approx(row[name], rel=1e-6), name
             else:
                 assert posted[name] == row[name], name
 
 
-def test_a_form_is_as_good_as_bytes(lab: httpx.Client, analysis, tile: Path) -> None:
+def test_a_form_gives_the_same_as_a_raw_body(lab: httpx.Client, analysis, tile: Path) -> None:
     form = {"image": ("sample.tif", tile.read_bytes(), "image/tiff")}
-    told = lab.post("/v1/analyze", files=form).json()
-    assert told["image"] == "sample.tif"
-    assert [c["area_px"] for c in told["crystals"]] == [c["area_px"] for c in analysis["crystals"]]
+    result = lab.post("/v1/analyze", files=form).json()
+    assert result["image"] == "sample.tif"
+    assert [c["area_px"] for c in result["crystals"]] == [
+        c["area_px"] for c in analysis["crystals"]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -70,9 +72,9 @@ def test_a_picture_may_have_any_name(lab: httpx.Client, name: str) -> None:
     assert drawn.status_code == 200
 
 
-def test_options_are_heard(lab: httpx.Client, analysis, tile: Path) -> None:
-    def post(**asked: object):  # type: ignore[no-untyped-def]
-        return lab.post("/v1/analyze", params=asked, content=tile.read_bytes(), headers=TIFF)
+def test_options_change_the_response(lab: httpx.Client, analysis, tile: Path) -> None:
+    def post(**params: object):  # type: ignore[no-untyped-def]
+        return lab.post("/v1/analyze", params=params, content=tile.read_bytes(), headers=TIFF)
 
     sized = post(pixel_size_um=0.5, masks="none", min_confidence=0.8).json()
     assert (sized["pixel_size_um"], sized["pixel_size_source"]) == (0.5, "manifest")
@@ -101,7 +103,7 @@ def test_an_overlay_on_request(lab: httpx.Client, tile: Path) -> None:
     assert refused.status_code == 406
 
 
-def test_a_batch_gives_each_its_own(lab: httpx.Client, tile: Path) -> None:
+def test_a_batch_gives_one_result_per_picture(lab: httpx.Client, tile: Path) -> None:
     files = [
         ("image", ("a.tif", tile.read_bytes(), "image/tiff")),
         ("image", ("b.tif", b"no picture", "image/tiff")),
@@ -130,14 +132,17 @@ def test_clicks_and_boxes(lab: httpx.Client, analysis, tile: Path) -> None:
         return lab.post("/v1/segment", files=files, data={"prompts": json.dumps(prompts)})
 
     (mask,) = post({"boxes": [box]}).json()["masks"]
-    found, meant = decode_rle(mask["mask_rle"]), decode_rle(largest["mask_rle"])
-    whole = np.zeros((2, analysis["height"], analysis["width"]), bool)
-    for plane, one in zip(whole, (found, meant), strict=True):
-        plane[one.y : one.y + one.pixels.shape[0], one.x : one.x + one.pixels.shape[1]] = one.pixels
-    assert (whole[0] & whole[1]).sum() / (whole[0] | whole[1]).sum() > 0.6
+    predicted, intended = decode_rle(mask["mask_rle"]), decode_rle(largest["mask_rle"])
+    planes = np.zeros((2, analysis["height"], analysis["width"]), bool)
+    for plane, mask_part in zip(planes, (predicted, intended), strict=True):
+        plane[
+            mask_part.y : mask_part.y + mask_part.pixels.shape[0],
+            mask_part.x : mask_part.x + mask_part.pixels.shape[1],
+        ] = mask_part.pixels
+    assert (planes[0] & planes[1]).sum() / (planes[0] | planes[1]).sum() > 0.6
     assert len(post({"points": [[100, 100], [400, 300]]}).json()["masks"]) == 2
 
-    for wrong, why in (
+    for wrong, reason in (
         ({"points": [[-5, 2]]}, "must lie in the image"),
         ({"point": [[1, 2]]}, "prompts.point"),
         ({}, "no prompt"),
@@ -145,17 +150,17 @@ def test_clicks_and_boxes(lab: httpx.Client, analysis, tile: Path) -> None:
     ):
         refused = post(wrong)
         assert refused.status_code == 422, refused.text
-        assert why in refused.json()["detail"]
+        assert reason in refused.json()["detail"]
 
 
-def test_crops_are_named_and_explained(lab: httpx.Client, analysis, tile: Path) -> None:
+def test_crops_are_classified_and_explained(lab: httpx.Client, analysis, tile: Path) -> None:
     micrograph = read_micrograph(tile)
     sure = sorted(analysis["crystals"], key=lambda crystal: -crystal["confidence"])[:3]
     crops = cut_crops(micrograph.analysed, [decode_rle(crystal["mask_rle"]) for crystal in sure])
     files = [("crop", (f"{n}.png", png(crop))) for n, crop in enumerate(crops)]
-    told = lab.post("/v1/classify", files=files).json()
-    assert told["classifier"] == analysis["classifier"]
-    for crop, crystal in zip(told["crops"], sure, strict=True):
+    result = lab.post("/v1/classify", files=files).json()
+    assert result["classifier"] == analysis["classifier"]
+    for crop, crystal in zip(result["crops"], sure, strict=True):
         assert (crop["shape"], crop["facet"]) == (crystal["shape"], crystal["facet"])
         assert crop["confidence"] == pytest.approx(crystal["confidence"], abs=1e-3)
         assert sum(crop["probabilities"].values()) == pytest.approx(1)
@@ -176,24 +181,30 @@ def test_crops_are_named_and_explained(lab: httpx.Client, analysis, tile: Path) 
     assert lab.post("/v1/explain", files=files[:1], params={"shape": "cubic"}).status_code == 422
 
 
-def test_models_are_told(lab: httpx.Client, analysis) -> None:
-    told = lab.get("/v1/models").json()
-    assert told["segmenter"] == analysis["segmenter"]
-    assert told["shapes"] == ["rhombic", "polyhedral", "amorphous", "spherical"]
+def test_models_are_reported(lab: httpx.Client, analysis) -> None:
+    models = lab.get("/v1/models").json()
+    assert models["segmenter"] == analysis["segmenter"]
+    assert models["shapes"] == ["rhombic", "polyhedral", "amorphous", "spherical"]
 
 
-def test_figures_count_what_was_done(endpoint, lab: httpx.Client, tile: Path) -> None:
-    def figure(name: str, labels: str = "") -> float:
+def test_metrics_count_crystals(endpoint, lab: httpx.Client, tile: Path) -> None:
+    def metric_value(name: str, labels: str = "") -> float:
         with endpoint.client("operator") as client:
             text = client.get("/metrics").text
         lines = [x for x in text.splitlines() if x.startswith((name + "{", name + " "))]
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if labels in line)
 
-    before = figure("mcn_serve_crystals_total"), figure("mcn_serve_stage_seconds_count", "segment")
-    told = lab.post("/v1/analyze", content=tile.read_bytes(), headers=TIFF).json()
-    after = figure("mcn_serve_crystals_total"), figure("mcn_serve_stage_seconds_count", "segment")
-    assert after[0] - before[0] == len(told["crystals"])
+    before = (
+        metric_value("mcn_serve_crystals_total"),
+        metric_value("mcn_serve_stage_seconds_count", "segment"),
+    )
+    result = lab.post("/v1/analyze", content=tile.read_bytes(), headers=TIFF).json()
+    after = (
+        metric_value("mcn_serve_crystals_total"),
+        metric_value("mcn_serve_stage_seconds_count", "segment"),
+    )
+    assert after[0] - before[0] == len(result["crystals"])
     assert after[1] - before[1] == 1
-    assert figure("mcn_serve_in_flight") == 1, "the question itself"
-    assert figure("mcn_serve_catalog_age_seconds") > 0
-    assert figure("mcn_serve_requests_total", 'route="/v1/analyze",status="200"') >= 1
+    assert metric_value("mcn_serve_in_flight") == 1, "this request"
+    assert metric_value("mcn_serve_catalog_age_seconds") > 0
+    assert metric_value("mcn_serve_requests_total", 'route="/v1/analyze",status="200"') >= 1

@@ -1,4 +1,4 @@
-"""The catalogue over HTTP says what it says elsewhere, page by page."""
+"""The catalogue over HTTP gives the same as elsewhere, page by page."""
 
 import io
 from pathlib import Path
@@ -30,91 +30,95 @@ def well(rows: pa.Table) -> str:
     return str(rows["well"][0].as_py())
 
 
-def place(well: str, what: str) -> str:
-    return f"/v1/wells/{quote(well, safe='')}/{what}"
+def well_path(well: str, resource: str) -> str:
+    return f"/v1/wells/{quote(well, safe='')}/{resource}"
 
 
 def test_wells(lab: httpx.Client, rows: pa.Table, well: str) -> None:
-    (told,) = lab.get("/v1/wells").json()["wells"]
-    assert (told["well"], told["tiles"], told["crystals"]) == (well, 3, rows.num_rows)
-    assert told["depth_min_m"] == rows["depth_m"][0].as_py()
+    (summary,) = lab.get("/v1/wells").json()["wells"]
+    assert (summary["well"], summary["tiles"], summary["crystals"]) == (well, 3, rows.num_rows)
+    assert summary["depth_min_m"] == rows["depth_m"][0].as_py()
 
 
-def test_pages_are_all_of_it_once(lab: httpx.Client, rows: pa.Table, well: str) -> None:
-    found, cursor = [], None
+def test_pages_have_every_crystal_once(lab: httpx.Client, rows: pa.Table, well: str) -> None:
+    crystals, cursor = [], None
     while True:
-        asked = {"limit": 100} | ({"cursor": cursor} if cursor else {})
-        answer = lab.get(place(well, "crystals"), params=asked)
+        params = {"limit": 100} | ({"cursor": cursor} if cursor else {})
+        answer = lab.get(well_path(well, "crystals"), params=params)
         page = answer.json()
-        found += page["crystals"]
+        crystals += page["crystals"]
         assert ("next" in answer.links) == (page["next"] is not None)
         cursor = page["next"]
         if cursor is None:
             break
         assert len(page["crystals"]) == 100
-    assert found == row_objects(rows)
+    assert crystals == row_objects(rows)
 
 
-def test_other_forms_hold_the_same(lab: httpx.Client, rows: pa.Table, well: str) -> None:
-    answer = lab.get(place(well, "crystals"), params={"limit": 5000}, headers={"Accept": ARROW})
+def test_other_formats_have_the_same_rows(lab: httpx.Client, rows: pa.Table, well: str) -> None:
+    answer = lab.get(well_path(well, "crystals"), params={"limit": 5000}, headers={"Accept": ARROW})
     with pa.ipc.open_stream(io.BytesIO(answer.content)) as reader:
         assert reader.read_all().equals(rows)
-    text = lab.get(place(well, "crystals"), params={"limit": 5000}, headers={"Accept": "text/csv"})
+    text = lab.get(
+        well_path(well, "crystals"), params={"limit": 5000}, headers={"Accept": "text/csv"}
+    )
     table = pa.csv.read_csv(io.BytesIO(text.content))
     assert table["crystal_id"].to_pylist() == rows["crystal_id"].to_pylist()
-    link = lab.get(place(well, "crystals"), params={"limit": 7}, headers={"Accept": ARROW}).links
+    link = lab.get(
+        well_path(well, "crystals"), params={"limit": 7}, headers={"Accept": ARROW}
+    ).links
     following = lab.get(link["next"]["url"], headers={"Accept": ARROW})
     with pa.ipc.open_stream(io.BytesIO(following.content)) as reader:
         assert reader.read_all().equals(rows.slice(7, 7))
 
 
-def test_questions_are_narrowed(lab: httpx.Client, rows: pa.Table, well: str) -> None:
+def test_queries_are_filtered(lab: httpx.Client, rows: pa.Table, well: str) -> None:
     depth = rows["depth_m"][0].as_py()
-    asked = {"depth": f":{depth}", "shape": ["rhombic", "spherical"], "limit": 5000}
-    told = lab.get(place(well, "crystals"), params=asked).json()["crystals"]
-    assert told == [
+    params = {"depth": f":{depth}", "shape": ["rhombic", "spherical"], "limit": 5000}
+    result = lab.get(well_path(well, "crystals"), params=params).json()["crystals"]
+    assert result == [
         row
         for row in row_objects(rows)
         if row["depth_m"] <= depth and row["shape"] in ("rhombic", "spherical")
     ]
     in_feet = {"depth": f":{depth / 0.3048:.6f} ft", "limit": 5000}
-    told = lab.get(place(well, "crystals"), params=in_feet).json()["crystals"]
-    assert {row["depth_m"] for row in told} == {depth}
+    result = lab.get(well_path(well, "crystals"), params=in_feet).json()["crystals"]
+    assert {row["depth_m"] for row in result} == {depth}
     models = {"segmenter": rows["segmenter"][0].as_py()[:-6], "classifier": "nsr", "limit": 5000}
-    told = lab.get(place(well, "crystals"), params=models).json()["crystals"]
-    assert told == row_objects(rows)
-    told = lab.get(place(well, "log"), params=models).json()
-    assert told == lab.get(place(well, "log")).json()
+    result = lab.get(well_path(well, "crystals"), params=models).json()["crystals"]
+    assert result == row_objects(rows)
+    result = lab.get(well_path(well, "log"), params=models).json()
+    assert result == lab.get(well_path(well, "log")).json()
 
 
-def test_the_log_in_every_form(lab: httpx.Client, well: str) -> None:
+def test_the_log_in_every_format(lab: httpx.Client, well: str) -> None:
     def ask(form: str) -> httpx.Response:
-        answer = lab.get(place(well, "log"), params={"step": 20}, headers={"Accept": form})
+        answer = lab.get(well_path(well, "log"), params={"step": 20}, headers={"Accept": form})
         assert answer.headers["content-type"].startswith(form)
         return answer
 
-    told = ask("application/json").json()
+    intervals = ask("application/json").json()
     las = lasio.read(io.StringIO(ask("text/plain").text))
     assert las.well["WELL"].value == well
-    np.testing.assert_allclose(las["NCRY"], [row["n_crystals"] for row in told])
-    assert pa.csv.read_csv(io.BytesIO(ask("text/csv").content)).num_rows == len(told)
+    np.testing.assert_allclose(las["NCRY"], [row["n_crystals"] for row in intervals])
+    assert pa.csv.read_csv(io.BytesIO(ask("text/csv").content)).num_rows == len(intervals)
     assert Image.open(io.BytesIO(ask("image/png").content)).width > 300
 
 
 def test_a_tile_and_its_picture(lab: httpx.Client, rows: pa.Table, well: str, tile: Path) -> None:
     tile_id = rows["tile_id"][0].as_py()
-    for asked in ({}, {"well": well}):
-        told = lab.get(f"/v1/tiles/{tile_id}", params=asked).json()
-        (row,) = told["rows"]
+    for params in ({}, {"well": well}):
+        tile_info = lab.get(f"/v1/tiles/{tile_id}", params=params).json()
+        (row,) = tile_info["rows"]
         assert (row["tile_id"], row["status"], row["well"]) == (tile_id, "ok", well)
-        picture = lab.get(f"/v1/tiles/{tile_id}/image", params=asked)
+        picture = lab.get(f"/v1/tiles/{tile_id}/image", params=params)
         pixels = np.asarray(Image.open(io.BytesIO(picture.content)))
         uri = row["uri"].removeprefix("file://")
         np.testing.assert_array_equal(pixels, read_micrograph(uri).pixels)
 
 
 @pytest.mark.parametrize(
-    ("path", "asked", "status", "why"),
+    ("path", "params", "status", "reason"),
     [
         ("/v1/wells/none/crystals", {}, 404, "no well 'none'"),
         ("/v1/wells/none/log", {}, 404, "no well 'none'"),
@@ -141,9 +145,9 @@ def test_a_tile_and_its_picture(lab: httpx.Client, rows: pa.Table, well: str, ti
         ("/v1/tiles/passwd/image", {}, 422, "tile_id"),
     ],
 )
-def test_what_is_not_there_is_named(
-    lab: httpx.Client, well: str, path: str, asked: dict[str, object], status: int, why: str
+def test_missing_objects_are_named(
+    lab: httpx.Client, well: str, path: str, params: dict[str, object], status: int, reason: str
 ) -> None:
-    answer = lab.get(path.format(well=quote(well), zeros="0" * 32), params=asked)
+    answer = lab.get(path.format(well=quote(well), zeros="0" * 32), params=params)
     assert answer.status_code == status, answer.text
-    assert why in answer.json()["detail"]
+    assert reason in answer.json()["detail"]

@@ -75,9 +75,9 @@ def test_a_picture_of_another_size_is_named(client: TestClient, path: str) -> No
 
 
 def test_only_one_crop_is_explained_and_only_by_a_known_shape(client: TestClient) -> None:
-    one = file_of(crop(0), "a.png")
-    assert client.post("/v1/explain", files=[one, one]).status_code == 422
-    response = client.post("/v1/explain", files=[one], params={"shape": "cubic"})
+    file = file_of(crop(0), "a.png")
+    assert client.post("/v1/explain", files=[file, file]).status_code == 422
+    response = client.post("/v1/explain", files=[file], params={"shape": "cubic"})
     assert response.status_code == 422
     assert "no 'cubic'" in response.json()["detail"]
-    assert client.post("/v1/classify", files=[("picture", one[1])]).status_code == 422
+    assert client.post("/v1/classify", files=[("picture", file[1])]).status_code == 422

@@ -36,7 +36,7 @@ def post(client: TestClient, prompts: str, **params: str) -> Any:
     return client.post("/v1/segment", files=form, data={"prompts": prompts}, params=params)
 
 
-def test_masks_have_the_catalogue_s_types_and_digits(client: TestClient) -> None:
+def test_masks_have_the_catalogues_types_and_digits(client: TestClient) -> None:
     response = post(client, '{"points": [[8, 6], [9, 6]]}', model="patches")
     assert response.status_code == 200, response.text
     body = response.json()

@@ -1,4 +1,4 @@
-"""The endpoint tells its models, its health and its metrics."""
+"""The endpoint reports its models, its health and its metrics."""
 
 from types import SimpleNamespace
 
@@ -20,7 +20,7 @@ def model(name: str, *shapes: str, prompts: bool = False) -> SimpleNamespace:
     return SimpleNamespace(about=lambda: ModelInfo(name, shapes, prompts))
 
 
-def model_that_is_silent() -> SimpleNamespace:
+def unresponsive_model() -> SimpleNamespace:
     def about() -> ModelInfo:
         raise TimeoutError
 
@@ -38,7 +38,7 @@ def services() -> Services:
     )
 
 
-def test_the_models_and_the_limits_are_told(services: Services) -> None:
+def test_models_and_limits_are_reported(services: Services) -> None:
     assert local_client(services).get("/v1/models").json() == {
         "segmenter": "compact@1",
         "segmenter_prompts": True,
@@ -56,9 +56,9 @@ def test_an_endpoint_with_its_models_is_ready(services: Services) -> None:
     assert client.get("/readyz").json() == {"status": "ready"}
 
 
-def test_a_model_that_does_not_answer_is_not_ready_unless_it_is_at_work() -> None:
+def test_an_unresponsive_model_is_not_ready_unless_it_is_working() -> None:
     services = local_services(
-        "test-system", segmenter=model_that_is_silent(), classifier=model("nsr@1")
+        "test-system", segmenter=unresponsive_model(), classifier=model("nsr@1")
     )
     client: TestClient = local_client(services)
     response = client.get("/readyz")
@@ -69,7 +69,7 @@ def test_a_model_that_does_not_answer_is_not_ready_unless_it_is_at_work() -> Non
         assert client.get("/readyz").json() == {"status": "ready"}
 
 
-def test_metrics_are_told_though_the_reader_does_not_answer(services: Services) -> None:
+def test_metrics_are_served_without_a_response_from_the_reader(services: Services) -> None:
     def age_s() -> float:
         raise TimeoutError
 
