@@ -264,6 +264,7 @@ print(json.dumps(asdict(run_scan(sys.argv[1], sys.argv[2], models=models))))
 """
 
 
+@pytest.mark.long
 def test_a_scan_starts_ray_from_any_folder_without_output(core: Path, tmp_path: Path) -> None:
     away = tmp_path / "away"
     away.mkdir()
@@ -316,6 +317,7 @@ def test_a_scan_with_the_package_models_matches_the_analyzer(tmp_path: Path) -> 
             assert [c[name] for c in stored] == expected_values
 
 
+@pytest.mark.long
 def test_a_scan_for_another_rock_creates_a_catalogue_of_its_shapes(
     core: Path, tmp_path: Path, models: ScanModels
 ) -> None:

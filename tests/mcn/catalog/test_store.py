@@ -114,7 +114,7 @@ def test_paths_file_uris_and_incomplete_catalogues(tmp_path, monkeypatch):
     Catalog.create(tmp_path / "half")
     for path in (tmp_path / "half" / "tiles" / "_delta_log").iterdir():
         path.unlink()
-    with pytest.raises(CatalogError, match="there is no crystal catalogue"):
+    with pytest.raises(CatalogError, match="its table tiles is missing, but crystals exists"):
         Catalog.open("half")
     assert Catalog.open_or_create("half") == Catalog.open(tmp_path / "half")
 

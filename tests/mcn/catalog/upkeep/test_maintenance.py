@@ -133,9 +133,11 @@ def test_verify_lists_orphan_files(fragmented, make_tile):
 
 def test_verify_finds_a_file_in_another_wells_folder(fragmented):
     log = sorted(Path(fragmented.uri, "tiles", "_delta_log").glob("*.json"))[-1]
-    log.write_text(log.read_text().replace('"well":"A 1"', '"well":"B"'))
+    # Without the digest of its actions, as older versions wrote it.
+    entry = log.read_text().replace("mcn.actions", "other.actions")
+    log.write_text(entry.replace('"well":"A 1"', '"well":"B"'))
     (problem,) = verify(fragmented).problems
-    assert problem.endswith("is in well=A%201, but the log says B")
+    assert problem.endswith("is in well=A 1, but the log says B")
 
 
 def test_verify_counts_files_and_rows(fragmented):
