@@ -1,7 +1,8 @@
 # make demo and make test need nothing but Python 3.11 and make; the rest is for developers.
 PYTHON ?= python3
 BIN := .venv/bin
-STAMP := .venv/.installed
+INSTALLED := .venv/.installed
+STAMP := .venv/.installed-for-developers
 RELEASE := build/release
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
@@ -9,14 +10,20 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 setup: $(STAMP)
 
-# torch first and by itself: with a version that has a CPU build, nothing pulls in CUDA.
-$(STAMP): pyproject.toml constraints.txt
+# torch first and by itself: with a version that has a CPU build, nothing pulls in CUDA. Python
+# compiles what it imports; compiling all of it here would take longer.
+$(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) install --quiet -c constraints.txt $$(grep '^torch==' constraints.txt)
-	$(PIP) install --quiet -c constraints.txt -e '.[serve,train,dev]'
+	$(PIP) install --quiet --no-compile -c constraints.txt $$(grep '^torch==' constraints.txt)
+	$(PIP) install --quiet --no-compile -c constraints.txt -e .
+	touch $(INSTALLED)
+
+$(STAMP): $(INSTALLED)
+	$(PIP) install --quiet --no-compile -c constraints.txt -e '.[serve,train,dev]'
 	touch $(STAMP)
 
-demo: setup
+# What the scan needs; the other targets also need what developers and the endpoint do.
+demo: $(INSTALLED)
 	$(BIN)/mcn demo --out demo
 
 # Two processes of one thread each: threads of two processes on two cores wait for each other.

@@ -20,16 +20,21 @@ from .waiting import DEADLINE_S
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
-SHARED_CLUSTERS = ("tests/pipelines/", "tests/serve/")
-"""Folders whose tests share a cluster, which is started once."""
+SHARED_FIXTURES = {
+    "tests/pipelines/": "a Ray cluster",
+    "tests/serve/": "a scanned core",
+    "tests/mcn/cli/": "a scanned core",
+}
+"""What the tests of a folder share; whatever shares it runs in one process."""
 
 
 class Scheduling(LoadScopeScheduling):
-    """Distributes tests over processes module by module, and folder by folder with clusters."""
+    """Distributes tests over processes module by module, unless they share a fixture."""
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        return next((name for name in SHARED_CLUSTERS if module.startswith(name)), module)
+        shared = (what for folder, what in SHARED_FIXTURES.items() if module.startswith(folder))
+        return next(shared, module)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:

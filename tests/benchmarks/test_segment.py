@@ -26,6 +26,7 @@ def test_box_suppression_agrees_with_torchvision() -> None:
     assert suppress_boxes(boxes[:0], scores[:0], 0.7).tolist() == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("measure", ["compact_ours", "compact_512"])
 def test_one_side_prints_one_json_object(measure: str) -> None:
     result = subprocess.run(

@@ -98,7 +98,7 @@ def object_store(s3_endpoint: str) -> Iterator[Callable[[], str]]:
         yield bucket
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # an idle cluster takes half a core from other tests
 def ray_session(object_store: Callable[[], str]) -> Iterator[None]:
     """Ray on two cores, started after the object store so that workers get its address."""
     import ray

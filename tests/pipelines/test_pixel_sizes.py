@@ -80,7 +80,7 @@ def core_of(root: Path, seed: int) -> list[Path]:
         folder.mkdir(parents=True)
         tifffile.imwrite(folder / picture, PIXELS, metadata=None, **chance.choice(TAGS))
         others = [name for image, name in NAMES if image == picture]
-        for name in {text, *chance.sample(others, chance.randrange(3))}:
+        for name in sorted({text, *chance.sample(others, chance.randrange(3))}):
             (folder / name).write_text(chance.choice(TEXTS))
         pictures.append(folder / picture)
     return pictures

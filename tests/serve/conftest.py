@@ -104,7 +104,7 @@ def tile(scanned: Path) -> Path:
     return sorted(scanned.glob("core/well=*/depth=*/*.tif"))[0]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # an idle endpoint takes half a core from other tests
 def endpoint(scanned: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     """An endpoint that requires tokens, with tokens of several kinds."""
     folder = tmp_path_factory.mktemp("endpoint")

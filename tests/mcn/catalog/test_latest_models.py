@@ -175,7 +175,7 @@ def test_sql_has_the_rows_of_every_model_in_separate_views(scanned):
 
 
 def test_model_names_are_escaped_in_sql(scanned):
-    with pytest.raises(CatalogError, match="no segmenter"):
+    with pytest.raises(CatalogError, match="unknown segmenter"):
         sql(scanned, "SELECT 1", segmenter="x' OR true --")
     condition = ModelPair("o'hara@1").condition()
     assert condition == "true AND segmenter = 'o''hara@1'"

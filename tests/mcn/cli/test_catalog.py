@@ -71,7 +71,7 @@ def test_sql_excludes_other_filters(tmp_path: Path, words: tuple[str, str]) -> N
     command = ["query", Catalog.create(tmp_path / "c").uri, "--sql", "SELECT 1 AS one"]
     run = CliRunner().invoke(app, [*command, *words], env={"COLUMNS": "200"})
     assert run.exit_code == 2
-    assert "--sql stands alone" in run.stderr
+    assert "--sql excludes" in run.stderr
     assert json.loads(CliRunner().invoke(app, [*command, "--format", "json"]).stdout) == [
         {"one": 1}
     ]

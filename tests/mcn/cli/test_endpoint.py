@@ -47,7 +47,7 @@ def test_a_token_without_scope_or_with_an_invalid_date_is_bad_usage(words: tuple
 def test_an_open_endpoint_listens_on_this_machine_only() -> None:
     run = CliRunner().invoke(app, ["serve", "--insecure", "--host", "0.0.0.0"])
     assert run.exit_code == 2
-    assert "--insecure goes with" in run.stderr
+    assert "--insecure needs --host 127.0.0.1" in run.stderr
 
 
 def test_each_picture_without_a_response_is_named(tmp_path: Path) -> None:

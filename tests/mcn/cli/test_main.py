@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from ...waiting import DEADLINE_S
 from .commands import mcn, refused
 
@@ -28,6 +30,7 @@ def test_bad_usage_exits_2() -> None:
     assert mcn("core", "x", "--wells", "0").returncode == 2
 
 
+@pytest.mark.long
 def test_bad_input_is_one_line(scanned: Path, tmp_path: Path) -> None:
     catalog = scanned / "catalog"
     (tmp_path / "empty").mkdir()

@@ -14,7 +14,7 @@ from mcn.cli.main import app
     ("words", "reason"),
     [
         (("--preset", "tpu"), "unknown preset 'tpu'; use one of cpu, gpu"),
-        (("--start", "watershed"), "watershed learns nothing"),
+        (("--start", "watershed"), "watershed cannot be trained"),
         (("--steps", "0"), "--steps"),
         (("--lora", "-1"), "--lora"),
         (("--rate", "-0.1"), "--rate"),

@@ -51,7 +51,7 @@ def test_announced_parts_are_stored_until_the_next_commit(catalog: Catalog) -> N
 def test_a_lost_scan_announces_nothing_more(catalog: Catalog, lose) -> None:  # type: ignore[no-untyped-def]
     with ScanLease(catalog, "one") as scan:
         lose(catalog, "one")
-        with pytest.raises(LostScanError, match="scan one was not heard of for 300 s"):
+        with pytest.raises(LostScanError, match="scan one sent no heartbeat for 300 s"):
             scan.announce([PART])
     assert all(entry.pending == () for entry, _ in entries(catalog))
 
@@ -108,7 +108,7 @@ def test_a_truncated_entry_of_a_scan(catalog: Catalog) -> None:
         pass
     (file,) = Path(catalog.uri, "_scans").iterdir()
     file.write_bytes(file.read_bytes()[:40])
-    with pytest.raises(CatalogStorageError, match="delete it once no scan runs") as raised:
+    with pytest.raises(CatalogStorageError, match="delete it once no scan is running") as raised:
         scan_lease.entries(catalog)
     assert "\n" not in str(raised.value)
     assert raised.value.trouble == "damaged"

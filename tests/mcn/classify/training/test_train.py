@@ -43,6 +43,7 @@ def test_a_short_training_learns_drawn_crystals(draw_folders: Draw, tmp_path: Pa
     assert again.name != report.name
 
 
+@pytest.mark.long
 def test_training_renders_its_own_crystals_when_none_are_given(tmp_path: Path) -> None:
     settings = replace(TINY, epochs=1, tiles=5)
     report = train_classifier(None, tmp_path / "rendered.safetensors", settings)
@@ -91,7 +92,7 @@ def test_a_missing_shape_is_named(draw_folders: Draw, tmp_path: Path) -> None:
 
 def test_an_unusable_output_path_is_refused_before_training(tmp_path: Path) -> None:
     for out in (tmp_path, tmp_path / "weights.bin"):
-        with pytest.raises(ClassifierError, match=r"need a \.safetensors file"):
+        with pytest.raises(ClassifierError, match=r"weights are written as \.safetensors"):
             train_classifier(None, out, TINY)
 
 

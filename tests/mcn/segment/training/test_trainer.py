@@ -131,7 +131,7 @@ def test_without_imagenet_weights_nothing_is_trained(
 
 
 def test_weights_must_be_named_as_safetensors(rendered: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"w\.pth: .* end in \.safetensors"):
+    with pytest.raises(TrainingError, match=r"w\.pth: .* ending in \.safetensors"):
         train_segmenter([rendered], tmp_path / "w.pth", TINY, build_compact())
 
 
