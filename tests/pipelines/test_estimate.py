@@ -31,6 +31,7 @@ def test_invalid_values_are_refused(
         estimate(tiles, ScanRate(rate, "as given"), workers, price)
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
 def test_a_rate_is_measured_on_some_tiles(core: Path, models: ScanModels) -> None:

@@ -152,6 +152,7 @@ def test_broken_tiles_become_failed_rows(core: Path, tmp_path: Path, models: Sca
     assert tiles_of(catalog)["5.png"]["status"] == "ok"
 
 
+@pytest.mark.long
 def test_tiles_and_catalogue_in_an_object_store(
     core: Path, object_store: Callable[[], str], models: ScanModels
 ) -> None:
@@ -173,6 +174,7 @@ def test_tiles_and_catalogue_in_an_object_store(
     assert (again.tiles_ok, again.tiles_failed, again.tiles_skipped) == (0, 0, 9)
 
 
+@pytest.mark.long
 def test_a_manifest_instead_of_a_pattern(core: Path, tmp_path: Path, models: ScanModels) -> None:
     manifest = tmp_path / "tiles.csv"
     paths = sorted(str(path.relative_to(core)) for path in core.glob("well=A/*/*.png"))
@@ -229,6 +231,7 @@ def test_invalid_input_gives_one_line_and_leaves_no_files(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.long
 def test_models_that_cannot_be_loaded_stop_the_scan(
     core: Path, tmp_path: Path, models: ScanModels
 ) -> None:
@@ -283,6 +286,7 @@ def test_a_scan_starts_ray_from_any_folder_without_output(core: Path, tmp_path: 
     assert len(tiles_of(str(away / "catalog"))) == 8
 
 
+@pytest.mark.long
 def test_a_scan_with_the_package_models_matches_the_analyzer(tmp_path: Path) -> None:
     import torch
 

@@ -70,6 +70,7 @@ def test_the_command(endpoint: Endpoint, tile: Path, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_an_open_endpoint_listens_on_this_machine_only() -> None:
     done = subprocess.run(
         [MCN, "serve", "--insecure", "--host", "0.0.0.0"],

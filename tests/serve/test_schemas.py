@@ -6,6 +6,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 import httpx
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
@@ -28,6 +29,7 @@ CHECKS = [
 ]
 
 
+@pytest.mark.long
 def test_every_operation_conforms_to_the_document(endpoint: Endpoint) -> None:
     document = schemathesis.openapi.from_url(f"{endpoint.url}/openapi.json")
     operations = [result.ok() for result in document.get_all_operations()]

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from .commands import mcn
@@ -46,6 +47,7 @@ def test_unread_pages_are_reported(tmp_path: Path) -> None:
     assert sum("warning: " in line and "page 1 of 3 is read" in line for line in lines) == 1
 
 
+@pytest.mark.long
 def test_explain_adds_only_a_sheet(scanned: Path, tmp_path: Path) -> None:
     tile_path = next((scanned / "core").glob("well=*/depth=*/*.tif"))
     tile = tmp_path / "piece.png"

@@ -90,6 +90,7 @@ def hostile(tile: bytes) -> Iterator[tuple[str, bytes]]:
         yield "tile cut short", tile[: chance.randrange(1, len(tile))] + bytes(n)
 
 
+@pytest.mark.long
 def test_hostile_bodies_are_refused_and_harm_nothing(endpoint: Endpoint, tile: Path) -> None:
     before = {kind: endpoint.replicas(kind) for kind in ("Ingress", "Segmenter", "Classifier")}
     bodies = list(hostile(tile.read_bytes()))
@@ -113,6 +114,7 @@ def test_hostile_bodies_are_refused_and_harm_nothing(endpoint: Endpoint, tile: P
     assert before == {kind: endpoint.replicas(kind) for kind in before}, "no replica died"
 
 
+@pytest.mark.long
 def test_bodies_of_two_hundred_megabytes_are_refused(endpoint: Endpoint) -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(200):
