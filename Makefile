@@ -28,7 +28,7 @@ demo: $(INSTALLED)
 
 # Two processes of one thread each: threads of two processes on two cores wait for each other.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not long" --durations=20
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --no-loadscope-reorder -m "not long" --durations=20
 
 # With a Ceph, a Prometheus, Kubernetes' jobs, endpoints and scans of which parts are killed, and loaded cores.
 test-long: setup

@@ -32,9 +32,18 @@ class Scheduling(LoadScopeScheduling):
     """Distributes tests over processes module by module, unless they share a fixture."""
 
     def _split_scope(self, nodeid: str) -> str:
-        module = nodeid.partition("::")[0]
-        shared = (what for folder, what in SHARED_FIXTURES.items() if module.startswith(folder))
-        return next(shared, module)
+        return shared_fixture(nodeid) or nodeid.partition("::")[0]
+
+
+def shared_fixture(nodeid: str) -> str | None:
+    """What a test shares with other modules, if anything."""
+    shared = (what for folder, what in SHARED_FIXTURES.items() if nodeid.startswith(folder))
+    return next(shared, None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the tests that share fixtures, which take longest in one process."""
+    items.sort(key=lambda item: shared_fixture(item.nodeid) is None)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
