@@ -52,10 +52,10 @@ class GeneratorSettings:
     """
 
     centre_threshold: float = 0.15
-    sure_centre: float = 0.3
+    sure_centre: float = 0.25
     min_predicted_iou: float = 0.4
     min_stability: float = 0.2
-    covering_iou: float = 0.7
+    covering_iou: float = 0.8
     stability_offset: float = 1.0
     max_overlap: float = 0.5
     min_area_px: int = 25
