@@ -1,6 +1,6 @@
 """Scans that are killed at random moments, and the catalogues that they leave.
 
-A scan of 120 tiles runs repeatedly on a Ray cluster of three nodes. Each time a worker's actor,
+A scan of some tiles (120 by default) runs repeatedly on a Ray cluster of three nodes. Each time a worker's actor,
 a node or the driver is killed (`kill -9`) at a random moment, then the scan is run again until it
 completes. Every catalogue must equal that of an uninterrupted scan: the same crystals, none
 twice, none missing, and no file that no snapshot names. Then two scans of overlapping sources
@@ -41,7 +41,7 @@ from mcn.crystals import Classified
 from mcn.mask import Mask, masks_from_labels
 from mcn.taxonomy import CALCITE
 
-TILES, NODES = 120, 3
+NODES = 3
 VICTIMS = ("actor", "raylet", "driver")
 SECONDS_PER_TILE = 0.15
 LONGEST_S = 600.0
@@ -75,6 +75,7 @@ class BrightnessClassifier:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--tiles", type=int, default=120)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--drive", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -82,7 +83,9 @@ def main() -> None:
         drive(*options.drive)
         return
     with tempfile.TemporaryDirectory(prefix="mcn-chaos-") as folder:
-        report = chaos(Path(folder), options.runs, random.Random(options.seed))
+        report = chaos(
+            Path(folder), options.tiles, options.runs, random.Random(options.seed)
+        )
     print(json.dumps(report))
     sys.exit(0 if report["faults"] == 0 else 1)
 
@@ -104,11 +107,11 @@ def drive(source: str, catalog: str, manifest: str = "") -> None:
     print(json.dumps(asdict(run_scan(source, catalog, settings, models))))
 
 
-def chaos(folder: Path, runs: int, rng: random.Random) -> dict[str, Any]:
+def chaos(folder: Path, tiles: int, runs: int, rng: random.Random) -> dict[str, Any]:
     """Kill scans at random moments and compare their catalogues with an uninterrupted one."""
     from ray.cluster_utils import Cluster
 
-    source = draw_core(folder / "core")
+    source = draw_core(folder / "core", tiles)
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 128 * 2**20}
     )
@@ -125,7 +128,7 @@ def chaos(folder: Path, runs: int, rng: random.Random) -> dict[str, Any]:
             victim = VICTIMS[len(report) % len(VICTIMS)]
             catalog = folder / f"run-{len(report)}"
             # Kill some scans while they start, and most between the first and the last commit.
-            commits = rng.randint(0, 10)
+            commits = rng.randint(0, tiles // 12)
             moment = rng.uniform(0.2, 0.5) * seconds if commits == 0 else rng.uniform(0, 0.5)
             scan = start(cluster, source, catalog)
             killed = kill_during(cluster, scan, victim, moment, rng, catalog, commits)
@@ -151,7 +154,7 @@ def chaos(folder: Path, runs: int, rng: random.Random) -> dict[str, Any]:
     finally:
         cluster.shutdown()
     return {
-        "tiles": TILES,
+        "tiles": tiles,
         "crystals": len(expected["crystals"]),
         "undisturbed_s": round(seconds, 1),
         "left_for_the_next": [run["left_for_the_next"] for run in report],
@@ -169,7 +172,7 @@ def both_at_once(
 ) -> dict[str, Any]:
     """Run two scans that share a third of the tiles into one catalogue at the same time."""
     paths = sorted(source.rglob("*.png"), key=lambda path: int(path.stem))
-    third = TILES // 3
+    third = len(paths) // 3
     scans = []
     for name, scan_paths in (("one", paths[: 2 * third]), ("two", paths[third:])):
         manifest = folder / f"{name}.csv"
@@ -188,10 +191,10 @@ def both_at_once(
     }
 
 
-def draw_core(root: Path) -> Path:
+def draw_core(root: Path, tiles: int) -> Path:
     rng = np.random.default_rng(7)
-    for number in range(TILES):
-        folder = root / f"well={'ABC'[number * 3 // TILES]}" / f"depth={1000 + number}"
+    for number in range(tiles):
+        folder = root / f"well={'ABC'[number * 3 // tiles]}" / f"depth={1000 + number}"
         folder.mkdir(parents=True)
         pixels = rng.integers(20, 40, (120, 160), dtype=np.uint8)
         for y, x, h, w in rng.integers((2, 2, 5, 5), (95, 135, 20, 20), (12, 4)):

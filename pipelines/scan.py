@@ -14,7 +14,7 @@ from time import perf_counter
 import pyarrow as pa
 
 from mcn.catalog.store import Catalog
-from mcn.catalog.upkeep.recovery import finish, recover
+from mcn.catalog.upkeep.recovery import delete_unnamed, finish, recover
 from mcn.catalog.upkeep.scan_lease import LostScanError, ScanLease, folder_of, release
 from mcn.cluster_resources import cores_and_gpus
 from mcn.micrograph import Limits
@@ -214,7 +214,9 @@ class _Scan:
                     finish(self.store, lease.entry)
                 raise
 
-            recover(self.store, self.scan_id)
+            recovered += recover(self.store, self.scan_id)
+            if recovered:
+                delete_unnamed(self.store, recovered)
             # If others committed meanwhile, their rows may be of the same tiles.
             alone = not plan.again and self.store.tiles().version() == version + totals.commits
             if plan.to_scan:

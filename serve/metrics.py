@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
+
+from mcn.errors import StorageTrouble
 
 if TYPE_CHECKING:
     from prometheus_client import Counter, Gauge, Histogram
@@ -75,6 +77,9 @@ class ServeMetrics:
         self.refused = counter("mcn_serve_refused_total")
         self.retries = counter("mcn_serve_retries_total")
         self.storage_errors = counter("mcn_serve_storage_errors_total")
+        for trouble in get_args(StorageTrouble):
+            # Without a zero before it, the first error would not count as an increase.
+            self.storage_errors.labels(trouble)
         self.crystals = counter("mcn_serve_crystals_total")
         self.catalog_age = gauge("mcn_serve_catalog_age_seconds", "mostrecent")
 

@@ -23,6 +23,7 @@ from mcn.catalog.schema import TILES, depth_bin
 from mcn.catalog.store import Catalog
 from mcn.catalog.upkeep.maintenance import compact
 from mcn.cli.main import app
+from mcn.synthetic.core import CoreSettings, render_core
 from mcn.taxonomy import read_taxonomy
 from pipelines.resources import read_overrides
 from serve.settings import read_settings
@@ -211,16 +212,17 @@ def test_a_command_works(command: Example, folder: Path, names: dict[str, str]) 
 
 @pytest.mark.long
 @pytest.mark.ray
-def test_training_and_evaluation(
-    scanned: Path, folder: Path, names: dict[str, str], tmp_path: Path
-) -> None:
+def test_training_and_evaluation(names: dict[str, str], tmp_path: Path) -> None:
     """Train and evaluate on a few pictures."""
+    small = CoreSettings(height=256, width=384)
+    render_core(tmp_path / "tiles", wells=1, tiles=8, seed=11, settings=small)
+    few = names | {"--tiles 400": "--tiles 10", "s3://core-repository/tiles": "tiles"}
+    (scan,) = commands_matching(RUN[:1])
+    run(scan, tmp_path, few)
     # In the order of the other examples: crops are exported before training.
     (export,) = [each for each in commands() if "--labels" in each.text]
-    run(export, tmp_path, names | {"export catalog": f"export {folder / 'catalog'}"})
+    run(export, tmp_path, few)
     shutil.copytree(tmp_path / "to-name", tmp_path / "other-labels")
-    (tmp_path / "tiles").symlink_to(scanned / "core")
-    few = names | {"--tiles 400": "--tiles 10"}
     first, *others = commands_matching(TRAINING)
     run(first, tmp_path, few)
     shutil.copytree(tmp_path / "heaps", tmp_path / "my-images")

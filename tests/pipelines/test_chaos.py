@@ -1,6 +1,6 @@
 """A scan that is killed and run again gives the same catalogue as an uninterrupted one.
 
-Three runs of `make chaos`: an actor, a node and the driver are killed.
+Three short runs of `make chaos`: an actor, a node and the driver are killed.
 """
 
 import json
@@ -18,7 +18,7 @@ CHAOS = Path(__file__).parents[2] / "benchmarks" / "chaos.py"
 @pytest.mark.timeout(3600)
 def test_killed_scans_lose_and_duplicate_nothing() -> None:
     done = subprocess.run(
-        [sys.executable, str(CHAOS), "--runs", "3", "--seed", "3"],
+        [sys.executable, str(CHAOS), "--runs", "3", "--tiles", "48", "--seed", "3"],
         capture_output=True,
         text=True,
         timeout=3500,
@@ -28,5 +28,5 @@ def test_killed_scans_lose_and_duplicate_nothing() -> None:
     report = json.loads(done.stdout)
     assert report["faults"] == 0, report
     assert report["victims"] == {"actor": 1, "raylet": 1, "driver": 1}
-    assert report["crystals"] > 1000
+    assert report["crystals"] > 400
     assert report["two_at_once"]["same"]

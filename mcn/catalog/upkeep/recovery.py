@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -79,7 +80,7 @@ def finish(catalog: Catalog, entry: LeaseEntry, *, alone: bool = False) -> None:
         The scan is known to have scanned no tile that was already in the catalogue.
     """
     _remove_orphans(catalog, entry)
-    _delete_unnamed(catalog, entry.scan_id)
+    delete_unnamed(catalog, [entry.scan_id])
     if not alone:
         drop_outdated(catalog, datetime.fromisoformat(entry.started) - _CLOCKS)
     scan_lease.release(catalog, entry.scan_id)
@@ -143,9 +144,14 @@ def unnamed_files(catalog: Catalog) -> list[str]:
     return unnamed
 
 
-def _delete_unnamed(catalog: Catalog, scan_id: str) -> None:
+def delete_unnamed(catalog: Catalog, scan_ids: Collection[str]) -> None:
+    """Delete the data files of some scans that are in no snapshot.
+
+    For scans that have ended or died. Workers of a killed scan may write for some seconds more,
+    so a scan that recovered others calls this again at its end.
+    """
     for path in unnamed_files(catalog):
-        if label_of(path) == scan_id:
+        if label_of(path) in scan_ids:
             fs, file_path = filesystem_of(f"{catalog.uri}/{path}")
             # Another run may be cleaning up after the same scan.
             with explained(catalog.uri), suppress(FileNotFoundError):
