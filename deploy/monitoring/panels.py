@@ -255,7 +255,6 @@ ENDPOINT: Final = (
             Query(
                 "sum by (trouble) (rate(mcn_serve_storage_errors_total[5m]))",
                 "{{trouble}}",
-                only="after an error of the storage",
             ),
         ),
     ),

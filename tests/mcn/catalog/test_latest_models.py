@@ -97,17 +97,26 @@ def test_every_reader_returns_the_latest_results(scanned, tmp_path):
     ("models", "expected"),
     [
         ({"segmenter": OLD}, {"both": 4, "old": 3, "lost": 5}),
-        ({"segmenter": "compact@0"}, {"both": 4, "old": 3, "lost": 5}),
         ({"segmenter": NEW, "classifier": NSR}, {"both": 2}),
+    ],
+)
+def test_every_reader_accepts_other_models(scanned, tmp_path, models, expected):
+    for reader, counted in counts_by_reader(scanned, tmp_path, **models).items():
+        assert counted == expected, reader
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ({"segmenter": "compact@0"}, {"both": 4, "old": 3, "lost": 5}),
         ({"classifier": "nsr"}, {"both": 2, "old": 3, "other": 7}),
         ({"segmenter": "v"}, {"other": 1}),
         ({"segmenter": "vit_h", "classifier": "n"}, {"other": 7}),
         ({"classifier": OWN}, {"other": 1}),
     ],
 )
-def test_every_reader_accepts_other_models(scanned, tmp_path, models, expected):
-    for reader, counted in counts_by_reader(scanned, tmp_path, **models).items():
-        assert counted == expected, reader
+def test_a_unique_prefix_names_a_model(scanned, models, expected):
+    assert counts(query(scanned, **models)) == expected
 
 
 @pytest.mark.parametrize(
