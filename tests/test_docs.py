@@ -212,6 +212,7 @@ def test_a_command_works(command: Example, folder: Path, names: dict[str, str]) 
 
 @pytest.mark.long
 @pytest.mark.ray
+@pytest.mark.timeout(1200)
 def test_training_and_evaluation(names: dict[str, str], tmp_path: Path) -> None:
     """Train and evaluate on a few pictures."""
     small = CoreSettings(height=256, width=384)
