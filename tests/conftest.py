@@ -24,6 +24,7 @@ SHARED_FIXTURES = {
     "tests/pipelines/": "a Ray cluster",
     "tests/serve/": "a scanned core",
     "tests/mcn/cli/": "a scanned core",
+    "tests/test_docs.py": "a scanned core",
 }
 """What the tests of a folder share; whatever shares it runs in one process."""
 
