@@ -1,10 +1,10 @@
 """Scans that are killed at random moments, and the catalogues that they leave.
 
 A scan of some tiles (120 by default) runs repeatedly on a Ray cluster of three nodes. Each time
-a worker's actor, a node or the driver is killed (`kill -9`) at a random moment, then the scan is run again until it
-completes. Every catalogue must equal that of an uninterrupted scan: the same crystals, none
-twice, none missing, and no file that no snapshot names. Then two scans of overlapping sources
-write to one catalogue at the same time. Prints one JSON object.
+a worker's actor, a node or the driver is killed (`kill -9`) at a random moment, then the scan is
+run again until it completes. Every catalogue must equal that of an uninterrupted scan: the same
+crystals, none twice, none missing, and no file that no snapshot names. Then two scans of
+overlapping sources write to one catalogue at the same time. Prints one JSON object.
 
     python benchmarks/chaos.py [--runs N] [--seed S]
 """
