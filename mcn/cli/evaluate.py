@@ -20,6 +20,12 @@ def evaluate_segmenter(
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Only the images that training holds out.")
     ] = False,
+    stability: Annotated[
+        bool,
+        typer.Option(
+            "--stability", help="Also segment each image cropped by two pixels, and compare."
+        ),
+    ] = False,
     as_json: AsJson = False,
     report: Annotated[
         Path | None, typer.Option(help="Folder for overlays, curves and figures.json.")
@@ -36,6 +42,11 @@ def evaluate_segmenter(
     with progress_bar("evaluating", len(pairs)) as advance:
         evaluated = evaluate_images(model, pairs, advance)
     metrics = {"segmenter": model.name, **compute_metrics(evaluated)}
+    if stability:
+        from mcn.segment.evaluation.stability import evaluate_stability
+
+        with progress_bar("cropping", len(pairs)) as advance:
+            metrics |= evaluate_stability(model, pairs, advance)
     if report is not None:
         from mcn.segment.evaluation.report import write_report
 

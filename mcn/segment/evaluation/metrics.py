@@ -17,6 +17,14 @@ from pycocotools.cocoeval import COCOeval
 from mcn.analyzer import Segmenter
 from mcn.mask import Mask, encode_rle, masks_from_labels
 from mcn.segment.dataset import Pair
+from mcn.segment.evaluation.faults import (
+    PREDICTED_KINDS,
+    TRUE_KINDS,
+    Faults,
+    count_by_size,
+    find_faults,
+)
+from mcn.segment.evaluation.outlines import boundary_ious, shape_errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +39,12 @@ class EvaluatedImage:
         Height and width, pixels.
     truth, predicted : list of Mask
         True and predicted crystals.
+    true_index, predicted_index : (n,) int arrays
+        Indices of each match of at least 0.5.
     ious : (n,) float array
-        IoU of each match of at least 0.5.
+        IoU of each match.
+    faults : Faults
+        The kind of each true and predicted crystal.
     seconds : float
         Time that the segmenter took.
     """
@@ -41,8 +53,19 @@ class EvaluatedImage:
     size: tuple[int, int]
     truth: list[Mask]
     predicted: list[Mask]
+    true_index: NDArray[np.intp]
+    predicted_index: NDArray[np.intp]
     ious: NDArray[np.float64]
+    faults: Faults
     seconds: float
+
+    @property
+    def matched(self) -> tuple[list[Mask], list[Mask]]:
+        """The true and the predicted masks of the matches."""
+        return (
+            [self.truth[i] for i in self.true_index],
+            [self.predicted[i] for i in self.predicted_index],
+        )
 
     @property
     def f1(self) -> float:
@@ -87,9 +110,10 @@ def evaluate_images(
         (predicted,) = segmenter.segment([micrograph.analysed])
         seconds = time.perf_counter() - start
         truth = masks_from_labels(labels)
-        evaluated.append(
-            EvaluatedImage(pair, size, truth, predicted, match(truth, predicted, size), seconds)
-        )
+        joint = joint_areas(truth, predicted, size)
+        faults = find_faults(truth, predicted, joint)
+        matched = _matches(joint, 0.5)
+        evaluated.append(EvaluatedImage(pair, size, truth, predicted, *matched, faults, seconds))
         if on_image is not None:
             on_image()
     return evaluated
@@ -105,6 +129,10 @@ def compute_metrics(evaluated: Sequence[EvaluatedImage]) -> dict[str, Any]:
           without a limit on the masks per image [1]_;
         - `f1_50`, `f1_50_by_image`: over all crystals, and averaged over images;
         - `mean_iou`: of the matches with IoU ≥ 0.5;
+        - `boundary_iou`: mean over the matches, see `boundary_ious`;
+        - `matched_circularity_error`, `matched_solidity_error`, `matched_aspect_ratio_error`,
+          `matched_diameter_error`: relative errors of the means over the matches;
+        - `faults`: numbers of true and predicted crystals of each kind by size, see `Faults`;
         - `panoptic_quality`: sum of the matched IoU over matches plus half the unmatched [2]_;
         - `count_error`, `mean_diameter_error`, `median_diameter_error`, `area_fraction_error`:
           relative errors over all images, positive if too much is predicted;
@@ -121,6 +149,8 @@ def compute_metrics(evaluated: Sequence[EvaluatedImage]) -> dict[str, Any]:
     hits = np.concatenate([image.ious for image in evaluated]) if evaluated else np.zeros(0)
     ap, ap50 = average_precision(truth, predicted, [image.size for image in evaluated])
     true_diameters, predicted_diameters = diameters(truth), diameters(predicted)
+    matched = [image.matched for image in evaluated]
+    boundaries = np.concatenate([boundary_ious(*pair) for pair in matched] or [np.zeros(0)])
     f1 = 2 * len(hits) / (n_true + n_pred) if n_true + n_pred else 1.0
     return {
         "ap50": ap50,
@@ -129,6 +159,7 @@ def compute_metrics(evaluated: Sequence[EvaluatedImage]) -> dict[str, Any]:
         "f1_50_by_image": float(np.mean([image.f1 for image in evaluated])) if evaluated else None,
         "mean_iou": float(hits.mean()) if len(hits) else None,
         "panoptic_quality": f1 * float(hits.mean()) if len(hits) else 0.0,
+        "boundary_iou": float(boundaries.mean()) if len(boundaries) else None,
         "count_error": _relative_error(n_pred, n_true),
         "mean_diameter_error": _relative_error(
             _or_zero(np.mean, predicted_diameters), _or_zero(np.mean, true_diameters)
@@ -139,10 +170,31 @@ def compute_metrics(evaluated: Sequence[EvaluatedImage]) -> dict[str, Any]:
         "area_fraction_error": _relative_error(
             float((predicted_diameters**2).sum()), float((true_diameters**2).sum())
         ),
+        **{f"matched_{name}_error": error for name, error in shape_errors(matched).items()},
+        "matched_diameter_error": _relative_error(
+            _or_zero(np.mean, diameters([predicted for _, predicted in matched])),
+            _or_zero(np.mean, diameters([true for true, _ in matched])),
+        ),
+        "faults": _count_faults(evaluated),
         "n_images": len(evaluated),
         "n_true": n_true,
         "n_pred": n_pred,
         "seconds_per_image": sum(image.seconds for image in evaluated) / max(len(evaluated), 1),
+    }
+
+
+def _count_faults(evaluated: Sequence[EvaluatedImage]) -> dict[str, dict[str, dict[str, int]]]:
+    sides = {
+        "true": ([image.faults.true for image in evaluated], TRUE_KINDS),
+        "predicted": ([image.faults.predicted for image in evaluated], PREDICTED_KINDS),
+    }
+    sizes = {
+        "true": diameters([image.truth for image in evaluated]),
+        "predicted": diameters([image.predicted for image in evaluated]),
+    }
+    return {
+        side: count_by_size(np.concatenate([*kinds, np.zeros(0, "U6")]), sizes[side], names)
+        for side, (kinds, names) in sides.items()
     }
 
 
@@ -175,13 +227,23 @@ def matches(
     A mask overlaps at most one of several disjoint masks by more than half, so that matches
     are one-to-one without an assignment.
     """
-    if not truth or not predicted:
-        return np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0)
+    return _matches(joint_areas(truth, predicted, size), threshold)
+
+
+def joint_areas(
+    truth: Sequence[Mask], predicted: Sequence[Mask], size: tuple[int, int]
+) -> NDArray[np.int64]:
+    """Common pixels (T + 1, P + 1) of disjoint masks; row and column 0 are the background."""
     true_labels, labels = paint(truth, size), paint(predicted, size)
-    joint = np.bincount(
+    return np.bincount(
         true_labels.ravel() * (len(predicted) + 1) + labels.ravel(),
         minlength=(len(truth) + 1) * (len(predicted) + 1),
     ).reshape(len(truth) + 1, len(predicted) + 1)
+
+
+def _matches(
+    joint: NDArray[np.int64], threshold: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
     common = joint[1:, 1:]
     union = joint.sum(axis=1)[1:, None] + joint.sum(axis=0)[None, 1:] - common
     iou = common / np.maximum(union, 1)

@@ -34,6 +34,8 @@ class GeneratorSettings:
         Smallest crystal kept, pixels.
     margin : float
         Side of a prompt's window, as a multiple of the longer side of its proposed box.
+    refits : int
+        Maximum number of larger windows on which a mask is decoded that its window cuts off.
     magnify_below : float
         An image is segmented again at twice the size if the median longer side of its
         crystals, pixels, is below this.
@@ -60,6 +62,7 @@ class GeneratorSettings:
     max_overlap: float = 0.5
     min_area_px: int = 25
     margin: float = 1.5
+    refits: int = 4
     magnify_below: float = 28.0
     max_prompts: int = 3000
     prompts_per_batch: int = 32
@@ -95,6 +98,11 @@ class Candidates:
     stability: Tensor
     scores: Tensor
     image_index: Tensor
+
+
+def select(candidates: Candidates, kept: Tensor) -> Candidates:
+    """The candidates selected by a boolean or index tensor."""
+    return Candidates(*(getattr(candidates, field.name)[kept] for field in fields(Candidates)))
 
 
 def concatenate(parts: Sequence[Candidates]) -> Candidates:

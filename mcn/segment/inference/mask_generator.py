@@ -25,6 +25,7 @@ from mcn.segment.inference.candidates import (
 from mcn.segment.inference.postprocess import suppress_overlaps
 from mcn.segment.inference.proposals import Proposals, choose, propose
 from mcn.segment.inference.tiling import Window, grey_level, levels
+from mcn.segment.inference.window_fitting import fit_windows
 from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch
 from mcn.segment.modeling.image_encoder import STRIDE, Features
 from mcn.segment.modeling.mask_decoder import square_windows
@@ -108,7 +109,8 @@ def _candidates(
                 features.proposal, sizes, settings.centre_threshold, settings.max_prompts
             )
             proposals = choose(proposals, _belongs_to(window, proposals))
-            candidates = decode_proposals(model, features, proposals, settings)
+            border = image_border(window, reduced.shape[1:], device)
+            candidates = decode_proposals(model, features, proposals, settings, border=border)
             origin = candidates.windows.new_tensor([window.x, window.y, window.x, window.y])
             candidates_by_window.append(
                 replace(
@@ -118,6 +120,18 @@ def _candidates(
                 )
             )
     return concatenate(candidates_by_window)
+
+
+def image_border(window: Window, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Left, top, right and bottom (4,) of the image in its window; infinite if they lie outside."""
+    height, width = shape
+    edges = (
+        0.0 if window.x == 0 else -torch.inf,
+        0.0 if window.y == 0 else -torch.inf,
+        float(window.width) if window.x + window.width == width else torch.inf,
+        float(window.height) if window.y + window.height == height else torch.inf,
+    )
+    return torch.tensor(edges, device=device)
 
 
 def _belongs_to(window: Window, proposals: Proposals) -> Tensor:
@@ -135,6 +149,7 @@ def decode_proposals(
     proposals: Proposals,
     settings: GeneratorSettings,
     dtype: torch.dtype | None = None,
+    border: Tensor | None = None,
 ) -> Candidates:
     """Decode proposals and drop masks below the thresholds, at low resolution.
 
@@ -149,6 +164,9 @@ def decode_proposals(
         Of those images.
     dtype : torch.dtype, optional
         Number format of the image tokens; by default the processor's `number_format`.
+    border : (4,) float tensor, optional
+        Left, top, right and bottom border of the images, pixels, where a mask may end; see
+        `fit_windows`. By default masks may end at their window too.
     """
     decoder = WindowDecoder(model, dtype)
     shared = decoder.prepare(features, square_windows(proposals.boxes, settings.margin))
@@ -157,7 +175,15 @@ def decode_proposals(
     unsure = choose(proposals, ~sure)
     hidden = covered(first, unsure.points, unsure.image_index, settings.covering_iou)
     second = _decode(decoder, shared, choose(unsure, ~hidden), settings)
-    return concatenate([first, second])
+    candidates = concatenate([first, second])
+    if border is None:
+        return candidates
+
+    def decode_again(prompts: PromptBatch, scores: Tensor) -> Candidates:
+        shared = decoder.prepare(features, prompts.windows)
+        return _decode_prompts(decoder, shared, prompts, scores, settings)
+
+    return fit_windows(candidates, decode_again, border, settings.margin, settings.refits)
 
 
 def _decode(
@@ -166,29 +192,39 @@ def _decode(
     proposals: Proposals,
     settings: GeneratorSettings,
 ) -> Candidates:
-    windows = square_windows(proposals.boxes, settings.margin)
+    prompts = PromptBatch(
+        windows=square_windows(proposals.boxes, settings.margin),
+        image_index=proposals.image_index,
+        points=proposals.points[:, None],
+        labels=torch.ones_like(proposals.image_index[:, None]),
+        boxes=proposals.boxes,
+    )
+    return _decode_prompts(decoder, shared, prompts, proposals.scores, settings)
+
+
+def _decode_prompts(
+    decoder: WindowDecoder,
+    shared: WindowFeatures,
+    prompts: PromptBatch,
+    scores: Tensor,
+    settings: GeneratorSettings,
+) -> Candidates:
+    """Masks above the thresholds of prompts whose proposals have `scores` (N,)."""
     kept: list[tuple[Tensor, ...]] = []
-    # At least one batch, even without prompts, so that the results have their shapes.
-    for start in range(0, max(len(windows), 1), settings.prompts_per_batch):
-        part = slice(start, start + settings.prompts_per_batch)
-        prompts = PromptBatch(
-            windows=windows[part],
-            image_index=proposals.image_index[part],
-            points=proposals.points[part, None],
-            labels=torch.ones_like(proposals.image_index[part, None]),
-            boxes=proposals.boxes[part],
-        )
-        logits, iou, kept_prompts = decoder.decode(shared, prompts, settings.min_predicted_iou)
+    # At least one batch, if without prompts, so that the result has its shape.
+    for start in range(0, max(len(scores), 1), settings.prompts_per_batch):
+        part = prompts.select(slice(start, start + settings.prompts_per_batch))
+        logits, iou, kept_prompts = decoder.decode(shared, part, settings.min_predicted_iou)
         *masks, chosen = filter_by_stability(logits, iou, settings)
         kept.append((*masks, kept_prompts[chosen] + start))
     logits, quality, stability, index = (torch.cat(part) for part in zip(*kept, strict=True))
     return Candidates(
         logits=logits,
-        windows=windows[index],
+        windows=prompts.windows[index],
         predicted_iou=quality,
         stability=stability,
-        scores=quality * proposals.scores[index].sqrt(),
-        image_index=proposals.image_index[index],
+        scores=quality * scores[index].sqrt(),
+        image_index=prompts.image_index[index],
     )
 
 

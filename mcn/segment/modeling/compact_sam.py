@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from segment_anything.modeling import PromptEncoder, TwoWayTransformer
@@ -45,6 +45,12 @@ class PromptBatch:
     labels: Tensor
     boxes: Tensor | None = None
     mask_logits: Tensor | None = None
+
+    def select(self, kept: slice | Tensor) -> PromptBatch:
+        """The prompts selected by a slice, or by a boolean or index tensor."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        chosen = {name: None if part is None else part[kept] for name, part in parts.items()}
+        return PromptBatch(**chosen)
 
 
 class CompactSam(nn.Module):
