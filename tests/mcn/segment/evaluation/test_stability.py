@@ -1,0 +1,43 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mcn.mask import Mask
+from mcn.segment.dataset import list_pairs
+from mcn.segment.evaluation.stability import evaluate_stability
+from mcn.synthetic.dataset import write_dataset
+from tests.fakes import PatchSegmenter
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("stability") / "set"
+    write_dataset(out, 2, seed=3, height=160, width=192)
+    return out
+
+
+class Unstable:
+    """Finds one square, at a place that depends on the size of the picture."""
+
+    name = "unstable@000000000000"
+
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
+        return [
+            [Mask(image.shape[1] % 7 * 8 + 30, 60, np.ones((20, 20), bool))] for image in images
+        ]
+
+
+def test_a_threshold_does_not_mind_a_crop(folder: Path) -> None:
+    metrics = evaluate_stability(PatchSegmenter(), list_pairs(folder))
+    assert metrics["n_stability"] > 10
+    assert metrics["stability"] > 0.98
+
+
+def test_crystals_that_move_with_the_crop_are_counted(folder: Path) -> None:
+    assert evaluate_stability(Unstable(), list_pairs(folder)) == {
+        "stability": 0.0,
+        "n_stability": 4,
+    }
