@@ -34,6 +34,13 @@ def train_segmenter(
     rate: Annotated[
         float | None, typer.Option(min=0.0, help="Peak learning rate; by default the preset's.")
     ] = None,
+    incomplete: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Image, or pattern with *, in which not all crystals are labelled; may be repeated.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
     """Train a compact segmenter or fine-tune a ViT; an interrupted training resumes."""
@@ -55,7 +62,7 @@ def train_segmenter(
     if lora and compact:
         raise typer.BadParameter("--lora is for a ViT; add --start vit_b, vit_l or vit_h")
     settings = PRESETS[preset] if compact else VIT_PRESETS[preset]
-    settings = replace(settings, seed=seed, lora=lora)
+    settings = replace(settings, seed=seed, lora=lora, incomplete=tuple(incomplete or ()))
     settings = settings if steps is None else replace(settings, steps=steps)
     settings = settings if rate is None else replace(settings, rate=rate)
     with progress_bar("training", settings.steps) as advance:

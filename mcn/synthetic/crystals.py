@@ -45,7 +45,13 @@ class Relief:
     silhouette: NDArray[np.bool_]
 
 
-def grow(shape: str, diameter_px: float, rng: np.random.Generator) -> Relief:
+def grow(
+    shape: str,
+    diameter_px: float,
+    rng: np.random.Generator,
+    elongation: float = 1.0,
+    roughness: float = 0.0,
+) -> Relief:
     """One crystal at a random orientation.
 
     Parameters
@@ -56,6 +62,12 @@ def grow(shape: str, diameter_px: float, rng: np.random.Generator) -> Relief:
         Diameter of the disc that has the area of the silhouette, in pixels.
     rng : numpy.random.Generator
         Random generator for form and orientation.
+    elongation : float
+        Ratio of length to width that the form is stretched by, 1 or more; elongated crystals
+        lie nearly flat. Amorphous lumps are not stretched.
+    roughness : float
+        Height of the knobs of a polycrystalline surface; 0 leaves the faces as they grew, 1 gives
+        knobs as high as a tenth of the diameter.
 
     Returns
     -------
@@ -67,10 +79,11 @@ def grow(shape: str, diameter_px: float, rng: np.random.Generator) -> Relief:
     KeyError
         `shape` is not one of the four.
     """
-    return _GROWERS[shape](diameter_px, rng)
+    relief = _GROWERS[shape](diameter_px, elongation, rng)
+    return _knobbly(relief, diameter_px, roughness, rng) if roughness > 0 else relief
 
 
-def _grow_rhombic(diameter: float, rng: np.random.Generator) -> Relief:
+def _grow_rhombic(diameter: float, elongation: float, rng: np.random.Generator) -> Relief:
     """A cleavage rhombohedron, often stretched, sometimes stepped or with a cut corner."""
     poles = _trigonal_poles(RHOMB_POLE_DEG + rng.normal(0.0, 2.0), 3)
     poles = np.concatenate([poles, -poles])
@@ -79,7 +92,8 @@ def _grow_rhombic(diameter: float, rng: np.random.Generator) -> Relief:
         corner = poles[:3].sum(axis=0) * rng.choice([-1.0, 1.0])
         poles = np.vstack([poles, corner / np.linalg.norm(corner)])
         distances = np.append(distances, rng.uniform(1.05, 1.35))
-    poles = poles @ _random_rotation(rng)
+    poles, distances = _elongated(poles, distances, elongation)
+    poles = poles @ _rotation(elongation, rng)
     steps = []
     if rng.random() < 0.4:
         for _ in range(rng.integers(1, 3)):
@@ -88,10 +102,11 @@ def _grow_rhombic(diameter: float, rng: np.random.Generator) -> Relief:
             shrunk[face] = distances[face] * rng.uniform(1.03, 1.1)
             steps.append(shrunk)
     rounding = rng.choice([0.008, 0.02, 0.04])
-    return _roughen(_cut(poles, [distances, *steps], diameter, rounding), diameter, 0.25, rng)
+    relief = _cut(poles, [distances, *steps], diameter, rounding, elongation)
+    return _roughen(relief, diameter, 0.25, rng)
 
 
-def _grow_polyhedral(diameter: float, rng: np.random.Generator) -> Relief:
+def _grow_polyhedral(diameter: float, elongation: float, rng: np.random.Generator) -> Relief:
     """A rhombohedron truncated by scalenohedron faces and random cuts: 12 to 26 faces."""
     rhomb = _trigonal_poles(RHOMB_POLE_DEG, 3)
     steep = _trigonal_poles(SCALENOHEDRON_POLE_DEG + rng.normal(0.0, 4.0), 6)
@@ -109,14 +124,16 @@ def _grow_polyhedral(diameter: float, rng: np.random.Generator) -> Relief:
     stretch = np.diag(np.exp(rng.normal(0.0, 0.10, size=3)))
     poles = poles @ stretch
     lengths = np.linalg.norm(poles, axis=1)
-    poles = (poles / lengths[:, None]) @ _random_rotation(rng)
+    poles, distances = _elongated(poles / lengths[:, None], distances / lengths, elongation)
+    poles = poles @ _rotation(elongation, rng)
     rounding = rng.choice([0.004, 0.008, 0.015])
-    return _roughen(_cut(poles, [distances / lengths], diameter, rounding), diameter, 0.2, rng)
+    relief = _cut(poles, [distances], diameter, rounding, elongation)
+    return _roughen(relief, diameter, 0.2, rng)
 
 
-def _grow_spherical(diameter: float, rng: np.random.Generator) -> Relief:
+def _grow_spherical(diameter: float, elongation: float, rng: np.random.Generator) -> Relief:
     """A spheroid with a smooth or a granular skin."""
-    axes = np.exp(rng.normal(0.0, 0.06, size=2))
+    axes = np.exp(rng.normal(0.0, 0.06, size=2)) * np.sqrt([elongation, 1 / elongation])
     axes *= 0.5 * diameter / np.sqrt(axes.prod())
     half = int(np.ceil(axes.max() * 1.08)) + 1
     x, y = _axes(half, half)
@@ -126,12 +143,12 @@ def _grow_spherical(diameter: float, rng: np.random.Generator) -> Relief:
     swell = 1.0 + 0.02 * _ripples(x, y, 0.8 * diameter, 4, rng)
     squared = 1.0 - (u * u + v * v) / (swell * swell)
     silhouette = squared > 0.0
-    top = np.sqrt(np.maximum(squared, 0.0)) * (0.5 * diameter)
+    top = np.sqrt(np.maximum(squared, 0.0)) * (0.5 * diameter / np.sqrt(elongation))
     relief = Relief(top, -top, silhouette)
     return _roughen(relief, diameter, 1.0 if rng.random() < 0.6 else 0.3, rng, granular=True)
 
 
-def _grow_amorphous(diameter: float, rng: np.random.Generator) -> Relief:
+def _grow_amorphous(diameter: float, elongation: float, rng: np.random.Generator) -> Relief:
     """A lump of fused, warped ellipsoids that has neither facets nor symmetry."""
     half = int(np.ceil(0.92 * diameter)) + 1
     x, y = _axes(half, half)
@@ -165,7 +182,7 @@ def _largest_piece(silhouette: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return largest
 
 
-_GROWERS: Final[dict[str, Callable[[float, np.random.Generator], Relief]]] = {
+_GROWERS: Final[dict[str, Callable[[float, float, np.random.Generator], Relief]]] = {
     "rhombic": _grow_rhombic,
     "polyhedral": _grow_polyhedral,
     "amorphous": _grow_amorphous,
@@ -178,14 +195,15 @@ def _cut(
     distances: list[NDArray[np.float64]],
     diameter: float,
     rounding: float,
+    elongation: float,
 ) -> Relief:
     """Convex bodies pole·p ≤ distance, united, scaled to the diameter of the first.
 
     `rounding` is the width of the edges in half diameters (a smooth minimum of the
     upper planes).
     """
-    reach = 2.4
-    grid = np.linspace(-reach, reach, 40)
+    reach = 2.4 * elongation ** (2 / 3)
+    grid = np.linspace(-reach, reach, round(40 * elongation ** (2 / 3)))
     top, bottom = _slab(poles, distances[0], grid, grid, 0.0)
     inside = top > bottom
     cell = grid[1] - grid[0]
@@ -226,6 +244,23 @@ def _slab(
         weights = np.exp((top - planes[up]) / np.float32(rounding)).sum(axis=0)
         top = top - np.float32(rounding) * np.log(weights)
     return top, bottom
+
+
+def _elongated(
+    poles: NDArray[np.float64], distances: NDArray[np.float64], elongation: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Poles (n, 3) and distances (n,) of a body stretched along x; its volume stays."""
+    stretched = poles * elongation ** np.array([-2 / 3, 1 / 3, 1 / 3])
+    lengths = np.linalg.norm(stretched, axis=1)
+    return stretched / lengths[:, None], distances / lengths
+
+
+def _knobbly(relief: Relief, diameter: float, height: float, rng: np.random.Generator) -> Relief:
+    """A polycrystalline surface: rounded knobs on the upper surface."""
+    h, w = relief.top.shape
+    knobs = grains(h, w, rng.uniform(0.06, 0.25) * diameter, rng)
+    top = relief.top + np.float32(0.035 * height * diameter) * knobs
+    return Relief(top, relief.bottom, relief.silhouette)
 
 
 def _roughen(
@@ -324,6 +359,23 @@ def _trigonal_poles(pole_deg: float, count: int) -> NDArray[np.float64]:
         [np.sin(tilt) * np.cos(turn), np.sin(tilt) * np.sin(turn), np.full(count, np.cos(tilt))],
         axis=1,
     )
+
+
+def _rotation(elongation: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A random rotation (3, 3); bodies that are elongated along x stay nearly flat."""
+    if elongation == 1:
+        return _random_rotation(rng)
+    roll, tilt, turn = rng.uniform(0, 2 * np.pi), rng.normal(0.0, 0.15), rng.uniform(0, 2 * np.pi)
+    rotation: NDArray[np.float64] = _turn(1, 2, roll) @ _turn(0, 2, tilt) @ _turn(0, 1, turn)
+    return rotation
+
+
+def _turn(first: int, second: int, angle: float) -> NDArray[np.float64]:
+    """Rotation (3, 3) by an angle in the plane of two axes."""
+    matrix = np.eye(3)
+    matrix[[first, second], [first, second]] = np.cos(angle)
+    matrix[first, second], matrix[second, first] = np.sin(angle), -np.sin(angle)
+    return matrix
 
 
 def _random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:

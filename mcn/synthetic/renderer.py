@@ -49,6 +49,18 @@ class TileSettings:
     stub : bool
         Whether the crystals lie on a smooth, flat stub, as powders are prepared, instead of
         on ground mass.
+    elongation : float
+        Median ratio of length to width, 1 or more; amorphous lumps stay as they are.
+    roughness : float
+        Height of the knobs on the crystals' surfaces; see `mcn.synthetic.crystals.grow`.
+    polished : bool
+        Whether the surface is ground flat, so that crystals differ by grey level and border alone.
+    ground_light : float, optional
+        Emission of the ground relative to the crystals'; drawn at random if not given.
+    film : float
+        Share of the ground below a film, which is smooth and has a level of its own.
+    halo : float
+        Brightness of the charged halo about crystals, relative to theirs.
     severity : float
         Strength of the microscope's faults (noise, blur, charging); 0 leaves them out.
     data_bar : bool
@@ -70,6 +82,12 @@ class TileSettings:
     porosity: float = 0.12
     matrix: float = 0.3
     stub: bool = False
+    elongation: float = 1.0
+    roughness: float = 0.0
+    polished: bool = False
+    ground_light: float | None = None
+    film: float = 0.0
+    halo: float = 0.0
     severity: float = 1.0
     data_bar: bool = False
     min_area_px: int = 40
@@ -125,9 +143,7 @@ def render_tile(seed: int, settings: TileSettings = TileSettings()) -> RenderedT
     rng = np.random.Generator(np.random.PCG64(seed))
     bar = bar_height(settings.height) if settings.data_bar else 0
     heap = _pile(replace(settings, height=settings.height - bar), rng)
-    brightness = np.exp(rng.normal(0.0, 0.07, size=len(heap) + 1)).astype(np.float32)
-    brightness[0] *= rng.uniform(0.2, 1.2) if settings.stub else rng.uniform(0.55, 0.9)
-    signal = emission(heap.heights + _dust(heap.heights.shape, rng), brightness[heap.owner], rng)
+    signal = _signal(heap, settings, rng)
     image = expose(signal, settings.severity, rng)
     labels, shapes, visible = heap.instances(settings.min_area_px, settings.min_visible)
     lit = _lit(labels, len(shapes), signal, settings.min_light)
@@ -147,6 +163,54 @@ def render_tile(seed: int, settings: TileSettings = TileSettings()) -> RenderedT
     )
 
 
+def _signal(heap: Heap, settings: TileSettings, rng: np.random.Generator) -> Field:
+    """What the detector would see (H, W) of a heap."""
+    contrast = 0.25 if settings.polished else 0.07
+    brightness = np.exp(rng.normal(0.0, contrast, size=len(heap) + 1)).astype(np.float32)
+    brightness[0] *= rng.uniform(0.2, 1.2) if settings.stub else rng.uniform(0.55, 0.9)
+    if settings.ground_light is not None:
+        brightness[0] = settings.ground_light
+    light = brightness[heap.owner]
+    heights = _polish(heap, rng) if settings.polished else heap.heights
+    if settings.film > 0:
+        light *= _film(heap.owner == 0, settings, rng)
+    signal = emission(heights + _dust(heights.shape, rng), light, rng)
+    if settings.halo > 0:
+        signal = signal + _halo(heap.owner > 0, settings, rng)
+    return signal
+
+
+def _polish(heap: Heap, rng: np.random.Generator) -> Field:
+    """Heights (H, W) of a polished section: flat crystals, grooves between them, rough ground."""
+    from scipy import ndimage
+
+    crystals = heap.owner > 0
+    across, down = np.diff(heap.owner, axis=1) != 0, np.diff(heap.owner, axis=0) != 0
+    grooves = np.zeros(crystals.shape, np.float32)
+    grooves[:, 1:] += across
+    grooves[1:] += down
+    grooves = ndimage.gaussian_filter(np.minimum(grooves, 1), rng.uniform(0.6, 1.2))
+    ground = grains(*crystals.shape, rng.uniform(3.0, 12.0), rng) * ~crystals
+    heights = rng.uniform(0.0, 1.0) * ground - rng.uniform(0.5, 4.0) * grooves
+    return np.asarray(heights, np.float32)
+
+
+def _film(ground: NDArray[np.bool_], settings: TileSettings, rng: np.random.Generator) -> Field:
+    """Factor (H, W) by which a film changes the emission of the ground."""
+    pattern = periodic_noise(*ground.shape, rng.uniform(1.0, 6.0) * settings.diameter_px, rng)
+    covered = (pattern > np.quantile(pattern[::_COARSE, ::_COARSE], 1 - settings.film)) & ground
+    return np.where(covered, np.float32(np.exp(rng.normal(0.0, 0.6))), np.float32(1))
+
+
+def _halo(crystals: NDArray[np.bool_], settings: TileSettings, rng: np.random.Generator) -> Field:
+    """Light (H, W) on the ground about charged crystals; a flat surface gives about 0.4."""
+    from scipy import ndimage
+
+    reach = rng.uniform(0.05, 0.3) * settings.diameter_px
+    glow = ndimage.gaussian_filter(crystals.astype(np.float32), reach) * ~crystals
+    return np.asarray(0.8 * settings.halo * glow, np.float32)
+
+
 def random_settings(rng: np.random.Generator, height: int = 768, width: int = 1024) -> TileSettings:
     """Random settings for training, over all mixes, sizes, porosities and faults."""
     reach = np.sqrt(height * width)
@@ -154,7 +218,14 @@ def random_settings(rng: np.random.Generator, height: int = 768, width: int = 10
     diameter_px = np.exp(rng.uniform(np.log(smallest), np.log(largest)))
     pixel_size_um = float(np.exp(rng.uniform(np.log(0.008), np.log(0.12))))
     mix = rng.dirichlet([0.45] * 4)
-    stub = bool(rng.random() < 0.25)
+    ground = rng.choice(["mass", "stub", "membrane", "section"], p=[0.5, 0.25, 0.1, 0.15])
+    stub, polished = bool(ground == "stub"), bool(ground == "section")
+    porosity = {
+        "mass": rng.beta(1.3, 3.5) * 0.7,
+        "stub": rng.uniform(0.3, 0.9),
+        "membrane": rng.uniform(0.6, 0.9),
+        "section": rng.uniform(0.0, 0.6),
+    }[ground]
     return TileSettings(
         height=height,
         width=width,
@@ -162,9 +233,15 @@ def random_settings(rng: np.random.Generator, height: int = 768, width: int = 10
         diameter_um=float(diameter_px * pixel_size_um),
         size_spread=float(rng.uniform(0.1, 0.5)),
         shape_mix=(float(mix[0]), float(mix[1]), float(mix[2]), float(mix[3])),
-        porosity=float(rng.uniform(0.3, 0.9) if stub else rng.beta(1.3, 3.5) * 0.7),
-        matrix=float(rng.uniform(0.0, 1.0)),
+        porosity=float(porosity),
+        matrix=1.0 if ground == "membrane" else float(rng.uniform(0.0, 1.0)),
         stub=stub,
+        elongation=float(np.exp(rng.uniform(0.3, 2.0))) if rng.random() < 0.2 else 1.0,
+        roughness=float(rng.uniform(0.3, 1.5)) if rng.random() < 0.25 else 0.0,
+        polished=polished,
+        ground_light=float(rng.uniform(0.3, 2.2)) if rng.random() < 0.3 else None,
+        film=float(rng.uniform(0.1, 0.7)) if rng.random() < 0.2 else 0.0,
+        halo=float(rng.uniform(0.2, 0.8)) if rng.random() < 0.15 else 0.0,
         severity=float(rng.uniform(0.3, 1.6)),
     )
 
@@ -184,6 +261,9 @@ def _pile(settings: TileSettings, rng: np.random.Generator) -> Heap:
     diameters = diameter * np.exp(np.clip(rng.normal(0.0, spread, size=most), -1.2, 1.0))
     places = rng.uniform(-margin, [height + margin, width + margin], size=(most, 16, 2))
     rests = rng.uniform(0.3, 0.7, size=most)
+    ratios = np.ones(most)
+    if settings.elongation > 1:
+        ratios = np.maximum(settings.elongation * np.exp(rng.normal(0.0, 0.25, size=most)), 1.0)
     open_px = height * width
     for i in range(most):
         y, x = places[i].astype(np.intp).T
@@ -192,7 +272,7 @@ def _pile(settings: TileSettings, rng: np.random.Generator) -> Heap:
         best = np.argmin(heap.heights[row, column] + penalty)
         shape = SHAPES[shapes[i]]
         rest = float(rests[i]) - 0.6 if shape == "amorphous" else float(rests[i])
-        relief = grow(shape, float(diameters[i]), rng)
+        relief = grow(shape, float(diameters[i]), rng, float(ratios[i]), settings.roughness)
         open_px -= heap.drop(shape, relief, int(y[best]), int(x[best]), rest)
         if i >= least and open_px <= settings.porosity * height * width:
             break
@@ -252,6 +332,10 @@ def _check(settings: TileSettings) -> None:
         "size_spread (0 to 1)": not 0 <= settings.size_spread <= 1,
         "shape_mix (4 shares of 0 or more)": len(mix) != 4 or min(mix) < 0 or not sum(mix) > 0,
         "porosity (0 to 0.9)": not 0 <= settings.porosity <= 0.9,
+        "elongation (1 to 20)": not 1 <= settings.elongation <= 20,
+        "roughness, film and halo (0 or more)": min(
+            settings.roughness, settings.film, settings.halo
+        ) < 0,
     }
     for name, is_wrong in wrong.items():
         if is_wrong:

@@ -64,15 +64,20 @@ def fit_windows(
         candidates = select(candidates, is_cut)
         if not len(candidates.scores):
             return concatenate(fitting)
-        candidates = decode(*larger_prompts(candidates, cut[is_cut], border, margin))
+        boxes = grown_boxes(candidates, cut[is_cut])
+        boxes = torch.cat(
+            [boxes[:, :2].maximum(border[:2]), boxes[:, 2:].minimum(border[2:])], dim=1
+        )
+        prompts = mask_prompts(candidates, square_windows(boxes, margin))
+        candidates = decode(prompts, _proposal_scores(candidates))
     fitting.append(select(candidates, ~cut_sides(candidates, border).any(dim=1)))
     return concatenate(fitting)
 
 
-def cut_sides(candidates: Candidates, border: Tensor) -> Tensor:
+def cut_sides(candidates: Candidates, border: Tensor | None = None) -> Tensor:
     """Whether each of N masks reaches the left, top, right and bottom edge of its window, (N, 4).
 
-    An edge on the border of the image, or outside, cuts nothing off.
+    An edge on the border (4,) of the image, or outside, cuts nothing off.
     """
     inside = candidates.logits > 0
     reached = torch.stack(
@@ -84,6 +89,8 @@ def cut_sides(candidates: Candidates, border: Tensor) -> Tensor:
         ],
         dim=1,
     )
+    if border is None:
+        return reached
     windows = candidates.windows
     cell = (windows[:, 2:] - windows[:, :2]) / inside.shape[2]
     before = windows[:, :2] > border[:2] + cell
@@ -104,37 +111,29 @@ def extents(candidates: Candidates) -> Tensor:
     return torch.where(columns.any(dim=1, keepdim=True), boxes, torch.nan)
 
 
-def larger_prompts(
-    candidates: Candidates, cut: Tensor, border: Tensor, margin: float
-) -> tuple[PromptBatch, Tensor]:
-    """Prompts on larger windows, and the score of each one's proposal.
-
-    Parameters
-    ----------
-    candidates : Candidates
-        N masks that are cut off.
-    cut : (N, 4) bool tensor
-        Which edges of their windows cut them.
-    border : (4,) float tensor
-        Border of the images.
-    margin : float
-        Side of a window, in longer sides of a box.
-    """
+def grown_boxes(candidates: Candidates, cut: Tensor) -> Tensor:
+    """Boxes (N, 4) of masks, grown at each edge of the window that cuts them off (N, 4), pixels."""
     boxes = extents(candidates)
     side = (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True)
     step = _GROWTH * side * cut
-    boxes = torch.cat([boxes[:, :2] - step[:, :2], boxes[:, 2:] + step[:, 2:]], dim=1)
-    boxes = torch.cat([boxes[:, :2].maximum(border[:2]), boxes[:, 2:].minimum(border[2:])], dim=1)
-    windows = square_windows(boxes, margin)
-    prompts = PromptBatch(
+    return torch.cat([boxes[:, :2] - step[:, :2], boxes[:, 2:] + step[:, 2:]], dim=1)
+
+
+def mask_prompts(candidates: Candidates, windows: Tensor) -> PromptBatch:
+    """Prompts for the same crystals on other windows (N, 4): the mask and its surest pixel."""
+    return PromptBatch(
         windows=windows,
         image_index=candidates.image_index,
         points=surest_points(candidates)[:, None],
         labels=torch.ones_like(candidates.image_index[:, None]),
-        boxes=torch.full_like(boxes, torch.nan),
+        boxes=torch.full_like(windows, torch.nan),
         mask_logits=_resampled(candidates, windows)[:, None],
     )
-    return prompts, (candidates.scores / candidates.predicted_iou.clamp(min=1e-6)) ** 2
+
+
+def _proposal_scores(candidates: Candidates) -> Tensor:
+    """Scores (N,) of the proposals that the candidates come from."""
+    return (candidates.scores / candidates.predicted_iou.clamp(min=1e-6)) ** 2
 
 
 def surest_points(candidates: Candidates) -> Tensor:

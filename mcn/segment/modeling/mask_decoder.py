@@ -108,8 +108,8 @@ def window_points(windows: Tensor, xy: Tensor) -> Tensor:
     return (xy - origin) / side * MASK_SIZE
 
 
-def square_windows(boxes: Tensor, margin: float) -> Tensor:
-    """Square windows, `margin` times the longer side of each (N, 4) box, about its centre."""
+def square_windows(boxes: Tensor, margin: float | Tensor) -> Tensor:
+    """Square windows, `margin` (or (N, 1) margins) times the longer side of each (N, 4) box."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     side = (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True).clamp(min=8.0) * margin
     return torch.cat([centre - side / 2, centre + side / 2], dim=1)

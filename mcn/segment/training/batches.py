@@ -3,46 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mcn.segment.dataset import DataError, Pair, list_pairs, split_pairs
-from mcn.segment.training.samples import Sample, samples
+from mcn.segment.training.samples import LabelledImage, Sample, samples
 from mcn.segment.training.settings import SegmenterTrainSettings
-
-LabelledImage = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
 
 def read_folders(
-    folders: Sequence[Path], max_images: int
+    folders: Sequence[Path], max_images: int, incomplete: Sequence[str] = ()
 ) -> tuple[list[list[LabelledImage]], list[list[Pair]]]:
     """The training images of each folder with their labels, and its held-out pairs.
 
-    All files are read here, so that a bad one is reported before the training starts.
+    All files are read here, so that a bad one is reported before the training starts. A folder
+    that is named again counts again among the training images.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        With images and masks.
+    max_images : int
+        Maximum number of held-out pairs of each folder.
+    incomplete : sequence of str
+        Names, or patterns with `*`, of images in which not all crystals are labelled.
 
     Raises
     ------
     DataError
         If a folder has a single pair, or a file cannot be used.
     """
-    sources, held_out_pairs = [], []
-    for folder in folders:
+    images: dict[Path, list[LabelledImage]] = {}
+    held_out_pairs = []
+    for folder in dict.fromkeys(folders):
         train, held_out = split_pairs(list_pairs(folder))
         if not train:
             raise DataError(
                 f"{folder}: a single image cannot be used for both training and evaluation; "
                 "add more"
             )
-        sources.append([pair.read() for pair in train])
+        images[folder] = [
+            LabelledImage(*pair.read(), not any(fnmatchcase(pair.name, p) for p in incomplete))
+            for pair in train
+        ]
         held_out_pairs.append(held_out[:max_images])
         for pair in held_out_pairs[-1]:
             pair.read()
-    return sources, held_out_pairs
+    return [images[folder] for folder in folders], held_out_pairs
 
 
 def stream_batches(
@@ -55,7 +67,7 @@ def stream_batches(
 
     Parameters
     ----------
-    sources : sequence of sequence of (image, labels)
+    sources : sequence of sequence of LabelledImage
         One sequence per folder; each folder is drawn from equally often.
     settings : SegmenterTrainSettings
         Training settings.

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from mcn.errors import MissingPackageError
-from mcn.segment.inference.candidates import GeneratorSettings
+from mcn.segment.inference.candidates import Candidates, GeneratorSettings
 from mcn.segment.inference.proposals import proposed_boxes
+from mcn.segment.inference.window_fitting import cut_sides, grown_boxes, mask_prompts
 from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch, build_compact, channels_last
 from mcn.segment.modeling.image_encoder import PROPOSAL_STRIDE
 from mcn.segment.modeling.mask_decoder import MASK_SIZE, square_windows
@@ -113,8 +114,15 @@ def losses(
     logits, iou = model.decode(features, prompts)
     parts["mask"], parts["iou"] = mask_losses(logits.float(), iou.float(), target, valid)
     if correct:
-        corrected = correction_prompts(prompts, logits[:, 0].detach().float(), target)
-        logits, iou = model.decode(features, corrected)
+        first = logits[:, 0].detach().float()
+        if torch.rand(()) < 0.5:
+            again = correction_prompts(prompts, first, target)
+        else:
+            again = refit_prompts(prompts, first)
+            target, valid = window_truth(
+                batch["labels"], again.windows, again.image_index, targets, MASK_SIZE
+            )
+        logits, iou = model.decode(features, again)
         second_mask, quality = mask_losses(logits.float(), iou.float(), target, valid)
         parts["mask"] = (parts["mask"] + second_mask) / 2
         parts["iou"] = (parts["iou"] + quality) / 2
@@ -179,6 +187,23 @@ def join_prompts(
     names = ("windows", "image_index", "points", "labels", "boxes")
     parts = {name: torch.cat([getattr(first[0], name), getattr(second[0], name)]) for name in names}
     return PromptBatch(**parts), torch.cat([first[1], second[1]])
+
+
+def refit_prompts(prompts: PromptBatch, logits: Tensor) -> PromptBatch:
+    """Each prompt's first mask again on a window that suits it, as at inference.
+
+    Parameters
+    ----------
+    logits : (N, T, T) float tensor
+        The first masks. Those without pixels keep their window.
+    """
+    scores = logits.new_zeros(len(logits))
+    masks = Candidates(logits, prompts.windows, scores, scores, scores, prompts.image_index)
+    # The size of the new windows varies, as that of proposals does.
+    margin = GeneratorSettings().margin * logits.new_empty(len(logits), 1).uniform_(0.8, 1.4)
+    windows = square_windows(grown_boxes(masks, cut_sides(masks)), margin)
+    windows = torch.where(windows.isnan(), prompts.windows, windows)
+    return mask_prompts(masks, windows)
 
 
 def correction_prompts(prompts: PromptBatch, logits: Tensor, target: Tensor) -> PromptBatch:

@@ -19,14 +19,14 @@ def window_truth(
     windows : (N, 4) float tensor
         Left, top, right, bottom of what each mask covers, pixels; may reach outside the image.
     index, targets : (N,) int64 tensors
-        The image of each window, and the label to segment; 0 for background.
+        The image of each window, and the label to segment; 0 for background, -1 if unknown.
     size : int
         Logits along a side.
 
     Returns
     -------
     target, valid : (N, size, size) float tensors
-        1 on the crystal; 1 within the image.
+        1 on the crystal; 1 within the image, and nowhere if the target is unknown.
     """
     height, width = labels.shape[1:]
     steps = (torch.arange(size, device=labels.device) + 0.5) / size
@@ -39,7 +39,7 @@ def window_truth(
     )[:, None]
     window_labels = labels.reshape(-1)[flat]
     target = (window_labels == targets[:, None, None]) & (targets[:, None, None] > 0) & inside
-    return target.float(), inside.float()
+    return target.float(), (inside & (targets[:, None, None] >= 0)).float()
 
 
 def mask_losses(
@@ -76,7 +76,9 @@ def mask_losses(
         predicted = (logits > 0).float() * weight
         common = (predicted * truth).sum(dim=(2, 3))
         actual = common / (predicted.sum(dim=(2, 3)) + truth.sum(dim=(2, 3)) - common).clamp(min=1)
-    return loss[:, 0].mean() + 0.5 * best.mean(), F.mse_loss(iou, actual) * iou.shape[1]
+    known = valid.flatten(1).any(dim=1, keepdim=True)
+    error = ((iou - actual) ** 2 * known).sum() / known.sum().clamp(min=1)
+    return loss[:, 0].mean() + 0.5 * best.mean(), error
 
 
 def wrong_cells(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,16 +118,18 @@ def proposal_losses(
     heat, regress : (B, h, w) and (B, 4, h, w) tensors
         `Sample.heat` and `Sample.regress`.
     labels : (B, 4h, 4w) int tensor
-        Instance labels.
+        Instance labels; -1 where they are unknown, which has no loss.
     """
     logit = proposal[:, 0]
     positive = heat == 1
+    known = F.max_pool2d((labels < 0).float()[:, None], 4)[:, 0] == 0
     p = logit.sigmoid()
     near = (1 - p) ** 2 * F.logsigmoid(logit) * positive
-    far = (1 - heat) ** 4 * p**2 * F.logsigmoid(-logit) * ~positive
+    far = (1 - heat) ** 4 * p**2 * F.logsigmoid(-logit) * ~positive * known
     centre = -(near + far).sum() / positive.sum().clamp(min=1)
     foreground = F.avg_pool2d((labels > 0).float()[:, None], 4)[:, 0]
-    covered = F.binary_cross_entropy_with_logits(proposal[:, 1], foreground)
+    covered = F.binary_cross_entropy_with_logits(proposal[:, 1], foreground, reduction="none")
+    covered = (covered * known).sum() / known.sum().clamp(min=1)
     trained = ~regress.isnan().any(dim=1)
     predicted = proposal[:, 2:].permute(0, 2, 3, 1)[trained].clamp(-4, 8)
     truth = regress.permute(0, 2, 3, 1)[trained]

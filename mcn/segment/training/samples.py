@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,9 @@ from scipy import ndimage
 from mcn.segment.modeling.image_encoder import PROPOSAL_STRIDE
 
 Float = NDArray[np.float32]
+
+UNKNOWN: Final = -1
+"""Label of the background of images whose truth is incomplete."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,27 @@ class SampleSettings:
     size: int = 320
     prompts: int = 12
     negatives: float = 0.15
-    zoom: tuple[float, float] = (0.3, 3.0)
+    zoom: tuple[float, float] = (0.25, 4.0)
     heaped: float = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImage:
+    """An image to train on.
+
+    Parameters
+    ----------
+    pixels : (H, W) uint8 array
+        Grey values.
+    labels : (H, W) int32 array
+        Instance labels, 0 the background.
+    complete : bool
+        Whether all crystals are labelled; otherwise the background may hide some.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+    complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -49,7 +73,7 @@ class Sample:
     image : (S, S) float32 array
         Standardised grey values.
     labels : (S, S) int32 array
-        Instance labels.
+        Instance labels; `UNKNOWN` where an unlabelled crystal may be.
     heat, regress : (S/4, S/4) and (4, S/4, S/4) float32 arrays
         Centre heat; logarithms of distances to the crystal's box, NaN where not trained.
     windows, points, boxes : (K, 4), (K, 1, 2), (K, 4) float32 arrays
@@ -69,7 +93,7 @@ class Sample:
 
 
 def samples(
-    sources: Sequence[Sequence[tuple[NDArray[np.uint8], NDArray[np.int32]]]],
+    sources: Sequence[Sequence[LabelledImage]],
     settings: SampleSettings,
     seed: int,
 ) -> Iterator[Sample]:
@@ -77,25 +101,25 @@ def samples(
     rng = np.random.default_rng(seed)
     while True:
         source = sources[int(rng.integers(len(sources)))]
-        pixels, labels = source[int(rng.integers(len(source)))]
-        yield make_sample(pixels, labels, settings, rng)
+        yield make_sample(source[int(rng.integers(len(source)))], settings, rng)
 
 
 def make_sample(
-    pixels: NDArray[np.uint8],
-    labels: NDArray[np.int32],
-    settings: SampleSettings,
-    rng: np.random.Generator,
+    labelled: LabelledImage, settings: SampleSettings, rng: np.random.Generator
 ) -> Sample:
-    """One augmented crop of an image (H, W) and its labels, with prompts and targets."""
-    image, labels = _crop(pixels, labels, settings, rng)
+    """One augmented crop of a labelled image, with prompts and targets."""
+    image, labels = _crop(labelled.pixels, labelled.labels, settings, rng)
     if rng.random() < settings.heaped:
         image, labels = _heap_up(image, labels, rng)
     image, labels = _annotate(_degrade(image, rng), labels, rng)
     image = standardise(image)
     objects = describe(labels)
     heat, regress = proposal_targets(labels, objects)
-    windows, points, boxes, targets = _prompts(image, labels, objects, settings, rng)
+    background = np.argwhere(labels == 0) if labelled.complete else np.empty((0, 2), np.intp)
+    prompts = _prompts(image, labels, objects, background, settings, rng)
+    windows, points, boxes, targets = prompts
+    if not labelled.complete:
+        labels = np.where(labels == 0, UNKNOWN, labels)
     return Sample(image, labels, heat, regress, windows, points, boxes, targets)
 
 
@@ -254,10 +278,10 @@ def _heap_up(
 
 
 def _degrade(image: Float, rng: np.random.Generator) -> Float:
-    """The scene as another detector shows it: polarity, gamma, shading, blur, noise."""
+    """The scene as another detector and file format show it."""
     low, high = float(image.min()), float(image.max())
     grey = (image - low) / max(high - low, 1.0)
-    if rng.random() < 0.08:
+    if rng.random() < 0.15:
         grey = 1 - grey
     grey = grey ** float(np.exp(rng.normal(0, 0.3)))
     size = grey.shape[0]
@@ -272,7 +296,22 @@ def _degrade(image: Float, rng: np.random.Generator) -> Float:
         grey = grey + 0.15 * rows[:, None].astype(np.float32)
     if rng.random() < 0.5:
         grey = grey + rng.normal(0, rng.uniform(0.01, 0.12), grey.shape)
+    if rng.random() < 0.25:
+        grey = _saved_again(grey, rng)
     return grey.astype(np.float32)
+
+
+def _saved_again(grey: Float, rng: np.random.Generator) -> Float:
+    """A picture (S, S) that was made smaller, saved as JPEG, and enlarged again."""
+    size = grey.shape[0]
+    smaller = round(size * rng.uniform(0.4, 1.0))
+    picture = Image.fromarray((np.clip(grey, 0, 1) * 255).astype(np.uint8))
+    kinds = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
+    picture = picture.resize((smaller, smaller), kinds[int(rng.integers(3))])
+    file = BytesIO()
+    picture.save(file, "JPEG", quality=int(rng.integers(30, 96)))
+    picture = Image.open(file).resize((size, size), kinds[int(rng.integers(3))])
+    return np.asarray(picture, np.float32) / np.float32(255)
 
 
 def _annotate(
@@ -305,6 +344,7 @@ def _prompts(
     image: Float,
     labels: NDArray[np.int32],
     objects: Objects,
+    background: NDArray[np.intp],
     settings: SampleSettings,
     rng: np.random.Generator,
 ) -> tuple[Float, Float, Float, NDArray[np.int32]]:
@@ -312,7 +352,6 @@ def _prompts(
     k, size = settings.prompts, labels.shape[0]
     n = len(objects.ids)
     chosen = np.concatenate([rng.permutation(n) for _ in range(k // n + 1)])[:k] if n else None
-    background = np.argwhere(labels == 0)
     contrast = np.abs(ndimage.gaussian_filter(image, 2))
     on_crystal = np.ones(k, bool) if chosen is not None else np.zeros(k, bool)
     if len(background):
@@ -321,7 +360,7 @@ def _prompts(
         on_crystal[:] = True
     boxes = np.zeros((k, 4), np.float32)
     points = np.zeros((k, 1, 2), np.float32)
-    targets = np.zeros(k, np.int32)
+    targets = np.full(k, 0 if len(background) else UNKNOWN, np.int32)
     sides = (objects.boxes[:, 2:] - objects.boxes[:, :2]) if n else np.full((1, 2), size / 8)
     for i in range(k):
         if on_crystal[i] and chosen is not None:
@@ -342,7 +381,9 @@ def _prompts(
     width = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)
     noisy = boxes + width * rng.normal(0, 0.06, boxes.shape).astype(np.float32)
     centre = (noisy[:, :2] + noisy[:, 2:]) / 2 + width * rng.normal(0, 0.05, (k, 2))
-    side = np.maximum(width, 8) * np.exp(rng.uniform(np.log(1.2), np.log(2.2), (k, 1)))
+    # Now and then the window is smaller than the crystal, as those of proposals may be.
+    low = np.where(rng.random((k, 1)) < 0.15, 0.6, 1.2)
+    side = np.maximum(width, 8) * np.exp(rng.uniform(np.log(low), np.log(2.2)))
     windows = np.concatenate([centre - side / 2, centre + side / 2], axis=1)
     kind = rng.random(k)
     noisy[kind < 0.3] = np.nan

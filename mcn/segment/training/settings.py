@@ -26,7 +26,11 @@ class SegmenterTrainSettings:
     epoch : int
         Steps between evaluations.
     correction : float
-        Share of steps with a second round, which corrects the first with a click on its error.
+        Share of steps with a second round: a click on an error of the first mask, or the mask
+        again on a window that fits it.
+    incomplete : tuple of str
+        Names, or patterns with `*`, of images in which not all crystals are labelled. What is
+        background there counts neither for nor against a mask.
     max_images : int
         Held-out images of each folder that are evaluated after each epoch.
     workers : int
@@ -46,7 +50,8 @@ class SegmenterTrainSettings:
     clip: float = 1.0
     ema: float = 0.998
     epoch: int = 600
-    correction: float = 0.15
+    correction: float = 0.3
+    incomplete: tuple[str, ...] = ()
     max_images: int = 16
     workers: int = 1
     seed: int = 0

@@ -89,7 +89,8 @@ def train_segmenter(
     ----------
     folders : sequence of Path
         Each with `images/` and `masks/`; every fifth image of each is held out. Batches draw
-        from each folder equally often; the AP is the mean over the folders.
+        from each folder equally often, twice as often if it is named twice; the AP is the mean
+        over the folders.
     out : Path
         Weights to write (`.safetensors`). `.json`, with a line per epoch, and `.resume.pt`,
         from which a killed training continues, are written beside it.
@@ -121,7 +122,7 @@ def train_segmenter(
     torch.manual_seed(settings.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = from_imagenet() if start is None else start
-    sources, held_out = read_folders(folders, settings.max_images)
+    sources, held_out = read_folders(folders, settings.max_images, settings.incomplete)
     task = make_task(model.to(device), settings)
     out.parent.mkdir(parents=True, exist_ok=True)
     training = SegmenterTraining(task, out, settings, device)

@@ -8,7 +8,8 @@ from mcn.segment.inference.window_fitting import (
     cut_sides,
     extents,
     fit_windows,
-    larger_prompts,
+    grown_boxes,
+    mask_prompts,
     surest_points,
 )
 from mcn.segment.modeling.compact_sam import PromptBatch
@@ -112,11 +113,20 @@ FIELDS = list(Candidates.__dataclass_fields__)
 
 def test_prompts_grow_only_where_they_are_cut() -> None:
     some = candidates(torch.tensor([[50.0, 120, 150, 140]]), torch.tensor([[100.0, 100, 200, 200]]))
-    prompts, _ = larger_prompts(some, cut_sides(some, IMAGE), IMAGE, 1.5)
-    box = np.array([100 - 0.25 * 50, 120, 150, 140])
-    centre = (box[:2] + box[2:]) / 2
-    window = prompts.windows[0].numpy()
-    assert (window[:2] + window[2:]) / 2 == pytest.approx(centre, abs=2)
-    assert window[2] - window[0] == pytest.approx(1.5 * 62.5, abs=4)
+    (box,) = grown_boxes(some, cut_sides(some, IMAGE)).numpy()
+    assert box == pytest.approx(np.array([100 - 0.25 * 50, 120, 150, 140]), abs=3)
+
+
+def test_a_mask_is_the_prompt_of_another_window() -> None:
+    some = candidates(torch.tensor([[120.0, 130, 150, 160]]), torch.tensor([[100.0, 100, 200, 200]]))
+    window = torch.tensor([[110.0, 120, 160, 170]])
+    prompts = mask_prompts(some, window)
+    assert torch.equal(prompts.windows, window)
     assert prompts.boxes is not None
     assert prompts.boxes.isnan().all()
+    assert prompts.mask_logits is not None
+    x, y = prompts.points[0, 0]
+    assert 120 < x < 150
+    assert 130 < y < 160
+    again = candidates(torch.tensor([[120.0, 130, 150, 160]]), window)
+    assert ((prompts.mask_logits[:, 0] > 0) == (again.logits > 0)).float().mean() > 0.98

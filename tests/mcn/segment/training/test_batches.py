@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from mcn.segment.dataset import DataError
-from mcn.segment.training.batches import LabelledImage, collate, read_folders, stream_batches
-from mcn.segment.training.samples import Sample, SampleSettings, samples
+from mcn.segment.training.batches import collate, read_folders, stream_batches
+from mcn.segment.training.samples import LabelledImage, Sample, SampleSettings, samples
 from mcn.segment.training.settings import SegmenterTrainSettings
 
 SETTINGS = SegmenterTrainSettings(batch=2, sample=SampleSettings(size=64, prompts=3), workers=0)
@@ -23,16 +23,17 @@ def drawn(seed: int) -> LabelledImage:
     labels = np.zeros((80, 96), np.int32)
     labels[10:40, 10:40], labels[30:70, 50:90] = 1, 2
     noise = np.random.default_rng(seed).integers(0, 40, labels.shape)
-    return (noise + 180 * (labels > 0)).astype(np.uint8), labels
+    return LabelledImage((noise + 180 * (labels > 0)).astype(np.uint8), labels)
 
 
 def write(folder: Path, images: int) -> Path:
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True)
     for number in range(images):
-        image, labels = drawn(number)
-        Image.fromarray(image).save(folder / "images" / f"{number}.png")
-        Image.fromarray(labels.astype(np.uint16)).save(folder / "masks" / f"{number}.png")
+        image = drawn(number)
+        masks = Image.fromarray(image.labels.astype(np.uint16))
+        Image.fromarray(image.pixels).save(folder / "images" / f"{number}.png")
+        masks.save(folder / "masks" / f"{number}.png")
     return folder
 
 
@@ -44,7 +45,23 @@ def test_images_are_either_trained_on_or_held_out(tmp_path: Path) -> None:
     for images, pairs in zip(sources, held_out, strict=True):
         for pair in pairs:
             image, _ = pair.read()
-            assert not any(np.array_equal(image, other) for other, _ in images)
+            assert not any(np.array_equal(image, other.pixels) for other in images)
+
+
+def test_a_folder_named_twice_counts_twice(tmp_path: Path) -> None:
+    a, b = write(tmp_path / "a", 6), write(tmp_path / "b", 3)
+    sources, held_out = read_folders([a, b, a], max_images=9)
+    assert [len(images) for images in sources] == [4, 2, 4]
+    assert sources[0] is sources[2]
+    assert [len(pairs) for pairs in held_out] == [2, 1]
+
+
+def test_incomplete_images_are_named_by_patterns(tmp_path: Path) -> None:
+    (images,), _ = read_folders([write(tmp_path / "a", 12)], 1, ["1*", "4"])
+    complete = [image.complete for image in images]
+    names = sorted(map(str, range(12)))
+    expected = [not (name.startswith("1") or name == "4") for i, name in enumerate(names) if i % 5]
+    assert complete == expected
 
 
 def test_a_single_image_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from mcn.segment.training.compact import (
     drawn_prompts,
     join_prompts,
     proposed_prompts,
+    refit_prompts,
 )
 
 
@@ -92,3 +93,22 @@ def test_a_correction_clicks_on_a_wrong_pixel(truth: float, label: int) -> None:
     assert 16 < y < 32
     assert corrected.mask_logits is not None
     assert corrected.mask_logits.shape == (1, 1, MASK_SIZE, MASK_SIZE)
+
+
+def test_a_mask_is_decoded_again_on_a_window_that_suits_it() -> None:
+    """One mask in a corner of its window, one cut off by it, and one without pixels."""
+    logits = torch.full((3, MASK_SIZE, MASK_SIZE), -4.0)
+    logits[0, 8:16, 8:16] = logits[1, :, 20:] = 4.0
+    given = prompts(3)
+    again = refit_prompts(given, logits)
+    assert torch.equal(again.windows[2], given.windows[2])
+    centre = (again.windows[0, :2] + again.windows[0, 2:]) / 2
+    assert (centre - 24).abs().max() < 3
+    sides = again.windows[:, 2] - again.windows[:, 0]
+    assert sides[0] < 50
+    assert sides[1] > 2 * MASK_SIZE
+    x, y = again.points[0, 0]
+    assert 16 <= x < 32
+    assert 16 <= y < 32
+    assert again.mask_logits is not None
+    assert (again.mask_logits[0] > 0).float().mean() > 0.2

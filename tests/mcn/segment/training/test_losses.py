@@ -1,6 +1,6 @@
 import torch
 
-from mcn.segment.training.losses import mask_losses, window_truth, wrong_cells
+from mcn.segment.training.losses import mask_losses, proposal_losses, window_truth, wrong_cells
 
 
 def test_the_target_of_a_window_is_the_label_under_it() -> None:
@@ -36,3 +36,26 @@ def test_the_correct_mask_has_no_loss_and_pixels_outside_do_not_count() -> None:
     worse, doubt = mask_losses(-logits, torch.ones(1, 4), target, valid)
     assert worse.item() > 1
     assert doubt.item() > 1
+
+
+def test_what_is_unknown_has_no_loss() -> None:
+    labels = torch.full((1, 16, 16), -1, dtype=torch.int32)
+    labels[0, :8, :8] = 3
+    windows = torch.tensor([[0.0, 0, 16, 16]] * 2)
+    target, valid = window_truth(labels, windows, torch.tensor([0, 0]), torch.tensor([3, -1]), 8)
+    assert valid[0].all()
+    assert not valid[1].any()
+    logits = (40 * (target - 0.5))[:, None].repeat(1, 4, 1, 1)
+    estimates = torch.ones(2, 4)
+    mask, iou = mask_losses(logits, estimates, target, valid)
+    logits[1], estimates[1] = 17.0, 0.3
+    assert mask_losses(logits, estimates, target, valid) == (mask, iou)
+
+    heat = torch.zeros(1, 4, 4)
+    heat[0, 1, 1] = 1
+    regress = torch.full((1, 4, 4, 4), torch.nan)
+    proposal = torch.zeros(1, 6, 4, 4)
+    centre, _ = proposal_losses(proposal, heat, regress, labels)
+    proposal[:, :2, 2:, 2:] = 3.0
+    assert proposal_losses(proposal, heat, regress, labels)[0] == centre
+    assert proposal_losses(proposal, heat, regress, labels.clamp(min=0))[0] > centre

@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcn.segment.training.samples import SampleSettings, describe, make_sample, proposal_targets
+from mcn.segment.training.samples import (
+    UNKNOWN,
+    LabelledImage,
+    SampleSettings,
+    describe,
+    make_sample,
+    proposal_targets,
+)
 
 
 def scene(seed: int, size: int = 256) -> tuple[np.ndarray, np.ndarray]:
@@ -21,7 +28,9 @@ def scene(seed: int, size: int = 256) -> tuple[np.ndarray, np.ndarray]:
 def test_the_target_of_a_prompt_is_the_crystal_it_touches(seed: int) -> None:
     pixels, labels = scene(seed)
     sample = make_sample(
-        pixels, labels, SampleSettings(size=128, prompts=16), np.random.default_rng(seed)
+        LabelledImage(pixels, labels),
+        SampleSettings(size=128, prompts=16),
+        np.random.default_rng(seed),
     )
     assert sample.image.shape == (128, 128)
     assert abs(float(sample.image.mean())) < 1e-3
@@ -52,9 +61,25 @@ def test_centres_lie_on_their_crystals(seed: int) -> None:
 def test_no_crystals_give_no_objects() -> None:
     assert len(describe(np.zeros((64, 64), np.int32)).ids) == 0
     sample = make_sample(
-        np.zeros((64, 64), np.uint8),
-        np.zeros((64, 64), np.int32),
+        LabelledImage(np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.int32)),
         SampleSettings(size=64, prompts=4),
         np.random.default_rng(0),
     )
     assert (sample.targets == 0).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_background_of_an_incomplete_image_is_unknown(seed: int) -> None:
+    pixels, labels = scene(seed)
+    if seed == 0:
+        labels[:] = 0
+    sample = make_sample(
+        LabelledImage(pixels, labels, complete=False),
+        SampleSettings(size=128, prompts=16),
+        np.random.default_rng(seed),
+    )
+    assert not (sample.labels == 0).any()
+    assert (sample.labels == UNKNOWN).any()
+    assert (sample.targets != 0).all()
+    crystals = np.unique(sample.labels[sample.labels > 0])
+    assert np.isin(sample.targets[sample.targets > 0], crystals).all()

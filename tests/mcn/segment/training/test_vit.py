@@ -77,7 +77,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def batch(rendered: Path) -> dict[str, torch.Tensor]:
-    drawn = samples([[pair.read() for pair in list_pairs(rendered)]], TINY.sample, seed=1)
+    drawn = samples([[LabelledImage(*pair.read()) for pair in list_pairs(rendered)]], TINY.sample, seed=1)
     return collate([next(drawn)])
 
 
