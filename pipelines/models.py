@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from mcn.analyzer import Classifier, Segmenter
 from mcn.taxonomy import SHAPES
@@ -25,13 +24,10 @@ class ScanModels:
     def named(cls, segmenter: str, classifier: str) -> ScanModels:
         """Models by name or path, as in `load_segmenter` and `load_classifier`."""
         from mcn.classify import load_classifier
-        from mcn.segment import load_segmenter, segmenter_name
+        from mcn.segment import absolute_path, load_segmenter, segmenter_name
 
         # Workers have other working folders, so make paths absolute.
-        segmenter, classifier = (
-            str(Path(model).resolve()) if Path(model).is_file() else model
-            for model in (segmenter, classifier)
-        )
+        segmenter, classifier = absolute_path(segmenter), absolute_path(classifier)
         loaded_classifier = load_classifier(classifier)
         return cls(
             segmenter_name(segmenter),

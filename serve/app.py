@@ -16,6 +16,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from mcn.cluster_resources import cores_and_gpus
+from mcn.segment import absolute_path
 from serve.deployments.catalog_reader import CatalogReader
 from serve.deployments.models import ClassifierDeployment, SegmenterDeployment
 from serve.http.application import Ingress
@@ -52,13 +53,13 @@ def build(args: Mapping[str, Any] | Settings) -> serve.Application:
             SegmenterDeployment,
             plan.segmenter,
             plan.segmenter,
-            user_config={"model": _absolute_path(settings.segmenter)},
+            user_config={"model": absolute_path(settings.segmenter)},
         ),
         _bind(
             ClassifierDeployment,
             plan.classifier,
             plan.classifier,
-            user_config={"model": _absolute_path(settings.classifier)},
+            user_config={"model": absolute_path(settings.classifier)},
         ),
         _bind(
             CatalogReader, plan.reader, settings.catalog, settings.refresh_seconds, settings.limits
@@ -150,7 +151,3 @@ def _with_token(settings: Settings) -> Settings:
     # Ray stores and shows settings, so they have only the hash.
     return replace(settings, token_sha256=digest_of(token))
 
-
-def _absolute_path(model: str) -> str:
-    """The absolute path of a weights file: replicas have their own working folders."""
-    return os.path.abspath(model) if os.path.isfile(model) else model

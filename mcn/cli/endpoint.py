@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mcn.cli.console import possible_size, print_json, say
+from mcn.cli.options import Prompts
 
 token_app = typer.Typer(help="Create and revoke tokens of the endpoint.", no_args_is_help=True)
 remote_app = typer.Typer(help="Use an endpoint that runs elsewhere.", no_args_is_help=True)
@@ -27,6 +28,7 @@ def serve(
     segmenter: Annotated[
         str | None, typer.Option(help="compact (default), vit_b, vit_l, vit_h, or a file.")
     ] = None,
+    prompts: Prompts = None,
     classifier: Annotated[
         str | None, typer.Option(help="nsr (default), published, or a weights file.")
     ] = None,
@@ -49,6 +51,12 @@ def serve(
     from pipelines.cluster import ray_cluster
     from serve.settings import read_settings
 
+    if prompts is not None and segmenter is None:
+        raise typer.BadParameter("--prompts is for a full-size SAM; add --segmenter vit_b")
+    if segmenter is not None:
+        from mcn.segment import with_prompts
+
+        segmenter = with_prompts(segmenter, prompts)
     if insecure and host not in ("127.0.0.1", "localhost", "::1"):
         raise typer.BadParameter(f"--insecure needs --host 127.0.0.1, not {host}")
     options: dict[str, Any] = {

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mcn.cli.console import print_json, progress_bar, show
-from mcn.cli.options import AsJson, ClassifierName, ClassOrder, SegmenterName
+from mcn.cli.options import AsJson, ClassifierName, ClassOrder, Prompts, SegmenterName
 
 evaluate_app = typer.Typer(help="Evaluate a model on labelled data.", no_args_is_help=True)
 
@@ -17,6 +17,7 @@ evaluate_app = typer.Typer(help="Evaluate a model on labelled data.", no_args_is
 def evaluate_segmenter(
     data: Annotated[Path, typer.Argument(help="A folder of images/ and masks/, or a core.")],
     segmenter: SegmenterName = "compact",
+    prompts: Prompts = None,
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Only the images that training holds out.")
     ] = False,
@@ -32,13 +33,13 @@ def evaluate_segmenter(
     ] = None,
 ) -> None:
     """Average precision, F1, IoU and errors of size and count of a segmenter's masks."""
-    from mcn.segment import load_segmenter
+    from mcn.segment import load_segmenter, with_prompts
     from mcn.segment.dataset import list_pairs, split_pairs
     from mcn.segment.evaluation.metrics import compute_metrics, evaluate_images
 
     pairs = list_pairs(data)
     pairs = split_pairs(pairs)[1] if held_out else pairs
-    model = load_segmenter(segmenter)
+    model = load_segmenter(with_prompts(segmenter, prompts))
     with progress_bar("evaluating", len(pairs)) as advance:
         evaluated = evaluate_images(model, pairs, advance)
     metrics = {"segmenter": model.name, **compute_metrics(evaluated)}

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import click
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 SegmenterName = Annotated[
     str, typer.Option("--segmenter", help="compact, vit_b, vit_l, vit_h, watershed, or a file.")
+]
+Prompts = Annotated[
+    str | None,
+    typer.Option(
+        "--prompts",
+        click_type=click.Choice(["proposals", "grid"]),
+        help="With vit_b, vit_l, vit_h: prompt with the crystals that compact proposes (the "
+        "default), or with a grid of points.",
+    ),
 ]
 ClassifierName = Annotated[
     str, typer.Option("--classifier", help="nsr, published, or a weights file.")

@@ -9,7 +9,7 @@ import typer
 
 from mcn.cli.catalog import CatalogUri
 from mcn.cli.console import print_json, say
-from mcn.cli.options import AsJson, ClassifierName, SegmenterName
+from mcn.cli.options import AsJson, ClassifierName, Prompts, SegmenterName
 
 
 def scan(
@@ -23,6 +23,7 @@ def scan(
         typer.Option(help="CSV or Parquet list of tiles, or an S3 Inventory's manifest.json."),
     ] = None,
     segmenter: SegmenterName = "compact",
+    prompts: Prompts = None,
     classifier: ClassifierName = "nsr",
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Scan failed tiles again.")
@@ -57,13 +58,14 @@ def scan(
     import logging
     from dataclasses import asdict
 
+    from mcn.segment import with_prompts
     from mcn.sources.path_pattern import DEFAULT_PATTERN
     from pipelines.scan import ScanSettings, run_scan
 
     settings = ScanSettings(
         pattern=pattern or DEFAULT_PATTERN,
         manifest=manifest,
-        segmenter=segmenter,
+        segmenter=with_prompts(segmenter, prompts),
         classifier=classifier,
         retry_failed=retry_failed,
         depth_bin_m=depth_bin_m,
@@ -113,12 +115,14 @@ def plan(
         str | None, typer.Option(help="List of the tiles instead of a pattern.")
     ] = None,
     segmenter: SegmenterName = "compact",
+    prompts: Prompts = None,
     classifier: ClassifierName = "nsr",
     as_json: AsJson = False,
 ) -> None:
     """Estimate the time and cost of a scan, with the assumptions."""
     from dataclasses import asdict
 
+    from mcn.segment import with_prompts
     from mcn.sources.path_pattern import DEFAULT_PATTERN
     from pipelines.estimate import ScanRate, calibrate, estimate
     from pipelines.scan import ScanSettings
@@ -129,7 +133,7 @@ def plan(
         settings = ScanSettings(
             pattern=pattern or DEFAULT_PATTERN,
             manifest=manifest,
-            segmenter=segmenter,
+            segmenter=with_prompts(segmenter, prompts),
             classifier=classifier,
         )
         rate, tile_count = calibrate(source, settings, sample)

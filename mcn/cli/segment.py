@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mcn.cli.console import possible_size, print_json, progress_bar, say
-from mcn.cli.options import AsJson, ClassifierName, SegmenterName
+from mcn.cli.options import AsJson, ClassifierName, Prompts, SegmenterName
 from mcn.errors import McnError
 
 
@@ -18,6 +18,7 @@ def segment(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE…", help="Micrographs.")],
     out: Annotated[Path, typer.Option(help="Folder for overlays and crystals.json.")],
     segmenter: SegmenterName = "compact",
+    prompts: Prompts = None,
     classifier: ClassifierName = "nsr",
     pixel_size_um: Annotated[
         float | None,
@@ -33,10 +34,12 @@ def segment(
     """Find, name and measure the crystals of single micrographs."""
     from mcn.io.output_names import one_line_name
     from mcn.micrograph import page_note
+    from mcn.segment import with_prompts
 
+    model = with_prompts(segmenter, prompts)
     with progress_bar("analysing", len(images)) as advance:
         report, failed = analyze_files(
-            images, out, segmenter, classifier, pixel_size_um, advance, explain=explain
+            images, out, model, classifier, pixel_size_um, advance, explain=explain
         )
     for image in report["images"]:
         name = one_line_name(image["image"])

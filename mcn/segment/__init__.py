@@ -11,28 +11,38 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mcn.segment.dataset import list_pairs
     from mcn.segment.evaluation.metrics import evaluate_segmenter
-    from mcn.segment.segmenter import SegmenterError, load_segmenter, segmenter_name
+    from mcn.segment.segmenter import (
+        SegmenterError,
+        absolute_path,
+        load_segmenter,
+        segmenter_name,
+        with_prompts,
+    )
     from mcn.segment.training.settings import SegmenterTrainSettings
     from mcn.segment.training.trainer import train_segmenter
 
 __all__ = [
     "SegmenterError",
     "SegmenterTrainSettings",
+    "absolute_path",
     "evaluate_segmenter",
     "list_pairs",
     "load_segmenter",
     "segmenter_name",
     "train_segmenter",
+    "with_prompts",
 ]
 
 _MODULES = {
     "SegmenterError": "mcn.segment.segmenter",
     "SegmenterTrainSettings": "mcn.segment.training.settings",
+    "absolute_path": "mcn.segment.segmenter",
     "evaluate_segmenter": "mcn.segment.evaluation.metrics",
     "list_pairs": "mcn.segment.dataset",
     "load_segmenter": "mcn.segment.segmenter",
     "segmenter_name": "mcn.segment.segmenter",
     "train_segmenter": "mcn.segment.training.trainer",
+    "with_prompts": "mcn.segment.segmenter",
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -22,8 +23,17 @@ from mcn.segment.inference.prompts import check_prompts
 from mcn.segment.inference.sam_segmenter import SamSegmenter
 from mcn.segment.inference.tiling import SMALLEST_WINDOW
 from mcn.segment.inference.watershed import WatershedSegmenter
-from mcn.segment.modeling.checkpoints import CHECKPOINTS, fetch_checkpoint, load_model
+from mcn.segment.modeling.checkpoints import (
+    CHECKPOINTS,
+    fetch_checkpoint,
+    is_full_size,
+    load_model,
+)
 from mcn.segment.modeling.compact_sam import CompactSam, channels_last
+
+
+PROMPTS: Final = ("proposals", "grid")
+"""Prompts of a full-size SAM: what `compact` proposes (the default), or a regular grid."""
 
 
 class SegmenterError(McnError):
@@ -97,14 +107,51 @@ def weights_path(model: str) -> Path:
     return path
 
 
+def with_prompts(model: str, prompts: str | None) -> str:
+    """The name of a full-size SAM with prompts of one of `PROMPTS`, as in `load_segmenter`."""
+    if prompts is None:
+        return model
+    if prompts not in PROMPTS:
+        raise SegmenterError(f"prompts: {prompts!r} is not one of {', '.join(PROMPTS)}")
+    return f"{_split(model)[0]}+{prompts}"
+
+
+def absolute_path(model: str) -> str:
+    """The model with an absolute path if it is a file: workers have their own working folders."""
+    base, prompts = _split(model)
+    path = str(Path(base).resolve()) if Path(base).is_file() else base
+    return f"{path}+{prompts}" if prompts else path
+
+
+def _split(model: str) -> tuple[str, str | None]:
+    """Name or path of a model, and the kind of its prompts if the name states it."""
+    name, plus, prompts = model.rpartition("+")
+    stated = plus and prompts in PROMPTS and not Path(model).is_file()
+    return (name, prompts) if stated else (model, None)
+
+
 def segmenter_name(model: str = "compact") -> str:
-    """`name@first-12-of-sha256` of a segmenter, without loading it."""
-    if model == "watershed":
+    """`name@first-12-of-sha256` of a segmenter, without loading it.
+
+    The name of a full-size SAM states its prompts: `vit_b+proposals@…`, `vit_b+grid@…`.
+
+    Raises
+    ------
+    SegmenterError, CheckpointError, WeightsError
+        As `load_segmenter`.
+    """
+    base, prompts = _split(model)
+    if base == "watershed" and prompts is None:
         return WatershedSegmenter().name
-    path = weights_path(model)
+    path = weights_path(base)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return f"{model if model in CHECKPOINTS else path.stem}@{digest[:12]}"
+    name = base if base in CHECKPOINTS else path.stem
+    if is_full_size(path):
+        name = f"{name}+{prompts or PROMPTS[0]}"
+    elif prompts:
+        raise SegmenterError(f"{model}: {base} proposes its own prompts; leave out +{prompts}")
+    return f"{name}@{digest[:12]}"
 
 
 def load_segmenter(model: str = "compact", device: str | None = None) -> Segmenter:
@@ -114,7 +161,9 @@ def load_segmenter(model: str = "compact", device: str | None = None) -> Segment
     ----------
     model : str
         `compact`; `vit_b`, `vit_l` or `vit_h`; `watershed`, the baseline; or the path of
-        weights from `mcn train segmenter`, or in Meta's layout.
+        weights from `mcn train segmenter`, or in Meta's layout. A full-size SAM takes the
+        crystals that `compact` proposes as prompts, or a regular grid of points with `+grid`
+        after its name or path.
     device : str, optional
         Torch device; by default a GPU if there is one.
 
@@ -126,9 +175,12 @@ def load_segmenter(model: str = "compact", device: str | None = None) -> Segment
     if model == "watershed":
         return WatershedSegmenter()
     device_name = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    path, name = weights_path(model), segmenter_name(model)
-    loaded = load_model(path).to(device_name)
+    base, prompts = _split(model)
+    name, loaded = segmenter_name(model), load_model(weights_path(base)).to(device_name)
     if isinstance(loaded, CompactSam):
         settings = GeneratorSettings() if device_name == "cpu" else GPU_SETTINGS
         return CompactSegmenter(channels_last(loaded), name, settings)
-    return SamSegmenter(loaded, name)
+    if prompts == "grid":
+        return SamSegmenter(loaded, name)
+    proposer = load_model(weights_path("compact")).to(device_name)
+    return SamSegmenter(loaded, name, proposer=channels_last(proposer))

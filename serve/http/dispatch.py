@@ -160,7 +160,8 @@ class Services:
         """Raise a `Problem` if a request names another segmenter than the one in use."""
         if name is not None:
             used = (await self.call(self.segmenter.about.remote)).name
-            if name not in (used, used.partition("@")[0]):
+            base = used.partition("@")[0]
+            if name not in (used, base, base.partition("+")[0]):
                 raise Problem(422, f"model: {name!r} is not loaded; {used} is")
 
     async def analyze(self, micrograph: Micrograph) -> AnalysisResult:

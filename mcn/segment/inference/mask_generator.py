@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -90,12 +90,51 @@ def _doubled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     )
 
 
-def _candidates(
+def propose_crystals(
+    model: CompactSam,
+    image: NDArray[np.uint8],
+    settings: GeneratorSettings = GeneratorSettings(),
+) -> Proposals:
+    """Proposed centres and boxes of all crystals of an image (H, W), without their masks."""
+    with torch.inference_mode():
+        proposals = _join_proposals(model, image, settings)
+        sides = (proposals.boxes[:, 2:] - proposals.boxes[:, :2]).amax(dim=1)
+        if len(sides) and sides.median() < settings.magnify_below:
+            proposals = _join_proposals(model, _doubled(image), settings)
+            points, boxes = proposals.points / 2, proposals.boxes / 2
+            proposals = replace(proposals, points=points, boxes=boxes)
+    return proposals
+
+
+def _join_proposals(
+    model: CompactSam, image: NDArray[np.uint8], settings: GeneratorSettings
+) -> Proposals:
+    parts = []
+    for view in _views(model, image[None], settings):
+        origin = view.proposals.points.new_tensor([view.window.x, view.window.y])
+        points = (view.proposals.points + origin) * view.reduction
+        boxes = (view.proposals.boxes + origin.repeat(2)) * view.reduction
+        parts.append(replace(view.proposals, points=points, boxes=boxes))
+    names = [field.name for field in fields(Proposals)]
+    return Proposals(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
+@dataclass(frozen=True)
+class _View:
+    """A window of images of one reduced size, encoded, and what is proposed there."""
+
+    features: Features
+    proposals: Proposals
+    window: Window
+    reduction: int
+    border: Tensor
+
+
+def _views(
     model: CompactSam, images: NDArray[np.uint8], settings: GeneratorSettings
-) -> Candidates:
-    """Candidates of images (B, H, W), each from the window and magnification that fits its size."""
+) -> Iterator[_View]:
+    """Views of images (B, H, W), each with the proposals of the sizes that it fits."""
     device = next(model.parameters()).device
-    candidates_by_window = []
     for reduction, reduced, windows in levels(images, settings.window):
         greys = np.array([grey_level(image) for image in reduced], np.float32)
         mean, deviation = greys.T[:, :, None, None]
@@ -110,15 +149,26 @@ def _candidates(
             )
             proposals = choose(proposals, _belongs_to(window, proposals))
             border = image_border(window, reduced.shape[1:], device)
-            candidates = decode_proposals(model, features, proposals, settings, border=border)
-            origin = candidates.windows.new_tensor([window.x, window.y, window.x, window.y])
-            candidates_by_window.append(
-                replace(
-                    candidates,
-                    logits=candidates.logits.half(),
-                    windows=(candidates.windows + origin) * reduction,
-                )
+            yield _View(features, proposals, window, reduction, border)
+
+
+def _candidates(
+    model: CompactSam, images: NDArray[np.uint8], settings: GeneratorSettings
+) -> Candidates:
+    """Candidates of images (B, H, W), each from the window and magnification that fits its size."""
+    candidates_by_window = []
+    for view in _views(model, images, settings):
+        candidates = decode_proposals(
+            model, view.features, view.proposals, settings, border=view.border
+        )
+        origin = candidates.windows.new_tensor([view.window.x, view.window.y]).repeat(2)
+        candidates_by_window.append(
+            replace(
+                candidates,
+                logits=candidates.logits.half(),
+                windows=(candidates.windows + origin) * view.reduction,
             )
+        )
     return concatenate(candidates_by_window)
 
 

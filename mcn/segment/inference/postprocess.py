@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,13 +18,19 @@ _GRAIN = 16
 """Masks are upsampled together if their sides are the same multiple of this."""
 _PIXELS_AT_ONCE = 2**21
 _PIXELS_PER_BATCH = 2**24
+_SMALL = 0.25
+"""Share of a mask's area below which another on it is small."""
+_CROWD = 4
+"""Number of small masks on a large one that make it ground."""
+_AS_SURE = 0.6
+"""Minimum mean score of these, as a share of the large one's."""
 _CONNECTIVITY = ndimage.generate_binary_structure(2, 1)
 
 
 def suppress_overlaps(
     candidates: Candidates, image: int, shape: tuple[int, ...], settings: GeneratorSettings
 ) -> list[Mask]:
-    """Assign each pixel to the best mask that covers it, and drop duplicates.
+    """Assign each pixel to the best mask that covers it, and drop duplicates and ground.
 
     Returns
     -------
@@ -37,21 +45,105 @@ def suppress_overlaps(
         for part in index.split(upsampling_batches(candidates.windows[index], shape))
         for claim in full_size(candidates.logits[part], candidates.windows[part], *shape)
     )
-    taken = np.zeros(shape, bool)
-    masks = []
-    for (x, y, claim), score, mask_stability in zip(claims, scores, stability, strict=True):
-        view = taken[y : y + claim.shape[0], x : x + claim.shape[1]]
-        free = claim & ~view
+    owner = np.zeros(shape, np.int32)
+    kept: list[_Claim] = []
+    hidden: dict[int, list[_Claim]] = {}
+    for (x, y, pixels), score, mask_stability in zip(claims, scores, stability, strict=True):
+        claim = _Claim(x, y, pixels, score, mask_stability)
+        if claim.add(owner, len(kept) + 1, settings):
+            kept.append(claim)
+        elif hider := claim.hider(owner, settings):
+            hidden.setdefault(hider, []).append(claim)
+    for number, claims_below in hidden.items():
+        ground = kept[number - 1]
+        small = [claim for claim in claims_below if claim.area < _SMALL * ground.area]
+        if len(small) >= _CROWD:
+            kept += _reveal(owner, ground, number, small, len(kept), settings)
+    masks = [claim.mask(owner, number, settings) for number, claim in enumerate(kept, 1)]
+    return sorted((mask for mask in masks if mask), key=lambda mask: (mask.y, mask.x))
+
+
+@dataclass(frozen=True, eq=False)
+class _Claim:
+    """The pixels of a candidate in a box at column x and row y, and its scores."""
+
+    x: int
+    y: int
+    pixels: NDArray[np.bool_]
+    score: float
+    stability: float
+
+    @property
+    def area(self) -> int:
+        return int(np.count_nonzero(self.pixels))
+
+    def view(self, owner: NDArray[np.int32]) -> NDArray[np.int32]:
+        height, width = self.pixels.shape
+        return owner[self.y : self.y + height, self.x : self.x + width]
+
+    def add(self, owner: NDArray[np.int32], number: int, settings: GeneratorSettings) -> bool:
+        """Take the free pixels, unless too few are free."""
+        view = self.view(owner)
+        free = self.pixels & (view == 0)
         area = np.count_nonzero(free)
-        if area < max(1, settings.min_area_px):
-            continue
-        if area < (1 - settings.max_overlap) * np.count_nonzero(claim):
-            continue
-        view |= free
-        component = _largest_component(free)
-        if np.count_nonzero(component) >= settings.min_area_px:
-            masks.append(tight(x, y, component, score, mask_stability))
-    return sorted(masks, key=lambda mask: (mask.y, mask.x))
+        if area < max(1, settings.min_area_px, (1 - settings.max_overlap) * self.area):
+            return False
+        view[free] = number
+        return True
+
+    def hider(self, owner: NDArray[np.int32], settings: GeneratorSettings) -> int:
+        """Number of the claim that has most of the pixels; 0 if none has."""
+        if self.area < settings.min_area_px:
+            return 0
+        counts = np.bincount(self.view(owner)[self.pixels])
+        counts[0] = 0
+        number = int(counts.argmax())
+        return number if counts[number] > settings.max_overlap * self.area else 0
+
+    def mask(
+        self, owner: NDArray[np.int32], number: int, settings: GeneratorSettings
+    ) -> Mask | None:
+        """The largest connected component of the pixels taken; None if it is too small."""
+        component = _largest_component(self.view(owner) == number)
+        if np.count_nonzero(component) < max(1, settings.min_area_px):
+            return None
+        return tight(self.x, self.y, component, self.score, self.stability)
+
+
+def _reveal(
+    owner: NDArray[np.int32],
+    ground: _Claim,
+    number: int,
+    small: list[_Claim],
+    count: int,
+    settings: GeneratorSettings,
+) -> list[_Claim]:
+    """The small claims that a large one hides, if they are a crowd that is about as sure.
+
+    The large one is then ground that shows between crystals, and loses its pixels to them.
+
+    Parameters
+    ----------
+    small : list of _Claim
+        By descending score.
+    count : int
+        Number of claims so far.
+    """
+    view = ground.view(owner)
+    before = view.copy()
+    view[view == number] = 0
+    revealed: list[_Claim] = []
+    for claim in small:
+        if claim.add(owner, count + len(revealed) + 1, settings):
+            revealed.append(claim)
+    sure = sum(claim.score for claim in revealed) >= _AS_SURE * ground.score * len(revealed)
+    if len(revealed) >= _CROWD and sure:
+        return revealed
+    for claim in revealed:
+        part = claim.view(owner)
+        part[part > count] = 0
+    view[:] = before
+    return []
 
 
 def full_size(

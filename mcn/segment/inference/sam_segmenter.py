@@ -1,4 +1,4 @@
-"""Meta's Segment Anything (ViT-B, -L, -H), prompted with a regular grid of points."""
+"""Meta's Segment Anything (ViT-B, -L, -H), prompted with proposed crystals or a regular grid."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from mcn.mask import Mask
 from mcn.segment.inference.candidates import (
+    GPU_SETTINGS,
     Candidates,
     GeneratorSettings,
     filter_by_stability,
@@ -23,10 +24,12 @@ from mcn.segment.inference.candidates import (
     split_batches,
     stability_score,
 )
+from mcn.segment.inference.mask_generator import propose_crystals
 from mcn.segment.inference.mask_nms import MaskNMS
 from mcn.segment.inference.postprocess import largest_component_mask, suppress_overlaps
 from mcn.segment.inference.prompts import check_prompts
 from mcn.segment.modeling.attention import fuse_attention
+from mcn.segment.modeling.compact_sam import CompactSam
 from mcn.segment.modeling.number_format import autocast
 from mcn.segment.modeling.point_decoder import PointDecoder
 
@@ -35,10 +38,11 @@ VIT_SETTINGS = replace(
 )
 # Buffers that fit a processor's cache; larger ones are allocated again each time.
 VIT_CPU_SETTINGS = replace(VIT_SETTINGS, prompts_per_batch=4, pixels_per_batch=2**20)
+_PROPOSALS = GeneratorSettings()
 
 
 class SamSegmenter:
-    """A full-size Segment Anything prompted on a regular grid.
+    """A full-size Segment Anything, prompted with single points.
 
     Parameters
     ----------
@@ -47,9 +51,11 @@ class SamSegmenter:
     name : str
         As in the rows of the catalogue.
     points_per_side : int
-        Prompts along each side of the image.
+        Prompts along each side of the image, if there is no proposer.
     settings : GeneratorSettings, optional
         Thresholds and batch sizes; by default `VIT_SETTINGS`, or `VIT_CPU_SETTINGS` on a processor.
+    proposer : CompactSam, optional
+        Proposes the crystals whose centres are the prompts.
     """
 
     def __init__(
@@ -58,7 +64,9 @@ class SamSegmenter:
         name: str,
         points_per_side: int = 32,
         settings: GeneratorSettings | None = None,
+        proposer: CompactSam | None = None,
     ) -> None:
+        self.proposer = proposer.eval() if proposer else None
         self.sam = sam.eval()
         fuse_attention(sam.image_encoder)
         self.decoder = PointDecoder(sam)
@@ -72,9 +80,10 @@ class SamSegmenter:
         results: list[list[Mask]] = [[] for _ in images]
         frame = self.sam.image_encoder.img_size**2
         for shape, members in group_by_shape(images).items():
-            for part in split_batches(members, frame, self.settings):
+            prompts = {i: points for i in members if len(points := self.prompts(images[i]))}
+            for part in split_batches([*prompts], frame, self.settings):
                 embedding = self.encode(np.stack([images[i] for i in part]))
-                candidates = self.decode(embedding, shape)
+                candidates = self.decode(embedding, shape, [prompts[i] for i in part])
                 for index, i in enumerate(part):
                     results[i] = suppress_overlaps(candidates, index, shape, self.settings)
         return results
@@ -146,9 +155,20 @@ class SamSegmenter:
             )
         return embedding
 
+    def prompts(self, image: NDArray[np.uint8]) -> Tensor:
+        """Points x, y (P, 2) that an image (H, W) is prompted with, pixels."""
+        if self.proposer is not None:
+            settings = GPU_SETTINGS if self.sam.pixel_mean.device.type == "cuda" else _PROPOSALS
+            return propose_crystals(self.proposer, image, settings).points
+        grid = torch.as_tensor(build_point_grid(self.points_per_side), dtype=torch.float32)
+        size = torch.tensor([image.shape[1], image.shape[0]], dtype=torch.float32)
+        return (grid * size).to(self.sam.pixel_mean.device)
+
     @torch.inference_mode()
-    def decode(self, embedding: Tensor, shape: tuple[int, ...]) -> Candidates:
-        """Masks of a grid of points that pass the thresholds, without duplicates.
+    def decode(
+        self, embedding: Tensor, shape: tuple[int, ...], prompts: Sequence[Tensor]
+    ) -> Candidates:
+        """Masks of single points that pass the thresholds, without duplicates.
 
         Parameters
         ----------
@@ -156,31 +176,27 @@ class SamSegmenter:
             Of images of one shape.
         shape : (int, int)
             Their height and width.
+        prompts : sequence of (P, 2) float tensor
+            Points x, y of each image, pixels; at least one.
         """
         settings, device = self.settings, embedding.device
         n, (height, width) = len(embedding), shape
         size = self._size(shape)
-        grid = torch.as_tensor(build_point_grid(self.points_per_side), dtype=torch.float32)
-        points = (grid * torch.tensor([size[1], size[0]])).to(device)
+        to_frame = torch.tensor([size[1] / width, size[0] / height], device=device)
         # The padding of the square frame is not part of a mask.
         cell = self.sam.image_encoder.img_size / (4 * self.decoder.grid[0])
         rows, columns = (math.ceil(side / cell) for side in size)
         images = self.decoder.prepare(embedding)
-        collectors = [MaskNMS(settings.max_duplicate_iou, settings.max_masks) for _ in range(n)]
-        for part in points.split(max(1, settings.prompts_per_batch // n)):
-            logits, iou, index = self.decoder.decode(
-                images, part.expand(n, -1, -1), settings.min_predicted_iou
-            )
-            logits, iou, stability, passed = filter_by_stability(
-                logits[:, :rows, :columns], iou, settings
-            )
-            image = index[passed] // (len(part) * self.decoder.masks)
-            for i, masks in enumerate(collectors):
-                of_image = image == i
-                masks.add(
-                    logits[of_image].to(self.decoder.dtype), iou[of_image], stability[of_image]
+        unique_masks = []
+        for image, points in zip(images.split(1), prompts, strict=True):
+            masks = MaskNMS(settings.max_duplicate_iou, settings.max_masks)
+            for part in (points * to_frame).split(settings.prompts_per_batch):
+                logits, iou, _ = self.decoder.decode(image, part[None], settings.min_predicted_iou)
+                logits, iou, stability, _ = filter_by_stability(
+                    logits[:, :rows, :columns], iou, settings
                 )
-        unique_masks = [masks.settle() for masks in collectors]
+                masks.add(logits.to(self.decoder.dtype), iou, stability)
+            unique_masks.append(masks.settle())
         logits, iou, stability = (torch.cat(parts) for parts in zip(*unique_masks, strict=True))
         counts = torch.tensor([len(part) for _, part, _ in unique_masks], device=device)
         right, bottom = columns * cell * width / size[1], rows * cell * height / size[0]

@@ -26,6 +26,8 @@ from mcn.segment.modeling.compact_sam import CompactSam, build_compact
 
 _DECODER_HEADS = 8
 _META_TENSOR = "image_encoder.pos_embed"
+_MODEL_KEYS = ("model_state", "model_state_dict", "state_dict", "model")
+"""Where trainings of other programs keep their model's tensors."""
 
 
 class WeightsError(McnError):
@@ -52,10 +54,35 @@ def load_model(path: Path) -> CompactSam | Any:
     state = _read_tensors(path)
     try:
         model = sam_like(state) if _META_TENSOR in state else build_compact()
-        model.load_state_dict(state)
+        differences = _differences(model.state_dict(), state)
+        if not differences:
+            model.load_state_dict(state)
     except (RuntimeError, KeyError, ValueError, TypeError, ZeroDivisionError) as error:
-        raise _not_weights(path) from error
+        raise _not_weights(path, f"tensor {error}") from error
+    if differences:
+        raise _not_weights(path, differences)
     return model
+
+
+def is_full_size(path: Path) -> bool:
+    """Whether a weights file is of a full-size SAM, in Meta's layout."""
+    return _META_TENSOR in _read_tensors(path)
+
+
+def _differences(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """How the names and shapes of tensors differ from those of a model; empty if not at all."""
+    common = expected.keys() & state.keys()
+    kinds = {
+        "missing": expected.keys() - state.keys(),
+        "unknown": state.keys() - expected.keys(),
+        "of another shape": {name for name in common if expected[name].shape != state[name].shape},
+    }
+    parts = []
+    for kind, names in kinds.items():
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            parts.append(f"{len(names)} tensors {kind}: {', '.join(sorted(names)[:3])}{more}")
+    return "; ".join(parts)
 
 
 def save_weights(state: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
@@ -67,6 +94,11 @@ def save_weights(state: Mapping[str, Tensor], path: Path, metadata: dict[str, st
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file; of a checkpoint of other programs, those of its model.
+
+    Fine-tuned models of the same layout often lie within a training's state, such as
+    `model_state` of micro-sam, or have a prefix before each name.
+    """
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
     try:
@@ -76,14 +108,18 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file:  # recognised by its content, not its name
             state = torch.load(file, map_location="cpu", weights_only=True)
-        return {name: t for name, t in state.items() if isinstance(t, Tensor)}
+        nested = (state[key] for key in _MODEL_KEYS if isinstance(state.get(key), Mapping))
+        state = next(nested, state)
+        tensors = {name: t for name, t in state.items() if isinstance(t, Tensor)}
     except Exception as error:  # untrusted bytes fail to unpickle in many ways
-        raise _not_weights(path) from error
+        raise _not_weights(path, "damaged, or with more in it than tensors") from error
+    (prefix, *_) = [n.removesuffix(_META_TENSOR) for n in tensors if n.endswith(_META_TENSOR)] or [""]
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
 
 
-def _not_weights(path: Path) -> WeightsError:
+def _not_weights(path: Path, reason: str) -> WeightsError:
     return WeightsError(
-        f"{path}: not weights of a segmenter, compact or in Meta's layout; "
+        f"{path}: not weights of a segmenter, compact or in Meta's layout ({reason}); "
         "make them with 'mcn train segmenter' or fetch them with 'mcn weights fetch vit_b'"
     )
 

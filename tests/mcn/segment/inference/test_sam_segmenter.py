@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,15 @@ import pytest
 import torch
 
 from mcn.mask import encode_rle
+from mcn.segment.inference.mask_generator import propose_crystals
 from mcn.segment.inference.sam_segmenter import SamSegmenter
-from mcn.segment.modeling.checkpoints import CHECKPOINTS, CheckpointError, fetch_checkpoint
+from mcn.segment.modeling.checkpoints import (
+    CHECKPOINTS,
+    CheckpointError,
+    fetch_checkpoint,
+    load_model,
+)
+from mcn.segment.modeling.compact_sam import CompactSam
 from mcn.segment.modeling.point_decoder import PointDecoder
 from mcn.segment.segmenter import weights_path
 
@@ -72,6 +80,57 @@ def test_a_batch_equals_single_images() -> None:
     for image, masks in zip(images, batch_masks, strict=True):
         (single_masks,) = segmenter.segment([image])
         assert encode_rle(masks, 60, 90) == encode_rle(single_masks, 60, 90)
+
+
+def blobs(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:180, :240]
+    image = rng.normal(60, 4, (180, 240))
+    for cx, cy in rng.uniform((20, 20), (220, 160), (9, 2)):
+        image[np.hypot(x - cx, y - cy) < rng.uniform(8, 20)] += 90
+    return image.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def proposer() -> CompactSam:
+    model = load_model(weights_path("compact"))
+    assert isinstance(model, CompactSam)
+    return model
+
+
+def test_proposals_are_prompts_and_each_gives_the_same_mask_as_in_a_grid(
+    proposer: CompactSam,
+) -> None:
+    from mcn.segment.inference.candidates import GeneratorSettings
+
+    anything = GeneratorSettings(min_predicted_iou=-10.0, min_stability=0.0)
+    anything = replace(anything, max_duplicate_iou=1.0)
+    segmenter = SamSegmenter(small_sam(), "small@0", settings=anything, proposer=proposer)
+    image = blobs(3)
+    points = segmenter.prompts(image)
+    proposals = propose_crystals(proposer, image)
+    assert torch.equal(points, proposals.points)
+    assert 3 < len(points) < 60
+    x, y = points.long().unbind(dim=1)
+    assert (image[y, x] > 100).mean() > 0.5
+
+    grid = SamSegmenter(segmenter.sam, "small@0", points_per_side=8, settings=anything)
+    others = grid.prompts(image)
+    assert len(others) == 64
+    embedding = segmenter.encode(image[None])
+    alone = segmenter.decode(embedding, image.shape, [points])
+    together = grid.decode(embedding, image.shape, [torch.cat([others, points])])
+    order, joined = (part.scores.argsort(descending=True) for part in (alone, together))
+    masks = alone.logits[order] > 0
+    assert len(masks) == 3 * len(points)
+    joined_masks = together.logits[joined] > 0
+    for mask in masks:
+        assert (joined_masks == mask).flatten(1).float().mean(dim=1).max() > 0.999
+
+
+def test_an_image_without_proposals_has_no_masks(proposer: CompactSam) -> None:
+    segmenter = SamSegmenter(small_sam(), "small@0", proposer=proposer)
+    assert segmenter.segment([np.full((64, 96), 128, np.uint8)]) == [[]]
 
 
 def test_a_file_with_another_checksum_is_refused(

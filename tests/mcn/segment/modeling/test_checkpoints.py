@@ -6,7 +6,9 @@ import torch
 from safetensors.torch import save_file
 
 from mcn.segment.modeling.checkpoints import WeightsError, load_model, sam_like
-from mcn.segment.segmenter import SegmenterError, load_segmenter
+from mcn.segment.segmenter import SegmenterError, load_segmenter, segmenter_name, with_prompts
+
+from ..inference.test_sam_segmenter import small_sam
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
@@ -52,3 +54,50 @@ def test_the_sizes_of_metas_models_are_read_from_their_tensors(name: str) -> Non
         ]
 
     assert heads_and_windows(loaded) == heads_and_windows(reference)
+
+
+@pytest.mark.parametrize(
+    ("key", "prefix"),
+    [(None, ""), (None, "sam."), ("model_state", "sam."), ("state_dict", "module."), ("model", "")],
+)
+def test_checkpoints_of_other_programs_are_read(
+    tmp_path: Path, key: str | None, prefix: str
+) -> None:
+    """micro-sam, for one, keeps the model in its training's state, beside a decoder of its own."""
+    sam = small_sam()
+    state: dict[str, Any] = {prefix + name: tensor for name, tensor in sam.state_dict().items()}
+    state = {key: state, "epoch": 3} if key else {**state, "decoder_state": {"w": torch.ones(2)}}
+    path = tmp_path / "tuned.pt"
+    torch.save(state, path)
+    loaded = load_model(path).state_dict()
+    assert loaded.keys() == sam.state_dict().keys()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in sam.state_dict().items())
+    digest = segmenter_name(str(path)).partition("@")[2]
+    assert segmenter_name(str(path)) == f"tuned+proposals@{digest}"
+    assert segmenter_name(with_prompts(str(path), "grid")) == f"tuned+grid@{digest}"
+
+
+def test_what_differs_from_the_layout_is_said(tmp_path: Path) -> None:
+    state = small_sam().state_dict()
+    del state["mask_decoder.iou_token.weight"]
+    save_file(state, tmp_path / "less.safetensors")
+    with pytest.raises(WeightsError, match=r"\(tensor 'mask_decoder\.iou_token\.weight'\)"):
+        load_model(tmp_path / "less.safetensors")
+    state = small_sam().state_dict()
+    del state["image_encoder.neck.0.weight"]
+    more = {f"image_encoder.blocks.0.adapter.{i}": torch.ones(2) for i in range(5)}
+    more["prompt_encoder.no_mask_embed.weight"] = torch.ones(1, 7)
+    save_file(state | more, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError) as raised:
+        load_model(tmp_path / "other.safetensors")
+    assert "1 tensors missing: image_encoder.neck.0.weight; " in str(raised.value)
+    assert "5 tensors unknown: image_encoder.blocks.0.adapter.0, " in str(raised.value)
+    assert " and 2 more; " in str(raised.value)
+    assert "1 tensors of another shape: prompt_encoder.no_mask" in str(raised.value)
+
+
+def test_compact_has_prompts_of_its_own() -> None:
+    with pytest.raises(SegmenterError, match="leave out \\+grid"):
+        load_segmenter(with_prompts("compact", "grid"))
+    with pytest.raises(SegmenterError, match="is not one of proposals, grid"):
+        with_prompts("vit_b", "points")
