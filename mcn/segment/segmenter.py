@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from mcn.analyzer import Segmenter
 from mcn.errors import McnError
 from mcn.mask import Mask
+from mcn.segment.inference.calibration import Calibration
 from mcn.segment.inference.candidates import GPU_SETTINGS, GeneratorSettings
 from mcn.segment.inference.mask_generator import generate
 from mcn.segment.inference.predictor import predict
@@ -25,9 +26,11 @@ from mcn.segment.inference.tiling import SMALLEST_WINDOW
 from mcn.segment.inference.watershed import WatershedSegmenter
 from mcn.segment.modeling.checkpoints import (
     CHECKPOINTS,
+    WeightsError,
     fetch_checkpoint,
     is_full_size,
     load_model,
+    read_metadata,
 )
 from mcn.segment.modeling.compact_sam import CompactSam, channels_last
 
@@ -51,18 +54,33 @@ class CompactSegmenter:
         As in the rows of the catalogue.
     settings : GeneratorSettings
         Thresholds and batch sizes.
+    calibration : Calibration
+        Maps scores to the `predicted_iou` of the masks.
     """
 
     def __init__(
-        self, model: CompactSam, name: str, settings: GeneratorSettings = GeneratorSettings()
+        self,
+        model: CompactSam,
+        name: str,
+        settings: GeneratorSettings = GeneratorSettings(),
+        calibration: Calibration = Calibration(),
     ) -> None:
         self.model = model.eval()
         self.name = name
         self.settings = settings
+        self.calibration = calibration
 
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
         """Disjoint masks of the crystals in each (H, W) image."""
-        return generate(self.model, images, self.settings)
+        return [self._calibrated(masks) for masks in generate(self.model, images, self.settings)]
+
+    def _calibrated(self, masks: list[Mask]) -> list[Mask]:
+        estimates = self.calibration([mask.predicted_iou for mask in masks]).tolist()
+        return [
+            replace(mask, predicted_iou=estimate)
+            for mask, estimate in zip(masks, estimates, strict=True)
+            if estimate >= self.settings.min_estimated_iou
+        ]
 
     def in_smaller_windows(self) -> CompactSegmenter | None:
         """The same model with a smaller memory peak; None if it cannot be smaller."""
@@ -71,7 +89,7 @@ class CompactSegmenter:
         window = max(self.settings.window // 2, SMALLEST_WINDOW)
         pixels = self.settings.pixels_per_batch // 4
         settings = replace(self.settings, window=window, pixels_per_batch=pixels)
-        return CompactSegmenter(self.model, self.name, settings)
+        return CompactSegmenter(self.model, self.name, settings, self.calibration)
 
     def predict(
         self,
@@ -176,11 +194,21 @@ def load_segmenter(model: str = "compact", device: str | None = None) -> Segment
         return WatershedSegmenter()
     device_name = device or ("cuda" if torch.cuda.is_available() else "cpu")
     base, prompts = _split(model)
-    name, loaded = segmenter_name(model), load_model(weights_path(base)).to(device_name)
+    name, path = segmenter_name(model), weights_path(base)
+    loaded = load_model(path).to(device_name)
     if isinstance(loaded, CompactSam):
         settings = GeneratorSettings() if device_name == "cpu" else GPU_SETTINGS
-        return CompactSegmenter(channels_last(loaded), name, settings)
+        return CompactSegmenter(channels_last(loaded), name, settings, _calibration(path))
     if prompts == "grid":
         return SamSegmenter(loaded, name)
     proposer = load_model(weights_path("compact")).to(device_name)
     return SamSegmenter(loaded, name, proposer=channels_last(proposer))
+
+
+def _calibration(path: Path) -> Calibration:
+    """The calibration in a weights file; scores as they are if it has none."""
+    text = read_metadata(path).get("calibration")
+    try:
+        return Calibration.from_json(text) if text else Calibration()
+    except ValueError as error:
+        raise WeightsError(f"{path}: its calibration cannot be used ({error})") from error

@@ -212,6 +212,16 @@ def _relative_error(predicted: float, true: float) -> float | None:
     return (predicted - true) / true if true else None
 
 
+def rated_masks(image: EvaluatedImage) -> NDArray[np.float64]:
+    """Score of each predicted mask, and its IoU with the crystal that it matches, (n, 2).
+
+    The IoU is 0 without a match.
+    """
+    ious = np.zeros(len(image.predicted))
+    ious[image.predicted_index] = image.ious
+    return np.stack([[mask.predicted_iou for mask in image.predicted], ious], axis=1).astype(float)
+
+
 def match(
     truth: Sequence[Mask], predicted: Sequence[Mask], size: tuple[int, int], threshold: float = 0.5
 ) -> NDArray[np.float64]:

@@ -24,6 +24,8 @@ class GeneratorSettings:
         0 decodes all.
     min_predicted_iou, min_stability : float
         Masks below either are dropped.
+    min_estimated_iou : float
+        Crystals whose calibrated IoU is below this are dropped.
     covering_iou : float
         Minimum predicted IoU of a mask that covers unsure centres.
     stability_offset : float
@@ -57,6 +59,7 @@ class GeneratorSettings:
     sure_centre: float = 0.25
     min_predicted_iou: float = 0.4
     min_stability: float = 0.2
+    min_estimated_iou: float = 0.0
     covering_iou: float = 0.8
     stability_offset: float = 1.0
     max_overlap: float = 0.5

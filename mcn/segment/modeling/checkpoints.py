@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from segment_anything.modeling import (
     ImageEncoderViT,
@@ -62,6 +62,15 @@ def load_model(path: Path) -> CompactSam | Any:
     if differences:
         raise _not_weights(path, differences)
     return model
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file states beside its tensors; empty for other files."""
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except SafetensorError:
+        return {}
 
 
 def is_full_size(path: Path) -> bool:

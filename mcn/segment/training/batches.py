@@ -31,13 +31,18 @@ def read_folders(
     max_images : int
         Maximum number of held-out pairs of each folder.
     incomplete : sequence of str
-        Names, or patterns with `*`, of images in which not all crystals are labelled.
+        Names, or patterns with `*`, of images in which not all crystals are labelled; they are
+        not among the held-out pairs.
 
     Raises
     ------
     DataError
         If a folder has a single pair, or a file cannot be used.
     """
+
+    def is_complete(pair: Pair) -> bool:
+        return not any(fnmatchcase(pair.name, pattern) for pattern in incomplete)
+
     images: dict[Path, list[LabelledImage]] = {}
     held_out_pairs = []
     for folder in dict.fromkeys(folders):
@@ -47,11 +52,8 @@ def read_folders(
                 f"{folder}: a single image cannot be used for both training and evaluation; "
                 "add more"
             )
-        images[folder] = [
-            LabelledImage(*pair.read(), not any(fnmatchcase(pair.name, p) for p in incomplete))
-            for pair in train
-        ]
-        held_out_pairs.append(held_out[:max_images])
+        images[folder] = [LabelledImage(*pair.read(), is_complete(pair)) for pair in train]
+        held_out_pairs.append([*filter(is_complete, held_out)][:max_images])
         for pair in held_out_pairs[-1]:
             pair.read()
     return [images[folder] for folder in folders], held_out_pairs

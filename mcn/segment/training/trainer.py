@@ -19,10 +19,12 @@ from torch.optim.swa_utils import AveragedModel
 from mcn.analyzer import Segmenter
 from mcn.errors import McnError
 from mcn.segment.dataset import Pair
-from mcn.segment.evaluation.metrics import evaluate_segmenter
-from mcn.segment.modeling.checkpoints import save_weights
+from mcn.segment.evaluation.metrics import evaluate_images, evaluate_segmenter, rated_masks
+from mcn.segment.inference.calibration import Calibration, fit_calibration
+from mcn.segment.modeling.checkpoints import load_model, read_metadata, save_weights
 from mcn.segment.modeling.compact_sam import CompactSam
 from mcn.segment.modeling.number_format import autocast
+from mcn.segment.segmenter import CompactSegmenter
 from mcn.segment.training.batches import read_folders, stream_batches
 from mcn.segment.training.compact import CompactTask, from_imagenet
 from mcn.segment.training.settings import SegmenterTrainSettings
@@ -30,6 +32,8 @@ from mcn.segment.training.vit import VitTask
 from mcn.training_loop import EpochHistory, TrainingFiles, run_epochs
 
 _MAX_SKIPPED_STEPS = 20
+_CALIBRATION_MASKS = 2000
+"""Masks of each laboratory that are drawn, with repetition, to fit the calibration."""
 
 
 class TrainingError(McnError):
@@ -128,8 +132,40 @@ def train_segmenter(
     training = SegmenterTraining(task, out, settings, device)
     batches = stream_batches(sources, settings, training.step, device)
     training.run(batches, held_out, on_step or (lambda progress: None))
+    if isinstance(model, CompactSam):
+        calibrate_weights(out, held_out)
     training.files.finish()
     return training.best
+
+
+def calibrate_weights(path: Path, held_out: Sequence[Sequence[Pair]]) -> Calibration:
+    """Fit the calibration of a compact segmenter and write it into its weights file.
+
+    Parameters
+    ----------
+    path : Path
+        Weights (`.safetensors`); an earlier calibration is replaced.
+    held_out : sequence of sequence of Pair
+        Pairs of each laboratory, which took no part in the training. Each laboratory counts
+        equally, however many crystals it has.
+    """
+    model = load_model(path)
+    segmenter = CompactSegmenter(model, path.stem)
+    scores, ious = [], []
+    rng = np.random.default_rng(0)
+    for pairs in held_out:
+        rated = [rated_masks(image) for image in evaluate_images(segmenter, pairs)]
+        of_folder = np.concatenate([*rated, np.zeros((0, 2))])
+        if len(of_folder):
+            drawn = of_folder[rng.integers(len(of_folder), size=_CALIBRATION_MASKS)]
+            scores.append(drawn[:, 0])
+            ious.append(drawn[:, 1])
+    calibration = fit_calibration(
+        np.concatenate([*scores, np.zeros(0)]), np.concatenate([*ious, np.zeros(0)])
+    )
+    metadata = {**read_metadata(path), "calibration": calibration.to_json()}
+    save_weights(model.state_dict(), path, metadata)
+    return calibration
 
 
 def make_task(model: nn.Module, settings: SegmenterTrainSettings) -> TrainingTask:

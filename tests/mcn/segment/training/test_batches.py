@@ -57,11 +57,13 @@ def test_a_folder_named_twice_counts_twice(tmp_path: Path) -> None:
 
 
 def test_incomplete_images_are_named_by_patterns(tmp_path: Path) -> None:
-    (images,), _ = read_folders([write(tmp_path / "a", 12)], 1, ["1*", "4"])
+    (images,), (held_out,) = read_folders([write(tmp_path / "a", 12)], 9, ["1*", "4"])
     complete = [image.complete for image in images]
     names = sorted(map(str, range(12)))
-    expected = [not (name.startswith("1") or name == "4") for i, name in enumerate(names) if i % 5]
-    assert complete == expected
+    incomplete = [name.startswith("1") or name == "4" for name in names]
+    assert complete == [not flag for i, flag in enumerate(incomplete) if i % 5]
+    others = [name for name, flag in zip(names[::5], incomplete[::5], strict=True) if not flag]
+    assert [pair.name for pair in held_out] == others
 
 
 def test_a_single_image_is_refused(tmp_path: Path) -> None:

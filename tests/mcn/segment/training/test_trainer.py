@@ -14,13 +14,29 @@ from typer.testing import CliRunner
 
 from mcn.cli.main import app
 from mcn.errors import MissingPackageError
-from mcn.segment.dataset import DataError
-from mcn.segment.modeling.checkpoints import load_model
+from mcn.segment.dataset import DataError, list_pairs
+from mcn.segment.modeling.checkpoints import (
+    WeightsError,
+    load_model,
+    read_metadata,
+    save_weights,
+)
 from mcn.segment.modeling.compact_sam import build_compact
-from mcn.segment.segmenter import load_segmenter, segmenter_name
+from mcn.segment.segmenter import (
+    CompactSegmenter,
+    load_segmenter,
+    segmenter_name,
+    weights_path,
+)
 from mcn.segment.training.samples import SampleSettings
 from mcn.segment.training.settings import SegmenterTrainSettings
-from mcn.segment.training.trainer import Progress, TrainingError, rate_factor, train_segmenter
+from mcn.segment.training.trainer import (
+    Progress,
+    TrainingError,
+    calibrate_weights,
+    rate_factor,
+    train_segmenter,
+)
 from mcn.synthetic.dataset import write_dataset
 
 TINY = SegmenterTrainSettings(
@@ -196,3 +212,37 @@ def test_adapters_are_for_a_vit_only(rendered: Path, tmp_path: Path) -> None:
         result = CliRunner().invoke(app, [*words, *start])
         assert result.exit_code == 2
         assert "--lora is for a ViT" in result.stderr
+
+
+def test_weights_carry_the_calibration_of_held_out_crystals(rendered: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    shutil.copy(weights_path("compact"), path)
+    before, recipe = load_model(path).state_dict(), read_metadata(path).get("recipe")
+    calibration = calibrate_weights(path, [list_pairs(rendered)])
+    assert len(calibration.scores) > 2
+    metadata = read_metadata(path)
+    assert metadata.get("recipe") == recipe
+    after = load_model(path).state_dict()
+    assert all(torch.equal(before[name], tensor) for name, tensor in after.items())
+
+    loaded = load_segmenter(str(path))
+    assert isinstance(loaded, CompactSegmenter)
+    assert loaded.calibration == calibration
+    image, _ = list_pairs(rendered)[0].read()
+    (plain,) = CompactSegmenter(loaded.model, "plain").segment([image])
+    (calibrated,) = loaded.segment([image])
+    assert [mask.predicted_iou for mask in calibrated] == [
+        pytest.approx(float(calibration(mask.predicted_iou))) for mask in plain
+    ]
+    middle = float(np.median([mask.predicted_iou for mask in calibrated]))
+    loaded.settings = replace(loaded.settings, min_estimated_iou=middle)
+    (surer,) = loaded.segment([image])
+    assert 0 < len(surer) < len(calibrated)
+    assert min(mask.predicted_iou for mask in surer) >= middle
+
+
+def test_a_damaged_calibration_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    save_weights(load_model(weights_path("compact")).state_dict(), path, {"calibration": "[1]"})
+    with pytest.raises(WeightsError, match=r"mine\.safetensors: its calibration cannot be used"):
+        load_segmenter(str(path))
