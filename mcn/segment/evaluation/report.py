@@ -1,4 +1,4 @@
-"""Plots of an evaluation: overlays, precision and recall, size distribution."""
+"""Plots of an evaluation: overlays, the worst faults, precision and recall, sizes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from mcn.mask import Mask
 from mcn.plots import mask_outlines
+from mcn.segment.evaluation.faults import PREDICTED_KINDS, TRUE_KINDS
 from mcn.segment.evaluation.metrics import EvaluatedImage, diameters, precision_by_recall
 
 _TRUE, _PREDICTED = "#35c2ff", "#ff7a00"
@@ -22,7 +23,7 @@ _TRUE, _PREDICTED = "#35c2ff", "#ff7a00"
 def write_report(
     evaluated: Sequence[EvaluatedImage], metrics: dict[str, Any], out: Path, n: int = 4
 ) -> None:
-    """Write `figures.json`, two plots, and overlays of the best and the worst images.
+    """Write `figures.json`, plots, overlays of the best and worst images, and the largest faults.
 
     Parameters
     ----------
@@ -40,9 +41,45 @@ def write_report(
     _precision_recall(evaluated).savefig(out / "precision_recall.png")
     _sizes(evaluated).savefig(out / "sizes.png")
     ranked = sorted((image for image in evaluated if image.truth), key=lambda image: image.f1)
+    for kind in (*TRUE_KINDS, *PREDICTED_KINDS):
+        if kind != "hit" and (crops := _fault_crops(evaluated, kind)):
+            _fault_sheet(kind, crops).savefig(out / f"fault_{kind}.png")
     for kind, chosen in (("worst", ranked[:n]), ("best", ranked[::-1][:n])):
         for rank, image in enumerate(chosen, start=1):
             _overlay(image).savefig(out / f"{kind}_{rank}_{image.pair.name}.png")
+
+
+def _fault_crops(
+    evaluated: Sequence[EvaluatedImage], kind: str, n: int = 12
+) -> list[tuple[EvaluatedImage, Mask]]:
+    """The n largest crystals with a fault of this kind, and their images."""
+    crops = []
+    for image in evaluated:
+        of_true = kind in TRUE_KINDS
+        masks = image.truth if of_true else image.predicted
+        kinds = image.faults.true if of_true else image.faults.predicted
+        crops += [(image, mask) for mask, of in zip(masks, kinds, strict=True) if of == kind]
+    return sorted(crops, key=lambda crop: -int(crop[1].pixels.sum()))[:n]
+
+
+def _fault_sheet(kind: str, crops: Sequence[tuple[EvaluatedImage, Mask]]) -> Figure:
+    rows = -(-len(crops) // 4)
+    figure = Figure(figsize=(10, 2.6 * rows + 0.5), dpi=100, layout="constrained")
+    figure.suptitle(f"{kind}: the largest; blue drawn, orange found")
+    for axes in figure.subplots(rows, 4, squeeze=False).ravel():
+        axes.set_axis_off()
+    for axes, (image, mask) in zip(figure.axes, crops, strict=False):
+        height, width = mask.pixels.shape
+        margin = 10 + max(height, width) // 4
+        axes.imshow(image.pair.read()[0], cmap="gray", vmin=0, vmax=255)
+        for masks, colour in ((image.truth, _TRUE), (image.predicted, _PREDICTED)):
+            axes.add_collection(LineCollection(_lines(masks), colors=colour, linewidths=1.2))
+        axes.set(
+            xlim=(mask.x - margin, mask.x + width + margin),
+            ylim=(mask.y + height + margin, mask.y - margin),
+        )
+        axes.set_title(image.pair.name[:28], fontsize=7)
+    return figure
 
 
 def _precision_recall(evaluated: Sequence[EvaluatedImage]) -> Figure:

@@ -39,6 +39,7 @@ def test_a_report_shows_the_best_and_the_worst(folder: Path, tmp_path: Path) -> 
     write_report(evaluated, metrics, tmp_path / "report", n=1)
     files = {path.name for path in (tmp_path / "report").iterdir()}
     plots = {"precision_recall.png", "sizes.png", "best_1_a.png", "worst_1_b.png"}
+    plots.add("fault_missed.png")
     assert files == {"figures.json", *plots}
     assert json.loads((tmp_path / "report" / "figures.json").read_text()) == metrics
     for name in plots:
