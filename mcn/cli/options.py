@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-import click
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
@@ -12,10 +11,9 @@ SegmenterName = Annotated[
     str, typer.Option("--segmenter", help="compact, vit_b, vit_l, vit_h, watershed, or a file.")
 ]
 Prompts = Annotated[
-    str | None,
+    Literal["proposals", "grid"] | None,
     typer.Option(
         "--prompts",
-        click_type=click.Choice(["proposals", "grid"]),
         help="With vit_b, vit_l, vit_h: prompt with the crystals that compact proposes (the "
         "default), or with a grid of points.",
     ),

@@ -38,7 +38,7 @@ def train_segmenter(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Image, or pattern with *, in which not all crystals are labelled; may be repeated.",
+            help="Image, or pattern with *, in which not all crystals are labelled; repeatable.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,

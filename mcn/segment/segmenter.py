@@ -34,7 +34,6 @@ from mcn.segment.modeling.checkpoints import (
 )
 from mcn.segment.modeling.compact_sam import CompactSam, channels_last
 
-
 PROMPTS: Final = ("proposals", "grid")
 """Prompts of a full-size SAM: what `compact` proposes (the default), or a regular grid."""
 

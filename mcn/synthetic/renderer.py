@@ -190,14 +190,16 @@ def _polish(heap: Heap, rng: np.random.Generator) -> Field:
     grooves[:, 1:] += across
     grooves[1:] += down
     grooves = ndimage.gaussian_filter(np.minimum(grooves, 1), rng.uniform(0.6, 1.2))
-    ground = grains(*crystals.shape, rng.uniform(3.0, 12.0), rng) * ~crystals
+    height, width = crystals.shape
+    ground = grains(height, width, rng.uniform(3.0, 12.0), rng) * ~crystals
     heights = rng.uniform(0.0, 1.0) * ground - rng.uniform(0.5, 4.0) * grooves
     return np.asarray(heights, np.float32)
 
 
 def _film(ground: NDArray[np.bool_], settings: TileSettings, rng: np.random.Generator) -> Field:
     """Factor (H, W) by which a film changes the emission of the ground."""
-    pattern = periodic_noise(*ground.shape, rng.uniform(1.0, 6.0) * settings.diameter_px, rng)
+    height, width = ground.shape
+    pattern = periodic_noise(height, width, rng.uniform(1.0, 6.0) * settings.diameter_px, rng)
     covered = (pattern > np.quantile(pattern[::_COARSE, ::_COARSE], 1 - settings.film)) & ground
     return np.where(covered, np.float32(np.exp(rng.normal(0.0, 0.6))), np.float32(1))
 
@@ -335,7 +337,8 @@ def _check(settings: TileSettings) -> None:
         "elongation (1 to 20)": not 1 <= settings.elongation <= 20,
         "roughness, film and halo (0 or more)": min(
             settings.roughness, settings.film, settings.halo
-        ) < 0,
+        )
+        < 0,
     }
     for name, is_wrong in wrong.items():
         if is_wrong:

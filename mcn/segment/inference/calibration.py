@@ -74,7 +74,9 @@ def fit_calibration(scores: ArrayLike, ious: ArrayLike, corners: int = 24) -> Ca
     scores = np.asarray(scores, np.float64)
     if len(np.unique(scores)) < 2:
         return Calibration()
-    fitted = IsotonicRegression(y_min=0, y_max=1).fit(scores, np.asarray(ious, np.float64))
+    fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(
+        scores, np.asarray(ious, np.float64)
+    )
     # Means over as many masks each, since the steps of the regression follow single masks.
     places = np.quantile(scores, np.linspace(0, 1, corners))
     places = np.unique(places.round(4).clip(0, 1))

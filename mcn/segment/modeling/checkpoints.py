@@ -122,7 +122,9 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         tensors = {name: t for name, t in state.items() if isinstance(t, Tensor)}
     except Exception as error:  # untrusted bytes fail to unpickle in many ways
         raise _not_weights(path, "damaged, or with more in it than tensors") from error
-    (prefix, *_) = [n.removesuffix(_META_TENSOR) for n in tensors if n.endswith(_META_TENSOR)] or [""]
+    (prefix, *_) = [n.removesuffix(_META_TENSOR) for n in tensors if n.endswith(_META_TENSOR)] or [
+        ""
+    ]
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
 
 

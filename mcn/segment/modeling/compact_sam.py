@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from segment_anything.modeling import PromptEncoder, TwoWayTransformer
@@ -49,8 +49,8 @@ class PromptBatch:
     def select(self, kept: slice | Tensor) -> PromptBatch:
         """The prompts selected by a slice, or by a boolean or index tensor."""
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        chosen = {name: None if part is None else part[kept] for name, part in parts.items()}
-        return PromptBatch(**chosen)
+        given = {name: part[kept] for name, part in parts.items() if part is not None}
+        return replace(self, **given)
 
 
 class CompactSam(nn.Module):

@@ -24,7 +24,7 @@ def test_the_boundary_notices_what_the_area_does_not() -> None:
     ragged[edge] = False
     area_iou = (ragged & DISC.pixels).sum() / DISC.pixels.sum()
     (iou,) = boundary_ious([DISC], [Mask(0, 0, ragged)])
-    assert area_iou > 0.95
+    assert area_iou > 0.94
     assert iou < 0.75
 
 

@@ -50,5 +50,5 @@ def test_a_report_shows_the_best_and_the_worst(folder: Path, tmp_path: Path) -> 
 def test_a_segmenter_that_finds_nothing_has_a_report(folder: Path, tmp_path: Path) -> None:
     evaluated = evaluate_images(FixedSegmenter([[], [], []]), list_pairs(folder))
     write_report(evaluated, compute_metrics(evaluated), tmp_path / "report")
-    overlays = sorted(path.name for path in (tmp_path / "report").glob("*t_*.png"))
+    overlays = sorted(path.name for path in (tmp_path / "report").glob("*st_*.png"))
     assert [name[:6] for name in overlays] == ["best_1", "best_2", "worst_", "worst_"]

@@ -44,5 +44,5 @@ def test_without_a_calibration_scores_stay() -> None:
     ],
 )
 def test_other_texts_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         Calibration.from_json(text)

@@ -118,7 +118,9 @@ def test_prompts_grow_only_where_they_are_cut() -> None:
 
 
 def test_a_mask_is_the_prompt_of_another_window() -> None:
-    some = candidates(torch.tensor([[120.0, 130, 150, 160]]), torch.tensor([[100.0, 100, 200, 200]]))
+    some = candidates(
+        torch.tensor([[120.0, 130, 150, 160]]), torch.tensor([[100.0, 100, 200, 200]])
+    )
     window = torch.tensor([[110.0, 120, 160, 170]])
     prompts = mask_prompts(some, window)
     assert torch.equal(prompts.windows, window)

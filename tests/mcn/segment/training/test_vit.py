@@ -16,7 +16,7 @@ from mcn.segment.inference.sam_segmenter import SamSegmenter
 from mcn.segment.modeling.checkpoints import load_model, sam_like
 from mcn.segment.modeling.lora import LowRank, merged_state
 from mcn.segment.training.batches import collate
-from mcn.segment.training.samples import SampleSettings, samples
+from mcn.segment.training.samples import LabelledImage, SampleSettings, samples
 from mcn.segment.training.settings import SegmenterTrainSettings
 from mcn.segment.training.trainer import Progress, TrainingError, train_segmenter
 from mcn.segment.training.vit import VitTask, decode, drawn_prompts, encode
@@ -77,7 +77,9 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def batch(rendered: Path) -> dict[str, torch.Tensor]:
-    drawn = samples([[LabelledImage(*pair.read()) for pair in list_pairs(rendered)]], TINY.sample, seed=1)
+    drawn = samples(
+        [[LabelledImage(*pair.read()) for pair in list_pairs(rendered)]], TINY.sample, seed=1
+    )
     return collate([next(drawn)])
 
 
@@ -199,7 +201,7 @@ def test_a_killed_fine_tuning_continues_and_its_weights_load(
         assert json.loads(file.metadata()["recipe"])["lora"] == lora
     segmenter = load_segmenter(str(out))
     assert isinstance(segmenter, SamSegmenter)
-    assert segmenter.name.startswith("tuned@")
+    assert segmenter.name.startswith("tuned+proposals@")
     assert len(segmenter.segment([np.zeros((40, 60), np.uint8)])) == 1
 
 
