@@ -29,6 +29,10 @@ from mcn.segment.modeling.mask_decoder import square_windows
 
 _GROWTH = 0.25
 """Share of the mask's longer side by which its box grows at each edge that cuts it."""
+_CUT_CELLS = 4
+_STRAIGHT = 0.4
+"""Pixels of a mask along an edge of its window that make a cut: this many, and this share of the
+mask's height or width."""
 _UNKNOWN = 0.0
 """Logit of pixels that the previous window did not show."""
 
@@ -95,20 +99,18 @@ def refinement_prompts(
 
 
 def cut_sides(candidates: Candidates, border: Tensor | None = None) -> Tensor:
-    """Whether each of N masks reaches the left, top, right and bottom edge of its window, (N, 4).
+    """Whether the left, top, right and bottom edge of its window cuts each of N masks, (N, 4).
 
-    An edge on the border (4,) of the image, or outside, cuts nothing off.
+    A mask that is cut ends in a straight line at the edge, along a good part of its own height or
+    width; fewer pixels are a tip or stray. An edge on the border (4,) of the image, or outside,
+    cuts nothing off.
     """
     inside = candidates.logits > 0
-    reached = torch.stack(
-        [
-            inside[:, :, 0].any(dim=1),
-            inside[:, 0].any(dim=1),
-            inside[:, :, -1].any(dim=1),
-            inside[:, -1].any(dim=1),
-        ],
-        dim=1,
-    )
+    edges = [inside[:, :, 0], inside[:, 0], inside[:, :, -1], inside[:, -1]]
+    along = torch.stack([edge.sum(dim=1) for edge in edges], dim=1)
+    height, width = (inside.any(dim=dim).sum(dim=1) for dim in (2, 1))
+    extent = torch.stack([height, width, height, width], dim=1)
+    reached = (along >= _CUT_CELLS) & (along >= _STRAIGHT * extent)
     if border is None:
         return reached
     windows = candidates.windows
