@@ -147,3 +147,28 @@ def test_large_masks_are_upsampled_a_few_at_a_time() -> None:
     assert max(upsampling_batches(large, (4096, 4096))) == 1
     assert sum(upsampling_batches(torch.cat([large, small]), (4096, 4096))) == 55
     assert upsampling_batches(small[:0], (10, 10)) == []
+
+
+GROUND = (100.0, 100.0, 90.0)
+CROWD = [(60.0, 60.0, 12.0), (140.0, 60.0, 12.0), (60.0, 140.0, 12.0), (140.0, 140.0, 12.0)]
+
+
+@pytest.mark.parametrize(
+    ("small", "score", "found"),
+    [
+        (CROWD, 0.6, CROWD),  # about as sure as the ground that hides them
+        (CROWD, 0.3, [GROUND]),  # facets of one crystal are less sure
+        (CROWD[:3], 0.6, [GROUND]),  # too few
+        ([(100.0, 100.0, 60.0)] * 4, 0.6, [GROUND]),  # not small
+        (CROWD[:1] * 4, 0.6, [GROUND]),  # one, four times
+    ],
+)
+def test_ground_does_not_hide_a_crowd_of_crystals(
+    small: list[tuple[float, float, float]],
+    score: float,
+    found: list[tuple[float, float, float]],
+) -> None:
+    candidates = discs([GROUND, *small], [0.7] + [score] * len(small))
+    masks = suppress_overlaps(candidates, 0, (200, 200), SETTINGS)
+    truth = masks_from_labels(disc_labels(found, 200))
+    assert len(masks) == len(match(truth, masks, (200, 200), 0.9)) == len(found)

@@ -132,3 +132,10 @@ def test_a_mask_is_the_prompt_of_another_window() -> None:
     assert 130 < y < 160
     again = candidates(torch.tensor([[120.0, 130, 150, 160]]), window)
     assert ((prompts.mask_logits[:, 0] > 0) == (again.logits > 0)).float().mean() > 0.98
+
+
+def test_a_tip_and_stray_pixels_at_an_edge_are_no_cut() -> None:
+    some = candidates(torch.tensor([[110.0, 120, 150, 160]]), torch.tensor([[100.0, 100, 200, 200]]))
+    some.logits[0, 30:33, 0] = 5.0
+    some.logits[0, 12:18, -1] = 5.0
+    assert not cut_sides(some, IMAGE).any()
