@@ -38,10 +38,6 @@ class GeneratorSettings:
         Side of a prompt's window, as a multiple of the longer side of its proposed box.
     refits : int
         Maximum number of larger windows on which a mask is decoded that its window cuts off.
-    refine_above : float
-        Crystals whose longer side, pixels, is at least this are decoded a second time.
-    refined_margin : float
-        Side of the window of the second time, as a multiple of the mask's longer side.
     magnify_below : float
         An image is segmented again at twice the size if the median longer side of its
         crystals, pixels, is below this.
@@ -70,8 +66,6 @@ class GeneratorSettings:
     min_area_px: int = 25
     margin: float = 1.5
     refits: int = 4
-    refine_above: float = 64.0
-    refined_margin: float = 1.3
     magnify_below: float = 28.0
     max_prompts: int = 3000
     prompts_per_batch: int = 32

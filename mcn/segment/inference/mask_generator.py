@@ -20,13 +20,12 @@ from mcn.segment.inference.candidates import (
     covered,
     filter_by_stability,
     group_by_shape,
-    select,
     split_batches,
 )
-from mcn.segment.inference.postprocess import suppress_overlaps
+from mcn.segment.inference.postprocess import smoothed, suppress_overlaps
 from mcn.segment.inference.proposals import Proposals, choose, propose
 from mcn.segment.inference.tiling import Window, grey_level, levels
-from mcn.segment.inference.window_fitting import cut_sides, fit_windows, refinement_prompts
+from mcn.segment.inference.window_fitting import fit_windows
 from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch
 from mcn.segment.modeling.image_encoder import STRIDE, Features
 from mcn.segment.modeling.mask_decoder import square_windows
@@ -166,7 +165,7 @@ def _candidates(
         candidates_by_window.append(
             replace(
                 candidates,
-                logits=candidates.logits.half(),
+                logits=smoothed(candidates.logits).half(),
                 windows=(candidates.windows + origin) * view.reduction,
             )
         )
@@ -234,11 +233,7 @@ def decode_proposals(
         shared = decoder.prepare(features, prompts.windows)
         return _decode_prompts(decoder, shared, prompts, scores, settings)
 
-    fitting = fit_windows(candidates, decode_again, border, settings.margin, settings.refits)
-    again = refinement_prompts(fitting, settings)
-    refined = decode_again(*again)
-    is_whole = ~cut_sides(refined, border).any(dim=1)
-    return concatenate([fitting, select(refined, is_whole)])
+    return fit_windows(candidates, decode_again, border, settings.margin, settings.refits)
 
 
 def _decode(

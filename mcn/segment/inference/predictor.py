@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mcn.mask import Mask
 from mcn.segment.inference.candidates import GeneratorSettings, stability_score
-from mcn.segment.inference.postprocess import largest_component_mask
+from mcn.segment.inference.postprocess import largest_component_mask, smoothed
 from mcn.segment.inference.prompts import UserPrompts
 from mcn.segment.inference.proposals import propose
 from mcn.segment.inference.tiling import LARGEST, REDUCTION, grey_level
@@ -196,7 +196,8 @@ def _best(
     origin = prompts.windows.new_tensor([view.x, view.y, view.x, view.y])
     window = prompts.windows[best : best + 1] / view.scale + origin
     score, best_stability = float(quality[best]), float(stability[best])
-    return largest_component_mask(logits[best], window[0], shape, score, best_stability)
+    outline = smoothed(logits[best : best + 1])[0]
+    return largest_component_mask(outline, window[0], shape, score, best_stability)
 
 
 def _agreement(logits: Tensor, prompts: PromptBatch) -> Tensor:

@@ -18,12 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mcn.segment.inference.candidates import (
-    Candidates,
-    GeneratorSettings,
-    concatenate,
-    select,
-)
+from mcn.segment.inference.candidates import Candidates, concatenate, select
 from mcn.segment.modeling.compact_sam import PromptBatch
 from mcn.segment.modeling.mask_decoder import square_windows
 
@@ -81,21 +76,6 @@ def fit_windows(
         candidates = decode(prompts, _proposal_scores(candidates))
     fitting.append(select(candidates, ~cut_sides(candidates, border).any(dim=1)))
     return concatenate(fitting)
-
-
-def refinement_prompts(
-    candidates: Candidates, settings: GeneratorSettings
-) -> tuple[PromptBatch, Tensor]:
-    """Prompts for the large masks again, on windows that suit them, and their proposals' scores.
-
-    The outline of a large crystal is coarse on the first window, which was drawn about a rough
-    box. The second mask takes its place if its predicted IoU is higher.
-    """
-    boxes = extents(candidates)
-    side = (boxes[:, 2:] - boxes[:, :2]).amax(dim=1)
-    large = select(candidates, side >= settings.refine_above)
-    windows = square_windows(boxes[side >= settings.refine_above], settings.refined_margin)
-    return mask_prompts(large, windows), _proposal_scores(large)
 
 
 def cut_sides(candidates: Candidates, border: Tensor | None = None) -> Tensor:

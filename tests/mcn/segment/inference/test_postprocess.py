@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from mcn.mask import masks_from_labels
 from mcn.segment.evaluation.metrics import match, paint
 from mcn.segment.inference.candidates import Candidates, GeneratorSettings
-from mcn.segment.inference.postprocess import full_size, suppress_overlaps, upsampling_batches
+from mcn.segment.inference.postprocess import (
+    full_size,
+    smoothed,
+    suppress_overlaps,
+    upsampling_batches,
+)
 from mcn.segment.modeling.mask_decoder import MASK_SIZE
 
 SETTINGS = GeneratorSettings()
@@ -172,3 +177,21 @@ def test_ground_does_not_hide_a_crowd_of_crystals(
     masks = suppress_overlaps(candidates, 0, (200, 200), SETTINGS)
     truth = masks_from_labels(disc_labels(found, 200))
     assert len(masks) == len(match(truth, masks, (200, 200), 0.9)) == len(found)
+
+
+@settings(max_examples=25)
+@given(st.floats(10, 28), st.integers(0, 1000))
+def test_smoothing_rounds_the_outline_and_keeps_the_area(radius: float, seed: int) -> None:
+    steps = torch.arange(MASK_SIZE) + 0.5 - MASK_SIZE / 2
+    distance = torch.hypot(steps[:, None], steps[None])
+    noise = torch.randn(distance.shape, generator=torch.Generator().manual_seed(seed))
+    ragged = (radius - distance + noise)[None]
+    smooth = smoothed(ragged)
+    area, smooth_area = ((logits > 0).sum().item() for logits in (ragged, smooth))
+    assert smooth_area == pytest.approx(area, rel=0.04)
+
+    def outline(logits: torch.Tensor) -> int:
+        inside = logits[0] > 0
+        return int((inside[1:] != inside[:-1]).sum() + (inside[:, 1:] != inside[:, :-1]).sum())
+
+    assert outline(smooth) < outline(ragged)

@@ -135,7 +135,9 @@ def test_a_mask_is_the_prompt_of_another_window() -> None:
 
 
 def test_a_tip_and_stray_pixels_at_an_edge_are_no_cut() -> None:
-    some = candidates(torch.tensor([[110.0, 120, 150, 160]]), torch.tensor([[100.0, 100, 200, 200]]))
+    some = candidates(
+        torch.tensor([[110.0, 120, 150, 160]]), torch.tensor([[100.0, 100, 200, 200]])
+    )
     some.logits[0, 30:33, 0] = 5.0
     some.logits[0, 12:18, -1] = 5.0
     assert not cut_sides(some, IMAGE).any()
