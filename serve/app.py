@@ -150,4 +150,3 @@ def _with_token(settings: Settings) -> Settings:
         )
     # Ray stores and shows settings, so they have only the hash.
     return replace(settings, token_sha256=digest_of(token))
-
