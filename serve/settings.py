@@ -90,6 +90,9 @@ class Settings:
         Longest time for a request's body to arrive.
     refresh_seconds : float
         Age at which the catalogue's snapshot is refreshed.
+    metrics_port : int, optional
+        Port on which each node with an ingress replica serves its own `/metrics`. A cluster of
+        several nodes needs it; on one machine, the endpoint's `/metrics` is the same.
     ingress, segmenters, classifiers, readers : mapping
         `ReplicaSettings` of these deployments, if they differ from the defaults.
     """
@@ -109,6 +112,7 @@ class Settings:
     seconds: Annotated[float, Field(gt=0)] = 120
     upload_seconds: Annotated[float, Field(gt=0)] = 30
     refresh_seconds: _Share = 2.0
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     ingress: Mapping[str, Any] = field(default_factory=dict)
     segmenters: Mapping[str, Any] = field(default_factory=dict)
     classifiers: Mapping[str, Any] = field(default_factory=dict)

@@ -21,6 +21,12 @@ MONITORING = {
 }
 
 
+def test_every_cloud_conforms_too(cloud_manifests: dict[str, tuple[Manifest, ...]]) -> None:
+    for manifests in cloud_manifests.values():
+        test_kubernetes_kinds(manifests)
+        test_ray_kinds(manifests)
+
+
 def test_kubernetes_kinds(manifests: tuple[Manifest, ...]) -> None:
     kubernetes_manifests = [m for m in manifests if m["kind"] not in {*RAY, *MONITORING}]
     assert len(kubernetes_manifests) > 10

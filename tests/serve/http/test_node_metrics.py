@@ -1,0 +1,146 @@
+"""On several nodes, each serves its own metrics, and every request counts once."""
+
+import asyncio
+import re
+import socket
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serve.http.auth import AccessControl
+from serve.http.node_metrics import export_node_metrics
+from serve.settings import Settings, SettingsError
+from serve.tokens import digest_of
+
+from ...waiting import DEADLINE_S, wait_until
+from ..local import local_services
+
+TOKEN = "a-token-of-scope-admin"
+SETTINGS = Settings(token_sha256=digest_of(TOKEN))
+NODES = ("127.0.0.1", "127.0.0.2")
+REQUESTS = 40
+
+
+class EmptyReader:
+    """A reader without a catalogue."""
+
+    async def age_s(self) -> None:
+        return None
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def test_the_port_needs_the_token_and_has_nothing_else() -> None:
+    port = free_port()
+    services = local_services(uuid.uuid4().hex, reader=EmptyReader(), settings=SETTINGS)
+    services.metrics.refused.labels("overload").inc(3)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+
+    async def ask() -> tuple[dict[str, int], str]:
+        access = AccessControl(SETTINGS)
+        async with (
+            export_node_metrics(services, access, NODES[0], port),
+            # A second replica of the node listens too.
+            export_node_metrics(services, access, NODES[0], port),
+            httpx.AsyncClient(base_url=f"http://{NODES[0]}:{port}", timeout=DEADLINE_S) as client,
+        ):
+            statuses = {
+                "no token": (await client.get("/metrics")).status_code,
+                "wrong token": (
+                    await client.get("/metrics", headers={"Authorization": "Bearer no"})
+                ).status_code,
+                "other route": (await client.get("/v1/wells", headers=headers)).status_code,
+            }
+            return statuses, (await client.get("/metrics", headers=headers)).text
+
+    statuses, text = asyncio.run(ask())
+    assert statuses == {"no token": 401, "wrong token": 401, "other route": 404}
+    assert 'mcn_serve_refused_total{reason="overload"} 3.0' in text
+
+
+def test_a_port_in_use_is_named() -> None:
+    with socket.socket() as other:
+        other.bind((NODES[0], 0))
+        other.listen()
+        port = other.getsockname()[1]
+
+        async def start() -> None:
+            services = local_services(uuid.uuid4().hex, settings=SETTINGS)
+            async with export_node_metrics(services, AccessControl(SETTINGS), NODES[0], port):
+                raise AssertionError("it started")
+
+        with pytest.raises(SettingsError, match=f"metrics_port = {port}: .* is not free"):
+            asyncio.run(start())
+
+
+@pytest.fixture
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
+    """An endpoint with an ingress replica on each of two pretended nodes; its ports."""
+    import ray
+    from ray import serve
+    from ray.cluster_utils import Cluster
+
+    from serve.http.application import Ingress
+    from serve.settings import plan_replicas
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    port, metrics_port = free_port(), free_port()
+    small = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args={**small, "node_ip_address": NODES[0]})
+    try:
+        cluster.add_node(**small, node_ip_address=NODES[1])
+        ray.init(cluster.address, log_to_driver=False)
+
+        @serve.deployment(ray_actor_options={"num_cpus": 0.1})
+        class Nothing:
+            """Stands for each of the other deployments."""
+
+        settings = Settings(token_sha256=digest_of(TOKEN), metrics_port=metrics_port)
+        options = {
+            "num_replicas": 2,
+            "max_replicas_per_node": 1,
+            "ray_actor_options": {"num_cpus": 0.1},
+        }
+        others = [Nothing.options(name=name).bind() for name in ("A", "B", "C")]  # type: ignore[attr-defined]
+        ingress = serve.deployment(Ingress).options(**options)  # type: ignore[attr-defined]
+        serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
+        serve.run(ingress.bind(settings, plan_replicas(2, 0, settings), *others), name="mcn")
+        yield port, metrics_port
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@pytest.mark.ray
+@pytest.mark.long
+def test_every_request_counts_once_on_two_nodes(two_nodes: tuple[int, int]) -> None:
+    port, metrics_port = two_nodes
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+
+    def requests_of(address: str) -> float:
+        text = httpx.get(f"{address}/metrics", headers=headers, timeout=60).text
+        counts = re.findall(r'(?m)^mcn_serve_requests_total{.*route="/healthz".*} (\S+)$', text)
+        return sum(map(float, counts))
+
+    for _ in range(REQUESTS):
+        assert httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=60).status_code == 200
+    nodes = [f"http://{node}:{metrics_port}" for node in NODES]
+    by_node = wait_until(
+        lambda: (counts := [requests_of(node) for node in nodes]) and min(counts) > 0 and counts,
+        "both nodes count",
+    )
+    assert sum(by_node) == REQUESTS
+    # Through the proxy, either node responds: scraped once a node, figures count twice or move.
+    through_proxy = Counter(requests_of(f"http://127.0.0.1:{port}") for _ in range(20))
+    assert set(through_proxy) <= set(by_node)
