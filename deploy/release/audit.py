@@ -56,14 +56,19 @@ def audit(pip_audit: str, packages: Sequence[str]) -> int:
             except subprocess.TimeoutExpired:
                 reasons.append(f"{service}: no answer in {_LONGEST_S:g} s")
                 continue
+            if all("skip_reason" in package for package in report):
+                # A mirror of the package index gives packages, but knows no vulnerabilities.
+                reasons.append(f"{service}: knows none of the {len(report)} packages")
+                continue
             return _print_report(service, report)
     print(f"SKIPPED, no vulnerability service answers: {'; '.join(reasons)}")
     return 0
 
 
 def _print_report(service: str, report: Sequence[dict[str, object]]) -> int:
-    vulnerable = 0
+    vulnerable = audited = 0
     for package in report:
+        audited += "skip_reason" not in package
         if "skip_reason" in package:
             print(f"{package['name']}: not audited, {package['skip_reason']}")
         for each in package.get("vulns") or ():  # type: ignore[attr-defined]
@@ -71,7 +76,7 @@ def _print_report(service: str, report: Sequence[dict[str, object]]) -> int:
             fixed = ", ".join(each["fix_versions"]) or "no version yet"
             print(f"{package['name']} {package['version']}: {each['id']}, fixed in {fixed}")
     found = "vulnerable packages" if vulnerable else "nothing is known"
-    print(f"{service}: {len(report)} packages looked up, {found}")
+    print(f"{service}: {audited} of {len(report)} packages looked up, {found}")
     return vulnerable
 
 

@@ -8,6 +8,7 @@ import pytest
 from deploy.release.audit import audit, locked_packages
 
 CLEAN = {"name": "a", "version": "1", "vulns": []}
+UNKNOWN = {"name": "c", "version": "3", "skip_reason": "not found"}
 VULNERABLE = {"name": "b", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}]}
 
 
@@ -27,9 +28,11 @@ def pip_audit(folder: Path, answers: dict[str, list[dict[str, object]]]) -> str:
 @pytest.mark.parametrize(
     ("answers", "code", "message"),
     [
-        ({"pypi": [CLEAN]}, 0, "pypi: 1 packages looked up, nothing is known"),
-        ({"osv": [CLEAN]}, 0, "osv: 1 packages looked up, nothing is known"),
+        ({"pypi": [CLEAN]}, 0, "pypi: 1 of 1 packages looked up, nothing is known"),
+        ({"osv": [CLEAN]}, 0, "osv: 1 of 1 packages looked up, nothing is known"),
         ({"osv": [CLEAN, VULNERABLE]}, 1, "b 2: CVE-1, fixed in 3"),
+        ({"pypi": [UNKNOWN], "osv": [CLEAN, UNKNOWN]}, 0, "osv: 1 of 2 packages looked up"),
+        ({"pypi": [UNKNOWN]}, 0, "SKIPPED, no vulnerability service answers: pypi: knows none of"),
         ({}, 0, "SKIPPED, no vulnerability service answers: pypi: ERROR: cannot connect"),
     ],
 )
