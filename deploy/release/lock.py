@@ -28,6 +28,7 @@ GLIBC: Final = 36
 """Of Debian 12, the images' system."""
 
 ONLY_WITH_GPUS: Final = ("nvidia-", "cuda-", "triton")
+_LONGEST_S: Final = 600.0
 _PLATFORMS: Final = [
     *(f"manylinux_2_{minor}_x86_64" for minor in range(GLIBC, 4, -1)),
     *(f"manylinux{year}_x86_64" for year in (2014, 2010, 1)),
@@ -91,6 +92,7 @@ def resolve(
                     ),
                     *(*options, str(source)),
                 ],
+                timeout=_LONGEST_S,
                 check=True,
             )
             packages = tomllib.loads(target.read_text(encoding="utf-8"))["packages"]

@@ -109,11 +109,11 @@ def _start(
     return ray
 
 
-def _end(ray: "subprocess.Popen[bytes]", sessions: str) -> None:
-    for process in _processes(ray, sessions):
+def _end(process: "subprocess.Popen[bytes]", sessions: str) -> None:
+    for each in _processes(process, sessions):
         with suppress(psutil.NoSuchProcess):
-            process.kill()
-    ray.wait(DEADLINE_S)
+            each.kill()
+    process.wait(DEADLINE_S)
 
 
 def _processes(ray: "subprocess.Popen[bytes]", sessions: str) -> list[psutil.Process]:
