@@ -23,8 +23,13 @@ def serve(
     catalog: Annotated[
         str | None, typer.Option(help="Folder or URI of the catalogue to serve.")
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; 127.0.0.1 if not given.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Port to listen on; 8000 if not given."),
+    ] = None,
     segmenter: Annotated[
         str | None, typer.Option(help="compact (default), vit_b, vit_l, vit_h, or a file.")
     ] = None,
@@ -35,6 +40,10 @@ def serve(
     tokens: Annotated[
         Path | None, typer.Option(help="File of tokens, made by `mcn token add`.")
     ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate with its chain, PEM; then it speaks HTTPS.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Key of the certificate, PEM.")] = None,
     insecure: Annotated[
         bool,
         typer.Option("--insecure", help="Accept requests without a token; on this machine only."),
@@ -49,7 +58,7 @@ def serve(
     """Serve the models over HTTP until Ctrl-C; requests need MCN_TOKEN or a token of a file."""
     from mcn.catalog.storage import normalise
     from pipelines.cluster import ray_cluster
-    from serve.settings import read_settings
+    from serve.settings import SettingsError, read_settings
 
     if prompts is not None and segmenter is None:
         raise typer.BadParameter("--prompts is for a full-size SAM; add --segmenter vit_b")
@@ -57,25 +66,32 @@ def serve(
         from mcn.segment import with_prompts
 
         segmenter = with_prompts(segmenter, prompts)
-    if insecure and host not in ("127.0.0.1", "localhost", "::1"):
-        raise typer.BadParameter(f"--insecure needs --host 127.0.0.1, not {host}")
     options: dict[str, Any] = {
         "catalog": None if catalog is None else normalise(catalog),
         "segmenter": segmenter,
         "classifier": classifier,
         "tokens": None if tokens is None else str(tokens.resolve()),
+        "host": host,
+        "port": port,
+        "tls_cert": None if tls_cert is None else str(tls_cert.resolve()),
+        "tls_key": None if tls_key is None else str(tls_key.resolve()),
         "insecure": insecure or None,
     }
     overrides = {name: value for name, value in options.items() if value is not None}
-    settings = read_settings(overrides, config)
+    try:
+        settings = read_settings(overrides, config)
+    except SettingsError as error:
+        raise typer.BadParameter(str(error)) from None
     from serve import app
 
-    with ray_cluster(verbose):
-        app.start(settings, host, port)
-        with app.until_stopped() as stopped:
-            say(f"ready at http://{host}:{port}, described at http://{host}:{port}/docs")
-            stopped.wait()
-            say("finishing requests in progress, then stopping")
+    app.prepare_environment()
+    with ray_cluster(verbose), app.until_stopped(settings) as stopped:
+        app.start(settings, stopped, say)
+        if not stopped.is_set():
+            url = f"{'http' if settings.tls_cert is None else 'https'}://{settings.host}:{settings.port}"
+            say(f"ready at {url}, described at {url}/docs")
+        stopped.wait()
+        say("finishing requests in progress, then stopping")
 
 
 @token_app.command("add")

@@ -131,7 +131,7 @@ from serve.settings import read_settings
 
 cluster, port, config = sys.argv[1:]
 ray.init(cluster, namespace="change", log_to_driver=False)
-app.start(read_settings({"segmenter": "watershed"}, config), "127.0.0.1", int(port))
+app.start(read_settings({"segmenter": "watershed", "port": int(port)}, config))
 """
 
 

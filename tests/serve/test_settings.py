@@ -22,6 +22,10 @@ def test_arguments_override_the_file(tmp_path: Path) -> None:
         ("seconds = 0", "seconds"),
         ("seconds = [", "cannot be read as TOML"),
         ('token_sha256 = "secret"', "token_sha256"),
+        ("insecure = true\nhost = '0.0.0.0'", "needs host = 127.0.0.1"),
+        ("insecure = true\nhost = 'crystals.example.org'", "needs host = 127.0.0.1"),
+        ("tls_cert = 'a.pem'", "belong together"),
+        ("tls_cert = 'a.pem'\ntls_key = 'a.key'", "a.pem cannot be read"),
     ],
 )
 def test_invalid_settings_are_named(tmp_path: Path, text: str, reason: str) -> None:

@@ -36,7 +36,7 @@ def client() -> TestClient:
     @app.post("/sizes")
     async def sizes(request: Request, most: int = 1, pixel_size_um: PixelSize = None):  # type: ignore[no-untyped-def]
         try:
-            parts, _ = await read_files(request, "image", most, 2**20, 10)
+            parts, _ = await read_files(request, "image", most, 2**20, 10, lambda size: None)
             micrographs = [await decode(part, pixel_size_um, DEFAULT_LIMITS) for part in parts]
         except Problem as problem:
             return {"status": problem.status, "detail": problem.detail}

@@ -44,10 +44,23 @@ def test_a_token_without_scope_or_with_an_invalid_date_is_bad_usage(words: tuple
     assert CliRunner().invoke(app, ["token", *words]).exit_code == 2
 
 
-def test_an_open_endpoint_listens_on_this_machine_only() -> None:
-    run = CliRunner().invoke(app, ["serve", "--insecure", "--host", "0.0.0.0"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["--insecure", "--host", "0.0.0.0"]),
+        ("insecure = true", ["--host", "0.0.0.0"]),
+        ("insecure = true\nhost = '::'", []),
+        ("insecure = true", ["--host", "crystals.example.org"]),
+    ],
+)
+def test_an_open_endpoint_listens_on_this_machine_only(
+    tmp_path: Path, text: str, words: list[str]
+) -> None:
+    config = tmp_path / "serve.toml"
+    config.write_text(text)
+    run = CliRunner().invoke(app, ["serve", "--config", str(config), *words])
     assert run.exit_code == 2
-    assert "--insecure needs --host 127.0.0.1" in run.stderr
+    assert "needs host = 127.0.0.1" in " ".join(run.stderr.replace("│", " ").split())
 
 
 def test_each_picture_without_a_response_is_named(tmp_path: Path) -> None:
