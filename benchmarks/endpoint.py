@@ -151,7 +151,7 @@ def scaling(folder: Path, pictures: list[Path], options: argparse.Namespace) -> 
 
         def watch() -> None:
             while not stopped.wait(1.0):
-                samples.append((time.monotonic() - started, clients, running.replicas("Segmenter")))
+                samples.append((time.monotonic() - started, clients, running.replicas("Models")))
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -181,7 +181,7 @@ def kills(folder: Path, pictures: list[Path], options: argparse.Namespace) -> di
                 threads.submit(_run_client, running.url, pictures, stopped, n) for n in range(6)
             ]
             for number in range(options.kills):
-                kind = ("Segmenter", "Classifier", "Ingress", "Segmenter")[number % 4]
+                kind = ("Models", "CatalogReader", "Ingress", "Models")[number % 4]
                 time.sleep(rng.uniform(0.5, 3.0))
                 running.wait_for(kind)
                 killed[kind] += running.kill(kind, rng)

@@ -112,9 +112,9 @@ def endpoint(folder: Path, cores: int | None = None, **segmenters: Any) -> Itera
         wait_until(lambda: running.is_ready() or process.poll() is not None, "it is ready")
         if process.poll() is not None:
             raise RuntimeError((folder / "serve.log").read_text()[-2000:])
-        running.wait_for("Segmenter")
+        running.wait_for("Models")
         least = segmenters["least"]
-        wait_until(lambda: running.replicas("Segmenter") >= least, f"{least} segmenters are there")
+        wait_until(lambda: running.replicas("Models") >= least, f"{least} segmenters are there")
         time.sleep(2.0)  # The last replica has loaded its model by now.
         yield running
     finally:

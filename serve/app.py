@@ -22,10 +22,21 @@ from ray.serve.schema import ApplicationStatus
 from mcn.cluster_resources import cores_and_gpus
 from mcn.segment import absolute_path
 from serve.deployments.catalog_reader import CatalogReader
-from serve.deployments.models import ClassifierDeployment, SegmenterDeployment
+from serve.deployments.models import (
+    ClassifierDeployment,
+    ModelsDeployment,
+    SegmenterDeployment,
+)
 from serve.http.application import Ingress
 from serve.http.proxy import DRAIN_PATH, PROXY_CALLBACK, drain_flag
-from serve.settings import ReplicaSettings, Settings, SettingsError, plan_replicas, read_settings
+from serve.settings import (
+    ReplicaPlan,
+    ReplicaSettings,
+    Settings,
+    SettingsError,
+    plan_replicas,
+    read_settings,
+)
 from serve.tokens import digest_of
 
 NAME: Final = "mcn"
@@ -59,18 +70,7 @@ def build(args: Mapping[str, Any] | Settings) -> serve.Application:
     plan = plan_replicas(*cores_and_gpus(resources), settings)
     bind = partial(_bind_deployment, settings.longest_request_s)
     handles = (
-        bind(
-            SegmenterDeployment,
-            plan.segmenter,
-            plan.segmenter,
-            user_config={"model": absolute_path(settings.segmenter)},
-        ),
-        bind(
-            ClassifierDeployment,
-            plan.classifier,
-            plan.classifier,
-            user_config={"model": absolute_path(settings.classifier)},
-        ),
+        *_bind_models(bind, settings, plan),
         bind(
             CatalogReader, plan.reader, settings.catalog, settings.refresh_seconds, settings.limits
         ),
@@ -110,6 +110,8 @@ def start(
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     _drain_flag().unlink(missing_ok=True)
+    if settings.one_process is None:
+        settings = replace(settings, one_process=len(ray.nodes()) == 1)  # type: ignore[no-untyped-call]
     application = build(settings)
     serve.start(
         proxy_location="HeadOnly",
@@ -209,6 +211,37 @@ def _tls(settings: Settings) -> dict[str, str]:
     if settings.tls_cert is None or settings.tls_key is None:
         return {}
     return {"ssl_certfile": settings.tls_cert, "ssl_keyfile": settings.tls_key}
+
+
+def _bind_models(
+    bind: Callable[..., Any], settings: Settings, plan: ReplicaPlan
+) -> tuple[Any, Any]:
+    """The segmenter and the classifier; the same deployment if they share their processes."""
+    segmenter, classifier = absolute_path(settings.segmenter), absolute_path(settings.classifier)
+    if settings.one_process:
+        replicas = replace(
+            plan.segmenter,
+            cpus=plan.segmenter.cpus + plan.classifier.cpus,
+            gpus=plan.segmenter.gpus + plan.classifier.gpus,
+        )
+        config = {"segmenter": segmenter, "classifier": classifier}
+        arguments = (plan.segmenter, plan.classifier)
+        models = bind(ModelsDeployment, replicas, *arguments, user_config=config)
+        return models, models
+    return (
+        bind(
+            SegmenterDeployment,
+            plan.segmenter,
+            plan.segmenter,
+            user_config={"model": segmenter},
+        ),
+        bind(
+            ClassifierDeployment,
+            plan.classifier,
+            plan.classifier,
+            user_config={"model": classifier},
+        ),
+    )
 
 
 def _bind_deployment(

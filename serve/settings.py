@@ -72,6 +72,9 @@ class Settings:
         URI of the catalogue; without it, the catalogue's routes give 404.
     segmenter, classifier : str
         Name or path of each model.
+    one_process : bool, optional
+        Both models share the processes of the segmenters, which saves memory and time. If not
+        given, they do on a cluster of one machine that `mcn serve` runs on.
     tokens : str, optional
         File of tokens, see `serve.tokens`; read again when it changes.
     token_sha256 : str, optional
@@ -113,6 +116,7 @@ class Settings:
     catalog: str | None = None
     segmenter: str = "compact"
     classifier: str = "nsr"
+    one_process: bool | None = None
     tokens: str | None = None
     token_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     host: str = "127.0.0.1"

@@ -1,22 +1,19 @@
-"""Commands about the endpoint: `mcn serve`, `mcn token`, `mcn remote`."""
+"""Commands that run an endpoint: `mcn serve`, `mcn token`."""
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mcn.cli.console import possible_size, print_json, say
+from mcn.cli.console import say
 from mcn.cli.options import Prompts
 
 token_app = typer.Typer(help="Create and revoke tokens of the endpoint.", no_args_is_help=True)
-remote_app = typer.Typer(help="Use an endpoint that runs elsewhere.", no_args_is_help=True)
 
 TokenFileArg = Annotated[Path, typer.Argument(metavar="FILE", help="File of tokens (JSON).")]
-Url = Annotated[str, typer.Option(help="Address of the endpoint, such as http://127.0.0.1:8000.")]
 
 
 def serve(
@@ -127,52 +124,3 @@ def token_list(file: TokenFileArg) -> None:
     for token in read_tokens(file).tokens:
         until = f", until {token.expires:%Y-%m-%d}" if token.expires else ""
         typer.echo(f"{token.name}: {', '.join(token.scopes)}{until}")
-
-
-@remote_app.command("analyze")
-def remote_analyze(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Micrographs.")],
-    url: Url = "http://127.0.0.1:8000",
-    out: Annotated[Path | None, typer.Option(help="Folder for an overlay of each picture.")] = None,
-    pixel_size_um: Annotated[
-        float | None,
-        typer.Option(
-            "--pixel-size", help="Micrometres per pixel, if known.", callback=possible_size
-        ),
-    ] = None,
-    min_confidence: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Find, name and measure crystals through an endpoint; the token comes from MCN_TOKEN."""
-    from mcn.io.output_names import one_line_name, output_names
-    from mcn.micrograph import page_note
-    from serve.client import Client, ClientError
-
-    report: list[dict[str, Any]] = []
-    failed = 0
-    with Client(url, os.environ.get("MCN_TOKEN")) as client:
-        for image, name in zip(images, output_names(list(map(str, images))), strict=True):
-            shown = one_line_name(str(image))
-            try:
-                analysis = client.analyze(
-                    image, pixel_size_um=pixel_size_um, min_confidence=min_confidence
-                )
-                if out is not None:
-                    out.mkdir(parents=True, exist_ok=True)
-                    picture = client.overlay(image, min_confidence=min_confidence)
-                    (out / f"{name}.overlay.png").write_bytes(picture)
-            except ClientError as error:
-                failed += 1
-                say(f"error: {shown}: {one_line_name(str(error))}")
-                continue
-            report.append(analysis.model_dump())
-            say(
-                f"{shown}: {len(analysis.crystals)} crystals by {analysis.segmenter}, "
-                f"{analysis.classifier}"
-            )
-            if note := page_note(analysis.pages):
-                say(f"warning: {shown}: {note}")
-    if as_json:
-        print_json({"images": report})
-    if failed:
-        raise typer.Exit(1)

@@ -83,6 +83,7 @@ class Services:
     Parameters
     ----------
     segmenter, classifier, reader : DeploymentHandle
+        The same for both models if they share a process.
     settings : Settings
     plan : ReplicaPlan
     metrics : ServeMetrics
@@ -193,7 +194,7 @@ class Services:
         """Raise a `Problem` if a request names another segmenter than the one in use."""
         if name is not None:
             async with self.time_limit():
-                used = (await self.call(self.segmenter.about.remote)).name
+                used = (await self.call(self.segmenter.about_segmenter.remote)).name
             base = used.partition("@")[0]
             if name not in (used, base, base.partition("+")[0]):
                 raise Problem(422, f"model: {name!r} is not loaded; {used} is")
@@ -202,6 +203,9 @@ class Services:
         """Segment and classify a micrograph."""
 
         async def segment_and_classify() -> AnalysisResult:
+            if self.settings.one_process:
+                analysis: AnalysisResult = await self.segmenter.analyze.remote(micrograph)
+                return analysis
             # The crops go from one deployment to the other without passing through here.
             segmented = self.segmenter.segment.remote(micrograph)
             result: AnalysisResult = await self.classifier.classify_segmented.remote(segmented)

@@ -1,12 +1,10 @@
-"""Commands for endpoints that run without one: tokens, and unreachable endpoints."""
+"""Commands for endpoints that run without one: tokens, and invalid settings."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 from mcn.cli.main import app
@@ -61,16 +59,3 @@ def test_an_open_endpoint_listens_on_this_machine_only(
     run = CliRunner().invoke(app, ["serve", "--config", str(config), *words])
     assert run.exit_code == 2
     assert "needs host = 127.0.0.1" in " ".join(run.stderr.replace("│", " ").split())
-
-
-def test_each_picture_without_a_response_is_named(tmp_path: Path) -> None:
-    pictures = [tmp_path / name for name in ("a.png", "b.png")]
-    for path in pictures:
-        Image.fromarray(np.zeros((64, 64), dtype=np.uint8)).save(path)
-    words = ["remote", "analyze", *map(str, pictures), "--url", "http://127.0.0.1:1", "--json"]
-    run = CliRunner().invoke(app, words)
-    assert run.exit_code == 1
-    assert run.stdout == '{"images": []}\n'
-    first, second = run.stderr.splitlines()
-    assert first.startswith(f"error: {pictures[0]}: ")
-    assert second.startswith(f"error: {pictures[1]}: ")

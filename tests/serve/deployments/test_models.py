@@ -57,8 +57,9 @@ def test_prompts_give_crystals_and_invalid_ones_a_refusal() -> None:
 
 def test_each_deployment_describes_its_model() -> None:
     async def about() -> tuple[object, ...]:
-        deployments = await segmenter(), await segmenter("fixed"), await classifier()
-        return tuple(deployment.about() for deployment in deployments)
+        segmenters = await segmenter(), await segmenter("fixed")
+        names = [deployment.about_segmenter() for deployment in segmenters]
+        return *names, (await classifier()).about_classifier()
 
     patches, fixed, brightness = asyncio.run(about())
     assert (patches.name, patches.prompts) == (PatchSegmenter.name, True)
