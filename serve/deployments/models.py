@@ -14,8 +14,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from ray import serve
 
-from mcn.analyzer import classify_segmented, segment_micrographs
-from mcn.crystals import prompted_crystals
 from mcn.micrograph import Micrograph
 from serve.deployments.messages import (
     AnalysisResult,
@@ -59,6 +57,8 @@ class SegmenterDeployment:
     async def _segment_batch(
         self, micrographs: list[Micrograph]
     ) -> list[SegmentationResult | Exception]:
+        from mcn.analyzer import segment_micrographs
+
         model = self._worker.model
         outcomes = await self._worker.run(
             lambda batch: segment_micrographs(model, batch), micrographs
@@ -74,6 +74,7 @@ class SegmenterDeployment:
         self, micrograph: Micrograph, points: Any, labels: Any, boxes: Any
     ) -> PromptResult | Refusal:
         """Segment the crystals at prompts; see `mcn.analyzer.PromptedSegmenter`."""
+        from mcn.crystals import prompted_crystals
         from mcn.segment.inference.prompts import PromptError
 
         model = self._worker.model
@@ -124,6 +125,8 @@ class ClassifierDeployment:
     async def _classify_batch(
         self, pictures: list[SegmentationResult]
     ) -> list[AnalysisResult | Exception]:
+        from mcn.analyzer import classify_segmented
+
         model = self._worker.model
         outcomes = await self._worker.run(
             lambda batch: classify_segmented(model, [picture.segmented for picture in batch]),
@@ -240,6 +243,7 @@ def _set_batches(method: Any, replica: ReplicaSettings) -> None:
 
 def _load_segmenter(name: str) -> Any:
     """Load a segmenter and call it once, since a model's first call is slow."""
+    import mcn.analyzer  # noqa: F401  (so that the first request does not wait for it)
     from mcn.segment import load_segmenter
 
     model = load_segmenter(name)
