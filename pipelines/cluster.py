@@ -36,8 +36,6 @@ Ray's default of 15 they get little time beside other programs."""
 
 
 _LOOPBACK: Final = "127.0.0.1"
-_LOCAL_ENVIRONMENT: Final = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""Of a local cluster: Ray then listens on the loopback address, as it does on those systems."""
 
 
 class ClusterError(McnError):
@@ -64,7 +62,7 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
         If it does not start, or there is no cluster at `RAY_ADDRESS`.
     """
     local = "RAY_ADDRESS" not in os.environ
-    for name, value in (_ENVIRONMENT | (_LOCAL_ENVIRONMENT if local else {})).items():
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
 
@@ -73,7 +71,7 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
         return
     if local:
         _protect_token()
-    with nullcontext() if verbose else _silent_core():
+    with nullcontext() if verbose else _silent_core(), _loopback() if local else nullcontext():
         _start(
             # By default Ray would join any cluster that runs on this machine.
             address="local" if local else None,
@@ -88,6 +86,23 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Let Ray take the loopback address for that of its node, as it does on Windows and macOS.
+
+    Its ports are then reachable from this machine only. Ray reads the environment variable for
+    this, RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER, when it is imported, which may have been before.
+    """
+    from ray._private import ray_constants
+
+    default = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = default
 
 
 def _protect_token() -> None:

@@ -62,10 +62,15 @@ def local_services(
 
 
 @contextmanager
-def local_server(app: ASGIApp) -> Iterator[tuple[str, int]]:
-    """Serve an application as Serve's proxy does, from a thread; gives host and port."""
+def local_server(app: ASGIApp, **files: Any) -> Iterator[tuple[str, int]]:
+    """Serve an application as Serve's proxy does, from a thread; gives host and port.
+
+    `files` are those of HTTPS, as uvicorn names them.
+    """
     server = uvicorn.Server(
-        uvicorn.Config(app, port=0, http=BoundedProtocol, lifespan="off", log_level="critical")
+        uvicorn.Config(
+            app, port=0, http=BoundedProtocol, lifespan="off", log_level="critical", **files
+        )
     )
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,8 +18,8 @@ from mcn.catalog.query import query
 from mcn.catalog.store import Catalog
 
 from ..docs import Example, blocks, commands
-from ..waiting import DEADLINE_S
 from .conftest import Endpoint
+from .local import local_client, local_services
 
 REMOTE = [each for each in commands() if "mcn remote " in each.text]
 CURL = [
@@ -85,8 +84,8 @@ def test_curl_commands(command: Example, endpoint: Endpoint, scanned: Path, fold
     assert output or any(folder.glob("*.las")) or (written and written.stat().st_size)
 
 
-def test_every_route_has_an_example(endpoint: Endpoint) -> None:
-    paths = httpx.get(f"{endpoint.url}/openapi.json", timeout=DEADLINE_S).json()["paths"]
+def test_every_route_has_an_example() -> None:
+    paths = local_client(local_services("test-docs")).get("/openapi.json").json()["paths"]
     texts = [
         command.text.replace("A-12", "{well}").replace("$TILE_ID", "{tile_id}") for command in CURL
     ]

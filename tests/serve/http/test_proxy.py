@@ -2,6 +2,7 @@
 
 import json
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,3 +154,17 @@ def test_a_draining_proxy_finishes_requests_and_refuses_new_ones(
     request.join(DEADLINE_S)
     assert responses[0].status_code == 200
     wait_until(lambda: get(address, DRAIN_PATH).json()["in_flight"] == 0, "nothing is in flight")
+
+
+def test_https_has_the_same_limits(flag: Path, tmp_path: Path) -> None:
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
+        "-subj /CN=localhost -keyout a.key -out a.pem"
+    )
+    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    files = {"ssl_certfile": tmp_path / "a.pem", "ssl_keyfile": tmp_path / "a.key"}
+    with local_server(ProxyMiddleware(application, flag), **files) as (host, port):
+        url = f"https://{host}:{port}/"
+        assert httpx.get(url, verify=False, timeout=DEADLINE_S).status_code == 200
+        large = httpx.get(url, verify=False, timeout=DEADLINE_S, headers={"A": "a" * 20_000})
+        assert large.status_code == 431
