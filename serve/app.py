@@ -48,7 +48,7 @@ _POLL_TIMEOUT_S: Final = 5.0
 _LAST_BYTES_S: Final = 0.5
 """For the end of the last response, which the system may not have sent yet."""
 
-_HEALTH_S: Final = {"health_check_period_s": 5.0, "health_check_timeout_s": 30.0}
+_HEALTH_S: Final = {"health_check_period_s": 2.0, "health_check_timeout_s": 30.0}
 
 
 def build(args: Mapping[str, Any] | Settings) -> serve.Application:

@@ -255,7 +255,11 @@ def plan_replicas(cores: float, gpus: float, settings: Settings) -> ReplicaPlan:
             {"most": max(1, workers // 4), "ongoing": 512, "queued": 512},
             settings.ingress,
         ),
-        "segmenters": ({"most": workers, **segmenter}, settings.segmenters),
+        # A second one is there when one dies; on fewer cores its memory and time are worth more.
+        "segmenters": (
+            {"least": 2 if workers >= 4 else 1, "most": workers, **segmenter},
+            settings.segmenters,
+        ),
         "classifiers": ({"most": max(1, workers // 4), **classifier}, settings.classifiers),
         "readers": ({"most": max(1, workers // 4), "ongoing": 8}, settings.readers),
     }
@@ -264,6 +268,8 @@ def plan_replicas(cores: float, gpus: float, settings: Settings) -> ReplicaPlan:
         chosen = {**defaults, **changes}
         if "least" in changes and "most" not in changes:
             chosen["most"] = max(chosen["most"], chosen["least"])
+        if "most" in changes and "least" not in changes:
+            chosen["least"] = min(chosen["most"], chosen["least"])
         try:
             plan.append(_REPLICAS.validate_python(chosen))
         except ValidationError as error:

@@ -51,6 +51,10 @@ def test_pools_fit_the_cluster() -> None:
     least = [two.ingress, two.classifier, two.reader]
     assert two.segmenter.most * two.segmenter.cpus + sum(pool.cpus for pool in least) <= 2
     assert two.analyses == 4
+    assert two.segmenter.least == 1
+    four = plan_replicas(4, 0, settings)
+    assert four.segmenter.least == 2, "one is there when the other dies"
+    assert plan_replicas(4, 0, read_settings({"segmenters": {"most": 1}})).segmenter.least == 1
     gpus = plan_replicas(64, 8, settings)
     assert gpus.segmenter.most == 8
     assert gpus.segmenter.gpus + gpus.classifier.gpus <= 1
