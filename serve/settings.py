@@ -269,7 +269,7 @@ def plan_replicas(cores: float, gpus: float, settings: Settings) -> ReplicaPlan:
         if "least" in changes and "most" not in changes:
             chosen["most"] = max(chosen["most"], chosen["least"])
         if "most" in changes and "least" not in changes:
-            chosen["least"] = min(chosen["most"], chosen["least"])
+            chosen["least"] = max(1, min(chosen["most"], chosen["least"]))
         try:
             plan.append(_REPLICAS.validate_python(chosen))
         except ValidationError as error:
