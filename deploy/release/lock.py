@@ -21,7 +21,7 @@ from packaging.utils import parse_wheel_filename
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 LOCKS: Final = ROOT / "deploy/docker"
-PYTHONS: Final = ((3, 11), (3, 12))
+PYTHONS: Final = ("3.11.14", "3.12.3")
 """Of the images, and of Amazon's machine image for cluster.yaml."""
 
 GLIBC: Final = 36
@@ -42,7 +42,8 @@ Locked = dict[str, tuple[str, set[str]]]
 def supported_tags() -> frozenset[Tag]:
     """Tags of wheels that one of the Pythons can install."""
     tags: set[Tag] = set()
-    for version in PYTHONS:
+    for python in PYTHONS:
+        version = tuple(map(int, python.split(".")[:2]))
         tags |= set(cpython_tags(version, platforms=_PLATFORMS))
         tags |= set(compatible_tags(version, f"cp{version[0]}{version[1]}", _PLATFORMS))
     return frozenset(tags)
@@ -72,7 +73,7 @@ def locked_wheels(packages: Iterable[dict[str, Any]], tags: frozenset[Tag]) -> L
 def resolve(
     requirements: Iterable[str],
     *options: str,
-    pythons: Iterable[tuple[int, int]] = PYTHONS,
+    pythons: Iterable[str] = PYTHONS,
 ) -> Locked:
     """Resolve requirements for each Python with uv."""
     merged: dict[str, set[str]] = defaultdict(set)
@@ -81,13 +82,13 @@ def resolve(
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "requirements.in"), Path(folder, "pylock.toml")
         source.write_text("\n".join(requirements), encoding="utf-8")
-        for major, minor in pythons:
+        for python in pythons:
             subprocess.run(
                 [
                     *("uv", "pip", "compile", "--quiet", "--no-header", "--format=pylock.toml"),
                     *(f"--constraints={ROOT / 'constraints.txt'}", f"--output-file={target}"),
                     *(
-                        f"--python-version={major}.{minor}",
+                        f"--python-version={python}",
                         "--python-platform=x86_64-manylinux_2_36",
                     ),
                     *(*options, str(source)),
