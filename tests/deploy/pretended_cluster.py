@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
+import ray
 from ray.autoscaler._private.fake_multi_node.node_provider import (
     FAKE_HEAD_NODE_ID,
     FAKE_HEAD_NODE_TYPE,
@@ -29,6 +30,7 @@ def pretended_cluster(launcher: Mapping[str, Any], folder: Path) -> Iterator[dic
     Ray's own autoscaler starts and ends the nodes. What the cluster started is ended with it.
     """
     port, *ports = free_ports(7)
+    address = f"{ray.util.get_node_ip_address()}:{port}"
     kinds = dict(launcher["available_node_types"])
     head = kinds.pop(launcher["head_node_type"])["resources"]
     configuration = {
@@ -38,7 +40,7 @@ def pretended_cluster(launcher: Mapping[str, Any], folder: Path) -> Iterator[dic
             # As a provider of our own: Ray's wheel lacks the defaults of the type `fake_multinode`.
             "type": "external",
             "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
-            "gcs_address": f"127.0.0.1:{port}",
+            "gcs_address": address,
             "head_node_id": FAKE_HEAD_NODE_ID,
             "launch_multiple": True,
         },
@@ -71,18 +73,18 @@ def pretended_cluster(launcher: Mapping[str, Any], folder: Path) -> Iterator[dic
         log = folder / "ray-start.log"
         command = [
             *(program("ray", "make setup"), "start", "--head", "--block"),
-            *("--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={sessions}"),
+            *(f"--port={port}", f"--temp-dir={sessions}"),
             *(f"--num-cpus={head['CPU']}", "--num-gpus=0", "--include-dashboard=false"),
             *("--object-store-memory=200000000", "--disable-usage-stats"),
             *(f"--autoscaling-config={file}", *options),
         ]
-        ray = _start(command, environment, log, sessions)
+        process = _start(command, environment, log, sessions)
         try:
             used = ("PATH", "PYTHONPATH", "HOME", "OMP_NUM_THREADS", "RAY_USAGE_STATS_ENABLED")
             joined = {name: environment[name] for name in used}
-            yield {**joined, "RAY_ADDRESS": f"127.0.0.1:{port}"}
+            yield {**joined, "RAY_ADDRESS": address}
         finally:
-            _end(ray, sessions)
+            _end(process, sessions)
 
 
 def _start(
@@ -91,7 +93,7 @@ def _start(
     """Start the head; again if this machine is too busy for Ray's 30 seconds."""
     for last in (False, False, True):
         with log.open("w") as out:
-            ray = subprocess.Popen(
+            head = subprocess.Popen(
                 command,
                 env=environment,
                 stdout=out,
@@ -99,14 +101,14 @@ def _start(
                 start_new_session=True,
             )
         try:
-            wait_until(lambda: "--block" in log.read_text(), f"Ray starts: see {log}", ray)
+            wait_until(lambda: "--block" in log.read_text(), f"Ray starts: see {log}", head)
         except AssertionError:
             if last or "timed out during startup" not in log.read_text():
                 raise
-            _end(ray, sessions)
+            _end(head, sessions)
             continue
         break
-    return ray
+    return head
 
 
 def _end(process: "subprocess.Popen[bytes]", sessions: str) -> None:
@@ -116,16 +118,16 @@ def _end(process: "subprocess.Popen[bytes]", sessions: str) -> None:
     process.wait(DEADLINE_S)
 
 
-def _processes(ray: "subprocess.Popen[bytes]", sessions: str) -> list[psutil.Process]:
+def _processes(head: "subprocess.Popen[bytes]", sessions: str) -> list[psutil.Process]:
     """All that a cluster started: below its first process, or with its folder in their command."""
     started = {}
     with suppress(psutil.NoSuchProcess):
-        children = psutil.Process(ray.pid).children(recursive=True)
+        children = psutil.Process(head.pid).children(recursive=True)
         started = {process.pid: process for process in children}
     for process in psutil.process_iter(["cmdline"]):
         if sessions in " ".join(process.info["cmdline"] or ()):
             started[process.pid] = process
-    ray.send_signal(signal.SIGKILL)
+    head.send_signal(signal.SIGKILL)
     return list(started.values())
 
 

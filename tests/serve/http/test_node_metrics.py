@@ -21,7 +21,7 @@ from ..local import local_services
 
 TOKEN = "a-token-of-scope-admin"
 SETTINGS = Settings(token_sha256=digest_of(TOKEN))
-NODES = ("127.0.0.1", "127.0.0.2")
+HERE, SECOND_NODE = "127.0.0.1", "127.0.0.2"
 REQUESTS = 40
 
 
@@ -48,10 +48,10 @@ def test_the_port_needs_the_token_and_has_nothing_else() -> None:
     async def ask() -> tuple[dict[str, int], str]:
         access = AccessControl(SETTINGS)
         async with (
-            export_node_metrics(services, access, NODES[0], port),
+            export_node_metrics(services, access, HERE, port),
             # A second replica of the node listens too.
-            export_node_metrics(services, access, NODES[0], port),
-            httpx.AsyncClient(base_url=f"http://{NODES[0]}:{port}", timeout=DEADLINE_S) as client,
+            export_node_metrics(services, access, HERE, port),
+            httpx.AsyncClient(base_url=f"http://{HERE}:{port}", timeout=DEADLINE_S) as client,
         ):
             statuses = {
                 "no token": (await client.get("/metrics")).status_code,
@@ -69,13 +69,13 @@ def test_the_port_needs_the_token_and_has_nothing_else() -> None:
 
 def test_a_port_in_use_is_named() -> None:
     with socket.socket() as other:
-        other.bind((NODES[0], 0))
+        other.bind((HERE, 0))
         other.listen()
         port = other.getsockname()[1]
 
         async def start() -> None:
             services = local_services(uuid.uuid4().hex, settings=SETTINGS)
-            async with export_node_metrics(services, AccessControl(SETTINGS), NODES[0], port):
+            async with export_node_metrics(services, AccessControl(SETTINGS), HERE, port):
                 raise AssertionError("it started")
 
         with pytest.raises(SettingsError, match=f"metrics_port = {port}: .* is not free"):
@@ -83,8 +83,11 @@ def test_a_port_in_use_is_named() -> None:
 
 
 @pytest.fixture
-def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
-    """An endpoint with an ingress replica on each of two pretended nodes; its ports."""
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, list[str]]]:
+    """An endpoint with an ingress replica on each of two pretended nodes.
+
+    Gives its port, and the address of each node's metrics.
+    """
     import ray
     from ray import serve
     from ray.cluster_utils import Cluster
@@ -96,9 +99,9 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     port, metrics_port = free_port(), free_port()
     small = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args={**small, "node_ip_address": NODES[0]})
+    cluster = Cluster(initialize_head=True, head_node_args=small)
     try:
-        cluster.add_node(**small, node_ip_address=NODES[1])
+        cluster.add_node(**small, node_ip_address=SECOND_NODE)
         ray.init(cluster.address, log_to_driver=False)
 
         @serve.deployment(ray_actor_options={"num_cpus": 0.1})
@@ -115,7 +118,8 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
         ingress = serve.deployment(Ingress).options(**options)  # type: ignore[attr-defined]
         serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
         serve.run(ingress.bind(settings, plan_replicas(2, 0, settings), *others), name="mcn")
-        yield port, metrics_port
+        first_node = ray.util.get_node_ip_address()
+        yield port, [f"http://{node}:{metrics_port}" for node in (first_node, SECOND_NODE)]
     finally:
         serve.shutdown()
         ray.shutdown()
@@ -124,8 +128,8 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
 
 @pytest.mark.ray
 @pytest.mark.long
-def test_every_request_counts_once_on_two_nodes(two_nodes: tuple[int, int]) -> None:
-    port, metrics_port = two_nodes
+def test_every_request_counts_once_on_two_nodes(two_nodes: tuple[int, list[str]]) -> None:
+    port, nodes = two_nodes
     headers = {"Authorization": f"Bearer {TOKEN}"}
 
     def requests_of(address: str) -> float:
@@ -135,7 +139,6 @@ def test_every_request_counts_once_on_two_nodes(two_nodes: tuple[int, int]) -> N
 
     for _ in range(REQUESTS):
         assert httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=60).status_code == 200
-    nodes = [f"http://{node}:{metrics_port}" for node in NODES]
     by_node = wait_until(
         lambda: (counts := [requests_of(node) for node in nodes]) and min(counts) > 0 and counts,
         "both nodes count",
