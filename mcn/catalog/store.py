@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +19,10 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.schema import Field as DeltaField
 from deltalake.transaction import AddAction, RemoveAction
 
+from mcn.catalog.active_files import Depths, Snapshot
 from mcn.catalog.data_files import PARTITIONS, STATISTICS, DataFile, write_data_files
 from mcn.catalog.integrity.delta_log import open_table, sealed
+from mcn.catalog.reading.live_tables import LiveTables
 from mcn.catalog.schema import ADDED_LATER, TILES, RowError, check_rows, crystals_schema
 from mcn.catalog.storage import (
     CatalogError,
@@ -45,21 +46,18 @@ class NoCatalogError(CatalogError):
     """There is no catalogue at this address."""
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """Both tables at one moment. Tile rows have their crystals; crystals may lack a tile row."""
-
-    tiles: DeltaTable
-    crystals: DeltaTable
-
-
-@dataclass(frozen=True)
 class Catalog:
-    """An existing catalogue, from `create`, `open` or `open_or_create`.
+    """An existing catalogue: `Catalog("core/catalog")`, or from `create` or `open_or_create`.
 
-    It holds an address and no connection, so it is cheap to pass to other processes.
+    It keeps the lists of both tables' data files in memory, and before each question reads what
+    was committed since the one before. Passed to another process, it is only an address.
 
     Parameters
+    ----------
+    uri : str or path
+        A folder or `s3://bucket/folder`.
+
+    Attributes
     ----------
     uri : str
         Absolute path or `s3://bucket/folder`.
@@ -67,11 +65,48 @@ class Catalog:
         Width of the depth bins of `crystals` in metres, fixed at creation.
     shapes : tuple of str
         Shapes with probability columns in `crystals`, fixed at creation.
+
+    Raises
+    ------
+    CatalogError
+        If there is no catalogue, or a newer version of mcn wrote it.
+
+    Examples
+    --------
+    >>> catalog = Catalog("core/catalog")  # doctest: +SKIP
+    >>> catalog.crystals(wells=["A-1"], depth=(1200.0, 1205.0))  # doctest: +SKIP
     """
 
-    uri: str
-    depth_bin_m: float
-    shapes: tuple[str, ...] = SHAPES
+    def __init__(self, uri: str | os.PathLike[str]) -> None:
+        self.uri = normalise(uri)
+        tiles = self.delta_table("tiles")
+        crystals = self.delta_table("crystals")
+        names = [field.name for field in crystals.schema().fields]
+        self.shapes: tuple[str, ...] = tuple(
+            name.removeprefix("p_") for name in names if name.startswith("p_")
+        )
+        for table, schema in ((tiles, TILES), (crystals, self.crystals_schema)):
+            _check_table(self.uri, table, schema)
+        self.depth_bin_m = float(crystals.metadata().configuration["mcn.depth_bin_m"])
+        self._live = LiveTables(self.uri, self.delta_table)
+        with explained(self.uri):
+            self._live.loaded(tiles, crystals)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"uri": self.uri, "depth_bin_m": self.depth_bin_m, "shapes": self.shapes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._live = LiveTables(self.uri, self.delta_table)
+
+    def __repr__(self) -> str:
+        return f"Catalog({self.uri!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Catalog) and self.uri == other.uri
+
+    def __hash__(self) -> int:
+        return hash(self.uri)
 
     @property
     def crystals_schema(self) -> pa.Schema:
@@ -103,33 +138,8 @@ class Catalog:
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Catalog:
-        """Open an existing catalogue.
-
-        Raises
-        ------
-        CatalogError
-            If there is no catalogue, or a newer version of mcn wrote it.
-        """
-        uri = normalise(uri)
-        catalog = cls(uri, 0.0)
-        tiles = catalog.tiles()
-        crystals = catalog.crystals()
-        names = [field.name for field in crystals.schema().fields]
-        shapes = tuple(name.removeprefix("p_") for name in names if name.startswith("p_"))
-        for table, schema in ((tiles, TILES), (crystals, crystals_schema(shapes))):
-            settings = table.metadata().configuration
-            columns = {field.name for field in table.schema().fields}
-            known = {*schema.names} - ADDED_LATER
-            if "mcn.format" not in settings or not columns.issuperset(known):
-                raise CatalogError(
-                    f"{uri}: its Delta tables are not a crystal catalogue; choose another folder"
-                )
-            if int(settings["mcn.format"]) > CATALOG_FORMAT:
-                raise CatalogError(
-                    f"{uri}: written by a newer mcn (catalogue format "
-                    f"{settings['mcn.format']}, this one reads {CATALOG_FORMAT}); upgrade mcn"
-                )
-        return cls(uri, float(crystals.metadata().configuration["mcn.depth_bin_m"]), shapes)
+        """Open an existing catalogue, as `Catalog(uri)` does."""
+        return cls(uri)
 
     @classmethod
     def open_or_create(
@@ -172,17 +182,69 @@ class Catalog:
 
     def snapshot(self) -> Snapshot:
         """Both tables as they are now; commits that follow do not change it."""
-        # In this order, the crystals of each tile row in the snapshot are committed already.
-        tiles = self.tiles()
-        return Snapshot(tiles, self.crystals())
+        with explained(self.uri):
+            return self._live.refresh()
 
-    def crystals(self) -> DeltaTable:
-        """The table `crystals` as it is now."""
-        return self._table("crystals")
+    @property
+    def live(self) -> LiveTables:
+        """The snapshot that is kept up to date, and the data files that were read last."""
+        return self._live
 
-    def tiles(self) -> DeltaTable:
-        """The table `tiles` as it is now."""
-        return self._table("tiles")
+    def crystals(
+        self,
+        wells: Sequence[str] = (),
+        depth: Depths | None = None,
+        shapes: Sequence[str] = (),
+        columns: Sequence[str] | None = None,
+        min_confidence: float | None = None,
+        **which: Any,
+    ) -> pa.Table:
+        """Crystals by well, depth, shape and confidence, ordered by well, depth and `crystal_id`.
+
+        Parameters
+        ----------
+        wells, shapes : sequence of str, or a str for a single one
+            All if empty.
+        depth : (float or None, float or None), optional
+            Measured depths in metres, both ends included; None is open.
+        columns : sequence of str, optional
+            Columns of the result; None is `mcn.catalog.query.FEW_COLUMNS`. `"all"` is all of them,
+            with the masks.
+        min_confidence : float, optional
+            Lowest confidence, 0 to 1.
+        **which
+            `limit`, `segmenter` and `classifier`, as in `mcn.catalog.query.query`.
+
+        Returns
+        -------
+        pa.Table
+
+        Raises
+        ------
+        CatalogQueryError
+            For wells, shapes, columns and models that do not exist, and for impossible numbers.
+        """
+        from mcn.catalog.query import FEW_COLUMNS, query
+
+        chosen = None if columns == "all" else columns or FEW_COLUMNS
+        return query(
+            self,
+            wells,
+            depth,
+            shapes,
+            columns=chosen,
+            min_confidence=min_confidence,
+            **which,
+        )
+
+    def delta_table(self, name: str) -> DeltaTable:
+        """A table as `deltalake` opens it, at its latest version.
+
+        Parameters
+        ----------
+        name : {"crystals", "tiles"}
+        """
+        return self._table(name)
 
     def commit(self, crystals: pa.Table, tiles: pa.Table) -> datetime:
         """Add scanned tiles with all their crystals: `write`, then `commit_parts`.
@@ -293,9 +355,11 @@ class Catalog:
         schema = self.crystals_schema if name == "crystals" else TILES
 
         def once() -> None:
-            if read is None:
-                _grow(self._table(name), schema)
-            (read or self._table(name)).create_write_transaction(
+            table = read
+            if table is None:
+                table = self._table(name)
+                _grow(table, schema)
+            table.create_write_transaction(
                 list(actions),
                 "append",
                 schema,
@@ -332,6 +396,22 @@ class Catalog:
             open_table(self.uri, other)
             return other
         return None
+
+
+def _check_table(uri: str, table: DeltaTable, schema: pa.Schema) -> None:
+    """Refuse a table that is not of a catalogue that this version reads."""
+    settings = table.metadata().configuration
+    columns = {field.name for field in table.schema().fields}
+    known = {*schema.names} - ADDED_LATER
+    if "mcn.format" not in settings or not columns.issuperset(known):
+        raise CatalogError(
+            f"{uri}: its Delta tables are not a crystal catalogue; choose another folder"
+        )
+    if int(settings["mcn.format"]) > CATALOG_FORMAT:
+        raise CatalogError(
+            f"{uri}: written by a newer mcn (catalogue format "
+            f"{settings['mcn.format']}, this one reads {CATALOG_FORMAT}); upgrade mcn"
+        )
 
 
 def _grow(table: DeltaTable, schema: pa.Schema) -> None:

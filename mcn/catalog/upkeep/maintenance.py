@@ -15,7 +15,6 @@ from mcn.catalog.active_files import files
 from mcn.catalog.data_files import PARTITIONS, label_of
 from mcn.catalog.integrity.damage import CURE, fault_of_bytes
 from mcn.catalog.integrity.delta_log import check_entries
-from mcn.catalog.query import count_orphans, open_views
 from mcn.catalog.schema import ADDED_LATER, TILES, depth_bin
 from mcn.catalog.storage import (
     CatalogError,
@@ -29,6 +28,7 @@ from mcn.catalog.store import CATALOG_FORMAT, Catalog
 from mcn.catalog.upkeep import scan_lease
 from mcn.catalog.upkeep.recovery import unnamed_files
 from mcn.catalog.upkeep.rewriting import merge_small_files, small_partitions
+from mcn.catalog.views import count_orphans, open_views
 from mcn.io.objects import fetch
 
 _COMMIT_HOURS: Final = 24
@@ -132,7 +132,7 @@ def info(catalog: Catalog) -> dict[str, Any]:
         **counts_by(latest)[0],
         "wells": counts_by(latest, "well"),
         "models": counts_by(every, "segmenter", "classifier"),
-        "versions": {"tiles": now.tiles.version(), "crystals": now.crystals.version()},
+        "versions": {"tiles": now.tiles.version, "crystals": now.crystals.version},
         "files": tile_files.num_rows + crystal_files.num_rows,
         "bytes": sum(
             sum(table_files["size_bytes"].to_pylist())
@@ -154,9 +154,9 @@ def verify(catalog: Catalog) -> VerifyReport:
     rows = 0
     tables = (("tiles", TILES, now.tiles), ("crystals", catalog.crystals_schema, now.crystals))
     active = {name: files(table) for name, _, table in tables}
-    for name, _, table in tables:
+    for name, _, _ in tables:
         try:
-            check_entries(catalog.uri, name, table, again=True)
+            check_entries(catalog.uri, name, catalog.delta_table(name), again=True)
         except CatalogStorageError as error:
             problems.append(str(error).removeprefix(f"{catalog.uri}/"))
     for name, schema, _ in tables:
@@ -202,14 +202,14 @@ def compact(catalog: Catalog, target_bytes: int = 128 * 2**20) -> dict[str, int]
     """
     before, after = [], []
     for name in PARTITIONS:
-        table_files = files(getattr(catalog, name)())
+        table_files = files(getattr(catalog.snapshot(), name))
         before.append(table_files)
         small = small_partitions(table_files, target_bytes)
         for well in dict.fromkeys(partition["partition.well"] for partition in small):
             retry_conflict(partial(merge_small_files, catalog, name, well, target_bytes))
         with explained(catalog.uri):
-            retry_response(getattr(catalog, name)().create_checkpoint)
-        after.append(files(getattr(catalog, name)()))
+            retry_response(catalog.delta_table(name).create_checkpoint)
+        after.append(files(getattr(catalog.snapshot(), name)))
     return {
         "files_before": sum(table_files.num_rows for table_files in before),
         "files_after": sum(table_files.num_rows for table_files in after),
@@ -251,7 +251,7 @@ def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) ->
         with explained(catalog.uri):
             paths = retry_response(
                 partial(
-                    getattr(catalog, name)().vacuum,
+                    catalog.delta_table(name).vacuum,
                     retention_hours=keep_hours,
                     dry_run=dry_run,
                     enforce_retention_duration=False,

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
-from mcn.catalog.active_files import dataset, files
+from mcn.catalog.active_files import TableSnapshot, dataset, files
 from mcn.catalog.data_files import PARTITIONS, DataFile, in_folder, write_part
 from mcn.catalog.integrity.damage import damage_named
 from mcn.catalog.schema import TILES
@@ -37,8 +37,8 @@ def merge_small_files(catalog: Catalog, name: str, well: str, target_bytes: int)
         With `CommitFailedError` as its cause, if another process has removed one of the files.
         Nothing has changed then, and the call may be repeated.
     """
-    table: DeltaTable = getattr(catalog, name)()
-    well_files = files(table, [well])
+    table = catalog.delta_table(name)
+    well_files = files(TableSnapshot.of(name, table), [well])
     new: list[DataFile] = []
     old: list[pa.Table] = []
     for partition in small_partitions(well_files, target_bytes):
@@ -80,8 +80,8 @@ def remove_rows(catalog: Catalog, name: str, well: str, outdated: pa.Table) -> N
     CatalogError
         As `merge_small_files`.
     """
-    table: DeltaTable = getattr(catalog, name)()
-    well_files = files(table, [well])
+    table = catalog.delta_table(name)
+    well_files = files(TableSnapshot.of(name, table), [well])
     times = pc.min_max(outdated["scanned_at"])
     # Files with unknown range are opened.
     for column, ends in (("max.scanned_at", times["min"]), ("min.scanned_at", times["max"])):

@@ -19,7 +19,7 @@ KEY = "tile_id, segmenter, classifier, scanned_at"
 
 
 def paths(catalog: Catalog, name: str) -> set[str]:
-    return {*files(getattr(catalog, name)())["path"].to_pylist()}
+    return {*files(getattr(catalog.snapshot(), name))["path"].to_pylist()}
 
 
 @pytest.mark.parametrize(
@@ -93,14 +93,14 @@ def test_a_file_without_rows_is_dropped(fragmented) -> None:
 
 
 def test_rows_of_another_time_are_kept(fragmented) -> None:
-    before, version = query(fragmented), fragmented.crystals().version()
+    before, version = query(fragmented), fragmented.snapshot().crystals.version
     outdated = sql(fragmented, f"SELECT {KEY} FROM tiles")
     column = outdated.schema.get_field_index("scanned_at")
     later = pa.compute.add(outdated["scanned_at"], pa.scalar(timedelta(microseconds=1)))
     outdated = outdated.set_column(column, outdated.schema.field(column), later)
     remove_rows(fragmented, "crystals", "A 1", outdated)
     assert query(fragmented).equals(before)
-    assert fragmented.crystals().version() == version
+    assert fragmented.snapshot().crystals.version == version
 
 
 def test_rows_that_another_process_removed_are_not_restored(fragmented, monkeypatch):
@@ -116,4 +116,4 @@ def test_rows_that_another_process_removed_are_not_restored(fragmented, monkeypa
     monkeypatch.setattr(rewriting, "write_part", removed_meanwhile)
     compact(fragmented)
     assert query(fragmented).equals(before)
-    assert sum(files(fragmented.crystals())["num_records"].to_pylist()) == before.num_rows
+    assert sum(files(fragmented.snapshot().crystals)["num_records"].to_pylist()) == before.num_rows
