@@ -9,7 +9,6 @@ SQL, depth logs, exports and the endpoint all use it.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -19,17 +18,20 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mcn.catalog.active_files import Depths, Snapshot, TableSnapshot, files
+from mcn.catalog.active_files import Depths, Snapshot, files
 from mcn.catalog.depths import check_depth
 from mcn.catalog.depths import parse_depth as parse_depth
 from mcn.catalog.integrity.damage import is_of_reading
-from mcn.catalog.model_names import LATEST, ModelPair, choose_models
+from mcn.catalog.model_names import ModelPair
 from mcn.catalog.reading.latest import TILE_KEY, crystals_of, latest_tiles
+from mcn.catalog.reading.lookup import find_models as find_models
+from mcn.catalog.reading.lookup import known_wells as known_wells
+from mcn.catalog.reading.lookup import unknown_name
 from mcn.catalog.reading.rows import Where, depth_pieces, read_rows
+from mcn.catalog.reading.views import open_views as open_views
+from mcn.catalog.reading.views import reading
 from mcn.catalog.schema import TILES
 from mcn.catalog.storage import CatalogQueryError
-from mcn.catalog.views import open_views as open_views
-from mcn.catalog.views import reading
 from mcn.catalog.wells import plain_well
 
 if TYPE_CHECKING:
@@ -170,7 +172,7 @@ def iter_batches(
     if limit is not None and limit < 0:
         raise CatalogQueryError(f"a limit of {limit} rows is impossible; give 0 or more")
     if unknown := [shape for shape in selection.shapes if shape not in catalog.shapes]:
-        raise CatalogQueryError(_unknown("shape", unknown[0], catalog.shapes))
+        raise CatalogQueryError(unknown_name("shape", unknown[0], catalog.shapes))
     schema = _chosen(catalog, selection.columns)
     snapshot = snapshot or catalog.snapshot()
     tile_files = known_wells(catalog, snapshot.tiles, selection.wells)
@@ -316,7 +318,7 @@ def _chosen(catalog: Catalog, columns: Sequence[str] | None) -> pa.Schema:
     if columns is None:
         return schema
     if unknown := [name for name in columns if name not in schema.names]:
-        raise CatalogQueryError(_unknown("column", unknown[0], schema.names))
+        raise CatalogQueryError(unknown_name("column", unknown[0], schema.names))
     if not columns:
         raise CatalogQueryError(f"no column is named; use some of {', '.join(schema.names)}")
     return pa.schema([schema.field(name) for name in dict.fromkeys(columns)])
@@ -372,54 +374,6 @@ def sql(
     return result.rename_columns(_distinct(result.column_names))
 
 
-def known_wells(catalog: Catalog, tiles: TableSnapshot, wells: Sequence[str]) -> pa.Table:
-    """Data files of these wells' tiles; of all tiles if no well is named.
-
-    Raises
-    ------
-    CatalogQueryError
-        For a well without tiles; the message names the existing wells.
-    """
-    if unknown := sorted({*map(plain_well, wells)} - tiles.by_well.keys()):
-        raise CatalogQueryError(f"{catalog.uri}: {_unknown('well', unknown[0], [*tiles.by_well])}")
-    return files(tiles, wells)
-
-
-def find_models(
-    catalog: Catalog,
-    tiles: TableSnapshot,
-    wells: Sequence[str] = (),
-    segmenter: str | None = None,
-    classifier: str | None = None,
-) -> ModelPair:
-    """The models that full or shortened names refer to.
-
-    A short name must be unique in the whole catalogue, not only in the wells. If both names are
-    given in full, it is enough to look at the files of the wells.
-
-    Raises
-    ------
-    CatalogQueryError
-        For a name that matches no model or several; the message names the existing models.
-    """
-    named = ModelPair(segmenter, classifier)
-    if named == LATEST:
-        return named
-    if wells and named.is_among(_models_of(catalog, files(tiles, wells))):
-        return named
-    return choose_models(catalog.uri, named, _models_of(catalog, files(tiles)))
-
-
-def _models_of(catalog: Catalog, tile_files: pa.Table) -> list[ModelPair]:
-    """Pairs of models that have rows in these files, sorted by name."""
-    names = ["segmenter", "classifier"]
-    with reading(catalog, {"tiles": tile_files}):
-        open_files = catalog.live.fragments.of("tiles", tile_files)
-        rows = read_rows(open_files, TILES, names)
-    pairs = rows.group_by(names).aggregate([]).sort_by([(name, "ascending") for name in names])
-    return [ModelPair(**pair) for pair in pairs.to_pylist()]
-
-
 def _depths(selection: Selection) -> Depths | None:
     """The depth range that restricts which files are read."""
     if selection.after is None:
@@ -435,13 +389,3 @@ def _distinct(names: Sequence[str]) -> list[str]:
         taken = itertools.chain([name], (f"{name}_{count}" for count in itertools.count(1)))
         distinct.append(next(candidate for candidate in taken if candidate not in distinct))
     return distinct
-
-
-def _unknown(kind: str, name: str, existing: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, existing, n=3, cutoff=0.5)
-    if close:
-        return f"no {kind} {name!r}; did you mean {' or '.join(map(repr, close))}?"
-    if not existing:
-        return f"no {kind} {name!r}; there is none yet"
-    some = ", ".join(map(repr, existing[:10])) + (", …" if len(existing) > 10 else "")
-    return f"no {kind} {name!r}; use one of {some}"

@@ -8,42 +8,37 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
-from deltalake.schema import Field as DeltaField
 from deltalake.transaction import AddAction, RemoveAction
 
 from mcn.catalog.active_files import Depths, Snapshot
-from mcn.catalog.data_files import PARTITIONS, STATISTICS, DataFile, write_data_files
-from mcn.catalog.integrity.delta_log import open_table, sealed
+from mcn.catalog.data_files import PARTITIONS, DataFile, write_data_files
+from mcn.catalog.delta_tables import CATALOG_FORMAT as CATALOG_FORMAT
+from mcn.catalog.delta_tables import NoCatalogError as NoCatalogError
+from mcn.catalog.delta_tables import (
+    check_table,
+    grow,
+    is_catalog,
+    make_tables,
+    open_delta_table,
+)
+from mcn.catalog.integrity.delta_log import sealed
 from mcn.catalog.reading.live_tables import LiveTables
-from mcn.catalog.schema import ADDED_LATER, TILES, RowError, check_rows, crystals_schema
+from mcn.catalog.schema import TILES, RowError, check_rows, crystals_schema
 from mcn.catalog.storage import (
     CatalogError,
-    CatalogStorageError,
     explained,
-    log_options,
     normalise,
     retry_conflict,
 )
 from mcn.catalog.wells import spell_wells
-from mcn.io.objects import filesystem_of
 from mcn.taxonomy import SHAPES
 
 __all__ = ["CATALOG_FORMAT", "Catalog", "CatalogError", "Snapshot"]
-
-CATALOG_FORMAT: Final = 1
-"""Version of the catalogue's layout; catalogues of newer versions are not opened."""
-
-
-class NoCatalogError(CatalogError):
-    """There is no catalogue at this address."""
 
 
 class Catalog:
@@ -86,7 +81,7 @@ class Catalog:
             name.removeprefix("p_") for name in names if name.startswith("p_")
         )
         for table, schema in ((tiles, TILES), (crystals, self.crystals_schema)):
-            _check_table(self.uri, table, schema)
+            check_table(self.uri, table, schema)
         self.depth_bin_m = float(crystals.metadata().configuration["mcn.depth_bin_m"])
         self._live = LiveTables(self.uri, self.delta_table)
         with explained(self.uri):
@@ -129,11 +124,11 @@ class Catalog:
         """
         uri = normalise(uri)
         with explained(uri):
-            if _is_catalog(uri):
+            if is_catalog(uri):
                 raise CatalogError(
                     f"{uri}: a catalogue already exists; open it, or choose another folder"
                 )
-            _make(uri, depth_bin_m, shapes)
+            make_tables(uri, depth_bin_m, shapes)
         return cls.open(uri)
 
     @classmethod
@@ -165,8 +160,8 @@ class Catalog:
         """
         uri = normalise(uri)
         with explained(uri):
-            if not _is_catalog(uri):
-                _make(uri, 100.0 if depth_bin_m is None else depth_bin_m, shapes)
+            if not is_catalog(uri):
+                make_tables(uri, 100.0 if depth_bin_m is None else depth_bin_m, shapes)
         catalog = cls.open(uri)
         if catalog.shapes != tuple(shapes):
             raise CatalogError(
@@ -244,7 +239,7 @@ class Catalog:
         ----------
         name : {"crystals", "tiles"}
         """
-        return self._table(name)
+        return open_delta_table(self.uri, name)
 
     def commit(self, crystals: pa.Table, tiles: pa.Table) -> datetime:
         """Add scanned tiles with all their crystals: `write`, then `commit_parts`.
@@ -357,8 +352,8 @@ class Catalog:
         def once() -> None:
             table = read
             if table is None:
-                table = self._table(name)
-                _grow(table, schema)
+                table = self.delta_table(name)
+                grow(table, schema)
             table.create_write_transaction(
                 list(actions),
                 "append",
@@ -371,109 +366,9 @@ class Catalog:
             # If the response was lost, the commit may be done; adding a file twice adds it once.
             retry_conflict(once)
 
-    def _table(self, name: str) -> DeltaTable:
-        with explained(self.uri):
-            try:
-                return open_table(self.uri, name)
-            except TableNotFoundError:
-                if not self.uri.startswith("s3://") and os.path.isdir(self.uri):
-                    os.listdir(self.uri)  # Raises the system's error if it is not permitted.
-                if other := self._other_table(name):
-                    raise CatalogStorageError(
-                        f"{self.uri}: its table {name} is missing, but {other} exists; restore it "
-                        "from a backup, or scan again if the catalogue was never filled",
-                        "missing",
-                    ) from None
-                raise NoCatalogError(
-                    f"{self.uri}: there is no crystal catalogue; check the address, "
-                    "or create one with `mcn scan TILES CATALOG`"
-                ) from None
-
-    def _other_table(self, name: str) -> str | None:
-        """The name of the other table if that is there."""
-        (other,) = {*PARTITIONS} - {name}
-        with suppress(TableNotFoundError):
-            open_table(self.uri, other)
-            return other
-        return None
-
-
-def _check_table(uri: str, table: DeltaTable, schema: pa.Schema) -> None:
-    """Refuse a table that is not of a catalogue that this version reads."""
-    settings = table.metadata().configuration
-    columns = {field.name for field in table.schema().fields}
-    known = {*schema.names} - ADDED_LATER
-    if "mcn.format" not in settings or not columns.issuperset(known):
-        raise CatalogError(
-            f"{uri}: its Delta tables are not a crystal catalogue; choose another folder"
-        )
-    if int(settings["mcn.format"]) > CATALOG_FORMAT:
-        raise CatalogError(
-            f"{uri}: written by a newer mcn (catalogue format "
-            f"{settings['mcn.format']}, this one reads {CATALOG_FORMAT}); upgrade mcn"
-        )
-
-
-def _grow(table: DeltaTable, schema: pa.Schema) -> None:
-    """Add the columns that a table written by an older version does not have."""
-    existing = {field.name for field in table.schema().fields}
-    if missing := [DeltaField.from_arrow(field) for field in schema if field.name not in existing]:
-        table.alter.add_columns(missing)
-
 
 def _stamped(rows: pa.Table, scanned_at: datetime) -> pa.Table:
     column = rows.schema.get_field_index("scanned_at")
     field = rows.schema.field(column)
     stamps = pa.repeat(pa.scalar(scanned_at, field.type), rows.num_rows)
     return rows.set_column(column, field, stamps)
-
-
-def _is_catalog(uri: str) -> bool:
-    """Whether both tables exist."""
-    try:
-        # `DeltaTable.is_deltatable` would hold the interpreter's lock while it waits.
-        for name in PARTITIONS:
-            open_table(uri, name)
-    except TableNotFoundError:
-        return False
-    return True
-
-
-def _make(uri: str, depth_bin_m: float, shapes: Sequence[str]) -> None:
-    """Create the tables that do not exist; another process may be doing the same."""
-    if not (np.isfinite(depth_bin_m) and depth_bin_m > 0):
-        raise CatalogError(
-            f"{uri}: depth bins of {depth_bin_m} m are impossible; give a width above 0"
-        )
-    _refuse_other_content(uri)
-    for name, schema in (("crystals", crystals_schema(shapes)), ("tiles", TILES)):
-        # Losing the race to another process that creates the same table is not a failure.
-        with suppress(CommitFailedError):
-            DeltaTable.create(
-                f"{uri}/{name}",
-                schema,
-                mode="ignore",
-                partition_by=list(PARTITIONS[name]),
-                configuration={
-                    "mcn.format": str(CATALOG_FORMAT),
-                    "mcn.depth_bin_m": repr(float(depth_bin_m)),
-                    "delta.dataSkippingStatsColumns": ",".join(STATISTICS[name]),
-                },
-                storage_options=log_options(uri),
-                raise_if_key_not_exists=False,
-            )
-
-
-def _refuse_other_content(uri: str) -> None:
-    file_system, path = filesystem_of(uri)
-    if file_system.isfile(path):
-        raise CatalogError(f"{uri}: is a file; a catalogue needs an empty or new folder")
-    try:
-        names = {os.path.basename(name.rstrip("/")) for name in file_system.ls(path, detail=False)}
-    except FileNotFoundError:
-        return
-    # An interrupted creation leaves one of the two tables; it is completed later.
-    if others := sorted(names - set(PARTITIONS)):
-        raise CatalogError(
-            f"{uri}: the folder contains other files ({others[0]}); choose an empty or new folder"
-        )

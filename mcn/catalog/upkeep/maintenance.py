@@ -15,6 +15,7 @@ from mcn.catalog.active_files import files
 from mcn.catalog.data_files import PARTITIONS, label_of
 from mcn.catalog.integrity.damage import CURE, fault_of_bytes
 from mcn.catalog.integrity.delta_log import check_entries
+from mcn.catalog.reading.views import count_orphans, open_views
 from mcn.catalog.schema import ADDED_LATER, TILES, depth_bin
 from mcn.catalog.storage import (
     CatalogError,
@@ -28,7 +29,6 @@ from mcn.catalog.store import CATALOG_FORMAT, Catalog
 from mcn.catalog.upkeep import scan_lease
 from mcn.catalog.upkeep.recovery import unnamed_files
 from mcn.catalog.upkeep.rewriting import merge_small_files, small_partitions
-from mcn.catalog.views import count_orphans, open_views
 from mcn.io.objects import fetch
 
 _COMMIT_HOURS: Final = 24

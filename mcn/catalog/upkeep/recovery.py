@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 
 from mcn.catalog.active_files import files
 from mcn.catalog.data_files import PARTITIONS, label_of
+from mcn.catalog.reading.views import count_orphans, open_views
 from mcn.catalog.storage import explained, retry_conflict, retry_response
 from mcn.catalog.store import Catalog
 from mcn.catalog.upkeep import scan_lease
 from mcn.catalog.upkeep.rewriting import remove_rows
 from mcn.catalog.upkeep.scan_lease import LeaseEntry
-from mcn.catalog.views import count_orphans, open_views
 from mcn.io.objects import filesystem_of, retry_storage
 
 _KEY: Final = "tile_id, segmenter, classifier"
