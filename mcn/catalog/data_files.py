@@ -38,13 +38,18 @@ _TIME: Final = pa.timestamp("us", tz="UTC")
 STATISTICS: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
     "crystals": {"depth_m": _DEPTH, "equivalent_diameter_um": pa.float32(), "scanned_at": _TIME},
     "tiles": {"depth_m": _DEPTH, "scanned_at": _TIME},
+    "wells": {},
 }
 """Columns with their minimum and maximum for each file in the log, and their types."""
 
 ROW_GROUP_ROWS: Final = 2000
 """Rows that are read together: a few metres of a well, about 200 kB with all columns."""
 
-_ORDER: Final = {"crystals": ("depth_m", "crystal_id"), "tiles": ("depth_m", "tile_id")}
+_ORDER: Final = {
+    "crystals": ("depth_m", "crystal_id"),
+    "tiles": ("depth_m", "tile_id"),
+    "wells": ("well",),
+}
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -54,7 +59,7 @@ class DataFile:
 
     Parameters
     ----------
-    table : {"crystals", "tiles"}
+    table : {"crystals", "tiles", "wells"}
     path : str
         Below the table's folder.
     size, rows : int
@@ -146,16 +151,16 @@ _FOOTER_DIGEST_IN_NAME: Final = re.compile(r"\.([0-9a-f]{16})\.[0-9a-f]{32}\.par
 def write_part(
     uri: str, name: str, rows: pa.Table, partition: Mapping[str, str], label: str
 ) -> DataFile:
-    """Write rows of one partition, without its columns, as a data file in order of depth."""
+    """Write rows of one partition, without its columns, as a sorted data file."""
     rows = rows.sort_by([(column, "ascending") for column in _ORDER[name]])
     file = pa.BufferOutputStream()
     pq.write_table(
         rows, file, compression="zstd", row_group_size=ROW_GROUP_ROWS, write_page_checksum=True
     )
     data = file.getvalue().to_pybytes()
-    folder = "/".join(f"{key}={quote(value, safe='')}" for key, value in partition.items())
+    folders = [f"{key}={quote(value, safe='')}" for key, value in partition.items()]
     digests = f"{footer_digest_of(pq.read_metadata(pa.BufferReader(data)))}.{digest_of(data)}"
-    path = f"{folder}/{_PREFIX}{label}-{uuid.uuid4().hex}.{digests}{_ENDING}"
+    path = "/".join([*folders, f"{_PREFIX}{label}-{uuid.uuid4().hex}.{digests}{_ENDING}"])
     store(f"{uri}/{name}/{path}", data)
     return DataFile(name, path, len(data), rows.num_rows, partition, _statistics(name, rows))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -26,13 +26,16 @@ from mcn.catalog.model_names import ModelPair
 from mcn.catalog.reading.latest import TILE_KEY, crystals_of, latest_tiles
 from mcn.catalog.reading.lookup import find_models as find_models
 from mcn.catalog.reading.lookup import known_wells as known_wells
-from mcn.catalog.reading.lookup import unknown_name
 from mcn.catalog.reading.rows import Where, depth_pieces, read_rows
 from mcn.catalog.reading.views import open_views as open_views
 from mcn.catalog.reading.views import reading
 from mcn.catalog.schema import TILES
+from mcn.catalog.selection import Selection as Selection
+from mcn.catalog.selection import located
 from mcn.catalog.storage import CatalogQueryError
 from mcn.catalog.wells import plain_well
+from mcn.catalog.wells_table.table import read_wells, tops_of
+from mcn.errors import unknown_name
 
 if TYPE_CHECKING:
     from mcn.catalog.store import Catalog
@@ -56,59 +59,6 @@ FEW_COLUMNS: Final = (
 
 _ORDER: Final = ("well", "depth_m", "crystal_id")
 _QUERIES: Final = {"SELECT", "EXPLAIN", "MULTI"}  # PIVOT is parsed as MULTI
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which crystals to return; empty fields do not restrict.
-
-    Parameters
-    ----------
-    wells, shapes : sequence of str, or a str for a single one
-    depth : (float or None, float or None) or None
-        Measured depths in metres, both ends included; None is open.
-    segmenter, classifier : str or None
-        Use the rows of these models. Names such as `compact@0123456789ab` may be shortened
-        to a unique prefix. None means the latest models of each tile.
-    after : (float, str) or None
-        Within one well, only crystals after this depth and `crystal_id`.
-    columns : sequence of str or None
-        Columns of the result; None is all.
-    min_confidence : float or None
-        Lowest confidence, 0 to 1.
-
-    Raises
-    ------
-    CatalogError
-        If depths are reversed or not numbers, or the confidence is not from 0 to 1.
-    """
-
-    wells: Sequence[str] = ()
-    depth: Depths | None = None
-    shapes: Sequence[str] = ()
-    segmenter: str | None = None
-    classifier: str | None = None
-    after: tuple[float, str] | None = None
-    columns: Sequence[str] | None = None
-    min_confidence: float | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "depth", check_depth(self.depth))
-        lists = {"wells": self.wells, "shapes": self.shapes}
-        lists |= {} if self.columns is None else {"columns": self.columns}
-        for kind, names in lists.items():
-            # A string is a sequence too: of the wells "1" and "2" if it is "12".
-            names = (names,) if isinstance(names, str) else tuple(names or ())
-            for name in names:
-                if not isinstance(name, str):
-                    raise CatalogQueryError(
-                        f"{kind}: {name!r} is no name; give text: {str(name)!r}"
-                    )
-            object.__setattr__(self, kind, names)
-        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
-            raise CatalogQueryError(
-                f"a confidence of {self.min_confidence:g} is impossible; give 0 to 1"
-            )
 
 
 def query(
@@ -175,6 +125,13 @@ def iter_batches(
         raise CatalogQueryError(unknown_name("shape", unknown[0], catalog.shapes))
     schema = _chosen(catalog, selection.columns)
     snapshot = snapshot or catalog.snapshot()
+    if selection.formations or selection.box:
+        yield schema.empty_table()
+        for interval in located(catalog, selection, snapshot):
+            for piece in iter_batches(catalog, interval, limit, snapshot):
+                limit = None if limit is None else limit - piece.num_rows
+                yield piece
+        return
     tile_files = known_wells(catalog, snapshot.tiles, selection.wells)
     models = find_models(
         catalog, snapshot.tiles, selection.wells, selection.segmenter, selection.classifier
@@ -197,7 +154,7 @@ def iter_batches(
         yield pa.concat_tables(waiting)
 
 
-def read_wells(
+def tiles_and_crystals(
     catalog: Catalog,
     wells: Sequence[str],
     tile_columns: Sequence[str],
@@ -330,9 +287,9 @@ def sql(
     """Run one SQL query (DuckDB's dialect) on the views `crystals` and `tiles`.
 
     They hold the rows of the latest models of each tile; `all_crystals` and `all_tiles` hold
-    the rows of all models. The query can read only these views and cannot write: files, network
-    and settings are not accessible. With a condition on `well` or `depth_bin`, other wells and
-    bins are not read.
+    the rows of all models; `wells` and `tops` hold what was imported about wells. The query can
+    read only these views and cannot write: files, network and settings are not accessible.
+    With a condition on `well` or `depth_bin`, other wells and bins are not read.
 
     Parameters
     ----------
@@ -353,12 +310,16 @@ def sql(
     snapshot = catalog.snapshot()
     models = find_models(catalog, snapshot.tiles, (), segmenter, classifier)
     with open_views(catalog, files(snapshot.tiles), files(snapshot.crystals), models) as connection:
+        if re.search(r"\b(wells|tops)\b", text, re.IGNORECASE):
+            wells = read_wells(catalog)
+            connection.register("wells", wells)
+            connection.register("tops", tops_of(wells))
         try:
             kinds = [statement.type.name for statement in connection.extract_statements(text)]
             if len(kinds) != 1 or kinds[0] not in _QUERIES:
                 raise CatalogQueryError(
                     f"SQL: {' and '.join(kinds) or 'nothing'} is not a single query; "
-                    "give one SELECT on crystals, tiles, all_crystals or all_tiles"
+                    "give one SELECT on crystals, tiles, all_crystals, all_tiles, wells or tops"
                 )
             result: pa.Table = connection.sql(text).to_arrow_table()
         except duckdb.Error as error:
@@ -368,8 +329,8 @@ def sql(
             message = re.sub(r"^[\w ]+ Error: ", "", message)
             hints = [line for line in more if line.startswith("Candidate bindings")]
             raise CatalogQueryError(
-                f"SQL: {' '.join([message, *hints])} (the tables are crystals and tiles, and "
-                "all_crystals and all_tiles with the rows of every model)"
+                f"SQL: {' '.join([message, *hints])} (the tables are crystals and tiles, "
+                "all_crystals and all_tiles with the rows of every model, and wells and tops)"
             ) from None
     return result.rename_columns(_distinct(result.column_names))
 

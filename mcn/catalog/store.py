@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 
 import pyarrow as pa
@@ -219,10 +220,10 @@ class Catalog:
         CatalogQueryError
             For wells, shapes, columns and models that do not exist, and for impossible numbers.
         """
-        from mcn.catalog.query import FEW_COLUMNS, query
-
-        chosen = None if columns == "all" else columns or FEW_COLUMNS
-        return query(
+        # Questions lie above the store: they are looked up when they are asked.
+        questions = import_module("mcn.catalog.query")
+        chosen = None if columns == "all" else columns or questions.FEW_COLUMNS
+        return questions.query(
             self,
             wells,
             depth,

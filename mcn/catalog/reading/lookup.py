@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from mcn.catalog.reading.views import reading
 from mcn.catalog.schema import TILES
 from mcn.catalog.storage import CatalogQueryError
 from mcn.catalog.wells import plain_well
+from mcn.errors import unknown_name
 
 if TYPE_CHECKING:
     from mcn.catalog.store import Catalog
@@ -68,14 +68,3 @@ def _models_of(catalog: Catalog, tile_files: pa.Table) -> list[ModelPair]:
         rows = read_rows(open_files, TILES, names)
     pairs = rows.group_by(names).aggregate([]).sort_by([(name, "ascending") for name in names])
     return [ModelPair(**pair) for pair in pairs.to_pylist()]
-
-
-def unknown_name(kind: str, name: str, existing: Sequence[str]) -> str:
-    """What to say of a name that does not exist: the names that come close, or some that do."""
-    close = difflib.get_close_matches(name, existing, n=3, cutoff=0.5)
-    if close:
-        return f"no {kind} {name!r}; did you mean {' or '.join(map(repr, close))}?"
-    if not existing:
-        return f"no {kind} {name!r}; there is none yet"
-    some = ", ".join(map(repr, existing[:10])) + (", …" if len(existing) > 10 else "")
-    return f"no {kind} {name!r}; use one of {some}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mcn.catalog.model_names import LATEST, ModelPair
-from mcn.catalog.reading.lookup import find_models, known_wells, unknown_name
+from mcn.catalog.reading.lookup import find_models, known_wells
 from mcn.catalog.storage import CatalogQueryError
 from mcn.catalog.store import Catalog
 
@@ -24,9 +24,3 @@ def test_models(core: Catalog) -> None:
     assert find_models(core, tiles, ["A"], "comp") == ModelPair("compact@0123456789ab")
     with pytest.raises(CatalogQueryError, match="unknown segmenter 'x'"):
         find_models(core, tiles, ["A"], "x")
-
-
-def test_what_is_said_of_an_unknown_name() -> None:
-    assert "did you mean 'depth_m'" in unknown_name("column", "depth", ["depth_m", "well"])
-    assert "there is none yet" in unknown_name("well", "A", [])
-    assert unknown_name("well", "A", [f"long {n}" for n in range(20)]).endswith("…")
