@@ -29,6 +29,7 @@ from mcn.catalog.delta_tables import (
 )
 from mcn.catalog.integrity.delta_log import sealed
 from mcn.catalog.reading.live_tables import LiveTables
+from mcn.catalog.reading.well_list import WellSummaries, list_wells
 from mcn.catalog.schema import TILES, RowError, check_rows, crystals_schema
 from mcn.catalog.storage import (
     CatalogError,
@@ -85,6 +86,7 @@ class Catalog:
             check_table(self.uri, table, schema)
         self.depth_bin_m = float(crystals.metadata().configuration["mcn.depth_bin_m"])
         self._live = LiveTables(self.uri, self.delta_table)
+        self.well_summaries = WellSummaries()
         with explained(self.uri):
             self._live.loaded(tiles, crystals)
 
@@ -94,6 +96,7 @@ class Catalog:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._live = LiveTables(self.uri, self.delta_table)
+        self.well_summaries = WellSummaries()
 
     def __repr__(self) -> str:
         return f"Catalog({self.uri!r})"
@@ -232,6 +235,15 @@ class Catalog:
             min_confidence=min_confidence,
             **which,
         )
+
+    def wells(self) -> pa.Table:
+        """One row per well: tiles, crystals, depths and the last scan.
+
+        Returns
+        -------
+        pa.Table of schema `mcn.catalog.reading.well_list.WELL_LIST`
+        """
+        return list_wells(self)
 
     def delta_table(self, name: str) -> DeltaTable:
         """A table as `deltalake` opens it, at its latest version.

@@ -19,6 +19,7 @@ from mcn.catalog.depth_log.las import write_las
 from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.formats import row_objects, write_table
 from mcn.catalog.query import Selection, find_models, iter_batches, open_views
+from mcn.catalog.reading.well_list import list_wells
 from mcn.catalog.storage import CatalogError, storage_trouble
 from mcn.catalog.store import Catalog, NoCatalogError, Snapshot
 from mcn.catalog.wells import plain_well
@@ -29,16 +30,7 @@ from mcn.micrograph import Limits, decode_micrograph
 from serve.deployments.fresh_catalog import FreshCatalog
 from serve.deployments.messages import ARROW, CSV, JSON, PNG, Content, Refusal
 
-_WELLS: Final = """
-    SELECT
-        well,
-        count(*) AS tiles,
-        count(*) FILTER (status = 'failed') AS tiles_failed,
-        coalesce(sum(n_crystals), 0)::BIGINT AS crystals,
-        min(depth_m) AS depth_min_m,
-        max(depth_m) AS depth_max_m
-    FROM tiles GROUP BY well ORDER BY well
-"""
+_WELLS: Final = ("well", "tiles", "tiles_failed", "crystals", "depth_min_m", "depth_max_m")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -90,12 +82,12 @@ class CatalogReader:
         self._uri, self._refresh_s, self._limits = uri, refresh_s, limits
         self._fresh: FreshCatalog | None = None
         self._opening = threading.Lock()
-        self._wells: tuple[int, pa.Table] | None = None
 
     @_in_thread
     def wells(self) -> pa.Table:
         """One row per well: its tiles, crystals and depths."""
-        return self._list_wells()
+        catalog, snapshot = self._open()
+        return list_wells(catalog, snapshot.tiles).select(_WELLS)
 
     @_in_thread
     def crystals(
@@ -203,16 +195,8 @@ class CatalogReader:
                     raise _NotFoundError(str(error)) from error
         return self._fresh.catalog, self._fresh.snapshot()
 
-    def _list_wells(self) -> pa.Table:
-        catalog, snapshot = self._open()
-        version = snapshot.tiles.version
-        if self._wells is None or self._wells[0] != version:
-            with open_views(catalog, files(snapshot.tiles)) as connection:
-                self._wells = version, connection.sql(_WELLS).to_arrow_table()
-        return self._wells[1]
-
     def _check_well(self, well: str) -> None:
-        if plain_well(well) not in self._list_wells()["well"].to_pylist():
+        if plain_well(well) not in self._open()[1].tiles.by_well:
             raise _NotFoundError(f"no well {well!r}; /v1/wells lists the wells")
 
     def _find_tile(

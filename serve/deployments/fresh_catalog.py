@@ -7,6 +7,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Final
 
+from mcn.catalog.reading.well_list import list_wells
 from mcn.catalog.storage import CatalogError, CatalogStorageError
 from mcn.catalog.store import Catalog, NoCatalogError, Snapshot
 
@@ -72,4 +73,5 @@ class FreshCatalog:
                 continue
             with suppress(CatalogError):  # The next question meets the same error, and reports it.
                 self._refresh()
+                list_wells(self.catalog, self._snapshot.tiles)  # Kept for the next question.
             paused.wait(self._most_s / 2)

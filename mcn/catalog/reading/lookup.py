@@ -11,6 +11,7 @@ from mcn.catalog.active_files import TableSnapshot, files
 from mcn.catalog.model_names import LATEST, ModelPair, choose_models
 from mcn.catalog.reading.rows import read_rows
 from mcn.catalog.reading.views import reading
+from mcn.catalog.reading.well_list import list_models
 from mcn.catalog.schema import TILES
 from mcn.catalog.storage import CatalogQueryError
 from mcn.catalog.wells import plain_well
@@ -57,7 +58,8 @@ def find_models(
         return named
     if wells and named.is_among(_models_of(catalog, files(tiles, wells))):
         return named
-    return choose_models(catalog.uri, named, _models_of(catalog, files(tiles)))
+    every = list_models(catalog, tiles).select(["segmenter", "classifier"])
+    return choose_models(catalog.uri, named, [ModelPair(**pair) for pair in every.to_pylist()])
 
 
 def _models_of(catalog: Catalog, tile_files: pa.Table) -> list[ModelPair]:

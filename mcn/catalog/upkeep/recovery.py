@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from mcn.catalog.active_files import files
 from mcn.catalog.data_files import PARTITIONS, label_of
 from mcn.catalog.reading.views import count_orphans, open_views
+from mcn.catalog.reading.well_list import store_well_list
 from mcn.catalog.storage import explained, retry_conflict, retry_response
 from mcn.catalog.store import Catalog
 from mcn.catalog.upkeep import scan_lease
@@ -83,6 +84,7 @@ def finish(catalog: Catalog, entry: LeaseEntry, *, alone: bool = False) -> None:
     delete_unnamed(catalog, [entry.scan_id])
     if not alone:
         drop_outdated(catalog, datetime.fromisoformat(entry.started) - _CLOCKS)
+    store_well_list(catalog)
     scan_lease.release(catalog, entry.scan_id)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from mcn.catalog.active_files import files
@@ -13,7 +14,12 @@ from mcn.catalog.query import query, sql
 from mcn.catalog.store import Catalog
 from mcn.catalog.upkeep import rewriting
 from mcn.catalog.upkeep.maintenance import compact, verify
-from mcn.catalog.upkeep.rewriting import merge_small_files, remove_rows, small_partitions
+from mcn.catalog.upkeep.rewriting import (
+    merge_small_files,
+    partitions_to_rewrite,
+    remove_rows,
+    small_files,
+)
 
 KEY = "tile_id, segmenter, classifier, scanned_at"
 
@@ -34,17 +40,35 @@ def paths(catalog: Catalog, name: str) -> set[str]:
     ],
 )
 def test_partitions_with_too_many_files_are_selected(
-    sizes: list[int], target: int, is_small: bool
+    core: Catalog, sizes: list[int], target: int, is_small: bool
 ) -> None:
     listed = pa.table(
         {
             "path": [f"{number}.parquet" for number in range(len(sizes))] + ["other"],
             "size_bytes": [*sizes, 7],
+            "num_records": [1] * (len(sizes) + 1),
             "partition.well": ["A"] * len(sizes) + ["B"],
         }
     )
     expected = [{"partition.well": "A"}] if is_small else []
-    assert small_partitions(listed, target) == expected
+    assert partitions_to_rewrite(core, "tiles", listed, target) == expected
+    assert small_files(listed, target) == (len(sizes) if is_small else 0)
+
+
+def test_files_of_the_older_layout_are_rewritten(fragmented, monkeypatch) -> None:
+    compact(fragmented)
+    before, crystal_paths = query(fragmented), paths(fragmented, "crystals")
+    monkeypatch.setattr("mcn.catalog.upkeep.rewriting.ROW_GROUP_ROWS", 2)
+    monkeypatch.setattr("mcn.catalog.data_files.ROW_GROUP_ROWS", 2)
+    compact(fragmented)
+    now = files(fragmented.snapshot().crystals)
+    opened = fragmented.live.fragments.of("crystals", now)
+    assert max(file.rows.max() for file in opened) <= 2
+    assert not crystal_paths & {*now.filter(pc.greater(now["num_records"], 2))["path"].to_pylist()}
+    assert query(fragmented).equals(before)
+    version = fragmented.snapshot().crystals.version
+    compact(fragmented)
+    assert fragmented.snapshot().crystals.version == version
 
 
 def test_merging_keeps_rows_and_does_not_change_other_wells_and_tables(
@@ -54,7 +78,7 @@ def test_merging_keeps_rows_and_does_not_change_other_wells_and_tables(
         commit(fragmented, (make_tile(f"b{number}", "B", 10.0), [make_crystal()]))
     before, tiles_before = query(fragmented), paths(fragmented, "tiles")
     others = {path for path in paths(fragmented, "crystals") if "well=B" in path}
-    merge_small_files(fragmented, "crystals", "A 1", 2**20)
+    merge_small_files(fragmented, "crystals", ["A 1"], 2**20)
     after = paths(fragmented, "crystals")
     assert others < after
     assert len(after) == 3 + 2, "one file per depth bin"
