@@ -108,7 +108,7 @@ class Settings:
     upload_seconds : float
         Longest time for a request's body to arrive.
     refresh_seconds : float
-        Age at which the catalogue's snapshot is refreshed.
+        Largest age of the catalogue's snapshot; it is refreshed in the background.
     metrics_port : int, optional
         Port on which each node with an ingress replica serves its own `/metrics`. A cluster of
         several nodes needs it; on one machine, the endpoint's `/metrics` is the same.
