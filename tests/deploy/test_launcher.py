@@ -111,7 +111,10 @@ def test_both_commands_ask_for_gpus_that_are_not_there_yet(
     assert head["resources"]["CPU"] == 0
     overrides = read_overrides(str(configs["scan"]))
     assert overrides["segment"]["gpus"] + overrides["classify"]["gpus"] <= 1
-    plan = plan_replicas(1, 0, read_settings({}, str(configs["serve"])))
+    settings = read_settings({}, str(configs["serve"]))
+    # By default, the one machine at the start would decide.
+    assert settings.one_process is False
+    plan = plan_replicas(1, 0, settings)
     assert plan.segmenter.gpus + plan.classifier.gpus <= 1
     # No more than the launcher may start, one pair on each GPU.
     kinds = cluster["available_node_types"].values()
