@@ -60,7 +60,14 @@ async def export_node_metrics(
     application.add_exception_handler(HTTPException, on_http_error)
     application.add_middleware(RequestMiddleware, metrics=services.metrics)
     server = uvicorn.Server(
-        uvicorn.Config(application, log_config=None, access_log=False, lifespan="off")
+        uvicorn.Config(
+            application,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            # Prometheus keeps its connections open.
+            timeout_graceful_shutdown=1,
+        )
     )
     with _listen(host, port) as listener:
         task = asyncio.create_task(server.serve([listener]))
