@@ -22,6 +22,17 @@ from ray.autoscaler._private.fake_multi_node.node_provider import (
 from ..programs import program
 from ..waiting import DEADLINE_S, wait_until
 
+_COMMANDS = (
+    "initialization_commands",
+    "setup_commands",
+    "head_setup_commands",
+    "worker_setup_commands",
+    "head_start_ray_commands",
+    "worker_start_ray_commands",
+    "rsync_exclude",
+    "rsync_filter",
+)
+
 
 @contextmanager
 def pretended_cluster(launcher: Mapping[str, Any], folder: Path) -> Iterator[dict[str, str]]:
@@ -43,7 +54,14 @@ def pretended_cluster(launcher: Mapping[str, Any], folder: Path) -> Iterator[dic
             "gcs_address": address,
             "head_node_id": FAKE_HEAD_NODE_ID,
             "launch_multiple": True,
+            "disable_launch_config_check": True,
+            "disable_node_updaters": True,
         },
+        # Nothing is installed on pretended machines.
+        **{key: [] for key in _COMMANDS},
+        **{key: {} for key in ("auth", "docker", "file_mounts")},
+        "cluster_synced_files": [],
+        "file_mounts_sync_continuously": False,
         "head_node_type": FAKE_HEAD_NODE_TYPE,
         "available_node_types": {
             FAKE_HEAD_NODE_TYPE: {"resources": head, "node_config": {}, "max_workers": 0},
