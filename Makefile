@@ -74,8 +74,8 @@ bench-growth: setup
 bench-serve: setup
 	$(BIN)/python benchmarks/endpoint.py
 
-# Kills scans at random moments, then ten minutes of random faults at once; with the Debian packages libfaketime and
-# redis-server, and a user who may mount a small disk, also clock jumps, a lost Redis and a full disk.
+# Kills scans at random moments, then ten minutes of random faults at once; with the Debian package redis-server
+# and a user who may mount a small disk, also a lost Redis and a full disk.
 chaos: setup
 	$(BIN)/python benchmarks/chaos.py --night 600
 

@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,37 @@ def drive(source: str, catalog: str, manifest: str = "", again: str = "") -> Non
         retry_failed=bool(again),
         stages=("segment.most=3", "segment.least=2", "segment.cpus=0.5"),
     )
+    if clock := os.environ.get("MCN_CHAOS_CLOCK"):
+        follow_clock(Path(clock))
     print(json.dumps(asdict(run_scan(source, catalog, settings, models))))
+
+
+def follow_clock(clock: Path) -> None:
+    """Let this process's wall clock be as many seconds off as a file says.
+
+    In Python only: below it, Ray hangs when its clock is replaced.
+    """
+    real_time = time.time
+
+    def offset() -> float:
+        return float(clock.read_text() or 0)
+
+    class OfAnyKind(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, datetime)
+
+    class JumpingClock(datetime, metaclass=OfAnyKind):
+        """The time of day, which jumps."""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(seconds=offset())
+
+    time.time = lambda: real_time() + offset()
+    for name, module in list(sys.modules.items()):
+        ours = name.startswith(("mcn.", "pipelines."))
+        if ours and getattr(module, "datetime", None) is datetime:
+            module.datetime = JumpingClock  # type: ignore[attr-defined]
 
 
 def chaos(folder: Path, tiles: int, runs: int, rng: random.Random) -> dict[str, Any]:
