@@ -40,7 +40,7 @@ def listening(app: FastAPI) -> Iterator[str]:
         thread.start()
         try:
             wait_until(lambda: server.started, "the application listens")
-            yield "http://127.0.0.1:{}".format(listener.getsockname()[1])
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join(DEADLINE_S)
