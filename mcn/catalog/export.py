@@ -59,6 +59,8 @@ def export(
     depth: Depths | None = None,
     segmenter: str | None = None,
     classifier: str | None = None,
+    *,
+    corrected: bool = False,
 ) -> int:
     """Write the crystals of wells and depths to one file, in batches.
 
@@ -72,7 +74,7 @@ def export(
         run-length masks, and shapes as categories from 1. GeoJSON has one feature per crystal
         in pixels of its tile, x to the right and y down, as QuPath reads them; its member
         `coordinate_system` states this, and no geographic system is claimed.
-    wells, depth, segmenter, classifier
+    wells, depth, segmenter, classifier, corrected
         As in `mcn.catalog.query.Selection`.
 
     Returns
@@ -88,7 +90,9 @@ def export(
     """
     if form not in EXPORT_FORMATS:
         raise CatalogError(f"unknown format {form!r}; use one of {', '.join(EXPORT_FORMATS)}")
-    selection = Selection(wells, depth, segmenter=segmenter, classifier=classifier)
+    selection = Selection(
+        wells, depth, segmenter=segmenter, classifier=classifier, corrected=corrected
+    )
     with _whole_file(Path(out)) as path:
         return EXPORT_FORMATS[form](catalog, selection, path, os.fspath(out))
 
