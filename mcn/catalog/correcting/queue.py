@@ -65,9 +65,7 @@ def first_crystals(
     order = f'"{column}" {"DESC" if descending else "ASC"} NULLS LAST, crystal_id'
     with open_views(catalog, tile_files, crystal_files, models, corrections) as connection:
         # Sorting few columns first: masks are most of the bytes.
-        keys = select(
-            connection, selection, limit, pa.schema([schema.field("crystal_id")]), order
-        )
+        keys = select(connection, selection, limit, pa.schema([schema.field("crystal_id")]), order)
         connection.register("chosen_crystals", keys)
         rows = connection.sql(
             f"SELECT * FROM crystals SEMI JOIN chosen_crystals USING (crystal_id) ORDER BY {order}"
