@@ -170,7 +170,7 @@ def names(scanned: Path) -> dict[str, str]:
         "A-12": str(well["well"][0].as_py()),
         "9100": str(port),
         # Nothing is written among the repository's own files.
-        "> deploy/.env": "> secrets.env",
+        "sh deploy/secrets.sh": "sh deploy/secrets.sh .",
     }
 
 
