@@ -9,26 +9,27 @@ logs, exports and the endpoint all use it.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mcn.catalog.active_files import Depths, dataset, files
-from mcn.catalog.depths import check_depth
 from mcn.catalog.depths import parse_depth as parse_depth
 from mcn.catalog.integrity.damage import damage_named, is_of_reading
 from mcn.catalog.model_names import LATEST, ModelPair, choose_models
 from mcn.catalog.schema import TILES
+from mcn.catalog.selection import Selection as Selection
+from mcn.catalog.selection import located
 from mcn.catalog.storage import CatalogError, CatalogQueryError, explained
 from mcn.catalog.wells import plain_well
+from mcn.catalog.wells_table.table import read_wells, tops_of
+from mcn.errors import unknown_name
 
 if TYPE_CHECKING:
     import duckdb
@@ -61,47 +62,6 @@ _ORPHANS: Final = """
     ANTI JOIN tile_rows USING (tile_id, segmenter, classifier, scanned_at)
 """
 _READING_STATEMENTS: Final = {"SELECT", "EXPLAIN", "MULTI"}  # PIVOT is parsed as MULTI
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which crystals to return; empty fields do not restrict.
-
-    Parameters
-    ----------
-    wells, shapes : sequence of str, or a str for a single one
-    depth : (float or None, float or None) or None
-        Measured depths in metres, both ends included; None is open.
-    segmenter, classifier : str or None
-        Use the rows of these models. Names such as `compact@0123456789ab` may be shortened
-        to a unique prefix. None means the latest models of each tile.
-    after : (float, str) or None
-        Within one well, only crystals after this depth and `crystal_id`.
-
-    Raises
-    ------
-    CatalogError
-        If depths are reversed or not numbers.
-    """
-
-    wells: Sequence[str] = ()
-    depth: Depths | None = None
-    shapes: Sequence[str] = ()
-    segmenter: str | None = None
-    classifier: str | None = None
-    after: tuple[float, str] | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "depth", check_depth(self.depth))
-        for kind, names in (("wells", self.wells), ("shapes", self.shapes)):
-            # A string is a sequence too: of the wells "1" and "2" if it is "12".
-            names = (names,) if isinstance(names, str) else tuple(names or ())
-            for name in names:
-                if not isinstance(name, str):
-                    raise CatalogQueryError(
-                        f"{kind}: {name!r} is no name; give text: {str(name)!r}"
-                    )
-            object.__setattr__(self, kind, names)
 
 
 def query(
@@ -154,8 +114,15 @@ def iter_batches(
     if limit is not None and limit < 0:
         raise CatalogQueryError(f"a limit of {limit} rows is impossible; give 0 or more")
     if unknown := [shape for shape in selection.shapes if shape not in catalog.shapes]:
-        raise CatalogQueryError(_unknown("shape", unknown[0], catalog.shapes))
+        raise CatalogQueryError(unknown_name("shape", unknown[0], catalog.shapes))
     snapshot = snapshot or catalog.snapshot()
+    if selection.formations or selection.box:
+        yield catalog.crystals_schema.empty_table()
+        for interval in located(catalog, selection, snapshot):
+            for piece in iter_batches(catalog, interval, limit, snapshot):
+                limit = None if limit is None else limit - piece.num_rows
+                yield piece
+        return
     tile_files = known_wells(catalog, snapshot.tiles, selection.wells)
     models = find_models(
         catalog, snapshot.tiles, selection.wells, selection.segmenter, selection.classifier
@@ -181,9 +148,9 @@ def sql(
     """Run one SQL query (DuckDB's dialect) on the views `crystals` and `tiles`.
 
     They hold the rows of the latest models of each tile; `all_crystals` and `all_tiles` hold
-    the rows of all models. The query can read only these views and cannot write: files, network
-    and settings are not accessible. With a condition on `well` or `depth_bin`, other wells and
-    bins are not read.
+    the rows of all models; `wells` and `tops` hold what was imported about wells. The query can
+    read only these views and cannot write: files, network and settings are not accessible.
+    With a condition on `well` or `depth_bin`, other wells and bins are not read.
 
     Parameters
     ----------
@@ -204,12 +171,16 @@ def sql(
     snapshot = catalog.snapshot()
     models = find_models(catalog, snapshot.tiles, (), segmenter, classifier)
     with open_views(catalog, files(snapshot.tiles), files(snapshot.crystals), models) as connection:
+        if re.search(r"\b(wells|tops)\b", text, re.IGNORECASE):
+            wells = read_wells(catalog)
+            connection.register("wells", wells)
+            connection.register("tops", tops_of(wells))
         try:
             kinds = [statement.type.name for statement in connection.extract_statements(text)]
             if len(kinds) != 1 or kinds[0] not in _READING_STATEMENTS:
                 raise CatalogQueryError(
                     f"SQL: {' and '.join(kinds) or 'nothing'} is not a single query; "
-                    "give one SELECT on crystals, tiles, all_crystals or all_tiles"
+                    "give one SELECT on crystals, tiles, all_crystals, all_tiles, wells or tops"
                 )
             result: pa.Table = connection.sql(text).to_arrow_table()
         except duckdb.Error as error:
@@ -219,8 +190,8 @@ def sql(
             message = re.sub(r"^[\w ]+ Error: ", "", message)
             hints = [line for line in more if line.startswith("Candidate bindings")]
             raise CatalogQueryError(
-                f"SQL: {' '.join([message, *hints])} (the tables are crystals and tiles, and "
-                "all_crystals and all_tiles with the rows of every model)"
+                f"SQL: {' '.join([message, *hints])} (the tables are crystals and tiles, "
+                "all_crystals and all_tiles with the rows of every model, and wells and tops)"
             ) from None
     return result.rename_columns(_distinct(result.column_names))
 
@@ -236,7 +207,7 @@ def known_wells(catalog: Catalog, tiles: DeltaTable, wells: Sequence[str]) -> pa
     tile_files = files(tiles, wells)
     if unknown := sorted({*map(plain_well, wells)} - {*tile_files["partition.well"].to_pylist()}):
         existing = sorted({*files(tiles)["partition.well"].to_pylist()})
-        raise CatalogQueryError(f"{catalog.uri}: {_unknown('well', unknown[0], existing)}")
+        raise CatalogQueryError(f"{catalog.uri}: {unknown_name('well', unknown[0], existing)}")
     return tile_files
 
 
@@ -387,13 +358,3 @@ def _distinct(names: Sequence[str]) -> list[str]:
         taken = itertools.chain([name], (f"{name}_{count}" for count in itertools.count(1)))
         distinct.append(next(candidate for candidate in taken if candidate not in distinct))
     return distinct
-
-
-def _unknown(kind: str, name: str, existing: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, existing, n=3, cutoff=0.5)
-    if close:
-        return f"no {kind} {name!r}; did you mean {' or '.join(map(repr, close))}?"
-    if not existing:
-        return f"no {kind} {name!r}; there is none yet"
-    some = ", ".join(map(repr, existing[:10])) + (", …" if len(existing) > 10 else "")
-    return f"no {kind} {name!r}; use one of {some}"

@@ -22,6 +22,7 @@ from mcn.catalog.query import Selection, find_models, iter_batches, open_views
 from mcn.catalog.storage import CatalogError, CatalogStorageError, explained, storage_trouble
 from mcn.catalog.store import Catalog, NoCatalogError, Snapshot
 from mcn.catalog.wells import plain_well
+from mcn.catalog.wells_table.table import well_header
 from mcn.errors import McnError, QueryError, StorageError
 from mcn.io.objects import fetch
 from mcn.micrograph import Limits, decode_micrograph
@@ -143,15 +144,18 @@ class CatalogReader:
     ) -> Content:
         """A well's depth log, as `JSON`, `CSV`, `LAS` or `PNG`."""
         self._check_well(well)
-        table = depth_log(self._open()[0], well, step_m, *models)
+        catalog = self._open()[0]
+        table = depth_log(catalog, well, step_m, *models)
         if media_type in (JSON, CSV):
             return Content(_to_bytes(table, media_type), media_type)
-        write = write_las
-        if media_type == PNG:
-            from mcn.catalog.depth_log.plot import write_png as write
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "log")
-            write(table, well, path)
+            if media_type == PNG:
+                from mcn.catalog.depth_log.plot import write_png
+
+                write_png(table, well, path)
+            else:
+                write_las(table, well, path, well_header(catalog, well))
             return Content(path.read_bytes(), media_type)
 
     @_in_thread

@@ -1,0 +1,83 @@
+"""Which crystals to return: by well, depth, shape and models, formation and area."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mcn.catalog.active_files import Depths, files
+from mcn.catalog.depths import check_depth
+from mcn.catalog.storage import CatalogQueryError
+from mcn.catalog.wells_table.places import Box, find_intervals
+
+if TYPE_CHECKING:
+    from mcn.catalog.store import Catalog, Snapshot
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which crystals to return; empty fields do not restrict.
+
+    Parameters
+    ----------
+    wells, shapes : sequence of str, or a str for a single one
+    depth : (float or None, float or None) or None
+        Measured depths in metres, both ends included; None is open.
+    segmenter, classifier : str or None
+        Use the rows of these models. Names such as `compact@0123456789ab` may be shortened
+        to a unique prefix. None means the latest models of each tile.
+    after : (float, str) or None
+        Within one well, only crystals after this depth and `crystal_id`.
+    formations : sequence of str, or a str for a single one
+        Only depths in these formations, according to the table of wells.
+    box : Box or None
+        Only wells in this area.
+
+    Raises
+    ------
+    CatalogError
+        If depths are reversed or not numbers.
+    """
+
+    wells: Sequence[str] = ()
+    depth: Depths | None = None
+    shapes: Sequence[str] = ()
+    segmenter: str | None = None
+    classifier: str | None = None
+    after: tuple[float, str] | None = None
+    formations: Sequence[str] = ()
+    box: Box | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "depth", check_depth(self.depth))
+        for kind in ("wells", "shapes", "formations"):
+            names = getattr(self, kind)
+            # A string is a sequence too: of the wells "1" and "2" if it is "12".
+            names = (names,) if isinstance(names, str) else tuple(names or ())
+            for name in names:
+                if not isinstance(name, str):
+                    raise CatalogQueryError(
+                        f"{kind}: {name!r} is no name; give text: {str(name)!r}"
+                    )
+            object.__setattr__(self, kind, names)
+
+
+def located(catalog: Catalog, selection: Selection, snapshot: Snapshot) -> list[Selection]:
+    """The selection as selections of wells and depths, by the table of wells.
+
+    Raises
+    ------
+    CatalogQueryError
+        As `mcn.catalog.wells_table.places.find_intervals`.
+    """
+    if not (selection.formations or selection.box):
+        return [selection]
+    existing = {*files(snapshot.tiles)["partition.well"].to_pylist()}
+    intervals = find_intervals(
+        catalog, existing, selection.wells, selection.depth, selection.formations, selection.box
+    )
+    return [
+        replace(selection, wells=each.wells, depth=each.depth, formations=(), box=None)
+        for each in intervals
+    ]
