@@ -286,7 +286,7 @@ class WeightedQuantiles:
 
     def intervals(self, levels: Sequence[float], seed: int = 0) -> tuple[Floats, Floats]:
         """95 % intervals of the quantiles at these levels, each (Q,)."""
-        low, high = ratio_intervals(*self._below(self.at(levels)), "share", len(self), seed)
+        low, high = ratio_intervals(*self.below(self.at(levels)), "share", len(self), seed)
         unknown = np.isnan(low) | (len(self) == 0)
         low, high = self.at(np.nan_to_num(low)), self.at(np.nan_to_num(high))
         return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
@@ -299,14 +299,14 @@ class WeightedQuantiles:
         """
         wanted = np.asarray(levels, np.float64)
         quantiles = self.at(wanted)
-        numerators, denominators = self._below(quantiles)
+        numerators, denominators = self.below(quantiles)
         with np.errstate(invalid="ignore", divide="ignore"):
             whole = numerators.sum(axis=0) / denominators.sum()
         shares = ratio_replicates(numerators, denominators, seed)
         at = self.at(np.clip(wanted + whole - shares, 0, 1).ravel()).reshape(shares.shape)
         return np.where(np.isnan(shares), np.nan, at)
 
-    def _below(self, quantiles: Floats) -> tuple[Floats, Floats]:
+    def below(self, quantiles: Floats) -> tuple[Floats, Floats]:
         """Weight of each tile's crystals up to each quantile (T, Q), and of all of them (T, 1)."""
         cuts = np.unique(quantiles)
         # The step between two quantiles that each crystal is in, counted once for all of them.
