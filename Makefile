@@ -6,7 +6,7 @@ STAMP := .venv/.installed-for-developers
 RELEASE := build/release
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-long lint format bench-real bench-query bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth bench-serve chaos monitoring notices release-check sbom audit lock release test-install clean
+.PHONY: setup demo test test-long lint format bench-real bench-query bench-log bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth bench-serve chaos monitoring notices release-check sbom audit lock release test-install clean
 
 setup: $(STAMP)
 
@@ -50,6 +50,9 @@ bench-real: setup
 bench-query: setup
 	$(BIN)/python benchmarks/query.py
 
+bench-log: setup
+	$(BIN)/python -m benchmarks.depth_log_statistics --floor
+
 bench-segment: setup
 	$(BIN)/python benchmarks/segment.py
 
@@ -74,10 +77,8 @@ bench-growth: setup
 bench-serve: setup
 	$(BIN)/python benchmarks/endpoint.py
 
-# Kills scans at random moments, then ten minutes of random faults at once; with the Debian package redis-server
-# and a user who may mount a small disk, also a lost Redis and a full disk.
 chaos: setup
-	$(BIN)/python benchmarks/chaos.py --night 600
+	$(BIN)/python benchmarks/chaos.py
 
 monitoring: setup
 	$(BIN)/python -m deploy.monitoring.write
