@@ -229,7 +229,8 @@ def test_weights_carry_the_calibration_of_held_out_crystals(rendered: Path, tmp_
     assert isinstance(loaded, CompactSegmenter)
     assert loaded.calibration == calibration
     image, _ = list_pairs(rendered)[0].read()
-    (plain,) = CompactSegmenter(loaded.model, "plain").segment([image])
+    loaded.settings = replace(loaded.settings, min_estimated_iou=0.0)
+    (plain,) = CompactSegmenter(loaded.model, "plain", loaded.settings).segment([image])
     (calibrated,) = loaded.segment([image])
     assert [mask.predicted_iou for mask in calibrated] == [
         pytest.approx(float(calibration(mask.predicted_iou))) for mask in plain
