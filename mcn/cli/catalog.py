@@ -47,6 +47,11 @@ ClassifierOption = Annotated[
     typer.Option(help="Rows of this classifier instead of the latest; its name or a prefix."),
 ]
 
+CorrectedOption = Annotated[
+    bool,
+    typer.Option("--corrected", help="Use the values that persons corrected (docs/serving.md)."),
+]
+
 
 _SHOWN_OF_LOG: Final = (
     *("depth_top", "depth_base", "n_tiles", "few_tiles", "n_crystals"),
@@ -73,6 +78,7 @@ def query(
     classifier: ClassifierOption = None,
     formation: Formations = None,
     bbox: BoundingBox = None,
+    corrected: CorrectedOption = False,
     limit: Annotated[int | None, typer.Option(min=0, help="Maximum number of rows.")] = None,
     form: Annotated[
         str, typer.Option("--format", metavar="table|csv|json|parquet", help="Output format.")
@@ -90,7 +96,7 @@ def query(
                 "--sql excludes --well, --depth, --shape, --formation and --bbox; put them into "
                 "the SQL"
             )
-        rows: Any = catalog_query.sql(opened, sql, segmenter, classifier)
+        rows: Any = catalog_query.sql(opened, sql, segmenter, classifier, corrected=corrected)
         rows = rows if limit is None else rows.slice(0, limit)
     else:
         selection = catalog_query.Selection(
@@ -101,6 +107,7 @@ def query(
             classifier,
             formations=formation or (),
             box=_box(bbox),
+            corrected=corrected,
         )
         rows = catalog_query.iter_batches(opened, selection, limit)
     write_table(rows, form, sys.stdout.buffer)
@@ -202,6 +209,7 @@ def export(
     classifier: ClassifierOption = None,
     formation: Formations = None,
     bbox: BoundingBox = None,
+    corrected: CorrectedOption = False,
     form: Annotated[
         str, typer.Option("--format", metavar="coco|csv|parquet|geojson", help="What to write.")
     ] = "coco",
@@ -217,8 +225,8 @@ def export(
     ] = 500,
 ) -> None:
     """Write the crystals of wells and depths for other programs, or to be labelled."""
+    from mcn.catalog.correcting.label_sheet import export_labels
     from mcn.catalog.export import export as write
-    from mcn.catalog.label_sheet import export_labels
     from mcn.catalog.store import Catalog
 
     wells, depths = well or (), _depths(depth)
@@ -234,7 +242,17 @@ def export(
             "then train on it"
         )
         return
-    rows = write(Catalog.open(catalog), out, form, wells, depths, segmenter, classifier, **places)
+    rows = write(
+        Catalog.open(catalog),
+        out,
+        form,
+        wells,
+        depths,
+        segmenter,
+        classifier,
+        **places,
+        corrected=corrected,
+    )
     say(f"{rows} crystals in {out}")
 
 
