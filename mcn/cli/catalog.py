@@ -130,7 +130,9 @@ def log(
 
 def export(
     catalog: CatalogUri,
-    out: Annotated[Path, typer.Argument(help="File to write; a folder with --labels.")],
+    out: Annotated[
+        Path, typer.Argument(help="File; a folder with --labels, --per-tile, --format labels.")
+    ],
     well: Wells = None,
     depth: Depth = None,
     segmenter: SegmenterOption = None,
@@ -138,8 +140,13 @@ def export(
     formation: Formations = None,
     bbox: BoundingBox = None,
     form: Annotated[
-        str, typer.Option("--format", metavar="coco|csv|parquet|geojson", help="What to write.")
+        str,
+        typer.Option("--format", metavar="coco|csv|parquet|geojson|labels", help="What to write."),
     ] = "coco",
+    per_tile: Annotated[
+        bool,
+        typer.Option("--per-tile", help="One GeoJSON file per tile, to open on its picture."),
+    ] = False,
     labels: Annotated[
         bool,
         typer.Option("--labels", help="Write crops and a labels.csv, to correct and train on."),
@@ -168,6 +175,14 @@ def export(
             f"{exported.crystals} crystals in {exported.sheet}; correct its column shape, "
             "then train on it"
         )
+        return
+    if per_tile or form == "labels":
+        from mcn.catalog.selection import Selection
+        from mcn.catalog.tile_files.export_tiles import export_tiles
+
+        selection = Selection(wells, depths, segmenter=segmenter, classifier=classifier, **places)
+        written = export_tiles(Catalog.open(catalog), out, form, selection)
+        say(f"{written.crystals} crystals of {written.tiles} tiles; {written.index} names them")
         return
     rows = write(Catalog.open(catalog), out, form, wells, depths, segmenter, classifier, **places)
     say(f"{rows} crystals in {out}")
