@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import matplotlib
-import matplotlib.font_manager as font_manager
 import numpy as np
 import pyarrow as pa
 from matplotlib.axes import Axes
@@ -19,6 +18,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from mcn.crystals import crystal_masks, shapes_of
+from mcn.fonts import drawable
 from mcn.mask import Mask
 
 SHAPE_COLOURS: Final = {
@@ -42,11 +42,8 @@ def shape_colours(shapes: Sequence[str]) -> list[Any]:
 
 
 def write_title(figure: Figure, title: str, **options: Any) -> None:
-    """Write a figure's title literally, without math text and characters the font lacks."""
-    path = font_manager.findfont(font_manager.FontProperties())
-    letters = font_manager.get_font(path).get_charmap()
-    drawn = "".join(letter if ord(letter) in letters else "\ufffd" for letter in title)
-    figure.suptitle(drawn, color=INK, parse_math=False, **options)
+    """Write a figure's title literally, without math text, in the fonts that it needs."""
+    figure.suptitle(drawable(title), color=INK, parse_math=False, **options)
 
 
 def overlay_figure(

@@ -6,7 +6,10 @@ Every command imports what it needs itself, so that `mcn --help` is fast.
 from __future__ import annotations
 
 import sys
-from typing import Annotated, NoReturn
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -40,6 +43,7 @@ app.add_typer(remote_app, name="remote")
 def main() -> NoReturn:
     """Run the command line: exit 0 on success, 1 when something failed, 2 on bad usage."""
     arguments = sys.argv[1:]
+    warnings.showwarning = partial(_show_warning, warnings.showwarning)
     try:
         app([argument for argument in arguments if argument != "--debug"])
     except BrokenPipeError:
@@ -53,6 +57,16 @@ def main() -> NoReturn:
             reason = " ".join(str(error).split()) or "no reason given"
             say(f"error: {type(error).__name__}: {reason} (--debug shows where)")
     sys.exit(1)
+
+
+def _show_warning(
+    show: Callable[..., None], message: Warning | str, category: type[Warning], *more: Any
+) -> None:
+    """Show the project's own warnings as one line for people."""
+    if category.__module__.startswith("mcn."):
+        say(f"warning: {message}")
+    else:
+        show(message, category, *more)
 
 
 @app.callback()
