@@ -41,7 +41,7 @@ def drawable(text: str) -> str:
     'Köln 2'
     """
     letters = {letter for letter in text if unicodedata.category(letter) not in _WITHOUT_GLYPH}
-    missing = letters - set(filter(_is_covered, letters))
+    missing = {letter for letter in letters if not _is_covered(letter)}
     if missing:
         missing -= _add_fonts(missing)
     if missing:

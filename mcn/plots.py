@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from mcn.crystals import crystal_masks, shapes_of
+from mcn.errors import McnError
 from mcn.fonts import drawable
 from mcn.mask import Mask
 
@@ -34,6 +36,12 @@ From Okabe & Ito (2008), https://jfly.uni-koeln.de/color; the last two are brigh
 
 INK: Final = "#30343b"
 
+FIGURE_FORMATS: Final = ("png", "svg", "pdf")
+
+
+class PlotError(McnError):
+    """A figure that cannot be written."""
+
 
 def shape_colours(shapes: Sequence[str]) -> list[Any]:
     """A colour per shape: from `SHAPE_COLOURS`, or evenly spread for the shapes of other rocks."""
@@ -44,6 +52,28 @@ def shape_colours(shapes: Sequence[str]) -> list[Any]:
 def write_title(figure: Figure, title: str, **options: Any) -> None:
     """Write a figure's title literally, without math text, in the fonts that it needs."""
     figure.suptitle(drawable(title), color=INK, parse_math=False, **options)
+
+
+def write_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure as PNG, SVG or PDF, by the ending of its name.
+
+    Raises
+    ------
+    PlotError
+        For another ending, and for a file that cannot be written.
+    """
+    ending = os.path.splitext(path)[1].lower().removeprefix(".")
+    if ending not in FIGURE_FORMATS:
+        raise PlotError(
+            f"{os.fspath(path)}: a figure needs a name that ends in "
+            f"{', '.join(f'.{each}' for each in FIGURE_FORMATS)}"
+        )
+    try:
+        figure.savefig(path, format=ending)
+    except OSError as error:
+        raise PlotError(
+            f"{os.fspath(path)}: cannot be written ({error.strerror or error}); choose another file"
+        ) from None
 
 
 def overlay_figure(

@@ -14,6 +14,7 @@ from mcn.cli.wells import wells_app
 
 if TYPE_CHECKING:
     from mcn.catalog.active_files import Depths
+    from mcn.catalog.selection import Selection
     from mcn.catalog.wells_table.places import Box
 
 catalog_app = typer.Typer(help="Inspect and maintain a crystal catalogue.", no_args_is_help=True)
@@ -177,10 +178,9 @@ def export(
         )
         return
     if per_tile or form == "labels":
-        from mcn.catalog.selection import Selection
         from mcn.catalog.tile_files.export_tiles import export_tiles
 
-        selection = Selection(wells, depths, segmenter=segmenter, classifier=classifier, **places)
+        selection = parse_selection(well, depth, formation, bbox, segmenter, classifier)
         written = export_tiles(Catalog.open(catalog), out, form, selection)
         say(f"{written.crystals} crystals of {written.tiles} tiles; {written.index} names them")
         return
@@ -247,3 +247,24 @@ def _box(text: str | None) -> Box | None:
     from mcn.catalog.wells_table.places import parse_box
 
     return None if text is None else parse_box(text)
+
+
+def parse_selection(
+    well: list[str] | None,
+    depth: str | None,
+    formation: list[str] | None,
+    bbox: str | None,
+    segmenter: str | None,
+    classifier: str | None,
+) -> Selection:
+    """The selection that options describe."""
+    from mcn.catalog.selection import Selection
+
+    return Selection(
+        well or (),
+        _depths(depth),
+        segmenter=segmenter,
+        classifier=classifier,
+        formations=formation or (),
+        box=_box(bbox),
+    )

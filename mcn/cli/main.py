@@ -19,6 +19,7 @@ from mcn.cli.core import core
 from mcn.cli.demo import demo
 from mcn.cli.endpoint import remote_app, serve, token_app
 from mcn.cli.evaluate import evaluate_app
+from mcn.cli.figure import figure_app
 from mcn.cli.scan import plan, scan
 from mcn.cli.segment import segment
 from mcn.cli.train import train_app
@@ -33,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(catalog_app, name="catalog")
+app.add_typer(figure_app, name="figure")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(weights_app, name="weights")
