@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mcn.catalog.depth_log.table import shapes_of_log
+from mcn.catalog.depth_log.columns import shapes_of_log
 from mcn.catalog.storage import explained_output
 from mcn.plots import INK, shape_colours, write_title
 

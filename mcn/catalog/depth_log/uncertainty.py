@@ -206,13 +206,16 @@ def t_intervals(
 
 
 def _nan_deviation(replicates: Floats) -> Floats:
-    if np.isnan(replicates).any():
-        known = np.isfinite(replicates)
-        count = known.sum(axis=0)
-        mean = np.where(known, replicates, 0).sum(axis=0) / count
-        squares = np.where(known, (replicates - mean) ** 2, 0).sum(axis=0)
-        return np.asarray(np.sqrt(squares / count))
-    return np.asarray(replicates.std(axis=0))
+    """Standard deviation of each column, without the resamples in which it is not defined."""
+    known = np.isfinite(replicates)
+    count = len(replicates)
+    if not known.all():
+        replicates, count = np.where(known, replicates, 0.0), known.sum(axis=0)
+    mean = replicates.sum(axis=0) / count
+    away = replicates - mean
+    if not known.all():
+        away = np.where(known, away, 0.0)
+    return np.asarray(np.sqrt(np.einsum("bk,bk->k", away, away) / count))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,0 +1,72 @@
+"""Tests of `mcn.morphology.completeness`, against crystals whose hidden parts are known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from mcn.mask import Mask, masks_from_labels
+from mcn.morphology import count_pore_pixels, measure
+from mcn.synthetic.renderer import TileSettings, render_tile
+
+
+def disc(diameter: int) -> np.ndarray:
+    y, x = np.mgrid[:diameter, :diameter] - (diameter - 1) / 2
+    return np.hypot(x, y) <= diameter / 2
+
+
+def completeness(pixels: np.ndarray, x: int = 20, y: int = 20) -> float:
+    return measure([Mask(x, y, pixels)], 300, 300, None)["completeness"].item()
+
+
+def test_a_disc_is_whole_and_what_is_left_of_it_is_not() -> None:
+    whole = disc(60)
+    assert completeness(whole) > 0.97
+    behind = whole.copy()
+    behind[:, 34:] &= ~np.roll(whole, 34, axis=1)[:, 34:]
+    visible = behind.sum() / whole.sum()
+    assert completeness(behind) == pytest.approx(visible, abs=0.15)
+
+
+def test_a_crystal_cut_by_the_edge_is_half_of_one() -> None:
+    half = disc(60)[:, 30:]
+    assert completeness(half, x=0) == pytest.approx(0.5, abs=0.2)
+    assert completeness(half, x=20) > 1.3 * completeness(half, x=0)
+
+
+@pytest.mark.parametrize("seed", [41, 42, 43])
+def test_whole_sizes_of_rendered_crystals_are_told_from_their_visible_parts(seed: int) -> None:
+    settings = TileSettings(height=384, width=512, diameter_um=2.0, shape_mix=(0.4, 0.3, 0.2, 0.1))
+    tile = render_tile(seed, settings)
+    masks = masks_from_labels(tile.labels.astype(np.int32))
+    columns = measure(masks, *tile.labels.shape, tile.pixel_size_um)
+    visible = columns["equivalent_diameter_um"]
+    true = np.median(visible / np.sqrt(tile.visible_fraction))
+    assert np.median(visible) < 0.88 * true
+    corrected = np.median(visible / np.sqrt(columns["completeness"]))
+    assert corrected == pytest.approx(true, rel=0.05)
+
+
+def test_pores_are_darker_than_crystals() -> None:
+    is_crystal = np.zeros((10, 10), dtype=bool)
+    is_crystal[:, :5] = True
+    image = np.full((10, 10), 200, dtype=np.uint8)
+    image[:3, 5:] = 20
+    assert count_pore_pixels(image, is_crystal) == 15
+    shares = []
+    for porosity in (0.05, 0.3):
+        settings = TileSettings(height=384, width=512, diameter_um=2.0, porosity=porosity)
+        tile = render_tile(7, settings)
+        pores = count_pore_pixels(tile.image, tile.labels > 0)
+        assert pores is not None
+        shares.append(pores / tile.image.size)
+    assert shares[1] > 2 * shares[0] > 0
+
+
+def test_without_crystals_pores_cannot_be_told() -> None:
+    picture = np.zeros((5, 5), dtype=np.uint8)
+    assert count_pore_pixels(picture, np.zeros((5, 5), dtype=bool)) is None
+    assert count_pore_pixels(picture, np.ones((5, 5), dtype=bool)) == 0
+    assert math.isfinite(completeness(np.ones((1, 1), bool)))
