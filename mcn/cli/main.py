@@ -22,6 +22,7 @@ from mcn.cli.evaluate import evaluate_app
 from mcn.cli.figure import figure_app
 from mcn.cli.scan import plan, scan
 from mcn.cli.segment import segment
+from mcn.cli.textures import textures
 from mcn.cli.train import train_app
 from mcn.cli.weights import weights_app
 from mcn.errors import McnError
@@ -80,7 +81,7 @@ def _global_options(
     """Reads microcrystals out of scanning electron micrographs of rock."""
 
 
-for command in (demo, core, segment, scan, plan, query, log, export, serve):
+for command in (demo, core, segment, scan, plan, query, log, textures, export, serve):
     app.command()(command)
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
+from mcn.catalog.depth_log.bias import resolvable_diameter
 from mcn.catalog.export import tiles_of
 from mcn.catalog.query import iter_batches
 from mcn.catalog.storage import CatalogQueryError
@@ -32,9 +33,6 @@ PER_DECADE: Final = 20
 _DECADES: Final = (-3, 3)
 EDGES: Final[Floats] = np.logspace(*_DECADES, (_DECADES[1] - _DECADES[0]) * PER_DECADE + 1)
 """Edges of the classes, equivalent diameters in µm from a nanometre to a millimetre."""
-
-RESOLVABLE_PX: Final = 8.0
-"""Equivalent diameter in pixels below which most crystals are missed or misnamed."""
 
 MOST_GROUPS: Final = 10
 
@@ -105,8 +103,7 @@ def size_distributions(
             f"choose up to {MOST_GROUPS} with --well"
         )
     sizes = _floats(tiles_of(catalog, selection, snapshot, ("pixel_size_um",))["pixel_size_um"])
-    known = sizes[np.isfinite(sizes)]
-    limit = RESOLVABLE_PX * float(known.max()) if len(known) else float("nan")
+    limit = resolvable_diameter(sizes)
     order = [shape for shape in catalog.shapes if shape in number] if by == "shape" else number
     return {
         name: SizeDistribution(number[name], area[name], limit, unknown[name]) for name in order

@@ -15,7 +15,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mcn.catalog.depth_log.table import shapes_of_log
+from mcn.catalog.depth_log.columns import shapes_of_log
+from mcn.catalog.depth_log.uncertainty import FEW_TILES
 from mcn.catalog.storage import CatalogQueryError
 from mcn.fonts import drawable
 from mcn.plots import INK, write_title
@@ -25,7 +26,6 @@ Floats = NDArray[np.float64]
 CALCITE_CORNERS: Final = (("rhombic",), ("polyhedral",), ("amorphous", "spherical"))
 """Of the four shapes of calcite, the two anhedral ones share a corner."""
 
-FEW_TILES: Final = 8
 _HEIGHT: Final = math.sqrt(3) / 2
 _CORNERS: Final[Floats] = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, _HEIGHT]])
 

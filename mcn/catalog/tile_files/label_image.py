@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcn.mask import Mask
+from mcn.morphology.contact import paint_crystals
 
 LabelImage = NDArray[np.unsignedinteger[Any]]
 
@@ -27,15 +28,10 @@ def label_image(masks: Sequence[Mask], height: int, width: int) -> LabelImage:
     Returns
     -------
     (height, width) uint16 array, or uint32 for more than 65,535 masks
-        0 is the background, n + 1 is mask n. Where masks overlap, the first is shown.
+        0 is the background, n + 1 is mask n. Where masks overlap, the last is shown.
     """
     kind = np.uint16 if len(masks) <= np.iinfo(np.uint16).max else np.uint32
-    labels = np.zeros((height, width), kind)
-    for number in range(len(masks), 0, -1):
-        mask = masks[number - 1]
-        rows, columns = mask.pixels.shape
-        labels[mask.y : mask.y + rows, mask.x : mask.x + columns][mask.pixels] = number
-    return labels
+    return paint_crystals(masks, height, width).astype(kind)
 
 
 def write_label_image(

@@ -32,7 +32,7 @@ def test_label_images_and_their_tables(core: Catalog, tmp_path: Path) -> None:
     for tile in tiles:
         labels = tifffile.imread(tmp_path / "out" / tile["file"])
         assert labels.shape == (int(tile["height"]), int(tile["width"])) == (48, 64)
-        assert np.unique(labels).tolist() == [0, 1]  # the five crystals lie on each other
+        assert np.unique(labels).tolist() == [0, 5]  # the five crystals lie on each other
         crystals = rows_of((tmp_path / "out" / tile["file"]).with_suffix(".csv"))
         assert [row["index"] for row in crystals] == ["1", "2", "3", "4", "5"]
         assert {row["tile_id"] for row in crystals} == {tile["tile_id"]}

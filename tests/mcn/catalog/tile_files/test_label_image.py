@@ -13,13 +13,13 @@ from mcn.catalog.tile_files.label_image import label_image, write_label_image
 from mcn.mask import Mask
 
 
-def test_each_mask_has_its_number_and_the_first_is_above() -> None:
-    masks = [Mask(1, 2, np.ones((3, 4), bool)), Mask(0, 0, np.eye(5, dtype=bool))]
+def test_each_mask_has_its_number_and_the_last_is_above() -> None:
+    masks = [Mask(0, 0, np.eye(5, dtype=bool)), Mask(1, 2, np.ones((3, 4), bool))]
     labels = label_image(masks, 6, 7)
     assert labels.dtype == np.uint16
-    assert (labels[2:5, 1:5] == 1).all()
-    assert labels[0, 0] == labels[1, 1] == 2
-    assert np.bincount(labels.ravel()).tolist() == [42 - 12 - 2, 12, 2]
+    assert (labels[2:5, 1:5] == 2).all()
+    assert labels[0, 0] == labels[1, 1] == 1
+    assert np.bincount(labels.ravel()).tolist() == [42 - 12 - 2, 2, 12]
 
 
 def test_many_masks_need_32_bits() -> None:
