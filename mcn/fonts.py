@@ -53,9 +53,8 @@ def drawable(text: str) -> str:
             MissingGlyphWarning,
             stacklevel=2,
         )
-    # A name has one line.
     return "".join(
-        _UNDRAWABLE if letter in missing else " " if letter in "\n\r\t\v\f" else letter
+        _UNDRAWABLE if letter in missing else " " if letter in "\r\t\v\f" else letter
         for letter in text
     )
 

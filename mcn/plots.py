@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mcn.crystals import crystal_masks, shapes_of
 from mcn.errors import McnError
-from mcn.fonts import drawable
+from mcn.fonts import drawable as drawable
 from mcn.mask import Mask
 
 SHAPE_COLOURS: Final = {

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mcn.cli.console import print_json, say
+from mcn.cli.geology.wells import wells_app
 from mcn.cli.options import CatalogUri
-from mcn.cli.wells import wells_app
 
 if TYPE_CHECKING:
     from mcn.catalog.active_files import Depths

@@ -19,10 +19,10 @@ from mcn.cli.core import core
 from mcn.cli.demo import demo
 from mcn.cli.endpoint import remote_app, serve, token_app
 from mcn.cli.evaluate import evaluate_app
-from mcn.cli.figure import figure_app
+from mcn.cli.geology.figure import figure_app
+from mcn.cli.geology.textures import textures
 from mcn.cli.scan import plan, scan
 from mcn.cli.segment import segment
-from mcn.cli.textures import textures
 from mcn.cli.train import train_app
 from mcn.cli.weights import weights_app
 from mcn.errors import McnError

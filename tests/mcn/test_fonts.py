@@ -33,7 +33,7 @@ def test_every_letter_is_drawn(name: str) -> None:
 
 def test_what_no_font_has_is_marked_and_the_cure_named() -> None:
     with pytest.warns(MissingGlyphWarning, match=r"no font has .* pip install 'mcn\[fonts\]'"):
-        assert drawable("A\U000f1234\nB") == "A\ufffd B"
+        assert drawable("A\U000f1234\tB") == "A\ufffd B"
 
 
 def test_plain_names_add_no_font() -> None:

@@ -110,7 +110,7 @@ def ternary_figure(
     few = _floats(log, "n_tiles")[is_known] < FEW_TILES
     points = shares[is_known] @ _CORNERS
 
-    figure = Figure(figsize=(8, 7.4), dpi=120, layout="constrained")
+    figure = Figure(figsize=(8, 6.4), dpi=120, layout="constrained")
     write_title(figure, title, fontsize=13)
     axes = figure.subplots()
     _draw_frame(axes, corners)
@@ -126,7 +126,7 @@ def ternary_figure(
     )
     bar.ax.invert_yaxis()
     if few.any():
-        axes.text(0.0, -0.16, "hollow: fewer than 8 tiles", fontsize=8, color=INK)
+        axes.text(-0.14, -0.14, "hollow: fewer than 8 tiles", fontsize=8, color=INK)
     return figure
 
 
@@ -143,21 +143,21 @@ def _draw_frame(axes: Axes, corners: Sequence[Sequence[str]]) -> None:
             axes.annotate(
                 f"{share:.0%}",
                 line[1],
-                xytext=((0, -9), (9, 2), (-9, 2))[(corner + 1) % 3],
+                xytext=((-5, 4), (0, -10), (5, 4))[corner],
                 textcoords="offset points",
-                ha=("center", "left", "right")[(corner + 1) % 3],
+                ha=("right", "center", "left")[corner],
                 va="center",
                 fontsize=7,
                 color="#6b7480",
             )
-    places = (("right", -0.02, -0.06), ("left", 1.02, -0.06), ("center", 0.5, _HEIGHT + 0.05))
+    places = (("center", 0.0, -0.07), ("center", 1.0, -0.07), ("center", 0.5, _HEIGHT + 0.05))
     for shapes, (side, x, y) in zip(corners, places, strict=True):
         name = drawable(" + ".join(shapes))
         axes.text(x, y, name, ha=side, va="center", color=INK, fontsize=11, parse_math=False)
     axes.set_aspect("equal")
     axes.set_axis_off()
-    axes.set_xlim(-0.3, 1.3)
-    axes.set_ylim(-0.2, _HEIGHT + 0.12)
+    axes.set_xlim(-0.16, 1.16)
+    axes.set_ylim(-0.15, _HEIGHT + 0.1)
 
 
 def _floats(log: pa.Table, name: str) -> Floats:
