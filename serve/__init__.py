@@ -7,13 +7,16 @@ from mcn.errors import MissingPackageError
 
 _NEEDED: Final = (
     ("fastapi", "fastapi"),
+    ("httptools", "httptools"),
     ("httpx", "httpx"),
     ("limits", "limits"),
     ("mimeparse", "python-mimeparse"),
     ("orjson", "orjson"),
     ("pydantic", "pydantic"),
     ("python_multipart", "python-multipart"),
+    ("redis", "redis"),
     ("swagger_ui_bundle", "swagger-ui-bundle"),
+    ("uvicorn", "uvicorn"),
 )
 """Module and package."""
 

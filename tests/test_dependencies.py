@@ -30,6 +30,7 @@ NOT_IMPORTED = {
     # Used through another package.
     "polars": "the examples of docs/reading.md",
     "python-multipart": "FastAPI, for forms",
+    "redis": "limits, for counts that replicas share",
     "swagger-ui-bundle": "files, read by its name",
     # Programs, and packages for type checkers.
     "ruff": "a program",

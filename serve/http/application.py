@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from serve.http.auth import AccessControl
-from serve.http.dispatch import ConcurrencyLimit, Services
+from serve.http.dispatch import ConcurrencyLimit, Services, body_room
 from serve.http.errors import (
     Problem,
     ProblemDetails,
@@ -67,6 +67,7 @@ class Ingress:
             metrics,
             analyses=ConcurrencyLimit(plan.analyses),
             crops=ConcurrencyLimit(plan.crops),
+            bodies=body_room(settings),
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:

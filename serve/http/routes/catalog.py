@@ -15,7 +15,7 @@ from mcn.catalog.storage import CatalogError
 from serve.deployments.messages import ARROW, CSV, JSON, LAS, PNG, Content
 from serve.http.auth import require
 from serve.http.dispatch import CurrentServices, Services
-from serve.http.errors import Problem, documented
+from serve.http.errors import Problem, documented, sees_paths, without_folders
 from serve.http.openapi import BINARY, TEXT
 from serve.http.responses import json_response, negotiate
 from serve.schemas import CrystalPage, TileRecord, Wells
@@ -139,9 +139,16 @@ async def tile(
     segmenter: Model = None,
     classifier: Model = None,
 ) -> Response:
-    """One row per pair of models that has scanned the tile, the latest first."""
+    """One row per pair of models that has scanned the tile, the latest first.
+
+    A token with the scope `admin` gets the whole `uri`, others the file's name.
+    """
     negotiate(request, JSON)
     rows = await _read(services, "tile", tile_id, well, (segmenter, classifier))
+    if not sees_paths(request):
+        for row in rows:
+            row["uri"] = row["uri"].rpartition("/")[2]
+            row["error"] = row["error"] and without_folders(row["error"])
     return await json_response({"tile_id": tile_id, "rows": rows})
 
 

@@ -33,8 +33,8 @@ async def models(request: Request, services: CurrentServices) -> Response:
     """Names of the models, the shapes that they distinguish, and the limits of a request."""
     negotiate(request, JSON)
     async with services.time_limit():
-        segmenter = await services.call(services.segmenter.about.remote)
-        classifier = await services.call(services.classifier.about.remote)
+        segmenter = await services.call(services.segmenter.about_segmenter.remote)
+        classifier = await services.call(services.classifier.about_classifier.remote)
     settings = services.settings
     return await json_response(
         {
@@ -65,8 +65,8 @@ async def readyz(services: CurrentServices) -> Response:
     """`ready` once both models are loaded."""
     try:
         async with asyncio.timeout(_READY_S):
-            await services.call(services.classifier.about.remote)
-            await services.call(services.segmenter.about.remote)
+            await services.call(services.classifier.about_classifier.remote)
+            await services.call(services.segmenter.about_segmenter.remote)
     except TimeoutError:
         # A model that is busy is ready too.
         if not services.analyses.active:
