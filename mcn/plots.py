@@ -54,15 +54,15 @@ def write_title(figure: Figure, title: str, **options: Any) -> None:
     figure.suptitle(drawable(title), color=INK, parse_math=False, **options)
 
 
-def write_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure as PNG, SVG or PDF, by the ending of its name.
+def write_figure(figure: Figure, path: str | os.PathLike[str], form: str | None = None) -> None:
+    """Write a figure as PNG, SVG or PDF, by the ending of its name if no form is given.
 
     Raises
     ------
     PlotError
         For another ending, and for a file that cannot be written.
     """
-    ending = os.path.splitext(path)[1].lower().removeprefix(".")
+    ending = form or os.path.splitext(path)[1].lower().removeprefix(".")
     if ending not in FIGURE_FORMATS:
         raise PlotError(
             f"{os.fspath(path)}: a figure needs a name that ends in "

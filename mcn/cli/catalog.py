@@ -1,4 +1,4 @@
-"""Commands about a catalogue: `mcn query`, `mcn log`, `mcn export`, `mcn catalog`."""
+"""Commands about a catalogue: `mcn query`, `mcn export`, `mcn catalog`."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def query(
     else:
         selection = catalog_query.Selection(
             well or (),
-            _depths(depth),
+            parse_depths(depth),
             shape or (),
             segmenter,
             classifier,
@@ -93,40 +93,6 @@ def query(
         )
         rows = catalog_query.iter_batches(opened, selection, limit)
     write_table(rows, form, sys.stdout.buffer)
-
-
-def log(
-    catalog: CatalogUri,
-    well: Annotated[str, typer.Option(help="Well.")],
-    step: Annotated[float | None, typer.Option(help="Length of an interval, metres.")] = None,
-    segmenter: SegmenterOption = None,
-    classifier: ClassifierOption = None,
-    png: Annotated[Path | None, typer.Option(help="PNG file to write.")] = None,
-    las: Annotated[Path | None, typer.Option(help="LAS 2.0 file to write.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
-) -> None:
-    """Depth log of a well: shape fractions, size and crystal area against depth."""
-    from mcn.catalog.depth_log.table import depth_log, write_csv
-    from mcn.catalog.formats import write_table
-    from mcn.catalog.store import Catalog
-
-    opened = Catalog.open(catalog)
-    table = depth_log(opened, well, step, segmenter, classifier)
-    if csv:
-        write_csv(table, csv)
-    if las:
-        from mcn.catalog.depth_log.las import write_las
-        from mcn.catalog.wells_table.table import well_header
-
-        write_las(table, well, las, well_header(opened, well))
-    if png:
-        from mcn.catalog.depth_log.plot import write_png
-
-        write_png(table, well, png)
-    if not (csv or las or png):
-        write_table(table, "table", sys.stdout.buffer)
-    for path in filter(None, (csv, las, png)):
-        say(f"wrote {path}")
 
 
 def export(
@@ -164,7 +130,7 @@ def export(
     from mcn.catalog.label_sheet import export_labels
     from mcn.catalog.store import Catalog
 
-    wells, depths = well or (), _depths(depth)
+    wells, depths = well or (), parse_depths(depth)
     places: Any = {"formations": formation or (), "box": _box(bbox)}
     if labels:
         exported = export_labels(
@@ -237,7 +203,8 @@ def catalog_vacuum(
     print_json({"files": files, "deleted": not dry_run})
 
 
-def _depths(text: str | None) -> Depths | None:
+def parse_depths(text: str | None) -> Depths | None:
+    """The value of the option --depth."""
     from mcn.catalog.depths import parse_depth
 
     return None if text is None else parse_depth(text)
@@ -262,7 +229,7 @@ def parse_selection(
 
     return Selection(
         well or (),
-        _depths(depth),
+        parse_depths(depth),
         segmenter=segmenter,
         classifier=classifier,
         formations=formation or (),

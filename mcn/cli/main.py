@@ -13,10 +13,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from mcn.cli.catalog import catalog_app, export, log, query
+from mcn.cli.catalog import catalog_app, export, query
 from mcn.cli.console import say
 from mcn.cli.core import core
 from mcn.cli.demo import demo
+from mcn.cli.depth_log import log
 from mcn.cli.endpoint import serve, token_app
 from mcn.cli.evaluate import evaluate_app
 from mcn.cli.geology.figure import figure_app

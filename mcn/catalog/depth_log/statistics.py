@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,9 +23,8 @@ from mcn.catalog.depth_log.columns import (
 )
 from mcn.catalog.depth_log.uncertainty import (
     FEW_TILES,
-    Scale,
     WeightedQuantiles,
-    ratio_intervals,
+    ratio_replicates,
     sum_by_tile,
     t_intervals,
 )
@@ -62,18 +61,33 @@ class IntervalSample:
         return len(self.tiles["depth_m"])
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
+class _Sizes:
+    """Quantiles of sizes, whose shares of smaller crystals are among the ratios."""
+
+    prefix: str
+    quantiles: WeightedQuantiles
+    shares: slice
+
+
 class _Ratios:
     """Ratios of sums over tiles, collected to be resampled together."""
 
-    names: list[str]
-    numerators: list[Floats]
-    denominators: list[Floats]
+    def __init__(self) -> None:
+        self.names: list[str | None] = []
+        self.sizes: list[_Sizes] = []
+        self._numerators: list[Floats] = []
+        self._denominators: list[Floats] = []
 
-    def add(self, names: list[str], numerators: Floats, denominators: Floats) -> None:
+    def add(self, names: Sequence[str | None], numerators: Floats, denominators: Floats) -> None:
+        """Add (T, K) ratios; those without a name only serve others."""
         self.names += names
-        self.numerators.append(numerators)
-        self.denominators.append(np.broadcast_to(denominators, numerators.shape))
+        self._numerators.append(numerators)
+        self._denominators.append(np.broadcast_to(denominators, numerators.shape))
+
+    def sums(self) -> tuple[Floats, Floats]:
+        """All numerators and denominators, (T, K)."""
+        return np.concatenate(self._numerators, axis=1), np.concatenate(self._denominators, axis=1)
 
 
 def interval_statistics(sample: IntervalSample, seed: int = 0) -> dict[str, Any]:
@@ -81,8 +95,7 @@ def interval_statistics(sample: IntervalSample, seed: int = 0) -> dict[str, Any]
 
     NaN is unknown.
     """
-    crystals, n_tiles = sample.crystals, sample.n_tiles
-    tiles = sample.tiles
+    crystals, tiles = sample.crystals, sample.tiles
     count = len(sample.tile)
     weights = edge_weights(
         crystals["bbox_w"],
@@ -91,7 +104,7 @@ def interval_statistics(sample: IntervalSample, seed: int = 0) -> dict[str, Any]
         tiles["height"][sample.tile],
         crystals["touches_edge"],
     )
-    ratios = _Ratios([], [], [])
+    ratios = _Ratios()
     one = np.ones(count)
     _add_fractions(ratios, sample, one, "")
     _add_fractions(ratios, sample, weights * np.nan_to_num(crystals["confidence"]), CORRECTED)
@@ -101,39 +114,72 @@ def interval_statistics(sample: IntervalSample, seed: int = 0) -> dict[str, Any]
         known = np.isfinite(tiles[name])
         values = np.where(known, tiles[name], 0.0)[:, None]
         ratios.add([name], values, known[:, None].astype(np.float64))
-    statistics: dict[str, Any] = {
-        "n_tiles": n_tiles,
-        "n_crystals": count,
-        "few_tiles": n_tiles < FEW_TILES,
-        "resolvable_diameter_um": resolvable_diameter(tiles["pixel_size_um"]),
-    }
     diameter = crystals["equivalent_diameter_um"]
     whole = whole_diameters(diameter, crystals["completeness"])
-    _add_sizes(statistics, ratios, sample, diameter, one, "", seed)
-    _add_sizes(statistics, ratios, sample, whole, weights, CORRECTED, seed)
-    _resolve(statistics, ratios, count, seed)
+    _add_sizes(ratios, sample, diameter, one, "")
+    _add_sizes(ratios, sample, whole, weights, CORRECTED)
+    statistics: dict[str, Any] = {
+        "n_tiles": sample.n_tiles,
+        "n_crystals": count,
+        "few_tiles": sample.n_tiles < FEW_TILES,
+        "resolvable_diameter_um": resolvable_diameter(tiles["pixel_size_um"]),
+    }
+    _resolve(statistics, ratios, sample, seed)
     low = LOW + _AT_LEAST_ONE
     statistics[low] = float(np.maximum(1.0, statistics[low]))
     return statistics
 
 
-def _resolve(statistics: dict[str, Any], ratios: _Ratios, count: int, seed: int) -> None:
-    """Work out the ratios that were collected, and their intervals."""
-    numerators = np.concatenate(ratios.numerators, axis=1)
-    denominators = np.concatenate(ratios.denominators, axis=1)
+def _resolve(
+    statistics: dict[str, Any], ratios: _Ratios, sample: IntervalSample, seed: int
+) -> None:
+    """Work out the ratios that were collected, their intervals, and what depends on them."""
+    numerators, denominators = ratios.sums()
     with np.errstate(invalid="ignore", divide="ignore"):
         estimate = numerators.sum(axis=0) / denominators.sum(axis=0)
-    is_size = [name.endswith("_um") or name == _AT_LEAST_ONE for name in ratios.names]
-    scales: list[Scale] = ["size" if size else "share" for size in is_size]
-    low, high = ratio_intervals(numerators, denominators, scales, count, seed)
+    replicates = ratio_replicates(numerators, denominators, seed)
+    is_share = np.array([not _is_size(name) for name in ratios.names], dtype=np.bool_)
+    low, high = t_intervals(estimate, replicates, sample.n_tiles, is_share, len(sample.tile))
     _put(statistics, ratios.names, estimate, low, high)
+    levels = list(QUANTILES.values())
+    for sizes in ratios.sizes:
+        at, names = sizes.quantiles.at, [sizes.prefix + name for name in QUANTILES]
+        low_share, high_share = low[sizes.shares], high[sizes.shares]
+        _put(
+            statistics,
+            names,
+            at(levels),
+            _known(at, low_share[: len(levels)]),
+            _known(at, high_share[: len(levels)]),
+        )
+        spread = slice(sizes.shares.start + len(levels), sizes.shares.stop)
+        sorting = _inclusive_deviation(at(_FOLK_WARD))[None]
+        again = sizes.quantiles.replicates_of(_FOLK_WARD, estimate[spread], replicates[:, spread])
+        ends = t_intervals(
+            sorting, _inclusive_deviation(again)[:, None], sample.n_tiles, np.array([False])
+        )
+        _put(statistics, [f"{sizes.prefix}{SIZES[-1]}"], sorting, *ends)
+
+
+def _is_size(name: str | None) -> bool:
+    return name is not None and (name.endswith("_um") or name == _AT_LEAST_ONE)
+
+
+def _known(at: Callable[[Floats], Floats], shares: Floats) -> Floats:
+    return np.where(np.isnan(shares), np.nan, at(np.nan_to_num(shares)))
 
 
 def _put(
-    statistics: dict[str, Any], names: list[str], estimate: Floats, low: Floats, high: Floats
+    statistics: dict[str, Any],
+    names: Sequence[str | None],
+    estimate: Floats,
+    low: Floats,
+    high: Floats,
 ) -> None:
     for prefix, values in (("", estimate), (LOW, low), (HIGH, high)):
-        statistics.update(zip((prefix + name for name in names), values.tolist(), strict=True))
+        for name, value in zip(names, values.tolist(), strict=True):
+            if name is not None:
+                statistics[prefix + name] = value
 
 
 def _add_fractions(ratios: _Ratios, sample: IntervalSample, weights: Floats, prefix: str) -> None:
@@ -160,27 +206,17 @@ def _add_mean(
 
 
 def _add_sizes(
-    statistics: dict[str, Any],
-    ratios: _Ratios,
-    sample: IntervalSample,
-    diameter: Floats,
-    weights: Floats,
-    prefix: str,
-    seed: int,
+    ratios: _Ratios, sample: IntervalSample, diameter: Floats, weights: Floats, prefix: str
 ) -> None:
-    mean, by_area, *quantile_names, sorting = (prefix + name for name in SIZES)
+    mean, by_area = (prefix + name for name in SIZES[:2])
     _add_mean(ratios, mean, diameter, weights, sample)
     _add_mean(ratios, by_area, diameter, weights * np.nan_to_num(diameter) ** 2, sample)
     known = np.isfinite(diameter)
     sizes = WeightedQuantiles(diameter[known], sample.tile[known], sample.n_tiles, weights[known])
-    levels = list(QUANTILES.values())
-    _put(statistics, quantile_names, sizes.at(levels), *sizes.intervals(levels, seed))
-    estimate = _inclusive_deviation(sizes.at(_FOLK_WARD))
-    replicates = _inclusive_deviation(sizes.replicates(_FOLK_WARD, seed))
-    low, high = t_intervals(
-        np.array([estimate]), replicates[:, None], sample.n_tiles, np.array([False])
-    )
-    _put(statistics, [sorting], np.array([estimate]), low, high)
+    below, all_of_tile = sizes.below(sizes.at([*QUANTILES.values(), *_FOLK_WARD]))
+    first = len(ratios.names)
+    ratios.add([None] * below.shape[1], below, all_of_tile)
+    ratios.sizes.append(_Sizes(prefix, sizes, slice(first, len(ratios.names))))
 
 
 def _inclusive_deviation(quantiles: Floats) -> Floats:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mcn.cli.catalog import ClassifierOption, Depth, SegmenterOption
+from mcn.cli.catalog import ClassifierOption, Depth, SegmenterOption, parse_depths
 from mcn.cli.console import say
 from mcn.cli.options import CatalogUri
 
@@ -27,7 +27,6 @@ def textures(
     ] = "table",
 ) -> None:
     """Name the microtexture of each interval by published schemes, with probabilities."""
-    from mcn.catalog.depths import parse_depth
     from mcn.catalog.formats import write_table
     from mcn.catalog.store import Catalog
     from mcn.catalog.textures.schemes import CANNOT_TELL, read_schemes
@@ -40,7 +39,7 @@ def textures(
         step,
         segmenter,
         classifier,
-        depth=None if depth is None else parse_depth(depth),
+        depth=parse_depths(depth),
         schemes=chosen,
     )
     write_table(table, form, sys.stdout.buffer)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
 from mcn.mask import Mask, masks_from_labels
-from mcn.morphology import count_pore_pixels, measure
+from mcn.morphology import measure
 from mcn.synthetic.renderer import TileSettings, render_tile
 
 
@@ -47,26 +45,3 @@ def test_whole_sizes_of_rendered_crystals_are_told_from_their_visible_parts(seed
     assert np.median(visible) < 0.88 * true
     corrected = np.median(visible / np.sqrt(columns["completeness"]))
     assert corrected == pytest.approx(true, rel=0.05)
-
-
-def test_pores_are_darker_than_crystals() -> None:
-    is_crystal = np.zeros((10, 10), dtype=bool)
-    is_crystal[:, :5] = True
-    image = np.full((10, 10), 200, dtype=np.uint8)
-    image[:3, 5:] = 20
-    assert count_pore_pixels(image, is_crystal) == 15
-    shares = []
-    for porosity in (0.05, 0.3):
-        settings = TileSettings(height=384, width=512, diameter_um=2.0, porosity=porosity)
-        tile = render_tile(7, settings)
-        pores = count_pore_pixels(tile.image, tile.labels > 0)
-        assert pores is not None
-        shares.append(pores / tile.image.size)
-    assert shares[1] > 2 * shares[0] > 0
-
-
-def test_without_crystals_pores_cannot_be_told() -> None:
-    picture = np.zeros((5, 5), dtype=np.uint8)
-    assert count_pore_pixels(picture, np.zeros((5, 5), dtype=bool)) is None
-    assert count_pore_pixels(picture, np.ones((5, 5), dtype=bool)) == 0
-    assert math.isfinite(completeness(np.ones((1, 1), bool)))
