@@ -32,6 +32,8 @@ NOT_IMPORTED = {
     "python-multipart": "FastAPI, for forms",
     "redis": "limits, for counts that replicas share",
     "swagger-ui-bundle": "files, read by its name",
+    "manimgx-fonts": "files, found by its name",
+    "noto-cjk-sans-otc": "files, found by its name",
     # Programs, and packages for type checkers.
     "ruff": "a program",
     "mypy": "a program",
