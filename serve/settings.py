@@ -108,7 +108,7 @@ class Settings:
     upload_seconds : float
         Longest time for a request's body to arrive.
     refresh_seconds : float
-        Age at which the catalogue's snapshot is refreshed.
+        Largest age of the catalogue's snapshot; it is refreshed in the background.
     ingress, segmenters, classifiers, readers : mapping
         `ReplicaSettings` of these deployments, if they differ from the defaults.
     """

@@ -33,14 +33,18 @@ PARTITIONS: Final[Mapping[str, Sequence[str]]] = {
     "crystals": ("well", "depth_bin"),
     "tiles": ("well",),
 }
-STATISTICS: Final[Mapping[str, Sequence[str]]] = {
-    "crystals": ("depth_m", "equivalent_diameter_um", "scanned_at"),
-    "tiles": ("depth_m", "scanned_at"),
-    "wells": (),
+_DEPTH: Final = pa.float64()
+_TIME: Final = pa.timestamp("us", tz="UTC")
+STATISTICS: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
+    "crystals": {"depth_m": _DEPTH, "equivalent_diameter_um": pa.float32(), "scanned_at": _TIME},
+    "tiles": {"depth_m": _DEPTH, "scanned_at": _TIME},
+    "wells": {},
 }
-"""Columns with their minimum and maximum for each file in the log."""
+"""Columns with their minimum and maximum for each file in the log, and their types."""
 
-ROW_GROUP_ROWS: Final = 128 * 1024
+ROW_GROUP_ROWS: Final = 2000
+"""Rows that are read together: a few metres of a well, about 200 kB with all columns."""
+
 _ORDER: Final = {
     "crystals": ("depth_m", "crystal_id"),
     "tiles": ("depth_m", "tile_id"),

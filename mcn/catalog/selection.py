@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mcn.catalog.active_files import Depths, files
+from mcn.catalog.active_files import Depths
 from mcn.catalog.depths import check_depth
 from mcn.catalog.storage import CatalogQueryError
 from mcn.catalog.wells_table.places import Box, find_intervals
@@ -33,11 +33,15 @@ class Selection:
         Only depths in these formations, according to the table of wells.
     box : Box or None
         Only wells in this area.
+    columns : sequence of str, or a str for a single one, or None
+        Columns of the result; None is all.
+    min_confidence : float or None
+        Lowest confidence, 0 to 1.
 
     Raises
     ------
     CatalogError
-        If depths are reversed or not numbers.
+        If depths are reversed or not numbers, or the confidence is not from 0 to 1.
     """
 
     wells: Sequence[str] = ()
@@ -48,11 +52,15 @@ class Selection:
     after: tuple[float, str] | None = None
     formations: Sequence[str] = ()
     box: Box | None = None
+    columns: Sequence[str] | None = None
+    min_confidence: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depth", check_depth(self.depth))
-        for kind in ("wells", "shapes", "formations"):
+        for kind in ("wells", "shapes", "formations", "columns"):
             names = getattr(self, kind)
+            if kind == "columns" and names is None:
+                continue
             # A string is a sequence too: of the wells "1" and "2" if it is "12".
             names = (names,) if isinstance(names, str) else tuple(names or ())
             for name in names:
@@ -61,6 +69,10 @@ class Selection:
                         f"{kind}: {name!r} is no name; give text: {str(name)!r}"
                     )
             object.__setattr__(self, kind, names)
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
+            raise CatalogQueryError(
+                f"a confidence of {self.min_confidence:g} is impossible; give 0 to 1"
+            )
 
 
 def located(catalog: Catalog, selection: Selection, snapshot: Snapshot) -> list[Selection]:
@@ -73,7 +85,7 @@ def located(catalog: Catalog, selection: Selection, snapshot: Snapshot) -> list[
     """
     if not (selection.formations or selection.box):
         return [selection]
-    existing = {*files(snapshot.tiles)["partition.well"].to_pylist()}
+    existing = {*snapshot.tiles.by_well}
     intervals = find_intervals(
         catalog, existing, selection.wells, selection.depth, selection.formations, selection.box
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import tempfile
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from time import monotonic
 from typing import Any, Final, ParamSpec, TypeVar
 
 import pyarrow as pa
@@ -19,25 +19,18 @@ from mcn.catalog.depth_log.las import write_las
 from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.formats import row_objects, write_table
 from mcn.catalog.query import Selection, find_models, iter_batches, open_views
-from mcn.catalog.storage import CatalogError, CatalogStorageError, explained, storage_trouble
+from mcn.catalog.reading.well_list import list_wells
+from mcn.catalog.storage import CatalogError, storage_trouble
 from mcn.catalog.store import Catalog, NoCatalogError, Snapshot
 from mcn.catalog.wells import plain_well
 from mcn.catalog.wells_table.table import well_header
 from mcn.errors import McnError, QueryError, StorageError
 from mcn.io.objects import fetch
 from mcn.micrograph import Limits, decode_micrograph
+from serve.deployments.fresh_catalog import FreshCatalog
 from serve.deployments.messages import ARROW, CSV, JSON, PNG, Content, Refusal
 
-_WELLS: Final = """
-    SELECT
-        well,
-        count(*) AS tiles,
-        count(*) FILTER (status = 'failed') AS tiles_failed,
-        coalesce(sum(n_crystals), 0)::BIGINT AS crystals,
-        min(depth_m) AS depth_min_m,
-        max(depth_m) AS depth_max_m
-    FROM tiles GROUP BY well ORDER BY well
-"""
+_WELLS: Final = ("well", "tiles", "tiles_failed", "crystals", "depth_min_m", "depth_max_m")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,28 +66,28 @@ class _NotFoundError(McnError):
 
 
 class CatalogReader:
-    """Reads from a snapshot of the catalogue that is refreshed every few seconds.
+    """Reads from a snapshot of the catalogue that is refreshed in the background.
 
     Parameters
     ----------
     uri : str or None
         The catalogue; None if there is none.
     refresh_s : float
-        Age at which a snapshot is refreshed, seconds.
+        Largest age of the snapshot that questions are answered from, seconds.
     limits : Limits
         Largest size of a tile's picture.
     """
 
     def __init__(self, uri: str | None, refresh_s: float, limits: Limits) -> None:
         self._uri, self._refresh_s, self._limits = uri, refresh_s, limits
-        self._catalog: Catalog | None = None
-        self._snapshot: tuple[float, Snapshot] | None = None
-        self._wells: tuple[int, pa.Table] | None = None
+        self._fresh: FreshCatalog | None = None
+        self._opening = threading.Lock()
 
     @_in_thread
     def wells(self) -> pa.Table:
         """One row per well: its tiles, crystals and depths."""
-        return self._list_wells()
+        catalog, snapshot = self._open()
+        return list_wells(catalog, snapshot.tiles).select(_WELLS)
 
     @_in_thread
     def crystals(
@@ -181,46 +174,29 @@ class CatalogReader:
 
     @_in_thread
     def age_s(self) -> float | None:
-        """Seconds since the last commit; None without a catalogue."""
+        """Seconds since the last commit; None without a catalogue, or if it does not say."""
         try:
-            catalog, snapshot = self._open()
-            with explained(catalog.uri):
-                (last,) = snapshot.tiles.history(1)
+            catalog, _ = self._open()
         except _NotFoundError:
             return None
-        committed: float = last["timestamp"] / 1000
-        return max(0.0, datetime.now(UTC).timestamp() - committed)
+        committed = catalog.live.committed_at()
+        return None if committed is None else max(0.0, datetime.now(UTC).timestamp() - committed)
 
     def _open(self) -> tuple[Catalog, Snapshot]:
         if self._uri is None:
             raise _NotFoundError(
                 "no catalogue is served here; start it with `mcn serve --catalog URI`"
             )
-        if self._catalog is None:
-            try:
-                self._catalog = Catalog.open(self._uri)
-            except NoCatalogError as error:
-                raise _NotFoundError(str(error)) from error
-        if self._snapshot is None or monotonic() - self._snapshot[0] > self._refresh_s:
-            try:
-                self._snapshot = monotonic(), self._catalog.snapshot()
-            except NoCatalogError as error:
-                # It was open before: its storage is gone or no longer mounted.
-                raise CatalogStorageError(
-                    f"{self._uri}: the catalogue is gone; restore it or its storage", "missing"
-                ) from error
-        return self._catalog, self._snapshot[1]
-
-    def _list_wells(self) -> pa.Table:
-        catalog, snapshot = self._open()
-        version = snapshot.tiles.version()
-        if self._wells is None or self._wells[0] != version:
-            with open_views(catalog, files(snapshot.tiles)) as connection:
-                self._wells = version, connection.sql(_WELLS).to_arrow_table()
-        return self._wells[1]
+        with self._opening:
+            if self._fresh is None:
+                try:
+                    self._fresh = FreshCatalog(Catalog(self._uri), self._refresh_s)
+                except NoCatalogError as error:
+                    raise _NotFoundError(str(error)) from error
+        return self._fresh.catalog, self._fresh.snapshot()
 
     def _check_well(self, well: str) -> None:
-        if plain_well(well) not in self._list_wells()["well"].to_pylist():
+        if plain_well(well) not in self._open()[1].tiles.by_well:
             raise _NotFoundError(f"no well {well!r}; /v1/wells lists the wells")
 
     def _find_tile(
