@@ -17,10 +17,10 @@ from mcn.cli.catalog import catalog_app, export, query
 from mcn.cli.console import say
 from mcn.cli.core import core
 from mcn.cli.demo import demo
-from mcn.cli.depth_log import log
 from mcn.cli.endpoint import serve, token_app
 from mcn.cli.evaluate import evaluate_app
 from mcn.cli.geology.figure import figure_app
+from mcn.cli.geology.log import log
 from mcn.cli.geology.textures import textures
 from mcn.cli.remote import remote_app
 from mcn.cli.scan import plan, scan

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-_WHOLE: Final = 0.073
+_WHOLE: Final = 0.03
 _PER_SOLIDITY: Final = 1.24
 _PER_FILL: Final = 0.55
 _PER_CUT: Final = -2.29
@@ -26,7 +26,8 @@ def completeness(
     share is therefore estimated from solidity, from how far the crystal fills the circle around
     its longest diameter, and from the share of its outline on the picture's edge. The
     coefficients are a least-squares fit of its logarithm to rendered heaps of crystals, in which
-    the hidden parts are known (`docs/measurements.md`).
+    the hidden parts are known; the constant lies between the fits to true outlines and to
+    segmented ones, which are smoother (`docs/measurements.md`).
 
     The estimate is right for the crystals of a tile together, not for each of them. A whole
     crystal that is much longer than wide is taken for a part of a larger one.
@@ -44,7 +45,7 @@ def completeness(
     --------
     >>> completeness(np.array([314, 314]), np.array([320, 460]), np.array([20.0, 27.0]),
     ...              np.array([0.0, 0.0])).round(2).tolist()
-    [1.0, 0.48]
+    [1.0, 0.46]
     """
     fill = np.minimum(area / (np.pi / 4 * feret_max**2), 1)
     logarithm = (

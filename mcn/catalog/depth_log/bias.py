@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-RESOLVABLE_PX: Final = 10.0
+RESOLVABLE_PX: Final = 16.0
 """Diameter at which about half the crystals are found, in pixels (`docs/measurements.md`)."""
 
 

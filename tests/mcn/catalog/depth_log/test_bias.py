@@ -39,5 +39,5 @@ def test_whole_diameters_have_the_area_of_the_hidden_parts():
 
 
 def test_the_coarsest_tile_limits_what_can_be_told():
-    assert resolvable_diameter(np.array([0.02, 0.1, np.nan])) == pytest.approx(1.0)
+    assert resolvable_diameter(np.array([0.02, 0.1, np.nan])) == pytest.approx(1.6)
     assert np.isnan(resolvable_diameter(np.array([np.nan])))

@@ -234,5 +234,5 @@ def test_what_is_known_about_the_well_is_in_the_header(tmp_path):
     assert (las.params["WID"].value, las.params["DREF"].value) == ("A-1", "KB")
     lines = [line.split() for line in las.other.splitlines() if line.strip()]
     assert lines[1:] == [["1205.50", "M", to_ascii("خف")], ["1222.00", "M", "Arab-D"]]
-    assert len(las.curves) == len(FIXED) + len(SHAPES)
+    assert len(las.curves) == len(depth_log_schema(SHAPES)) - 1
     assert las["DEPT"].tolist() == [1205.0, 1215.0, 1225.0]

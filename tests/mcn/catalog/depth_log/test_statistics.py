@@ -46,7 +46,7 @@ def test_sizes_of_whole_crystals_stand_beside_the_visible_ones(
     )
     assert row["corrected_mean_equivalent_diameter_um"] == pytest.approx(expected)
     assert row["corrected_median_equivalent_diameter_um"] == pytest.approx(6.0)
-    assert row["resolvable_diameter_um"] == pytest.approx(1.0)
+    assert row["resolvable_diameter_um"] == pytest.approx(1.6)
     assert row["mean_completeness"] == 0.25
 
 
