@@ -29,8 +29,8 @@ ALLOWED = {
 NOT_IMPORTED = {
     # Used through another package.
     "python-multipart": "FastAPI, for forms",
+    "fastapi-swagger": "files, read by its name",
     "redis": "limits, for counts that replicas share",
-    "swagger-ui-bundle": "files, read by its name",
     "manimgx-fonts": "files, found by its name",
     "noto-cjk-sans-otc": "files, found by its name",
     # Programs, and packages for type checkers.

@@ -66,6 +66,8 @@ def export(
     classifier: str | None = None,
     formations: Sequence[str] = (),
     box: Box | None = None,
+    *,
+    corrected: bool = False,
 ) -> int:
     """Write the crystals of wells and depths to one file, in batches.
 
@@ -79,7 +81,7 @@ def export(
         run-length masks, and shapes as categories from 1. GeoJSON has one feature per crystal
         in pixels of its tile, x to the right and y down, as QuPath reads them; its member
         `coordinate_system` states this, and no geographic system is claimed.
-    wells, depth, segmenter, classifier, formations, box
+    wells, depth, segmenter, classifier, formations, box, corrected
         As in `mcn.catalog.selection.Selection`.
 
     Returns
@@ -102,6 +104,7 @@ def export(
         classifier=classifier,
         formations=formations,
         box=box,
+        corrected=corrected,
     )
     with _whole_file(Path(out)) as path:
         return EXPORT_FORMATS[form](catalog, selection, path, os.fspath(out))

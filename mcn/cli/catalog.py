@@ -45,6 +45,11 @@ ClassifierOption = Annotated[
     typer.Option(help="Rows of this classifier instead of the latest; its name or a prefix."),
 ]
 
+CorrectedOption = Annotated[
+    bool,
+    typer.Option("--corrected", help="Use the values that persons corrected (docs/serving.md)."),
+]
+
 
 def query(
     catalog: CatalogUri,
@@ -62,6 +67,7 @@ def query(
     classifier: ClassifierOption = None,
     formation: Formations = None,
     bbox: BoundingBox = None,
+    corrected: CorrectedOption = False,
     limit: Annotated[int | None, typer.Option(min=0, help="Maximum number of rows.")] = None,
     form: Annotated[
         str, typer.Option("--format", metavar="table|csv|json|parquet", help="Output format.")
@@ -79,7 +85,7 @@ def query(
                 "--sql excludes --well, --depth, --shape, --formation and --bbox; put them into "
                 "the SQL"
             )
-        rows: Any = catalog_query.sql(opened, sql, segmenter, classifier)
+        rows: Any = catalog_query.sql(opened, sql, segmenter, classifier, corrected=corrected)
         rows = rows if limit is None else rows.slice(0, limit)
     else:
         selection = catalog_query.Selection(
@@ -90,6 +96,7 @@ def query(
             classifier,
             formations=formation or (),
             box=_box(bbox),
+            corrected=corrected,
         )
         rows = catalog_query.iter_batches(opened, selection, limit)
     write_table(rows, form, sys.stdout.buffer)
@@ -106,6 +113,7 @@ def export(
     classifier: ClassifierOption = None,
     formation: Formations = None,
     bbox: BoundingBox = None,
+    corrected: CorrectedOption = False,
     form: Annotated[
         str,
         typer.Option("--format", metavar="coco|csv|parquet|geojson|labels", help="What to write."),
@@ -126,8 +134,8 @@ def export(
     ] = 500,
 ) -> None:
     """Write the crystals of wells and depths for other programs, or to be labelled."""
+    from mcn.catalog.correcting.label_sheet import export_labels
     from mcn.catalog.export import export as write
-    from mcn.catalog.label_sheet import export_labels
     from mcn.catalog.store import Catalog
 
     wells, depths = well or (), parse_depths(depth)
@@ -146,11 +154,23 @@ def export(
     if per_tile or form == "labels":
         from mcn.catalog.tile_files.export_tiles import export_tiles
 
-        selection = parse_selection(well, depth, formation, bbox, segmenter, classifier)
+        selection = parse_selection(
+            well, depth, formation, bbox, segmenter, classifier, corrected=corrected
+        )
         written = export_tiles(Catalog.open(catalog), out, form, selection)
         say(f"{written.crystals} crystals of {written.tiles} tiles; {written.index} names them")
         return
-    rows = write(Catalog.open(catalog), out, form, wells, depths, segmenter, classifier, **places)
+    rows = write(
+        Catalog.open(catalog),
+        out,
+        form,
+        wells,
+        depths,
+        segmenter,
+        classifier,
+        **places,
+        corrected=corrected,
+    )
     say(f"{rows} crystals in {out}")
 
 
@@ -223,6 +243,8 @@ def parse_selection(
     bbox: str | None,
     segmenter: str | None,
     classifier: str | None,
+    *,
+    corrected: bool = False,
 ) -> Selection:
     """The selection that options describe."""
     from mcn.catalog.selection import Selection
@@ -234,4 +256,5 @@ def parse_selection(
         classifier=classifier,
         formations=formation or (),
         box=_box(bbox),
+        corrected=corrected,
     )

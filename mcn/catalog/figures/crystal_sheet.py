@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mcn.catalog.correcting.label_sheet import tile_crops
 from mcn.catalog.export import tiles_of
-from mcn.catalog.label_sheet import tile_crops
 from mcn.catalog.query import iter_batches
 from mcn.catalog.storage import CatalogError, CatalogQueryError
 from mcn.errors import McnError
