@@ -202,7 +202,9 @@ def log(
 
 def export(
     catalog: CatalogUri,
-    out: Annotated[Path, typer.Argument(help="File to write; a folder with --labels.")],
+    out: Annotated[
+        Path, typer.Argument(help="File to write; a folder with --labels or --corrections.")
+    ],
     well: Wells = None,
     depth: Depth = None,
     segmenter: SegmenterOption = None,
@@ -216,6 +218,13 @@ def export(
     labels: Annotated[
         bool,
         typer.Option("--labels", help="Write crops and a labels.csv, to correct and train on."),
+    ] = False,
+    corrections: Annotated[
+        bool,
+        typer.Option(
+            "--corrections",
+            help="Write crops and a labels.csv of the crystals that persons corrected, to train on.",
+        ),
     ] = False,
     limit: Annotated[
         int,
@@ -231,16 +240,22 @@ def export(
 
     wells, depths = well or (), _depths(depth)
     places: Any = {"formations": formation or (), "box": _box(bbox)}
-    if labels:
+    if labels or corrections:
         exported = export_labels(
-            Catalog.open(catalog), out, wells, depths, limit, segmenter, classifier, **places
+            Catalog.open(catalog),
+            out,
+            wells,
+            depths,
+            sys.maxsize if corrections else limit,
+            segmenter,
+            classifier,
+            **places,
+            corrected_only=corrections,
         )
         for reason in exported.skipped:
             say(f"left out: {reason}")
-        say(
-            f"{exported.crystals} crystals in {exported.sheet}; correct its column shape, "
-            "then train on it"
-        )
+        advice = "train on it" if corrections else "correct its column shape, then train on it"
+        say(f"{exported.crystals} crystals in {exported.sheet}; {advice}")
         return
     rows = write(
         Catalog.open(catalog),

@@ -36,7 +36,7 @@ class Encodings:
         for key in [key for key, (used, _) in self._kept.items() if now - used > _FORGOTTEN_S]:
             del self._kept[key]
         digest = hashlib.blake2b(f"{model} {pixels.shape}".encode(), digest_size=16)
-        digest.update(np.ascontiguousarray(pixels))
+        digest.update(np.ascontiguousarray(pixels).data)
         key = digest.digest()
         _, encoded = self._kept.pop(key, (now, EncodedPicture()))
         self._kept[key] = now, encoded
