@@ -224,7 +224,7 @@ def export(
         bool,
         typer.Option(
             "--corrections",
-            help="Write crops and a labels.csv of the crystals that persons corrected, to train on.",
+            help="Write crops and a labels.csv of the corrected crystals, to train on.",
         ),
     ] = False,
     limit: Annotated[
