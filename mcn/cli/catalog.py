@@ -105,7 +105,10 @@ def query(
 def export(
     catalog: CatalogUri,
     out: Annotated[
-        Path, typer.Argument(help="File; a folder with --labels, --per-tile, --format labels.")
+        Path,
+        typer.Argument(
+            help="File; a folder with --labels, --corrections, --per-tile, --format labels."
+        ),
     ],
     well: Wells = None,
     depth: Depth = None,
@@ -126,6 +129,13 @@ def export(
         bool,
         typer.Option("--labels", help="Write crops and a labels.csv, to correct and train on."),
     ] = False,
+    corrections: Annotated[
+        bool,
+        typer.Option(
+            "--corrections",
+            help="Write crops and a labels.csv of the corrected crystals, to train on.",
+        ),
+    ] = False,
     limit: Annotated[
         int,
         typer.Option(
@@ -140,16 +150,22 @@ def export(
 
     wells, depths = well or (), parse_depths(depth)
     places: Any = {"formations": formation or (), "box": _box(bbox)}
-    if labels:
+    if labels or corrections:
         exported = export_labels(
-            Catalog.open(catalog), out, wells, depths, limit, segmenter, classifier, **places
+            Catalog.open(catalog),
+            out,
+            wells,
+            depths,
+            sys.maxsize if corrections else limit,
+            segmenter,
+            classifier,
+            **places,
+            corrected_only=corrections,
         )
         for reason in exported.skipped:
             say(f"left out: {reason}")
-        say(
-            f"{exported.crystals} crystals in {exported.sheet}; correct its column shape, "
-            "then train on it"
-        )
+        advice = "train on it" if corrections else "correct its column shape, then train on it"
+        say(f"{exported.crystals} crystals in {exported.sheet}; {advice}")
         return
     if per_tile or form == "labels":
         from mcn.catalog.tile_files.export_tiles import export_tiles

@@ -83,6 +83,8 @@ def export_labels(
     classifier: str | None = None,
     formations: Sequence[str] = (),
     box: Box | None = None,
+    *,
+    corrected_only: bool = False,
 ) -> LabelSheet:
     """Write crops and a sheet of labels, the crystals of lowest confidence first.
 
@@ -97,6 +99,8 @@ def export_labels(
         As in `mcn.catalog.selection.Selection`.
     limit : int
         Maximum number of crystals.
+    corrected_only : bool
+        Only crystals that persons corrected, with the corrected shapes and outlines.
 
     Returns
     -------
@@ -121,6 +125,8 @@ def export_labels(
         classifier=classifier,
         formations=formations,
         box=box,
+        corrected=corrected_only,
+        is_corrected=True if corrected_only else None,
     )
     snapshot = catalog.snapshot()
     rows = _least_certain(catalog, selection, limit, snapshot)
