@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Sequence
 from typing import Any, Final
 
 import matplotlib
-import matplotlib.font_manager as font_manager
 import numpy as np
 import pyarrow as pa
 from matplotlib.axes import Axes
@@ -19,6 +19,8 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from mcn.crystals import crystal_masks, shapes_of
+from mcn.errors import McnError
+from mcn.fonts import drawable as drawable
 from mcn.mask import Mask
 
 SHAPE_COLOURS: Final = {
@@ -34,6 +36,12 @@ From Okabe & Ito (2008), https://jfly.uni-koeln.de/color; the last two are brigh
 
 INK: Final = "#30343b"
 
+FIGURE_FORMATS: Final = ("png", "svg", "pdf")
+
+
+class PlotError(McnError):
+    """A figure that cannot be written."""
+
 
 def shape_colours(shapes: Sequence[str]) -> list[Any]:
     """A colour per shape: from `SHAPE_COLOURS`, or evenly spread for the shapes of other rocks."""
@@ -41,18 +49,31 @@ def shape_colours(shapes: Sequence[str]) -> list[Any]:
     return [SHAPE_COLOURS.get(shape, tuple(spread[i])) for i, shape in enumerate(shapes)]
 
 
-def drawable(text: str) -> str:
-    """Text with a mark in place of characters that the font lacks."""
-    path = font_manager.findfont(font_manager.FontProperties())
-    letters = font_manager.get_font(path).get_charmap()
-    return "".join(
-        letter if ord(letter) in letters or letter == "\n" else "\ufffd" for letter in text
-    )
-
-
 def write_title(figure: Figure, title: str, **options: Any) -> None:
-    """Write a figure's title literally, without math text and characters the font lacks."""
+    """Write a figure's title literally, without math text, in the fonts that it needs."""
     figure.suptitle(drawable(title), color=INK, parse_math=False, **options)
+
+
+def write_figure(figure: Figure, path: str | os.PathLike[str], form: str | None = None) -> None:
+    """Write a figure as PNG, SVG or PDF, by the ending of its name if no form is given.
+
+    Raises
+    ------
+    PlotError
+        For another ending, and for a file that cannot be written.
+    """
+    ending = form or os.path.splitext(path)[1].lower().removeprefix(".")
+    if ending not in FIGURE_FORMATS:
+        raise PlotError(
+            f"{os.fspath(path)}: a figure needs a name that ends in "
+            f"{', '.join(f'.{each}' for each in FIGURE_FORMATS)}"
+        )
+    try:
+        figure.savefig(path, format=ending)
+    except OSError as error:
+        raise PlotError(
+            f"{os.fspath(path)}: cannot be written ({error.strerror or error}); choose another file"
+        ) from None
 
 
 def overlay_figure(

@@ -56,6 +56,7 @@ class Analysis(BaseModel):
     pixel_size_um: float | None
     pixel_size_source: str
     pages: int = Field(1, description="Pictures in the file; the first was analysed.")
+    note: str | None = Field(None, description="What was not read: further pages, a wrong size.")
     segmenter: str
     classifier: str
     crystal_area_fraction: float

@@ -31,6 +31,8 @@ NOT_IMPORTED = {
     "python-multipart": "FastAPI, for forms",
     "fastapi-swagger": "files, read by its name",
     "redis": "limits, for counts that replicas share",
+    "manimgx-fonts": "files, found by its name",
+    "noto-cjk-sans-otc": "files, found by its name",
     # Programs, and packages for type checkers.
     "ruff": "a program",
     "mypy": "a program",

@@ -35,6 +35,8 @@ RUN = (
     r"mcn (query|log) ",
     r"mcn export ",
     r"mcn catalog wells ",
+    r"mcn figure ",
+    r"mcn textures ",
     r"mcn token add",
     r"export MCN_TOKEN=mcn_…",
     r"sh deploy/secrets\.sh",

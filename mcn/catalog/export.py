@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import itertools
 import json
 import os
@@ -167,17 +169,87 @@ def _write_geojson(catalog: Catalog, selection: Selection, text: TextIO) -> int:
     snapshot = catalog.snapshot()
     tiles = tiles_of(catalog, selection, snapshot)
     uri_of = dict(zip(tiles["tile_id"].to_pylist(), tiles["uri"].to_pylist(), strict=True))
+    return write_features(_rows(catalog, selection, snapshot), uri_of, text)
+
+
+def write_features(rows: Iterator[dict[str, Any]], uri_of: Mapping[str, str], text: TextIO) -> int:
+    """Write crystals as a GeoJSON FeatureCollection that QuPath opens as detections.
+
+    QuPath reads from the properties `objectType`, `classification` (name and colour) and
+    `measurements`, whose values must be numbers [1]_; the catalogue's columns are beside them.
+
+    Parameters
+    ----------
+    rows : iterator of dict
+        Rows of `crystals` as JSON values, with masks.
+    uri_of : mapping of str to str
+        `tile_id` → address of its picture.
+    text : text file
+
+    Returns
+    -------
+    int
+        Number of crystals written.
+
+    References
+    ----------
+    .. [1] QuPath 0.4, `qupath.lib.io.PathObjectTypeAdapters`.
+    """
     text.write('{"type": "FeatureCollection",\n')
     text.write(f'"coordinate_system": {json.dumps(PIXELS)},\n"features": ')
     count = _write_list(
         (
             crystal_feature(row, geometry, uri=uri_of[row["tile_id"]])
-            for row, geometry in _outlined(_rows(catalog, selection, snapshot))
+            for row, geometry in _outlined(rows)
         ),
         text,
     )
     text.write("}\n")
     return count
+
+
+def crystal_feature(
+    row: Mapping[str, Any], geometry: Mapping[str, Any], **properties: Any
+) -> dict[str, Any]:
+    """A GeoJSON feature of a crystal, as QuPath reads it (see `write_features`).
+
+    Parameters
+    ----------
+    row : mapping
+        Columns of `crystals` without the mask.
+    geometry : mapping
+        Its outline in pixels.
+    **properties
+        Further properties.
+    """
+    return {
+        "type": "Feature",
+        "id": row["crystal_id"],
+        "geometry": geometry,
+        "properties": {
+            "objectType": "detection",
+            "classification": {"name": row["shape"], "color": _colour(row["shape"])},
+            "measurements": {
+                name: value
+                for name, value in row.items()
+                if isinstance(value, int | float) and not isinstance(value, bool)
+            },
+            **properties,
+            **row,
+        },
+    }
+
+
+@functools.cache
+def _colour(shape: str) -> list[int]:
+    """Red, green and blue of a shape, 0 to 255; other rocks' shapes get one from their name."""
+    from matplotlib.colors import hsv_to_rgb, to_rgb
+
+    from mcn.plots import SHAPE_COLOURS
+
+    hue = hashlib.sha256(shape.encode()).digest()[0] / 256
+    rgb = to_rgb(SHAPE_COLOURS[shape]) if shape in SHAPE_COLOURS else hsv_to_rgb((hue, 0.7, 0.9))
+    return [round(255 * float(part)) for part in rgb]
 
 
 EXPORT_FORMATS: Final[Mapping[str, Callable[[Catalog, Selection, Path, str], int]]] = {
@@ -233,33 +305,6 @@ def tiles_of(
     if high is not None:
         tiles = tiles.filter(pc.field("depth_m") <= high)
     return tiles.sort_by([(name, "ascending") for name in _ORDER]).select(facts)
-
-
-def crystal_feature(
-    row: Mapping[str, Any], geometry: Mapping[str, Any], **properties: Any
-) -> dict[str, Any]:
-    """A GeoJSON feature of a crystal, as QuPath reads it.
-
-    Parameters
-    ----------
-    row : mapping
-        Columns of `crystals` without the mask.
-    geometry : mapping
-        Its outline in pixels.
-    **properties
-        Further properties.
-    """
-    return {
-        "type": "Feature",
-        "id": row["crystal_id"],
-        "geometry": geometry,
-        "properties": {
-            "objectType": "detection",
-            "classification": {"name": row["shape"]},
-            **properties,
-            **row,
-        },
-    }
 
 
 def outline_geometry(rle: RLE) -> dict[str, Any]:

@@ -1,22 +1,20 @@
-"""Commands about a catalogue: `mcn query`, `mcn log`, `mcn export`, `mcn catalog`."""
+"""Commands about a catalogue: `mcn query`, `mcn export`, `mcn catalog`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mcn.cli.console import print_json, say
-from mcn.cli.options import AsJson, CatalogUri
-from mcn.cli.wells import wells_app
+from mcn.cli.geology.wells import wells_app
+from mcn.cli.options import CatalogUri
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from mcn.catalog.active_files import Depths
+    from mcn.catalog.selection import Selection
     from mcn.catalog.wells_table.places import Box
 
 catalog_app = typer.Typer(help="Inspect and maintain a crystal catalogue.", no_args_is_help=True)
@@ -51,15 +49,6 @@ CorrectedOption = Annotated[
     bool,
     typer.Option("--corrected", help="Use the values that persons corrected (docs/serving.md)."),
 ]
-
-
-_SHOWN_OF_LOG: Final = (
-    *("depth_top", "depth_base", "n_tiles", "few_tiles", "n_crystals"),
-    *("fraction_", "median_equivalent_diameter_um", "low_median_equivalent_diameter_um"),
-    *("high_median_equivalent_diameter_um", "corrected_median_equivalent_diameter_um"),
-    *("sorting_phi", "crystal_area_fraction", "visible_pore_fraction"),
-)
-"""Columns of a log shown in a terminal, or their beginnings; files have all."""
 
 
 def query(
@@ -101,7 +90,7 @@ def query(
     else:
         selection = catalog_query.Selection(
             well or (),
-            _depths(depth),
+            parse_depths(depth),
             shape or (),
             segmenter,
             classifier,
@@ -113,98 +102,13 @@ def query(
     write_table(rows, form, sys.stdout.buffer)
 
 
-def log(
-    catalog: CatalogUri,
-    well: Annotated[
-        list[str],
-        typer.Option(help="Well; several are drawn side by side on one depth axis."),
-    ],
-    step: Annotated[
-        str | None, typer.Option(help="Length of an interval, metres, or feet as in 10ft.")
-    ] = None,
-    depth: Depth = None,
-    zones: Annotated[
-        bool, typer.Option("--zones", help="List the zones of the log, and draw them.")
-    ] = False,
-    zone_count: Annotated[
-        int | None,
-        typer.Option(min=1, help="With --zones: number of zones, by default as the log supports."),
-    ] = None,
-    flatten: Annotated[
-        str | None,
-        typer.Option(metavar="FORMATION", help="With --png: draw depths from this imported top."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the resampled tiles.")] = 0,
-    segmenter: SegmenterOption = None,
-    classifier: ClassifierOption = None,
-    png: Annotated[Path | None, typer.Option(help="PNG file to write.")] = None,
-    las: Annotated[Path | None, typer.Option(help="LAS 2.0 file to write, of one well.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Depth logs of wells: shapes, sizes, contact and area against depth, with uncertainty."""
-    from mcn.catalog.depth_log.table import depth_log, write_csv
-    from mcn.catalog.depth_log.zones import find_zones
-    from mcn.catalog.depths import parse_length
-    from mcn.catalog.formats import row_objects, write_table
-    from mcn.catalog.store import Catalog
-    from mcn.catalog.wells import plain_well
-
-    wells = list(dict.fromkeys(map(plain_well, well)))
-    if las and len(wells) > 1:
-        raise typer.BadParameter("a LAS file holds one well; give --las with a single --well")
-    if flatten and not png:
-        raise typer.BadParameter("--flatten is for the picture; give --png too")
-    opened = Catalog.open(catalog)
-    length = None if step is None else parse_length(step)
-    window = _depths(depth)
-    tables = {
-        name: depth_log(opened, name, length, segmenter, classifier, depth=window, seed=seed)
-        for name in wells
-    }
-    zoned = (
-        {name: find_zones(table, zone_count, seed) for name, table in tables.items()}
-        if zones or zone_count
-        else None
-    )
-    if csv:
-        write_csv(_joined(tables), csv)
-    if las:
-        from mcn.catalog.depth_log.las import write_las
-        from mcn.catalog.wells_table.table import well_header
-
-        write_las(tables[wells[0]], wells[0], las, well_header(opened, wells[0]))
-    if png and (flatten or len(wells) > 1):
-        from mcn.catalog.depth_log.plot import write_panel_png
-        from mcn.catalog.wells_table.places import top_depths
-
-        tops = top_depths(opened, flatten) if flatten else None
-        write_panel_png(tables, png, tops, flatten or "", zoned)
-    elif png:
-        from mcn.catalog.depth_log.plot import write_png
-
-        write_png(tables[wells[0]], wells[0], png, zoned and zoned[wells[0]])
-    if as_json:
-        logs = [
-            {"well": name, "intervals": row_objects(table)}
-            | ({"zones": row_objects(zoned[name])} if zoned else {})
-            for name, table in tables.items()
-        ]
-        print_json({"logs": logs})
-    elif zoned:
-        write_table(_joined(zoned), "table", sys.stdout.buffer)
-    elif not (csv or las or png):
-        shown = _joined(tables)
-        names = [name for name in shown.column_names if name.startswith(("well", *_SHOWN_OF_LOG))]
-        write_table(shown.select(names), "table", sys.stdout.buffer)
-    for path in filter(None, (csv, las, png)):
-        say(f"wrote {path}")
-
-
 def export(
     catalog: CatalogUri,
     out: Annotated[
-        Path, typer.Argument(help="File to write; a folder with --labels or --corrections.")
+        Path,
+        typer.Argument(
+            help="File; a folder with --labels, --corrections, --per-tile, --format labels."
+        ),
     ],
     well: Wells = None,
     depth: Depth = None,
@@ -214,8 +118,13 @@ def export(
     bbox: BoundingBox = None,
     corrected: CorrectedOption = False,
     form: Annotated[
-        str, typer.Option("--format", metavar="coco|csv|parquet|geojson", help="What to write.")
+        str,
+        typer.Option("--format", metavar="coco|csv|parquet|geojson|labels", help="What to write."),
     ] = "coco",
+    per_tile: Annotated[
+        bool,
+        typer.Option("--per-tile", help="One GeoJSON file per tile, to open on its picture."),
+    ] = False,
     labels: Annotated[
         bool,
         typer.Option("--labels", help="Write crops and a labels.csv, to correct and train on."),
@@ -239,7 +148,7 @@ def export(
     from mcn.catalog.export import export as write
     from mcn.catalog.store import Catalog
 
-    wells, depths = well or (), _depths(depth)
+    wells, depths = well or (), parse_depths(depth)
     places: Any = {"formations": formation or (), "box": _box(bbox)}
     if labels or corrections:
         exported = export_labels(
@@ -257,6 +166,15 @@ def export(
             say(f"left out: {reason}")
         advice = "train on it" if corrections else "correct its column shape, then train on it"
         say(f"{exported.crystals} crystals in {exported.sheet}; {advice}")
+        return
+    if per_tile or form == "labels":
+        from mcn.catalog.tile_files.export_tiles import export_tiles
+
+        selection = parse_selection(
+            well, depth, formation, bbox, segmenter, classifier, corrected=corrected
+        )
+        written = export_tiles(Catalog.open(catalog), out, form, selection)
+        say(f"{written.crystals} crystals of {written.tiles} tiles; {written.index} names them")
         return
     rows = write(
         Catalog.open(catalog),
@@ -321,7 +239,8 @@ def catalog_vacuum(
     print_json({"files": files, "deleted": not dry_run})
 
 
-def _depths(text: str | None) -> Depths | None:
+def parse_depths(text: str | None) -> Depths | None:
+    """The value of the option --depth."""
     from mcn.catalog.depths import parse_depth
 
     return None if text is None else parse_depth(text)
@@ -333,13 +252,25 @@ def _box(text: str | None) -> Box | None:
     return None if text is None else parse_box(text)
 
 
-def _joined(tables: Mapping[str, pa.Table]) -> pa.Table:
-    """The tables of several wells below each other, with a column `well`; one stays as it is."""
-    import pyarrow as pa
+def parse_selection(
+    well: list[str] | None,
+    depth: str | None,
+    formation: list[str] | None,
+    bbox: str | None,
+    segmenter: str | None,
+    classifier: str | None,
+    *,
+    corrected: bool = False,
+) -> Selection:
+    """The selection that options describe."""
+    from mcn.catalog.selection import Selection
 
-    if len(tables) == 1:
-        return next(iter(tables.values()))
-    return pa.concat_tables(
-        table.add_column(0, "well", pa.repeat(well, table.num_rows)).replace_schema_metadata()
-        for well, table in tables.items()
+    return Selection(
+        well or (),
+        parse_depths(depth),
+        segmenter=segmenter,
+        classifier=classifier,
+        formations=formation or (),
+        box=_box(bbox),
+        corrected=corrected,
     )

@@ -39,7 +39,6 @@ def remote_analyze(
 ) -> None:
     """Find, name and measure crystals."""
     from mcn.io.output_names import one_line_name, output_names
-    from mcn.micrograph import page_note
     from serve.client import Client, ClientError
 
     report: list[dict[str, Any]] = []
@@ -63,8 +62,8 @@ def remote_analyze(
                 f"{shown}: {len(analysis.crystals)} crystals by {analysis.segmenter}, "
                 f"{analysis.classifier}"
             )
-            if note := page_note(analysis.pages):
-                say(f"warning: {shown}: {note}")
+            if analysis.note:
+                say(f"warning: {shown}: {analysis.note}")
     if as_json:
         print_json({"images": report})
     if failed:

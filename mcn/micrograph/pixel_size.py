@@ -31,6 +31,7 @@ __all__ = [
     "check_pixel_size",
     "find_pixel_size",
     "find_scan_height",
+    "ignored_size",
     "is_possible",
     "knows_vendor_size",
 ]
@@ -147,6 +148,19 @@ def find_pixel_size(
     return None, "unknown"
 
 
+def ignored_size(notes: FileNotes, width: int, height: int | None = None) -> float | None:
+    """The first pixel size that a microscope or OME states and that is impossible, micrometres.
+
+    None if there is none; parameters as in `find_pixel_size`.
+    """
+    pixels = vendor_pixels(notes.vendor, notes.sidecar, width, height)
+    stated = [pixel.width_um for pixel in pixels]
+    if (ome := _ome_lengths(notes.description)) is not None:
+        (text, _), (unit, _) = ome
+        stated.append(length_um(text, unit))
+    return next((size for size in stated if size is not None and not is_possible(size)), None)
+
+
 def knows_vendor_size(notes: FileNotes, width: int, height: int) -> bool:
     """Whether vendor metadata gives the pixel size."""
     return _vendor_pixel(notes, width, height) is not None
@@ -210,12 +224,10 @@ def _vendor_pixel(notes: FileNotes, width: int, height: int | None) -> Pixel | N
 
 def _ome_pixel(description: str) -> Pixel | None:
     """The pixel in OME-XML; sizes in other units, such as pixels, are only checked for shape."""
-    match = re.search(r"<(?:\w{1,32}:)?Pixels\b([^<>]*)>", description)
-    if not match:
+    lengths = _ome_lengths(description)
+    if lengths is None:
         return None
-    unit = _attribute("PhysicalSizeXUnit", match[1])
-    units = [unit or "um", _attribute("PhysicalSizeYUnit", match[1]) or unit or "um"]
-    texts = [_attribute(f"PhysicalSize{axis}", match[1]) for axis in "XY"]
+    texts, units = lengths
     width, height = (length_um(text, unit) for text, unit in zip(texts, units, strict=True))
     if width is not None and is_possible(width):
         return Pixel(width, height)
@@ -223,6 +235,16 @@ def _ome_pixel(description: str) -> Pixel | None:
         # Lengths in other units, such as "pixel", give a shape but no size.
         _check_shape(number(texts[0]), number(texts[1]), "OME")
     return None
+
+
+def _ome_lengths(description: str) -> tuple[list[str | None], list[str]] | None:
+    """Width and height of a pixel in OME-XML as written, and their units; None without OME."""
+    match = re.search(r"<(?:\w{1,32}:)?Pixels\b([^<>]*)>", description)
+    if not match:
+        return None
+    unit = _attribute("PhysicalSizeXUnit", match[1])
+    units = [unit or "um", _attribute("PhysicalSizeYUnit", match[1]) or unit or "um"]
+    return [_attribute(f"PhysicalSize{axis}", match[1]) for axis in "XY"], units
 
 
 def _attribute(name: str, tag: str) -> str | None:

@@ -30,6 +30,7 @@ from mcn.micrograph.pixel_size import (
     check_pixel_size,
     find_pixel_size,
     find_scan_height,
+    ignored_size,
     knows_vendor_size,
 )
 from mcn.sources.sidecar import sidecar_texts
@@ -78,6 +79,8 @@ class Micrograph:
         First row of the data bar at the bottom; None if there is no bar.
     pages : int
         Number of pictures in the file; this is the first.
+    ignored_size_um : float or None
+        The pixel size that the file states, if it is impossible and there is no other.
     """
 
     pixels: NDArray[np.uint8]
@@ -86,6 +89,7 @@ class Micrograph:
     name: str
     data_bar_y: int | None = None
     pages: int = 1
+    ignored_size_um: float | None = None
 
     @property
     def analysed(self) -> NDArray[np.uint8]:
@@ -95,7 +99,13 @@ class Micrograph:
     @property
     def note(self) -> str | None:
         """A note about the file for users of the crystals, or None."""
-        return page_note(self.pages)
+        notes = [page_note(self.pages)]
+        if self.ignored_size_um is not None:
+            notes.append(
+                f"the file's pixel size of {self.ignored_size_um:g} µm is impossible and ignored; "
+                "give its pixel size"
+            )
+        return "; ".join(filter(None, notes)) or None
 
 
 def page_note(pages: int) -> str | None:
@@ -237,7 +247,8 @@ def _interpret(
     # Vendors count columns and rows as stored.
     size, source = find_pixel_size(notes, width, pixel_size_um, height)
     pixels, bar_y = _shown(picture, notes)
-    return Micrograph(pixels, size, source, name, bar_y, picture.pages)
+    ignored = ignored_size(notes, width, height) if size is None else None
+    return Micrograph(pixels, size, source, name, bar_y, picture.pages, ignored)
 
 
 def _shown(picture: Picture, notes: FileNotes) -> tuple[NDArray[np.uint8], int | None]:

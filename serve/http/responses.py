@@ -85,6 +85,7 @@ async def analysis_object(
             "pixel_size_um": micrograph.pixel_size_um,
             "pixel_size_source": micrograph.pixel_size_source,
             "pages": micrograph.pages,
+            "note": micrograph.note,
             "segmenter": result.segmenter,
             "classifier": result.classifier,
             "crystal_area_fraction": result.area_fraction,

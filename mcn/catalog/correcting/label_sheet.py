@@ -155,7 +155,7 @@ def _write_crops(
     for tile_id in pc.unique(rows["tile_id"]).to_pylist():
         tile_crystals = rows.filter(pc.field("tile_id") == tile_id)
         try:
-            for crystal_id, crop in _crops(tile_crystals, **tile_of[tile_id]):
+            for crystal_id, crop in tile_crops(tile_crystals, **tile_of[tile_id]):
                 file = f"crops/{crystal_id}.png"
                 Image.fromarray(crop).save(folder / file)
                 crop_files[crystal_id] = file
@@ -199,7 +199,9 @@ def _least_certain(
     return least
 
 
-def _crops(rows: pa.Table, tile_id: str, uri: str, etag: str | None) -> Iterator[tuple[str, Any]]:
+def tile_crops(
+    rows: pa.Table, tile_id: str, uri: str, etag: str | None
+) -> Iterator[tuple[str, Any]]:
     """Crystal and crop (64, 64) of one tile's rows, cut as in the scan."""
     from mcn.crops import cut_crops
     from mcn.micrograph import read_micrograph

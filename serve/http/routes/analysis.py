@@ -73,8 +73,9 @@ async def analyze(
         with services.stage("answer"):
             if media_type == PNG:
                 png = await overlay_png(file.name, micrograph, result, min_confidence)
-                # What JSON says in `pages`.
-                notes = {"X-Note": micrograph.note} if micrograph.note else {}
+                # What JSON says in `note`; a header is ASCII.
+                note = (micrograph.note or "").replace("µm", "um")
+                notes = {"X-Note": note} if note else {}
                 return Response(png, media_type=PNG, headers=notes)
             return await json_response(
                 await analysis_object(file.name, micrograph, result, min_confidence, masks)

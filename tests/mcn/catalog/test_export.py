@@ -152,10 +152,28 @@ def test_geojson_has_no_geographic_coordinate_system(core, tmp_path):
     assert len(written["features"]) == 10
     shapes = query(core, ["A"], (1200.0, 1210.0))["shape"].to_pylist()
     properties = [feature["properties"] for feature in written["features"]]
-    assert [crystal["classification"] for crystal in properties] == [
-        {"name": shape} for shape in shapes
-    ]
+    assert [crystal["classification"]["name"] for crystal in properties] == shapes
     assert {crystal["objectType"] for crystal in properties} == {"detection"}
+
+
+def test_geojson_follows_the_rules_of_qupath(core, tmp_path):
+    export(core, tmp_path / "a.geojson", "geojson")
+    written = json.loads((tmp_path / "a.geojson").read_text())
+    assert next(iter(written)) == "type"
+    assert len({feature["id"] for feature in written["features"]}) == 201
+    for feature in written["features"]:
+        assert feature["type"] == "Feature"
+        assert feature["geometry"]["type"] in ("Polygon", "MultiPolygon")
+        properties = feature["properties"]
+        # A name, type or colour of another kind would be taken for QuPath's own.
+        assert not {"name", "type", "color", "object_type"} & properties.keys()
+        colour = properties["classification"]["color"]
+        assert len(colour) == 3
+        assert all(isinstance(part, int) and 0 <= part <= 255 for part in colour)
+        measurements = properties["measurements"]
+        assert measurements["confidence"] == properties["confidence"]
+        # QuPath fails on a measurement that is null or no number.
+        assert all(type(value) in (int, float) for value in measurements.values())
 
 
 def test_csv_and_parquet_hold_the_rows_of_a_query(core, tmp_path):

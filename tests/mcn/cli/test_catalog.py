@@ -58,7 +58,7 @@ def test_a_log_and_an_export(scanned: Path, tmp_path: Path) -> None:
 
 def test_help_lists_every_export_format() -> None:
     option = get_type_hints(export, include_extras=True)["form"].__metadata__[0]
-    assert option.metavar.split("|") == list(EXPORT_FORMATS)
+    assert option.metavar.split("|") == [*EXPORT_FORMATS, "labels"]
 
 
 def test_maintenance_commands(scanned: Path) -> None:

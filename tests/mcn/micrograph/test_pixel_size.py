@@ -22,6 +22,7 @@ from mcn.micrograph.pixel_size import (
     PixelSizeError,
     find_pixel_size,
     find_scan_height,
+    ignored_size,
 )
 
 from .pictures import flat_tiff
@@ -199,6 +200,20 @@ def test_absurd_values_are_skipped(absurd: float) -> None:
     notes = FileNotes(vendor={34682: f"[Scan]\nPixelWidth={absurd}\n"}, sidecar=HITACHI)
     assert find_pixel_size(notes, 1024, manifest=absurd) == (0.02480469, "vendor")
     assert find_pixel_size(FileNotes(pixels_per_unit=absurd, unit_um=1e4), 1024)[1] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("notes", "ignored"),
+    [
+        (FileNotes(vendor={34682: "[Scan]\nPixelWidth=5\n"}), 5e6),
+        (FileNotes(description='<Pixels PhysicalSizeX="2" PhysicalSizeXUnit="m">'), 2e6),
+        (FileNotes(sidecar=HITACHI), None),
+        (FileNotes(description="<Pixels>"), None),
+        (FileNotes(), None),
+    ],
+)
+def test_an_impossible_size_is_said(notes: FileNotes, ignored: float | None) -> None:
+    assert ignored_size(notes, 1024) == ignored
 
 
 @given(st.text(max_size=300), st.sampled_from([34680, 34683, 34118, 50431]))

@@ -69,6 +69,7 @@ def test_unread_pages_are_reported() -> None:
     micrograph = decode_micrograph(picture(3), "a.tif")
     answer = asyncio.run(analysis_object("a.tif", micrograph, NONE))
     assert Analysis.model_validate(answer).pages == 3
+    assert "only page 1 of 3" in answer["note"]
     del answer["pages"]
     assert Analysis.model_validate(answer).pages == 1
 

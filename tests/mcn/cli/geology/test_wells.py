@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from mcn.catalog.store import Catalog
 from mcn.cli.main import app
 
-from .commands import mcn, refused
+from ..commands import mcn, refused
 
 
 @pytest.fixture

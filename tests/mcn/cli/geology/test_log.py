@@ -17,7 +17,7 @@ from mcn.cli.main import app
 from mcn.errors import McnError
 from mcn.taxonomy import SHAPES
 
-from ...fakes import catalog_rows, crystal_row
+from ....fakes import catalog_rows, crystal_row
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +122,27 @@ def test_bad_usage(catalog: Path, tmp_path: Path) -> None:
     words = ("--flatten", "Hith", "--png", tmp_path / "a.png")
     with pytest.raises(McnError, match="well 'B' has no top 'Hith'"):
         log(catalog, *both, *words)
+
+
+def test_a_log_of_a_formation_as_svg_and_as_one_page(catalog: Path, tmp_path: Path) -> None:
+    (tmp_path / "tops.csv").write_text("well,formation,depth_m\nA,Upper,1000\nA,Lower,1020\n")
+    import_wells(Catalog.open(catalog), [str(tmp_path / "tops.csv")])
+    files = [tmp_path / "a.svg", tmp_path / "a.html", tmp_path / "a.csv"]
+    words = ["--svg", files[0], "--html", files[1], "--csv", files[2]]
+    command = ["log", catalog, "--well", "A", "--formation", "lower", "--step", "10", *words]
+    run = CliRunner().invoke(app, [str(word) for word in command])
+    assert run.exit_code == 0, run.output
+    assert files[0].read_text().lstrip().startswith("<?xml")
+    assert files[1].read_text(encoding="utf-8").startswith("<!doctype html>")
+    with files[2].open(newline="") as text:
+        tops = [float(row["depth_top"]) for row in csv.DictReader(text)]
+    assert tops == [1020.0, 1030.0]
+
+
+def test_a_formation_outside_the_depths_is_refused(catalog: Path, tmp_path: Path) -> None:
+    (tmp_path / "tops.csv").write_text("well,formation,depth_m\nA,Upper,1000\nA,Lower,1020\n")
+    import_wells(Catalog.open(catalog), [str(tmp_path / "tops.csv")])
+    command = ["log", str(catalog), "--well", "A", "--formation", "Upper", "--depth", "1030:1040"]
+    run = CliRunner().invoke(app, command)
+    assert isinstance(run.exception, McnError)
+    assert "lies outside --depth" in str(run.exception)

@@ -1,0 +1,1 @@
+"""Figures of a catalogue: sizes, shapes, and the crystals themselves."""

@@ -1,0 +1,1 @@
+"""Microtextures of intervals by published schemes, as rules over measured quantities."""

@@ -1,0 +1,1 @@
+"""Files of single tiles: label images, and outlines for programs that open one picture."""

@@ -1,0 +1,1 @@
+"""Commands for geologists: wells, figures, textures."""

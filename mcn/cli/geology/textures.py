@@ -1,0 +1,48 @@
+"""`mcn textures`: the microtextures of a well's intervals by published schemes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mcn.cli.catalog import ClassifierOption, Depth, SegmenterOption, parse_depths
+from mcn.cli.console import say
+from mcn.cli.options import CatalogUri
+
+
+def textures(
+    catalog: CatalogUri,
+    well: Annotated[str, typer.Option(help="Well.")],
+    step: Annotated[float | None, typer.Option(help="Length of an interval, metres.")] = None,
+    depth: Depth = None,
+    schemes: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Rules instead of the default ones, TOML.")
+    ] = None,
+    segmenter: SegmenterOption = None,
+    classifier: ClassifierOption = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="table|csv|json|parquet", help="Output format.")
+    ] = "table",
+) -> None:
+    """Name the microtexture of each interval by published schemes, with probabilities."""
+    from mcn.catalog.formats import write_table
+    from mcn.catalog.store import Catalog
+    from mcn.catalog.textures.schemes import CANNOT_TELL, read_schemes
+    from mcn.catalog.textures.table import texture_table
+
+    chosen = read_schemes(schemes)
+    table = texture_table(
+        Catalog.open(catalog),
+        well,
+        step,
+        segmenter,
+        classifier,
+        depth=parse_depths(depth),
+        schemes=chosen,
+    )
+    write_table(table, form, sys.stdout.buffer)
+    for scheme in chosen:
+        say(f"{scheme.key}: {scheme.title}; porosity and permeability: {scheme.flow}")
+    say(CANNOT_TELL)
