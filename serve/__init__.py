@@ -7,13 +7,13 @@ from mcn.errors import MissingPackageError
 
 _NEEDED: Final = (
     ("fastapi", "fastapi"),
+    ("fastapi_swagger", "fastapi-swagger"),
     ("httpx", "httpx"),
     ("limits", "limits"),
     ("mimeparse", "python-mimeparse"),
     ("orjson", "orjson"),
     ("pydantic", "pydantic"),
     ("python_multipart", "python-multipart"),
-    ("swagger_ui_bundle", "swagger-ui-bundle"),
 )
 """Module and package."""
 

@@ -30,7 +30,7 @@ NOT_IMPORTED = {
     # Used through another package.
     "polars": "the examples of docs/reading.md",
     "python-multipart": "FastAPI, for forms",
-    "swagger-ui-bundle": "files, read by its name",
+    "fastapi-swagger": "files, read by its name",
     # Programs, and packages for type checkers.
     "ruff": "a program",
     "mypy": "a program",

@@ -32,15 +32,24 @@ from mcn.io.objects import UNFINISHED, store
 PARTITIONS: Final[Mapping[str, Sequence[str]]] = {
     "crystals": ("well", "depth_bin"),
     "tiles": ("well",),
+    "corrections": ("well",),
 }
+SCANNED: Final = ("crystals", "tiles")
+"""The tables that scans write; `corrections` exists from the first correction on."""
+
 STATISTICS: Final[Mapping[str, Sequence[str]]] = {
     "crystals": ("depth_m", "equivalent_diameter_um", "scanned_at"),
     "tiles": ("depth_m", "scanned_at"),
+    "corrections": ("depth_m", "scanned_at"),
 }
 """Columns with their minimum and maximum for each file in the log."""
 
 ROW_GROUP_ROWS: Final = 128 * 1024
-_ORDER: Final = {"crystals": ("depth_m", "crystal_id"), "tiles": ("depth_m", "tile_id")}
+_ORDER: Final = {
+    "crystals": ("depth_m", "crystal_id"),
+    "tiles": ("depth_m", "tile_id"),
+    "corrections": ("depth_m", "corrected_at"),
+}
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -50,7 +59,7 @@ class DataFile:
 
     Parameters
     ----------
-    table : {"crystals", "tiles"}
+    table : {"crystals", "tiles", "corrections"}
     path : str
         Below the table's folder.
     size, rows : int
@@ -87,7 +96,7 @@ def write_data_files(uri: str, tables: Mapping[str, pa.Table], label: str) -> li
     uri : str
         The catalogue's address.
     tables : mapping of str to Table
-        Rows of `crystals` and `tiles`, in their schemas.
+        Rows of the catalogue's tables, in their schemas.
     label : str
         Name of the writer, part of the files' names (see `label_of`).
     """

@@ -9,24 +9,29 @@ logs, exports and the endpoint all use it.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mcn.catalog.active_files import Depths, dataset, files
-from mcn.catalog.depths import check_depth
+from mcn.catalog.corrected_rows import (
+    CORRECTED,
+    Corrections,
+    corrected_crystals,
+    read_corrections,
+)
 from mcn.catalog.depths import parse_depth as parse_depth
 from mcn.catalog.integrity.damage import damage_named, is_of_reading
 from mcn.catalog.model_names import LATEST, ModelPair, choose_models
 from mcn.catalog.schema import TILES
+from mcn.catalog.selection import Selection as Selection
+from mcn.catalog.selection import check_columns, select, unknown_name
 from mcn.catalog.storage import CatalogError, CatalogQueryError, explained
 from mcn.catalog.wells import plain_well
 
@@ -63,47 +68,6 @@ _ORPHANS: Final = """
 _READING_STATEMENTS: Final = {"SELECT", "EXPLAIN", "MULTI"}  # PIVOT is parsed as MULTI
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Which crystals to return; empty fields do not restrict.
-
-    Parameters
-    ----------
-    wells, shapes : sequence of str, or a str for a single one
-    depth : (float or None, float or None) or None
-        Measured depths in metres, both ends included; None is open.
-    segmenter, classifier : str or None
-        Use the rows of these models. Names such as `compact@0123456789ab` may be shortened
-        to a unique prefix. None means the latest models of each tile.
-    after : (float, str) or None
-        Within one well, only crystals after this depth and `crystal_id`.
-
-    Raises
-    ------
-    CatalogError
-        If depths are reversed or not numbers.
-    """
-
-    wells: Sequence[str] = ()
-    depth: Depths | None = None
-    shapes: Sequence[str] = ()
-    segmenter: str | None = None
-    classifier: str | None = None
-    after: tuple[float, str] | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "depth", check_depth(self.depth))
-        for kind, names in (("wells", self.wells), ("shapes", self.shapes)):
-            # A string is a sequence too: of the wells "1" and "2" if it is "12".
-            names = (names,) if isinstance(names, str) else tuple(names or ())
-            for name in names:
-                if not isinstance(name, str):
-                    raise CatalogQueryError(
-                        f"{kind}: {name!r} is no name; give text: {str(name)!r}"
-                    )
-            object.__setattr__(self, kind, names)
-
-
 def query(
     catalog: Catalog,
     wells: Sequence[str] = (),
@@ -112,13 +76,15 @@ def query(
     limit: int | None = None,
     segmenter: str | None = None,
     classifier: str | None = None,
+    *,
+    corrected: bool = False,
 ) -> pa.Table:
     """Crystals by well, depth and shape, ordered by well, depth and `crystal_id`.
 
     Parameters
     ----------
     catalog : Catalog
-    wells, depth, shapes, segmenter, classifier
+    wells, depth, shapes, segmenter, classifier, corrected
         As in `Selection`.
     limit : int, optional
         Maximum number of rows.
@@ -126,6 +92,7 @@ def query(
     Returns
     -------
     pa.Table of schema `catalog.crystals_schema`
+        Corrected crystals have the columns of `mcn.catalog.corrected_rows.CORRECTED` too.
 
     Raises
     ------
@@ -137,8 +104,18 @@ def query(
     --------
     >>> query(Catalog.open("core/catalog"), ["A-1"], (1200.0, 1250.0))  # doctest: +SKIP
     """
-    selection = Selection(wells, depth, shapes, segmenter, classifier)
-    return pa.concat_tables(iter_batches(catalog, selection, limit))
+    selection = Selection(wells, depth, shapes, segmenter, classifier, corrected=corrected)
+    return select_crystals(catalog, selection, limit)
+
+
+def select_crystals(
+    catalog: Catalog,
+    selection: Selection,
+    limit: int | None = None,
+    snapshot: Snapshot | None = None,
+) -> pa.Table:
+    """The result of `query` for a selection."""
+    return pa.concat_tables(iter_batches(catalog, selection, limit, snapshot))
 
 
 def iter_batches(
@@ -153,30 +130,69 @@ def iter_batches(
     """
     if limit is not None and limit < 0:
         raise CatalogQueryError(f"a limit of {limit} rows is impossible; give 0 or more")
-    if unknown := [shape for shape in selection.shapes if shape not in catalog.shapes]:
-        raise CatalogQueryError(_unknown("shape", unknown[0], catalog.shapes))
+    check_columns(selection, catalog.shapes, catalog.crystals_schema)
     snapshot = snapshot or catalog.snapshot()
     tile_files = known_wells(catalog, snapshot.tiles, selection.wells)
     models = find_models(
         catalog, snapshot.tiles, selection.wells, selection.segmenter, selection.classifier
     )
-    crystal_files = files(snapshot.crystals, selection.wells, _depths(selection))
+    crystal_files = files(snapshot.crystals, selection.wells, selection.read_depths())
+    corrections = corrections_of(catalog, selection.wells) if selection.corrected else None
+    schema = catalog.crystals_schema
+    if corrections is not None:
+        schema = pa.schema([*schema, *CORRECTED])
     left = limit
-    yield catalog.crystals_schema.empty_table()
-    for part in _consecutive(crystal_files, _BATCH_ROWS if limit is None else limit):
+    yield schema.empty_table()
+    for part, part_corrections in _parts(
+        catalog, crystal_files, corrections, _BATCH_ROWS if limit is None else limit
+    ):
         if left == 0:
             return
         wells = pc.unique(part["partition.well"])
-        part_tiles = tile_files.filter(pc.is_in(tile_files["partition.well"], wells))
-        with open_views(catalog, part_tiles, part, models) as connection:
-            piece = _select(connection, selection, left, catalog.crystals_schema)
+        part_tiles = tile_files
+        if part_corrections is None or not part_corrections.added.num_rows:
+            part_tiles = tile_files.filter(pc.is_in(tile_files["partition.well"], wells))
+        with open_views(catalog, part_tiles, part, models, part_corrections) as connection:
+            piece = select(connection, selection, left, schema)
         if left is not None:
             left -= piece.num_rows
         yield piece
 
 
+def corrections_of(catalog: Catalog, wells: Sequence[str] = ()) -> Corrections:
+    """The corrections of a catalogue's wells as they are now; of all wells if none is named."""
+    return read_corrections(catalog.uri, catalog.corrections(), catalog.shapes, wells)
+
+
+def _parts(
+    catalog: Catalog, crystal_files: pa.Table, corrections: Corrections | None, first_rows: int
+) -> Iterator[tuple[pa.Table, Corrections | None]]:
+    """Files to read together, each with the crystals that persons added in its wells and bins."""
+    parts = [*_consecutive(crystal_files, first_rows)]
+    if corrections is None or not (parts or corrections.added.num_rows):
+        yield from ((part, corrections) for part in parts)
+        return
+    parts = parts or [crystal_files]
+    last: tuple[str, float] | None = None
+    for number, part in enumerate(parts, start=1):
+        # Added crystals may be in bins without any other; the last part takes the remaining ones.
+        after, last = last, None if number == len(parts) else _end(part)
+        yield part, corrections.between(after, last, catalog.depth_bin_m)
+
+
+def _end(part: pa.Table) -> tuple[str, float]:
+    """Well and depth bin of the last of consecutive files."""
+    row = part.slice(part.num_rows - 1).to_pylist()[0]
+    return row["partition.well"], row["partition.depth_bin"]
+
+
 def sql(
-    catalog: Catalog, text: str, segmenter: str | None = None, classifier: str | None = None
+    catalog: Catalog,
+    text: str,
+    segmenter: str | None = None,
+    classifier: str | None = None,
+    *,
+    corrected: bool = False,
 ) -> pa.Table:
     """Run one SQL query (DuckDB's dialect) on the views `crystals` and `tiles`.
 
@@ -191,6 +207,9 @@ def sql(
     text : str
     segmenter, classifier : str, optional
         As in `Selection`: the models of the rows in `crystals` and `tiles`.
+    corrected : bool
+        `crystals` has corrected values and the columns of `mcn.catalog.corrected_rows.CORRECTED`,
+        and the view `corrections` has every correction.
 
     Raises
     ------
@@ -203,7 +222,10 @@ def sql(
 
     snapshot = catalog.snapshot()
     models = find_models(catalog, snapshot.tiles, (), segmenter, classifier)
-    with open_views(catalog, files(snapshot.tiles), files(snapshot.crystals), models) as connection:
+    corrections = corrections_of(catalog) if corrected else None
+    with open_views(
+        catalog, files(snapshot.tiles), files(snapshot.crystals), models, corrections
+    ) as connection:
         try:
             kinds = [statement.type.name for statement in connection.extract_statements(text)]
             if len(kinds) != 1 or kinds[0] not in _READING_STATEMENTS:
@@ -236,7 +258,7 @@ def known_wells(catalog: Catalog, tiles: DeltaTable, wells: Sequence[str]) -> pa
     tile_files = files(tiles, wells)
     if unknown := sorted({*map(plain_well, wells)} - {*tile_files["partition.well"].to_pylist()}):
         existing = sorted({*files(tiles)["partition.well"].to_pylist()})
-        raise CatalogQueryError(f"{catalog.uri}: {_unknown('well', unknown[0], existing)}")
+        raise CatalogQueryError(f"{catalog.uri}: {unknown_name('well', unknown[0], existing)}")
     return tile_files
 
 
@@ -294,12 +316,15 @@ def open_views(
     tile_files: pa.Table,
     crystal_files: pa.Table | None = None,
     models: ModelPair = LATEST,
+    corrections: Corrections | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """DuckDB with views of these files and access to nothing else.
 
     `tiles` and `crystals` hold the rows of the latest models of each tile, or of `models` if
     they are named. `all_tiles` and `all_crystals` hold the rows of all models. `tile_rows` and
-    `crystal_rows` hold all rows as committed, including replaced ones.
+    `crystal_rows` hold all rows as committed, including replaced ones. With `corrections`, those of
+    `crystals` have corrected values, `model_crystals` holds them as the models found them, and
+    `corrections` every correction.
     """
     import duckdb
 
@@ -312,9 +337,16 @@ def open_views(
         if crystal_files is not None:
             crystals = dataset(f"{catalog.uri}/crystals", catalog.crystals_schema, crystal_files)
             connection.register("crystal_rows", crystals)
-            for view, tile_view in (("crystals", "tiles"), ("all_crystals", "all_tiles")):
+            latest_crystals = "crystals" if corrections is None else "model_crystals"
+            for view, tile_view in ((latest_crystals, "tiles"), ("all_crystals", "all_tiles")):
                 rows = _CRYSTALS.format(tiles=tile_view)
                 connection.execute(f"CREATE TEMP VIEW {view} AS {rows}")
+            if corrections is not None:
+                connection.register("corrections", corrections.rows)
+                connection.register("changed_crystals", corrections.changed)
+                connection.register("added_crystals", corrections.added)
+                rows = corrected_crystals(catalog.crystals_schema.names, catalog.depth_bin_m)
+                connection.execute(f"CREATE TEMP VIEW crystals AS {rows}")
         read = {"tiles": tile_files}
         read |= {} if crystal_files is None else {"crystals": crystal_files}
         try:
@@ -327,39 +359,6 @@ def open_views(
 def count_orphans(connection: duckdb.DuckDBPyConnection) -> int:
     """Number of committed crystals without a tile row, in the views of `open_views`."""
     return int(connection.sql(_ORPHANS).fetchall()[0][0])
-
-
-def _depths(selection: Selection) -> Depths | None:
-    """The depth range that restricts which files are read."""
-    if selection.after is None:
-        return selection.depth
-    low, high = selection.depth or (None, None)
-    return selection.after[0] if low is None else max(low, selection.after[0]), high
-
-
-def _select(
-    connection: duckdb.DuckDBPyConnection,
-    selection: Selection,
-    limit: int | None,
-    schema: pa.Schema,
-) -> pa.Table:
-    """One batch of a result. Its files already restrict the wells."""
-    low, high = selection.depth or (None, None)
-    depth, crystal = selection.after or (None, None)
-    possible: list[tuple[str, str, object]] = [
-        ("depth_m >= $depth", "depth", depth),
-        ("(depth_m > $depth OR crystal_id > $crystal)", "crystal", crystal),
-        ("depth_m >= $low", "low", low),
-        ("depth_m <= $high", "high", high),
-        ("list_contains($shapes, shape)", "shapes", list(selection.shapes) or None),
-    ]
-    conditions = ["true", *(text for text, _, value in possible if value is not None)]
-    rows = connection.sql(
-        f"SELECT * FROM crystals WHERE {' AND '.join(conditions)} "
-        f"ORDER BY well, depth_m, crystal_id {'' if limit is None else f'LIMIT {limit:d}'}",
-        params={name: value for _, name, value in possible if value is not None},
-    )
-    return rows.to_arrow_table().select(schema.names).cast(schema)
 
 
 def _consecutive(crystal_files: pa.Table, first_rows: int) -> Iterator[pa.Table]:
@@ -387,13 +386,3 @@ def _distinct(names: Sequence[str]) -> list[str]:
         taken = itertools.chain([name], (f"{name}_{count}" for count in itertools.count(1)))
         distinct.append(next(candidate for candidate in taken if candidate not in distinct))
     return distinct
-
-
-def _unknown(kind: str, name: str, existing: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, existing, n=3, cutoff=0.5)
-    if close:
-        return f"no {kind} {name!r}; did you mean {' or '.join(map(repr, close))}?"
-    if not existing:
-        return f"no {kind} {name!r}; there is none yet"
-    some = ", ".join(map(repr, existing[:10])) + (", …" if len(existing) > 10 else "")
-    return f"no {kind} {name!r}; use one of {some}"

@@ -1,6 +1,7 @@
 """A catalogue in a folder or in object storage: opening it, and committing to it.
 
-There are two Delta Lake tables, `crystals` and `tiles`. The log makes each commit atomic
+There are two Delta Lake tables, `crystals` and `tiles`, and a third, `corrections`, from the first
+correction on. The log makes each commit atomic
 and each read a snapshot; the data files are plain Parquet.
 """
 
@@ -11,34 +12,40 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 
-import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
-from deltalake.schema import Field as DeltaField
+from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from mcn.catalog.data_files import PARTITIONS, STATISTICS, DataFile, write_data_files
+from mcn.catalog.corrected_rows import corrections_schema
+from mcn.catalog.creation import (
+    CATALOG_FORMAT,
+    add_columns,
+    is_catalog,
+    make_catalog,
+    make_table,
+)
+from mcn.catalog.data_files import PARTITIONS, SCANNED, DataFile, write_data_files
 from mcn.catalog.integrity.delta_log import open_table, sealed
-from mcn.catalog.schema import ADDED_LATER, TILES, RowError, check_rows, crystals_schema
+from mcn.catalog.schema import (
+    ADDED_LATER,
+    TILES,
+    RowError,
+    check_rows,
+    crystals_schema,
+)
 from mcn.catalog.storage import (
     CatalogError,
     CatalogStorageError,
     explained,
-    log_options,
     normalise,
     retry_conflict,
 )
 from mcn.catalog.wells import spell_wells
-from mcn.io.objects import filesystem_of
 from mcn.taxonomy import SHAPES
 
 __all__ = ["CATALOG_FORMAT", "Catalog", "CatalogError", "Snapshot"]
-
-CATALOG_FORMAT: Final = 1
-"""Version of the catalogue's layout; catalogues of newer versions are not opened."""
 
 
 class NoCatalogError(CatalogError):
@@ -94,11 +101,11 @@ class Catalog:
         """
         uri = normalise(uri)
         with explained(uri):
-            if _is_catalog(uri):
+            if is_catalog(uri):
                 raise CatalogError(
                     f"{uri}: a catalogue already exists; open it, or choose another folder"
                 )
-            _make(uri, depth_bin_m, shapes)
+            make_catalog(uri, depth_bin_m, shapes)
         return cls.open(uri)
 
     @classmethod
@@ -155,8 +162,8 @@ class Catalog:
         """
         uri = normalise(uri)
         with explained(uri):
-            if not _is_catalog(uri):
-                _make(uri, 100.0 if depth_bin_m is None else depth_bin_m, shapes)
+            if not is_catalog(uri):
+                make_catalog(uri, 100.0 if depth_bin_m is None else depth_bin_m, shapes)
         catalog = cls.open(uri)
         if catalog.shapes != tuple(shapes):
             raise CatalogError(
@@ -183,6 +190,41 @@ class Catalog:
     def tiles(self) -> DeltaTable:
         """The table `tiles` as it is now."""
         return self._table("tiles")
+
+    def corrections(self) -> DeltaTable | None:
+        """The table `corrections` as it is now; None before the first correction."""
+        with explained(self.uri):
+            try:
+                return open_table(self.uri, "corrections")
+            except TableNotFoundError:
+                return None
+
+    def schema_of(self, name: str) -> pa.Schema:
+        """The columns of a table."""
+        if name == "corrections":
+            return corrections_schema(self.shapes)
+        return self.crystals_schema if name == "crystals" else TILES
+
+    def existing(self) -> dict[str, DeltaTable]:
+        """The existing tables by name."""
+        tables = {"crystals": self.crystals(), "tiles": self.tiles()}
+        corrections = self.corrections()
+        return tables if corrections is None else tables | {"corrections": corrections}
+
+    def commit_corrections(self, rows: pa.Table) -> None:
+        """Add corrections of one well in one transaction; see `corrections_schema`.
+
+        Raises
+        ------
+        CatalogError
+            If the storage fails. Nothing is visible then.
+        """
+        rows = spell_wells(rows.cast(self.schema_of("corrections")))
+        with explained(self.uri):
+            if self.corrections() is None:
+                make_table(self.uri, "corrections", rows.schema, self.depth_bin_m)
+            parts = write_data_files(self.uri, {"corrections": rows}, "correction")
+        self.change("corrections", [part.added() for part in parts])
 
     def commit(self, crystals: pa.Table, tiles: pa.Table) -> datetime:
         """Add scanned tiles with all their crystals: `write`, then `commit_parts`.
@@ -260,7 +302,7 @@ class Catalog:
         CatalogError
             If the storage fails. Nothing is visible then, and the call may be repeated.
         """
-        for name in PARTITIONS:
+        for name in SCANNED:
             table_parts = [part for part in parts if part.table == name]
             if name == "crystals":
                 announce(table_parts)
@@ -280,7 +322,7 @@ class Catalog:
 
         Parameters
         ----------
-        name : {"crystals", "tiles"}
+        name : {"crystals", "tiles", "corrections"}
         actions : sequence of AddAction or RemoveAction
         read : DeltaTable, optional
             The table's version from which the files to remove were chosen; default is the latest.
@@ -290,11 +332,11 @@ class Catalog:
         CatalogError
             If the storage fails, or another process has removed one of the files since.
         """
-        schema = self.crystals_schema if name == "crystals" else TILES
+        schema = self.schema_of(name)
 
         def once() -> None:
             if read is None:
-                _grow(self._table(name), schema)
+                add_columns(self._table(name), schema)
             (read or self._table(name)).create_write_transaction(
                 list(actions),
                 "append",
@@ -327,18 +369,11 @@ class Catalog:
 
     def _other_table(self, name: str) -> str | None:
         """The name of the other table if that is there."""
-        (other,) = {*PARTITIONS} - {name}
+        (other,) = {*SCANNED} - {name}
         with suppress(TableNotFoundError):
             open_table(self.uri, other)
             return other
         return None
-
-
-def _grow(table: DeltaTable, schema: pa.Schema) -> None:
-    """Add the columns that a table written by an older version does not have."""
-    existing = {field.name for field in table.schema().fields}
-    if missing := [DeltaField.from_arrow(field) for field in schema if field.name not in existing]:
-        table.alter.add_columns(missing)
 
 
 def _stamped(rows: pa.Table, scanned_at: datetime) -> pa.Table:
@@ -346,54 +381,3 @@ def _stamped(rows: pa.Table, scanned_at: datetime) -> pa.Table:
     field = rows.schema.field(column)
     stamps = pa.repeat(pa.scalar(scanned_at, field.type), rows.num_rows)
     return rows.set_column(column, field, stamps)
-
-
-def _is_catalog(uri: str) -> bool:
-    """Whether both tables exist."""
-    try:
-        # `DeltaTable.is_deltatable` would hold the interpreter's lock while it waits.
-        for name in PARTITIONS:
-            open_table(uri, name)
-    except TableNotFoundError:
-        return False
-    return True
-
-
-def _make(uri: str, depth_bin_m: float, shapes: Sequence[str]) -> None:
-    """Create the tables that do not exist; another process may be doing the same."""
-    if not (np.isfinite(depth_bin_m) and depth_bin_m > 0):
-        raise CatalogError(
-            f"{uri}: depth bins of {depth_bin_m} m are impossible; give a width above 0"
-        )
-    _refuse_other_content(uri)
-    for name, schema in (("crystals", crystals_schema(shapes)), ("tiles", TILES)):
-        # Losing the race to another process that creates the same table is not a failure.
-        with suppress(CommitFailedError):
-            DeltaTable.create(
-                f"{uri}/{name}",
-                schema,
-                mode="ignore",
-                partition_by=list(PARTITIONS[name]),
-                configuration={
-                    "mcn.format": str(CATALOG_FORMAT),
-                    "mcn.depth_bin_m": repr(float(depth_bin_m)),
-                    "delta.dataSkippingStatsColumns": ",".join(STATISTICS[name]),
-                },
-                storage_options=log_options(uri),
-                raise_if_key_not_exists=False,
-            )
-
-
-def _refuse_other_content(uri: str) -> None:
-    file_system, path = filesystem_of(uri)
-    if file_system.isfile(path):
-        raise CatalogError(f"{uri}: is a file; a catalogue needs an empty or new folder")
-    try:
-        names = {os.path.basename(name.rstrip("/")) for name in file_system.ls(path, detail=False)}
-    except FileNotFoundError:
-        return
-    # An interrupted creation leaves one of the two tables; it is completed later.
-    if others := sorted(names - set(PARTITIONS)):
-        raise CatalogError(
-            f"{uri}: the folder contains other files ({others[0]}); choose an empty or new folder"
-        )

@@ -126,8 +126,8 @@ def export(
     ] = 500,
 ) -> None:
     """Write the crystals of wells and depths for other programs, or to be labelled."""
+    from mcn.catalog.correcting.label_sheet import export_labels
     from mcn.catalog.export import export as write
-    from mcn.catalog.label_sheet import export_labels
     from mcn.catalog.store import Catalog
 
     wells, depths = well or (), _depths(depth)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from importlib import metadata, resources
+from importlib import metadata
 from typing import Any, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.docs import get_swagger_ui_html
 from ray import serve
 from starlette.exceptions import HTTPException
-from starlette.staticfiles import StaticFiles
 
 from serve.http.auth import AccessControl
 from serve.http.dispatch import ConcurrencyLimit, Services
+from serve.http.docs import add_docs
 from serve.http.errors import (
     Problem,
     ProblemDetails,
@@ -33,10 +32,6 @@ Reads microcrystals out of scanning electron micrographs of rock. Post a picture
 and get its crystals, each with shape, facet definition, sizes and mask; or query a catalogue of
 scanned cores by well and depth. Every error is a problem document (RFC 9457).
 """
-_DOCS_POLICY: Final = (
-    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
-)
 
 
 @serve.ingress()
@@ -87,7 +82,7 @@ def create_app(services: Services, access: AccessControl) -> FastAPI:
     app.state.access = access
     for routes in (analysis, prompts, crops, catalog, system):
         app.include_router(routes.router)
-    _add_docs(app)
+    add_docs(app)
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(RequestValidationError, on_invalid_parameters)
@@ -96,26 +91,6 @@ def create_app(services: Services, access: AccessControl) -> FastAPI:
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["ProblemDetails"] = ProblemDetails.model_json_schema()
     return app
-
-
-def _add_docs(app: FastAPI) -> None:
-    """Add `/docs`, a page of the OpenAPI document; its scripts come from an installed package."""
-    folder = resources.files("swagger_ui_bundle") / "vendor"
-    (bundle,) = [entry for entry in folder.iterdir() if entry.name.startswith("swagger-ui")]
-    app.mount("/docs/static", StaticFiles(directory=str(bundle)), name="docs-static")
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs(request: Request) -> Response:
-        del request
-        page = get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title=app.title,
-            swagger_js_url="/docs/static/swagger-ui-bundle.js",
-            swagger_css_url="/docs/static/swagger-ui.css",
-            swagger_favicon_url="/docs/static/favicon-32x32.png",
-        )
-        page.headers["Content-Security-Policy"] = _DOCS_POLICY
-        return page
 
 
 def _log_to_stderr() -> None:

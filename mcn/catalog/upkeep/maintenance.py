@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mcn.catalog.active_files import files
-from mcn.catalog.data_files import PARTITIONS, label_of
+from mcn.catalog.data_files import label_of
 from mcn.catalog.integrity.damage import CURE, fault_of_bytes
 from mcn.catalog.integrity.delta_log import check_entries
 from mcn.catalog.query import count_orphans, open_views
-from mcn.catalog.schema import ADDED_LATER, TILES, depth_bin
+from mcn.catalog.schema import ADDED_LATER, depth_bin
 from mcn.catalog.storage import (
     CatalogError,
     CatalogStorageError,
@@ -152,18 +152,20 @@ def verify(catalog: Catalog) -> VerifyReport:
     now = catalog.snapshot()
     problems: list[str] = []
     rows = 0
-    tables = (("tiles", TILES, now.tiles), ("crystals", catalog.crystals_schema, now.crystals))
-    active = {name: files(table) for name, _, table in tables}
-    for name, _, table in tables:
+    tables = {"tiles": now.tiles, "crystals": now.crystals}
+    if (corrections := catalog.corrections()) is not None:
+        tables["corrections"] = corrections
+    active = {name: files(table) for name, table in tables.items()}
+    for name, table in tables.items():
         try:
             check_entries(catalog.uri, name, table, again=True)
         except CatalogStorageError as error:
             problems.append(str(error).removeprefix(f"{catalog.uri}/"))
-    for name, schema, _ in tables:
+    for name in tables:
         for entry in active[name].to_pylist():
             rows += entry["num_records"] or 0
             uri = f"{catalog.uri}/{name}/{unquote(entry['path'])}"
-            fault = _file_fault(uri, entry, schema)
+            fault = _file_fault(uri, entry, catalog.schema_of(name))
             if fault or (fault := _partition_fault(entry, catalog.depth_bin_m)):
                 problems.append(f"{name}/{unquote(entry['path'])}: {fault}")
     orphans = 0
@@ -201,7 +203,7 @@ def compact(catalog: Catalog, target_bytes: int = 128 * 2**20) -> dict[str, int]
         files remain for readers of older snapshots until `vacuum`.
     """
     before, after = [], []
-    for name in PARTITIONS:
+    for name in catalog.existing():
         table_files = files(getattr(catalog, name)())
         before.append(table_files)
         small = small_partitions(table_files, target_bytes)
@@ -247,11 +249,11 @@ def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) ->
             f"may not be committed yet; keep {_COMMIT_HOURS} hours or more, or scan again first"
         )
     gone = []
-    for name in PARTITIONS:
+    for name, table in catalog.existing().items():
         with explained(catalog.uri):
             paths = retry_response(
                 partial(
-                    getattr(catalog, name)().vacuum,
+                    table.vacuum,
                     retention_hours=keep_hours,
                     dry_run=dry_run,
                     enforce_retention_duration=False,

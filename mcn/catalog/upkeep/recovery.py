@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mcn.catalog.active_files import files
-from mcn.catalog.data_files import PARTITIONS, label_of
+from mcn.catalog.data_files import SCANNED, label_of
 from mcn.catalog.query import count_orphans, open_views
 from mcn.catalog.storage import explained, retry_conflict, retry_response
 from mcn.catalog.store import Catalog
@@ -101,7 +101,7 @@ def drop_outdated(catalog: Catalog, since: datetime) -> int:
             ["well"]
         )
         # Crystals first: they count only beside their tile row.
-        for name in PARTITIONS:
+        for name in SCANNED:
             retry_conflict(partial(remove_rows, catalog, name, well, outdated_in_well))
     return int(outdated_rows.num_rows)
 
@@ -132,9 +132,8 @@ def _has_orphans(catalog: Catalog, path: str, named: pa.Table) -> bool:
 def unnamed_files(catalog: Catalog) -> list[str]:
     """Data files in the catalogue's folders that are in no snapshot, present or past."""
     unnamed = []
-    for name in PARTITIONS:
+    for name, table in catalog.existing().items():
         with explained(catalog.uri):
-            table = getattr(catalog, name)()
             look = partial(
                 table.vacuum, retention_hours=0, dry_run=True, enforce_retention_duration=False
             )

@@ -20,7 +20,6 @@ from deltalake.transaction import AddAction, RemoveAction
 from mcn.catalog.active_files import dataset, files
 from mcn.catalog.data_files import PARTITIONS, DataFile, in_folder, write_part
 from mcn.catalog.integrity.damage import damage_named
-from mcn.catalog.schema import TILES
 
 if TYPE_CHECKING:
     from mcn.catalog.store import Catalog
@@ -178,5 +177,4 @@ def _of_partition(data_files: pa.Table, partition: dict[str, Any]) -> pa.Table:
 
 
 def _dataset(catalog: Catalog, name: str, data_files: pa.Table) -> Any:
-    schema = catalog.crystals_schema if name == "crystals" else TILES
-    return dataset(f"{catalog.uri}/{name}", schema, data_files)
+    return dataset(f"{catalog.uri}/{name}", catalog.schema_of(name), data_files)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcn.catalog.correcting.label_sheet import export_labels
 from mcn.catalog.depths import check_depth, parse_depth
 from mcn.catalog.export import EXPORT_FORMATS, export
-from mcn.catalog.label_sheet import export_labels
 from mcn.catalog.query import Selection, query
 from mcn.catalog.store import CatalogError
 
