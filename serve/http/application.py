@@ -23,6 +23,7 @@ from serve.http.errors import (
     on_problem,
 )
 from serve.http.middleware import RequestMiddleware
+from serve.http.page import add_page
 from serve.http.routes import analysis, catalog, crops, prompts, system
 from serve.metrics import ServeMetrics
 from serve.settings import ReplicaPlan, Settings
@@ -83,6 +84,7 @@ def create_app(services: Services, access: AccessControl) -> FastAPI:
     for routes in (analysis, prompts, crops, catalog, system):
         app.include_router(routes.router)
     add_docs(app)
+    add_page(app)
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(RequestValidationError, on_invalid_parameters)

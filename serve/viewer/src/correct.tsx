@@ -6,8 +6,7 @@ import { useData, useKeys, usePicture } from "./hooks";
 import { outlined } from "./outlines";
 import { Nothing, ShapeName, Trouble, Waiting, number, percent } from "./parts";
 import { go } from "./route";
-import { colourOf, nameOf } from "./shapes";
-import { shapesOf } from "./tile";
+import { colourOf, nameOf, shapesOf } from "./shapes";
 import { useWells } from "./wells";
 
 const BATCH = 60;

@@ -2,32 +2,45 @@
 import { render, type ComponentType } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { isSignedIn, signIn, signOut, whenSignedOut } from "./api";
-import { CorrectView } from "./correct";
 import { LogView } from "./log";
-import { ModelsView } from "./models";
+import { useData } from "./hooks";
+import { Trouble, Waiting } from "./parts";
 import { addressOf, takeToken, useRoute } from "./route";
 import { SignIn } from "./sign_in";
-import { StatisticsView } from "./statistics";
 import "./style.css";
-import { TileView } from "./tile";
-import { TryView } from "./try";
 import { WellsView } from "./wells";
+
+type Shown = ComponentType<{ query: URLSearchParams }>;
 
 interface View {
   title: string;
-  Component: ComponentType<{ query: URLSearchParams }>;
   inBar: boolean;
+  /** Views of pictures bring a library of their own, which the first drawing does not wait for. */
+  load: () => Promise<Shown>;
 }
 
+const AT_ONCE: Record<string, Shown> = { wells: WellsView, log: LogView };
+
 const VIEWS: Record<string, View> = {
-  wells: { title: "Wells", Component: WellsView, inBar: true },
-  log: { title: "Depth log", Component: LogView, inBar: true },
-  tile: { title: "Tile", Component: TileView, inBar: false },
-  correct: { title: "Correct", Component: CorrectView, inBar: true },
-  statistics: { title: "Statistics", Component: StatisticsView, inBar: true },
-  models: { title: "Models", Component: ModelsView, inBar: true },
-  try: { title: "Try it", Component: TryView, inBar: true },
+  wells: { title: "Wells", inBar: true, load: async () => AT_ONCE.wells! },
+  log: { title: "Depth log", inBar: true, load: async () => AT_ONCE.log! },
+  tile: { title: "Tile", inBar: false, load: async () => (await import("./tile")).TileView },
+  correct: { title: "Correct", inBar: true, load: async () => (await import("./correct")).CorrectView },
+  statistics: {
+    title: "Statistics",
+    inBar: true,
+    load: async () => (await import("./statistics")).StatisticsView,
+  },
+  models: { title: "Models", inBar: true, load: async () => (await import("./models")).ModelsView },
+  try: { title: "Try it", inBar: true, load: async () => (await import("./try")).TryView },
 };
+
+function ViewOf({ view, query }: { view: string; query: URLSearchParams }) {
+  const loaded = useData(view, VIEWS[view]!.load);
+  if (loaded.error) return <Trouble error={new Error("This part of the page did not come. Is the endpoint still running?")} retry={loaded.reload} />;
+  const Component = AT_ONCE[view] ?? (loaded.loading ? null : loaded.data);
+  return Component ? <Component query={query} /> : <Waiting what="the view" />;
+}
 
 function Page() {
   const { view, query } = useRoute();
@@ -39,7 +52,7 @@ function Page() {
       setSignedIn(false);
     });
   }, []);
-  const shown = VIEWS[view];
+  const shown = Object.hasOwn(VIEWS, view) ? VIEWS[view] : undefined;
   const wells = query.getAll("well");
   useEffect(() => {
     const subject = wells.length ? `${wells.join(", ")}: ` : "";
@@ -82,7 +95,7 @@ function Page() {
             }}
           />
         ) : shown ? (
-          <shown.Component query={query} />
+          <ViewOf view={view} query={query} />
         ) : (
           <div class="trouble" role="alert">
             <p>This page has no view “{view}”.</p>

@@ -2,7 +2,8 @@
 import OpenSeadragon from "openseadragon";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { authorization } from "./api";
-import { crystalAt, OutlineLayer, type Outlined } from "./outlines";
+import { OutlineLayer } from "./outline_layer";
+import { crystalAt, type Outlined } from "./outlines";
 
 export type Point = [number, number];
 export type Box = [number, number, number, number];

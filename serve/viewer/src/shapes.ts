@@ -1,4 +1,5 @@
 // Shapes of crystals: their order, names and colours.
+import type { Crystal } from "./api";
 
 // Okabe & Ito (2008), as in mcn/plots.py: told apart by colour-blind readers, also on grey.
 const COLOURS: Record<string, string> = {
@@ -19,5 +20,8 @@ export function nameOf(shape: string): string {
   return shape.replaceAll("_", " ");
 }
 
-/** A black or white that is readable on a colour of a shape. */
-export const INK_ON_COLOUR = "#111";
+/** The shapes that the classifier tells apart, in its order: the columns of probabilities. */
+export function shapesOf(crystals: Crystal[]): string[] {
+  const columns = Object.keys(crystals[0] ?? {}).filter((name) => name.startsWith("p_"));
+  return columns.map((name) => name.slice(2));
+}

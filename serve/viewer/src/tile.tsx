@@ -17,6 +17,7 @@ import { outlined, type Outlined } from "./outlines";
 import { Action, Nothing, RangeSlider, ShapeName, Trouble, Waiting, number, percent, save } from "./parts";
 import { MicrographPicture, type Box, type Source } from "./picture";
 import { addressOf, readRange, refine, writeRange } from "./route";
+import { shapesOf } from "./shapes";
 import { Tools, useTool, type ToolKind } from "./tools";
 
 interface Loaded {
@@ -40,12 +41,6 @@ async function loadTile(id: string, well: string | null): Promise<Loaded> {
   );
   const { tile, crystals } = await answer;
   return { tile, crystals, shapes: shapesOf(crystals), ...(await picture) };
-}
-
-/** The shapes that the classifier tells apart, in its order: the columns of probabilities. */
-export function shapesOf(crystals: Crystal[]): string[] {
-  const columns = Object.keys(crystals[0] ?? {}).filter((name) => name.startsWith("p_"));
-  return columns.map((name) => name.slice(2));
 }
 
 export function TileView({ query }: { query: URLSearchParams }) {

@@ -7,8 +7,8 @@ import { useKeys } from "./hooks";
 import { outlined } from "./outlines";
 import { Action, ShapeName, Trouble, number, save } from "./parts";
 import { MicrographPicture, type Source } from "./picture";
+import { shapesOf } from "./shapes";
 import { Tools, useTool } from "./tools";
-import { shapesOf } from "./tile";
 
 const POLL_MS = 400;
 
