@@ -73,8 +73,8 @@ def demo(
         console.print(f"  {picture}", soft_wrap=True)
     program = sys.argv[0] if Path(sys.argv[0]).name == "mcn" else "mcn"
     console.print(
-        f"[bold]look[/]     {program} view {catalog_folder}    opens it in a browser: click a depth, "
-        "a tile, a crystal, and put it right",
+        f"[bold]look[/]     {program} view {catalog_folder}    opens it in a browser: "
+        "click a depth, a tile, a crystal, and put it right",
         soft_wrap=True,
     )
 

@@ -45,13 +45,15 @@ def view(
     """
     from mcn.catalog.storage import normalise
     from mcn.catalog.store import Catalog
+
+    uri = normalise(catalog)
+    # Before Ray and the endpoint are imported, which takes seconds.
+    Catalog.open(uri)
     from pipelines.cluster import ray_cluster
     from serve import app
     from serve.settings import read_settings
     from serve.tokens import SCOPES, add_token
 
-    uri = normalise(catalog)
-    Catalog.open(uri)
     chosen = port or free_port()
     models = {"segmenter": segmenter, "classifier": classifier}
     with tempfile.TemporaryDirectory(prefix="mcn-view-") as folder:

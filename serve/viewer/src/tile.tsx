@@ -36,7 +36,11 @@ async function loadTile(id: string, well: string | null): Promise<Loaded> {
   const search = new URLSearchParams(well ? { well } : {}).toString();
   // The crystals of a tile can be read also when its picture is gone.
   const picture = fetchJson<Record<string, unknown>>(`${pathOf(["iiif", id, "info.json"])}?${search}`).then(
-    (info) => ({ source: { iiif: { info, query: search } }, trouble: null }),
+    (info) => {
+      // Behind a proxy, the endpoint may know itself by another address.
+      const here = { ...info, id: location.origin + pathOf(["iiif", id]) };
+      return { source: { iiif: { info: here, query: search } }, trouble: null };
+    },
     (trouble: Error) => ({ source: null, trouble }),
   );
   const { tile, crystals } = await answer;
