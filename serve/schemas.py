@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -165,27 +164,6 @@ class TileRecord(BaseModel):
 
     tile_id: str
     rows: list[TileRow]  # type: ignore[valid-type]
-
-
-class ImageInformation(BaseModel):
-    """The image information document of IIIF; `serve.http.iiif` has all its members."""
-
-    model_config = ConfigDict(extra="allow")
-
-    id: str
-    type: str
-    profile: str
-    width: int
-    height: int
-    tiles: list[dict[str, Any]]
-
-
-class Session(BaseModel):
-    """The token of a request: whose it is, what it may do, and how long."""
-
-    name: str
-    scopes: list[str]
-    expires: datetime | None
 
 
 class Models(BaseModel):

@@ -7,7 +7,7 @@ import io
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final, ParamSpec, TypeVar
@@ -25,9 +25,7 @@ from mcn.catalog.wells import plain_well
 from mcn.errors import McnError, QueryError, StorageError
 from mcn.io.objects import fetch
 from mcn.micrograph import Limits, decode_micrograph
-from mcn.micrograph.pyramid import Region
 from serve.deployments.messages import ARROW, CSV, JSON, PNG, Content, Refusal
-from serve.deployments.tile_pictures import TilePictures, encode_region
 
 _WELLS: Final = """
     SELECT
@@ -39,9 +37,6 @@ _WELLS: Final = """
         max(depth_m) AS depth_max_m
     FROM tiles GROUP BY well ORDER BY well
 """
-
-_MOST_TILES: Final = 10_000
-"""Rows of tiles that are remembered."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -94,8 +89,6 @@ class CatalogReader:
         self._catalog: Catalog | None = None
         self._snapshot: tuple[float, Snapshot] | None = None
         self._wells: tuple[int, pa.Table] | None = None
-        self._pictures = TilePictures(partial(_fetch_tile, limits=limits), limits)
-        self._tiles: tuple[int, dict[str, dict[str, Any]]] = (-1, {})
 
     @_in_thread
     def wells(self) -> pa.Table:
@@ -181,27 +174,6 @@ class CatalogReader:
             limits=self._limits,
         )
         return Content(bytes(imagecodecs.png_encode(micrograph.pixels)), PNG)
-
-    @_in_thread
-    def latest_tile(self, tile_id: str, well: str | None) -> dict[str, Any]:
-        """The latest row of a tile."""
-        return self._latest_tile(tile_id, well)
-
-    @_in_thread
-    def region(self, tile_id: str, well: str | None, region: Region, media_type: str) -> Content:
-        """A region of a tile's picture, as `JPEG`, `WEBP` or `PNG`."""
-        pyramid = self._pictures.pyramid(self._latest_tile(tile_id, well))
-        return Content(encode_region(pyramid, region, media_type), media_type)
-
-    def _latest_tile(self, tile_id: str, well: str | None) -> dict[str, Any]:
-        """A viewer asks for hundreds of regions of a tile, so its row is looked up once."""
-        version = self._open()[1].tiles.version()
-        if self._tiles[0] != version or len(self._tiles[1]) > _MOST_TILES:
-            self._tiles = version, {}
-        rows = self._tiles[1]
-        if tile_id not in rows:
-            rows[tile_id] = self._find_tile(tile_id, well).slice(0, 1).to_pylist()[0]
-        return rows[tile_id]
 
     @_in_thread
     def age_s(self) -> float | None:

@@ -16,8 +16,6 @@ JSON: Final = "application/json"
 CSV: Final = "text/csv"
 ARROW: Final = "application/vnd.apache.arrow.stream"
 PNG: Final = "image/png"
-JPEG: Final = "image/jpeg"
-WEBP: Final = "image/webp"
 LAS: Final = "text/plain"
 
 

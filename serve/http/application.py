@@ -24,7 +24,7 @@ from serve.http.errors import (
 )
 from serve.http.middleware import RequestMiddleware
 from serve.http.page import add_page
-from serve.http.routes import analysis, catalog, crops, iiif, prompts, system
+from serve.http.routes import analysis, catalog, crops, prompts, system
 from serve.metrics import ServeMetrics
 from serve.settings import ReplicaPlan, Settings
 
@@ -81,7 +81,7 @@ def create_app(services: Services, access: AccessControl) -> FastAPI:
     )
     app.state.services = services
     app.state.access = access
-    for routes in (analysis, prompts, crops, catalog, iiif, system):
+    for routes in (analysis, prompts, crops, catalog, system):
         app.include_router(routes.router)
     add_docs(app)
     add_page(app)

@@ -16,7 +16,7 @@ from limits.storage import storage_from_string
 
 from serve.http.errors import Problem
 from serve.settings import Settings
-from serve.tokens import MAX_LENGTH, SCOPES, Scope, Token, Tokens
+from serve.tokens import MAX_LENGTH, Scope, Token, Tokens
 
 _BEARER = HTTPBearer(auto_error=False, description="A token made by `mcn token add`.")
 
@@ -35,11 +35,7 @@ class AccessControl:
         self._rates = SlidingWindowCounterRateLimiter(storage_from_string(settings.counts))
 
     async def check(
-        self,
-        request: Request,
-        credentials: HTTPAuthorizationCredentials | None,
-        scope: Scope,
-        counted: bool = True,
+        self, request: Request, credentials: HTTPAuthorizationCredentials | None, scope: Scope
     ) -> None:
         """Accept a request, and note the name of its token in `request.state`.
 
@@ -50,17 +46,14 @@ class AccessControl:
         """
         if self._settings.insecure:
             request.state.token = "insecure"
-            request.state.session = {"name": "insecure", "scopes": SCOPES, "expires": None}
             return
         token = self._find(credentials)
         request.state.token = token.name
-        request.state.session = token.model_dump(include={"name", "scopes", "expires"})
         if scope not in token.scopes:
             raise Problem(
                 403, f"the token lacks the scope {scope}; use one that has it", reason="scope"
             )
-        if counted:
-            await self._count(token)
+        await self._count(token)
 
     def _find(self, credentials: HTTPAuthorizationCredentials | None) -> Token:
         challenge = {"WWW-Authenticate": "Bearer"}
@@ -97,17 +90,14 @@ class AccessControl:
                 )
 
 
-def require(scope: Scope, counted: bool = True) -> Callable[..., Awaitable[None]]:
-    """A dependency of a route: requests need a token with this scope (`AccessControl.check`).
-
-    Requests that are not `counted` use up neither the rate nor the quota of their token.
-    """
+def require(scope: Scope) -> Callable[..., Awaitable[None]]:
+    """A dependency of a route: requests need a token with this scope (`AccessControl.check`)."""
 
     async def check(
         request: Request,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     ) -> None:
         access: AccessControl = request.app.state.access
-        await access.check(request, credentials, scope, counted)
+        await access.check(request, credentials, scope)
 
     return check
