@@ -4,7 +4,7 @@ import { ask, endpoint, pathOf, pictureUrl, type Crystal } from "./api";
 import { conflictOf, correct, undo, useSession, type Operation } from "./corrections";
 import { useData, useKeys, usePicture } from "./hooks";
 import { outlined } from "./outlines";
-import { Nothing, ShapeName, Trouble, Waiting, number, percent } from "./parts";
+import { Nothing, ShapeName, Trouble, Waiting, metres, number, percent } from "./parts";
 import { go } from "./route";
 import { colourOf, nameOf, shapesOf } from "./shapes";
 import { useWells } from "./wells";
@@ -172,7 +172,7 @@ function Cards({ crystals, onEnd }: { crystals: Crystal[]; onEnd: () => void }) 
               <ShapeName shape={crystal.shape!} shapes={shapes} /> ({percent(crystal.confidence)})
             </h2>
             <p>
-              {crystal.well}, {number(crystal.depth_m)} m, {number(crystal.equivalent_diameter_um)} µm
+              {crystal.well}, {metres(crystal.depth_m)} m, {number(crystal.equivalent_diameter_um)} µm
             </p>
             <div class="naming" role="group" aria-label="Name the shape">
               {shapes.map((shape, index) => (

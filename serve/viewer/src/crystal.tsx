@@ -24,6 +24,8 @@ interface Props {
   shapes: string[];
   mayCorrect: boolean;
   mayAnalyze: boolean;
+  note: string;
+  onNote: (note: string) => void;
   onName: (shape: string) => void;
   onAction: (action: Operation) => void;
   onFocus: (crystal: Crystal) => void;
@@ -35,7 +37,6 @@ export function CrystalPanel(props: Props) {
   return (
     <section class="crystal" aria-label="Chosen crystals">
       <h2>{only ? <ShapeName shape={only.shape!} shapes={shapes} /> : `${selection.length} crystals`}</h2>
-      {only && <Measures crystal={only} shapes={shapes} />}
       {props.mayCorrect && (
         <>
           <div class="naming" role="group" aria-label="Name the shape">
@@ -64,8 +65,17 @@ export function CrystalPanel(props: Props) {
               </button>
             )}
           </div>
+          <label class="note">
+            Note, stored with the next correction
+            <input
+              maxLength={500}
+              value={props.note}
+              onInput={(event) => props.onNote(event.currentTarget.value)}
+            />
+          </label>
         </>
       )}
+      {only && <Measures crystal={only} shapes={shapes} />}
       {only && <History crystal={only} />}
       {only && props.mayAnalyze && (
         <Evidence key={only.crystal_id} crystal={only} shapes={shapes} onFocus={props.onFocus} />

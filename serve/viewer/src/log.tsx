@@ -15,7 +15,7 @@ import {
   type Measure,
 } from "./depth_log";
 import { useData, useKeys, useWidth } from "./hooks";
-import { Action, Nothing, ShapeName, Trouble, Waiting, number, percent, save } from "./parts";
+import { Action, Nothing, ShapeName, Trouble, Waiting, metres, number, percent, save } from "./parts";
 import { addressOf, readRange, refine, writeRange } from "./route";
 import { pngFile, svgFile } from "./svg_file";
 import { Thumbnails } from "./thumbnails";
@@ -103,7 +103,7 @@ function Drawing(props: DrawingProps) {
   const { logs, offsets, extent, range, flat, shared, step } = props;
   const [attach, width] = useWidth();
   const svg = useRef<SVGSVGElement>(null);
-  const [pointed, setPointed] = useState<{ well: number; depth: number; y: number } | null>(null);
+  const [pointed, setPointed] = useState<{ well: number; depth: number; y: number; atLeft: boolean } | null>(null);
   const dragged = useRef<{ y: number; range: [number, number]; moved: boolean } | null>(null);
   const shapes = logs[0]!.shapes;
   const labelled = logs.map(({ intervals }) => intervals.some((each) => labelsOf(each).texture));
@@ -156,15 +156,15 @@ function Drawing(props: DrawingProps) {
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
     const well = Math.floor((x - AXIS) / panel);
     const inside = y >= HEAD && y <= HEAD + HEIGHT && well >= 0 && well < logs.length;
-    return inside ? { well, depth: frame.y.invert(y) + offsets[well]!, y } : null;
+    return inside ? { well, depth: frame.y.invert(y) + offsets[well]!, y, atLeft: x < drawn / 2 } : null;
   };
   const over = pointed && logs[pointed.well];
   const interval = over ? intervalAt(over.intervals, pointed.depth) : null;
   return (
     <section aria-label="Depth log">
       <div class="toolbar">
-        <button type="button" onClick={() => zoom(0.5)} aria-label="Zoom in">＋</button>
-        <button type="button" onClick={() => zoom(2)} aria-label="Zoom out">－</button>
+        <button type="button" onClick={() => zoom(0.5)} aria-label="Zoom in">+</button>
+        <button type="button" onClick={() => zoom(2)} aria-label="Zoom out">−</button>
         <button type="button" onClick={() => refine({ depth: null })}>Whole well</button>
         {shared.length > 0 && (
           <label>
@@ -257,7 +257,7 @@ function Drawing(props: DrawingProps) {
               frame={frame}
               left={AXIS}
               width={drawn - AXIS - GAP}
-              title={flat ? "m from top" : "Depth, m"}
+              title={flat ? "From top" : "Depth, m"}
             />
             {pointed && (
               <line data-pointer x1={AXIS} x2={drawn} y1={pointed.y} y2={pointed.y} class="pointer" />
@@ -265,7 +265,7 @@ function Drawing(props: DrawingProps) {
           </svg>
         )}
         {over && pointed && (
-          <Values log={over} interval={interval} depth={pointed.depth} right={pointed.well === 0} />
+          <Values log={over} interval={interval} depth={pointed.depth} right={pointed.atLeft} />
         )}
       </div>
       <p class="hint">
@@ -289,7 +289,7 @@ function Values(props: { log: LoggedWell; interval: Interval | null; depth: numb
       ) : (
         <dl>
           <dt>Interval</dt>
-          <dd>{number(interval.depth_top)} – {number(interval.depth_base)} m</dd>
+          <dd>{metres(interval.depth_top)} – {metres(interval.depth_base)} m</dd>
           <dt>Tiles, crystals</dt>
           <dd>{number(interval.n_tiles as number)}, {number(interval.n_crystals as number)}</dd>
           {log.shapes.map((shape) => (
@@ -356,7 +356,7 @@ function LogTable({ logs }: { logs: LoggedWell[] }) {
                   <tr key={each.depth_top}>
                     <th scope="row">
                       <a href={addressOf("log", { well: logs.map(({ well }) => well), at: `${log.well}@${each.depth_top}:${each.depth_base}` })}>
-                        {number(each.depth_top)} – {number(each.depth_base)}
+                        {metres(each.depth_top)} – {metres(each.depth_base)}
                       </a>
                     </th>
                     <td>{number(each.n_crystals as number)}</td>
@@ -415,7 +415,7 @@ function describe(logs: LoggedWell[]): string {
     .map(({ well, intervals }) => {
       const crystals = intervals.reduce((sum, each) => sum + Number(each.n_crystals ?? 0), 0);
       const [top, base] = [intervals[0]?.depth_top, intervals.at(-1)?.depth_base];
-      return `Depth log of ${well} from ${number(top)} to ${number(base)} metres, ${number(crystals)} crystals`;
+      return `Depth log of ${well} from ${metres(top as number)} to ${metres(base as number)} metres, ${number(crystals)} crystals`;
     })
     .join("; ");
 }

@@ -106,6 +106,11 @@ export function number(value: number | null | undefined, digits = 2): string {
   return value.toLocaleString("en", { maximumFractionDigits: digits });
 }
 
+/** A depth in metres as logs write it. */
+export function metres(value: number | null | undefined): string {
+  return value === null || value === undefined ? "–" : String(Number(value.toFixed(2)));
+}
+
 export function percent(value: number | null | undefined, digits = 0): string {
   return value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)} %`;
 }

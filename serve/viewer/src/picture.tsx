@@ -42,6 +42,7 @@ export function MicrographPicture(props: Props) {
 
   useEffect(() => {
     setBroken("");
+    forbidStyleSheet();
     const made = new OpenSeadragon.Viewer({
       element: element.current!,
       tileSources: sourceFor(source) as never,
@@ -126,10 +127,10 @@ export function MicrographPicture(props: Props) {
       {scale !== null && <ScaleBar scale={scale} pixelSizeUm={props.pixelSizeUm} />}
       <div class="zoom">
         <button type="button" aria-label="Zoom in" onClick={() => viewer.current?.viewport.zoomBy(1.6)}>
-          ＋
+          +
         </button>
         <button type="button" aria-label="Zoom out" onClick={() => viewer.current?.viewport.zoomBy(1 / 1.6)}>
-          －
+          −
         </button>
         <button type="button" aria-label="Whole tile" onClick={() => viewer.current?.viewport.goHome()}>
           ⤢
@@ -144,6 +145,15 @@ export function MicrographPicture(props: Props) {
   );
 }
 
+/** The library adds a style sheet, which the policy of the page forbids, unless it finds this mark. */
+function forbidStyleSheet(): void {
+  const name = "data-openseadragon-mobile-css";
+  if (document.querySelector(`style[${name}]`)) return;
+  const mark = document.createElementNS("urn:mcn:mark", "style");
+  mark.setAttribute(name, "");
+  document.head.append(mark);
+}
+
 function sourceFor({ iiif, url }: Source): unknown {
   if (!iiif) return { type: "image", url };
   const source = new OpenSeadragon.IIIFTileSource(iiif.info as never);
@@ -153,7 +163,7 @@ function sourceFor({ iiif, url }: Source): unknown {
 }
 
 function zoomTo(viewer: OpenSeadragon.Viewer, [left, top, right, bottom]: Box): void {
-  const margin = 1.5 * Math.max(right - left, bottom - top);
+  const margin = 2.2 * Math.max(right - left, bottom - top);
   const image = viewer.world.getItemAt(0);
   const box = image.imageToViewportRectangle(
     left - margin,

@@ -231,7 +231,7 @@ function Distribution({ results, range }: { results: Statistics[]; range: [numbe
         ))}
         {x.ticks(6).map((tick) => (
           <text key={tick} x={x(tick)} y={HEIGHT - EDGE + 16} text-anchor="middle" class="small">
-            {x.tickFormat(6)(tick)}
+            {x.tickFormat(6)(tick) && number(tick, 3)}
           </text>
         ))}
         <text x={(WIDTH + EDGE) / 2} y={HEIGHT - 8} text-anchor="middle">Equivalent diameter, µm</text>

@@ -1,7 +1,7 @@
 // Tiles of a well as thumbnails.
 import { ask, endpoint, pathOf, type Tile } from "./api";
 import { useData } from "./hooks";
-import { Nothing, Picture, Trouble, Waiting, number } from "./parts";
+import { Nothing, Picture, Trouble, Waiting, metres, number } from "./parts";
 import { addressOf } from "./route";
 
 const MOST = 48;
@@ -45,12 +45,12 @@ export function Thumbnails(props: { well: string; depth: string | null; failed: 
               <a href={addressOf("tile", { well, tile: tile.tile_id })}>
                 <Picture path={pictureOf(tile, 200)} alt="" />
                 <span>
-                  {number(tile.depth_m)} m, {number(tile.n_crystals)} crystals
+                  {metres(tile.depth_m)} m, {number(tile.n_crystals)} crystals
                 </span>
               </a>
             ) : (
               <div class="failed">
-                <strong>{number(tile.depth_m)} m: failed</strong>
+                <strong>{metres(tile.depth_m)} m: failed</strong>
                 <span>{tile.error}</span>
                 <code>{tile.uri}</code>
               </div>

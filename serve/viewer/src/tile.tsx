@@ -14,7 +14,7 @@ import {
 import { CrystalPanel } from "./crystal";
 import { useData, useKeys } from "./hooks";
 import { outlined, type Outlined } from "./outlines";
-import { Action, Nothing, RangeSlider, ShapeName, Trouble, Waiting, number, percent, save } from "./parts";
+import { Action, Nothing, RangeSlider, ShapeName, Trouble, Waiting, metres, number, percent, save } from "./parts";
 import { MicrographPicture, type Box, type Source } from "./picture";
 import { addressOf, readRange, refine, writeRange } from "./route";
 import { shapesOf } from "./shapes";
@@ -75,6 +75,7 @@ function LoadedTile(props: Loaded & { query: URLSearchParams; reload: () => void
   const [crystals, setCrystals] = useState(props.crystals);
   const [said, setSaid] = useState<{ text: string; bad: boolean } | null>(null);
   const [focus, setFocus] = useState<Box | null>(null);
+  const [note, setNote] = useState("");
   const hidden = new Set(query.getAll("hide"));
   const chosen = query.getAll("crystal");
   const sizes = useMemo(() => largest(crystals), [crystals]);
@@ -112,8 +113,11 @@ function LoadedTile(props: Loaded & { query: URLSearchParams; reload: () => void
       (change) => apply(change, text),
       (error: Error) => setSaid({ text: error.message, bad: true }),
     );
-  const change = (action: Operation, of: Crystal[], more = {}, text = "Saved.") =>
-    run(correct(action, place, of, more), text);
+  const change = (action: Operation, of: Crystal[], more = {}, text = "Saved.") => {
+    const written = note.trim();
+    setNote("");
+    return run(correct(action, place, of, { ...more, ...(written && { note: written }) }), text);
+  };
   const tool = useTool(place, models?.segmenter_prompts ?? true, (kind, masks) => {
     if (kind === "add") return change("add", [], { masks }, "Crystal added.");
     return change(kind, selection, { masks }, kind === "redraw" ? "Outline replaced." : "Crystal split.");
@@ -162,7 +166,7 @@ function LoadedTile(props: Loaded & { query: URLSearchParams; reload: () => void
     <div class="tile">
       <div class="tile-picture">
         <h1>
-          <a href={addressOf("log", { well: tile.well })}>{tile.well}</a>, {number(tile.depth_m)} m
+          <a href={addressOf("log", { well: tile.well })}>{tile.well}</a>, {metres(tile.depth_m)} m
         </h1>
         {source ? (
           <MicrographPicture
@@ -200,11 +204,29 @@ function LoadedTile(props: Loaded & { query: URLSearchParams; reload: () => void
         <p role="status" class={said?.bad ? "said bad" : "said"}>
           {said?.text}
         </p>
+        {selection.length > 0 && (
+          <CrystalPanel
+            selection={selection}
+            shapes={shapes}
+            mayCorrect={mayCorrect}
+            mayAnalyze={session?.scopes.includes("analyze") ?? false}
+            note={note}
+            onNote={setNote}
+            onName={name}
+            onAction={(action) =>
+              action === "redraw" || action === "split"
+                ? start(action)
+                : void change(action, selection, {}, action === "delete" ? "Deleted." : "Merged.")
+            }
+            onFocus={(crystal) => {
+              refine({ crystal: [crystal.crystal_id!] });
+              setFocus(outlined(crystal).box);
+            }}
+          />
+        )}
         <p>
           <strong>{number(shown.length)}</strong> of {number(crystals.length)} crystals shown
-          {crystals.some(({ crystal_id }) => outlines.find((each) => each.id === crystal_id)?.corrected) && (
-            <>; corrected ones have dashed outlines</>
-          )}
+          {outlines.some(({ corrected }) => corrected) && "; corrected ones have dashed outlines"}
         </p>
         <fieldset class="shapes">
           <legend>Shapes</legend>
@@ -234,24 +256,6 @@ function LoadedTile(props: Loaded & { query: URLSearchParams; reload: () => void
           most={sizes.most}
           step={sizes.most / 100}
         />
-        {selection.length > 0 && (
-          <CrystalPanel
-            selection={selection}
-            shapes={shapes}
-            mayCorrect={mayCorrect}
-            mayAnalyze={session?.scopes.includes("analyze") ?? false}
-            onName={name}
-            onAction={(action) =>
-              action === "redraw" || action === "split"
-                ? start(action)
-                : void change(action, selection, {}, action === "delete" ? "Deleted." : "Merged.")
-            }
-            onFocus={(crystal) => {
-              refine({ crystal: [crystal.crystal_id!] });
-              setFocus(outlined(crystal).box);
-            }}
-          />
-        )}
         {mayCorrect ? (
           <Tools
             tool={tool}

@@ -237,6 +237,8 @@ function Result({ analysed }: { analysed: Analysed }) {
             shapes={shapes}
             mayCorrect={false}
             mayAnalyze={false}
+            note=""
+            onNote={() => {}}
             onName={() => {}}
             onAction={() => {}}
             onFocus={() => {}}

@@ -2,7 +2,7 @@
 import { useMemo } from "preact/hooks";
 import { ask, endpoint, type Well } from "./api";
 import { useData } from "./hooks";
-import { Nothing, Trouble, Waiting, number } from "./parts";
+import { Nothing, Trouble, Waiting, metres, number } from "./parts";
 import { addressOf, go, refine } from "./route";
 import { scaleLinear } from "d3-scale";
 
@@ -98,7 +98,7 @@ export function WellsView({ query }: { query: URLSearchParams }) {
                   <a href={addressOf("log", { well: well.well })}>{well.well}</a>
                 </th>
                 <td>
-                  {number(well.depth_min_m)} – {number(well.depth_max_m)}
+                  {metres(well.depth_min_m)} – {metres(well.depth_max_m)}
                 </td>
                 <td>{number(well.tiles)}</td>
                 <td>
@@ -131,7 +131,7 @@ function WellMap({ wells }: { wells: Well[] }) {
       : [];
   });
   if (!placed.length) return null;
-  const [width, height, edge] = [560, 300, 40];
+  const [width, height, edge] = [560, 300, 46];
   const middle = (values: number[]) => (Math.min(...values) + Math.max(...values)) / 2;
   const east = middle(placed.map((well) => well.longitude));
   const north = middle(placed.map((well) => well.latitude));
