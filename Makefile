@@ -6,7 +6,7 @@ STAMP := .venv/.installed-for-developers
 RELEASE := build/release
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup page demo test test-long lint format bench-real bench-query bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth bench-serve chaos monitoring notices release-check sbom audit test-install clean
+.PHONY: setup page demo test test-long lint format bench-real bench-query bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth bench-serve bench-page chaos monitoring notices release-check sbom audit test-install clean
 
 setup: $(STAMP)
 	$(BIN)/python serve/viewer/build.py --develop
@@ -76,6 +76,9 @@ bench-scan: setup
 
 bench-growth: setup
 	$(BIN)/python benchmarks/growth.py
+
+bench-page: setup
+	$(BIN)/python benchmarks/page.py --floor
 
 bench-serve: setup
 	$(BIN)/python benchmarks/endpoint.py
