@@ -37,7 +37,7 @@ _TILE_FACTS: Final = (
     "segmenter",
     "classifier",
 )
-_PIXELS: Final = {
+PIXELS: Final = {
     "unit": "pixel",
     "origin": "top left corner of the tile in the property uri",
     "axes": ["x to the right", "y down"],
@@ -59,6 +59,8 @@ def export(
     depth: Depths | None = None,
     segmenter: str | None = None,
     classifier: str | None = None,
+    *,
+    corrected: bool = False,
 ) -> int:
     """Write the crystals of wells and depths to one file, in batches.
 
@@ -72,7 +74,7 @@ def export(
         run-length masks, and shapes as categories from 1. GeoJSON has one feature per crystal
         in pixels of its tile, x to the right and y down, as QuPath reads them; its member
         `coordinate_system` states this, and no geographic system is claimed.
-    wells, depth, segmenter, classifier
+    wells, depth, segmenter, classifier, corrected
         As in `mcn.catalog.query.Selection`.
 
     Returns
@@ -88,7 +90,9 @@ def export(
     """
     if form not in EXPORT_FORMATS:
         raise CatalogError(f"unknown format {form!r}; use one of {', '.join(EXPORT_FORMATS)}")
-    selection = Selection(wells, depth, segmenter=segmenter, classifier=classifier)
+    selection = Selection(
+        wells, depth, segmenter=segmenter, classifier=classifier, corrected=corrected
+    )
     with _whole_file(Path(out)) as path:
         return EXPORT_FORMATS[form](catalog, selection, path, os.fspath(out))
 
@@ -153,20 +157,10 @@ def _write_geojson(catalog: Catalog, selection: Selection, text: TextIO) -> int:
     tiles = tiles_of(catalog, selection, snapshot)
     uri_of = dict(zip(tiles["tile_id"].to_pylist(), tiles["uri"].to_pylist(), strict=True))
     text.write('{"type": "FeatureCollection",\n')
-    text.write(f'"coordinate_system": {json.dumps(_PIXELS)},\n"features": ')
+    text.write(f'"coordinate_system": {json.dumps(PIXELS)},\n"features": ')
     count = _write_list(
         (
-            {
-                "type": "Feature",
-                "id": row["crystal_id"],
-                "geometry": geometry,
-                "properties": {
-                    "objectType": "detection",
-                    "classification": {"name": row["shape"]},
-                    "uri": uri_of[row["tile_id"]],
-                    **row,
-                },
-            }
+            crystal_feature(row, geometry, uri=uri_of[row["tile_id"]])
             for row, geometry in _outlined(_rows(catalog, selection, snapshot))
         ),
         text,
@@ -223,6 +217,33 @@ def tiles_of(
     if high is not None:
         tiles = tiles.filter(pc.field("depth_m") <= high)
     return tiles.sort_by([(name, "ascending") for name in _ORDER]).select(facts)
+
+
+def crystal_feature(
+    row: Mapping[str, Any], geometry: Mapping[str, Any], **properties: Any
+) -> dict[str, Any]:
+    """A GeoJSON feature of a crystal, as QuPath reads it.
+
+    Parameters
+    ----------
+    row : mapping
+        Columns of `crystals` without the mask.
+    geometry : mapping
+        Its outline in pixels.
+    **properties
+        Further properties.
+    """
+    return {
+        "type": "Feature",
+        "id": row["crystal_id"],
+        "geometry": geometry,
+        "properties": {
+            "objectType": "detection",
+            "classification": {"name": row["shape"]},
+            **properties,
+            **row,
+        },
+    }
 
 
 def outline_geometry(rle: RLE) -> dict[str, Any]:

@@ -156,11 +156,11 @@ def select(
             possible.append((f'"{name}" {sign} ${letter}{number}', f"{letter}{number}", end))
     conditions = ["true", *(text for text, _, value in possible if value is not None)]
     rows = connection.sql(
-        f"SELECT * FROM crystals WHERE {' AND '.join(conditions)} "
+        f"SELECT {', '.join(schema.names)} FROM crystals WHERE {' AND '.join(conditions)} "
         f"ORDER BY {order} {'' if limit is None else f'LIMIT {limit:d}'}",
         params={name: value for _, name, value in possible if value is not None},
     )
-    return rows.to_arrow_table().select(schema.names).cast(schema)
+    return rows.to_arrow_table().cast(schema)
 
 
 def unknown_name(kind: str, name: str, existing: Sequence[str]) -> str:

@@ -32,6 +32,11 @@ ClassifierOption = Annotated[
     typer.Option(help="Rows of this classifier instead of the latest; its name or a prefix."),
 ]
 
+CorrectedOption = Annotated[
+    bool,
+    typer.Option("--corrected", help="Use the values that persons corrected (docs/serving.md)."),
+]
+
 
 def query(
     catalog: CatalogUri,
@@ -46,6 +51,7 @@ def query(
     ] = None,
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
+    corrected: CorrectedOption = False,
     limit: Annotated[int | None, typer.Option(min=0, help="Maximum number of rows.")] = None,
     form: Annotated[
         str, typer.Option("--format", metavar="table|csv|json|parquet", help="Output format.")
@@ -62,11 +68,11 @@ def query(
             raise typer.BadParameter(
                 "--sql excludes --well, --depth and --shape; put them into the SQL"
             )
-        rows: Any = catalog_query.sql(opened, sql, segmenter, classifier)
+        rows: Any = catalog_query.sql(opened, sql, segmenter, classifier, corrected=corrected)
         rows = rows if limit is None else rows.slice(0, limit)
     else:
         selection = catalog_query.Selection(
-            well or (), _depths(depth), shape or (), segmenter, classifier
+            well or (), _depths(depth), shape or (), segmenter, classifier, corrected=corrected
         )
         rows = catalog_query.iter_batches(opened, selection, limit)
     write_table(rows, form, sys.stdout.buffer)
@@ -111,6 +117,7 @@ def export(
     depth: Depth = None,
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
+    corrected: CorrectedOption = False,
     form: Annotated[
         str, typer.Option("--format", metavar="coco|csv|parquet|geojson", help="What to write.")
     ] = "coco",
@@ -142,7 +149,16 @@ def export(
             "then train on it"
         )
         return
-    rows = write(Catalog.open(catalog), out, form, wells, depths, segmenter, classifier)
+    rows = write(
+        Catalog.open(catalog),
+        out,
+        form,
+        wells,
+        depths,
+        segmenter,
+        classifier,
+        corrected=corrected,
+    )
     say(f"{rows} crystals in {out}")
 
 

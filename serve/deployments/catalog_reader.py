@@ -2,77 +2,49 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from functools import wraps
 from pathlib import Path
-from time import monotonic
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any
 
+import orjson
 import pyarrow as pa
 
 from mcn.catalog.active_files import Depths, files
+from mcn.catalog.correcting.queue import first_crystals
 from mcn.catalog.depth_log.las import write_las
 from mcn.catalog.depth_log.table import depth_log
-from mcn.catalog.formats import row_objects, write_table
-from mcn.catalog.query import Selection, find_models, iter_batches, open_views
-from mcn.catalog.storage import CatalogError, CatalogStorageError, explained, storage_trouble
-from mcn.catalog.store import Catalog, NoCatalogError, Snapshot
+from mcn.catalog.formats import row_objects
+from mcn.catalog.query import corrections_of, find_models, open_views, select_crystals
+from mcn.catalog.schema import TILES
+from mcn.catalog.selection import unknown_name
+from mcn.catalog.storage import CatalogQueryError, explained
 from mcn.catalog.wells import plain_well
-from mcn.errors import McnError, QueryError, StorageError
-from mcn.io.objects import fetch
-from mcn.micrograph import Limits, decode_micrograph
-from serve.deployments.messages import ARROW, CSV, JSON, PNG, Content, Refusal
+from mcn.micrograph import Limits
+from serve.deployments.corrections import CorrectionWriter
+from serve.deployments.crystal_answers import (
+    encode_crystals,
+    selection_of,
+    sort_crystals,
+    table_bytes,
+)
+from serve.deployments.drawing import crops_of, label_picture, overlay_picture, png, surroundings
+from serve.deployments.iiif import FORMATS, read_view
+from serve.deployments.messages import CSV, JSON, PNG, Content, CrystalRequest
+from serve.deployments.open_catalog import NotFoundError, in_thread
+from serve.deployments.tile_pictures import TilePictures
 
-_WELLS: Final = """
-    SELECT
-        well,
-        count(*) AS tiles,
-        count(*) FILTER (status = 'failed') AS tiles_failed,
-        coalesce(sum(n_crystals), 0)::BIGINT AS crystals,
-        min(depth_m) AS depth_min_m,
-        max(depth_m) AS depth_max_m
-    FROM tiles GROUP BY well ORDER BY well
+_TILES = """
+    SELECT * FROM tiles
+    WHERE well = $well AND ($status IS NULL OR status = $status)
+        AND ($low IS NULL OR depth_m >= $low) AND ($high IS NULL OR depth_m <= $high)
+        AND ($depth IS NULL OR depth_m > $depth OR (depth_m = $depth AND tile_id > $id))
+    ORDER BY depth_m, tile_id LIMIT $limit
 """
 
-P = ParamSpec("P")
-R = TypeVar("R")
 
-
-def _in_thread(method: Callable[P, R]) -> Callable[P, Awaitable[R | Refusal]]:
-    """Run a method in a thread, and return a `Refusal` for errors that a user can correct.
-
-    Queries run in parallel, and no traceback passes between processes.
-    """
-
-    @wraps(method)
-    async def run(*args: P.args, **kwargs: P.kwargs) -> R | Refusal:
-        try:
-            return await asyncio.to_thread(method, *args, **kwargs)
-        except _NotFoundError as error:
-            return Refusal(404, str(error))
-        except StorageError as error:
-            # Damaged data stay damaged, so a retry would not help.
-            return Refusal(500 if error.trouble == "damaged" else 503, str(error), error.trouble)
-        except QueryError as error:
-            return Refusal(422, str(error))
-        except CatalogError as error:  # The storage failed; the query was valid.
-            return Refusal(500, str(error))
-        except McnError as error:
-            return Refusal(404, str(error))
-
-    return run
-
-
-class _NotFoundError(McnError):
-    """The catalogue does not contain what was requested."""
-
-
-class CatalogReader:
-    """Reads from a snapshot of the catalogue that is refreshed every few seconds.
+class CatalogReader(CorrectionWriter):
+    """Answers questions about the catalogue, and writes corrections.
 
     Parameters
     ----------
@@ -85,55 +57,105 @@ class CatalogReader:
     """
 
     def __init__(self, uri: str | None, refresh_s: float, limits: Limits) -> None:
-        self._uri, self._refresh_s, self._limits = uri, refresh_s, limits
-        self._catalog: Catalog | None = None
-        self._snapshot: tuple[float, Snapshot] | None = None
-        self._wells: tuple[int, pa.Table] | None = None
+        super().__init__(uri, refresh_s)
+        self._pictures = TilePictures(self.tile_row, limits)
 
-    @_in_thread
+    @in_thread
     def wells(self) -> pa.Table:
         """One row per well: its tiles, crystals and depths."""
-        return self._list_wells()
+        return self.list_wells()
 
-    @_in_thread
+    @in_thread
+    def well(self, well: str) -> dict[str, Any]:
+        """A well's row of `wells`, and the number of its corrections."""
+        self.check_well(well)
+        catalog, _ = self.open()
+        (row,) = (row for row in row_objects(self.list_wells()) if row["well"] == plain_well(well))
+        corrections = corrections_of(catalog, [well])
+        return {**row, "corrections": corrections.rows.num_rows, "tops": []}
+
+    @in_thread
+    def tiles(
+        self,
+        well: str,
+        depth: Depths | None,
+        status: str | None,
+        models: tuple[str | None, str | None],
+        columns: tuple[str, ...],
+        limit: int,
+        after: tuple[float, str] | None,
+    ) -> Content:
+        """One page of a well's tiles in order of depth, as a JSON list of rows."""
+        self.check_well(well)
+        if unknown := [name for name in columns if name not in TILES.names]:
+            raise CatalogQueryError(unknown_name("column", unknown[0], TILES.names))
+        catalog, snapshot = self.open()
+        chosen = find_models(catalog, snapshot.tiles, [well], *models)
+        low, high = depth or (None, None)
+        last_depth, last_id = after or (None, None)
+        with open_views(catalog, files(snapshot.tiles, [well]), models=chosen) as connection:
+            table = connection.sql(
+                _TILES,
+                params={
+                    "well": plain_well(well),
+                    "status": status,
+                    "low": low,
+                    "high": high,
+                    "depth": last_depth,
+                    "id": last_id,
+                    "limit": limit,
+                },
+            ).to_arrow_table()
+        last = None
+        if table.num_rows == limit:
+            end = table.slice(limit - 1).to_pylist()[0]
+            last = end["depth_m"], end["tile_id"]
+        if columns:
+            table = table.select(list(dict.fromkeys(("tile_id", *columns))))
+        return Content(orjson.dumps(row_objects(table)), JSON, last)
+
+    @in_thread
     def crystals(
         self,
         well: str,
         depth: Depths | None,
-        shapes: Sequence[str],
-        models: tuple[str | None, str | None],
+        request: CrystalRequest,
         limit: int,
         after: tuple[float, str] | None,
-        media_type: str,
     ) -> Content:
-        """One page of a well's crystals in order of depth.
+        """One page of a well's crystals in order of depth, or the first in another order.
 
         Parameters
         ----------
         well : str
         depth : Depths or None
-        shapes : sequence of str
-            All shapes if empty.
-        models : tuple of str or None
-            Segmenter and classifier; None for the latest.
+        request : CrystalRequest
         limit : int
             Rows of a page.
         after : tuple of float and str, optional
             `Content.last` of the page before.
-        media_type : str
-            `JSON`, `CSV` or `ARROW`.
         """
-        self._check_well(well)
-        catalog, snapshot = self._open()
-        selection = Selection([well], depth, shapes, *models, after=after)
-        table = pa.concat_tables(iter_batches(catalog, selection, limit, snapshot))
+        self.check_well(well)
+        catalog, snapshot = self.open()
+        selection = selection_of(request, well, depth=depth, after=after)
         last = None
-        if table.num_rows == limit:
-            end = table.slice(limit - 1)
-            last = end["depth_m"][0].as_py(), end["crystal_id"][0].as_py()
-        return Content(_to_bytes(table, media_type), media_type, last)
+        if request.sort:
+            table = first_crystals(
+                catalog,
+                selection,
+                request.sort.removeprefix("-"),
+                limit,
+                descending=request.sort.startswith("-"),
+                snapshot=snapshot,
+            )
+        else:
+            table = select_crystals(catalog, selection, limit, snapshot)
+            if table.num_rows == limit:
+                end = table.slice(limit - 1)
+                last = end["depth_m"][0].as_py(), end["crystal_id"][0].as_py()
+        return Content(encode_crystals(table, request), request.media_type, last)
 
-    @_in_thread
+    @in_thread
     def log(
         self,
         well: str,
@@ -142,10 +164,10 @@ class CatalogReader:
         media_type: str,
     ) -> Content:
         """A well's depth log, as `JSON`, `CSV`, `LAS` or `PNG`."""
-        self._check_well(well)
-        table = depth_log(self._open()[0], well, step_m, *models)
+        self.check_well(well)
+        table = depth_log(self.open()[0], well, step_m, *models)
         if media_type in (JSON, CSV):
-            return Content(_to_bytes(table, media_type), media_type)
+            return Content(table_bytes(table, media_type), media_type)
         write = write_las
         if media_type == PNG:
             from mcn.catalog.depth_log.plot import write_png as write
@@ -154,112 +176,111 @@ class CatalogReader:
             write(table, well, path)
             return Content(path.read_bytes(), media_type)
 
-    @_in_thread
+    @in_thread
     def tile(
         self, tile_id: str, well: str | None, models: tuple[str | None, str | None]
     ) -> list[dict[str, Any]]:
         """The rows of a tile, one per pair of models, latest first."""
-        return row_objects(self._find_tile(tile_id, well, models))
+        return row_objects(self.find_tile(tile_id, well, models))
 
-    @_in_thread
+    @in_thread
+    def tile_crystals(self, tile_id: str, well: str | None, request: CrystalRequest) -> Content:
+        """All crystals of a tile that a request means, and the tile's row."""
+        row, crystals = self._crystals_of_tile(tile_id, well, request)
+        crystals = sort_crystals(crystals, request.sort)
+        (tile,) = row_objects(row)
+        facts = {name: tile[name] for name in ("segmenter", "classifier")}
+        body = encode_crystals(crystals, request, {"tile": tile, **facts})
+        return Content(body, request.media_type)
+
+    @in_thread
+    def labels(
+        self, tile_id: str, well: str | None, request: CrystalRequest, media_type: str
+    ) -> Content:
+        """A tile's label picture, `PNG` or `TIFF`; see `label_picture`."""
+        size, crystals = self._sized_crystals(tile_id, well, request)
+        return Content(label_picture(crystals, *size, media_type), media_type)
+
+    @in_thread
+    def overlay(
+        self, tile_id: str, well: str | None, request: CrystalRequest, width: int | None
+    ) -> Content:
+        """The outlines of a tile's crystals on nothing; see `overlay_picture`."""
+        size, crystals = self._sized_crystals(tile_id, well, request)
+        drawn_width = min(width or size[1], size[1])
+        return Content(overlay_picture(crystals, *size, drawn_width), PNG)
+
+    @in_thread
     def image(self, tile_id: str, well: str | None) -> Content:
         """A tile's picture as PNG."""
         import imagecodecs
 
-        row = self._find_tile(tile_id, well).slice(0, 1).to_pylist()[0]
-        micrograph = decode_micrograph(
-            _fetch_tile(row["uri"], self._limits),
-            row["uri"],
-            pixel_size_um=row["pixel_size_um"],
-            limits=self._limits,
-        )
-        return Content(bytes(imagecodecs.png_encode(micrograph.pixels)), PNG)
+        pyramid = self._pictures.get(tile_id, well)
+        return Content(bytes(imagecodecs.png_encode(pyramid.pixels)), PNG, version=pyramid.version)
 
-    @_in_thread
+    @in_thread
+    def picture_size(self, tile_id: str, well: str | None) -> tuple[int, int, str]:
+        """Width, height and version of a tile's picture."""
+        pyramid = self._pictures.get(tile_id, well)
+        height, width = pyramid.pixels.shape
+        return width, height, pyramid.version
+
+    @in_thread
+    def picture_part(
+        self, tile_id: str, well: str | None, address: tuple[str, str, str, str, str]
+    ) -> Content:
+        """The part of a tile's picture at an address of IIIF; see `serve.deployments.iiif`."""
+        pyramid = self._pictures.get(tile_id, well)
+        height, width = pyramid.pixels.shape
+        view = read_view(address, width, height)
+        data = self._pictures.render(pyramid, view)
+        return Content(data, FORMATS[view.format], version=pyramid.version)
+
+    @in_thread
+    def crystal_picture(
+        self, crystal_id: str, well: str | None, side: int, margin: float, masked: bool
+    ) -> Content:
+        """A crystal in its surroundings, or with `masked` as the classifier sees it, PNG."""
+        from mcn.crystals import crystal_masks
+
+        crystal = self.crystal_row(crystal_id, well)
+        pyramid = self._pictures.get(crystal_id[:32], well)
+        if masked:
+            from PIL import Image
+
+            (crop,) = crops_of(pyramid.pixels, crystal_masks(crystal))
+            return Content(png(Image.fromarray(crop)), PNG)
+        (row,) = crystal.to_pylist()
+        return Content(surroundings(pyramid.pixels, row, side, margin), PNG)
+
+    @in_thread
     def age_s(self) -> float | None:
         """Seconds since the last commit; None without a catalogue."""
         try:
-            catalog, snapshot = self._open()
+            catalog, snapshot = self.open()
             with explained(catalog.uri):
                 (last,) = snapshot.tiles.history(1)
-        except _NotFoundError:
+        except NotFoundError:
             return None
         committed: float = last["timestamp"] / 1000
         return max(0.0, datetime.now(UTC).timestamp() - committed)
 
-    def _open(self) -> tuple[Catalog, Snapshot]:
-        if self._uri is None:
-            raise _NotFoundError(
-                "no catalogue is served here; start it with `mcn serve --catalog URI`"
-            )
-        if self._catalog is None:
-            try:
-                self._catalog = Catalog.open(self._uri)
-            except NoCatalogError as error:
-                raise _NotFoundError(str(error)) from error
-        if self._snapshot is None or monotonic() - self._snapshot[0] > self._refresh_s:
-            try:
-                self._snapshot = monotonic(), self._catalog.snapshot()
-            except NoCatalogError as error:
-                # It was open before: its storage is gone or no longer mounted.
-                raise CatalogStorageError(
-                    f"{self._uri}: the catalogue is gone; restore it or its storage", "missing"
-                ) from error
-        return self._catalog, self._snapshot[1]
+    def _crystals_of_tile(
+        self, tile_id: str, well: str | None, request: CrystalRequest
+    ) -> tuple[pa.Table, pa.Table]:
+        models = request.segmenter, request.classifier
+        row = self.find_tile(tile_id, well, models).slice(0, 1)
+        (tile,) = row.select(["well", "depth_m"]).to_pylist()
+        catalog, snapshot = self.open()
+        depth = tile["depth_m"], tile["depth_m"]
+        selection = selection_of(request, tile["well"], depth=depth, tile_id=tile_id)
+        return row, select_crystals(catalog, selection, snapshot=snapshot)
 
-    def _list_wells(self) -> pa.Table:
-        catalog, snapshot = self._open()
-        version = snapshot.tiles.version()
-        if self._wells is None or self._wells[0] != version:
-            with open_views(catalog, files(snapshot.tiles)) as connection:
-                self._wells = version, connection.sql(_WELLS).to_arrow_table()
-        return self._wells[1]
-
-    def _check_well(self, well: str) -> None:
-        if plain_well(well) not in self._list_wells()["well"].to_pylist():
-            raise _NotFoundError(f"no well {well!r}; /v1/wells lists the wells")
-
-    def _find_tile(
-        self,
-        tile_id: str,
-        well: str | None,
-        models: tuple[str | None, str | None] = (None, None),
-    ) -> pa.Table:
-        if well is not None:
-            self._check_well(well)
-        catalog, snapshot = self._open()
-        wells = [well] if well else []
-        chosen = find_models(catalog, snapshot.tiles, wells, *models)
-        with open_views(catalog, files(snapshot.tiles, wells)) as connection:
-            rows = connection.sql(
-                f"SELECT * FROM all_tiles WHERE tile_id = $id AND {chosen.condition()} "
-                "ORDER BY scanned_at DESC, segmenter, classifier",
-                params={"id": tile_id},
-            ).to_arrow_table()
-        if not rows.num_rows:
-            raise _NotFoundError(f"no tile {tile_id!r}; see the column tile_id of crystals for ids")
-        return rows
-
-
-def _fetch_tile(uri: str, limits: Limits) -> bytes:
-    """The bytes of a tile's file."""
-    try:
-        return fetch(uri, most=limits.max_bytes)
-    except FileNotFoundError as error:
-        raise _NotFoundError(f"{uri}: the tile's picture is no longer there") from error
-    except McnError:
-        raise
-    # Each storage library has its own exceptions.
-    except Exception as error:
-        raise storage_trouble(uri, error) from error
-
-
-def _to_bytes(table: pa.Table, media_type: str) -> bytes:
-    if media_type == ARROW:
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        return bytes(sink.getvalue())
-    file = io.BytesIO()
-    write_table(table, "csv" if media_type == CSV else "json", file)
-    return file.getvalue()
+    def _sized_crystals(
+        self, tile_id: str, well: str | None, request: CrystalRequest
+    ) -> tuple[tuple[int, int], pa.Table]:
+        row, crystals = self._crystals_of_tile(tile_id, well, request)
+        (tile,) = row.select(["height", "width", "error"]).to_pylist()
+        if tile["height"] is None:
+            raise NotFoundError(f"tile {tile_id} could not be read ({tile['error']})")
+        return (tile["height"], tile["width"]), sort_crystals(crystals, "")

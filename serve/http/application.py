@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from ray import serve
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from serve.http.auth import AccessControl
 from serve.http.dispatch import ConcurrencyLimit, Services
@@ -22,10 +23,21 @@ from serve.http.errors import (
     on_invalid_parameters,
     on_problem,
 )
+from serve.http.head import HeadMiddleware
 from serve.http.middleware import RequestMiddleware
-from serve.http.page import add_page
-from serve.http.routes import analysis, catalog, crops, prompts, system
+from serve.http.routes import (
+    analysis,
+    catalog,
+    corrections,
+    crops,
+    iiif,
+    prompts,
+    system,
+    tiles,
+)
+from serve.http.routes.page import add_page
 from serve.metrics import ServeMetrics
+from serve.schemas import Proposal
 from serve.settings import ReplicaPlan, Settings
 
 _ABOUT: Final = """
@@ -81,17 +93,29 @@ def create_app(services: Services, access: AccessControl) -> FastAPI:
     )
     app.state.services = services
     app.state.access = access
-    for routes in (analysis, prompts, crops, catalog, system):
+    for routes in (analysis, prompts, crops, tiles, catalog, iiif, corrections, system):
         app.include_router(routes.router)
     add_docs(app)
     add_page(app)
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(RequestValidationError, on_invalid_parameters)
+    app.add_middleware(HeadMiddleware)
+    if services.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=services.settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "If-None-Match"],
+            expose_headers=["ETag", "Link", "Location", "Retry-After", "X-Request-Id"],
+            max_age=3600,
+        )
     app.add_middleware(RequestMiddleware, metrics=services.metrics)
     document = app.openapi()
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["ProblemDetails"] = ProblemDetails.model_json_schema()
+    proposal = Proposal.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= proposal.pop("$defs", {}) | {"Proposal": proposal}
     return app
 
 

@@ -16,7 +16,7 @@ from limits.storage import storage_from_string
 
 from serve.http.errors import Problem
 from serve.settings import Settings
-from serve.tokens import MAX_LENGTH, Scope, Token, Tokens
+from serve.tokens import MAX_LENGTH, SCOPES, Scope, Token, Tokens
 
 _BEARER = HTTPBearer(auto_error=False, description="A token made by `mcn token add`.")
 
@@ -35,7 +35,10 @@ class AccessControl:
         self._rates = SlidingWindowCounterRateLimiter(storage_from_string(settings.counts))
 
     async def check(
-        self, request: Request, credentials: HTTPAuthorizationCredentials | None, scope: Scope
+        self,
+        request: Request,
+        credentials: HTTPAuthorizationCredentials | None,
+        scope: Scope | None,
     ) -> None:
         """Accept a request, and note the name of its token in `request.state`.
 
@@ -46,10 +49,12 @@ class AccessControl:
         """
         if self._settings.insecure:
             request.state.token = "insecure"
+            request.state.session = {"name": "insecure", "scopes": SCOPES, "expires": None}
             return
         token = self._find(credentials)
         request.state.token = token.name
-        if scope not in token.scopes:
+        request.state.session = token.model_dump(mode="json", include={"name", "scopes", "expires"})
+        if scope is not None and scope not in token.scopes:
             raise Problem(
                 403, f"the token lacks the scope {scope}; use one that has it", reason="scope"
             )
@@ -90,8 +95,11 @@ class AccessControl:
                 )
 
 
-def require(scope: Scope) -> Callable[..., Awaitable[None]]:
-    """A dependency of a route: requests need a token with this scope (`AccessControl.check`)."""
+def require(scope: Scope | None) -> Callable[..., Awaitable[None]]:
+    """A dependency of a route: requests need a token with this scope, or with any if it is None.
+
+    See `AccessControl.check`.
+    """
 
     async def check(
         request: Request,

@@ -6,17 +6,21 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 from mcn.catalog.active_files import files
 from mcn.catalog.correcting.changes import Change, Changed, CorrectionError, correct, undo
+from mcn.catalog.export import export
 from mcn.catalog.query import Selection, corrections_of, query, select_crystals, sql
 from mcn.catalog.store import Catalog
 from mcn.catalog.upkeep.maintenance import compact, vacuum, verify
+from mcn.cli.main import app
 from mcn.crystals import crystal_masks
 from mcn.mask import Mask
 
@@ -299,3 +303,15 @@ def test_masks_are_stored_as_codes(filled: Catalog, make: Make) -> None:
     changed = make("redraw", 0, masks=[Mask(20, 20, np.ones((10, 10), dtype=bool))])
     rle = json.loads(changed.rows["mask_rle"][0].as_py())
     assert rle["size"] == [48, 64]
+
+
+def test_export_and_the_command_line_use_corrected_values(
+    filled: Catalog, make: Make, tmp_path: Path
+) -> None:
+    make("delete", 0)
+    make("shape", 1, shape="spherical")
+    for corrected, count in ((False, 13), (True, 12)):
+        assert export(filled, tmp_path / "out.json", "geojson", corrected=corrected) == count
+    words = ["query", filled.uri, "--corrected", "--shape", "spherical", "--format", "json"]
+    (row,) = json.loads(CliRunner().invoke(app, words, catch_exceptions=False).stdout)
+    assert (row["corrected_by"], row["correction"]) == ("lab", "shape")
