@@ -1,7 +1,9 @@
-"""Base classes of the errors shown to users."""
+"""Base classes of the errors shown to users, and the message about an unknown name."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from typing import Literal
 
 StorageTrouble = Literal["unreachable", "refused", "missing", "damaged", "full"]
@@ -70,3 +72,20 @@ class StorageError(McnError):
     def __reduce__(self) -> tuple[type[StorageError], tuple[str, StorageTrouble]]:
         """Keep `trouble` when pickled."""
         return type(self), (str(self), self.trouble)
+
+
+def unknown_name(kind: str, name: str, existing: Sequence[str]) -> str:
+    """Message about a name that does not exist, with those that do or that are alike.
+
+    Examples
+    --------
+    >>> unknown_name("well", "A1", ["A-1", "B-2"])
+    "no well 'A1'; did you mean 'A-1'?"
+    """
+    close = difflib.get_close_matches(name, existing, n=3, cutoff=0.5)
+    if close:
+        return f"no {kind} {name!r}; did you mean {' or '.join(map(repr, close))}?"
+    if not existing:
+        return f"no {kind} {name!r}; there is none yet"
+    some = ", ".join(map(repr, existing[:10])) + (", …" if len(existing) > 10 else "")
+    return f"no {kind} {name!r}; use one of {some}"

@@ -22,6 +22,7 @@ from mcn.catalog.query import query, sql
 from mcn.catalog.schema import TILES, depth_bin
 from mcn.catalog.store import Catalog
 from mcn.catalog.upkeep.maintenance import compact
+from mcn.catalog.wells_table.table import import_wells
 from mcn.cli.main import app
 from mcn.synthetic.core import CoreSettings, render_core
 from mcn.taxonomy import read_taxonomy
@@ -33,6 +34,7 @@ from .docs import PAGES, ROOT, Example, blocks, commands
 RUN = (
     r"mcn (query|log) ",
     r"mcn export ",
+    r"mcn catalog wells ",
     r"mcn token add",
     r"export MCN_TOKEN=mcn_…",
     r"sh deploy/secrets\.sh",
@@ -87,7 +89,7 @@ def test_every_fenced_block_has_a_test_or_a_reason() -> None:
         for page in PAGES
         for language in re.findall(r"(?m)^```(\w*)$", (ROOT / page).read_text(encoding="utf-8"))
     }
-    assert kinds <= {"", "sh", "python", "toml", "sql", "scala"}
+    assert kinds <= {"", "sh", "python", "toml", "sql", "scala", "csv"}
     # Spark is not installed here; the page states its requirements.
     assert len(blocks("scala")) == 1
 
@@ -134,9 +136,18 @@ def test_options_named_alone_exist_somewhere() -> None:
         return option_names.union(*map(options, subs))
 
     known = options(typer.main.get_command(app)) | {"--help"}
-    for page in ("README.md", "docs/scanning.md", "docs/serving.md", "docs/reading.md"):
+    for page in (
+        "README.md",
+        "docs/scanning.md",
+        "docs/serving.md",
+        "docs/reading.md",
+        "docs/geology.md",
+    ):
         for option in re.findall(r"`(--[a-z][\w-]*)", (ROOT / page).read_text(encoding="utf-8")):
             assert option in known, f"{page}: {option}"
+
+
+OPTIONS_NAMED = ("geology", "reading", "scanning", "serving")
 
 
 # --- the commands themselves
@@ -151,13 +162,20 @@ def folder(scanned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "deploy").symlink_to(ROOT / "deploy")
     (block,) = (each for each in blocks("toml") if each.page == "docs/scanning.md")
     (folder / "scan.toml").write_text(block.text)
+    for name, table in zip(("wells.csv", "tops.csv"), blocks("csv"), strict=True):
+        (folder / name).write_text(table.text.replace("A-12", well_of(scanned)))
     return folder
+
+
+def well_of(scanned: Path) -> str:
+    """A well of the catalogue."""
+    well = sql(Catalog.open(scanned / "catalog"), "SELECT min(well) AS well FROM tiles")
+    return str(well["well"][0].as_py())
 
 
 @pytest.fixture(scope="module")
 def names(scanned: Path) -> dict[str, str]:
     """Name in the examples → its value here."""
-    well = sql(Catalog.open(scanned / "catalog"), "SELECT min(well) AS well FROM tiles")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -168,10 +186,10 @@ def names(scanned: Path) -> dict[str, str]:
         "s3://core-repository/catalog": "catalog",
         "s3://survey/catalog": "catalog",
         "query CATALOG": "query catalog",
-        "A-12": str(well["well"][0].as_py()),
+        "A-12": well_of(scanned),
         "9100": str(port),
         # Nothing is written among the repository's own files.
-        "> deploy/.env": "> secrets.env",
+        "sh deploy/secrets.sh": "sh deploy/secrets.sh .",
     }
 
 
@@ -312,8 +330,19 @@ def test_python_readers_see_each_row_once_and_each_well(
         assert names["deep"].num_rows == 2 * each  # type: ignore[attr-defined]
 
 
+def test_the_sql_counts_by_formation(scanned: Path, tmp_path: Path) -> None:
+    (by_formation,) = (each for each in blocks("sql") if each.page == "docs/geology.md")
+    catalog = Catalog.open(shutil.copytree(scanned / "catalog", tmp_path / "catalog"))
+    well = well_of(scanned)
+    (tmp_path / "tops.csv").write_text(f"well,formation,depth_m\n{well},Top,-1\n{well},End,9999\n")
+    import_wells(catalog, [str(tmp_path / "tops.csv")])
+    rows = sql(catalog, by_formation.text)
+    assert set(rows["formation"].to_pylist()) == {"Top"}
+    assert pc.sum(rows["crystals"]).as_py() == query(catalog, [well]).num_rows
+
+
 def test_the_sql_selects_the_visible_rows(compacted: Path, tmp_path: Path) -> None:
-    visible, extension = blocks("sql")
+    visible, extension = (each for each in blocks("sql") if each.page == "docs/reading.md")
     assert (
         "delta_scan" in extension.text
     )  # The extension would have to be downloaded, so it is not run.

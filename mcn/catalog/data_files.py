@@ -41,6 +41,7 @@ STATISTICS: Final[Mapping[str, Sequence[str]]] = {
     "crystals": ("depth_m", "equivalent_diameter_um", "scanned_at"),
     "tiles": ("depth_m", "scanned_at"),
     "corrections": ("depth_m", "scanned_at"),
+    "wells": (),
 }
 """Columns with their minimum and maximum for each file in the log."""
 
@@ -49,6 +50,7 @@ _ORDER: Final = {
     "crystals": ("depth_m", "crystal_id"),
     "tiles": ("depth_m", "tile_id"),
     "corrections": ("depth_m", "corrected_at"),
+    "wells": ("well",),
 }
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -59,7 +61,7 @@ class DataFile:
 
     Parameters
     ----------
-    table : {"crystals", "tiles", "corrections"}
+    table : {"crystals", "tiles", "corrections", "wells"}
     path : str
         Below the table's folder.
     size, rows : int
@@ -151,16 +153,16 @@ _FOOTER_DIGEST_IN_NAME: Final = re.compile(r"\.([0-9a-f]{16})\.[0-9a-f]{32}\.par
 def write_part(
     uri: str, name: str, rows: pa.Table, partition: Mapping[str, str], label: str
 ) -> DataFile:
-    """Write rows of one partition, without its columns, as a data file in order of depth."""
+    """Write rows of one partition, without its columns, as a sorted data file."""
     rows = rows.sort_by([(column, "ascending") for column in _ORDER[name]])
     file = pa.BufferOutputStream()
     pq.write_table(
         rows, file, compression="zstd", row_group_size=ROW_GROUP_ROWS, write_page_checksum=True
     )
     data = file.getvalue().to_pybytes()
-    folder = "/".join(f"{key}={quote(value, safe='')}" for key, value in partition.items())
+    folders = [f"{key}={quote(value, safe='')}" for key, value in partition.items()]
     digests = f"{footer_digest_of(pq.read_metadata(pa.BufferReader(data)))}.{digest_of(data)}"
-    path = f"{folder}/{_PREFIX}{label}-{uuid.uuid4().hex}.{digests}{_ENDING}"
+    path = "/".join([*folders, f"{_PREFIX}{label}-{uuid.uuid4().hex}.{digests}{_ENDING}"])
     store(f"{uri}/{name}/{path}", data)
     return DataFile(name, path, len(data), rows.num_rows, partition, _statistics(name, rows))
 

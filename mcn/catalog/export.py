@@ -17,8 +17,11 @@ import pyarrow.compute as pc
 
 from mcn.catalog.active_files import Depths
 from mcn.catalog.formats import row_objects, write_table
-from mcn.catalog.query import Selection, find_models, iter_batches, known_wells, open_views
+from mcn.catalog.query import find_models, iter_batches, known_wells, open_views
+from mcn.catalog.schema import TILES
+from mcn.catalog.selection import Selection, located
 from mcn.catalog.storage import CatalogError
+from mcn.catalog.wells_table.places import Box
 from mcn.mask import RLE, decode_rles
 from mcn.morphology.mask_stack import stack_masks
 from mcn.morphology.outline import trace_rings
@@ -59,6 +62,8 @@ def export(
     depth: Depths | None = None,
     segmenter: str | None = None,
     classifier: str | None = None,
+    formations: Sequence[str] = (),
+    box: Box | None = None,
     *,
     corrected: bool = False,
 ) -> int:
@@ -74,8 +79,8 @@ def export(
         run-length masks, and shapes as categories from 1. GeoJSON has one feature per crystal
         in pixels of its tile, x to the right and y down, as QuPath reads them; its member
         `coordinate_system` states this, and no geographic system is claimed.
-    wells, depth, segmenter, classifier, corrected
-        As in `mcn.catalog.query.Selection`.
+    wells, depth, segmenter, classifier, formations, box, corrected
+        As in `mcn.catalog.selection.Selection`.
 
     Returns
     -------
@@ -91,7 +96,13 @@ def export(
     if form not in EXPORT_FORMATS:
         raise CatalogError(f"unknown format {form!r}; use one of {', '.join(EXPORT_FORMATS)}")
     selection = Selection(
-        wells, depth, segmenter=segmenter, classifier=classifier, corrected=corrected
+        wells,
+        depth,
+        segmenter=segmenter,
+        classifier=classifier,
+        formations=formations,
+        box=box,
+        corrected=corrected,
     )
     with _whole_file(Path(out)) as path:
         return EXPORT_FORMATS[form](catalog, selection, path, os.fspath(out))
@@ -203,6 +214,11 @@ def tiles_of(
     facts: Sequence[str] = _TILE_FACTS,
 ) -> pa.Table:
     """Columns of the successfully read tiles, sorted by well and depth."""
+    if selection.formations or selection.box:
+        intervals = located(catalog, selection, snapshot)
+        parts = [tiles_of(catalog, interval, snapshot, facts) for interval in intervals]
+        none = pa.schema([TILES.field(name).with_nullable(True) for name in facts]).empty_table()
+        return pa.concat_tables([none, *parts])
     tile_files = known_wells(catalog, snapshot.tiles, selection.wells)
     models = find_models(
         catalog, snapshot.tiles, selection.wells, selection.segmenter, selection.classifier

@@ -31,9 +31,11 @@ from mcn.catalog.integrity.damage import damage_named, is_of_reading
 from mcn.catalog.model_names import LATEST, ModelPair, choose_models
 from mcn.catalog.schema import TILES
 from mcn.catalog.selection import Selection as Selection
-from mcn.catalog.selection import check_columns, select, unknown_name
+from mcn.catalog.selection import check_columns, located, select
 from mcn.catalog.storage import CatalogError, CatalogQueryError, explained
 from mcn.catalog.wells import plain_well
+from mcn.catalog.wells_table.table import read_wells, tops_of
+from mcn.errors import unknown_name
 
 if TYPE_CHECKING:
     import duckdb
@@ -132,15 +134,22 @@ def iter_batches(
         raise CatalogQueryError(f"a limit of {limit} rows is impossible; give 0 or more")
     check_columns(selection, catalog.shapes, catalog.crystals_schema)
     snapshot = snapshot or catalog.snapshot()
+    schema = catalog.crystals_schema
+    if selection.corrected:
+        schema = pa.schema([*schema, *CORRECTED])
+    if selection.formations or selection.box:
+        yield schema.empty_table()
+        for interval in located(catalog, selection, snapshot):
+            for piece in iter_batches(catalog, interval, limit, snapshot):
+                limit = None if limit is None else limit - piece.num_rows
+                yield piece
+        return
     tile_files = known_wells(catalog, snapshot.tiles, selection.wells)
     models = find_models(
         catalog, snapshot.tiles, selection.wells, selection.segmenter, selection.classifier
     )
     crystal_files = files(snapshot.crystals, selection.wells, selection.read_depths())
     corrections = corrections_of(catalog, selection.wells) if selection.corrected else None
-    schema = catalog.crystals_schema
-    if corrections is not None:
-        schema = pa.schema([*schema, *CORRECTED])
     left = limit
     yield schema.empty_table()
     for part, part_corrections in _parts(
@@ -197,9 +206,9 @@ def sql(
     """Run one SQL query (DuckDB's dialect) on the views `crystals` and `tiles`.
 
     They hold the rows of the latest models of each tile; `all_crystals` and `all_tiles` hold
-    the rows of all models. The query can read only these views and cannot write: files, network
-    and settings are not accessible. With a condition on `well` or `depth_bin`, other wells and
-    bins are not read.
+    the rows of all models; `wells` and `tops` hold what was imported about wells. The query can
+    read only these views and cannot write: files, network and settings are not accessible.
+    With a condition on `well` or `depth_bin`, other wells and bins are not read.
 
     Parameters
     ----------
@@ -226,12 +235,16 @@ def sql(
     with open_views(
         catalog, files(snapshot.tiles), files(snapshot.crystals), models, corrections
     ) as connection:
+        if re.search(r"\b(wells|tops)\b", text, re.IGNORECASE):
+            wells = read_wells(catalog)
+            connection.register("wells", wells)
+            connection.register("tops", tops_of(wells))
         try:
             kinds = [statement.type.name for statement in connection.extract_statements(text)]
             if len(kinds) != 1 or kinds[0] not in _READING_STATEMENTS:
                 raise CatalogQueryError(
                     f"SQL: {' and '.join(kinds) or 'nothing'} is not a single query; "
-                    "give one SELECT on crystals, tiles, all_crystals or all_tiles"
+                    "give one SELECT on crystals, tiles, all_crystals, all_tiles, wells or tops"
                 )
             result: pa.Table = connection.sql(text).to_arrow_table()
         except duckdb.Error as error:
@@ -241,8 +254,8 @@ def sql(
             message = re.sub(r"^[\w ]+ Error: ", "", message)
             hints = [line for line in more if line.startswith("Candidate bindings")]
             raise CatalogQueryError(
-                f"SQL: {' '.join([message, *hints])} (the tables are crystals and tiles, and "
-                "all_crystals and all_tiles with the rows of every model)"
+                f"SQL: {' '.join([message, *hints])} (the tables are crystals and tiles, "
+                "all_crystals and all_tiles with the rows of every model, and wells and tops)"
             ) from None
     return result.rename_columns(_distinct(result.column_names))
 

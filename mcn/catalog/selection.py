@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from mcn.catalog.active_files import Depths
+from mcn.catalog.active_files import Depths, files
 from mcn.catalog.depths import check_depth
 from mcn.catalog.storage import CatalogQueryError
+from mcn.catalog.wells_table.places import Box, find_intervals
+from mcn.errors import unknown_name
 
 if TYPE_CHECKING:
     import duckdb
+
+    from mcn.catalog.store import Catalog, Snapshot
 
 Range = tuple[float | None, float | None]
 """Lowest and highest value, both included; None is open."""
@@ -35,6 +38,10 @@ class Selection:
         to a unique prefix. None means the latest models of each tile.
     after : (float, str) or None
         Within one well, only crystals after this depth and `crystal_id`.
+    formations : sequence of str, or a str for a single one
+        Only depths in these formations, according to the table of wells.
+    box : Box or None
+        Only wells in this area.
     ranges : mapping of str to Range
         Lowest and highest value of number columns, such as `{"confidence": (0.5, None)}`. A
         crystal whose value is unknown is not in any range.
@@ -57,6 +64,8 @@ class Selection:
     segmenter: str | None = None
     classifier: str | None = None
     after: tuple[float, str] | None = None
+    formations: Sequence[str] = ()
+    box: Box | None = None
     ranges: Mapping[str, Range] = field(default_factory=dict)
     tile_id: str | None = None
     corrected: bool = False
@@ -64,7 +73,8 @@ class Selection:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depth", check_depth(self.depth))
-        for kind, names in (("wells", self.wells), ("shapes", self.shapes)):
+        for kind in ("wells", "shapes", "formations"):
+            names = getattr(self, kind)
             # A string is a sequence too: of the wells "1" and "2" if it is "12".
             names = (names,) if isinstance(names, str) else tuple(names or ())
             for name in names:
@@ -88,6 +98,26 @@ class Selection:
             return self.depth
         low, high = self.depth or (None, None)
         return self.after[0] if low is None else max(low, self.after[0]), high
+
+
+def located(catalog: Catalog, selection: Selection, snapshot: Snapshot) -> list[Selection]:
+    """The selection as selections of wells and depths, by the table of wells.
+
+    Raises
+    ------
+    CatalogQueryError
+        As `mcn.catalog.wells_table.places.find_intervals`.
+    """
+    if not (selection.formations or selection.box):
+        return [selection]
+    existing = {*files(snapshot.tiles)["partition.well"].to_pylist()}
+    intervals = find_intervals(
+        catalog, existing, selection.wells, selection.depth, selection.formations, selection.box
+    )
+    return [
+        replace(selection, wells=each.wells, depth=each.depth, formations=(), box=None)
+        for each in intervals
+    ]
 
 
 def check_columns(selection: Selection, shapes: Sequence[str], schema: pa.Schema) -> None:
@@ -161,14 +191,3 @@ def select(
         params={name: value for _, name, value in possible if value is not None},
     )
     return rows.to_arrow_table().cast(schema)
-
-
-def unknown_name(kind: str, name: str, existing: Sequence[str]) -> str:
-    """Message about a name that does not exist, with those that are close to it."""
-    close = difflib.get_close_matches(name, existing, n=3, cutoff=0.5)
-    if close:
-        return f"no {kind} {name!r}; did you mean {' or '.join(map(repr, close))}?"
-    if not existing:
-        return f"no {kind} {name!r}; there is none yet"
-    some = ", ".join(map(repr, existing[:10])) + (", …" if len(existing) > 10 else "")
-    return f"no {kind} {name!r}; use one of {some}"

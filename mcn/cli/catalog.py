@@ -9,19 +9,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mcn.cli.console import print_json, say
+from mcn.cli.options import CatalogUri
+from mcn.cli.wells import wells_app
 
 if TYPE_CHECKING:
     from mcn.catalog.active_files import Depths
+    from mcn.catalog.wells_table.places import Box
 
 catalog_app = typer.Typer(help="Inspect and maintain a crystal catalogue.", no_args_is_help=True)
 
-CatalogUri = Annotated[str, typer.Argument(metavar="CATALOG", help="Folder or URI of a catalogue.")]
+catalog_app.add_typer(wells_app, name="wells")
+
 Wells = Annotated[list[str] | None, typer.Option("--well", help="Well; may be repeated.")]
 Depth = Annotated[
     str | None,
     typer.Option(
         "--depth", metavar="A:B", help="Depths in metres, or 4000ft:4100ft; A or B may be omitted."
     ),
+]
+Formations = Annotated[
+    list[str] | None,
+    typer.Option("--formation", help="Formation, by imported tops; may be repeated."),
+]
+BoundingBox = Annotated[
+    str | None,
+    typer.Option("--bbox", metavar="W,S,E,N", help="Wells in this area, degrees of WGS 84."),
 ]
 SegmenterOption = Annotated[
     str | None,
@@ -46,11 +58,14 @@ def query(
     sql: Annotated[
         str | None,
         typer.Option(
-            help="SQL over crystals and tiles, or all_crystals and all_tiles (every model)."
+            help="SQL over crystals and tiles, all_crystals and all_tiles (every model), wells "
+            "and tops."
         ),
     ] = None,
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
+    formation: Formations = None,
+    bbox: BoundingBox = None,
     corrected: CorrectedOption = False,
     limit: Annotated[int | None, typer.Option(min=0, help="Maximum number of rows.")] = None,
     form: Annotated[
@@ -64,15 +79,23 @@ def query(
 
     opened = Catalog.open(catalog)
     if sql is not None:
-        if well or depth or shape:
+        if well or depth or shape or formation or bbox:
             raise typer.BadParameter(
-                "--sql excludes --well, --depth and --shape; put them into the SQL"
+                "--sql excludes --well, --depth, --shape, --formation and --bbox; put them into "
+                "the SQL"
             )
         rows: Any = catalog_query.sql(opened, sql, segmenter, classifier, corrected=corrected)
         rows = rows if limit is None else rows.slice(0, limit)
     else:
         selection = catalog_query.Selection(
-            well or (), _depths(depth), shape or (), segmenter, classifier, corrected=corrected
+            well or (),
+            _depths(depth),
+            shape or (),
+            segmenter,
+            classifier,
+            formations=formation or (),
+            box=_box(bbox),
+            corrected=corrected,
         )
         rows = catalog_query.iter_batches(opened, selection, limit)
     write_table(rows, form, sys.stdout.buffer)
@@ -93,13 +116,15 @@ def log(
     from mcn.catalog.formats import write_table
     from mcn.catalog.store import Catalog
 
-    table = depth_log(Catalog.open(catalog), well, step, segmenter, classifier)
+    opened = Catalog.open(catalog)
+    table = depth_log(opened, well, step, segmenter, classifier)
     if csv:
         write_csv(table, csv)
     if las:
         from mcn.catalog.depth_log.las import write_las
+        from mcn.catalog.wells_table.table import well_header
 
-        write_las(table, well, las)
+        write_las(table, well, las, well_header(opened, well))
     if png:
         from mcn.catalog.depth_log.plot import write_png
 
@@ -117,6 +142,8 @@ def export(
     depth: Depth = None,
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
+    formation: Formations = None,
+    bbox: BoundingBox = None,
     corrected: CorrectedOption = False,
     form: Annotated[
         str, typer.Option("--format", metavar="coco|csv|parquet|geojson", help="What to write.")
@@ -138,9 +165,10 @@ def export(
     from mcn.catalog.store import Catalog
 
     wells, depths = well or (), _depths(depth)
+    places: Any = {"formations": formation or (), "box": _box(bbox)}
     if labels:
         exported = export_labels(
-            Catalog.open(catalog), out, wells, depths, limit, segmenter, classifier
+            Catalog.open(catalog), out, wells, depths, limit, segmenter, classifier, **places
         )
         for reason in exported.skipped:
             say(f"left out: {reason}")
@@ -157,6 +185,7 @@ def export(
         depths,
         segmenter,
         classifier,
+        **places,
         corrected=corrected,
     )
     say(f"{rows} crystals in {out}")
@@ -215,3 +244,9 @@ def _depths(text: str | None) -> Depths | None:
     from mcn.catalog.depths import parse_depth
 
     return None if text is None else parse_depth(text)
+
+
+def _box(text: str | None) -> Box | None:
+    from mcn.catalog.wells_table.places import parse_box
+
+    return None if text is None else parse_box(text)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+CatalogUri = Annotated[str, typer.Argument(metavar="CATALOG", help="Folder or URI of a catalogue.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 SegmenterName = Annotated[
     str, typer.Option("--segmenter", help="compact, vit_b, vit_l, vit_h, watershed, or a file.")

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mcn.cli.catalog import CatalogUri
 from mcn.cli.console import print_json, say
-from mcn.cli.options import AsJson, ClassifierName, Prompts, SegmenterName
+from mcn.cli.options import AsJson, CatalogUri, ClassifierName, Prompts, SegmenterName
 
 
 def scan(

@@ -17,9 +17,10 @@ from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.formats import row_objects
 from mcn.catalog.query import corrections_of, find_models, open_views, select_crystals
 from mcn.catalog.schema import TILES
-from mcn.catalog.selection import unknown_name
 from mcn.catalog.storage import CatalogQueryError, explained
 from mcn.catalog.wells import plain_well
+from mcn.catalog.wells_table.table import well_header
+from mcn.errors import unknown_name
 from mcn.micrograph import Limits
 from serve.deployments.corrections import CorrectionWriter
 from serve.deployments.crystal_answers import (
@@ -165,15 +166,18 @@ class CatalogReader(CorrectionWriter):
     ) -> Content:
         """A well's depth log, as `JSON`, `CSV`, `LAS` or `PNG`."""
         self.check_well(well)
-        table = depth_log(self.open()[0], well, step_m, *models)
+        catalog = self.open()[0]
+        table = depth_log(catalog, well, step_m, *models)
         if media_type in (JSON, CSV):
             return Content(table_bytes(table, media_type), media_type)
-        write = write_las
-        if media_type == PNG:
-            from mcn.catalog.depth_log.plot import write_png as write
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "log")
-            write(table, well, path)
+            if media_type == PNG:
+                from mcn.catalog.depth_log.plot import write_png
+
+                write_png(table, well, path)
+            else:
+                write_las(table, well, path, well_header(catalog, well))
             return Content(path.read_bytes(), media_type)
 
     @in_thread

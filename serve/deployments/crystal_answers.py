@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from mcn.catalog.export import PIXELS, crystal_feature, outline_geometries
 from mcn.catalog.formats import row_objects, write_table
-from mcn.catalog.selection import Selection, number_columns, unknown_name
+from mcn.catalog.selection import Selection, number_columns
 from mcn.catalog.storage import CatalogQueryError
+from mcn.errors import unknown_name
 from serve.deployments.messages import ARROW, CSV, GEOJSON, CrystalRequest
 
 _NOT_MEASURES: Final = ("bbox_x", "bbox_y", "bbox_w", "bbox_h", "depth_bin")

@@ -23,7 +23,7 @@ TILE: Final = 512
 FORMATS: Final = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 """Endings of addresses and their media types."""
 
-_NUMBER: Final = r"\d+(?:\.\d+)?"
+_NUMBER: Final = r"[0-9]+(?:\.[0-9]+)?"
 _FEATURES: Final = ("regionByPct", "sizeByPct", "sizeByConfinedWh", "cors", "jsonldMediaType")
 
 
@@ -32,7 +32,7 @@ class ViewError(McnError):
 
 
 @dataclass(frozen=True)
-class View:
+class PictureView:
     """A part of a picture at a size.
 
     Parameters
@@ -55,7 +55,7 @@ class View:
 
 def read_view(
     address: tuple[str, str, str, str, str], picture_width: int, picture_height: int
-) -> View:
+) -> PictureView:
     """The view that region, size, rotation, quality and format ask of a picture.
 
     Raises
@@ -71,7 +71,7 @@ def read_view(
     if form not in FORMATS:
         raise ViewError(f"format: {form[:20]!r} is not supported; give {', '.join(FORMATS)}")
     x, y, w, h = _region(region, picture_width, picture_height)
-    return View(x, y, w, h, *_size(size, w, h), form)
+    return PictureView(x, y, w, h, *_size(size, w, h), form)
 
 
 def picture_info(address: str, width: int, height: int) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def _size(text: str, w: int, h: int) -> tuple[int, int]:
         return w, h
     if text.startswith("pct:") and (numbers := _numbers(text[4:], 1)):
         width, height = w * numbers[0] / 100, h * numbers[0] / 100
-    elif match := re.fullmatch(r"(!?)(\d{0,9}),(\d{0,9})", text):
+    elif match := re.fullmatch(r"(!?)([0-9]{0,9}),([0-9]{0,9})", text):
         confined, *sides = match.groups()
         wanted_w, wanted_h = (int(side) if side else None for side in sides)
         if (wanted_w is None and wanted_h is None) or (confined and None in (wanted_w, wanted_h)):

@@ -18,7 +18,7 @@ from mcn.catalog.storage import storage_trouble
 from mcn.errors import McnError
 from mcn.io.objects import fetch
 from mcn.micrograph import Limits, Micrograph, decode_micrograph
-from serve.deployments.iiif import View
+from serve.deployments.iiif import PictureView
 
 MOST_BYTES: Final = 384 * 2**20
 """Pictures kept by a replica: five of 50 megapixels with their smaller copies."""
@@ -36,7 +36,7 @@ class MissingPictureError(McnError):
 
 
 @dataclass(frozen=True, eq=False)
-class Pyramid:
+class PicturePyramid:
     """A picture at full size, half size, and so on.
 
     Parameters
@@ -90,12 +90,12 @@ class TilePictures:
         most_bytes: int = MOST_BYTES,
     ) -> None:
         self._find, self._limits, self._most_bytes = find, limits, most_bytes
-        self._kept: OrderedDict[str, tuple[float, Pyramid]] = OrderedDict()
-        self._rendered: OrderedDict[tuple[str, View], bytes] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[float, PicturePyramid]] = OrderedDict()
+        self._rendered: OrderedDict[tuple[str, PictureView], bytes] = OrderedDict()
         self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def get(self, tile_id: str, well: str | None) -> Pyramid:
+    def get(self, tile_id: str, well: str | None) -> PicturePyramid:
         """The picture of a tile.
 
         Raises
@@ -119,7 +119,7 @@ class TilePictures:
             self._keep(tile_id, pyramid)
         return pyramid
 
-    def render(self, pyramid: Pyramid, view: View) -> bytes:
+    def render(self, pyramid: PicturePyramid, view: PictureView) -> bytes:
         """A part of a picture, encoded."""
         key = (pyramid.version, view)
         with self._lock:
@@ -133,13 +133,13 @@ class TilePictures:
                 self._rendered.popitem(last=False)
         return data
 
-    def _load(self, row: dict[str, Any]) -> Pyramid:
+    def _load(self, row: dict[str, Any]) -> PicturePyramid:
         micrograph = read_tile(row, self._limits)
-        return Pyramid(
+        return PicturePyramid(
             row, smaller_copies(micrograph.pixels), micrograph.pixel_size_um, micrograph.data_bar_y
         )
 
-    def _keep(self, tile_id: str, pyramid: Pyramid) -> None:
+    def _keep(self, tile_id: str, pyramid: PicturePyramid) -> None:
         with self._lock:
             self._kept[tile_id] = monotonic(), pyramid
             self._kept.move_to_end(tile_id)
@@ -174,7 +174,7 @@ def smaller_copies(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
     return tuple(levels)
 
 
-def render(levels: tuple[NDArray[np.uint8], ...], view: View) -> bytes:
+def render(levels: tuple[NDArray[np.uint8], ...], view: PictureView) -> bytes:
     """A part of a picture from the smallest copy that has enough pixels, encoded."""
     shrunk = min(view.w / view.width, view.h / view.height)
     number = min(len(levels) - 1, max(0, int(np.log2(shrunk) + 1e-9)))

@@ -21,9 +21,10 @@ import pyarrow.compute as pc
 from mcn.catalog.active_files import files
 from mcn.catalog.corrected_rows import MODEL_KEY, Corrections
 from mcn.catalog.query import corrections_of, find_models, open_views, select_crystals
-from mcn.catalog.selection import Selection, unknown_name
+from mcn.catalog.selection import Selection
 from mcn.catalog.storage import CatalogQueryError
 from mcn.crystals import segmented_crystals
+from mcn.errors import unknown_name
 from mcn.mask import Mask, decode_rles
 from mcn.morphology import measure
 from mcn.taxonomy import CALCITE

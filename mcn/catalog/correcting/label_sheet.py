@@ -19,8 +19,10 @@ import pyarrow.compute as pc
 
 from mcn.catalog.active_files import Depths
 from mcn.catalog.export import tiles_of
-from mcn.catalog.query import Selection, iter_batches
+from mcn.catalog.query import iter_batches
+from mcn.catalog.selection import Selection
 from mcn.catalog.storage import CatalogError
+from mcn.catalog.wells_table.places import Box
 from mcn.errors import McnError
 from mcn.io.objects import filesystem_of
 from mcn.mask import decode_rle
@@ -79,6 +81,8 @@ def export_labels(
     limit: int = 500,
     segmenter: str | None = None,
     classifier: str | None = None,
+    formations: Sequence[str] = (),
+    box: Box | None = None,
 ) -> LabelSheet:
     """Write crops and a sheet of labels, the crystals of lowest confidence first.
 
@@ -89,8 +93,8 @@ def export_labels(
     out : str or path
         Folder to write `crops/` and `labels.csv` to. The sheet is UTF-8 with a byte-order
         mark, for spreadsheets, and appears only when it is complete.
-    wells, depth, segmenter, classifier
-        As in `mcn.catalog.query.Selection`.
+    wells, depth, segmenter, classifier, formations, box
+        As in `mcn.catalog.selection.Selection`.
     limit : int
         Maximum number of crystals.
 
@@ -110,7 +114,14 @@ def export_labels(
             f"{folder / SHEET}: already exists and may have been corrected by hand; name another "
             "folder"
         )
-    selection = Selection(wells, depth, segmenter=segmenter, classifier=classifier)
+    selection = Selection(
+        wells,
+        depth,
+        segmenter=segmenter,
+        classifier=classifier,
+        formations=formations,
+        box=box,
+    )
     snapshot = catalog.snapshot()
     rows = _least_certain(catalog, selection, limit, snapshot)
     if not rows.num_rows:

@@ -9,8 +9,9 @@ import pyarrow as pa
 from mcn.catalog.active_files import files
 from mcn.catalog.corrected_rows import CORRECTED
 from mcn.catalog.query import corrections_of, find_models, known_wells, open_views
-from mcn.catalog.selection import Selection, check_columns, select, unknown_name
+from mcn.catalog.selection import Selection, check_columns, select
 from mcn.catalog.storage import CatalogQueryError
+from mcn.errors import unknown_name
 
 if TYPE_CHECKING:
     from mcn.catalog.store import Catalog, Snapshot

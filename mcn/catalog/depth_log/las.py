@@ -23,7 +23,7 @@ import json
 import os
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -55,9 +55,16 @@ _LETTERS: Final = range(4, 8)
 _NUMBERED_LETTERS: Final = 5
 
 
-def write_las(log: pa.Table, well: str, path: str | os.PathLike[str]) -> None:
-    """Write a depth log as LAS 2.0 in plain ASCII, for well-log software."""
-    text = las_text(log, well, shapes_of_log(log), models_of_log(log), scan_date_of_log(log))
+def write_las(
+    log: pa.Table,
+    well: str,
+    path: str | os.PathLike[str],
+    header: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a depth log as LAS 2.0 in plain ASCII, for well-log software (see `las_text`)."""
+    text = las_text(
+        log, well, shapes_of_log(log), models_of_log(log), scan_date_of_log(log), header
+    )
     with explained_output(path), open(path, "w", encoding="ascii", newline="\r\n") as file:
         file.write(text)
 
@@ -68,6 +75,7 @@ def las_text(
     shapes: Sequence[str],
     models: Sequence[ModelPair] = (),
     scanned_on: str = "",
+    header: Mapping[str, Any] | None = None,
 ) -> str:
     """A depth log as LAS 2.0.
 
@@ -77,14 +85,17 @@ def las_text(
     ----------
     log : pa.Table of schema `mcn.catalog.depth_log.table.depth_log_schema`
     well : str
-        Written to WELL and UWI. Fields that the catalogue does not know (company, field,
-        place …) are empty.
+        Written to WELL and UWI if the header does not give them, and to the parameter WID.
     shapes : sequence of str
         Shapes with fractions in the log.
     models : sequence of ModelPair
         Written to the parameters SEGM and CLAS.
     scanned_on : str
         Date of the last scan, written to DATE.
+    header : mapping, optional
+        What is known about the well (`mcn.catalog.wells_table.table.well_header`). The name is
+        written to WELL, the UWI to UWI, the operator to COMP, coordinates to LATI and LONG, the
+        datum to the parameter DREF, and tops to the section ~Other. Other fields are empty.
 
     Returns
     -------
@@ -95,9 +106,23 @@ def las_text(
 
     las = lasio.LASFile()
     las.well["NULL"].value = _NULL
-    las.well["WELL"].value = las.well["UWI"].value = to_ascii(well)
+    known = {name: value for name, value in (header or {}).items() if value is not None}
+    well_name = known.get("name", well)
+    las.well["WELL"].value = to_ascii(well_name)
+    las.well["UWI"].value = to_ascii(known.get("uwi", well))
+    las.well["COMP"].value = to_ascii(known.get("operator", ""))
+    for mnemonic, column in (("LATI", "latitude"), ("LONG", "longitude")):
+        if column in known:
+            las.well[mnemonic] = lasio.HeaderItem(
+                mnemonic, "DEG", f"{known[column]:.8g}", f"{column.capitalize()}, WGS 84"
+            )
     las.well["SRVC"].value = "mcn, microcrystals in electron micrographs"
     las.well["DATE"].value = scanned_on
+    las.params["WID"] = lasio.HeaderItem("WID", "", to_ascii(well), "Well in the catalogue")
+    if "datum" in known:
+        datum = to_ascii(known["datum"])
+        las.params["DREF"] = lasio.HeaderItem("DREF", "", datum, "Datum of measured depths")
+    las.other = _tops(known.get("tops", ()))
     for mnemonic, kind in (("SEGM", "segmenter"), ("CLAS", "classifier")):
         names = dict.fromkeys(to_ascii(str(getattr(pair, kind))) for pair in models)
         if names:
@@ -126,7 +151,13 @@ def las_text(
         column_fmt={0: "%.12g"},
     )
     true_names = {mnemonics[shape]: shape for shape in shapes}
-    return _commented(text.getvalue(), {"~Well": {"WELL": well}, "~Curve": true_names})
+    return _commented(text.getvalue(), {"~Well": {"WELL": well_name}, "~Curve": true_names})
+
+
+def _tops(tops: Sequence[Mapping[str, Any]]) -> str:
+    """Lines of the section ~Other; line breaks are the only structure that it has."""
+    lines = [f"{top['depth_m']:12.2f} M  {to_ascii(top['formation'])}" for top in tops]
+    return "\n".join(["Tops of formations, measured depth", *lines]) if lines else ""
 
 
 def curve_mnemonics(shapes: Sequence[str]) -> dict[str, str]:

@@ -43,8 +43,13 @@ _checked: dict[tuple[str, str], int] = {}
 """Folder and id of a table → version up to which its entries, which never change, were checked."""
 
 
-def sealed(actions: Sequence[AddAction | RemoveAction]) -> CommitProperties:
-    """Commit properties that store a digest of these actions in the log entry."""
+def sealed(
+    actions: Sequence[AddAction | RemoveAction], retries: int = _RETRIES
+) -> CommitProperties:
+    """Commit properties that store a digest of these actions in the log entry.
+
+    Without retries, a commit is refused if any other was made since the table was opened.
+    """
     lines: list[dict[str, Any]] = [
         {
             "add": {
@@ -58,7 +63,7 @@ def sealed(actions: Sequence[AddAction | RemoveAction]) -> CommitProperties:
         else {"remove": {"path": action.path, "size": action.size}}
         for action in actions
     ]
-    return CommitProperties({_SEAL: _digest(lines)}, max_commit_retries=_RETRIES)
+    return CommitProperties({_SEAL: _digest(lines)}, max_commit_retries=retries)
 
 
 def open_table(uri: str, name: str) -> DeltaTable:

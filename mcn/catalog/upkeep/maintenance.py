@@ -29,6 +29,8 @@ from mcn.catalog.store import CATALOG_FORMAT, Catalog
 from mcn.catalog.upkeep import scan_lease
 from mcn.catalog.upkeep.recovery import unnamed_files
 from mcn.catalog.upkeep.rewriting import merge_small_files, small_partitions
+from mcn.catalog.wells_table.table import faults as faults_of_wells
+from mcn.catalog.wells_table.table import vacuum as vacuum_wells
 from mcn.io.objects import fetch
 
 _COMMIT_HOURS: Final = 24
@@ -147,7 +149,7 @@ def verify(catalog: Catalog) -> VerifyReport:
     Each file of the log must match the digest in its name. It is read by pyarrow, which checks
     the checksum of each page, and by fastparquet. Its rows, depths and columns must agree with
     the log and the schema, and its folder with its partition. Every tile must exist once, with
-    as many crystals as its row says.
+    as many crystals as its row says. The small table of wells is read whole.
     """
     now = catalog.snapshot()
     problems: list[str] = []
@@ -168,6 +170,7 @@ def verify(catalog: Catalog) -> VerifyReport:
             fault = _file_fault(uri, entry, catalog.schema_of(name))
             if fault or (fault := _partition_fault(entry, catalog.depth_bin_m)):
                 problems.append(f"{name}/{unquote(entry['path'])}: {fault}")
+    problems += faults_of_wells(catalog)
     orphans = 0
     if not problems:
         with open_views(catalog, active["tiles"], active["crystals"]) as connection:
@@ -261,7 +264,7 @@ def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) ->
                 )
             )
         gone += [f"{name}/{unquote(path)}" for path in paths]
-    return gone
+    return gone + vacuum_wells(catalog, keep_hours, dry_run=dry_run)
 
 
 def _partition_fault(entry: dict[str, Any], width: float) -> str | None:

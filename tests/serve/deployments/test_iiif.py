@@ -2,21 +2,21 @@
 
 import pytest
 
-from serve.deployments.iiif import View, ViewError, picture_info, read_view
+from serve.deployments.iiif import PictureView, ViewError, picture_info, read_view
 
 
 @pytest.mark.parametrize(
     ("region", "size", "expected"),
     [
-        ("full", "max", View(0, 0, 1000, 600, 1000, 600, "jpg")),
-        ("square", "max", View(200, 0, 600, 600, 600, 600, "jpg")),
-        ("900,500,512,512", "100,", View(900, 500, 100, 100, 100, 100, "jpg")),
-        ("pct:10,10,50,50", "!100,100", View(100, 60, 500, 300, 100, 60, "jpg")),
-        ("full", ",1", View(0, 0, 1000, 600, 2, 1, "jpg")),
-        ("0,0,1,600", "pct:1", View(0, 0, 1, 600, 1, 6, "jpg")),
+        ("full", "max", PictureView(0, 0, 1000, 600, 1000, 600, "jpg")),
+        ("square", "max", PictureView(200, 0, 600, 600, 600, 600, "jpg")),
+        ("900,500,512,512", "100,", PictureView(900, 500, 100, 100, 100, 100, "jpg")),
+        ("pct:10,10,50,50", "!100,100", PictureView(100, 60, 500, 300, 100, 60, "jpg")),
+        ("full", ",1", PictureView(0, 0, 1000, 600, 2, 1, "jpg")),
+        ("0,0,1,600", "pct:1", PictureView(0, 0, 1, 600, 1, 6, "jpg")),
     ],
 )
-def test_regions_and_sizes(region: str, size: str, expected: View) -> None:
+def test_regions_and_sizes(region: str, size: str, expected: PictureView) -> None:
     assert read_view((region, size, "0", "default", "jpg"), 1000, 600) == expected
 
 

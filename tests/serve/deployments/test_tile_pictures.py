@@ -15,7 +15,7 @@ from PIL import Image
 
 from mcn.micrograph import Limits
 from serve.deployments import tile_pictures
-from serve.deployments.iiif import View
+from serve.deployments.iiif import PictureView
 from serve.deployments.tile_pictures import (
     MissingPictureError,
     TilePictures,
@@ -92,12 +92,12 @@ def test_parts_are_rendered_once_and_from_the_right_copy(tmp_path: Path) -> None
     pixels = rng.integers(0, 255, (1000, 1300), dtype=np.uint8)
     levels = smaller_copies(pixels)
     assert [level.shape for level in levels] == [(1000, 1300), (500, 650), (250, 325), (125, 163)]
-    view = View(256, 128, 512, 512, 128, 128, "png")
+    view = PictureView(256, 128, 512, 512, 128, 128, "png")
     part = np.asarray(Image.open(io.BytesIO(render(levels, view))))
     np.testing.assert_array_equal(part, levels[2][32:160, 64:192])
-    edge = View(1200, 900, 100, 100, 50, 50, "png")
+    edge = PictureView(1200, 900, 100, 100, 50, 50, "png")
     assert Image.open(io.BytesIO(render(levels, edge))).size == (50, 50)
     pictures = TilePictures(Tiles(tmp_path).find, Limits())
     pyramid = pictures.get("1", None)
-    view = View(0, 0, 100, 100, 100, 100, "jpg")
+    view = PictureView(0, 0, 100, 100, 100, 100, "jpg")
     assert pictures.render(pyramid, view) is pictures.render(pyramid, view)

@@ -201,3 +201,32 @@ def test_las_writes_the_null_value(core, tmp_path):
 def test_las_that_cannot_be_written(tmp_path):
     with pytest.raises(CatalogError, match=r"nowhere/a\.las: cannot be written"):
         write_las(example_log(), "A", tmp_path / "nowhere" / "a.las")
+
+
+def test_what_is_known_about_the_well_is_in_the_header(tmp_path):
+    header = {
+        "name": "Köln: 大庆",
+        "uwi": "007",
+        "latitude": -24.123456,
+        "longitude": 50.25,
+        "operator": "Société",
+        "datum": "KB",
+        "tops": [
+            {"formation": "خف", "depth_m": 1205.5},
+            {"formation": "Arab-D", "depth_m": 1222.0},
+        ],
+    }
+    write_las(example_log(), "A-1", tmp_path / "log.las", header)
+    las = lasio.read(tmp_path / "log.las")
+    assert [las.well[name].value for name in ("WELL", "COMP", "LATI", "LONG")] == [
+        "Koln- DaQing",
+        "Societe",
+        -24.123456,
+        50.25,
+    ]
+    assert str(las.well["UWI"].value) == "007"
+    assert (las.params["WID"].value, las.params["DREF"].value) == ("A-1", "KB")
+    lines = [line.split() for line in las.other.splitlines() if line.strip()]
+    assert lines[1:] == [["1205.50", "M", to_ascii("خف")], ["1222.00", "M", "Arab-D"]]
+    assert len(las.curves) == len(FIXED) + len(SHAPES)
+    assert las["DEPT"].tolist() == [1205.0, 1215.0, 1225.0]

@@ -1,0 +1,1 @@
+"""What is known about wells: names, places, and the tops of their formations."""
