@@ -29,7 +29,7 @@ export async function loadLog(well: string, step: number | null): Promise<Logged
     }),
   );
   const [intervals, { tops }] = await Promise.all([log, about]);
-  return { well, intervals: intervals as Interval[], shapes: shapesOf(intervals as Interval[]), tops: (tops ?? []) as Top[] };
+  return { well, intervals: intervals as Interval[], shapes: shapesOf(intervals as Interval[]), tops: (tops ?? []) as unknown as Top[] };
 }
 
 /** A log as a file; `accept` is the media type of CSV, LAS or a picture. */

@@ -7,7 +7,7 @@ import OpenSeadragon from "openseadragon";
 import type { Outlined } from "./outlines";
 import { colourOf } from "./shapes";
 
-const MARGIN = 0.35;
+const MARGIN = 0.25;
 const REST_MS = 140;
 const MOST_STRETCH = 1.8;
 
