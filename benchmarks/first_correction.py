@@ -1,4 +1,4 @@
-"""From a scanned catalogue to the first corrected crystal: clicks, seconds and pictures of the page.
+"""From a scanned catalogue to the first corrected crystal: clicks, seconds, pictures of the page.
 
 Runs `mcn view` on a copy of the catalogue that `make demo` makes, opens what it prints in a
 headless Chromium, and goes the two ways that a person finds: by the log (well, depth, tile,
