@@ -40,17 +40,14 @@ export function logFile(well: string, step: number | null, accept: string): Prom
 
 export function shapesOf(intervals: Interval[]): string[] {
   return Object.keys(intervals[0] ?? {})
-    .filter((name) => /^fraction_/.test(name) && !/_(low|high)$/.test(name))
+    .filter((name) => name.startsWith("fraction_"))
     .map((name) => name.slice("fraction_".length))
     .filter((shape) => shape !== FACETS);
 }
 
-export function valueOf(interval: Interval, ...names: string[]): number | null {
-  for (const name of names) {
-    const value = interval[name];
-    if (typeof value === "number") return value;
-  }
-  return null;
+function valueOf(interval: Interval, name: string): number | null {
+  const value = interval[name];
+  return typeof value === "number" ? value : null;
 }
 
 /** Values of a measure with the band of its spread and the interval of its estimate. */
@@ -66,30 +63,28 @@ function pair(low: number | null, high: number | null): [number, number] | null 
 
 const D = "equivalent_diameter_um";
 
+function confidenceOf(interval: Interval, name: string): [number, number] | null {
+  return pair(valueOf(interval, `low_${name}`), valueOf(interval, `high_${name}`));
+}
+
 export function sizeOf(interval: Interval): Measure {
-  const bounds = (end: string) =>
-    valueOf(interval, `p50_${D}_${end}`, `median_${D}_${end}`, `mean_${D}_${end}`);
+  const quantiles = (low: number, high: number) =>
+    pair(valueOf(interval, `q${low}_${D}`), valueOf(interval, `q${high}_${D}`));
   return {
-    middle: valueOf(interval, `p50_${D}`, `median_${D}`),
-    spread:
-      pair(valueOf(interval, `p10_${D}`), valueOf(interval, `p90_${D}`)) ??
-      pair(valueOf(interval, `q25_${D}`), valueOf(interval, `q75_${D}`)),
-    confidence: pair(bounds("low"), bounds("high")),
+    middle: valueOf(interval, `median_${D}`),
+    spread: quantiles(10, 90) ?? quantiles(25, 75),
+    confidence: confidenceOf(interval, `median_${D}`),
   };
 }
 
 export function areaOf(interval: Interval): Measure {
   const name = "crystal_area_fraction";
-  return {
-    middle: valueOf(interval, name),
-    spread: null,
-    confidence: pair(valueOf(interval, `${name}_low`), valueOf(interval, `${name}_high`)),
-  };
+  return { middle: valueOf(interval, name), spread: null, confidence: confidenceOf(interval, name) };
 }
 
 /** Whether the band of sizes reaches from P10 to P90, or from P25 to P75 in an older answer. */
 export function spreadName(intervals: Interval[]): string {
-  return `p10_${D}` in (intervals[0] ?? {}) ? "P10–P90" : "P25–P75";
+  return `q10_${D}` in (intervals[0] ?? {}) ? "P10–P90" : "P25–P75";
 }
 
 /** The texture and the zone of an interval, if the log has them. */

@@ -317,7 +317,7 @@ function Row({ name, value }: { name: preact.ComponentChildren; value: string })
 }
 
 function bounded(interval: Interval, name: string): string {
-  const [low, high] = [interval[`${name}_low`], interval[`${name}_high`]];
+  const [low, high] = [interval[`low_${name}`], interval[`high_${name}`]];
   const value = percent(interval[name] as number | null);
   if (typeof low !== "number" || typeof high !== "number") return value;
   return `${value} (${percent(low)} – ${percent(high)})`;
