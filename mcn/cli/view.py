@@ -7,16 +7,22 @@ import re
 import socket
 import tempfile
 import webbrowser
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from mcn.cli.console import say
+from mcn.errors import McnError
 
 _HOST: Final = "127.0.0.1"
 _PORT: Final = 8000
 _REQUESTS_A_MINUTE: Final = 1_000_000
+
+
+class PageMissingError(McnError):
+    """The page is not part of this installation."""
 
 
 def view(
@@ -49,6 +55,10 @@ def view(
     uri = normalise(catalog)
     # Before Ray and the endpoint are imported, which takes seconds.
     Catalog.open(uri)
+    if not resources.files("serve").joinpath("viewer/dist/index.html").is_file():
+        raise PageMissingError(
+            "the page was not built; run `make page` where npm can be reached, or install a wheel"
+        )
     from pipelines.cluster import ray_cluster
     from serve import app
     from serve.settings import read_settings

@@ -79,15 +79,16 @@ export async function undo(changeId = undoable.at(-1)): Promise<Change | null> {
   return change;
 }
 
-/** The crystals of a tile after a change. */
-export function changed(crystals: Crystal[], change: Change): Crystal[] {
+/** The crystals of a tile after a change, which may have been of another tile. */
+export function changed(crystals: Crystal[], change: Change, tileId: string): Crystal[] {
   const gone = new Set(change.removed);
-  const now = new Map(change.crystals.map((crystal) => [crystal.crystal_id, crystal]));
+  const here = change.crystals.filter(({ tile_id }) => tile_id === tileId);
+  const now = new Map(here.map((crystal) => [crystal.crystal_id, crystal]));
   const kept = crystals
     .filter((crystal) => !gone.has(crystal.crystal_id!))
     .map((crystal) => now.get(crystal.crystal_id) ?? crystal);
   const known = new Set(kept.map((crystal) => crystal.crystal_id));
-  return [...kept, ...change.crystals.filter((crystal) => !known.has(crystal.crystal_id))];
+  return [...kept, ...here.filter((crystal) => !known.has(crystal.crystal_id))];
 }
 
 /** What somebody else had made of the same crystals meanwhile; empty if nothing. */

@@ -66,7 +66,13 @@ export function LogView({ query }: { query: URLSearchParams }) {
         </p>
       </Nothing>
     );
-  if (error) return <Trouble error={error} retry={reload} />;
+  if (error)
+    return (
+      <>
+        <Trouble error={error} retry={reload} />
+        {query.get("tiles") === "failed" && <Thumbnails well={names[0]!} depth={null} failed />}
+      </>
+    );
   if (!logs || !logs.length) return <Waiting what="the depth log" />;
   const extent = whole ?? extentOf(logs, offsets);
   const range: [number, number] = [low ?? extent[0], high ?? extent[1]];

@@ -91,6 +91,11 @@ export function MicrographPicture(props: Props) {
       if (tool) onPoint([x, y], pointer.altKey || pointer.shiftKey);
       else onSelect(crystalAt(crystals, x, y), pointer.shiftKey || pointer.ctrlKey);
     });
+    // The library turns and flips pictures by keys that name and correct crystals here.
+    made.addHandler("canvas-key", (event) => {
+      const { key } = event.originalEvent as KeyboardEvent;
+      if (!key.startsWith("Arrow") && !"+-=_0".includes(key)) event.preventDefaultAction = true;
+    });
     let start: Point | null = null;
     made.addHandler("canvas-press", (event) => {
       const pointer = event.originalEvent as MouseEvent;

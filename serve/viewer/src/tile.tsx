@@ -100,7 +100,7 @@ function LoadedTile(props: Loaded & { query: URLSearchParams; reload: () => void
 
   const apply = (change: Change | null, text: string) => {
     if (!change) return;
-    setCrystals((now) => changed(now, change));
+    setCrystals((now) => changed(now, change, place.tile_id));
     const conflict = conflictOf(change);
     setSaid({ text: `${text} ${conflict}`.trim(), bad: conflict !== "" });
     const gone = new Set(change.removed);
