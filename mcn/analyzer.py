@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +45,7 @@ class PromptedSegmenter(Segmenter, Protocol):
         points: ArrayLike | None = None,
         labels: ArrayLike | None = None,
         boxes: ArrayLike | None = None,
+        encoded: Any = None,
     ) -> list[Mask]:
         """The crystal at each of N prompts in an (H, W) image.
 
@@ -57,6 +58,8 @@ class PromptedSegmenter(Segmenter, Protocol):
             1 on the crystal, 0 off it, -1 no point; by default all are on it.
         boxes : (N, 4) array, optional
             Left, top, right, bottom; NaN if a crystal has no box.
+        encoded : EncodedPicture, optional
+            Keeps what was encoded of the image for the next call.
         """
         ...
 

@@ -70,6 +70,7 @@ class PatchSegmenter:
         points: ArrayLike | None = None,
         labels: ArrayLike | None = None,
         boxes: ArrayLike | None = None,
+        encoded: Any = None,
     ) -> list[Mask]:
         """Return the patch under the first point of each prompt."""
         from mcn.segment.inference.prompts import check_prompts

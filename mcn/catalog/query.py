@@ -185,14 +185,11 @@ def _parts(
     last: tuple[str, float] | None = None
     for number, part in enumerate(parts, start=1):
         # Added crystals may be in bins without any other; the last part takes the remaining ones.
-        after, last = last, None if number == len(parts) else _end(part)
+        after, last = last, None
+        if number < len(parts):
+            end = part.slice(part.num_rows - 1)
+            last = end["partition.well"][0].as_py(), end["partition.depth_bin"][0].as_py()
         yield part, corrections.between(after, last, catalog.depth_bin_m)
-
-
-def _end(part: pa.Table) -> tuple[str, float]:
-    """Well and depth bin of the last of consecutive files."""
-    row = part.slice(part.num_rows - 1).to_pylist()[0]
-    return row["partition.well"], row["partition.depth_bin"]
 
 
 def sql(
