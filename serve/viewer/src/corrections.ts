@@ -15,6 +15,7 @@ export interface Correction {
   shape: string | null;
   was_shape: string | null;
   was_confidence: number | null;
+  classifier: string | null;
   corrected_by: string;
   corrected_at: string;
   note: string | null;

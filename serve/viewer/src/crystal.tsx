@@ -1,10 +1,10 @@
 // What is known about the chosen crystals, and the buttons that correct them.
-import { fetchJson, pathOf, type Crystal } from "./api";
+import { fetchBlob, fetchJson, pathOf, type Crystal } from "./api";
 import { columnOf, describe, timeOf, type Correction, type Operation } from "./corrections";
 import { useData } from "./hooks";
 import { Picture, ShapeName, number, percent } from "./parts";
 import { colourOf, nameOf } from "./shapes";
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 
 const MEASURES: [keyof Crystal & string, string, string][] = [
   ["equivalent_diameter_um", "Equivalent diameter", "µm"],
@@ -21,6 +21,8 @@ const MEASURES: [keyof Crystal & string, string, string][] = [
 
 interface Props {
   selection: Crystal[];
+  /** All crystals of the tile. */
+  crystals: Crystal[];
   shapes: string[];
   mayCorrect: boolean;
   mayAnalyze: boolean;
@@ -78,7 +80,13 @@ export function CrystalPanel(props: Props) {
       {only && <Measures crystal={only} shapes={shapes} />}
       {only && <History crystal={only} />}
       {only && props.mayAnalyze && (
-        <Evidence key={only.crystal_id} crystal={only} shapes={shapes} onFocus={props.onFocus} />
+        <Evidence
+          key={only.crystal_id}
+          crystal={only}
+          crystals={props.crystals}
+          shapes={shapes}
+          onFocus={props.onFocus}
+        />
       )}
     </section>
   );
@@ -148,17 +156,22 @@ function History({ crystal }: { crystal: Crystal }) {
   );
 }
 
-/** What the classifier looked at, and crystals that look alike to it. */
-function Evidence(props: { crystal: Crystal; shapes: string[]; onFocus: (crystal: Crystal) => void }) {
-  const { crystal } = props;
+const MOST_SIMILAR = 8;
+
+/** What the classifier looked at, and crystals of this tile that it sees alike. */
+function Evidence(props: {
+  crystal: Crystal;
+  crystals: Crystal[];
+  shapes: string[];
+  onFocus: (crystal: Crystal) => void;
+}) {
+  const { crystal, shapes } = props;
   const id = crystal.crystal_id!;
   const [open, setOpen] = useState(false);
-  const shape = props.shapes.includes(crystal.shape!) ? crystal.shape! : props.shapes[0]!;
-  const { data, error } = useData(open ? id : null, () =>
-    fetchJson<{ crystals: (Crystal & { similarity: number })[] }>(
-      pathOf(["crystals", id, "similar"], { limit: 8, well: crystal.well }),
-    ),
-  );
+  const shape = shapes.includes(crystal.shape!) ? crystal.shape! : shapes[0]!;
+  const similar = open ? mostSimilar(crystal, props.crystals, shapes) : [];
+  const crop = (other: Crystal, size: number) =>
+    pathOf(["crystals", other.crystal_id!, "crop"], { size, well: crystal.well });
   return (
     <details open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>Evidence and similar crystals</summary>
@@ -166,23 +179,18 @@ function Evidence(props: { crystal: Crystal; shapes: string[]; onFocus: (crystal
         <>
           <div class="evidence">
             <figure>
-              <Picture path={pathOf(["crystals", id, "crop"], { size: 128, well: crystal.well })} alt="The crystal" />
+              <Picture path={crop(crystal, 128)} alt="The crystal" />
               <figcaption>the crystal</figcaption>
             </figure>
-            <figure>
-              <Picture path={pathOf(["crystals", id, "heat"], { shape, well: crystal.well })} alt={`Heat map of the evidence for ${nameOf(shape)}`} />
-              <figcaption>evidence for {nameOf(shape)}</figcaption>
-            </figure>
+            <HeatMap id={id} well={crystal.well!} shape={shape} />
           </div>
-          {error && <p class="inline-trouble">{error.message}</p>}
+          <p class="hint">Crystals of this tile with the most similar probabilities and size:</p>
           <ul class="similar">
-            {data?.crystals.map((other) => (
+            {similar.map((other) => (
               <li key={other.crystal_id}>
                 <button type="button" onClick={() => props.onFocus(other)}>
-                  <Picture path={pathOf(["crystals", other.crystal_id!, "crop"], { size: 72, well: crystal.well })} alt="" />
-                  <span>
-                    {nameOf(other.shape!)} {percent(other.similarity)}
-                  </span>
+                  <Picture path={crop(other, 72)} alt="" />
+                  <span>{nameOf(other.shape!)}</span>
                 </button>
               </li>
             ))}
@@ -191,4 +199,43 @@ function Evidence(props: { crystal: Crystal; shapes: string[]; onFocus: (crystal
       )}
     </details>
   );
+}
+
+/** The evidence for a shape, in the crop that the classifier sees. */
+function HeatMap({ id, well, shape }: { id: string; well: string; shape: string }) {
+  const { data, error } = useData(`${id}\n${shape}`, async () => {
+    const form = new FormData();
+    form.append("crop", await fetchBlob(pathOf(["crystals", id, "crop"], { masked: true, well })), "crop.png");
+    const headers = { Accept: "image/png" };
+    const heat = await fetchBlob(pathOf(["explain"], { shape }), { method: "POST", body: form, headers });
+    return URL.createObjectURL(heat);
+  });
+  useEffect(() => () => void (data && URL.revokeObjectURL(data)), [data]);
+  if (error) return <span class="no-picture">{error.message}</span>;
+  return (
+    <figure>
+      {data ? (
+        <img src={data} alt={`Heat map of the evidence for ${nameOf(shape)}`} />
+      ) : (
+        <span class="no-picture" aria-busy="true" />
+      )}
+      <figcaption>evidence for {nameOf(shape)}</figcaption>
+    </figure>
+  );
+}
+
+function mostSimilar(crystal: Crystal, crystals: Crystal[], shapes: string[]): Crystal[] {
+  const features = (of: Crystal) => [
+    ...shapes.map((shape) => Number((of as Record<string, unknown>)[`p_${shape}`] ?? 0)),
+    0.3 * Math.log(of.area_px || 1),
+  ];
+  const own = features(crystal);
+  const distance = (of: Crystal) =>
+    features(of).reduce((sum, value, i) => sum + (value - own[i]!) ** 2, 0);
+  return crystals
+    .filter(({ crystal_id }) => crystal_id !== crystal.crystal_id)
+    .map((other) => ({ other, away: distance(other) }))
+    .sort((a, b) => a.away - b.away)
+    .slice(0, MOST_SIMILAR)
+    .map(({ other }) => other);
 }

@@ -1,69 +1,62 @@
-// How good the models are on this catalogue, by the corrections of people.
+// How good the classifier is on this catalogue, by the corrections of people.
 import { ask, endpoint, fetchJson, pathOf } from "./api";
+import type { Correction } from "./corrections";
 import { useData } from "./hooks";
 import { Nothing, Trouble, Waiting, number, percent } from "./parts";
 import { nameOf } from "./shapes";
 
-interface Evaluated {
-  corrections: number;
-  crystals: number;
-  classifiers: {
-    classifier: string;
-    n: number;
-    accuracy: number | null;
-    intervals: Record<string, [number, number]>;
-    n_by_shape?: Record<string, number>;
-    confusion?: number[][];
-    shapes?: string[];
-    f1?: Record<string, number | null> | number[];
-  }[];
-  segmenters: {
-    segmenter: string;
-    n_tiles: number;
-    n: number;
-    kept: number;
-    deleted: number;
-    redrawn: number;
-    added: number;
-    mean_iou: number | null;
-    precision: number | null;
-    recall: number | null;
-    intervals?: Record<string, [number, number]>;
-  }[];
-  note: string | null;
-}
+const MOST = 10_000;
+const PAGE = 1000;
+const Z = 1.96;
 
 export function ModelsView({ query }: { query: URLSearchParams }) {
   const wells = query.getAll("well");
   const well = wells.length === 1 ? wells[0] : undefined;
   const models = useData("models", () => ask(endpoint.GET("/v1/models")));
-  const { data, error, reload } = useData(`evaluation ${well}`, () =>
-    fetchJson<Evaluated>(pathOf(["evaluation"], { well })),
-  );
+  const { data, error, reload } = useData(`corrections ${well}`, () => load(well));
   return (
     <>
       <h1>Models on {well ?? "this catalogue"}</h1>
       {models.data && (
         <dl>
           <dt>Segmenter</dt>
-          <dd><code>{models.data.segmenter}</code></dd>
+          <dd>
+            <code>{models.data.segmenter}</code>
+          </dd>
           <dt>Classifier</dt>
-          <dd><code>{models.data.classifier}</code></dd>
+          <dd>
+            <code>{models.data.classifier}</code>
+          </dd>
         </dl>
       )}
       {error ? (
         <Trouble error={error} retry={reload} />
-      ) : !data ? (
-        <Waiting what="the evaluation" />
+      ) : !data || !models.data ? (
+        <Waiting what="the corrections" />
       ) : (
-        <Card evaluated={data} />
+        <Card corrections={data} shapes={models.data.shapes} />
       )}
     </>
   );
 }
 
-function Card({ evaluated }: { evaluated: Evaluated }) {
-  if (!evaluated.corrections)
+/** The corrections in effect. */
+async function load(well: string | undefined): Promise<Correction[]> {
+  const rows: Correction[] = [];
+  let cursor: string | null = null;
+  do {
+    const page: { corrections: Correction[]; next: string | null } = await fetchJson(
+      pathOf(["corrections"], { well, limit: PAGE, cursor }),
+    );
+    rows.push(...page.corrections);
+    cursor = page.next;
+  } while (cursor !== null && rows.length < MOST);
+  return rows.filter(({ in_effect, operation }) => in_effect && operation !== "undo");
+}
+
+function Card({ corrections, shapes }: { corrections: Correction[]; shapes: string[] }) {
+  const named = corrections.filter(({ operation, was_shape }) => operation === "shape" && was_shape);
+  if (!corrections.length)
     return (
       <Nothing>
         <p>
@@ -72,75 +65,77 @@ function Card({ evaluated }: { evaluated: Evaluated }) {
         </p>
       </Nothing>
     );
+  const classifiers = [...new Set(named.map(({ classifier }) => classifier ?? "unknown"))];
+  const counts = Map.groupBy(corrections, ({ operation }) => operation);
   return (
     <>
       <p>
-        From {number(evaluated.corrections)} corrections and confirmations of {number(evaluated.crystals)} crystals.
+        {number(corrections.length)} corrections:{" "}
+        {[...counts].map(([operation, rows]) => `${number(rows.length)} ${operation}`).join(", ")}.
       </p>
-      {evaluated.note && <p class="hint">{evaluated.note}</p>}
-      {evaluated.classifiers.map((each) => (
-        <section key={each.classifier}>
-          <h2>
-            Classifier <code>{each.classifier}</code>
-          </h2>
-          <p>
-            {percent(each.accuracy)} of {number(each.n)} shapes are right
-            {each.intervals?.accuracy && <> (95 % interval {each.intervals.accuracy.map((end) => percent(end)).join(" – ")})</>}.
-          </p>
-          {each.confusion && each.shapes && <Confusion counts={each.confusion} shapes={each.shapes} />}
-        </section>
-      ))}
-      {evaluated.segmenters.map((each) => (
-        <section key={each.segmenter}>
-          <h2>
-            Segmenter <code>{each.segmenter}</code>
-          </h2>
-          <dl>
-            <dt>Kept, deleted, redrawn, added</dt>
-            <dd>
-              {number(each.kept)}, {number(each.deleted)}, {number(each.redrawn)}, {number(each.added)} of{" "}
-              {number(each.n)} in {number(each.n_tiles)} tiles
-            </dd>
-            <dt>Precision</dt>
-            <dd>{percent(each.precision)}</dd>
-            <dt>Recall</dt>
-            <dd>{percent(each.recall)}</dd>
-            <dt>Mean IoU of redrawn ones</dt>
-            <dd>{number(each.mean_iou)}</dd>
-          </dl>
-        </section>
+      {classifiers.map((classifier) => (
+        <Named
+          key={classifier}
+          classifier={classifier}
+          rows={named.filter((row) => (row.classifier ?? "unknown") === classifier)}
+          shapes={shapes}
+        />
       ))}
       <p class="hint">
-        <code>mcn export CATALOG FOLDER --corrections</code> writes these crystals as training data.
+        The queue shows the least sure crystals first, so crystals named there are harder than most, and
+        these numbers are lower than those of all crystals.
       </p>
     </>
   );
 }
 
-function Confusion({ counts, shapes }: { counts: number[][]; shapes: string[] }) {
+function Named({ classifier, rows, shapes }: { classifier: string; rows: Correction[]; shapes: string[] }) {
+  const right = rows.filter(({ shape, was_shape }) => shape === was_shape).length;
+  const [low, high] = wilson(right, rows.length);
   return (
-    <div class="scrolled" tabIndex={0} role="region" aria-label="Confusion">
-      <table>
-        <caption>Rows: what people say. Columns: what the classifier said.</caption>
-        <thead>
-          <tr>
-            <td />
-            {shapes.map((shape) => (
-              <th scope="col" key={shape}>{nameOf(shape)}</th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {counts.map((row, index) => (
-            <tr key={shapes[index]}>
-              <th scope="row">{nameOf(shapes[index] ?? "")}</th>
-              {row.map((count, column) => (
-                <td key={column} class={column === index ? "right" : ""}>{number(count)}</td>
+    <section>
+      <h2>
+        Classifier <code>{classifier}</code>
+      </h2>
+      <p>
+        {percent(right / rows.length)} of {number(rows.length)} shapes are right (95 % interval {percent(low)} –{" "}
+        {percent(high)}).
+      </p>
+      <div class="scrolled" tabIndex={0} role="region" aria-label="Confusion">
+        <table>
+          <caption>Rows: what people say. Columns: what the classifier said.</caption>
+          <thead>
+            <tr>
+              <td />
+              {shapes.map((shape) => (
+                <th scope="col" key={shape}>
+                  {nameOf(shape)}
+                </th>
               ))}
             </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+          </thead>
+          <tbody>
+            {shapes.map((said) => (
+              <tr key={said}>
+                <th scope="row">{nameOf(said)}</th>
+                {shapes.map((was) => (
+                  <td key={was} class={said === was ? "right" : ""}>
+                    {number(rows.filter(({ shape, was_shape }) => shape === said && was_shape === was).length)}
+                  </td>
+                ))}
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </section>
   );
+}
+
+/** The 95 % interval of a share, after Wilson (1927). */
+function wilson(count: number, of: number): [number, number] {
+  const share = count / of;
+  const middle = (share + Z ** 2 / (2 * of)) / (1 + Z ** 2 / of);
+  const half = (Z / (1 + Z ** 2 / of)) * Math.sqrt((share * (1 - share)) / of + Z ** 2 / (4 * of ** 2));
+  return [middle - half, middle + half];
 }

@@ -1,6 +1,8 @@
 // The outlines of crystals in pixels of their picture.
 import type { Crystal } from "./api";
 
+import { extentOf, type Rle } from "./rle";
+
 export interface Outlined {
   id: string;
   crystal: Crystal;
@@ -34,6 +36,12 @@ export function outlined(crystal: Crystal): Outlined {
     box: [x!, y!, x! + w!, y! + h!],
     corrected: Boolean((crystal as Record<string, unknown>).correction),
   };
+}
+
+/** A mask of the segmenter that is not yet a crystal. */
+export function previewOf(mask: Record<string, unknown>, id: string): Outlined {
+  const geometry = { type: "Polygon", coordinates: [extentOf(mask.mask_rle as Rle)] };
+  return outlined({ mask_polygons: geometry, ...mask, crystal_id: id, shape: "" } as Crystal);
 }
 
 /** The smallest crystal at a point of the picture. */

@@ -13,7 +13,7 @@ import {
 } from "./corrections";
 import { CrystalPanel } from "./crystal";
 import { useData, useKeys } from "./hooks";
-import { outlined, type Outlined } from "./outlines";
+import { outlined, previewOf } from "./outlines";
 import { Action, Nothing, RangeSlider, ShapeName, Trouble, Waiting, metres, number, percent, save } from "./parts";
 import { MicrographPicture, type Box, type Source } from "./picture";
 import { addressOf, readRange, refine, writeRange } from "./route";
@@ -118,11 +118,12 @@ function LoadedTile(props: Loaded & { query: URLSearchParams; reload: () => void
     setNote("");
     return run(correct(action, place, of, { ...more, ...(written && { note: written }) }), text);
   };
-  const tool = useTool(place, models?.segmenter_prompts ?? true, (kind, masks) => {
+  const picture = () => fetchBlob(pathOf(["tiles", tile.tile_id!, "image"], { well: tile.well }));
+  const tool = useTool(picture, models?.segmenter_prompts ?? true, (kind, masks) => {
     if (kind === "add") return change("add", [], { masks }, "Crystal added.");
     return change(kind, selection, { masks }, kind === "redraw" ? "Outline replaced." : "Crystal split.");
   });
-  const preview = useMemo(() => tool.preview.map(previewOutline), [tool.preview]);
+  const preview = useMemo(() => tool.preview.map((mask, index) => previewOf(mask, `preview ${index}`)), [tool.preview]);
   const drawn = useMemo(() => (preview.length ? [...shown, ...preview] : shown), [shown, preview]);
   const highlighted = useMemo(
     () => (preview.length ? new Set(preview.map(({ id }) => id)) : selected),
@@ -207,6 +208,7 @@ function LoadedTile(props: Loaded & { query: URLSearchParams; reload: () => void
         {selection.length > 0 && (
           <CrystalPanel
             selection={selection}
+            crystals={crystals}
             shapes={shapes}
             mayCorrect={mayCorrect}
             mayAnalyze={session?.scopes.includes("analyze") ?? false}
@@ -299,10 +301,6 @@ function largest(crystals: Crystal[]): { most: number; unit: string } {
   const most = crystals.reduce((most, crystal) => Math.max(most, sizeOf(crystal) ?? 0), 0);
   const measured = crystals.some(({ equivalent_diameter_um }) => equivalent_diameter_um != null);
   return { most: Math.ceil(most * 10) / 10 || 1, unit: measured || !crystals.length ? "µm" : "px" };
-}
-
-function previewOutline(mask: Record<string, unknown>, index: number): Outlined {
-  return outlined({ ...mask, crystal_id: `preview ${index}`, shape: "" } as Crystal);
 }
 
 function Exports({ tile }: { tile: Tile }) {

@@ -1,6 +1,6 @@
 // Drawing crystals by clicks and boxes: add, redraw, split.
 import { useRef, useState } from "preact/hooks";
-import { EndpointError, post } from "./api";
+import { fetchJson } from "./api";
 import type { Box, Point } from "./picture";
 
 export type ToolKind = "add" | "redraw" | "split";
@@ -28,9 +28,12 @@ export interface Tool {
   addBox: (box: Box) => void;
 }
 
-/** A tool that asks the segmenter for the crystals at prompts; `onKeep` gets their masks. */
+/**
+ * A tool that asks the segmenter for the crystals at prompts; `onKeep` gets their masks.
+ * `load` gives the picture, once for all clicks.
+ */
 export function useTool(
-  place: { tile_id: string; well: string } | { picture: string },
+  load: () => Promise<Blob>,
   available: boolean,
   onKeep: (kind: ToolKind, masks: unknown[]) => Promise<unknown>,
 ): Tool {
@@ -39,13 +42,14 @@ export function useTool(
   const [preview, setPreview] = useState<Mask[]>([]);
   const [error, setError] = useState("");
   const [busy, setBusy] = useState(false);
-  const picture = useRef<Promise<string> | null>(null);
+  const picture = useRef<Promise<Blob> | null>(null);
   const asked = useRef(0);
 
   const open = () => {
-    if ("picture" in place) return Promise.resolve(place.picture);
-    picture.current ??= post<{ picture: string }>("/v1/pictures", place).then((made) => made.picture);
-    picture.current.catch(() => (picture.current = null));
+    if (picture.current === null) {
+      picture.current = load();
+      picture.current.catch(() => (picture.current = null));
+    }
     return picture.current;
   };
   const reset = () => {
@@ -60,16 +64,11 @@ export function useTool(
     setMarks(next);
     setBusy(true);
     setError("");
-    const prompts = promptsOf(kind!, next);
-    const send = async () =>
-      post<{ masks: Mask[] }>(`/v1/pictures/${encodeURIComponent(await open())}/segment`, prompts);
     try {
-      const { masks } = await send().catch((reason: unknown) => {
-        const forgotten = reason instanceof EndpointError && reason.status === 404;
-        if (!forgotten || "picture" in place) throw reason;
-        picture.current = null;
-        return send();
-      });
+      const form = new FormData();
+      form.append("image", await open(), "picture");
+      form.append("prompts", JSON.stringify(promptsOf(kind!, next)));
+      const { masks } = await fetchJson<{ masks: Mask[] }>("/v1/segment", { method: "POST", body: form });
       if (question === asked.current) setPreview(masks);
     } catch (reason) {
       if (question === asked.current) setError((reason as Error).message);

@@ -4,33 +4,24 @@ import { fetchBlob, fetchJson, pathOf, type Crystal } from "./api";
 import { useSession } from "./corrections";
 import { CrystalPanel } from "./crystal";
 import { useKeys } from "./hooks";
-import { outlined } from "./outlines";
+import { outlined, previewOf } from "./outlines";
 import { Action, ShapeName, Trouble, number, save } from "./parts";
 import { MicrographPicture, type Source } from "./picture";
 import { shapesOf } from "./shapes";
 import { Tools, useTool } from "./tools";
 
-const POLL_MS = 400;
-
-interface Job {
-  id: string;
-  status: "queued" | "running" | "done" | "failed" | "cancelled";
-  progress: number;
-  problem: { detail?: string } | null;
-}
-
 interface Analysed {
-  name: string;
-  job: string;
+  file: File;
+  query: Record<string, string>;
   crystals: Crystal[];
   pixelSizeUm: number | null;
   source: Source;
-  picture: string;
+  drawn: boolean;
 }
 
 type Stage =
   | { name: "empty" }
-  | { name: "working"; file: string; job: Job | null }
+  | { name: "working"; file: string }
   | { name: "failed"; error: Error }
   | { name: "done"; analysed: Analysed };
 
@@ -45,8 +36,8 @@ export function TryView() {
     stop.current?.abort();
     const control = new AbortController();
     stop.current = control;
-    setStage({ name: "working", file: file.name, job: null });
-    analyse(file, size, control.signal, (job) => setStage({ name: "working", file: file.name, job })).then(
+    setStage({ name: "working", file: file.name });
+    analyse(file, size, control.signal).then(
       (analysed) => setStage({ name: "done", analysed }),
       (error: Error) => {
         if (error.name !== "AbortError") setStage({ name: "failed", error });
@@ -100,14 +91,13 @@ export function TryView() {
       {stage.name === "working" && (
         <div role="status">
           <p>
-            {stage.file}: {stage.job?.status === "queued" ? "waiting for its turn" : stage.job ? "looking for crystals" : "uploading"} …
+            {stage.file}: looking for crystals …
           </p>
-          <progress value={stage.job?.progress ?? undefined} max={1} aria-label="Progress" />{" "}
+          <progress aria-label="Progress" />{" "}
           <button
             type="button"
             onClick={() => {
               stop.current?.abort();
-              if (stage.job) void fetchBlob(pathOf(["jobs", stage.job.id]), { method: "DELETE" }).catch(() => {});
               setStage({ name: "empty" });
             }}
           >
@@ -116,50 +106,51 @@ export function TryView() {
         </div>
       )}
       {stage.name === "failed" && <Trouble error={stage.error} />}
-      {stage.name === "done" && <Result key={stage.analysed.job} analysed={stage.analysed} />}
+      {stage.name === "done" && <Result key={stage.analysed.source.url} analysed={stage.analysed} />}
     </>
   );
 }
 
-async function analyse(
-  file: File,
-  size: string,
-  signal: AbortSignal,
-  onProgress: (job: Job) => void,
-): Promise<Analysed> {
-  const form = () => {
-    const data = new FormData();
-    data.append("image", file);
-    return data;
-  };
-  const pixel = size ? { pixel_size_um: size } : {};
-  let job = await fetchJson<Job>(pathOf(["jobs"], pixel), { method: "POST", body: form(), signal });
-  while (job.status === "queued" || job.status === "running") {
-    onProgress(job);
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    job = await fetchJson<Job>(pathOf(["jobs", job.id]), { signal });
-  }
-  if (job.status !== "done") throw new Error(job.problem?.detail ?? `The job was ${job.status}.`);
-  const [result, { picture }] = await Promise.all([
-    fetchJson<{ crystals: Crystal[]; pixel_size_um: number | null }>(
-      pathOf(["jobs", job.id, "result"], { masks: "polygons" }),
-      { signal },
-    ),
-    fetchJson<{ picture: string }>(pathOf(["pictures"]), { method: "POST", body: form(), signal }),
-  ]);
-  // A browser draws no TIFF, and 16 bits otherwise than they were analysed.
-  const drawn = await fetchBlob(pathOf(["pictures", picture, "image"]), {
-    headers: { Accept: "image/jpeg, image/png;q=0.8" },
-    signal,
-  });
+async function analyse(file: File, size: string, signal: AbortSignal): Promise<Analysed> {
+  const query = { masks: "polygons", ...(size && { pixel_size_um: size }) };
+  const result = await fetchJson<Answer>(pathOf(["analyze"], query), { method: "POST", body: formOf(file), signal });
+  const own = URL.createObjectURL(file);
+  const probe = new Image();
+  probe.src = own;
+  const drawn = await probe.decode().then(
+    () => true,
+    () => false,
+  );
   return {
-    name: file.name,
-    job: job.id,
+    file,
+    query,
     crystals: result.crystals,
     pixelSizeUm: result.pixel_size_um,
-    source: { url: URL.createObjectURL(drawn) },
-    picture,
+    source: { url: drawn ? own : await ground(result.width, result.height) },
+    drawn,
   };
+}
+
+interface Answer {
+  crystals: Crystal[];
+  pixel_size_um: number | null;
+  width: number;
+  height: number;
+}
+
+function formOf(file: File): FormData {
+  const form = new FormData();
+  form.append("image", file);
+  return form;
+}
+
+/** A dark ground for the outlines of a picture that browsers do not draw. */
+async function ground(width: number, height: number): Promise<string> {
+  const canvas = new OffscreenCanvas(width, height);
+  const pen = canvas.getContext("2d")!;
+  pen.fillStyle = "#333";
+  pen.fillRect(0, 0, width, height);
+  return URL.createObjectURL(await canvas.convertToBlob());
 }
 
 function Result({ analysed }: { analysed: Analysed }) {
@@ -167,11 +158,11 @@ function Result({ analysed }: { analysed: Analysed }) {
   const [chosen, setChosen] = useState<string[]>([]);
   const [hidden, setHidden] = useState<string[]>([]);
   const shapes = useMemo(() => shapesOf(analysed.crystals), []);
-  const tool = useTool({ picture: analysed.picture }, true, async () => {});
+  const tool = useTool(async () => analysed.file, true, async () => {});
   const outlines = useMemo(() => crystals.map(outlined), [crystals]);
   const shown = useMemo(() => outlines.filter(({ shape }) => !hidden.includes(shape)), [outlines, hidden.join()]);
   const preview = useMemo(
-    () => tool.preview.map((mask, i) => outlined({ ...mask, crystal_id: `new ${crystals.length + i}`, shape: "" } as Crystal)),
+    () => tool.preview.map((mask, i) => previewOf(mask, `new ${crystals.length + i}`)),
     [tool.preview],
   );
   const drawn = useMemo(() => [...shown, ...preview], [shown, preview]);
@@ -188,15 +179,16 @@ function Result({ analysed }: { analysed: Analysed }) {
   });
   const selection = crystals.filter(({ crystal_id }) => chosen.includes(crystal_id!));
   const files: [string, string, string][] = [
-    ["GeoJSON", "application/geo+json", "geojson"],
-    ["CSV", "text/csv", "csv"],
     ["JSON", "application/json", "json"],
     ["Overlay", "image/png", "overlay.png"],
   ];
   return (
     <div class="tile">
       <div class="tile-picture">
-        <h2>{analysed.name}</h2>
+        <h2>{analysed.file.name}</h2>
+        {!analysed.drawn && (
+          <p class="hint">Browsers do not draw TIFF: the outlines are shown without the picture.</p>
+        )}
         <MicrographPicture
           source={analysed.source}
           pixelSizeUm={analysed.pixelSizeUm}
@@ -234,6 +226,7 @@ function Result({ analysed }: { analysed: Analysed }) {
         {selection.length > 0 && (
           <CrystalPanel
             selection={selection}
+            crystals={crystals}
             shapes={shapes}
             mayCorrect={false}
             mayAnalyze={false}
@@ -256,8 +249,12 @@ function Result({ analysed }: { analysed: Analysed }) {
               key={title}
               work={async () =>
                 save(
-                  await fetchBlob(pathOf(["jobs", analysed.job, "result"]), { headers: { Accept: accept } }),
-                  `${analysed.name}.${ending}`,
+                  await fetchBlob(pathOf(["analyze"], analysed.query), {
+                    method: "POST",
+                    body: formOf(analysed.file),
+                    headers: { Accept: accept },
+                  }),
+                  `${analysed.file.name}.${ending}`,
                 )
               }
             >

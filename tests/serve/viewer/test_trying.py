@@ -38,9 +38,9 @@ def test_a_picture_is_analysed_shown_and_saved(
     page.keyboard.press("Enter")
     expect(count).to_have_text(f"{found + 1:,}")
     with page.expect_download() as download:
-        page.get_by_role("button", name="GeoJSON").click()
-    download.value.save_as(tmp_path / "tried.geojson")
-    assert len(json.loads((tmp_path / "tried.geojson").read_text())["features"]) == found
+        page.get_by_role("button", name="JSON").click()
+    download.value.save_as(tmp_path / "tried.json")
+    assert len(json.loads((tmp_path / "tried.json").read_text())["crystals"]) == found
 
 
 def test_a_file_that_is_no_picture_is_refused_with_the_reason(
