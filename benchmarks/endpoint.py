@@ -2,8 +2,10 @@
 
 - throughput: pictures per second for 32 parallel clients, relative to the same models called
   directly in one process on the same cores, before and after;
-- latency: the time that the endpoint adds to a picture of one client, compared with a direct
-  call with as many threads as a replica has;
+- latency: the time that the endpoint adds to a picture of 64×64 and to one of 1024×768 pixels of
+  one client, compared with a direct call with as many threads as a replica has;
+- start: seconds from the command to ready, memory by process, and the ports;
+- trickle: 200 clients that send one byte at a time, and the times of another client beside them;
 - batching: pictures per second with batches of 8, relative to no batches;
 - overload: three times its capacity, for a minute, without retries;
 - scaling: replicas over time under a step of load, plotted to runs/serve-scaling.png;
@@ -11,7 +13,7 @@
 
 Prints one JSON object.
 
-    python benchmarks/endpoint.py [--only throughput latency batching overload scaling kills]
+    python benchmarks/endpoint.py [--only PART …]
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import asyncio
 import json
 import os
 import random
+import socket
 import statistics
 import subprocess
 import sys
@@ -30,6 +33,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +41,7 @@ import httpx
 import numpy as np
 from running import Running, endpoint
 
-PARTS = ("throughput", "latency", "batching", "overload", "scaling", "kills")
+PARTS = ("start", "latency", "trickle", "throughput", "batching", "overload", "scaling", "kills")
 CLIENTS = 32
 
 
@@ -77,16 +81,83 @@ def throughput(folder: Path, pictures: list[Path], options: argparse.Namespace) 
 
 def latency(folder: Path, pictures: list[Path], options: argparse.Namespace) -> dict[str, Any]:
     del options
+    report = {}
     with endpoint(folder, most=1) as running:
-        served = one_by_one(running, pictures)
-        # The endpoint stays up, idle, so that both are measured on the same machine state.
-        alone = direct(folder, threads=1)["seconds"]
-        again = one_by_one(running, pictures)
-    added = [min(a, b) - c for a, b, c in zip(served, again, alone, strict=True)]
+        for size, images in (("64x64", cut_small(pictures, folder)), ("1024x768", pictures)):
+            served = one_by_one(running, images)
+            # The endpoint stays up, idle, so that both are measured on the same machine state.
+            alone = direct(folder, threads=1, core=images[0].parents[2])["seconds"]
+            again = one_by_one(running, images)
+            added = [min(a, b) - c for a, b, c in zip(served, again, alone, strict=True)]
+            report[size] = {
+                "direct_p50_s": round(statistics.median(alone), 4),
+                "served_p50_s": round(statistics.median(served + again), 4),
+                "added_p50_ms": round(1000 * statistics.median(added), 1),
+            }
+    return report
+
+
+def cut_small(pictures: Sequence[Path], folder: Path) -> list[Path]:
+    """Pictures of 64×64 pixels from the middle of others, in the same kind of folders."""
+    import tifffile
+
+    paths = []
+    for picture in pictures:
+        path = folder / "small" / picture.relative_to(folder / "core")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = tifffile.imread(picture)
+        y, x = pixels.shape[0] // 2, pixels.shape[1] // 2
+        tifffile.imwrite(path, pixels[y : y + 64, x : x + 64])
+        paths.append(path)
+    return paths
+
+
+def start(folder: Path, pictures: list[Path], options: argparse.Namespace) -> dict[str, Any]:
+    del pictures, options
+    started = time.monotonic()
+    with endpoint(folder, most=1) as running:
+        seconds = running.ready_at - started
+        return {
+            "seconds_to_ready": round(seconds, 1),
+            "memory_mib": running.memory_mib(),
+            "memory_mib_by_process": running.memory_by_process(),
+            "ports": running.ports(),
+        }
+
+
+def trickle(folder: Path, pictures: list[Path], options: argparse.Namespace) -> dict[str, Any]:
+    del options
+    data = b"x" * 1000
+    head = (
+        "POST /v1/analyze HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/tiff\r\n"
+        f"Content-Length: {len(data)}\r\n\r\n"
+    ).encode()
+    images = pictures[:16]
+    with endpoint(folder, most=1) as running:
+        unloaded = one_by_one(running, images) + one_by_one(running, images)
+        address = ("127.0.0.1", int(running.url.rpartition(":")[2]))
+        stopped = threading.Event()
+
+        def send() -> None:
+            while not stopped.is_set():
+                with socket.create_connection(address) as connection, suppress(OSError):
+                    connection.sendall(head)
+                    for byte in data:
+                        if stopped.wait(1.0):
+                            return
+                        connection.sendall(bytes([byte]))
+
+        with ThreadPoolExecutor(200) as threads:
+            for _ in range(200):
+                threads.submit(send)
+            time.sleep(3.0)
+            beside = one_by_one(running, images) + one_by_one(running, images)
+            stopped.set()
+    p99 = [float(np.percentile(times, 99)) for times in (unloaded, beside)]
     return {
-        "direct_p50_s": round(statistics.median(alone), 4),
-        "served_p50_s": round(statistics.median(served + again), 4),
-        "added_p50_ms": round(1000 * statistics.median(added), 1),
+        "unloaded_p99_s": round(p99[0], 3),
+        "beside_p99_s": round(p99[1], 3),
+        "beside_over_unloaded": round(p99[1] / p99[0], 2),
     }
 
 
@@ -151,7 +222,7 @@ def scaling(folder: Path, pictures: list[Path], options: argparse.Namespace) -> 
 
         def watch() -> None:
             while not stopped.wait(1.0):
-                samples.append((time.monotonic() - started, clients, running.replicas("Segmenter")))
+                samples.append((time.monotonic() - started, clients, running.replicas("Models")))
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -181,7 +252,7 @@ def kills(folder: Path, pictures: list[Path], options: argparse.Namespace) -> di
                 threads.submit(_run_client, running.url, pictures, stopped, n) for n in range(6)
             ]
             for number in range(options.kills):
-                kind = ("Segmenter", "Classifier", "Ingress", "Segmenter")[number % 4]
+                kind = ("Models", "CatalogReader", "Ingress", "Models")[number % 4]
                 time.sleep(rng.uniform(0.5, 3.0))
                 running.wait_for(kind)
                 killed[kind] += running.kill(kind, rng)
@@ -315,10 +386,11 @@ def _run_client(
 _TYPE = {"Content-Type": "image/tiff"}
 
 
-def direct(folder: Path, threads: int) -> dict[str, Any]:
+def direct(folder: Path, threads: int, core: Path | None = None) -> dict[str, Any]:
     """Run the same models in a separate process."""
+    core = core or folder / "core"
     done = subprocess.run(
-        [sys.executable, __file__, "--direct", str(folder / "core"), str(threads), "2"],
+        [sys.executable, __file__, "--direct", str(core), str(threads), "2"],
         capture_output=True,
         text=True,
         timeout=3600,

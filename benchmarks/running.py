@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class Running:
 
     url: str
     process: psutil.Process
+    ready_at: float = 0.0
 
     def family(self, name: str = "") -> list[psutil.Process]:
         """Its processes with this name in their title."""
@@ -53,13 +55,34 @@ class Running:
 
     def memory_mib(self) -> int:
         """Memory of all its processes."""
-        total = 0
-        for process in self.family():
+        return sum(self.memory_by_process().values())
+
+    def memory_by_process(self) -> dict[str, int]:
+        """Memory that each kind of process has for itself, MiB, the largest first."""
+        sizes: Counter[str] = Counter()
+        for process in (self.process, *self.family()):
             try:
-                total += process.memory_full_info().uss
-            except psutil.Error:
+                title = process.cmdline()
+                script = next((word for word in title if word.endswith(".py")), title[0])
+                sizes[Path(script.partition(" ")[0]).name[:60]] += round(
+                    process.memory_full_info().uss / 2**20
+                )
+            except (psutil.Error, IndexError):
                 continue
-        return round(total / 2**20)
+        return dict(sizes.most_common())
+
+    def ports(self) -> list[str]:
+        """Addresses on which its processes listen."""
+        found = set()
+        for process in (self.process, *self.family()):
+            try:
+                for connection in process.net_connections("tcp"):
+                    if connection.status == psutil.CONN_LISTEN:
+                        title = process.cmdline()[0].partition(" ")[0]
+                        found.add(f"{connection.laddr.ip} {Path(title).name}")
+            except (psutil.Error, IndexError):
+                continue
+        return sorted(found)
 
     def kill(self, kind: str, rng: random.Random) -> int:
         """Kill one replica of a kind; returns the number killed, 0 or 1."""
@@ -124,9 +147,10 @@ def endpoint(
         wait_until(lambda: running.is_ready() or process.poll() is not None, "it is ready")
         if process.poll() is not None:
             raise RuntimeError((folder / "serve.log").read_text()[-2000:])
-        running.wait_for("Segmenter")
+        running = replace(running, ready_at=time.monotonic())
+        running.wait_for("Models")
         least = segmenters["least"]
-        wait_until(lambda: running.replicas("Segmenter") >= least, f"{least} segmenters are there")
+        wait_until(lambda: running.replicas("Models") >= least, f"{least} segmenters are there")
         time.sleep(2.0)  # The last replica has loaded its model by now.
         yield running
     finally:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from mcn.errors import McnError
 from mcn.io.objects import one_line
@@ -31,6 +33,9 @@ _ENVIRONMENT = {
 """Read by Ray when it is imported or started. Workers use the installed packages, also when the
 driver was started by uv; no usage statistics are sent; and workers run at niceness 0, because at
 Ray's default of 15 they get little time beside other programs."""
+
+
+_LOOPBACK: Final = "127.0.0.1"
 
 
 class ClusterError(McnError):
@@ -56,6 +61,7 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
     ClusterError
         If it does not start, or there is no cluster at `RAY_ADDRESS`.
     """
+    local = "RAY_ADDRESS" not in os.environ
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
@@ -63,14 +69,16 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
     if ray.is_initialized():
         yield
         return
-    local = "RAY_ADDRESS" not in os.environ
-    with nullcontext() if verbose else _silent_core():
+    if local:
+        _protect_token()
+    with nullcontext() if verbose else _silent_core(), _loopback() if local else nullcontext():
         _start(
             # By default Ray would join any cluster that runs on this machine.
             address="local" if local else None,
             num_cpus=num_cpus,
             include_dashboard=False if local else None,
             object_store_memory=_store_bytes() if local else None,
+            _node_ip_address=_LOOPBACK if local else None,
             log_to_driver=verbose,
             logging_level=logging.WARNING if verbose else logging.ERROR,
         )
@@ -78,6 +86,40 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Let Ray take the loopback address for that of its node, as it does on Windows and macOS.
+
+    Its ports are then reachable from this machine only. Ray reads the environment variable for
+    this, RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER, when it is imported, which may have been before.
+    """
+    from ray._private import ray_constants
+
+    default = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = default
+
+
+def _protect_token() -> None:
+    """Let only its owner read the token of local clusters, which Ray writes for everyone.
+
+    Whoever has the token may run code in the cluster.
+    """
+    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        return
+    file = Path.home() / ".ray" / "auth_token"
+    with suppress(OSError):  # Ray says what is wrong with it.
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if file.exists():
+            file.chmod(0o600)
+        else:
+            with open(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as new:
+                new.write(secrets.token_hex(32))
 
 
 def _start(**settings: Any) -> None:

@@ -8,12 +8,15 @@ from mcn.errors import MissingPackageError
 _NEEDED: Final = (
     ("fastapi", "fastapi"),
     ("fastapi_swagger", "fastapi-swagger"),
+    ("httptools", "httptools"),
     ("httpx", "httpx"),
     ("limits", "limits"),
     ("mimeparse", "python-mimeparse"),
     ("orjson", "orjson"),
     ("pydantic", "pydantic"),
     ("python_multipart", "python-multipart"),
+    ("redis", "redis"),
+    ("uvicorn", "uvicorn"),
 )
 """Module and package."""
 

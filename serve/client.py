@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import httpx
 import pyarrow as pa
@@ -23,6 +23,12 @@ from mcn.errors import McnError
 from serve.schemas import Analysis, Batch, Models, Prompted, Shapes, Well, Wells
 
 _ARROW: Final = "application/vnd.apache.arrow.stream"
+_LOG_TYPES: Final = {
+    "csv": "text/csv",
+    "json": "application/json",
+    "las": "text/plain",
+    "png": "image/png",
+}
 _LONGEST_WAIT_S: Final = 30.0
 _PAGE: Final = 10_000
 
@@ -56,8 +62,8 @@ class Client:
     token : str, optional
         Taken from the environment variable `MCN_TOKEN` if not given.
     patience_s : float
-        Time in which a request is repeated if the endpoint is too busy (503) or the token has
-        made too many requests (429), seconds.
+        Time in which a request is repeated if the endpoint is too busy or a process of it died
+        (503), the token has made too many requests (429), or the connection breaks, seconds.
     timeout_s : float
         Longest wait for one response, seconds.
     """
@@ -73,6 +79,7 @@ class Client:
         token = token or os.environ.get("MCN_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._patience_s = patience_s
+        self._is_known = False
         try:
             self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
         except (httpx.InvalidURL, ValueError) as error:
@@ -184,32 +191,69 @@ class Client:
                 yield reader.read_all()
             path, params = page.links.get("next", {}).get("url"), None
 
+    def log(
+        self,
+        well: str,
+        form: Literal["csv", "json", "las", "png"] = "csv",
+        step_m: float | None = None,
+        segmenter: str | None = None,
+        classifier: str | None = None,
+    ) -> bytes:
+        """A well's depth log as a file of one of these forms; models as for `crystals`."""
+        options = {"step": step_m, "segmenter": segmenter, "classifier": classifier}
+        return self._request(
+            "GET",
+            f"/v1/wells/{_quoted(well)}/log",
+            params={name: value for name, value in options.items() if value is not None},
+            headers={"Accept": _LOG_TYPES[form]},
+        ).content
+
     def models(self) -> Models:
         """The loaded models."""
         return Models.model_validate_json(self._request("GET", "/v1/models").content)
 
     def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """Send a request; repeat it while the endpoint is too busy, restarts or loses a process.
+
+        No request changes anything in the endpoint, so each may be repeated.
+        """
         deadline = time.monotonic() + self._patience_s
         while True:
             try:
                 response = self._http.request(method, path, **request)
             except httpx.HTTPError as error:
-                raise ClientError(
-                    f"{self._http.base_url}: no response ({error}); check the address", None
-                ) from error
-            if response.is_success:
-                return response
-            wait = _wait_of(response)
-            if wait is None or time.monotonic() + wait > deadline:
-                raise _error_of(response)
+                wait = self._wait_after(error)
+                if wait is None or time.monotonic() + wait > deadline:
+                    raise ClientError(
+                        f"{self._http.base_url}: no response ({error}); check the address", None
+                    ) from error
+            else:
+                self._is_known = True
+                if response.is_success:
+                    return response
+                wait = _wait_of(response)
+                if wait is None or time.monotonic() + wait > deadline:
+                    raise _error_of(response)
             time.sleep(wait)
+
+    def _wait_after(self, error: httpx.HTTPError) -> float | None:
+        """Seconds to wait after a connection broke; None if a repetition would not help.
+
+        An address that has never responded is probably wrong.
+        """
+        is_broken = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
+        is_unknown = isinstance(error, httpx.ConnectError) and not self._is_known
+        return random.uniform(0.5, 1.5) if is_broken and not is_unknown else None
 
 
 def _wait_of(response: httpx.Response) -> float | None:
     """Seconds to wait before a retry, randomised so that clients do not retry all at once."""
-    retry_after = response.headers.get("retry-after", "")
-    if response.status_code not in (429, 503) or not retry_after.isdigit():
+    if response.status_code not in (429, 502, 503, 504):
         return None
+    retry_after = response.headers.get("retry-after", "")
+    if not retry_after.isdigit():
+        # A proxy in front of the endpoint names no time.
+        return random.uniform(0.5, 1.5) if response.status_code in (502, 504) else None
     return min(_LONGEST_WAIT_S, float(retry_after)) * random.uniform(0.5, 1.5)
 
 

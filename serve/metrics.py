@@ -38,6 +38,21 @@ _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
+def shared_folder(label: str) -> Path:
+    """The folder through which the processes of a group on a machine share small files.
+
+    Raises
+    ------
+    PermissionError
+        If another user made it.
+    """
+    folder = Path(tempfile.gettempdir(), f"mcn-serve-{os.getuid()}-{label}")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to another user; remove it")
+    return folder
+
+
 class ServeMetrics:
     """The metrics, shared between the ingress replicas of a machine through small files.
 
@@ -49,8 +64,7 @@ class ServeMetrics:
 
     def __init__(self, label: str) -> None:
         # prometheus_client reads the variable when it is imported.
-        folder = Path(tempfile.gettempdir(), f"mcn-serve-{os.getuid()}-{label}")
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = shared_folder(label)
         os.environ[_FOLDER] = str(folder)
         import prometheus_client as prometheus
         from prometheus_client import multiprocess

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import field
@@ -70,16 +72,33 @@ class Settings:
         URI of the catalogue; without it, the catalogue's routes give 404.
     segmenter, classifier : str
         Name or path of each model.
+    one_process : bool, optional
+        Both models share the processes of the segmenters, which saves memory and time. If not
+        given, they do on a cluster of one machine that `mcn serve` runs on.
     tokens : str, optional
         File of tokens, see `serve.tokens`; read again when it changes.
     token_sha256 : str, optional
         SHA-256 of a single token with every scope, in hexadecimal.
+    host : str
+        Address to listen on.
+    port : int
+    tls_cert, tls_key : str, optional
+        PEM files of a certificate with its chain, and of its key; with them the endpoint speaks
+        HTTPS.
     insecure : bool
-        Accept requests without a token; only for an address that no other machine reaches.
+        Accept requests without a token. Only with a loopback address as `host`, and only from
+        this machine.
     requests_a_minute, requests_a_day : int
         Limits of a token whose entry has none.
-    counts : str
-        Where requests are counted: in each ingress replica, or in `async+redis://HOST:PORT`.
+    requests_at_once : int
+        Maximum number of requests in progress of a token whose entry has none.
+    counts : str, optional
+        Where requests are counted: in each ingress replica, or in `async+redis://HOST:PORT` for
+        all of them. If not given, the environment variable `MCN_COUNTS` says it.
+    bodies : int
+        Maximum number of bodies that are being received at once.
+    bodies_megabytes, bodies_megabytes_of_a_token : float
+        Maximum size of what has arrived of all of them, and of those of one token.
     max_megabytes, max_megapixels : float
         Limits of a request's body and of a picture in it, checked before decoding.
     max_images : int
@@ -99,12 +118,21 @@ class Settings:
     catalog: str | None = None
     segmenter: str = "compact"
     classifier: str = "nsr"
+    one_process: bool | None = None
     tokens: str | None = None
     token_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    tls_cert: str | None = None
+    tls_key: str | None = None
     insecure: bool = False
     requests_a_minute: _Count = 600
     requests_a_day: _Count = 100_000
-    counts: str = "async+memory://"
+    requests_at_once: _Count = 64
+    counts: str | None = None
+    bodies: _Count = 512
+    bodies_megabytes: Annotated[float, Field(gt=0)] = 512
+    bodies_megabytes_of_a_token: Annotated[float, Field(gt=0)] = 256
     max_megabytes: Annotated[float, Field(gt=0)] = 64
     max_megapixels: Annotated[float, Field(gt=0)] = 64
     max_images: _Count = 16
@@ -117,15 +145,41 @@ class Settings:
     classifiers: Mapping[str, Any] = field(default_factory=dict)
     readers: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.insecure and not is_loopback(self.host):
+            raise ValueError(
+                f"insecure accepts requests without a token, so it needs host = 127.0.0.1, "
+                f"not {self.host}; set tokens, or MCN_TOKEN, to serve other machines"
+            )
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together; give both or neither")
+        for name in ("tls_cert", "tls_key"):
+            path = getattr(self, name)
+            if path is not None and not os.access(path, os.R_OK):
+                raise ValueError(f"{name} = {path} cannot be read; give a PEM file")
+
     @property
     def limits(self) -> Limits:
         """Largest size of a picture."""
         return Limits(int(self.max_megabytes * 2**20), int(self.max_megapixels * 1e6))
 
     @property
+    def longest_request_s(self) -> float:
+        """The longest time from the first byte of a request to the last of its response."""
+        return self.upload_seconds + self.seconds
+
+    @property
     def requires_token(self) -> bool:
         """Whether requests need a token."""
         return self.tokens is not None or self.token_sha256 is not None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -204,7 +258,11 @@ def plan_replicas(cores: float, gpus: float, settings: Settings) -> ReplicaPlan:
             {"most": max(1, workers // 4), "ongoing": 512, "queued": 512},
             settings.ingress,
         ),
-        "segmenters": ({"most": workers, **segmenter}, settings.segmenters),
+        # A second one is there when one dies; on fewer cores its memory and time are worth more.
+        "segmenters": (
+            {"least": 2 if workers >= 4 else 1, "most": workers, **segmenter},
+            settings.segmenters,
+        ),
         "classifiers": ({"most": max(1, workers // 4), **classifier}, settings.classifiers),
         "readers": ({"most": max(1, workers // 4), "ongoing": 8}, settings.readers),
     }
@@ -213,6 +271,8 @@ def plan_replicas(cores: float, gpus: float, settings: Settings) -> ReplicaPlan:
         chosen = {**defaults, **changes}
         if "least" in changes and "most" not in changes:
             chosen["most"] = max(chosen["most"], chosen["least"])
+        if "most" in changes and "least" not in changes:
+            chosen["least"] = max(1, min(chosen["most"], chosen["least"]))
         try:
             plan.append(_REPLICAS.validate_python(chosen))
         except ValidationError as error:

@@ -44,6 +44,7 @@ class Token(BaseModel):
     expires: AwareDatetime | None = None
     requests_a_minute: Annotated[int, Field(ge=1)] | None = None
     requests_a_day: Annotated[int, Field(ge=1)] | None = None
+    requests_at_once: Annotated[int, Field(ge=1)] | None = None
 
     def has_expired(self, now: datetime) -> bool:
         """Whether the token is no longer valid."""

@@ -31,6 +31,7 @@ NOT_IMPORTED = {
     "polars": "the examples of docs/reading.md",
     "python-multipart": "FastAPI, for forms",
     "fastapi-swagger": "files, read by its name",
+    "redis": "limits, for counts that replicas share",
     # Programs, and packages for type checkers.
     "ruff": "a program",
     "mypy": "a program",

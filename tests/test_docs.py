@@ -53,11 +53,12 @@ TRAINING = (
 )
 ELSEWHERE = {
     r"(MCN_TOKEN=\S+ )?mcn remote ": "tests/serve/test_docs.py uses a running endpoint",
+    r"curl .*//crystals:8000": "tests/serve/test_docs.py uses a running endpoint",
     r"mcn serve ": "runs until stopped; tests/serve starts it",
     r"mcn view ": "runs until stopped; tests/serve/viewer starts it",
     r"make (demo|test|setup)": "this project's targets; .ci/run runs the first two",
     r"docker |docker push": "needs Docker; tests/deploy/test_compose.py checks file and services",
-    r"(\. deploy/\.env|curl )": "needs the services of compose",
+    r"(\. deploy/\.env|curl (?!.*//crystals:8000))": "needs the services of compose",
     r"kubectl |helm |kind |eksctl ": "needs a cluster; tests/k8s checks the manifests",
     r"ray ": "needs machines of Amazon EC2; tests/deploy/test_launcher.py checks the file",
     r"git ": "changes the working tree",

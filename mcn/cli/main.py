@@ -14,8 +14,9 @@ from mcn.cli.catalog import catalog_app, export, log, query
 from mcn.cli.console import say
 from mcn.cli.core import core
 from mcn.cli.demo import demo
-from mcn.cli.endpoint import remote_app, serve, token_app
+from mcn.cli.endpoint import serve, token_app
 from mcn.cli.evaluate import evaluate_app
+from mcn.cli.remote import remote_app
 from mcn.cli.scan import plan, scan
 from mcn.cli.segment import segment
 from mcn.cli.train import train_app

@@ -11,13 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mcn.segment.dataset import list_pairs
     from mcn.segment.evaluation.metrics import evaluate_segmenter
-    from mcn.segment.segmenter import (
-        SegmenterError,
-        absolute_path,
-        load_segmenter,
-        segmenter_name,
-        with_prompts,
-    )
+    from mcn.segment.names import SegmenterError, absolute_path, with_prompts
+    from mcn.segment.segmenter import load_segmenter, segmenter_name
     from mcn.segment.training.settings import SegmenterTrainSettings
     from mcn.segment.training.trainer import train_segmenter
 
@@ -34,15 +29,15 @@ __all__ = [
 ]
 
 _MODULES = {
-    "SegmenterError": "mcn.segment.segmenter",
+    "SegmenterError": "mcn.segment.names",
     "SegmenterTrainSettings": "mcn.segment.training.settings",
-    "absolute_path": "mcn.segment.segmenter",
+    "absolute_path": "mcn.segment.names",
     "evaluate_segmenter": "mcn.segment.evaluation.metrics",
     "list_pairs": "mcn.segment.dataset",
     "load_segmenter": "mcn.segment.segmenter",
     "segmenter_name": "mcn.segment.segmenter",
     "train_segmenter": "mcn.segment.training.trainer",
-    "with_prompts": "mcn.segment.segmenter",
+    "with_prompts": "mcn.segment.names",
 }
 
 

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from mcn.analyzer import Segmenter
-from mcn.errors import McnError
 from mcn.mask import Mask
 from mcn.segment.inference.calibration import Calibration
 from mcn.segment.inference.candidates import GPU_SETTINGS, GeneratorSettings
@@ -34,13 +32,7 @@ from mcn.segment.modeling.checkpoints import (
     read_metadata,
 )
 from mcn.segment.modeling.compact_sam import CompactSam, channels_last
-
-PROMPTS: Final = ("proposals", "grid")
-"""Prompts of a full-size SAM: what `compact` proposes (the default), or a regular grid."""
-
-
-class SegmenterError(McnError):
-    """A segmenter that does not exist."""
+from mcn.segment.names import PROMPTS, SegmenterError, split_prompts
 
 
 class CompactSegmenter:
@@ -128,29 +120,6 @@ def weights_path(model: str) -> Path:
     return path
 
 
-def with_prompts(model: str, prompts: str | None) -> str:
-    """The name of a full-size SAM with prompts of one of `PROMPTS`, as in `load_segmenter`."""
-    if prompts is None:
-        return model
-    if prompts not in PROMPTS:
-        raise SegmenterError(f"prompts: {prompts!r} is not one of {', '.join(PROMPTS)}")
-    return f"{_split(model)[0]}+{prompts}"
-
-
-def absolute_path(model: str) -> str:
-    """The model with an absolute path if it is a file: workers have their own working folders."""
-    base, prompts = _split(model)
-    path = str(Path(base).resolve()) if Path(base).is_file() else base
-    return f"{path}+{prompts}" if prompts else path
-
-
-def _split(model: str) -> tuple[str, str | None]:
-    """Name or path of a model, and the kind of its prompts if the name states it."""
-    name, plus, prompts = model.rpartition("+")
-    stated = plus and prompts in PROMPTS and not Path(model).is_file()
-    return (name, prompts) if stated else (model, None)
-
-
 def segmenter_name(model: str = "compact") -> str:
     """`name@first-12-of-sha256` of a segmenter, without loading it.
 
@@ -161,7 +130,7 @@ def segmenter_name(model: str = "compact") -> str:
     SegmenterError, CheckpointError, WeightsError
         As `load_segmenter`.
     """
-    base, prompts = _split(model)
+    base, prompts = split_prompts(model)
     if base == "watershed" and prompts is None:
         return WatershedSegmenter().name
     path = weights_path(base)
@@ -196,7 +165,7 @@ def load_segmenter(model: str = "compact", device: str | None = None) -> Segment
     if model == "watershed":
         return WatershedSegmenter()
     device_name = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    base, prompts = _split(model)
+    base, prompts = split_prompts(model)
     name, path = segmenter_name(model), weights_path(base)
     loaded = load_model(path).to(device_name)
     if isinstance(loaded, CompactSam):

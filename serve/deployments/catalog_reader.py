@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow as pa
 
 from mcn.catalog.active_files import Depths, files
@@ -85,8 +84,8 @@ class CatalogReader(CorrectionWriter):
         columns: tuple[str, ...],
         limit: int,
         after: tuple[float, str] | None,
-    ) -> Content:
-        """One page of a well's tiles in order of depth, as a JSON list of rows."""
+    ) -> tuple[list[dict[str, Any]], tuple[float, str] | None]:
+        """One page of a well's tiles in order of depth, and the last row's depth and id."""
         self.check_well(well)
         if unknown := [name for name in columns if name not in TILES.names]:
             raise CatalogQueryError(unknown_name("column", unknown[0], TILES.names))
@@ -113,7 +112,7 @@ class CatalogReader(CorrectionWriter):
             last = end["depth_m"], end["tile_id"]
         if columns:
             table = table.select(list(dict.fromkeys(("tile_id", *columns))))
-        return Content(orjson.dumps(row_objects(table)), JSON, last)
+        return row_objects(table), last
 
     @in_thread
     def crystals(
@@ -188,14 +187,14 @@ class CatalogReader(CorrectionWriter):
         return row_objects(self.find_tile(tile_id, well, models))
 
     @in_thread
-    def tile_crystals(self, tile_id: str, well: str | None, request: CrystalRequest) -> Content:
-        """All crystals of a tile that a request means, and the tile's row."""
+    def tile_crystals(
+        self, tile_id: str, well: str | None, request: CrystalRequest
+    ) -> tuple[dict[str, Any], Content]:
+        """A tile's row, and all its crystals that a request means."""
         row, crystals = self._crystals_of_tile(tile_id, well, request)
         crystals = sort_crystals(crystals, request.sort)
         (tile,) = row_objects(row)
-        facts = {name: tile[name] for name in ("segmenter", "classifier")}
-        body = encode_crystals(crystals, request, {"tile": tile, **facts})
-        return Content(body, request.media_type)
+        return tile, Content(encode_crystals(crystals, request), request.media_type)
 
     @in_thread
     def labels(

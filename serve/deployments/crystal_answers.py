@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -34,18 +33,14 @@ def selection_of(request: CrystalRequest, well: str, **others: Any) -> Selection
     )
 
 
-def encode_crystals(
-    table: pa.Table, request: CrystalRequest, facts: Mapping[str, Any] | None = None
-) -> bytes:
-    """Crystals in the form that was asked for.
+def encode_crystals(table: pa.Table, request: CrystalRequest) -> bytes:
+    """Crystals in the form that was asked for; JSON is a list of rows.
 
     Parameters
     ----------
     table : pa.Table
         Columns of `crystals`.
     request : CrystalRequest
-    facts : mapping, optional
-        Further members of the JSON object; a plain list of rows without.
 
     Raises
     ------
@@ -61,11 +56,11 @@ def encode_crystals(
         return table_bytes(chosen, request.media_type)
     rows = row_objects(_columns(table, request, keep_masks=request.masks == "rle"))
     if request.media_type == GEOJSON:
-        return orjson.dumps(_collection(table, rows, masks, facts or {}))
+        return orjson.dumps(_collection(table, rows, masks))
     if request.masks == "polygons":
         for row, geometry in zip(rows, outline_geometries(_codes(masks)), strict=True):
             row["mask_polygons"] = geometry
-    return orjson.dumps(rows if facts is None else {**facts, "crystals": rows})
+    return orjson.dumps(rows)
 
 
 def sort_crystals(table: pa.Table, order: str) -> pa.Table:
@@ -101,7 +96,6 @@ def _collection(
     table: pa.Table,
     rows: list[dict[str, Any]],
     masks: pa.ChunkedArray,
-    facts: Mapping[str, Any],
 ) -> dict[str, Any]:
     """A GeoJSON FeatureCollection with classification and measurements, as QuPath reads it."""
     from matplotlib.colors import to_rgb
@@ -127,7 +121,7 @@ def _collection(
             name: row[name] for name in numbers if row.get(name) is not None
         }
         features.append(feature)
-    return {"type": "FeatureCollection", "coordinate_system": PIXELS, **facts, "features": features}
+    return {"type": "FeatureCollection", "coordinate_system": PIXELS, "features": features}
 
 
 def _codes(masks: pa.ChunkedArray) -> list[Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mcn.analyzer import Segmented
+if TYPE_CHECKING:
+    # The ingress passes messages on, and starts sooner without what measures crystals.
+    from mcn.analyzer import Segmented
 
 JSON: Final = "application/json"
 CSV: Final = "text/csv"

@@ -14,8 +14,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from ray import serve
 
-from mcn.analyzer import classify_segmented, segment_micrographs
-from mcn.crystals import prompted_crystals
 from mcn.micrograph import Micrograph
 from serve.deployments.messages import (
     AnalysisResult,
@@ -59,6 +57,8 @@ class SegmenterDeployment:
     async def _segment_batch(
         self, micrographs: list[Micrograph]
     ) -> list[SegmentationResult | Exception]:
+        from mcn.analyzer import segment_micrographs
+
         model = self._worker.model
         outcomes = await self._worker.run(
             lambda batch: segment_micrographs(model, batch), micrographs
@@ -74,6 +74,7 @@ class SegmenterDeployment:
         self, micrograph: Micrograph, points: Any, labels: Any, boxes: Any
     ) -> PromptResult | Refusal:
         """Segment the crystals at prompts; see `mcn.analyzer.PromptedSegmenter`."""
+        from mcn.crystals import prompted_crystals
         from mcn.segment.inference.prompts import PromptError
 
         model = self._worker.model
@@ -90,7 +91,7 @@ class SegmenterDeployment:
             return Refusal(422, str(outcome))
         return PromptResult(model.name, result_of(outcome), timing)
 
-    def about(self) -> ModelInfo:
+    def about_segmenter(self) -> ModelInfo:
         """The model's name, and whether it takes prompts."""
         return ModelInfo(self._worker.model.name, prompts=hasattr(self._worker.model, "predict"))
 
@@ -124,6 +125,8 @@ class ClassifierDeployment:
     async def _classify_batch(
         self, pictures: list[SegmentationResult]
     ) -> list[AnalysisResult | Exception]:
+        from mcn.analyzer import classify_segmented
+
         model = self._worker.model
         outcomes = await self._worker.run(
             lambda batch: classify_segmented(model, [picture.segmented for picture in batch]),
@@ -187,13 +190,50 @@ class ClassifierDeployment:
         heat, explained_shape = result_of(outcome)
         return ExplanationResult(model.name, explained_shape, heat, timing)
 
-    def about(self) -> ModelInfo:
+    def about_classifier(self) -> ModelInfo:
         """The model's name and shapes."""
         return ModelInfo(self._worker.model.name, self._worker.model.taxonomy.shapes)
 
     def check_health(self) -> None:
         """Raise if the model hangs, so that Serve replaces this replica."""
         self._worker.check()
+
+
+class ModelsDeployment:
+    """Both models in one process, for a cluster of one machine.
+
+    One process has one copy of their library, and crops stay in it.
+
+    Parameters
+    ----------
+    segmenter, classifier : ReplicaSettings
+        Batches and threads of each model.
+    """
+
+    def __init__(self, segmenter: ReplicaSettings, classifier: ReplicaSettings) -> None:
+        self._segmenter = SegmenterDeployment(segmenter)
+        self._classifier = ClassifierDeployment(classifier)
+        self.segment = self._segmenter.segment
+        self.predict = self._segmenter.predict
+        self.classify = self._classifier.classify
+        self.explain = self._classifier.explain
+        self.about_segmenter = self._segmenter.about_segmenter
+        self.about_classifier = self._classifier.about_classifier
+
+    async def reconfigure(self, config: Mapping[str, Any]) -> None:
+        """Load the models of Serve's `user_config`; the previous ones are used until then."""
+        await self._segmenter.reconfigure({"model": config["segmenter"]})
+        await self._classifier.reconfigure({"model": config["classifier"]})
+
+    async def analyze(self, micrograph: Micrograph) -> AnalysisResult:
+        """Segment a micrograph and classify its crystals."""
+        segmented = await self._segmenter.segment(micrograph)
+        return await self._classifier.classify_segmented(segmented)
+
+    def check_health(self) -> None:
+        """Raise if a model hangs, so that Serve replaces this replica."""
+        self._segmenter.check_health()
+        self._classifier.check_health()
 
 
 def _set_batches(method: Any, replica: ReplicaSettings) -> None:
@@ -203,6 +243,7 @@ def _set_batches(method: Any, replica: ReplicaSettings) -> None:
 
 def _load_segmenter(name: str) -> Any:
     """Load a segmenter and call it once, since a model's first call is slow."""
+    import mcn.analyzer  # noqa: F401  (so that the first request does not wait for it)
     from mcn.segment import load_segmenter
 
     model = load_segmenter(name)

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from serve.http.auth import AccessControl
-from serve.http.dispatch import ConcurrencyLimit, Services
+from serve.http.dispatch import ConcurrencyLimit, Services, body_room
 from serve.http.docs import add_docs
 from serve.http.errors import (
     Problem,
@@ -75,6 +75,7 @@ class Ingress:
             metrics,
             analyses=ConcurrencyLimit(plan.analyses),
             crops=ConcurrencyLimit(plan.crops),
+            bodies=body_room(settings),
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
+from limits.aio.storage import Storage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
 
 from serve.http.errors import Problem
-from serve.settings import Settings
+from serve.settings import Settings, SettingsError, is_loopback
 from serve.tokens import MAX_LENGTH, SCOPES, Scope, Token, Tokens
 
+logger = logging.getLogger("serve")
+
+_PICTURES: Final = 20
+"""How many more small pictures than other requests a token may ask for."""
+
+_HERE: Final = "async+memory://"
+_REDIS: Final[dict[str, Any]] = {
+    "implementation": "redispy",
+    "socket_timeout": 1.0,
+    "socket_connect_timeout": 1.0,
+}
 _BEARER = HTTPBearer(auto_error=False, description="A token made by `mcn token add`.")
 
 
@@ -32,33 +49,63 @@ class AccessControl:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._tokens = Tokens(settings.tokens, settings.token_sha256)
-        self._rates = SlidingWindowCounterRateLimiter(storage_from_string(settings.counts))
+        self._rates = _rates(settings.counts)
+        self._rates_here = _rates(_HERE)
+        self._in_progress: Counter[str] = Counter()
 
+    @asynccontextmanager
     async def check(
         self,
         request: Request,
         credentials: HTTPAuthorizationCredentials | None,
         scope: Scope | None,
-    ) -> None:
-        """Accept a request, and note the name of its token in `request.state`.
+        pictures: bool = False,
+    ) -> AsyncIterator[None]:
+        """Accept a request for the block, and note its token's name and scopes in its state.
+
+        Parameters
+        ----------
+        request : Request
+        credentials : HTTPAuthorizationCredentials or None
+        scope : str or None
+            The scope that the token needs; None for any.
+        pictures : bool
+            Whether the request is for one of the many small pictures that a page shows, which have
+            a rate of their own.
 
         Raises
         ------
         Problem
-            401 without a known token, 403 without the scope, 429 above its rate or quota.
+            401 without a known token, 403 without the scope, 429 above its rate or quota, and if
+            the token has too many requests in progress.
         """
         if self._settings.insecure:
-            request.state.token = "insecure"
-            request.state.session = {"name": "insecure", "scopes": SCOPES, "expires": None}
+            _check_local(request)
+            request.state.token, request.state.scopes = "insecure", SCOPES
+            request.state.expires = None
+            yield
             return
         token = self._find(credentials)
-        request.state.token = token.name
-        request.state.session = token.model_dump(mode="json", include={"name", "scopes", "expires"})
+        request.state.token, request.state.scopes = token.name, token.scopes
+        request.state.expires = token.expires
         if scope is not None and scope not in token.scopes:
             raise Problem(
                 403, f"the token lacks the scope {scope}; use one that has it", reason="scope"
             )
-        await self._count(token)
+        await self._count(token, pictures)
+        most = token.requests_at_once or self._settings.requests_at_once
+        if self._in_progress[token.name] >= most:
+            raise Problem(
+                429,
+                f"the token has {most} requests in progress; wait for one to end",
+                {"Retry-After": "1"},
+                "concurrency",
+            )
+        self._in_progress[token.name] += 1
+        try:
+            yield
+        finally:
+            self._in_progress[token.name] -= 1
 
     def _find(self, credentials: HTTPAuthorizationCredentials | None) -> Token:
         challenge = {"WWW-Authenticate": "Bearer"}
@@ -74,18 +121,34 @@ class AccessControl:
             raise Problem(401, "the token has expired; ask for a new one", challenge, "token")
         return token
 
-    async def _count(self, token: Token) -> None:
+    async def _count(self, token: Token, pictures: bool) -> None:
         settings = self._settings
+        name = f"{token.name}/pictures" if pictures else token.name
+        factor = _PICTURES if pictures else 1
         limits: tuple[tuple[RateLimitItem, str], ...] = (
             (
-                RateLimitItemPerMinute(token.requests_a_minute or settings.requests_a_minute),
+                RateLimitItemPerMinute(
+                    factor * (token.requests_a_minute or settings.requests_a_minute)
+                ),
                 "rate",
             ),
-            (RateLimitItemPerDay(token.requests_a_day or settings.requests_a_day), "quota"),
+            (
+                RateLimitItemPerDay(factor * (token.requests_a_day or settings.requests_a_day)),
+                "quota",
+            ),
         )
         for limit, reason in limits:
-            if not await self._rates.hit(limit, token.name):
-                ends, _ = await self._rates.get_window_stats(limit, token.name)
+            rates = self._rates
+            try:
+                is_within = await rates.hit(limit, name)
+            except Exception as error:  # Each client of a store has its own exceptions.
+                logger.warning(
+                    "requests are counted in each replica: %s", " ".join(str(error).split())
+                )
+                rates = self._rates_here
+                is_within = await rates.hit(limit, name)
+            if not is_within:
+                ends, _ = await rates.get_window_stats(limit, name)
                 wait = max(1, math.ceil(ends - time.time()))
                 raise Problem(
                     429,
@@ -95,17 +158,43 @@ class AccessControl:
                 )
 
 
-def require(scope: Scope | None) -> Callable[..., Awaitable[None]]:
-    """A dependency of a route: requests need a token with this scope, or with any if it is None.
+def _rates(counts: str | None) -> SlidingWindowCounterRateLimiter:
+    """What counts the requests of tokens, in the store of a URI."""
+    uri = counts or os.environ.get("MCN_COUNTS") or _HERE
+    try:
+        storage = storage_from_string(uri, **(_REDIS if "redis" in uri.partition(":")[0] else {}))
+    except (ConfigurationError, ValueError) as error:
+        raise SettingsError(f"counts: {error}; give async+redis://HOST:PORT") from error
+    if not isinstance(storage, Storage):
+        raise SettingsError(f"counts: give async+{uri.partition('@')[2] or uri}")
+    return SlidingWindowCounterRateLimiter(storage)
 
-    See `AccessControl.check`.
+
+def _check_local(request: Request) -> None:
+    """Refuse a request of another machine, and of a page that calls this machine by its name.
+
+    A Serve configuration file can listen on another address than the settings say, and a page in
+    the user's browser can let its own name point to this machine.
     """
+    peer = request.client.host if request.client else ""
+    if not is_loopback(peer) or not is_loopback(request.url.hostname or ""):
+        raise Problem(
+            403,
+            "this endpoint takes no tokens and so serves its own machine only, as 127.0.0.1 or "
+            "localhost; start it with tokens to serve others",
+            reason="token",
+        )
+
+
+def require(scope: Scope | None, *, pictures: bool = False) -> Callable[..., AsyncIterator[None]]:
+    """A dependency of a route: requests need a token with this scope (`AccessControl.check`)."""
 
     async def check(
         request: Request,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
-    ) -> None:
+    ) -> AsyncIterator[None]:
         access: AccessControl = request.app.state.access
-        await access.check(request, credentials, scope)
+        async with access.check(request, credentials, scope, pictures):
+            yield
 
     return check

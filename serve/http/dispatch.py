@@ -18,6 +18,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from mcn.micrograph import Micrograph
 from serve.deployments.messages import AnalysisResult, Refusal, StageTiming
 from serve.http.errors import Problem, too_busy
+from serve.http.uploads import BodyRoom, UploadedFile, read_files
 from serve.metrics import ServeMetrics
 from serve.settings import ReplicaPlan, Settings
 
@@ -39,7 +40,7 @@ class ConcurrencyLimit:
     Parameters
     ----------
     limit : int
-        Requests above it are refused before their body is read.
+        Requests above it are refused.
     active : int
         Requests in progress.
     mean_s : float
@@ -50,6 +51,12 @@ class ConcurrencyLimit:
     active: int = 0
     mean_s: float = 1.0
 
+    def check(self) -> None:
+        """Raise a `Problem`, 503, if the limit is reached."""
+        if self.active >= self.limit:
+            wait = max(_RETRY_AFTER_S, math.ceil(self.mean_s))
+            raise too_busy(f"{self.active} requests are in progress; try again in {wait} s", wait)
+
     @contextmanager
     def enter(self) -> Iterator[None]:
         """Count one request while the block runs.
@@ -59,9 +66,7 @@ class ConcurrencyLimit:
         Problem
             503 if the limit is reached.
         """
-        if self.active >= self.limit:
-            wait = max(_RETRY_AFTER_S, math.ceil(self.mean_s))
-            raise too_busy(f"{self.active} requests are in progress; try again in {wait} s", wait)
+        self.check()
         self.active += 1
         started = perf_counter()
         try:
@@ -78,11 +83,14 @@ class Services:
     Parameters
     ----------
     segmenter, classifier, reader : DeploymentHandle
+        The same for both models if they share a process.
     settings : Settings
     plan : ReplicaPlan
     metrics : ServeMetrics
     analyses, crops : ConcurrencyLimit
         Of requests with whole pictures, and of those with crops.
+    bodies : BodyRoom
+        Of bodies that are being received.
     """
 
     segmenter: Any
@@ -93,6 +101,32 @@ class Services:
     metrics: ServeMetrics
     analyses: ConcurrencyLimit
     crops: ConcurrencyLimit
+    bodies: BodyRoom
+
+    async def receive(
+        self,
+        request: Request,
+        field: str,
+        limit: ConcurrencyLimit,
+        max_files: int = 1,
+        max_bytes: int | None = None,
+    ) -> tuple[list[UploadedFile], dict[str, str]]:
+        """Read a request's files and form fields; see `read_files`.
+
+        A request whose limit is reached is refused unread. It takes its place (`admit`) only
+        when its body is there, so that a slow sender keeps no other request out.
+        """
+        limit.check()
+        settings = self.settings
+        with self.bodies.enter(request.state.token) as add:
+            return await read_files(
+                request,
+                field,
+                max_files,
+                max_bytes or settings.limits.max_bytes,
+                settings.upload_seconds,
+                add,
+            )
 
     @asynccontextmanager
     async def admit(self, limit: ConcurrencyLimit) -> AsyncIterator[None]:
@@ -151,15 +185,16 @@ class Services:
 
     def _problem(self, refusal: Refusal) -> Problem:
         if refusal.trouble is None:
-            return Problem(refusal.status, refusal.detail)
+            return Problem(refusal.status, refusal.detail, names_files=True)
         self.metrics.storage_errors.labels(refusal.trouble).inc()
         headers = {"Retry-After": str(_STORAGE_RETRY_AFTER_S)} if refusal.status == 503 else {}
-        return Problem(refusal.status, refusal.detail, headers)
+        return Problem(refusal.status, refusal.detail, headers, names_files=True)
 
     async def check_segmenter(self, name: str | None) -> None:
         """Raise a `Problem` if a request names another segmenter than the one in use."""
         if name is not None:
-            used = (await self.call(self.segmenter.about.remote)).name
+            async with self.time_limit():
+                used = (await self.call(self.segmenter.about_segmenter.remote)).name
             base = used.partition("@")[0]
             if name not in (used, base, base.partition("+")[0]):
                 raise Problem(422, f"model: {name!r} is not loaded; {used} is")
@@ -168,6 +203,9 @@ class Services:
         """Segment and classify a micrograph."""
 
         async def segment_and_classify() -> AnalysisResult:
+            if self.settings.one_process:
+                analysis: AnalysisResult = await self.segmenter.analyze.remote(micrograph)
+                return analysis
             # The crops go from one deployment to the other without passing through here.
             segmented = self.segmenter.segment.remote(micrograph)
             result: AnalysisResult = await self.classifier.classify_segmented.remote(segmented)
@@ -197,6 +235,13 @@ class Services:
             yield
         finally:
             self.metrics.stage_seconds.labels(name).observe(perf_counter() - started)
+
+
+def body_room(settings: Settings) -> BodyRoom:
+    """The room for bodies that settings give; without tokens, everyone is one sender."""
+    most = int(settings.bodies_megabytes * 2**20)
+    of_a_token = int(settings.bodies_megabytes_of_a_token * 2**20)
+    return BodyRoom(settings.bodies, most, most if settings.insecure else of_a_token)
 
 
 def current_services(request: Request) -> Services:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import re
+import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -13,6 +16,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 MEDIA_TYPE: Final = "application/problem+json"
+ID_HEADER: Final = "x-request-id"
+
+logger = logging.getLogger("serve")
+
+_FOLDERS: Final = re.compile(r"(?<![\w/])(?:[a-z][a-z0-9+.]*:/)?/(?!v1/)[^\n'\":;,]*/")
+"""The folders of an absolute path or URI; routes of the endpoint are none."""
+
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
 class Problem(Exception):  # noqa: N818 (the word of the RFC)
@@ -27,6 +38,9 @@ class Problem(Exception):  # noqa: N818 (the word of the RFC)
     headers : mapping of str to str, optional
     reason : str, optional
         Why the request was refused unread, for the metric of refusals.
+    names_files : bool
+        Whether `detail` may name files of the server. Only a token with the scope `admin` is
+        shown their folders.
     """
 
     def __init__(
@@ -35,15 +49,21 @@ class Problem(Exception):  # noqa: N818 (the word of the RFC)
         detail: str,
         headers: Mapping[str, str] | None = None,
         reason: str | None = None,
+        names_files: bool = False,
     ) -> None:
         super().__init__(detail)
-        self.status, self.detail = status, detail
+        self.status, self.detail, self.names_files = status, detail, names_files
         self.headers, self.reason = dict(headers or {}), reason
 
 
 def too_busy(detail: str, retry_after_s: int) -> Problem:
     """The response of an endpoint at its limit."""
     return Problem(503, detail, {"Retry-After": str(retry_after_s)}, "overload")
+
+
+def request_id_of(header: str | None) -> str:
+    """The id that a client gave its request if it is valid, else a new one."""
+    return header if header and _ID.fullmatch(header) else uuid.uuid4().hex
 
 
 class ProblemDetails(BaseModel):
@@ -79,7 +99,22 @@ async def on_problem(request: Request, problem: Exception) -> Response:
     """Handle a `Problem`."""
     assert isinstance(problem, Problem)
     request.state.refused = problem.reason
-    return problem_response(request, problem.status, problem.detail, problem.headers)
+    detail = problem.detail
+    if problem.names_files:
+        logger.warning("request %s: %s", request.state.request_id, detail)
+        if not sees_paths(request):
+            detail = without_folders(detail)
+    return problem_response(request, problem.status, detail, problem.headers)
+
+
+def sees_paths(request: Request) -> bool:
+    """Whether the request's token may see where the server keeps its files."""
+    return "admin" in getattr(request.state, "scopes", ())
+
+
+def without_folders(text: str) -> str:
+    """A text with the names of files and catalogues in it, but not their folders or buckets."""
+    return _FOLDERS.sub("", text)
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
-import uuid
 from time import perf_counter
 from typing import Final
+from urllib.parse import urlsplit, urlunsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.http.errors import MEDIA_TYPE, as_dict
+from serve.http.errors import ID_HEADER, MEDIA_TYPE, as_dict, request_id_of
 from serve.metrics import ServeMetrics
 
 audit = logging.getLogger("serve.audit")
 logger = logging.getLogger("serve")
 
-_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _CLIENT_CLOSED: Final = 499
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -29,6 +27,15 @@ _HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+
+
+def _without_host(location: str) -> str:
+    """A redirect's address as a path: its host is what the client named, and may be anyone's."""
+    url = urlsplit(location)
+    if not url.netloc and not location.startswith(("//", "/\\", "\\")):
+        return location
+    # Browsers read //x and /\\x as a host.
+    return urlunsplit(("", "", "/" + url.path.lstrip("/\\"), url.query, url.fragment))
 
 
 class RequestMiddleware:
@@ -48,9 +55,8 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Serve's proxy sets the id of every request and the header of every response.
-        header_id = Headers(scope=scope).get("x-request-id", "")
-        request_id = header_id if _ID.fullmatch(header_id) else uuid.uuid4().hex
+        # The proxy sets the id of every request and the header of every response.
+        request_id = request_id_of(Headers(scope=scope).get(ID_HEADER))
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         status = 0
@@ -63,6 +69,8 @@ class RequestMiddleware:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                if "location" in headers:
+                    headers["location"] = _without_host(headers["location"])
             elif message["type"] == "http.response.body":
                 sent_bytes += len(message.get("body", b""))
             await send(message)

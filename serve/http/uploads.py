@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -24,7 +26,7 @@ from mcn.micrograph import (
     decode_micrograph,
 )
 from mcn.sources.sidecar import Sidecars
-from serve.http.errors import Problem
+from serve.http.errors import Problem, too_busy
 
 SIDECAR: Final = "sidecar"
 """Form field of the text files that microscopes write beside pictures."""
@@ -44,7 +46,63 @@ class UploadedFile:
     sidecars: tuple[str, ...] = ()
 
 
-async def read_body(request: Request, max_bytes: int, seconds: float) -> bytes:
+@dataclass
+class BodyRoom:
+    """Bounds the bodies that are being received, so that slow senders hold up nobody else.
+
+    Parameters
+    ----------
+    most : int
+        Bodies at once; further ones are refused.
+    max_bytes, max_bytes_of_a_token : int
+        Bytes received of all of them, and of those of one token.
+    """
+
+    most: int
+    max_bytes: int
+    max_bytes_of_a_token: int
+    bodies: int = 0
+    bytes_of: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def enter(self, token: str) -> Iterator[Callable[[int], None]]:
+        """Count a body while the block runs; call the result with the size of each part of it.
+
+        Raises
+        ------
+        Problem
+            503 if the room is full, also from calls of the result.
+        """
+        if self.bodies >= self.most:
+            raise too_busy(f"{self.bodies} pictures are being received; try again", 1)
+        self.bodies += 1
+        received = 0
+
+        def add(size: int) -> None:
+            nonlocal received
+            if self.bytes_of.total() + size > self.max_bytes:
+                raise too_busy("the pictures being received fill the memory; try again", 1)
+            if self.bytes_of[token] + size > self.max_bytes_of_a_token:
+                raise too_busy(
+                    "the pictures being received with this token fill its memory; send fewer at "
+                    "once",
+                    1,
+                )
+            self.bytes_of[token] += size
+            received += size
+
+        try:
+            yield add
+        finally:
+            self.bodies -= 1
+            self.bytes_of[token] -= received
+            if not self.bytes_of[token]:
+                del self.bytes_of[token]
+
+
+async def read_body(
+    request: Request, max_bytes: int, seconds: float, add: Callable[[int], None]
+) -> bytes:
     """Read a request's body.
 
     Parameters
@@ -53,11 +111,14 @@ async def read_body(request: Request, max_bytes: int, seconds: float) -> bytes:
     max_bytes : int
     seconds : float
         Longest time for the whole body.
+    add : callable
+        Takes the size of each part; see `BodyRoom.enter`.
 
     Raises
     ------
     Problem
-        413 if the body is too large, 408 if it is too slow, 400 if the connection ends before it.
+        413 if the body is too large, 408 if it is too slow, 400 if the connection ends before it,
+        503 if there is no room for it.
     """
     declared_size = request.headers.get("content-length", "")
     too_large = Problem(413, f"the body may have at most {max_bytes} bytes; send a smaller one")
@@ -71,6 +132,7 @@ async def read_body(request: Request, max_bytes: int, seconds: float) -> bytes:
                 size += len(chunk)
                 if size > max_bytes:
                     raise too_large
+                add(len(chunk))
                 chunks.append(chunk)
     except TimeoutError:
         raise Problem(
@@ -82,7 +144,12 @@ async def read_body(request: Request, max_bytes: int, seconds: float) -> bytes:
 
 
 async def read_files(
-    request: Request, field: str, max_files: int, max_bytes: int, seconds: float
+    request: Request,
+    field: str,
+    max_files: int,
+    max_bytes: int,
+    seconds: float,
+    add: Callable[[int], None],
 ) -> tuple[list[UploadedFile], dict[str, str]]:
     """Read a request's files and other form fields.
 
@@ -94,7 +161,7 @@ async def read_files(
         Name of the form field with the files. A form of pictures may have sidecars too, in
         the field `sidecar` or among the pictures: see `mcn.sources.sidecar`.
     max_files : int
-    max_bytes, seconds
+    max_bytes, seconds, add
         As for `read_body`.
 
     Raises
@@ -106,7 +173,7 @@ async def read_files(
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != _FORM and kind not in _RAW and not kind.startswith("image/"):
         raise Problem(415, f"cannot read {kind!r}; send a picture's bytes (image/…) or {_FORM}")
-    body = await read_body(request, max_bytes, seconds)
+    body = await read_body(request, max_bytes, seconds, add)
     if kind != _FORM:
         return [UploadedFile(body, "image")], {}
     form = await _read_form(request, body, max_files, max_bytes)

@@ -24,6 +24,29 @@ def test_ray_serve_accepts_the_configuration(manifests: tuple[Manifest, ...]) ->
     assert not settings.insecure
 
 
+def test_pods_end_after_their_longest_request(manifests: tuple[Manifest, ...]) -> None:
+    config = served(manifests)
+    (application,) = config["applications"]
+    longest = read_settings(application["args"]).longest_request_s
+    assert config["http_options"]["request_timeout_s"] >= longest
+    (service,) = (each for each in manifests if each["kind"] == "RayService")
+    assert service["spec"]["rayClusterDeletionDelaySeconds"] >= longest
+    for group in service["spec"]["rayClusterConfig"]["workerGroupSpecs"]:
+        pod = group["template"]["spec"]
+        (container,) = pod["containers"]
+        _, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
+        assert longest <= float(seconds) <= pod["terminationGracePeriodSeconds"] - 30
+
+
+def test_replicas_count_the_requests_of_tokens_together(manifests: tuple[Manifest, ...]) -> None:
+    (service,) = (each for each in manifests if each["kind"] == "RayService")
+    cluster = service["spec"]["rayClusterConfig"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        (container,) = group["template"]["spec"]["containers"]
+        values = {each["name"]: each.get("value", "") for each in container["env"]}
+        assert values["MCN_COUNTS"].startswith("async+redis://")
+
+
 @pytest.mark.ray
 @pytest.mark.long
 @pytest.mark.usefixtures("scanned")

@@ -1,5 +1,7 @@
 """A cluster that does not start gives a one-line reason; a slow start is retried."""
 
+import stat
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +13,10 @@ SLOW = "The current node timed out during startup. This\ncould happen because"
 
 
 @pytest.fixture
-def starts(monkeypatch: pytest.MonkeyPatch) -> list[Exception | None]:
+def starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Exception | None]:
     """Outcomes of successive starts of Ray; None is a success."""
     outcomes: list[Exception | None] = []
+    monkeypatch.setenv("HOME", str(tmp_path))
 
     def init(**settings: Any) -> None:
         if (outcome := outcomes.pop(0)) is not None:
@@ -49,3 +52,33 @@ def test_other_errors_are_raised_at_once(
     monkeypatch.setenv("RAY_ADDRESS", "nowhere:1")
     with pytest.raises(ClusterError, match="check RAY_ADDRESS=nowhere:1"):
         ray_cluster().__enter__()
+
+
+def test_the_token_of_local_clusters_is_its_owners(
+    starts: list[Exception | None], tmp_path: Path
+) -> None:
+    file = tmp_path / ".ray" / "auth_token"
+    for _ in range(2):
+        starts.append(None)
+        with ray_cluster():
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        token = file.read_text()
+        assert len(token) == 64
+        file.chmod(0o644)  # As Ray writes it.
+    assert file.read_text() == token
+
+
+def test_local_clusters_listen_on_the_loopback_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private import services
+
+    addresses: list[str] = []
+
+    def init(**settings: Any) -> None:
+        addresses.append(services.resolve_ip_for_localhost(settings["_node_ip_address"]))
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with ray_cluster():
+        assert addresses == ["127.0.0.1"]

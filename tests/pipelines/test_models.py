@@ -7,7 +7,8 @@ import pytest
 
 from mcn.classify.classifier import load_classifier, save_classifier
 from mcn.classify.modeling.network import MicroCrystalNet, NetworkSettings
-from mcn.segment.segmenter import SegmenterError, load_segmenter
+from mcn.segment.names import SegmenterError
+from mcn.segment.segmenter import load_segmenter
 from mcn.taxonomy import SHAPES, Taxonomy
 from pipelines.models import ScanModels
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import uvicorn
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 from serve.http.application import create_app
 from serve.http.auth import AccessControl
-from serve.http.dispatch import ConcurrencyLimit, Services
+from serve.http.dispatch import ConcurrencyLimit, Services, body_room
+from serve.http.proxy import BoundedProtocol
 from serve.metrics import ServeMetrics
 from serve.settings import Settings, plan_replicas
+
+from ..waiting import DEADLINE_S, wait_until
 
 _OPEN = Settings(insecure=True)
 
@@ -49,10 +57,38 @@ def local_services(
         ServeMetrics(metrics) if isinstance(metrics, str) else metrics,
         analyses=ConcurrencyLimit(1),
         crops=ConcurrencyLimit(1),
+        bodies=body_room(settings),
     )
+
+
+@contextmanager
+def local_server(app: ASGIApp, **files: Any) -> Iterator[tuple[str, int]]:
+    """Serve an application as Serve's proxy does, from a thread; gives host and port.
+
+    `files` are those of HTTPS, as uvicorn names them.
+    """
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, port=0, http=BoundedProtocol, lifespan="off", log_level="critical", **files
+        )
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started, "the server listens")
+        yield server.servers[0].sockets[0].getsockname()[:2]
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join(DEADLINE_S)
 
 
 def local_client(services: Services) -> TestClient:
     """A client of the application; internal errors give responses, as in production."""
     app = create_app(services, AccessControl(services.settings))
-    return TestClient(app, raise_server_exceptions=False)
+    return TestClient(
+        app,
+        base_url="http://127.0.0.1:8000",
+        raise_server_exceptions=False,
+        client=("127.0.0.1", 50000),
+        follow_redirects=False,
+    )

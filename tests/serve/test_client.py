@@ -2,7 +2,9 @@
 
 import json
 import os
+import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -87,3 +89,24 @@ def test_an_open_endpoint_listens_on_this_machine_only() -> None:
     )
     assert done.returncode == 1
     assert "no token is set" in done.stderr
+
+
+def test_a_request_whose_connection_broke_is_repeated() -> None:
+    answers = [b"", b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", b"", WELLS]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for answer in answers:
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with Client(f"http://127.0.0.1:{server.getsockname()[1]}", "token") as client:
+            assert client.wells() == []
+        thread.join(DEADLINE_S)
+
+
+WELLS = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\nConnection: close\r\n\r\n{"wells":[]}'

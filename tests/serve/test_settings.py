@@ -22,6 +22,10 @@ def test_arguments_override_the_file(tmp_path: Path) -> None:
         ("seconds = 0", "seconds"),
         ("seconds = [", "cannot be read as TOML"),
         ('token_sha256 = "secret"', "token_sha256"),
+        ("insecure = true\nhost = '0.0.0.0'", "needs host = 127.0.0.1"),
+        ("insecure = true\nhost = 'crystals.example.org'", "needs host = 127.0.0.1"),
+        ("tls_cert = 'a.pem'", "belong together"),
+        ("tls_cert = 'a.pem'\ntls_key = 'a.key'", "a.pem cannot be read"),
     ],
 )
 def test_invalid_settings_are_named(tmp_path: Path, text: str, reason: str) -> None:
@@ -47,6 +51,10 @@ def test_pools_fit_the_cluster() -> None:
     least = [two.ingress, two.classifier, two.reader]
     assert two.segmenter.most * two.segmenter.cpus + sum(pool.cpus for pool in least) <= 2
     assert two.analyses == 4
+    assert two.segmenter.least == 1
+    four = plan_replicas(4, 0, settings)
+    assert four.segmenter.least == 2, "one is there when the other dies"
+    assert plan_replicas(4, 0, read_settings({"segmenters": {"most": 1}})).segmenter.least == 1
     gpus = plan_replicas(64, 8, settings)
     assert gpus.segmenter.most == 8
     assert gpus.segmenter.gpus + gpus.classifier.gpus <= 1

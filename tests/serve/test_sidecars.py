@@ -36,7 +36,7 @@ def client() -> TestClient:
     @app.post("/sizes")
     async def sizes(request: Request, most: int = 1, pixel_size_um: PixelSize = None):  # type: ignore[no-untyped-def]
         try:
-            parts, _ = await read_files(request, "image", most, 2**20, 10)
+            parts, _ = await read_files(request, "image", most, 2**20, 10, lambda size: None)
             micrographs = [await decode(part, pixel_size_um, DEFAULT_LIMITS) for part in parts]
         except Problem as problem:
             return {"status": problem.status, "detail": problem.detail}
@@ -46,7 +46,7 @@ def client() -> TestClient:
 
     @app.post("/v1/analyze")
     async def analyze(request: Request) -> Response:
-        (part,), _ = await read_files(request, "image", 1, 2**20, 10)
+        (part,), _ = await read_files(request, "image", 1, 2**20, 10, lambda size: None)
         micrograph = await decode(part, None, DEFAULT_LIMITS)
         no_crystals = AnalysisResult(
             "a@1", "b@1", SHAPES, classified_schema(SHAPES).empty_table(), 0.0, {}

@@ -21,7 +21,7 @@ from serve.http.responses import (
     negotiate,
     overlay_png,
 )
-from serve.http.uploads import UploadedFile, decode, read_files
+from serve.http.uploads import UploadedFile, decode
 from serve.schemas import Analysis, Batch
 
 PROBLEMS: Final = documented(400, 401, 403, 406, 408, 413, 415, 422, 429, 500, 503)
@@ -66,12 +66,9 @@ async def analyze(
     with the outlines of its crystals.
     """
     media_type = negotiate(request, JSON, PNG)
-    settings = services.settings
+    await services.check_segmenter(model)
+    (file,), _ = await services.receive(request, "image", services.analyses)
     async with services.admit(services.analyses):
-        await services.check_segmenter(model)
-        (file,), _ = await read_files(
-            request, "image", 1, settings.limits.max_bytes, settings.upload_seconds
-        )
         micrograph, result = await _analyze_file(services, file, pixel_size_um)
         with services.stage("answer"):
             if media_type == PNG:
@@ -101,7 +98,6 @@ async def analyze_batch(
     Files in the field `sidecar` belong to the pictures of the same name.
     """
     negotiate(request, JSON)
-    settings = services.settings
     concurrency = asyncio.Semaphore(services.plan.segmenter.batch)
 
     async def analyze_one(file: UploadedFile) -> dict[str, Any]:
@@ -112,15 +108,11 @@ async def analyze_batch(
                 return {"image": file.name, "status": problem.status, "detail": problem.detail}
             return await analysis_object(file.name, micrograph, result, min_confidence, masks)
 
+    await services.check_segmenter(model)
+    files, _ = await services.receive(
+        request, "image", services.analyses, services.settings.max_images
+    )
     async with services.admit(services.analyses):
-        await services.check_segmenter(model)
-        files, _ = await read_files(
-            request,
-            "image",
-            settings.max_images,
-            settings.limits.max_bytes,
-            settings.upload_seconds,
-        )
         return await json_response({"images": await asyncio.gather(*map(analyze_one, files))})
 
 

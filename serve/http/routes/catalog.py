@@ -27,6 +27,7 @@ from serve.http.routes.filters import (
     columns_of,
     cursor_of,
     depths_of,
+    public_row,
     read,
     read_cursor,
 )
@@ -69,7 +70,7 @@ async def tiles(
 ) -> Response:
     """Tiles in order of depth, page by page; the header Link names the next page."""
     negotiate(request, JSON)
-    content: Content = await read(
+    rows, last = await read(
         services,
         "tiles",
         well,
@@ -80,7 +81,8 @@ async def tiles(
         limit,
         read_cursor(cursor),
     )
-    return await _page(request, "tiles", content)
+    body = orjson.dumps([public_row(request, row) for row in rows])
+    return await _page(request, "tiles", Content(body, JSON, last))
 
 
 @router.get(

@@ -127,7 +127,8 @@ async def corrections(
 
 
 async def _read_proposal(request: Request, services: Services) -> Proposal:
-    body = await read_body(request, _MOST_BYTES, services.settings.upload_seconds)
+    with services.bodies.enter(request.state.token) as add:
+        body = await read_body(request, _MOST_BYTES, services.settings.upload_seconds, add)
     try:
         return Proposal.model_validate_json(body)
     except ValidationError as error:

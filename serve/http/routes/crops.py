@@ -13,7 +13,7 @@ from serve.http.dispatch import CurrentServices
 from serve.http.openapi import BINARY, form_schema, request_body
 from serve.http.responses import heat_map_png, json_response, negotiate
 from serve.http.routes.analysis import PROBLEMS
-from serve.http.uploads import decode_crops, read_files
+from serve.http.uploads import decode_crops
 from serve.schemas import Explanation, Shapes
 
 _MAX_BYTES: Final = 8 * 2**20
@@ -36,10 +36,8 @@ router = APIRouter(
 async def classify(request: Request, services: CurrentServices) -> Response:
     """Classify pictures of 64×64 pixels in the field `crop`, each one crystal on black."""
     negotiate(request, JSON)
+    files, _ = await services.receive(request, "crop", services.crops, _MAX_CROPS, _MAX_BYTES)
     async with services.admit(services.crops):
-        files, _ = await read_files(
-            request, "crop", _MAX_CROPS, _MAX_BYTES, services.settings.upload_seconds
-        )
         crops = await decode_crops(files)
         result = await services.call(lambda: services.classifier.classify.remote(crops))
     services.observe("classify", result.timing)
@@ -74,10 +72,8 @@ async def explain(
 ) -> Response:
     """Grad-CAM of a crop of 64×64 pixels; `Accept: image/png` returns it in colours."""
     media_type = negotiate(request, JSON, PNG)
+    files, _ = await services.receive(request, "crop", services.crops, max_bytes=_MAX_BYTES)
     async with services.admit(services.crops):
-        files, _ = await read_files(
-            request, "crop", 1, _MAX_BYTES, services.settings.upload_seconds
-        )
         (crop,) = await decode_crops(files)
         result = await services.call(lambda: services.classifier.explain.remote(crop, shape))
     services.observe("explain", result.timing)

@@ -8,13 +8,13 @@ import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Path, Query
+from fastapi import Depends, Path, Query, Request
 
 from mcn.catalog.depths import parse_depth
 from mcn.catalog.storage import CatalogError
 from serve.deployments.messages import CrystalRequest
 from serve.http.dispatch import Services
-from serve.http.errors import Problem
+from serve.http.errors import Problem, sees_paths, without_folders
 from serve.http.responses import MaskFormat
 
 WellName = Annotated[str, Path(max_length=2000, description="A well, as /v1/wells names it.")]
@@ -127,6 +127,18 @@ async def read(services: Services, method: str, *arguments: Any) -> Any:
         with services.stage("query"):
             call = getattr(services.reader, method)
             return await services.call(lambda: call.remote(*arguments))
+
+
+def public_row(request: Request, row: dict[str, Any]) -> dict[str, Any]:
+    """A tile's row; without the folders of its file, unless the token has the scope `admin`."""
+    if sees_paths(request):
+        return row
+    shown = dict(row)
+    if row.get("uri"):
+        shown["uri"] = row["uri"].rpartition("/")[2]
+    if row.get("error"):
+        shown["error"] = without_folders(row["error"])
+    return shown
 
 
 def depths_of(text: str | None) -> tuple[float | None, float | None] | None:

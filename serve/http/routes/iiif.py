@@ -24,7 +24,7 @@ _Part = Annotated[str, Path(max_length=100)]
 router = APIRouter(
     prefix="/v1/iiif",
     tags=["pictures"],
-    dependencies=[Depends(require("read"))],
+    dependencies=[Depends(require("read", pictures=True))],
     responses=PROBLEMS,
 )
 

@@ -13,7 +13,7 @@ from serve.http.errors import Problem
 from serve.http.openapi import form_schema, request_body
 from serve.http.responses import json_response, negotiate
 from serve.http.routes.analysis import PROBLEMS
-from serve.http.uploads import decode, read_files
+from serve.http.uploads import decode
 from serve.schemas import Prompted, Prompts
 
 router = APIRouter(
@@ -41,14 +41,11 @@ async def segment(
 ) -> Response:
     """A form with a file `image` and a field `prompts`, JSON: `points`, `labels`, `boxes`."""
     negotiate(request, JSON)
-    settings = services.settings
+    await services.check_segmenter(model)
+    (file,), fields = await services.receive(request, "image", services.analyses)
+    prompts = _read_prompts(fields)
     async with services.admit(services.analyses):
-        await services.check_segmenter(model)
-        (file,), fields = await read_files(
-            request, "image", 1, settings.limits.max_bytes, settings.upload_seconds
-        )
-        prompts = _read_prompts(fields)
-        micrograph = await decode(file, None, settings.limits)
+        micrograph = await decode(file, None, services.settings.limits)
         result = await services.call(
             lambda: services.segmenter.predict.remote(
                 micrograph, prompts.points, prompts.labels, prompts.boxes

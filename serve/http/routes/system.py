@@ -33,8 +33,8 @@ async def models(request: Request, services: CurrentServices) -> Response:
     """Names of the models, the shapes that they distinguish, and the limits of a request."""
     negotiate(request, JSON)
     async with services.time_limit():
-        segmenter = await services.call(services.segmenter.about.remote)
-        classifier = await services.call(services.classifier.about.remote)
+        segmenter = await services.call(services.segmenter.about_segmenter.remote)
+        classifier = await services.call(services.classifier.about_classifier.remote)
     settings = services.settings
     return await json_response(
         {
@@ -59,7 +59,9 @@ async def models(request: Request, services: CurrentServices) -> Response:
 async def session(request: Request) -> Response:
     """Name, scopes and expiry of the token that the request was sent with."""
     negotiate(request, JSON)
-    return await json_response(request.state.session)
+    state = request.state
+    expires = state.expires and state.expires.isoformat()
+    return await json_response({"name": state.token, "scopes": state.scopes, "expires": expires})
 
 
 @router.get("/healthz", summary="Whether this process is alive", response_model=Health)
@@ -78,8 +80,8 @@ async def readyz(services: CurrentServices) -> Response:
     """`ready` once both models are loaded."""
     try:
         async with asyncio.timeout(_READY_S):
-            await services.call(services.classifier.about.remote)
-            await services.call(services.segmenter.about.remote)
+            await services.call(services.classifier.about_classifier.remote)
+            await services.call(services.segmenter.about_segmenter.remote)
     except TimeoutError:
         # A model that is busy is ready too.
         if not services.analyses.active:

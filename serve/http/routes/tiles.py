@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -21,6 +21,7 @@ from serve.http.routes.filters import (
     Model,
     OfWell,
     TileId,
+    public_row,
     read,
 )
 from serve.schemas import CrystalHistory, TileCrystals, TileRecord
@@ -28,12 +29,18 @@ from serve.schemas import CrystalHistory, TileCrystals, TileRecord
 router = APIRouter(
     prefix="/v1",
     tags=["catalogue"],
-    dependencies=[Depends(require("read"))],
     responses=PROBLEMS,
 )
+_READ: Final = [Depends(require("read"))]
+_SEE: Final = [Depends(require("read", pictures=True))]
 
 
-@router.get("/tiles/{tile_id}", summary="The record of a tile", response_model=TileRecord)
+@router.get(
+    "/tiles/{tile_id}",
+    summary="The record of a tile",
+    response_model=TileRecord,
+    dependencies=_READ,
+)
 async def tile(
     request: Request,
     services: CurrentServices,
@@ -42,9 +49,13 @@ async def tile(
     segmenter: Model = None,
     classifier: Model = None,
 ) -> Response:
-    """One row per pair of models that has scanned the tile, the latest first."""
+    """One row per pair of models that has scanned the tile, the latest first.
+
+    A token with the scope `admin` gets the whole `uri`, others the file's name.
+    """
     negotiate(request, JSON)
     rows = await read(services, "tile", tile_id, well, (segmenter, classifier))
+    rows = [public_row(request, row) for row in rows]
     body = orjson.dumps({"tile_id": tile_id, "rows": rows})
     return await content_response(request, body, JSON)
 
@@ -54,6 +65,7 @@ async def tile(
     summary="The picture of a tile",
     responses={200: {"content": {PNG: BINARY}, "description": "Grey, 8 bits."}},
     response_class=Response,
+    dependencies=_READ,
 )
 async def image(
     request: Request, services: CurrentServices, tile_id: TileId, well: OfWell = None
@@ -71,6 +83,7 @@ async def image(
     summary="The crystals of a tile",
     response_model=TileCrystals,
     responses={200: {"content": {GEOJSON: TEXT, CSV: TEXT, ARROW: BINARY}}},
+    dependencies=_READ,
 )
 async def crystals(
     request: Request,
@@ -87,8 +100,13 @@ async def crystals(
     """
     media_type = negotiate(request, JSON, GEOJSON, CSV, ARROW)
     asked = form.of(filters.request(), media_type, "polygons")
-    content: Content = await read(services, "tile_crystals", tile_id, well, asked)
-    return await content_response(request, content.body, media_type)
+    row, content = await read(services, "tile_crystals", tile_id, well, asked)
+    body = content.body
+    if media_type == JSON:
+        facts = {name: row[name] for name in ("segmenter", "classifier")}
+        start = orjson.dumps({"tile": public_row(request, row), **facts})
+        body = start[:-1] + b',"crystals":' + body + b"}"
+    return await content_response(request, body, media_type)
 
 
 @router.get(
@@ -96,6 +114,7 @@ async def crystals(
     summary="The label picture of a tile",
     responses={200: {"content": {PNG: BINARY, TIFF: BINARY}, "description": "16 bits."}},
     response_class=Response,
+    dependencies=_READ,
 )
 async def labels(
     request: Request,
@@ -115,6 +134,7 @@ async def labels(
     summary="The outlines of a tile's crystals",
     responses={200: {"content": {PNG: BINARY}, "description": "Transparent between outlines."}},
     response_class=Response,
+    dependencies=_READ,
 )
 async def overlay(
     request: Request,
@@ -136,6 +156,7 @@ async def overlay(
     "/crystals/{crystal_id}",
     summary="A crystal and its corrections",
     response_model=CrystalHistory,
+    dependencies=_READ,
 )
 async def crystal(
     request: Request, services: CurrentServices, crystal_id: CrystalId, well: OfWell = None
@@ -151,6 +172,7 @@ async def crystal(
     summary="The picture of a crystal",
     responses={200: {"content": {PNG: BINARY}, "description": "Grey, 8 bits."}},
     response_class=Response,
+    dependencies=_SEE,
 )
 async def crop(
     request: Request,

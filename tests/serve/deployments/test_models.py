@@ -10,7 +10,7 @@ import pytest
 
 from mcn.micrograph import Micrograph
 from serve.deployments.messages import PromptResult, Refusal
-from serve.deployments.models import ClassifierDeployment, SegmenterDeployment
+from serve.deployments.models import ClassifierDeployment, ModelsDeployment, SegmenterDeployment
 from serve.settings import ReplicaSettings
 
 from ...fakes import BrightnessClassifier, FixedSegmenter, PatchSegmenter
@@ -57,8 +57,9 @@ def test_prompts_give_crystals_and_invalid_ones_a_refusal() -> None:
 
 def test_each_deployment_describes_its_model() -> None:
     async def about() -> tuple[object, ...]:
-        deployments = await segmenter(), await segmenter("fixed"), await classifier()
-        return tuple(deployment.about() for deployment in deployments)
+        segmenters = await segmenter(), await segmenter("fixed")
+        names = [deployment.about_segmenter() for deployment in segmenters]
+        return *names, (await classifier()).about_classifier()
 
     patches, fixed, brightness = asyncio.run(about())
     assert (patches.name, patches.prompts) == (PatchSegmenter.name, True)
@@ -81,3 +82,20 @@ def test_crops_are_classified_and_unknown_shapes_refused() -> None:
     assert refusal == Refusal(
         422, "shape: no 'cubic'; choose from rhombic, polyhedral, amorphous, spherical"
     )
+
+
+def test_models_of_one_process_do_what_they_do_apart() -> None:
+    async def both() -> tuple[object, ...]:
+        models = ModelsDeployment(ReplicaSettings(), ReplicaSettings())
+        await models.reconfigure({"segmenter": "patches", "classifier": "brightness"})
+        models.check_health()
+        about = models.about_segmenter(), models.about_classifier()
+        prompted = await models.predict(PICTURE, [[35, 8]], None, None)
+        crops = np.full((1, 64, 64), 9, np.uint8)
+        return *about, prompted, await models.classify(crops), (await segmenter()).about_segmenter()
+
+    patches, brightness, prompted, classified, apart = asyncio.run(both())
+    assert patches == apart
+    assert brightness.shapes == BrightnessClassifier.taxonomy.shapes
+    assert prompted.crystals.num_rows == 1
+    assert len(classified.probabilities) == 1

@@ -45,3 +45,14 @@ def test_the_documentation_page_is_self_hosted(client: TestClient) -> None:
     assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", page.text)
     for name in re.findall(r"/docs/static/[\w.-]+", page.text):
         assert client.get(name).status_code == 200, name
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost:8000"])
+def test_a_redirect_names_no_host(client: TestClient, host: str) -> None:
+    headers = {"Host": host, "X-Forwarded-Host": "evil.example"}
+    for path in ("/v1/models/", "/healthz/?a=1", "//evil.example/healthz/", "/docs/"):
+        response = client.get(path, headers=headers)
+        location = response.headers.get("location", "/")
+        assert re.match(r"/(?![/\\\\])", location + "x"), location
+        assert "evil" not in location.partition("/healthz")[0]
+    assert client.get("/healthz/?a=1", headers=headers).headers["location"] == "/healthz?a=1"

@@ -19,7 +19,7 @@ from ..local import local_services
 
 @pytest.fixture
 def services() -> Services:
-    about = SimpleNamespace(about=lambda: SimpleNamespace(name="compact@0123456789ab"))
+    about = SimpleNamespace(about_segmenter=lambda: SimpleNamespace(name="compact@0123456789ab"))
     return local_services("test-dispatch", segmenter=about)
 
 

@@ -1,8 +1,12 @@
 """Problems describe errors in the format of RFC 9457."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 from starlette.testclient import TestClient
 
+from serve.deployments.messages import Refusal
 from serve.http.errors import (
     DOCUMENTED,
     MEDIA_TYPE,
@@ -11,7 +15,10 @@ from serve.http.errors import (
     as_dict,
     documented,
     too_busy,
+    without_folders,
 )
+from serve.settings import Settings
+from serve.tokens import add_token
 
 from ..local import local_client, local_services
 
@@ -50,3 +57,37 @@ def test_all_invalid_parameters_are_named(path: str, parameters: list[str]) -> N
     assert response.headers["content-type"] == MEDIA_TYPE
     detail = response.json()["detail"]
     assert {part.partition(":")[0] for part in detail.split("; ")} == set(parameters)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("s3://cores/2026/catalog: the store does not respond", "catalog: the store does not"),
+        ("/data/My Cores/well=A/depth=1/a.tif: the picture is gone", "a.tif: the picture is gone"),
+        ("[Errno 2] No such file: '/data/a.tif'", "[Errno 2] No such file: 'a.tif'"),
+        ("file:///data/catalog: the catalogue is gone", "catalog: the catalogue is gone"),
+        ("no well 'B'; /v1/wells lists the wells", "no well 'B'; /v1/wells lists the wells"),
+        ("give a step in m/s or 1/2", "give a step in m/s or 1/2"),
+    ],
+)
+def test_folders_are_removed_and_routes_stay(text: str, shown: str) -> None:
+    assert without_folders(text).startswith(shown)
+
+
+def test_only_operators_see_where_the_server_keeps_its_files(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    add_token(file, "other", ["read"])
+    uri = "s3://secret-bucket/cores/a.tif"
+    gone = Refusal(503, f"{uri}: the store does not respond; try again", "unreachable")
+    rows = [{"uri": uri, "error": f"{uri}: it is damaged"}]
+    reader = SimpleNamespace(tile=lambda *_: rows, image=lambda *_: gone)
+    services = local_services("test-paths", reader=reader, settings=Settings(tokens=str(file)))
+    for scopes, sees in ((["read"], False), (["read", "admin"], True)):
+        token = add_token(file, "-".join(scopes), scopes)
+        headers = {"Authorization": f"Bearer {token}"}
+        client = local_client(services)
+        for resource in ("", "/image"):
+            response = client.get(f"/v1/tiles/{'0' * 32}{resource}", headers=headers)
+            assert "a.tif" in response.text
+            assert ("secret-bucket" in response.text) == sees, response.text
+        rows[0] |= {"uri": uri, "error": f"{uri}: it is damaged"}

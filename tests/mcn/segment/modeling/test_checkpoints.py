@@ -6,7 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from mcn.segment.modeling.checkpoints import WeightsError, load_model, sam_like
-from mcn.segment.segmenter import SegmenterError, load_segmenter, segmenter_name, with_prompts
+from mcn.segment.names import SegmenterError, with_prompts
+from mcn.segment.segmenter import load_segmenter, segmenter_name
 
 from ..inference.test_sam_segmenter import small_sam
 

@@ -31,7 +31,7 @@ def test_the_description_of_a_picture(core_client: TestClient, base: str) -> Non
     answer = core_client.get(base, params={"well": WELL}, follow_redirects=False)
     assert answer.status_code == 303
     info: dict[str, Any] = core_client.get(answer.headers["location"]).json()
-    assert info["id"] == f"http://testserver{base}"
+    assert info["id"] == f"http://127.0.0.1:8000{base}"
     assert (info["type"], info["profile"], info["protocol"]) == (
         "ImageService3",
         "level1",

@@ -17,14 +17,15 @@ SETTINGS = Settings(insecure=True, max_images=5, max_megapixels=7)
 
 
 def model(name: str, *shapes: str, prompts: bool = False) -> SimpleNamespace:
-    return SimpleNamespace(about=lambda: ModelInfo(name, shapes, prompts))
+    info = ModelInfo(name, shapes, prompts)
+    return SimpleNamespace(about_segmenter=lambda: info, about_classifier=lambda: info)
 
 
 def unresponsive_model() -> SimpleNamespace:
     def about() -> ModelInfo:
         raise TimeoutError
 
-    return SimpleNamespace(about=about)
+    return SimpleNamespace(about_segmenter=about, about_classifier=about)
 
 
 @pytest.fixture
