@@ -72,6 +72,8 @@ def view(
         settings = read_settings(
             {
                 "catalog": uri,
+                "host": _HOST,
+                "port": chosen,
                 "tokens": str(tokens),
                 "requests_a_minute": _REQUESTS_A_MINUTE,
                 "requests_a_day": _REQUESTS_A_MINUTE,
@@ -79,16 +81,17 @@ def view(
             }
         )
         say(f"{uri}: loading the models …")
-        with ray_cluster(verbose):
-            app.start(settings, _HOST, chosen)
-            with app.until_stopped() as stopped:
+        app.prepare_environment()
+        with ray_cluster(verbose), app.until_stopped(settings) as stopped:
+            app.start(settings, stopped, say)
+            if not stopped.is_set():
                 # Behind the #, the token reaches neither a server's log nor another site.
                 address = f"http://{_HOST}:{chosen}/#token={token}"
                 say(f"ready at {address} (Ctrl-C ends it)")
                 if browser:
                     webbrowser.open(address)
-                stopped.wait()
-                say("stopping")
+            stopped.wait()
+            say("stopping")
 
 
 def free_port(preferred: int = _PORT) -> int:

@@ -20,7 +20,7 @@ def openapi_document() -> dict[str, Any]:
     """The OpenAPI document of the endpoint, made without Ray, models or a catalogue."""
     from serve.http.application import create_app
     from serve.http.auth import AccessControl
-    from serve.http.dispatch import ConcurrencyLimit, Services
+    from serve.http.dispatch import ConcurrencyLimit, Services, body_room
     from serve.metrics import ServeMetrics
     from serve.settings import Settings, plan_replicas
 
@@ -34,6 +34,7 @@ def openapi_document() -> dict[str, Any]:
         metrics=ServeMetrics("document"),
         analyses=ConcurrencyLimit(1),
         crops=ConcurrencyLimit(1),
+        bodies=body_room(settings),
     )
     return create_app(services, AccessControl(settings)).openapi()
 

@@ -49,6 +49,7 @@ export function MicrographPicture(props: Props) {
       loadTilesWithAjax: Boolean(source.iiif),
       ajaxHeaders: authorization(),
       drawer: "canvas",
+      imageLoaderLimit: 6,
       showNavigationControl: false,
       showNavigator: false,
       maxZoomPixelRatio: 8,
