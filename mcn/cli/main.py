@@ -14,13 +14,13 @@ from mcn.cli.catalog import catalog_app, export, log, query
 from mcn.cli.console import say
 from mcn.cli.core import core
 from mcn.cli.demo import demo
-from mcn.cli.endpoint import serve, token_app
 from mcn.cli.evaluate import evaluate_app
-from mcn.cli.remote import remote_app
+from mcn.cli.online.endpoint import serve, token_app
+from mcn.cli.online.remote import remote_app
+from mcn.cli.online.view import view
 from mcn.cli.scan import plan, scan
 from mcn.cli.segment import segment
 from mcn.cli.train import train_app
-from mcn.cli.view import view
 from mcn.cli.weights import weights_app
 from mcn.errors import McnError
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from mcn.catalog.store import NoCatalogError
 from mcn.cli.main import app
-from mcn.cli.view import free_port, token_name
+from mcn.cli.online.view import free_port, token_name
 
 
 def test_a_folder_without_a_catalogue_is_refused_before_models_are_loaded(tmp_path: Path) -> None:
