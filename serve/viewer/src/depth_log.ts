@@ -17,8 +17,6 @@ export interface LoggedWell {
 }
 
 const FACETS = "euhedral_to_subhedral";
-const MOST_INTERVALS = 4000;
-const WANTED_INTERVALS = 60;
 
 export async function loadLog(well: string, step: number | null): Promise<LoggedWell> {
   const about = ask(endpoint.GET("/v1/wells/{well}", { params: { path: { well } } }));
@@ -96,14 +94,6 @@ export function labelsOf(interval: Interval): { texture: string | null; zone: st
     return name === undefined ? null : String(interval[name]);
   };
   return { texture: text(/^texture/), zone: text(/^zone/) };
-}
-
-/** 1, 2 or 5 times a power of ten that divides a visible range well; null for the whole log. */
-export function stepFor(visible: number, whole: number): number | null {
-  if (visible >= whole * 0.999) return null;
-  const least = Math.max(visible / WANTED_INTERVALS, whole / MOST_INTERVALS, 0.01);
-  const power = 10 ** Math.floor(Math.log10(least));
-  return Number(([1, 2, 5, 10].map((f) => f * power).find((s) => s >= least * 0.999) ?? least).toPrecision(6));
 }
 
 /** The interval at a depth; its top belongs to it, its base to the next. */

@@ -9,11 +9,11 @@ import {
   logFile,
   sizeOf,
   spreadName,
-  stepFor,
   type Interval,
   type LoggedWell,
   type Measure,
 } from "./depth_log";
+import { stepFor } from "./depth_steps";
 import { useData, useKeys, useWidth } from "./hooks";
 import { Action, Nothing, ShapeName, Trouble, Waiting, metres, number, percent, save } from "./parts";
 import { addressOf, readRange, refine, writeRange } from "./route";
