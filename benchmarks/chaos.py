@@ -209,7 +209,7 @@ def content(catalog: Path) -> dict[str, Any]:
     logged_files = {
         f"{name}/{path}"
         for name in ("tiles", "crystals")
-        for version in range(getattr(opened, name)().version() + 1)
+        for version in range(getattr(opened.snapshot(), name).version + 1)
         for path in added(Path(opened.uri, name, "_delta_log", f"{version:020d}.json"))
     }
     stored_files = {str(path.relative_to(catalog)) for path in catalog.rglob("part-*")}
@@ -221,7 +221,7 @@ def content(catalog: Path) -> dict[str, Any]:
             for row in sql(opened, "SELECT uri, status, n_crystals FROM tiles").to_pylist()
         ),
         "rows": {
-            name: sum(files(getattr(opened, name)())["num_records"].to_pylist())
+            name: sum(files(getattr(opened.snapshot(), name))["num_records"].to_pylist())
             for name in ("tiles", "crystals")
         },
         "problems": [*report.problems, *sorted(stored_files - logged_files)],

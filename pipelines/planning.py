@@ -219,7 +219,7 @@ def make_plan(
         database.execute(_SOURCE)
         _check_depths(database)
         _spell_wells(database)
-        tile_files = files(catalog.tiles())
+        tile_files = files(catalog.snapshot().tiles)
         database.register("tile_rows", dataset(f"{catalog.uri}/tiles", TILES, tile_files))
         with damage_named(catalog.uri, {"tiles": tile_files}):
             database.execute(_SCANNED, dict(zip(("segmenter", "classifier"), models, strict=True)))

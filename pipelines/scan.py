@@ -201,7 +201,7 @@ class _Scan:
     def run(self, listed: Iterator[pa.RecordBatch], shard: Shard) -> tuple[Plan, ScanTotals]:
         """Plan and scan under a lease, and clean up after this scan and earlier dead ones."""
         with ScanLease(self.store, self.scan_id) as lease:
-            version = self.store.tiles().version()
+            version = self.store.snapshot().tiles.version
             if recovered := recover(self.store, self.scan_id):
                 logger.info("scan %s: recovered %s", self.scan_id, ", ".join(recovered))
             try:
@@ -218,7 +218,9 @@ class _Scan:
             if recovered:
                 delete_unnamed(self.store, recovered)
             # If others committed meanwhile, their rows may be of the same tiles.
-            alone = not plan.again and self.store.tiles().version() == version + totals.commits
+            alone = (
+                not plan.again and self.store.snapshot().tiles.version == version + totals.commits
+            )
             if plan.to_scan:
                 finish(self.store, lease.entry, alone=alone)
             else:

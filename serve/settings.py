@@ -108,7 +108,7 @@ class Settings:
     upload_seconds : float
         Longest time for a request's body to arrive.
     refresh_seconds : float
-        Age at which the catalogue's snapshot is refreshed.
+        Largest age of the catalogue's snapshot; it is refreshed in the background.
     cors_origins : tuple of str
         Origins of pages on other hosts that may use the endpoint, such as `https://lab.org`.
     ingress, segmenters, classifiers, readers : mapping

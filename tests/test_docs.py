@@ -285,9 +285,9 @@ def compacted(scanned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiles = sql(source, "SELECT * FROM tiles").select(TILES.names).cast(TILES)
     for well in ("007", "7", "007", "7"):
         keep = pc.equal(tiles["tile_id"], tiles["tile_id"][0])
-        depth = 1210.0 + 10 * catalog.tiles().version()
+        depth = 1210.0 + 10 * catalog.snapshot().tiles.version
         rows = crystals.filter(pc.equal(crystals["tile_id"], tiles["tile_id"][0]))
-        tile = f"{catalog.tiles().version():032x}"
+        tile = f"{catalog.snapshot().tiles.version:032x}"
         changed = {"tile_id": tile, "well": well, "depth_m": depth}
         changed_crystals = changed | {
             "depth_bin": float(depth_bin([depth], catalog.depth_bin_m)[0])
@@ -354,8 +354,8 @@ def test_the_sql_selects_the_visible_rows(compacted: Path, tmp_path: Path) -> No
     rows = rows.filter(pc.equal(rows["tile_id"], first["tile_id"][0]))
     later = {"segmenter": "vit_b@0123456789ab", "classifier": "published@0123456789ab"}
     catalog.commit(_with(rows, later), _with(first.cast(TILES), later))
-    crystals = catalog.crystals().to_pyarrow_dataset()
-    tiles = catalog.tiles().to_pyarrow_dataset()
+    crystals = catalog.delta_table("crystals").to_pyarrow_dataset()
+    tiles = catalog.delta_table("tiles").to_pyarrow_dataset()
     visible_rows = duckdb.sql(visible.text).to_arrow_table()
     assert len(crystals.schema) == visible_rows.num_columns
     assert tiles.count_rows() == 5

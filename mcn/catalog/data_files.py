@@ -32,25 +32,25 @@ from mcn.io.objects import UNFINISHED, store
 PARTITIONS: Final[Mapping[str, Sequence[str]]] = {
     "crystals": ("well", "depth_bin"),
     "tiles": ("well",),
-    "corrections": ("well",),
 }
-SCANNED: Final = ("crystals", "tiles")
-"""The tables that scans write; `corrections` exists from the first correction on."""
-
-STATISTICS: Final[Mapping[str, Sequence[str]]] = {
-    "crystals": ("depth_m", "equivalent_diameter_um", "scanned_at"),
-    "tiles": ("depth_m", "scanned_at"),
-    "corrections": ("depth_m", "scanned_at"),
-    "wells": (),
+_DEPTH: Final = pa.float64()
+_TIME: Final = pa.timestamp("us", tz="UTC")
+STATISTICS: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
+    "crystals": {"depth_m": _DEPTH, "equivalent_diameter_um": pa.float32(), "scanned_at": _TIME},
+    "tiles": {"depth_m": _DEPTH, "scanned_at": _TIME},
+    "wells": {},
+    "corrections": {"depth_m": _DEPTH, "scanned_at": _TIME},
 }
-"""Columns with their minimum and maximum for each file in the log."""
+"""Columns with their minimum and maximum for each file in the log, and their types."""
 
-ROW_GROUP_ROWS: Final = 128 * 1024
+ROW_GROUP_ROWS: Final = 2000
+"""Rows that are read together: a few metres of a well, about 200 kB with all columns."""
+
 _ORDER: Final = {
     "crystals": ("depth_m", "crystal_id"),
     "tiles": ("depth_m", "tile_id"),
-    "corrections": ("depth_m", "corrected_at"),
     "wells": ("well",),
+    "corrections": ("depth_m", "corrected_at"),
 }
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -61,7 +61,7 @@ class DataFile:
 
     Parameters
     ----------
-    table : {"crystals", "tiles", "corrections", "wells"}
+    table : {"crystals", "tiles", "wells", "corrections"}
     path : str
         Below the table's folder.
     size, rows : int
@@ -98,7 +98,7 @@ def write_data_files(uri: str, tables: Mapping[str, pa.Table], label: str) -> li
     uri : str
         The catalogue's address.
     tables : mapping of str to Table
-        Rows of the catalogue's tables, in their schemas.
+        Rows of `crystals` and `tiles`, in their schemas.
     label : str
         Name of the writer, part of the files' names (see `label_of`).
     """

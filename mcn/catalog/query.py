@@ -3,71 +3,64 @@
 Every result comes from one snapshot and from the *latest models of each tile*: the row of
 `tiles` that was scanned last, and the crystals committed with it. If the last scan of a tile
 failed, the tile has no crystals, whatever older models detected. If a segmenter or classifier is
-named, only its rows count. `_LATEST_TILES` is the single definition of this; queries, SQL, depth
-logs, exports and the endpoint all use it.
+named, only its rows count. `mcn.catalog.reading.latest` is the single definition of this; queries,
+SQL, depth logs, exports and the endpoint all use it.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mcn.catalog.active_files import Depths, dataset, files
-from mcn.catalog.corrected_rows import (
-    CORRECTED,
-    Corrections,
-    corrected_crystals,
-    read_corrections,
-)
+from mcn.catalog.active_files import Depths, Snapshot, files
+from mcn.catalog.corrected.rows import read_corrections
+from mcn.catalog.corrected.views import correct_views, selected_schema, view_batches
+from mcn.catalog.depths import check_depth
 from mcn.catalog.depths import parse_depth as parse_depth
-from mcn.catalog.integrity.damage import damage_named, is_of_reading
-from mcn.catalog.model_names import LATEST, ModelPair, choose_models
+from mcn.catalog.integrity.damage import is_of_reading
+from mcn.catalog.model_names import ModelPair
+from mcn.catalog.reading.latest import TILE_KEY, crystals_of, latest_tiles
+from mcn.catalog.reading.lookup import find_models as find_models
+from mcn.catalog.reading.lookup import known_wells as known_wells
+from mcn.catalog.reading.rows import Where, depth_pieces, read_rows
+from mcn.catalog.reading.views import open_views as open_views
+from mcn.catalog.reading.views import reading
 from mcn.catalog.schema import TILES
 from mcn.catalog.selection import Selection as Selection
-from mcn.catalog.selection import check_columns, located, select
-from mcn.catalog.storage import CatalogError, CatalogQueryError, explained
+from mcn.catalog.selection import located
+from mcn.catalog.storage import CatalogQueryError
 from mcn.catalog.wells import plain_well
 from mcn.catalog.wells_table.table import read_wells, tops_of
 from mcn.errors import unknown_name
 
 if TYPE_CHECKING:
-    import duckdb
-    from deltalake import DeltaTable
-
-    from mcn.catalog.store import Catalog, Snapshot
+    from mcn.catalog.store import Catalog
 
 _BATCH_ROWS: Final = 250_000
 """Number of crystals that are read and sorted at a time."""
 
-# Windows are partitioned by well, so that a condition on `well` selects the files to read.
-_LATEST_TILES: Final = """
-    SELECT * FROM tile_rows WHERE {chosen}
-    QUALIFY row_number() OVER (
-        PARTITION BY well, tile_id ORDER BY scanned_at DESC, segmenter, classifier
-    ) = 1
-"""
-_ALL_TILES: Final = """
-    SELECT * FROM tile_rows
-    QUALIFY row_number() OVER (
-        PARTITION BY well, tile_id, segmenter, classifier ORDER BY scanned_at DESC
-    ) = 1
-"""
-_CRYSTALS: Final = """
-    SELECT * FROM crystal_rows
-    SEMI JOIN {tiles} USING (tile_id, segmenter, classifier, scanned_at)
-"""
-_ORPHANS: Final = """
-    SELECT count(*) FROM crystal_rows
-    ANTI JOIN tile_rows USING (tile_id, segmenter, classifier, scanned_at)
-"""
-_READING_STATEMENTS: Final = {"SELECT", "EXPLAIN", "MULTI"}  # PIVOT is parsed as MULTI
+FEW_COLUMNS: Final = (
+    "crystal_id",
+    "tile_id",
+    "well",
+    "depth_m",
+    "shape",
+    "confidence",
+    "equivalent_diameter_um",
+    "aspect_ratio",
+    "segmenter",
+    "classifier",
+)
+"""Columns of crystals that are read if none are named."""
+
+_ORDER: Final = ("well", "depth_m", "crystal_id")
+_QUERIES: Final = {"SELECT", "EXPLAIN", "MULTI"}  # PIVOT is parsed as MULTI
 
 
 def query(
@@ -78,6 +71,8 @@ def query(
     limit: int | None = None,
     segmenter: str | None = None,
     classifier: str | None = None,
+    columns: Sequence[str] | None = None,
+    min_confidence: float | None = None,
     *,
     corrected: bool = False,
 ) -> pa.Table:
@@ -86,27 +81,36 @@ def query(
     Parameters
     ----------
     catalog : Catalog
-    wells, depth, shapes, segmenter, classifier, corrected
+    wells, depth, shapes, segmenter, classifier, columns, min_confidence, corrected
         As in `Selection`.
     limit : int, optional
         Maximum number of rows.
 
     Returns
     -------
-    pa.Table of schema `catalog.crystals_schema`
-        Corrected crystals have the columns of `mcn.catalog.corrected_rows.CORRECTED` too.
+    pa.Table
+        The columns of `catalog.crystals_schema`, or those that were named.
 
     Raises
     ------
     CatalogQueryError
-        For wells, shapes and models that do not exist (the message names those that do), and
-        for depths that are reversed or not numbers.
+        For wells, shapes, columns and models that do not exist (the message names those that do),
+        and for impossible depths and confidences.
 
     Examples
     --------
     >>> query(Catalog.open("core/catalog"), ["A-1"], (1200.0, 1250.0))  # doctest: +SKIP
     """
-    selection = Selection(wells, depth, shapes, segmenter, classifier, corrected=corrected)
+    selection = Selection(
+        wells,
+        depth,
+        shapes,
+        segmenter,
+        classifier,
+        columns=columns,
+        min_confidence=min_confidence,
+        corrected=corrected,
+    )
     return select_crystals(catalog, selection, limit)
 
 
@@ -132,11 +136,10 @@ def iter_batches(
     """
     if limit is not None and limit < 0:
         raise CatalogQueryError(f"a limit of {limit} rows is impossible; give 0 or more")
-    check_columns(selection, catalog.shapes, catalog.crystals_schema)
+    if unknown := [shape for shape in selection.shapes if shape not in catalog.shapes]:
+        raise CatalogQueryError(unknown_name("shape", unknown[0], catalog.shapes))
+    schema = _chosen(catalog, selection)
     snapshot = snapshot or catalog.snapshot()
-    schema = catalog.crystals_schema
-    if selection.corrected:
-        schema = pa.schema([*schema, *CORRECTED])
     if selection.formations or selection.box:
         yield schema.empty_table()
         for interval in located(catalog, selection, snapshot):
@@ -148,48 +151,152 @@ def iter_batches(
     models = find_models(
         catalog, snapshot.tiles, selection.wells, selection.segmenter, selection.classifier
     )
-    crystal_files = files(snapshot.crystals, selection.wells, selection.read_depths())
-    corrections = corrections_of(catalog, selection.wells) if selection.corrected else None
-    left = limit
     yield schema.empty_table()
-    for part, part_corrections in _parts(
-        catalog, crystal_files, corrections, _BATCH_ROWS if limit is None else limit
-    ):
-        if left == 0:
-            return
-        wells = pc.unique(part["partition.well"])
-        part_tiles = tile_files
-        if part_corrections is None or not part_corrections.added.num_rows:
-            part_tiles = tile_files.filter(pc.is_in(tile_files["partition.well"], wells))
-        with open_views(catalog, part_tiles, part, models, part_corrections) as connection:
-            piece = select(connection, selection, left, schema)
-        if left is not None:
-            left -= piece.num_rows
-        yield piece
-
-
-def corrections_of(catalog: Catalog, wells: Sequence[str] = ()) -> Corrections:
-    """The corrections of a catalogue's wells as they are now; of all wells if none is named."""
-    return read_corrections(catalog.uri, catalog.corrections(), catalog.shapes, wells)
-
-
-def _parts(
-    catalog: Catalog, crystal_files: pa.Table, corrections: Corrections | None, first_rows: int
-) -> Iterator[tuple[pa.Table, Corrections | None]]:
-    """Files to read together, each with the crystals that persons added in its wells and bins."""
-    parts = [*_consecutive(crystal_files, first_rows)]
-    if corrections is None or not (parts or corrections.added.num_rows):
-        yield from ((part, corrections) for part in parts)
+    if selection.needs_views:
+        yield from view_batches(catalog, snapshot, models, selection, limit, schema)
         return
-    parts = parts or [crystal_files]
-    last: tuple[str, float] | None = None
-    for number, part in enumerate(parts, start=1):
-        # Added crystals may be in bins without any other; the last part takes the remaining ones.
-        after, last = last, None
-        if number < len(parts):
-            end = part.slice(part.num_rows - 1)
-            last = end["partition.well"][0].as_py(), end["partition.depth_bin"][0].as_py()
-        yield part, corrections.between(after, last, catalog.depth_bin_m)
+    left = limit
+    waiting: list[pa.Table] = []
+    for well in pc.unique(tile_files["partition.well"]).to_pylist():
+        for piece in _pieces_of_well(catalog, snapshot, well, models, selection, limit):
+            piece = piece.select(schema.names).slice(0, left)
+            waiting.append(piece)
+            if left is not None and (left := left - piece.num_rows) == 0:
+                yield pa.concat_tables(waiting)
+                return
+            # Many wells of few crystals make one batch.
+            if sum(table.num_rows for table in waiting) >= _BATCH_ROWS:
+                yield pa.concat_tables(waiting)
+                waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def tiles_and_crystals(
+    catalog: Catalog,
+    wells: Sequence[str],
+    tile_columns: Sequence[str],
+    crystal_columns: Sequence[str],
+    depth: Depths | None = None,
+    segmenter: str | None = None,
+    classifier: str | None = None,
+    snapshot: Snapshot | None = None,
+) -> tuple[pa.Table, pa.Table]:
+    """Tiles and crystals of wells by the latest models of each tile, or by those named.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    wells : sequence of str
+    tile_columns, crystal_columns : sequence of str
+        Columns to read.
+    depth, segmenter, classifier
+        As in `Selection`.
+    snapshot : Snapshot, optional
+        Default is the present one.
+
+    Returns
+    -------
+    tiles, crystals : pa.Table
+        Failed tiles included. By well; within it in no order.
+
+    Raises
+    ------
+    CatalogQueryError
+        As `query`.
+    """
+    snapshot = snapshot or catalog.snapshot()
+    depth = check_depth(depth)
+    known_wells(catalog, snapshot.tiles, wells)
+    models = find_models(catalog, snapshot.tiles, wells, segmenter, classifier)
+    crystal_columns_read = [*dict.fromkeys([*crystal_columns, *TILE_KEY])]
+    tile_tables, crystal_tables = [], []
+    for well in sorted({*map(plain_well, wells)}):
+        tiles = _tiles_of_well(catalog, snapshot, well, models, tile_columns)
+        crystal_files = files(snapshot.crystals, [well], depth)
+        with reading(catalog, {"crystals": crystal_files}):
+            rows = read_rows(
+                catalog.live.fragments.of("crystals", crystal_files),
+                catalog.crystals_schema,
+                crystal_columns_read,
+                Where(depth or (None, None)),
+            )
+        crystal_tables.append(crystals_of(rows, tiles).select([*crystal_columns]))
+        if depth is not None:
+            tiles = Where(depth).of(tiles)
+        tile_tables.append(tiles.select([*tile_columns]))
+    return pa.concat_tables(tile_tables), pa.concat_tables(crystal_tables)
+
+
+def _pieces_of_well(
+    catalog: Catalog,
+    snapshot: Snapshot,
+    well: str,
+    models: ModelPair,
+    selection: Selection,
+    limit: int | None,
+) -> Iterator[pa.Table]:
+    """The selected crystals of a well, in sorted pieces by depth."""
+    depth = selection.read_depths()
+    crystal_files = files(snapshot.crystals, [well], depth)
+    if not crystal_files.num_rows or limit == 0:
+        return
+    tiles = _tiles_of_well(catalog, snapshot, well, models, ())
+    needed = (*(selection.columns or catalog.crystals_schema.names), *_ORDER, *TILE_KEY)
+    with reading(catalog, {"crystals": crystal_files}):
+        open_files = catalog.live.fragments.of("crystals", crystal_files)
+        where = Where(
+            depth or (None, None),
+            shapes=selection.shapes,
+            min_confidence=selection.min_confidence,
+            after=selection.after,
+        )
+        targets = _growing(_BATCH_ROWS if limit is None else limit)
+        columns = [*dict.fromkeys(needed)]
+        for start, before in depth_pieces(open_files, where, targets):
+            piece_depths = start, where.depth[1]
+            rows = read_rows(
+                open_files,
+                catalog.crystals_schema,
+                columns,
+                replace(where, depth=piece_depths, before=before),
+            )
+            piece = crystals_of(rows, tiles)
+            yield piece.sort_by([(name, "ascending") for name in _ORDER])
+
+
+def _tiles_of_well(
+    catalog: Catalog,
+    snapshot: Snapshot,
+    well: str,
+    models: ModelPair,
+    columns: Sequence[str],
+) -> pa.Table:
+    """These columns, the well, the depth and the key of the well's tiles."""
+    tile_files = files(snapshot.tiles, [well])
+    needed = [*dict.fromkeys((*columns, "well", "depth_m", *TILE_KEY))]
+    with reading(catalog, {"tiles": tile_files}):
+        open_files = catalog.live.fragments.of("tiles", tile_files)
+        return latest_tiles(read_rows(open_files, TILES, needed), models)
+
+
+def _growing(target: int) -> Iterator[int]:
+    """Rows of one batch after the other: few at first if few are wanted."""
+    while True:
+        yield target
+        target = min(4 * target, _BATCH_ROWS)
+
+
+def _chosen(catalog: Catalog, selection: Selection) -> pa.Schema:
+    """The schema of a selection's columns of crystals; of all if there are none."""
+    schema, columns = selected_schema(catalog, selection), selection.columns
+    if columns is None:
+        return schema
+    if unknown := [name for name in columns if name not in schema.names]:
+        raise CatalogQueryError(unknown_name("column", unknown[0], schema.names))
+    if not columns:
+        raise CatalogQueryError(f"no column is named; use some of {', '.join(schema.names)}")
+    return pa.schema([schema.field(name) for name in dict.fromkeys(columns)])
 
 
 def sql(
@@ -214,7 +321,7 @@ def sql(
     segmenter, classifier : str, optional
         As in `Selection`: the models of the rows in `crystals` and `tiles`.
     corrected : bool
-        `crystals` has corrected values and the columns of `mcn.catalog.corrected_rows.CORRECTED`,
+        `crystals` has corrected values and the columns of `mcn.catalog.corrected.rows.CORRECTED`,
         and the view `corrections` has every correction.
 
     Raises
@@ -228,17 +335,16 @@ def sql(
 
     snapshot = catalog.snapshot()
     models = find_models(catalog, snapshot.tiles, (), segmenter, classifier)
-    corrections = corrections_of(catalog) if corrected else None
-    with open_views(
-        catalog, files(snapshot.tiles), files(snapshot.crystals), models, corrections
-    ) as connection:
+    with open_views(catalog, files(snapshot.tiles), files(snapshot.crystals), models) as connection:
+        if corrected:
+            correct_views(connection, catalog, read_corrections(catalog.uri, catalog.shapes))
         if re.search(r"\b(wells|tops)\b", text, re.IGNORECASE):
             wells = read_wells(catalog)
             connection.register("wells", wells)
             connection.register("tops", tops_of(wells))
         try:
             kinds = [statement.type.name for statement in connection.extract_statements(text)]
-            if len(kinds) != 1 or kinds[0] not in _READING_STATEMENTS:
+            if len(kinds) != 1 or kinds[0] not in _QUERIES:
                 raise CatalogQueryError(
                     f"SQL: {' and '.join(kinds) or 'nothing'} is not a single query; "
                     "give one SELECT on crystals, tiles, all_crystals, all_tiles, wells or tops"
@@ -255,138 +361,6 @@ def sql(
                 "all_crystals and all_tiles with the rows of every model, and wells and tops)"
             ) from None
     return result.rename_columns(_distinct(result.column_names))
-
-
-def known_wells(catalog: Catalog, tiles: DeltaTable, wells: Sequence[str]) -> pa.Table:
-    """Data files of these wells' tiles; of all tiles if no well is named.
-
-    Raises
-    ------
-    CatalogQueryError
-        For a well without tiles; the message names the existing wells.
-    """
-    tile_files = files(tiles, wells)
-    if unknown := sorted({*map(plain_well, wells)} - {*tile_files["partition.well"].to_pylist()}):
-        existing = sorted({*files(tiles)["partition.well"].to_pylist()})
-        raise CatalogQueryError(f"{catalog.uri}: {unknown_name('well', unknown[0], existing)}")
-    return tile_files
-
-
-def find_models(
-    catalog: Catalog,
-    tiles: DeltaTable,
-    wells: Sequence[str] = (),
-    segmenter: str | None = None,
-    classifier: str | None = None,
-) -> ModelPair:
-    """The models that full or shortened names refer to.
-
-    A short name must be unique in the whole catalogue, not only in the wells. If both names are
-    given in full, it is enough to look at the files of the wells.
-
-    Raises
-    ------
-    CatalogQueryError
-        For a name that matches no model or several; the message names the existing models.
-    """
-    named = ModelPair(segmenter, classifier)
-    if named == LATEST:
-        return named
-    if wells and named.is_among(_models_of(catalog, files(tiles, wells))):
-        return named
-    return choose_models(catalog.uri, named, _models_of(catalog, files(tiles)))
-
-
-def _models_of(catalog: Catalog, tile_files: pa.Table) -> list[ModelPair]:
-    """Pairs of models that have rows in these files, sorted by name."""
-    with open_views(catalog, tile_files) as connection:
-        rows = connection.sql(
-            "SELECT DISTINCT segmenter, classifier FROM tile_rows ORDER BY ALL"
-        ).fetchall()
-    return [ModelPair(*row) for row in rows]
-
-
-@functools.cache
-def _database() -> duckdb.DuckDBPyConnection:
-    """An empty in-memory database without access to files, network and Python variables."""
-    import duckdb
-
-    # SQL can read DuckDB's temporary directory, so there must be none.
-    database = duckdb.connect(config={"python_enable_replacements": False, "temp_directory": ""})
-    database.execute(
-        "SET GLOBAL TimeZone = 'UTC'; SET enable_external_access = false;"
-        "SET lock_configuration = true"
-    )
-    return database
-
-
-@contextmanager
-def open_views(
-    catalog: Catalog,
-    tile_files: pa.Table,
-    crystal_files: pa.Table | None = None,
-    models: ModelPair = LATEST,
-    corrections: Corrections | None = None,
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB with views of these files and access to nothing else.
-
-    `tiles` and `crystals` hold the rows of the latest models of each tile, or of `models` if
-    they are named. `all_tiles` and `all_crystals` hold the rows of all models. `tile_rows` and
-    `crystal_rows` hold all rows as committed, including replaced ones. With `corrections`, those of
-    `crystals` have corrected values, `model_crystals` holds them as the models found them, and
-    `corrections` every correction.
-    """
-    import duckdb
-
-    with explained(catalog.uri), _database().cursor() as connection:
-        tiles = dataset(f"{catalog.uri}/tiles", TILES, tile_files)
-        connection.register("tile_rows", tiles)
-        latest = _LATEST_TILES.format(chosen=models.condition())
-        connection.execute(f"CREATE TEMP VIEW tiles AS {latest}")
-        connection.execute(f"CREATE TEMP VIEW all_tiles AS {_ALL_TILES}")
-        if crystal_files is not None:
-            crystals = dataset(f"{catalog.uri}/crystals", catalog.crystals_schema, crystal_files)
-            connection.register("crystal_rows", crystals)
-            latest_crystals = "crystals" if corrections is None else "model_crystals"
-            for view, tile_view in ((latest_crystals, "tiles"), ("all_crystals", "all_tiles")):
-                rows = _CRYSTALS.format(tiles=tile_view)
-                connection.execute(f"CREATE TEMP VIEW {view} AS {rows}")
-            if corrections is not None:
-                connection.register("corrections", corrections.rows)
-                connection.register("changed_crystals", corrections.changed)
-                connection.register("added_crystals", corrections.added)
-                rows = corrected_crystals(catalog.crystals_schema.names, catalog.depth_bin_m)
-                connection.execute(f"CREATE TEMP VIEW crystals AS {rows}")
-        read = {"tiles": tile_files}
-        read |= {} if crystal_files is None else {"crystals": crystal_files}
-        try:
-            with damage_named(catalog.uri, read):
-                yield connection
-        except duckdb.Error as error:
-            raise CatalogError(f"{catalog.uri}: {' '.join(str(error).split())}") from error
-
-
-def count_orphans(connection: duckdb.DuckDBPyConnection) -> int:
-    """Number of committed crystals without a tile row, in the views of `open_views`."""
-    return int(connection.sql(_ORPHANS).fetchall()[0][0])
-
-
-def _consecutive(crystal_files: pa.Table, first_rows: int) -> Iterator[pa.Table]:
-    """Files of complete partitions by well and depth, in batches of growing size."""
-    ordered = crystal_files.sort_by(
-        [("partition.well", "ascending"), ("partition.depth_bin", "ascending")]
-    )
-    bins = ordered["partition.depth_bin"].to_pylist()
-    wells = ordered["partition.well"].to_pylist()
-    start, rows, enough = 0, 0, first_rows
-    for index, count in enumerate(ordered["num_records"].to_pylist()):
-        inside = index and (wells[index], bins[index]) == (wells[index - 1], bins[index - 1])
-        if rows >= enough and not inside:
-            yield ordered.slice(start, index - start)
-            start, rows, enough = index, 0, min(4 * enough, _BATCH_ROWS)
-        rows += count or 0
-    if start < ordered.num_rows:
-        yield ordered.slice(start)
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import cache
 from operator import attrgetter
 from typing import Any, Final
 
@@ -27,6 +28,11 @@ _TIME: Final = pa.timestamp("us", tz="UTC")
 
 def crystals_schema(shapes: Sequence[str]) -> pa.Schema:
     """Columns of `crystals` for a classifier of these shapes, with a `p_<shape>` for each."""
+    return _crystals_schema(tuple(shapes))
+
+
+@cache
+def _crystals_schema(shapes: tuple[str, ...]) -> pa.Schema:
     return pa.schema(
         [
             required("crystal_id", pa.string()),

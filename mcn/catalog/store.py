@@ -1,7 +1,6 @@
 """A catalogue in a folder or in object storage: opening it, and committing to it.
 
-There are two Delta Lake tables, `crystals` and `tiles`, and a third, `corrections`, from the first
-correction on. The log makes each commit atomic
+There are two Delta Lake tables, `crystals` and `tiles`. The log makes each commit atomic
 and each read a snapshot; the data files are plain Parquet.
 """
 
@@ -9,35 +8,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
+from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from mcn.catalog.corrected_rows import corrections_schema
-from mcn.catalog.creation import (
-    CATALOG_FORMAT,
-    add_columns,
+from mcn.catalog.active_files import Depths, Snapshot
+from mcn.catalog.data_files import PARTITIONS, DataFile, write_data_files
+from mcn.catalog.delta_tables import CATALOG_FORMAT as CATALOG_FORMAT
+from mcn.catalog.delta_tables import NoCatalogError as NoCatalogError
+from mcn.catalog.delta_tables import (
+    check_table,
+    grow,
     is_catalog,
-    make_catalog,
-    make_table,
+    make_tables,
+    open_delta_table,
 )
-from mcn.catalog.data_files import PARTITIONS, SCANNED, DataFile, write_data_files
-from mcn.catalog.integrity.delta_log import open_table, sealed
-from mcn.catalog.schema import (
-    ADDED_LATER,
-    TILES,
-    RowError,
-    check_rows,
-    crystals_schema,
-)
+from mcn.catalog.integrity.delta_log import sealed
+from mcn.catalog.reading.live_tables import LiveTables
+from mcn.catalog.reading.well_list import WellSummaries, list_wells
+from mcn.catalog.schema import TILES, RowError, check_rows, crystals_schema
 from mcn.catalog.storage import (
     CatalogError,
-    CatalogStorageError,
     explained,
     normalise,
     retry_conflict,
@@ -48,25 +43,18 @@ from mcn.taxonomy import SHAPES
 __all__ = ["CATALOG_FORMAT", "Catalog", "CatalogError", "Snapshot"]
 
 
-class NoCatalogError(CatalogError):
-    """There is no catalogue at this address."""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Both tables at one moment. Tile rows have their crystals; crystals may lack a tile row."""
-
-    tiles: DeltaTable
-    crystals: DeltaTable
-
-
-@dataclass(frozen=True)
 class Catalog:
-    """An existing catalogue, from `create`, `open` or `open_or_create`.
+    """An existing catalogue: `Catalog("core/catalog")`, or from `create` or `open_or_create`.
 
-    It holds an address and no connection, so it is cheap to pass to other processes.
+    It keeps the lists of both tables' data files in memory, and before each question reads what
+    was committed since the one before. Passed to another process, it is only an address.
 
     Parameters
+    ----------
+    uri : str or path
+        A folder or `s3://bucket/folder`.
+
+    Attributes
     ----------
     uri : str
         Absolute path or `s3://bucket/folder`.
@@ -74,11 +62,50 @@ class Catalog:
         Width of the depth bins of `crystals` in metres, fixed at creation.
     shapes : tuple of str
         Shapes with probability columns in `crystals`, fixed at creation.
+
+    Raises
+    ------
+    CatalogError
+        If there is no catalogue, or a newer version of mcn wrote it.
+
+    Examples
+    --------
+    >>> catalog = Catalog("core/catalog")  # doctest: +SKIP
+    >>> catalog.crystals(wells=["A-1"], depth=(1200.0, 1205.0))  # doctest: +SKIP
     """
 
-    uri: str
-    depth_bin_m: float
-    shapes: tuple[str, ...] = SHAPES
+    def __init__(self, uri: str | os.PathLike[str]) -> None:
+        self.uri = normalise(uri)
+        tiles = self.delta_table("tiles")
+        crystals = self.delta_table("crystals")
+        names = [field.name for field in crystals.schema().fields]
+        self.shapes: tuple[str, ...] = tuple(
+            name.removeprefix("p_") for name in names if name.startswith("p_")
+        )
+        for table, schema in ((tiles, TILES), (crystals, self.crystals_schema)):
+            check_table(self.uri, table, schema)
+        self.depth_bin_m = float(crystals.metadata().configuration["mcn.depth_bin_m"])
+        self._live = LiveTables(self.uri, self.delta_table)
+        self.well_summaries = WellSummaries()
+        with explained(self.uri):
+            self._live.loaded(tiles, crystals)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"uri": self.uri, "depth_bin_m": self.depth_bin_m, "shapes": self.shapes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._live = LiveTables(self.uri, self.delta_table)
+        self.well_summaries = WellSummaries()
+
+    def __repr__(self) -> str:
+        return f"Catalog({self.uri!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Catalog) and self.uri == other.uri
+
+    def __hash__(self) -> int:
+        return hash(self.uri)
 
     @property
     def crystals_schema(self) -> pa.Schema:
@@ -105,38 +132,13 @@ class Catalog:
                 raise CatalogError(
                     f"{uri}: a catalogue already exists; open it, or choose another folder"
                 )
-            make_catalog(uri, depth_bin_m, shapes)
+            make_tables(uri, depth_bin_m, shapes)
         return cls.open(uri)
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Catalog:
-        """Open an existing catalogue.
-
-        Raises
-        ------
-        CatalogError
-            If there is no catalogue, or a newer version of mcn wrote it.
-        """
-        uri = normalise(uri)
-        catalog = cls(uri, 0.0)
-        tiles = catalog.tiles()
-        crystals = catalog.crystals()
-        names = [field.name for field in crystals.schema().fields]
-        shapes = tuple(name.removeprefix("p_") for name in names if name.startswith("p_"))
-        for table, schema in ((tiles, TILES), (crystals, crystals_schema(shapes))):
-            settings = table.metadata().configuration
-            columns = {field.name for field in table.schema().fields}
-            known = {*schema.names} - ADDED_LATER
-            if "mcn.format" not in settings or not columns.issuperset(known):
-                raise CatalogError(
-                    f"{uri}: its Delta tables are not a crystal catalogue; choose another folder"
-                )
-            if int(settings["mcn.format"]) > CATALOG_FORMAT:
-                raise CatalogError(
-                    f"{uri}: written by a newer mcn (catalogue format "
-                    f"{settings['mcn.format']}, this one reads {CATALOG_FORMAT}); upgrade mcn"
-                )
-        return cls(uri, float(crystals.metadata().configuration["mcn.depth_bin_m"]), shapes)
+        """Open an existing catalogue, as `Catalog(uri)` does."""
+        return cls(uri)
 
     @classmethod
     def open_or_create(
@@ -163,7 +165,7 @@ class Catalog:
         uri = normalise(uri)
         with explained(uri):
             if not is_catalog(uri):
-                make_catalog(uri, 100.0 if depth_bin_m is None else depth_bin_m, shapes)
+                make_tables(uri, 100.0 if depth_bin_m is None else depth_bin_m, shapes)
         catalog = cls.open(uri)
         if catalog.shapes != tuple(shapes):
             raise CatalogError(
@@ -179,52 +181,78 @@ class Catalog:
 
     def snapshot(self) -> Snapshot:
         """Both tables as they are now; commits that follow do not change it."""
-        # In this order, the crystals of each tile row in the snapshot are committed already.
-        tiles = self.tiles()
-        return Snapshot(tiles, self.crystals())
-
-    def crystals(self) -> DeltaTable:
-        """The table `crystals` as it is now."""
-        return self._table("crystals")
-
-    def tiles(self) -> DeltaTable:
-        """The table `tiles` as it is now."""
-        return self._table("tiles")
-
-    def corrections(self) -> DeltaTable | None:
-        """The table `corrections` as it is now; None before the first correction."""
         with explained(self.uri):
-            try:
-                return open_table(self.uri, "corrections")
-            except TableNotFoundError:
-                return None
+            return self._live.refresh()
 
-    def schema_of(self, name: str) -> pa.Schema:
-        """The columns of a table."""
-        if name == "corrections":
-            return corrections_schema(self.shapes)
-        return self.crystals_schema if name == "crystals" else TILES
+    @property
+    def live(self) -> LiveTables:
+        """The snapshot that is kept up to date, and the data files that were read last."""
+        return self._live
 
-    def existing(self) -> dict[str, DeltaTable]:
-        """The existing tables by name."""
-        tables = {"crystals": self.crystals(), "tiles": self.tiles()}
-        corrections = self.corrections()
-        return tables if corrections is None else tables | {"corrections": corrections}
+    def crystals(
+        self,
+        wells: Sequence[str] = (),
+        depth: Depths | None = None,
+        shapes: Sequence[str] = (),
+        columns: Sequence[str] | None = None,
+        min_confidence: float | None = None,
+        **which: Any,
+    ) -> pa.Table:
+        """Crystals by well, depth, shape and confidence, ordered by well, depth and `crystal_id`.
 
-    def commit_corrections(self, rows: pa.Table) -> None:
-        """Add corrections of one well in one transaction; see `corrections_schema`.
+        Parameters
+        ----------
+        wells, shapes : sequence of str, or a str for a single one
+            All if empty.
+        depth : (float or None, float or None), optional
+            Measured depths in metres, both ends included; None is open.
+        columns : sequence of str, optional
+            Columns of the result; None is `mcn.catalog.query.FEW_COLUMNS`. `"all"` is all of them,
+            with the masks.
+        min_confidence : float, optional
+            Lowest confidence, 0 to 1.
+        **which
+            `limit`, `segmenter` and `classifier`, as in `mcn.catalog.query.query`.
+
+        Returns
+        -------
+        pa.Table
 
         Raises
         ------
-        CatalogError
-            If the storage fails. Nothing is visible then.
+        CatalogQueryError
+            For wells, shapes, columns and models that do not exist, and for impossible numbers.
         """
-        rows = spell_wells(rows.cast(self.schema_of("corrections")))
-        with explained(self.uri):
-            if self.corrections() is None:
-                make_table(self.uri, "corrections", rows.schema, self.depth_bin_m)
-            parts = write_data_files(self.uri, {"corrections": rows}, "correction")
-        self.change("corrections", [part.added() for part in parts])
+        # Questions lie above the store: they are looked up when they are asked.
+        questions = import_module("mcn.catalog.query")
+        chosen = None if columns == "all" else columns or questions.FEW_COLUMNS
+        return questions.query(
+            self,
+            wells,
+            depth,
+            shapes,
+            columns=chosen,
+            min_confidence=min_confidence,
+            **which,
+        )
+
+    def wells(self) -> pa.Table:
+        """One row per well: tiles, crystals, depths and the last scan.
+
+        Returns
+        -------
+        pa.Table of schema `mcn.catalog.reading.well_list.WELL_LIST`
+        """
+        return list_wells(self)
+
+    def delta_table(self, name: str) -> DeltaTable:
+        """A table as `deltalake` opens it, at its latest version.
+
+        Parameters
+        ----------
+        name : {"crystals", "tiles"}
+        """
+        return open_delta_table(self.uri, name)
 
     def commit(self, crystals: pa.Table, tiles: pa.Table) -> datetime:
         """Add scanned tiles with all their crystals: `write`, then `commit_parts`.
@@ -302,7 +330,7 @@ class Catalog:
         CatalogError
             If the storage fails. Nothing is visible then, and the call may be repeated.
         """
-        for name in SCANNED:
+        for name in PARTITIONS:
             table_parts = [part for part in parts if part.table == name]
             if name == "crystals":
                 announce(table_parts)
@@ -322,7 +350,7 @@ class Catalog:
 
         Parameters
         ----------
-        name : {"crystals", "tiles", "corrections"}
+        name : {"crystals", "tiles"}
         actions : sequence of AddAction or RemoveAction
         read : DeltaTable, optional
             The table's version from which the files to remove were chosen; default is the latest.
@@ -332,12 +360,14 @@ class Catalog:
         CatalogError
             If the storage fails, or another process has removed one of the files since.
         """
-        schema = self.schema_of(name)
+        schema = self.crystals_schema if name == "crystals" else TILES
 
         def once() -> None:
-            if read is None:
-                add_columns(self._table(name), schema)
-            (read or self._table(name)).create_write_transaction(
+            table = read
+            if table is None:
+                table = self.delta_table(name)
+                grow(table, schema)
+            table.create_write_transaction(
                 list(actions),
                 "append",
                 schema,
@@ -348,32 +378,6 @@ class Catalog:
         with explained(self.uri):
             # If the response was lost, the commit may be done; adding a file twice adds it once.
             retry_conflict(once)
-
-    def _table(self, name: str) -> DeltaTable:
-        with explained(self.uri):
-            try:
-                return open_table(self.uri, name)
-            except TableNotFoundError:
-                if not self.uri.startswith("s3://") and os.path.isdir(self.uri):
-                    os.listdir(self.uri)  # Raises the system's error if it is not permitted.
-                if other := self._other_table(name):
-                    raise CatalogStorageError(
-                        f"{self.uri}: its table {name} is missing, but {other} exists; restore it "
-                        "from a backup, or scan again if the catalogue was never filled",
-                        "missing",
-                    ) from None
-                raise NoCatalogError(
-                    f"{self.uri}: there is no crystal catalogue; check the address, "
-                    "or create one with `mcn scan TILES CATALOG`"
-                ) from None
-
-    def _other_table(self, name: str) -> str | None:
-        """The name of the other table if that is there."""
-        (other,) = {*SCANNED} - {name}
-        with suppress(TableNotFoundError):
-            open_table(self.uri, other)
-            return other
-        return None
 
 
 def _stamped(rows: pa.Table, scanned_at: datetime) -> pa.Table:

@@ -215,7 +215,7 @@ def catalog_verify(catalog: CatalogUri) -> None:
 @catalog_app.command("compact")
 def catalog_compact(
     catalog: CatalogUri,
-    target_mb: Annotated[int, typer.Option(min=1, help="Target size of a file, MiB.")] = 128,
+    target_mb: Annotated[int, typer.Option(min=1, help="Target size of a file, MiB.")] = 32,
 ) -> None:
     """Rewrite many small data files as fewer large ones."""
     from mcn.catalog.store import Catalog

@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mcn.catalog.active_files import Depths, files
-from mcn.catalog.correcting.queue import first_crystals
+from mcn.catalog.corrected.rows import read_corrections
+from mcn.catalog.corrected.views import first_crystals
 from mcn.catalog.depth_log.las import write_las
 from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.formats import row_objects
-from mcn.catalog.query import corrections_of, find_models, open_views, select_crystals
+from mcn.catalog.query import find_models, open_views, select_crystals
+from mcn.catalog.reading.well_list import list_wells
 from mcn.catalog.schema import TILES
-from mcn.catalog.storage import CatalogQueryError, explained
+from mcn.catalog.storage import CatalogQueryError
+from mcn.catalog.store import Catalog
 from mcn.catalog.wells import plain_well
-from mcn.catalog.wells_table.table import well_header
+from mcn.catalog.wells_table.table import read_wells, well_header
 from mcn.errors import unknown_name
 from mcn.micrograph import Limits
 from serve.deployments.corrections import CorrectionWriter
@@ -34,6 +38,15 @@ from serve.deployments.messages import CSV, JSON, PNG, Content, CrystalRequest
 from serve.deployments.open_catalog import NotFoundError, in_thread
 from serve.deployments.tile_pictures import TilePictures
 
+_WELLS = (
+    "well",
+    "tiles",
+    "tiles_failed",
+    "crystals",
+    "depth_min_m",
+    "depth_max_m",
+    "last_scan",
+)
 _TILES = """
     SELECT * FROM tiles
     WHERE well = $well AND ($status IS NULL OR status = $status)
@@ -51,7 +64,7 @@ class CatalogReader(CorrectionWriter):
     uri : str or None
         The catalogue; None if there is none.
     refresh_s : float
-        Age at which a snapshot is refreshed, seconds.
+        Largest age of the snapshot that questions are answered from, seconds.
     limits : Limits
         Largest size of a tile's picture.
     """
@@ -63,16 +76,20 @@ class CatalogReader(CorrectionWriter):
     @in_thread
     def wells(self) -> pa.Table:
         """One row per well: its tiles, crystals and depths."""
-        return self.list_wells()
+        catalog, snapshot = self.open()
+        return _well_rows(list_wells(catalog, snapshot.tiles))
 
     @in_thread
     def well(self, well: str) -> dict[str, Any]:
         """A well's row of `wells`, and the number of its corrections."""
         self.check_well(well)
-        catalog, _ = self.open()
-        (row,) = (row for row in row_objects(self.list_wells()) if row["well"] == plain_well(well))
-        corrections = corrections_of(catalog, [well])
-        return {**row, "corrections": corrections.rows.num_rows, "tops": []}
+        catalog, snapshot = self.open()
+        listed = _well_rows(list_wells(catalog, snapshot.tiles))
+        (row,) = row_objects(listed.filter(pc.equal(listed["well"], plain_well(well))))
+        known = row_objects(_known(catalog, well))
+        corrections = read_corrections(catalog.uri, catalog.shapes, [well])
+        facts = known[0] if known else {"tops": []}
+        return {**facts, **row, "corrections": corrections.rows.num_rows}
 
     @in_thread
     def tiles(
@@ -258,15 +275,13 @@ class CatalogReader(CorrectionWriter):
 
     @in_thread
     def age_s(self) -> float | None:
-        """Seconds since the last commit; None without a catalogue."""
+        """Seconds since the last commit; None without a catalogue, or if it does not say."""
         try:
-            catalog, snapshot = self.open()
-            with explained(catalog.uri):
-                (last,) = snapshot.tiles.history(1)
+            catalog, _ = self.open()
         except NotFoundError:
             return None
-        committed: float = last["timestamp"] / 1000
-        return max(0.0, datetime.now(UTC).timestamp() - committed)
+        committed = catalog.live.committed_at()
+        return None if committed is None else max(0.0, datetime.now(UTC).timestamp() - committed)
 
     def _crystals_of_tile(
         self, tile_id: str, well: str | None, request: CrystalRequest
@@ -287,3 +302,13 @@ class CatalogReader(CorrectionWriter):
         if tile["height"] is None:
             raise NotFoundError(f"tile {tile_id} could not be read ({tile['error']})")
         return (tile["height"], tile["width"]), sort_crystals(crystals, "")
+
+
+def _well_rows(listed: pa.Table) -> pa.Table:
+    return listed.select(_WELLS).rename_columns([*_WELLS[:-1], "scanned_at"])
+
+
+def _known(catalog: Catalog, well: str) -> pa.Table:
+    """What was imported about a well: one row, or none."""
+    wells = read_wells(catalog)
+    return wells.filter(pc.equal(wells["well"], plain_well(well))).drop_columns(["imported_at"])

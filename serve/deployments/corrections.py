@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -12,14 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mcn.catalog.active_files import files
+from mcn.catalog.corrected.rows import count_files, merge_files, read_corrections
 from mcn.catalog.correcting.changes import Change, Changed, CorrectionError, correct, undo
 from mcn.catalog.export import outline_geometries
 from mcn.catalog.formats import row_objects
-from mcn.catalog.query import corrections_of, select_crystals
+from mcn.catalog.query import select_crystals
 from mcn.catalog.selection import Selection
-from mcn.catalog.storage import retry_conflict
-from mcn.catalog.upkeep.rewriting import merge_small_files
 from mcn.mask import Mask
 from serve.deployments.drawing import crops_of, masks_of
 from serve.deployments.messages import JSON, ChangeRequest, Content
@@ -29,7 +26,6 @@ from serve.deployments.tile_pictures import TilePictures
 _MANY_FILES: Final = 64
 """Number of a well's files of corrections that are merged into one."""
 
-_MERGED_BYTES: Final = 128 * 2**20
 _SHOWN: Final = (
     "correction_id",
     "change_id",
@@ -117,7 +113,7 @@ class CorrectionWriter(OpenCatalog):
         for well in wells:
             self.check_well(well)
         catalog, _ = self.open()
-        corrections = corrections_of(catalog, wells)
+        corrections = read_corrections(catalog.uri, catalog.shapes, wells)
         rows = corrections.rows.append_column("in_effect", corrections.in_effect)
         for name, value in matching.items():
             rows = rows.filter(pc.equal(rows[name], value))
@@ -130,7 +126,7 @@ class CorrectionWriter(OpenCatalog):
         now = self.crystal_row(crystal_id, well)
         found = self.crystal_row(crystal_id, well, corrected=False, missing_ok=True)
         catalog, _ = self.open()
-        corrections = corrections_of(catalog, now["well"].to_pylist())
+        corrections = read_corrections(catalog.uri, catalog.shapes, now["well"].to_pylist())
         history = corrections.rows.append_column("in_effect", corrections.in_effect)
         history = history.filter(pc.equal(history["crystal_id"], crystal_id))
         body = {
@@ -173,9 +169,8 @@ class CorrectionWriter(OpenCatalog):
     def _tidy(self, well: str) -> None:
         """Merge a well's files of corrections when there are many."""
         catalog, _ = self.open()
-        table = catalog.corrections()
-        if table is not None and files(table, [well]).num_rows > _MANY_FILES:
-            retry_conflict(partial(merge_small_files, catalog, "corrections", well, _MERGED_BYTES))
+        if count_files(catalog.uri, well) > _MANY_FILES:
+            merge_files(catalog.uri, catalog.shapes, well)
 
 
 def _masks(request: ChangeRequest, tile: Mapping[str, Any]) -> list[Mask]:

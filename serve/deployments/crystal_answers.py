@@ -9,9 +9,10 @@ from typing import Any, Final
 import orjson
 import pyarrow as pa
 
+from mcn.catalog.corrected.views import number_columns
 from mcn.catalog.export import PIXELS, crystal_feature, outline_geometries
 from mcn.catalog.formats import row_objects, write_table
-from mcn.catalog.selection import Selection, number_columns
+from mcn.catalog.selection import Selection
 from mcn.catalog.storage import CatalogQueryError
 from mcn.errors import unknown_name
 from serve.deployments.messages import ARROW, CSV, GEOJSON, CrystalRequest

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from time import monotonic
-from typing import Final, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import pyarrow as pa
 
 from mcn.catalog.active_files import files
 from mcn.catalog.correcting.changes import NoChangeError
 from mcn.catalog.query import find_models, open_views
-from mcn.catalog.storage import CatalogError, CatalogStorageError
+from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog, NoCatalogError, Snapshot
 from mcn.catalog.wells import plain_well
 from mcn.errors import McnError, QueryError, StorageError
+from serve.deployments.fresh_catalog import FreshCatalog
 from serve.deployments.iiif import ViewError
 from serve.deployments.messages import Refusal
-
-_WELLS: Final = """
-    SELECT
-        well,
-        count(*) AS tiles,
-        count(*) FILTER (status = 'failed') AS tiles_failed,
-        coalesce(sum(n_crystals), 0)::BIGINT AS crystals,
-        min(depth_m) AS depth_min_m,
-        max(depth_m) AS depth_max_m,
-        max(scanned_at) AS scanned_at
-    FROM tiles GROUP BY well ORDER BY well
-"""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,21 +57,20 @@ class NotFoundError(McnError):
 
 
 class OpenCatalog:
-    """A snapshot of a catalogue that is refreshed every few seconds.
+    """A catalogue, and a snapshot of it that is refreshed in the background.
 
     Parameters
     ----------
     uri : str or None
         The catalogue; None if there is none.
     refresh_s : float
-        Age at which a snapshot is refreshed, seconds.
+        Largest age of the snapshot that questions are answered from, seconds.
     """
 
     def __init__(self, uri: str | None, refresh_s: float) -> None:
         self._uri, self._refresh_s = uri, refresh_s
-        self._catalog: Catalog | None = None
-        self._snapshot: tuple[float, Snapshot] | None = None
-        self._wells: tuple[int, pa.Table] | None = None
+        self._fresh: FreshCatalog | None = None
+        self._opening = threading.Lock()
 
     def open(self) -> tuple[Catalog, Snapshot]:
         """The catalogue, and a snapshot of at most the age that is set."""
@@ -90,33 +78,17 @@ class OpenCatalog:
             raise NotFoundError(
                 "no catalogue is served here; start it with `mcn serve --catalog URI`"
             )
-        if self._catalog is None:
-            try:
-                self._catalog = Catalog.open(self._uri)
-            except NoCatalogError as error:
-                raise NotFoundError(str(error)) from error
-        if self._snapshot is None or monotonic() - self._snapshot[0] > self._refresh_s:
-            try:
-                self._snapshot = monotonic(), self._catalog.snapshot()
-            except NoCatalogError as error:
-                # It was open before: its storage is gone or no longer mounted.
-                raise CatalogStorageError(
-                    f"{self._uri}: the catalogue is gone; restore it or its storage", "missing"
-                ) from error
-        return self._catalog, self._snapshot[1]
-
-    def list_wells(self) -> pa.Table:
-        """One row per well: its tiles, crystals, depths and last scan."""
-        catalog, snapshot = self.open()
-        version = snapshot.tiles.version()
-        if self._wells is None or self._wells[0] != version:
-            with open_views(catalog, files(snapshot.tiles)) as connection:
-                self._wells = version, connection.sql(_WELLS).to_arrow_table()
-        return self._wells[1]
+        with self._opening:
+            if self._fresh is None:
+                try:
+                    self._fresh = FreshCatalog(Catalog(self._uri), self._refresh_s)
+                except NoCatalogError as error:
+                    raise NotFoundError(str(error)) from error
+        return self._fresh.catalog, self._fresh.snapshot()
 
     def check_well(self, well: str) -> None:
         """Raise `NotFoundError` for a well that is not in the catalogue."""
-        if plain_well(well) not in self.list_wells()["well"].to_pylist():
+        if plain_well(well) not in self.open()[1].tiles.by_well:
             raise NotFoundError(f"no well {well!r}; /v1/wells lists the wells")
 
     def find_tile(

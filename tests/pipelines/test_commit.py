@@ -1,5 +1,6 @@
 """Batches are committed after a number of tiles or a time, and the rest at the end."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,10 +65,10 @@ def test_commits_after_a_number_of_tiles(catalog: Catalog, lease: ScanLease) -> 
         assert committed(catalog) == ["a", "b", "c", "d"]
         committer.add(written(catalog, "e"))
     assert committed(catalog) == ["a", "b", "c", "d", "e"]
-    version = catalog.tiles().version()
+    version = catalog.snapshot().tiles.version
     with Committer(catalog, lease, 3, 3600):
         pass
-    assert catalog.tiles().version() == version
+    assert catalog.snapshot().tiles.version == version
 
 
 def test_commits_after_a_time(catalog: Catalog, lease: ScanLease) -> None:
@@ -79,7 +80,8 @@ def test_commits_after_a_time(catalog: Catalog, lease: ScanLease) -> None:
 
 
 def test_failing_storage_stops_the_scan(catalog: Catalog, lease: ScanLease) -> None:
-    lost = Catalog(f"{catalog.uri}-gone", 100.0)
+    lost = Catalog.create(f"{catalog.uri}-gone")
+    shutil.rmtree(lost.uri)
     with (
         pytest.raises(CatalogError, match="there is no crystal catalogue"),
         Committer(lost, lease, 1, 3600) as committer,

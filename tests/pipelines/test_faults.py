@@ -93,7 +93,10 @@ def test_tiles_that_kill_or_hang_are_quarantined(
     assert (again.tiles_ok, again.tiles_failed, again.tiles_skipped) == (2, 0, 6)
     opened = Catalog.open(catalog)
     assert sql(opened, "SELECT count(*) AS n FROM tiles").to_pylist() == [{"n": 8}]
-    assert sum(opened.tiles().get_add_actions(flatten=True)["num_records"].to_pylist()) == 8
+    assert (
+        sum(opened.delta_table("tiles").get_add_actions(flatten=True)["num_records"].to_pylist())
+        == 8
+    )
 
 
 @pytest.fixture

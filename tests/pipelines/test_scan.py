@@ -61,7 +61,7 @@ def test_a_scan_and_later_scans_of_new_tiles(
     assert summary.tiles_per_second > 0
     before = crystals_of(catalog)
     assert len(before) == summary.crystals > 50
-    assert Catalog.open(catalog).tiles().version() >= 3, "commits while it runs"
+    assert Catalog.open(catalog).snapshot().tiles.version >= 3, "commits while it runs"
 
     analyzer = Analyzer(models.load_segmenter(), models.load_classifier())
     for row in tiles_of(catalog).values():
@@ -71,10 +71,10 @@ def test_a_scan_and_later_scans_of_new_tiles(
         names = expected.column_names
         assert [{name: c[name] for name in names} for c in stored] == expected.to_pylist()
 
-    version = Catalog.open(catalog).tiles().version()
+    version = Catalog.open(catalog).snapshot().tiles.version
     again = run_scan(str(core), catalog, FREQUENT_COMMITS, models)
     assert (again.tiles_ok, again.tiles_skipped, again.crystals) == (0, 20, 0)
-    assert Catalog.open(catalog).tiles().version() == version
+    assert Catalog.open(catalog).snapshot().tiles.version == version
     assert crystals_of(catalog) == before
 
     (changed,) = core.glob("*/*/3.png")

@@ -19,8 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mcn.catalog.active_files import files
-from mcn.catalog.corrected_rows import MODEL_KEY, Corrections
-from mcn.catalog.query import corrections_of, find_models, open_views, select_crystals
+from mcn.catalog.corrected.rows import (
+    MODEL_KEY,
+    Corrections,
+    commit_corrections,
+    corrections_schema,
+    read_corrections,
+)
+from mcn.catalog.query import find_models, open_views, select_crystals
 from mcn.catalog.selection import Selection
 from mcn.catalog.storage import CatalogQueryError
 from mcn.crystals import segmented_crystals
@@ -176,7 +182,7 @@ def undo(catalog: Catalog, change_id: str, by: str, well: str | None = None) -> 
     CorrectionError
         If there is no such change, or it is undone already.
     """
-    corrections = corrections_of(catalog, [well] if well else [])
+    corrections = read_corrections(catalog.uri, catalog.shapes, [well] if well else [])
     of_change = pc.equal(corrections.rows["change_id"], change_id)
     made = corrections.rows.filter(of_change)
     if not made.num_rows:
@@ -332,7 +338,7 @@ def _facts(operation: str, tile: Mapping[str, Any], by: str, note: str | None) -
 def _tile(
     catalog: Catalog, change: Change, segmenter: str | None, classifier: str | None
 ) -> dict[str, Any]:
-    tiles = catalog.tiles()
+    tiles = catalog.snapshot().tiles
     models = find_models(catalog, tiles, [change.well], segmenter, classifier)
     with open_views(catalog, files(tiles, [change.well]), models=models) as connection:
         found = connection.sql(
@@ -353,14 +359,14 @@ def _commit(
     seen: Mapping[str, str | None] | None,
 ) -> Changed:
     """Commit the rows of a change; `seen` is None if earlier corrections do not matter."""
-    table = pa.Table.from_pylist(list(rows), schema=catalog.schema_of("corrections"))
-    catalog.commit_corrections(table)
+    table = pa.Table.from_pylist(list(rows), schema=corrections_schema(catalog.shapes))
+    commit_corrections(catalog.uri, table)
     crystals = select_crystals(catalog, replace(where, corrected=True))
     crystals = crystals.filter(pc.is_in(crystals["crystal_id"], table["crystal_id"]))
     superseded = table.schema.empty_table()
     if seen:
         # What others committed in the meantime is read too.
-        superseded = _unseen(corrections_of(catalog, where.wells), rows, seen)
+        superseded = _unseen(read_corrections(catalog.uri, catalog.shapes, where.wells), rows, seen)
     return Changed(rows[0]["change_id"], table, superseded, crystals)
 
 

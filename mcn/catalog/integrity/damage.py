@@ -73,16 +73,20 @@ def check_footers(fragments: Iterable[pads.ParquetFileFragment]) -> None:
     """
 
     def check(fragment: pads.ParquetFileFragment) -> None:
-        digest = footer_digest_in_name(fragment.path)
-        if digest in (None, footer_digest_of(fragment.metadata)):
+        footer, digest = fragment.metadata, footer_digest_in_name(fragment.path)
+        if digest in (None, footer_digest_of(footer)):
             return
         with fragment.open() as file:  # Another version of Arrow, or damage?
             if fault := fault_of_bytes(fragment.path, file.read()):
                 raise OSError(f"{fragment.path}: {fault}")
 
-    with ThreadPoolExecutor(_FOOTER_READERS) as readers:
-        for _ in readers.map(check, fragments):
-            pass
+    every = list(fragments)
+    if len(every) == 1:  # The thread takes longer than the check.
+        check(every[0])
+    elif every:
+        with ThreadPoolExecutor(_FOOTER_READERS) as readers:
+            for _ in readers.map(check, every):
+                pass
 
 
 def is_of_reading(error: BaseException) -> bool:

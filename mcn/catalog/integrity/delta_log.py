@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -136,6 +137,33 @@ def check_entries(uri: str, name: str, table: DeltaTable, *, again: bool = False
             if entry_fault:
                 raise _of_entry(uri, name, number, entry_fault, is_newest=number == version)
     _checked[key] = version
+
+
+def read_entry(
+    file_system: pafs.FileSystem, uri: str, name: str, number: int
+) -> list[dict[str, Any]] | None:
+    """The actions of one entry of a table's log, checked; None if there is no such entry.
+
+    Raises
+    ------
+    CatalogStorageError
+        For an entry that is empty, cut short or changed, as in `check_entries`.
+    """
+    path = f"{uri.removeprefix('s3://')}/{name}/_delta_log/{number:020d}.json"
+    if not uri.startswith("s3://") and not os.path.exists(path):
+        return None  # This is asked before each question, and mostly there is none.
+    try:
+        data = _read(file_system, path)
+    except FileNotFoundError:
+        return None
+    if fault := _entry_fault(data, number):
+        raise _of_entry(uri, name, number, fault, is_newest=True)
+    return [json.loads(line) for line in data.splitlines() if line]
+
+
+def last_checkpoint(file_system: pafs.FileSystem, uri: str, name: str) -> int:
+    """The version of a table's newest checkpoint; -1 without one."""
+    return _last_checkpoint(file_system, f"{uri.removeprefix('s3://')}/{name}/_delta_log")
 
 
 def find_fault(uri: str, name: str) -> CatalogStorageError | None:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import io
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mcn.catalog.active_files import files
-from mcn.catalog.data_files import label_of
+from mcn.catalog.corrected.rows import faults as faults_of_corrections
+from mcn.catalog.corrected.rows import vacuum as vacuum_corrections
+from mcn.catalog.data_files import PARTITIONS, label_of
 from mcn.catalog.integrity.damage import CURE, fault_of_bytes
 from mcn.catalog.integrity.delta_log import check_entries
-from mcn.catalog.query import count_orphans, open_views
-from mcn.catalog.schema import ADDED_LATER, depth_bin
+from mcn.catalog.reading.views import count_orphans, open_views
+from mcn.catalog.reading.well_list import list_models, list_wells, store_well_list
+from mcn.catalog.schema import ADDED_LATER, TILES, depth_bin
 from mcn.catalog.storage import (
     CatalogError,
     CatalogStorageError,
@@ -28,7 +33,7 @@ from mcn.catalog.storage import (
 from mcn.catalog.store import CATALOG_FORMAT, Catalog
 from mcn.catalog.upkeep import scan_lease
 from mcn.catalog.upkeep.recovery import unnamed_files
-from mcn.catalog.upkeep.rewriting import merge_small_files, small_partitions
+from mcn.catalog.upkeep.rewriting import merge_small_files, partitions_to_rewrite, small_files
 from mcn.catalog.wells_table.table import faults as faults_of_wells
 from mcn.catalog.wells_table.table import vacuum as vacuum_wells
 from mcn.io.objects import fetch
@@ -36,22 +41,6 @@ from mcn.io.objects import fetch
 _COMMIT_HOURS: Final = 24
 """More than the duration of any commit."""
 
-_COUNTS = """
-    SELECT
-        CASE GROUPING(well, segmenter)
-            WHEN 3 THEN '' WHEN 1 THEN 'well' ELSE 'segmenter/classifier'
-        END AS level,
-        well, segmenter, classifier,
-        count(*) AS tiles,
-        count(*) FILTER (status = 'ok') AS tiles_ok,
-        count(*) FILTER (status = 'failed') AS tiles_failed,
-        coalesce(sum(n_crystals), 0)::BIGINT AS crystals,
-        min(depth_m) AS depth_min_m,
-        max(depth_m) AS depth_max_m
-    FROM {tiles}
-    GROUP BY GROUPING SETS ((), (well), (segmenter, classifier))
-    ORDER BY well, segmenter, classifier
-"""
 _REPEATED_TILES = """
     SELECT coalesce(sum(times - 1), 0)::BIGINT FROM (
         SELECT count(*) AS times FROM tile_rows
@@ -72,6 +61,16 @@ _INCOMPLETE_TILES = """
     ) USING (tile_id, segmenter, classifier, scanned_at)
     WHERE coalesce(crystal_count, 0) <> n_crystals
 """
+
+
+TARGET_BYTES: Final = 32 * 2**20
+"""Size of a compacted data file. A larger one has a footer that takes longer to read than the rows
+of an interval."""
+
+_WELLS_AT_ONCE: Final = 10
+"""Wells that are compacted in one transaction."""
+
+_TOTALS: Final = ("tiles", "tiles_ok", "tiles_failed", "crystals")
 
 
 @dataclass(frozen=True)
@@ -114,33 +113,30 @@ def info(catalog: Catalog) -> dict[str, Any]:
     """
     now = catalog.snapshot()
     tile_files, crystal_files = files(now.tiles), files(now.crystals)
-    with open_views(catalog, tile_files, crystal_files) as connection:
-        latest, every = (
-            connection.sql(_COUNTS.format(tiles=view)).to_arrow_table().to_pylist()
-            for view in ("tiles", "all_tiles")
-        )
-
-    def counts_by(counts: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
-        absent = {"well", "segmenter", "classifier"} - {*names}
-        chosen = [row for row in counts if row["level"] == "/".join(names)]
-        return [
-            {name: row[name] for name in row if name not in absent | {"level"}} for row in chosen
-        ]
-
+    wells, models = list_wells(catalog, now.tiles), list_models(catalog, now.tiles)
+    small = sum(small_files(each, TARGET_BYTES) for each in (tile_files, crystal_files))
     return {
         "catalog": catalog.uri,
         "format": CATALOG_FORMAT,
         "depth_bin_m": catalog.depth_bin_m,
-        **counts_by(latest)[0],
-        "wells": counts_by(latest, "well"),
-        "models": counts_by(every, "segmenter", "classifier"),
-        "versions": {"tiles": now.tiles.version(), "crystals": now.crystals.version()},
+        **{name: pc.sum(wells[name]).as_py() or 0 for name in _TOTALS},
+        "depth_min_m": pc.min(wells["depth_min_m"]).as_py(),
+        "depth_max_m": pc.max(wells["depth_max_m"]).as_py(),
+        "last_scan": _iso(pc.max(wells["last_scan"]).as_py()),
+        "wells": [row | {"last_scan": _iso(row["last_scan"])} for row in wells.to_pylist()],
+        "models": [row | {"last_scan": _iso(row["last_scan"])} for row in models.to_pylist()],
+        "versions": {"tiles": now.tiles.version, "crystals": now.crystals.version},
         "files": tile_files.num_rows + crystal_files.num_rows,
+        "small_files": small,
         "bytes": sum(
-            sum(table_files["size_bytes"].to_pylist())
+            pc.sum(table_files["size_bytes"]).as_py() or 0
             for table_files in (tile_files, crystal_files)
         ),
     }
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat().replace("+00:00", "Z")
 
 
 def verify(catalog: Catalog) -> VerifyReport:
@@ -154,23 +150,21 @@ def verify(catalog: Catalog) -> VerifyReport:
     now = catalog.snapshot()
     problems: list[str] = []
     rows = 0
-    tables = {"tiles": now.tiles, "crystals": now.crystals}
-    if (corrections := catalog.corrections()) is not None:
-        tables["corrections"] = corrections
-    active = {name: files(table) for name, table in tables.items()}
-    for name, table in tables.items():
+    tables = (("tiles", TILES, now.tiles), ("crystals", catalog.crystals_schema, now.crystals))
+    active = {name: files(table) for name, _, table in tables}
+    for name, _, _ in tables:
         try:
-            check_entries(catalog.uri, name, table, again=True)
+            check_entries(catalog.uri, name, catalog.delta_table(name), again=True)
         except CatalogStorageError as error:
             problems.append(str(error).removeprefix(f"{catalog.uri}/"))
-    for name in tables:
+    for name, schema, _ in tables:
         for entry in active[name].to_pylist():
             rows += entry["num_records"] or 0
             uri = f"{catalog.uri}/{name}/{unquote(entry['path'])}"
-            fault = _file_fault(uri, entry, catalog.schema_of(name))
+            fault = _file_fault(uri, entry, schema)
             if fault or (fault := _partition_fault(entry, catalog.depth_bin_m)):
                 problems.append(f"{name}/{unquote(entry['path'])}: {fault}")
-    problems += faults_of_wells(catalog)
+    problems += faults_of_wells(catalog) + faults_of_corrections(catalog.uri)
     orphans = 0
     if not problems:
         with open_views(catalog, active["tiles"], active["crystals"]) as connection:
@@ -193,11 +187,11 @@ def verify(catalog: Catalog) -> VerifyReport:
     )
 
 
-def compact(catalog: Catalog, target_bytes: int = 128 * 2**20) -> dict[str, int]:
+def compact(catalog: Catalog, target_bytes: int = TARGET_BYTES) -> dict[str, int]:
     """Rewrite small data files as fewer large ones sorted by depth, also during scans.
 
-    Only partitions of several small files are rewritten, one well at a time. A second run
-    changes nothing.
+    Only partitions of several small files are rewritten, and those of older versions, whose row
+    groups are larger; some wells at a time. A second run changes nothing.
 
     Returns
     -------
@@ -206,15 +200,18 @@ def compact(catalog: Catalog, target_bytes: int = 128 * 2**20) -> dict[str, int]
         files remain for readers of older snapshots until `vacuum`.
     """
     before, after = [], []
-    for name in catalog.existing():
-        table_files = files(getattr(catalog, name)())
+    for name in PARTITIONS:
+        table_files = files(getattr(catalog.snapshot(), name))
         before.append(table_files)
-        small = small_partitions(table_files, target_bytes)
-        for well in dict.fromkeys(partition["partition.well"] for partition in small):
-            retry_conflict(partial(merge_small_files, catalog, name, well, target_bytes))
+        partitions = partitions_to_rewrite(catalog, name, table_files, target_bytes)
+        wells = [*dict.fromkeys(partition["partition.well"] for partition in partitions)]
+        for start in range(0, len(wells), _WELLS_AT_ONCE):
+            some = wells[start : start + _WELLS_AT_ONCE]
+            retry_conflict(partial(merge_small_files, catalog, name, some, target_bytes))
         with explained(catalog.uri):
-            retry_response(getattr(catalog, name)().create_checkpoint)
-        after.append(files(getattr(catalog, name)()))
+            retry_response(catalog.delta_table(name).create_checkpoint)
+        after.append(files(getattr(catalog.snapshot(), name)))
+    store_well_list(catalog)
     return {
         "files_before": sum(table_files.num_rows for table_files in before),
         "files_after": sum(table_files.num_rows for table_files in after),
@@ -252,11 +249,11 @@ def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) ->
             f"may not be committed yet; keep {_COMMIT_HOURS} hours or more, or scan again first"
         )
     gone = []
-    for name, table in catalog.existing().items():
+    for name in PARTITIONS:
         with explained(catalog.uri):
             paths = retry_response(
                 partial(
-                    table.vacuum,
+                    catalog.delta_table(name).vacuum,
                     retention_hours=keep_hours,
                     dry_run=dry_run,
                     enforce_retention_duration=False,
@@ -264,7 +261,8 @@ def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) ->
                 )
             )
         gone += [f"{name}/{unquote(path)}" for path in paths]
-    return gone + vacuum_wells(catalog, keep_hours, dry_run=dry_run)
+    gone += vacuum_wells(catalog, keep_hours, dry_run=dry_run)
+    return gone + vacuum_corrections(catalog.uri, keep_hours, dry_run=dry_run)
 
 
 def _partition_fault(entry: dict[str, Any], width: float) -> str | None:

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mcn.catalog.active_files import files
-from mcn.catalog.data_files import SCANNED, label_of
-from mcn.catalog.query import count_orphans, open_views
+from mcn.catalog.data_files import PARTITIONS, label_of
+from mcn.catalog.reading.views import count_orphans, open_views
+from mcn.catalog.reading.well_list import store_well_list
 from mcn.catalog.storage import explained, retry_conflict, retry_response
 from mcn.catalog.store import Catalog
 from mcn.catalog.upkeep import scan_lease
@@ -83,6 +84,7 @@ def finish(catalog: Catalog, entry: LeaseEntry, *, alone: bool = False) -> None:
     delete_unnamed(catalog, [entry.scan_id])
     if not alone:
         drop_outdated(catalog, datetime.fromisoformat(entry.started) - _CLOCKS)
+    store_well_list(catalog)
     scan_lease.release(catalog, entry.scan_id)
 
 
@@ -94,14 +96,14 @@ def drop_outdated(catalog: Catalog, since: datetime) -> int:
     int
         Number of deleted tile rows.
     """
-    with open_views(catalog, files(catalog.tiles())) as connection:
+    with open_views(catalog, files(catalog.snapshot().tiles)) as connection:
         outdated_rows = connection.sql(_OUTDATED, params={"since": since}).to_arrow_table()
     for well in pc.unique(outdated_rows["well"]).to_pylist():
         outdated_in_well = outdated_rows.filter(pc.equal(outdated_rows["well"], well)).drop_columns(
             ["well"]
         )
         # Crystals first: they count only beside their tile row.
-        for name in SCANNED:
+        for name in PARTITIONS:
             retry_conflict(partial(remove_rows, catalog, name, well, outdated_in_well))
     return int(outdated_rows.num_rows)
 
@@ -110,7 +112,7 @@ def _remove_orphans(catalog: Catalog, entry: LeaseEntry) -> None:
     """Remove parts of crystals from the log that have no tile rows."""
 
     def once() -> None:
-        named = files(catalog.crystals())
+        named = files(catalog.snapshot().crystals)
         named_paths = {unquote(path) for path in named["path"].to_pylist()}
         for part in entry.pending:
             if part.path in named_paths and _has_orphans(catalog, part.path, named):
@@ -124,7 +126,7 @@ def _has_orphans(catalog: Catalog, path: str, named: pa.Table) -> bool:
     part_files = named.filter(
         pa.array([unquote(other) == path for other in named["path"].to_pylist()])
     )
-    tiles = files(catalog.tiles(), part_files["partition.well"].to_pylist())
+    tiles = files(catalog.snapshot().tiles, part_files["partition.well"].to_pylist())
     with open_views(catalog, tiles, part_files) as connection:
         return count_orphans(connection) > 0
 
@@ -132,8 +134,9 @@ def _has_orphans(catalog: Catalog, path: str, named: pa.Table) -> bool:
 def unnamed_files(catalog: Catalog) -> list[str]:
     """Data files in the catalogue's folders that are in no snapshot, present or past."""
     unnamed = []
-    for name, table in catalog.existing().items():
+    for name in PARTITIONS:
         with explained(catalog.uri):
+            table = catalog.delta_table(name)
             look = partial(
                 table.vacuum, retention_hours=0, dry_run=True, enforce_retention_duration=False
             )

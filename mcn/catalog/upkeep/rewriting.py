@@ -17,18 +17,25 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
-from mcn.catalog.active_files import dataset, files
-from mcn.catalog.data_files import PARTITIONS, DataFile, in_folder, write_part
+from mcn.catalog.active_files import TableSnapshot, dataset, files
+from mcn.catalog.data_files import PARTITIONS, ROW_GROUP_ROWS, DataFile, in_folder, write_part
 from mcn.catalog.integrity.damage import damage_named
+from mcn.catalog.schema import TILES
+from mcn.catalog.storage import explained
 
 if TYPE_CHECKING:
     from mcn.catalog.store import Catalog
 
+_AT_ONCE: Final = 500
+"""Files whose footers are read together."""
+
 _KEY: Final = ["tile_id", "segmenter", "classifier", "scanned_at"]
 
 
-def merge_small_files(catalog: Catalog, name: str, well: str, target_bytes: int) -> None:
-    """Rewrite a well's partitions of several small files as few large ones sorted by depth.
+def merge_small_files(catalog: Catalog, name: str, wells: Sequence[str], target_bytes: int) -> None:
+    """Rewrite partitions of several small files, or of an older layout, as few large files.
+
+    The new files are sorted by depth and have small row groups.
 
     Raises
     ------
@@ -36,12 +43,12 @@ def merge_small_files(catalog: Catalog, name: str, well: str, target_bytes: int)
         With `CommitFailedError` as its cause, if another process has removed one of the files.
         Nothing has changed then, and the call may be repeated.
     """
-    table: DeltaTable = getattr(catalog, name)()
-    well_files = files(table, [well])
+    table = catalog.delta_table(name)
+    data_files = files(TableSnapshot.of(name, table), wells)
     new: list[DataFile] = []
     old: list[pa.Table] = []
-    for partition in small_partitions(well_files, target_bytes):
-        partition_files = _of_partition(well_files, partition)
+    for partition in partitions_to_rewrite(catalog, name, data_files, target_bytes):
+        partition_files = _of_partition(data_files, partition)
         with damage_named(catalog.uri, {name: partition_files}):
             new += [
                 _write(catalog, name, rows, partition, "compact")
@@ -52,15 +59,44 @@ def merge_small_files(catalog: Catalog, name: str, well: str, target_bytes: int)
         _replace(catalog, name, table, pa.concat_tables(old), new, data_change=False)
 
 
-def small_partitions(data_files: pa.Table, target_bytes: int) -> list[dict[str, Any]]:
-    """Partitions that have more files than their bytes need."""
+def partitions_to_rewrite(
+    catalog: Catalog, name: str, data_files: pa.Table, target_bytes: int
+) -> list[dict[str, Any]]:
+    """Partitions that have more files than their bytes need, or larger row groups than now."""
     columns = [column for column in data_files.column_names if column.startswith("partition.")]
     sums = data_files.group_by(columns).aggregate([("size_bytes", "sum"), ("path", "count")])
+    old_layout = {
+        tuple(row[column] for column in columns)
+        for row in _with_large_row_groups(catalog, name, data_files).to_pylist()
+    }
     return [
         {column: row[column] for column in columns}
         for row in sums.sort_by([(column, "ascending") for column in columns]).to_pylist()
         if row["path_count"] > 1 + 2 * (row["size_bytes_sum"] // target_bytes)
+        or tuple(row[column] for column in columns) in old_layout
     ]
+
+
+def small_files(data_files: pa.Table, target_bytes: int) -> int:
+    """Number of files that compaction would merge with others, from the log alone."""
+    columns = [column for column in data_files.column_names if column.startswith("partition.")]
+    sums = data_files.group_by(columns).aggregate([("size_bytes", "sum"), ("path", "count")])
+    allowed = pc.add(pc.multiply(pc.divide(sums["size_bytes_sum"], target_bytes), 2), 1)
+    return pc.sum(sums.filter(pc.greater(sums["path_count"], allowed))["path_count"]).as_py() or 0
+
+
+def _with_large_row_groups(catalog: Catalog, name: str, data_files: pa.Table) -> pa.Table:
+    """Files of which a question about a few metres would read more than it needs."""
+    large = data_files.filter(
+        pc.fill_null(pc.greater(data_files["num_records"], ROW_GROUP_ROWS), True)
+    )
+    found = [large.slice(0, 0)]
+    for start in range(0, large.num_rows, _AT_ONCE):
+        part = large.slice(start, _AT_ONCE)
+        with explained(catalog.uri), damage_named(catalog.uri, {name: part}):
+            opened = catalog.live.fragments.of(name, part)
+        found.append(part.filter([file.rows.max(initial=0) > ROW_GROUP_ROWS for file in opened]))
+    return pa.concat_tables(found)
 
 
 def remove_rows(catalog: Catalog, name: str, well: str, outdated: pa.Table) -> None:
@@ -79,8 +115,8 @@ def remove_rows(catalog: Catalog, name: str, well: str, outdated: pa.Table) -> N
     CatalogError
         As `merge_small_files`.
     """
-    table: DeltaTable = getattr(catalog, name)()
-    well_files = files(table, [well])
+    table = catalog.delta_table(name)
+    well_files = files(TableSnapshot.of(name, table), [well])
     times = pc.min_max(outdated["scanned_at"])
     # Files with unknown range are opened.
     for column, ends in (("max.scanned_at", times["min"]), ("min.scanned_at", times["max"])):
@@ -177,4 +213,5 @@ def _of_partition(data_files: pa.Table, partition: dict[str, Any]) -> pa.Table:
 
 
 def _dataset(catalog: Catalog, name: str, data_files: pa.Table) -> Any:
-    return dataset(f"{catalog.uri}/{name}", catalog.schema_of(name), data_files)
+    schema = catalog.crystals_schema if name == "crystals" else TILES
+    return dataset(f"{catalog.uri}/{name}", schema, data_files)

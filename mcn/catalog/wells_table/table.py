@@ -198,9 +198,7 @@ def import_wells(
 
 def wells_with_tiles(catalog: Catalog) -> set[str]:
     """Wells that have tiles in the catalogue, failed ones included."""
-    from mcn.catalog.active_files import files
-
-    return set(files(catalog.tiles())["partition.well"].to_pylist())
+    return set(catalog.snapshot().tiles.by_well)
 
 
 def faults(catalog: Catalog) -> list[str]:

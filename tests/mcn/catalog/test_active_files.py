@@ -39,7 +39,7 @@ def crystals(catalog: Catalog, selected: pa.Table) -> pa.dataset.Dataset:
 def test_files_are_selected_by_well(
     core: Catalog, wells: tuple[str, ...], expected: list[str]
 ) -> None:
-    assert wells_of(files(core.tiles(), wells)) == expected
+    assert wells_of(files(core.snapshot().tiles, wells)) == expected
 
 
 @pytest.mark.parametrize(
@@ -57,25 +57,25 @@ def test_files_are_selected_by_well(
 def test_files_are_selected_by_depth_with_both_ends(
     core: Catalog, depth: Depths | None, bins: list[float]
 ) -> None:
-    selected = files(core.crystals(), ["A"], depth)
+    selected = files(core.snapshot().crystals, ["A"], depth)
     assert sorted(selected["partition.depth_bin"].to_pylist()) == bins
 
 
 def test_a_dataset_has_the_rows_and_columns_of_the_catalogue(core: Catalog) -> None:
-    read = crystals(core, files(core.crystals())).to_table()
+    read = crystals(core, files(core.snapshot().crystals)).to_table()
     assert read.schema.names == CRYSTALS.names
     order = [(name, "ascending") for name in ("well", "depth_m", "crystal_id")]
     assert read.sort_by(order).equals(query(core).sort_by(order))
 
 
 def test_a_dataset_without_files_has_no_rows(core: Catalog) -> None:
-    empty = crystals(core, files(core.crystals(), ["nowhere"])).to_table()
+    empty = crystals(core, files(core.snapshot().crystals, ["nowhere"])).to_table()
     assert empty.num_rows == 0
     assert empty.schema.equals(CRYSTALS)
 
 
 def test_files_that_a_condition_excludes_are_not_opened(core: Catalog) -> None:
-    dataset = crystals(core, files(core.crystals()))
+    dataset = crystals(core, files(core.snapshot().crystals))
     for condition, count in (
         (pc.field("well") == "B 2/Ü", 1),
         (pc.field("depth_m") > 1400.0, 2),
@@ -102,14 +102,14 @@ def test_files_of_unknown_range_are_read(
                 for part in parts
             ]
         catalog.commit_parts(parts)
-    selected = files(catalog.crystals(), [tile.well], (1100.0, 1205.0))
+    selected = files(catalog.snapshot().crystals, [tile.well], (1100.0, 1205.0))
     assert selected.num_rows == 1
     for condition in (pc.field("depth_m") >= 1200.0, pc.field("depth_m") < 1205.0):
         assert crystals(catalog, selected).to_table(filter=condition).num_rows == 3
     assert query(catalog, depth=(None, 1205.0)).num_rows == 3
     assert query(catalog, depth=(None, 1199.0)).num_rows == 0
     assert query(catalog).num_rows == 6
-    tiles = dataset(f"{catalog.uri}/tiles", TILES, files(catalog.tiles()))
+    tiles = dataset(f"{catalog.uri}/tiles", TILES, files(catalog.snapshot().tiles))
     shallow = tiles.to_table(filter=pc.field("depth_m") < 1205.0)
     assert shallow["uri"].to_pylist() == [tile.uri]
     assert verify(catalog).ok

@@ -54,6 +54,7 @@ def test_results_are_sorted_for_any_batch_size(core, monkeypatch):
     keys = [(row["well"], row["depth_m"], row["crystal_id"]) for row in expected.to_pylist()]
     assert keys == sorted(keys)
     monkeypatch.setattr("mcn.catalog.query._BATCH_ROWS", 7)
+    monkeypatch.setattr("mcn.catalog.reading.rows._LEAST_ROWS", 7)
     batches = list(iter_batches(core))
     assert len(batches) > 3
     assert query(core).equals(expected)
@@ -62,7 +63,7 @@ def test_results_are_sorted_for_any_batch_size(core, monkeypatch):
 
 
 def test_files_of_other_partitions_are_not_read(core, tmp_path):
-    table = core.crystals()
+    table = core.snapshot().crystals
     assert files(table).num_rows == 5
     assert files(table, ["A"], (1200.0, 1250.0)).num_rows == 1
     assert files(table, ["A"], (1291.0, 1299.0)).num_rows == 0

@@ -9,9 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from mcn.catalog.corrected.views import number_columns
 from mcn.catalog.export import export
 from mcn.catalog.query import iter_batches, query, select_crystals
-from mcn.catalog.selection import Selection, located, number_columns
+from mcn.catalog.selection import Selection, located
 from mcn.catalog.storage import CatalogQueryError
 from mcn.catalog.store import Catalog
 from mcn.catalog.wells_table.places import Box

@@ -25,6 +25,7 @@ from mcn.catalog.store import Catalog, NoCatalogError
 from mcn.catalog.upkeep import scan_lease
 from mcn.catalog.upkeep.maintenance import compact, info, vacuum, verify
 from mcn.errors import QueryError, StorageError
+from mcn.taxonomy import SHAPES
 
 from ...fault_proxy import fault_proxy
 
@@ -189,7 +190,8 @@ def test_error_responses_of_an_object_store(
     fixed_response: type[FixedResponseHandler], status: int, code: str, trouble: str, remedy: str
 ) -> None:
     fixed_response.status, fixed_response.code = status, code
-    catalog = Catalog("s3://cores/c", 100.0)
+    catalog = Catalog.__new__(Catalog)  # As passed to another process: nothing is read yet.
+    catalog.__setstate__({"uri": "s3://cores/c", "depth_bin_m": 100.0, "shapes": SHAPES})
     readers = [Catalog.open, lambda _: query(catalog)]
     if code != "NoSuchBucket":  # Without a bucket there are no scan entries either.
         readers.append(lambda _: scan_lease.entries(catalog))

@@ -184,7 +184,7 @@ def test_inconsistent_rows_are_refused(catalog, make_tile, make_crystal):
     refused(no_crystals, nameless, "a row has no well")
     unknown = tile_table([tile]).set_column(3, TILES.field("well"), pa.array([None], pa.string()))
     refused(no_crystals, unknown, "well.*null")
-    assert catalog.tiles().version() == catalog.crystals().version() == 0
+    assert catalog.snapshot().tiles.version == catalog.snapshot().crystals.version == 0
     catalog.commit(no_crystals, no_tiles)
     assert query(catalog).num_rows == 0
 

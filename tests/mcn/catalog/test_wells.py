@@ -59,7 +59,7 @@ def test_rows_are_stored_in_nfc(catalog: Catalog, make_tile: Any, make_crystal: 
     catalog.commit(catalog_rows([(tile, [make_crystal()])]), tile_table([tile]))
     raw = tile_table([make_tile("raw", well=NFD)]).set_column(3, "well", pa.array([NFD]))
     catalog.commit(CRYSTALS.empty_table(), raw.cast(TILES))
-    assert {*files(catalog.tiles())["stored_well"].to_pylist()} == {NFC}
+    assert {*files(catalog.snapshot().tiles)["stored_well"].to_pylist()} == {NFC}
 
 
 def test_a_tile_with_a_too_long_well_name_is_a_failed_row(catalog: Catalog, make_tile: Any) -> None:
@@ -103,7 +103,7 @@ def older(catalog: Catalog, make_tile: Any, make_crystal: Any) -> Catalog:
 def test_a_well_of_an_older_catalogue_has_both_spellings(
     older: Catalog, name: str, tmp_path: Path
 ) -> None:
-    assert {*files(older.tiles())["stored_well"].to_pylist()} == {NFC, NFD}
+    assert {*files(older.snapshot().tiles)["stored_well"].to_pylist()} == {NFC, NFD}
     answer = query(older, [name])
     assert answer["well"].to_pylist() == [NFC] * 3
     assert depth_log(older, name, 10.0)["n_crystals"].to_pylist() == [2, 1]
@@ -133,7 +133,7 @@ def test_maintenance_of_an_older_catalogue_covers_both_spellings(
         maintenance.compact(older)["files_after"] < maintenance.compact(older)["files_before"] + 9
     )
     assert query(older, [NFC]).equals(before)
-    stored = files(older.tiles())["stored_well"].to_pylist()
+    stored = files(older.snapshot().tiles)["stored_well"].to_pylist()
     assert NFD not in stored, "compaction writes names in NFC"
     assert maintenance.verify(older).problems == []
 
@@ -165,7 +165,7 @@ def test_a_catalogue_without_notes_can_be_read_and_extended(
     uri_files = write_data_files(
         folder, {"tiles": tile_table([tile]).drop_columns("note")}, "before"
     )
-    table = catalog.tiles()
+    table = catalog.delta_table("tiles")
     table.create_write_transaction(
         [part.added() for part in uri_files],
         "append",
@@ -182,4 +182,4 @@ def test_a_catalogue_without_notes_can_be_read_and_extended(
     catalog.commit(CRYSTALS.empty_table(), tile_table([other]))
     maintenance.compact(catalog)
     assert maintenance.verify(catalog).problems == []
-    assert Catalog.open(folder).tiles().schema().to_arrow().names[-1] == "note"
+    assert Catalog.open(folder).delta_table("tiles").schema().to_arrow().names[-1] == "note"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mcn.catalog.active_files import files
+from mcn.catalog.corrected.rows import count_files
 from mcn.micrograph import Limits
 from serve.deployments import corrections
 from serve.deployments.catalog_reader import CatalogReader
@@ -26,9 +26,7 @@ def test_many_files_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     change = ChangeRequest("add", tile.tile_id, tile.well, (), "spherical", (outline,))
     for _ in range(5):
         assert isinstance(asyncio.run(reader.correct(change, "lab", {})), Content)
-    table = core.catalog.corrections()
-    assert table is not None
-    assert files(table).num_rows == 2
+    assert count_files(core.catalog.uri, tile.well) == 2
     listed = asyncio.run(reader.corrections([tile.well], {}, 100, 0))
     assert isinstance(listed, Content)
     assert listed.body.count(b'"action":"add"') == 5

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from mcn.catalog.active_files import files
+from mcn.catalog.corrected.rows import count_files, merge_files, open_corrections, read_corrections
 from mcn.catalog.correcting.changes import Change, Changed, CorrectionError, correct, undo
 from mcn.catalog.export import export
-from mcn.catalog.query import Selection, corrections_of, query, select_crystals, sql
+from mcn.catalog.query import Selection, query, select_crystals, sql
 from mcn.catalog.store import Catalog
 from mcn.catalog.upkeep.maintenance import compact, vacuum, verify
 from mcn.cli.main import app
@@ -106,7 +106,7 @@ def test_two_people_at_once_both_rows_stay_and_the_later_counts(
     assert shapes(filled)[0] == "amorphous"
     (replaced,) = second.superseded.to_pylist()
     assert (replaced["corrected_by"], replaced["shape"]) == ("ann", "spherical")
-    assert corrections_of(filled).rows.num_rows == 2
+    assert read_corrections(filled.uri, filled.shapes).rows.num_rows == 2
     seen = {row["crystal_id"]: row["correction_id"] for row in second.rows.to_pylist()}
     third = make("shape", 0, shape="polyhedral", by="ann", seen=seen)
     assert not third.superseded.num_rows
@@ -125,7 +125,7 @@ def test_many_at_once_lose_nothing(filled: Catalog, make: Make) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    rows = corrections_of(filled).rows
+    rows = read_corrections(filled.uri, filled.shapes).rows
     assert {*rows["corrected_by"].to_pylist()} == {f"p{n}" for n in range(6)}
     assert sum(result.superseded.num_rows > 0 for result in results) >= 1
 
@@ -144,7 +144,10 @@ def test_delete_and_undo_and_redo(filled: Catalog, make: Make) -> None:
     assert len(shapes(filled)) == 2
     with pytest.raises(CorrectionError, match="no change 'x'"):
         undo(filled, "x", "lab")
-    assert corrections_of(filled).rows["action"].to_pylist() == ["delete"] * 2 + ["undo"] * 4
+    assert (
+        read_corrections(filled.uri, filled.shapes).rows["action"].to_pylist()
+        == ["delete"] * 2 + ["undo"] * 4
+    )
 
 
 def test_an_undone_name_gives_the_one_before(filled: Catalog, make: Make) -> None:
@@ -198,7 +201,7 @@ def test_added_crystals_are_found_once_in_any_batch_and_where_no_other_is(
         mask = Mask(40, 30, np.ones((4, 4), dtype=bool))
         correct(filled, Change("add", tile["tile_id"], "A", shape="spherical", masks=[mask]), "x")
     for rows in (250_000, 1):
-        monkeypatch.setattr("mcn.catalog.query._BATCH_ROWS", rows)
+        monkeypatch.setattr("mcn.catalog.corrected.views._BATCH_ROWS", rows)
         found = query(filled, corrected=True)
         assert found.num_rows == query(filled).num_rows + 4
         depths = [(row["well"], row["depth_m"]) for row in found.to_pylist()]
@@ -267,7 +270,7 @@ def test_impossible_changes_change_nothing(
 ) -> None:
     with pytest.raises(CorrectionError, match=reason):
         make(operation, *numbers, **facts)
-    assert filled.corrections() is None
+    assert open_corrections(filled.uri) is None
 
 
 def test_unknown_crystals_and_tiles_are_named(filled: Catalog) -> None:
@@ -281,19 +284,16 @@ def test_unknown_crystals_and_tiles_are_named(filled: Catalog) -> None:
 def test_the_third_table_is_kept_like_the_others(filled: Catalog, make: Make) -> None:
     for number in range(4):
         make("shape", number, shape="spherical")
-    table = filled.corrections()
-    assert table is not None
-    assert files(table).num_rows == 4
+    assert count_files(filled.uri, "A") == 4
     assert verify(filled).problems == []
+    merge_files(filled.uri, filled.shapes, "A")
     compact(filled)
     vacuum(filled, 0)
-    table = filled.corrections()
-    assert table is not None
-    assert files(table).num_rows == 1
+    assert count_files(filled.uri, "A") == 1
     assert shapes(filled) == ["spherical"] * 4
     assert verify(filled).as_dict()["ok"]
-    file = files(table)["path"][0].as_py()
-    with open(f"{filled.uri}/corrections/{file}", "r+b") as damaged:
+    (file,) = Path(filled.uri, "corrections").glob("well=A/*.parquet")
+    with file.open("r+b") as damaged:
         damaged.seek(100)
         damaged.write(b"damage")
     assert not verify(filled).ok

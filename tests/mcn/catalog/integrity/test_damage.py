@@ -189,7 +189,7 @@ def test_checksums_are_written_everywhere(filled, tmp_path) -> None:  # type: ig
 def test_files_of_older_versions_are_read(filled) -> None:  # type: ignore[no-untyped-def]
     rows = query(filled)
     # deltalake writes no checksums, and its file names have no digest.
-    table = filled.crystals()
+    table = filled.delta_table("crystals")
     table.optimize.z_order(["depth_m"], writer_properties=WriterProperties(compression="ZSTD"))
     (file,) = data_files(filled)
     assert parts.digest_in_name(str(file)) is None

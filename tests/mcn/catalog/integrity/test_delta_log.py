@@ -49,13 +49,13 @@ def test_a_missing_log_entry_is_named(filled) -> None:  # type: ignore[no-untype
     file = entry(filled, "tiles", 4)
     file.unlink()
     with pytest.raises(StorageError, match=re.escape(f"{file}: this entry of the log is missing")):
-        query(filled)
+        Catalog(filled.uri)
 
 
 @pytest.mark.parametrize("left", [0, 300, None])
 def test_a_damaged_checkpoint_is_named(filled, left) -> None:  # type: ignore[no-untyped-def]
     rows = query(filled)
-    filled.tiles().create_checkpoint()
+    filled.delta_table("tiles").create_checkpoint()
     (file,) = Path(filled.uri, "tiles", "_delta_log").glob("*.checkpoint.parquet")
     hint = file.with_name("_last_checkpoint")
     if left is None:
@@ -63,13 +63,13 @@ def test_a_damaged_checkpoint_is_named(filled, left) -> None:  # type: ignore[no
     else:
         file.write_bytes(file.read_bytes()[:left])
     with pytest.raises(StorageError) as raised:
-        query(filled)
+        Catalog(filled.uri)
     assert str(raised.value).startswith(f"{hint if left is None else file}: ")
     # Deleting, as the message advises, repairs the catalogue.
     assert "delete" in str(raised.value)
     file.unlink(missing_ok=True)
     hint.unlink()
-    assert query(filled).equals(rows)
+    assert query(Catalog(filled.uri)).equals(rows)
 
 
 def test_verify_reads_entries_again(filled) -> None:  # type: ignore[no-untyped-def]
@@ -125,7 +125,7 @@ def test_a_changed_log_entry_is_damage(
     file.write_text(file.read_text(encoding="utf-8").replace(old_text, new_text))
     monkeypatch.setattr(delta_log, "_checked", {})  # As in another process.
     with pytest.raises(StorageError, match="restore") as raised:
-        query(Catalog(filled.uri, filled.depth_bin_m, filled.shapes))
+        query(Catalog(filled.uri))
     assert str(raised.value).startswith(f"{file.parent}")
     assert raised.value.trouble == "damaged"
 

@@ -78,9 +78,9 @@ def test_compaction_sorts_rows_by_depth_and_skips_compact_wells(
     assert [pq.read_table(path)["depth_m"].to_pylist() for path in now] == [
         [10.0, 10.0, 20.0, 20.0, 30.0, 30.0]
     ]
-    version = fragmented.crystals().version()
+    version = fragmented.snapshot().crystals.version
     compact(fragmented)
-    assert fragmented.crystals().version() == version
+    assert fragmented.snapshot().crystals.version == version
 
 
 def test_concurrent_compactions_and_a_commit_keep_every_row_once(
@@ -93,15 +93,15 @@ def test_concurrent_compactions_and_a_commit_keep_every_row_once(
         for task in (*tasks, more):
             task.result(timeout=300)
     assert query(fragmented).num_rows == before + 3
-    assert sum(files(fragmented.crystals())["num_records"].to_pylist()) == before + 3
+    assert sum(files(fragmented.snapshot().crystals)["num_records"].to_pylist()) == before + 3
     assert verify(fragmented).ok
 
 
 def test_large_partitions_are_split_by_depth(fragmented):
     before = query(fragmented)
-    size = sum(files(fragmented.crystals())["size_bytes"].to_pylist())
+    size = sum(files(fragmented.snapshot().crystals)["size_bytes"].to_pylist())
     compact(fragmented, target_bytes=size // 6)
-    file_table = files(fragmented.crystals()).sort_by("min.depth_m")
+    file_table = files(fragmented.snapshot().crystals).sort_by("min.depth_m")
     assert 4 <= file_table.num_rows <= 8
     tops, bases = file_table["min.depth_m"].to_pylist(), file_table["max.depth_m"].to_pylist()
     assert all(base < top for base, top in zip(bases[:-1], tops[1:], strict=True))

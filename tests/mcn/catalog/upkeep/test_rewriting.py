@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from mcn.catalog.active_files import files
@@ -13,13 +14,18 @@ from mcn.catalog.query import query, sql
 from mcn.catalog.store import Catalog
 from mcn.catalog.upkeep import rewriting
 from mcn.catalog.upkeep.maintenance import compact, verify
-from mcn.catalog.upkeep.rewriting import merge_small_files, remove_rows, small_partitions
+from mcn.catalog.upkeep.rewriting import (
+    merge_small_files,
+    partitions_to_rewrite,
+    remove_rows,
+    small_files,
+)
 
 KEY = "tile_id, segmenter, classifier, scanned_at"
 
 
 def paths(catalog: Catalog, name: str) -> set[str]:
-    return {*files(getattr(catalog, name)())["path"].to_pylist()}
+    return {*files(getattr(catalog.snapshot(), name))["path"].to_pylist()}
 
 
 @pytest.mark.parametrize(
@@ -34,17 +40,35 @@ def paths(catalog: Catalog, name: str) -> set[str]:
     ],
 )
 def test_partitions_with_too_many_files_are_selected(
-    sizes: list[int], target: int, is_small: bool
+    core: Catalog, sizes: list[int], target: int, is_small: bool
 ) -> None:
     listed = pa.table(
         {
             "path": [f"{number}.parquet" for number in range(len(sizes))] + ["other"],
             "size_bytes": [*sizes, 7],
+            "num_records": [1] * (len(sizes) + 1),
             "partition.well": ["A"] * len(sizes) + ["B"],
         }
     )
     expected = [{"partition.well": "A"}] if is_small else []
-    assert small_partitions(listed, target) == expected
+    assert partitions_to_rewrite(core, "tiles", listed, target) == expected
+    assert small_files(listed, target) == (len(sizes) if is_small else 0)
+
+
+def test_files_of_the_older_layout_are_rewritten(fragmented, monkeypatch) -> None:
+    compact(fragmented)
+    before, crystal_paths = query(fragmented), paths(fragmented, "crystals")
+    monkeypatch.setattr("mcn.catalog.upkeep.rewriting.ROW_GROUP_ROWS", 2)
+    monkeypatch.setattr("mcn.catalog.data_files.ROW_GROUP_ROWS", 2)
+    compact(fragmented)
+    now = files(fragmented.snapshot().crystals)
+    opened = fragmented.live.fragments.of("crystals", now)
+    assert max(file.rows.max() for file in opened) <= 2
+    assert not crystal_paths & {*now.filter(pc.greater(now["num_records"], 2))["path"].to_pylist()}
+    assert query(fragmented).equals(before)
+    version = fragmented.snapshot().crystals.version
+    compact(fragmented)
+    assert fragmented.snapshot().crystals.version == version
 
 
 def test_merging_keeps_rows_and_does_not_change_other_wells_and_tables(
@@ -54,7 +78,7 @@ def test_merging_keeps_rows_and_does_not_change_other_wells_and_tables(
         commit(fragmented, (make_tile(f"b{number}", "B", 10.0), [make_crystal()]))
     before, tiles_before = query(fragmented), paths(fragmented, "tiles")
     others = {path for path in paths(fragmented, "crystals") if "well=B" in path}
-    merge_small_files(fragmented, "crystals", "A 1", 2**20)
+    merge_small_files(fragmented, "crystals", ["A 1"], 2**20)
     after = paths(fragmented, "crystals")
     assert others < after
     assert len(after) == 3 + 2, "one file per depth bin"
@@ -93,14 +117,14 @@ def test_a_file_without_rows_is_dropped(fragmented) -> None:
 
 
 def test_rows_of_another_time_are_kept(fragmented) -> None:
-    before, version = query(fragmented), fragmented.crystals().version()
+    before, version = query(fragmented), fragmented.snapshot().crystals.version
     outdated = sql(fragmented, f"SELECT {KEY} FROM tiles")
     column = outdated.schema.get_field_index("scanned_at")
     later = pa.compute.add(outdated["scanned_at"], pa.scalar(timedelta(microseconds=1)))
     outdated = outdated.set_column(column, outdated.schema.field(column), later)
     remove_rows(fragmented, "crystals", "A 1", outdated)
     assert query(fragmented).equals(before)
-    assert fragmented.crystals().version() == version
+    assert fragmented.snapshot().crystals.version == version
 
 
 def test_rows_that_another_process_removed_are_not_restored(fragmented, monkeypatch):
@@ -116,4 +140,4 @@ def test_rows_that_another_process_removed_are_not_restored(fragmented, monkeypa
     monkeypatch.setattr(rewriting, "write_part", removed_meanwhile)
     compact(fragmented)
     assert query(fragmented).equals(before)
-    assert sum(files(fragmented.crystals())["num_records"].to_pylist()) == before.num_rows
+    assert sum(files(fragmented.snapshot().crystals)["num_records"].to_pylist()) == before.num_rows

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mcn.catalog.corrected_rows import corrections_schema, fold
+from mcn.catalog.corrected.rows import corrections_schema, fold
 
 SHAPES = ("rhombic", "spherical")
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcn.catalog.correcting.queue import first_crystals
+from mcn.catalog.corrected.views import first_crystals
 from mcn.catalog.query import query
 from mcn.catalog.selection import Selection
 from mcn.catalog.storage import CatalogQueryError

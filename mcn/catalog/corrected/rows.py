@@ -7,18 +7,37 @@ crystal is the last value of each column among the rows that are not undone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final
+from functools import partial
+from typing import Any, Final
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
 
-from mcn.catalog.active_files import dataset, files
-from mcn.catalog.integrity.damage import damage_named
+from mcn.catalog.data_files import DataFile, write_part
+from mcn.catalog.delta_tables import CATALOG_FORMAT, grow
+from mcn.catalog.integrity.damage import fault_of_bytes
+from mcn.catalog.integrity.delta_log import check_entries, open_table, sealed
 from mcn.catalog.schema import depth_bin
+from mcn.catalog.storage import (
+    CatalogStorageError,
+    explained,
+    log_options,
+    retry_conflict,
+    retry_response,
+    storage_trouble,
+)
+from mcn.catalog.wells import plain_well, spell_wells
 from mcn.crystals import classified_schema, required
+from mcn.io.objects import fetch
 
+NAME: Final = "corrections"
 _TIME: Final = pa.timestamp("us", tz="UTC")
 _KEPT_FILES: Final = 1024
 
@@ -119,23 +138,109 @@ class Corrections:
         return replace(self, added=self.added.filter(pa.array(inside, pa.bool_())))
 
 
-def read_corrections(
-    uri: str, table: DeltaTable | None, shapes: Sequence[str], wells: Sequence[str] = ()
-) -> Corrections:
-    """The corrections of a table's version, by well; none if there is no table.
+def read_corrections(uri: str, shapes: Sequence[str], wells: Sequence[str] = ()) -> Corrections:
+    """The corrections of a catalogue as they are now, by well; none if there is no table.
 
     Data files never change, so each is read once by a process.
     """
     schema = corrections_schema(shapes)
+    table = open_corrections(uri)
     parts = [schema.empty_table()]
     if table is not None:
-        table_files = files(table, wells)
-        with damage_named(uri, {"corrections": table_files}):
-            parts += [
-                _rows_of(uri, schema, table_files.slice(index, 1))
-                for index in range(table_files.num_rows)
-            ]
+        listed = _files(table, wells).to_pylist()
+        parts += [_rows_of(uri, schema, file) for file in listed]
     return fold(pa.concat_tables(parts), shapes)
+
+
+def open_corrections(uri: str) -> DeltaTable | None:
+    """The table of a catalogue; None before the first correction."""
+    with explained(uri):
+        try:
+            return open_table(uri, NAME)
+        except TableNotFoundError:
+            return None
+
+
+def commit_corrections(uri: str, rows: pa.Table) -> None:
+    """Add corrections of one well in one transaction; any number of processes may do so at once.
+
+    Raises
+    ------
+    CatalogError
+        If the storage fails. Nothing is visible then.
+    """
+    rows = spell_wells(rows)
+    with explained(uri):
+        if open_corrections(uri) is None:
+            _make(uri, rows.schema)
+        part = _write(uri, rows)
+        retry_conflict(partial(_change, uri, [part.added()], rows.schema))
+
+
+def count_files(uri: str, well: str) -> int:
+    """Number of data files that hold a well's corrections."""
+    table = open_corrections(uri)
+    return 0 if table is None else int(_files(table, [well]).num_rows)
+
+
+def merge_files(uri: str, shapes: Sequence[str], well: str) -> None:
+    """Rewrite a well's files of corrections as one; nothing is lost if others correct meanwhile."""
+    schema = corrections_schema(shapes)
+
+    def once() -> None:
+        table = open_corrections(uri)
+        files = [] if table is None else _files(table, [well]).to_pylist()
+        if len(files) < 2:
+            return
+        rows = pa.concat_tables([_rows_of(uri, schema, file) for file in files])
+        partition = {"well": files[0]["stored_well"]}
+        gone = [
+            DataFile(NAME, unquote(file["path"]), file["size_bytes"], 0, partition, "").removed()
+            for file in files
+        ]
+        _change(uri, [*gone, _write(uri, rows).added(data_change=False)], schema, table)
+
+    with explained(uri):
+        retry_conflict(once)
+
+
+def faults(uri: str) -> list[str]:
+    """What is wrong with the table: one line for each damaged file or log entry."""
+    table = open_corrections(uri)
+    if table is None:
+        return []
+    found = []
+    try:
+        check_entries(uri, NAME, table, again=True)
+    except CatalogStorageError as error:
+        found.append(str(error).removeprefix(f"{uri}/"))
+    for file in _files(table, ()).to_pylist():
+        path = f"{NAME}/{unquote(file['path'])}"
+        try:
+            fault = fault_of_bytes(path, fetch(f"{uri}/{path}"))
+        except FileNotFoundError:
+            fault = "missing; restore it from a backup"
+        if fault:
+            found.append(f"{path}: {fault}")
+    return found
+
+
+def vacuum(uri: str, keep_hours: int, *, dry_run: bool) -> list[str]:
+    """Delete files that no recent snapshot needs; see `mcn.catalog.upkeep.maintenance.vacuum`."""
+    table = open_corrections(uri)
+    if table is None:
+        return []
+    with explained(uri):
+        paths = retry_response(
+            partial(
+                table.vacuum,
+                retention_hours=keep_hours,
+                dry_run=dry_run,
+                enforce_retention_duration=False,
+                full=True,
+            )
+        )
+    return [f"{NAME}/{unquote(path)}" for path in paths]
 
 
 def fold(rows: pa.Table, shapes: Sequence[str]) -> Corrections:
@@ -157,52 +262,79 @@ def fold(rows: pa.Table, shapes: Sequence[str]) -> Corrections:
     return Corrections(rows, in_effect, changed, added)
 
 
-def corrected_crystals(names: Sequence[str], depth_bin_m: float) -> str:
-    """SQL that gives crystals with corrected values.
-
-    It reads `model_crystals`, the crystals as the models found them, `tiles`, and the tables of
-    `Corrections` as `changed_crystals` and `added_crystals`.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Columns of `crystals`; those of `CORRECTED` follow.
-    depth_bin_m : float
-        Width of the depth bins, metres.
-    """
-    of_tile = {"well", "depth_m", "classifier", "scanned_at"}
-    of_model = {*of_tile, "tile_id", "segmenter", "crystal_id", "depth_bin"}
-    changed = [
-        f"c.{name}" if name in of_model else f"coalesce(k.{name}, c.{name}) AS {name}"
-        for name in names
-    ]
-    bins = f"floor(t.depth_m / {depth_bin_m!r}) * {depth_bin_m!r} + 0.0 AS depth_bin"
-    added = [
-        bins if name == "depth_bin" else f"{'t' if name in of_tile else 'k'}.{name}"
-        for name in names
-    ]
-    marks = [f"k.{name}" for name in CORRECTED.names]
-    same = " AND ".join(f"k.{key} = c.{name}" for key, name in MODEL_KEY.items())
-    return f"""
-        SELECT {", ".join(changed + marks)}
-        FROM model_crystals c LEFT JOIN changed_crystals k
-            ON k.tile_id = c.tile_id AND k.segmenter = c.segmenter AND {same}
-        WHERE k.correction IS DISTINCT FROM 'delete'
-        UNION ALL
-        SELECT {", ".join(added + marks)}
-        FROM added_crystals k JOIN tiles t
-            ON t.tile_id = k.tile_id AND t.segmenter = k.segmenter AND t.well = k.well
-        WHERE t.status = 'ok'
-    """
+def _files(table: DeltaTable, wells: Sequence[str]) -> pa.Table:
+    """The table's data files of these wells; of all if none is named."""
+    listed = pa.table(table.get_add_actions(flatten=True))
+    stored = listed["partition.well"] if listed.num_rows else pa.chunked_array([[]], pa.string())
+    listed = pa.table(
+        {
+            "path": listed["path"],
+            "size_bytes": listed["size_bytes"],
+            "stored_well": stored,
+            "well": pa.array(map(plain_well, stored.to_pylist()), pa.string()),
+        }
+    )
+    if not wells:
+        return listed
+    wanted = pa.array(map(plain_well, wells), pa.string())
+    return listed.filter(pc.is_in(listed["well"], wanted))
 
 
-def _rows_of(uri: str, schema: pa.Schema, file: pa.Table) -> pa.Table:
-    path = f"{uri}/corrections/{file['path'][0].as_py()}"
+def _rows_of(uri: str, schema: pa.Schema, file: dict[str, Any]) -> pa.Table:
+    path = f"{uri}/{NAME}/{unquote(file['path'])}"
     if path not in _read:
-        _read[path] = dataset(f"{uri}/corrections", schema, file).to_table()
+        try:
+            data = fetch(path)
+        except OSError as error:
+            raise storage_trouble(path, error) from error
+        if fault := fault_of_bytes(path, data):
+            raise CatalogStorageError(f"{path}: {fault}", "damaged")
+        rows = pq.read_table(pa.BufferReader(data))
+        rows = rows.append_column("well", pa.repeat(file["well"], rows.num_rows))
+        columns = [
+            rows[field.name]
+            if field.name in rows.column_names
+            else pa.nulls(rows.num_rows, field.type)
+            for field in schema
+        ]
+        _read[path] = pa.table(columns, names=schema.names).cast(schema)
         while len(_read) > _KEPT_FILES:
             _read.pop(next(iter(_read)), None)
     return _read[path]
+
+
+def _write(uri: str, rows: pa.Table) -> DataFile:
+    (well,) = pc.unique(rows["well"]).to_pylist()
+    return write_part(uri, NAME, rows.drop_columns(["well"]), {"well": well}, "correction")
+
+
+def _make(uri: str, schema: pa.Schema) -> None:
+    # Losing the race to another process that creates the same table is not a failure.
+    with suppress(CommitFailedError):
+        DeltaTable.create(
+            f"{uri}/{NAME}",
+            schema,
+            mode="ignore",
+            partition_by=["well"],
+            configuration={"mcn.format": str(CATALOG_FORMAT)},
+            storage_options=log_options(uri),
+            raise_if_key_not_exists=False,
+        )
+
+
+def _change(
+    uri: str,
+    actions: Sequence[AddAction | RemoveAction],
+    schema: pa.Schema,
+    read: DeltaTable | None = None,
+) -> None:
+    table = read
+    if table is None:
+        table = open_table(uri, NAME)
+        grow(table, schema)
+    table.create_write_transaction(
+        list(actions), "append", schema, partition_by=["well"], commit_properties=sealed(actions)
+    )
 
 
 def _undone_changes(rows: pa.Table) -> list[str]:
