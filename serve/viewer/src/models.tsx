@@ -29,8 +29,8 @@ export function ModelsView({ query }: { query: URLSearchParams }) {
           </dd>
         </dl>
       )}
-      {error ? (
-        <Trouble error={error} retry={reload} />
+      {error || models.error ? (
+        <Trouble error={(error ?? models.error)!} retry={error ? reload : models.reload} />
       ) : !data || !models.data ? (
         <Waiting what="the corrections" />
       ) : (

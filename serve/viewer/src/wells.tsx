@@ -78,7 +78,6 @@ export function WellsView({ query }: { query: URLSearchParams }) {
               <th scope="col">Tiles</th>
               <th scope="col">Failed</th>
               <th scope="col">Crystals</th>
-              <th scope="col">Corrections</th>
               <th scope="col">Last scan</th>
             </tr>
           </thead>
@@ -111,7 +110,6 @@ export function WellsView({ query }: { query: URLSearchParams }) {
                   )}
                 </td>
                 <td>{number(well.crystals)}</td>
-                <td>{number(well.corrections)}</td>
                 <td>{well.scanned_at?.slice(0, 10) ?? "–"}</td>
               </tr>
             ))}
