@@ -28,7 +28,6 @@ ALLOWED = {
 
 NOT_IMPORTED = {
     # Used through another package.
-    "polars": "the examples of docs/reading.md",
     "python-multipart": "FastAPI, for forms",
     "fastapi-swagger": "files, read by its name",
     "redis": "limits, for counts that replicas share",

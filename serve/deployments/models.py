@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ray import serve
 
 from mcn.micrograph import Micrograph
+from serve.deployments.encodings import Encodings
 from serve.deployments.messages import (
     AnalysisResult,
     ClassificationResult,
@@ -43,6 +44,7 @@ class SegmenterDeployment:
 
     def __init__(self, replica: ReplicaSettings) -> None:
         self._worker = ModelWorker(_load_segmenter, replica.threads, _MAX_CALL_S)
+        self._encodings = Encodings()
         _set_batches(self._segment_batch, replica)
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
@@ -83,7 +85,8 @@ class SegmenterDeployment:
 
         def predict(micrographs: Sequence[Micrograph]) -> list[pa.Table]:
             (picture,) = micrographs
-            masks = model.predict(picture.analysed, points, labels, boxes)
+            encoded = self._encodings.of(model.name, picture.analysed)
+            masks = model.predict(picture.analysed, points, labels, boxes, encoded)
             return [prompted_crystals(masks, *picture.pixels.shape)]
 
         ((outcome, timing),) = await self._worker.run(predict, [micrograph])
