@@ -6,7 +6,7 @@ STAMP := .venv/.installed-for-developers
 RELEASE := build/release
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup page demo test test-long lint format bench-real bench-query bench-log bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth bench-serve bench-page chaos monitoring notices release-check sbom audit test-install clean
+.PHONY: setup page demo test test-long lint format bench-real bench-query bench-log bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth bench-serve bench-page chaos monitoring notices release-check sbom audit lock release test-install clean
 
 setup: $(STAMP)
 	$(BIN)/python serve/viewer/build.py --develop
@@ -112,10 +112,18 @@ sbom: $(RELEASE)/venv/bin/mcn $(RELEASE)/tools/bin/pip-audit
 	$(RELEASE)/tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 		--output-file $(RELEASE)/sbom.cdx.json $(RELEASE)/venv/bin/python
 
-# Needs the internet: it asks PyPI and OSV for known vulnerabilities, and fails where one does not answer.
-audit: $(RELEASE)/venv/bin/mcn $(RELEASE)/tools/bin/pip-audit
-	$(RELEASE)/venv/bin/python -m pip freeze --exclude mcn | sed 's/+[a-z0-9.]*$$//' > $(RELEASE)/installed.txt
-	$(RELEASE)/tools/bin/pip-audit --strict --no-deps --disable-pip -r $(RELEASE)/installed.txt
+# Asks PyPI, or OSV, for known vulnerabilities of what the images install; says so where neither answers.
+audit: $(RELEASE)/tools/bin/pip-audit
+	$(RELEASE)/tools/bin/python deploy/release/audit.py $(RELEASE)/tools/bin/pip-audit deploy/docker/*.lock
+
+# Every package of the images with its hashes. CPU_WHEELS: PyTorch's index of CPU wheels, or a folder of them.
+lock: $(STAMP) $(RELEASE)/tools/bin/pip-audit
+	PATH=$(RELEASE)/tools/bin:$$PATH $(BIN)/python -m deploy.release.lock $(CPU_WHEELS)
+
+# What a release consists of beside the images: wheel, bill of materials, licences, and their checksums.
+release: release-check sbom audit
+	cp THIRD_PARTY_NOTICES.md deploy/docker/*.lock $(RELEASE)/
+	cd $(RELEASE) && sha256sum wheel/*.whl sbom.cdx.json THIRD_PARTY_NOTICES.md *.lock > SHA256SUMS
 
 # The image's install steps as a script in a fresh virtual environment; about two minutes.
 test-install:

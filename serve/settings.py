@@ -109,6 +109,9 @@ class Settings:
         Longest time for a request's body to arrive.
     refresh_seconds : float
         Largest age of the catalogue's snapshot; it is refreshed in the background.
+    metrics_port : int, optional
+        Port on which each node with an ingress replica serves its own `/metrics`. A cluster of
+        several nodes needs it; on one machine, the endpoint's `/metrics` is the same.
     cors_origins : tuple of str
         Origins of pages on other hosts that may use the endpoint, such as `https://lab.org`.
     ingress, segmenters, classifiers, readers : mapping
@@ -139,6 +142,7 @@ class Settings:
     seconds: Annotated[float, Field(gt=0)] = 120
     upload_seconds: Annotated[float, Field(gt=0)] = 30
     refresh_seconds: _Share = 2.0
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     cors_origins: tuple[str, ...] = ()
     ingress: Mapping[str, Any] = field(default_factory=dict)
     segmenters: Mapping[str, Any] = field(default_factory=dict)

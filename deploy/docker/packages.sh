@@ -1,21 +1,23 @@
 #!/bin/sh
-# Makes a virtual environment with every package that the project needs to run, at the tested versions.
-# usage: packages.sh VENV [pip options for torch]     in a folder with constraints.txt and pyproject.toml
+# Makes a virtual environment with every package that the project needs to run. Only files with the
+# hashes of the lock files beside this script are installed, and nothing else.
+# usage: packages.sh VENV cpu|gpu [pip options for torch]
 set -eu
 venv=$1
-shift
+torch=$2
+shift 2
+locks=$(dirname "$0")
 python3 -m venv "$venv"
+install() { "$venv/bin/python" -m pip install --no-cache-dir --no-deps --require-hashes "$@"; }
 
-# torch first and by itself, as `make setup` does: if it comes from an index of CPU wheels, later
-# packages do not pull in CUDA.
-"$venv/bin/python" -m pip install --no-cache-dir -c constraints.txt "$@" "$(grep '^torch==' constraints.txt)"
-
-"$venv/bin/python" -c '
-import tomllib
-project = tomllib.load(open("pyproject.toml", "rb"))["project"]
-print(*project["dependencies"], *project["optional-dependencies"]["serve"], sep="\n")
-' > requirements.txt
-"$venv/bin/python" -m pip install --no-cache-dir -c constraints.txt -r requirements.txt
+if ! install -r "$locks/torch-$torch.lock" "$@"; then
+  # PyTorch's own index has the build without CUDA; the package index has the other one.
+  [ "$torch" = cpu ] && [ $# = 0 ] || exit 1
+  echo "no CPU build of torch here, see CPU_WHEELS in deploy/README.md; installing the one with CUDA" >&2
+  install -r "$locks/torch-gpu.lock"
+fi
+install -r "$locks/requirements.lock"
+"$venv/bin/python" -m pip check
 
 # Headers, tests and Java files that are not used: a tenth of the size.
 packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')

@@ -25,6 +25,7 @@ from serve.http.errors import (
 )
 from serve.http.head import HeadMiddleware
 from serve.http.middleware import RequestMiddleware
+from serve.http.node_metrics import export_node_metrics
 from serve.http.routes import (
     analysis,
     catalog,
@@ -79,7 +80,17 @@ class Ingress:
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self._services, AccessControl(self._services.settings))
+        import ray
+
+        access = AccessControl(self._services.settings)
+        app = create_app(self._services, access)
+        port = self._services.settings.metrics_port
+        if port is not None:
+            host = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+            app.router.lifespan_context = lambda _: export_node_metrics(
+                self._services, access, host, port
+            )
+        return app
 
 
 def create_app(services: Services, access: AccessControl) -> FastAPI:

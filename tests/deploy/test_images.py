@@ -61,7 +61,8 @@ def test_every_base_image_is_pinned() -> None:
     (python,) = re.findall(r"ARG PYTHON=(\S+)", text)
     assert re.fullmatch(r"3\.11\.\d+", python)
     bases = {line.split()[1] for line in text.splitlines() if line.startswith("FROM")}
-    assert bases == {"python:${PYTHON}-slim-bookworm", "runtime"}
+    assert bases == {"python:${PYTHON}-slim-bookworm@${PYTHON_DIGEST}", "runtime"}
+    assert re.search(r"(?m)^ARG PYTHON_DIGEST=sha256:[0-9a-f]{64}$", text)
 
 
 def test_the_image_and_the_cluster_have_the_version_of_the_project() -> None:
@@ -80,7 +81,7 @@ def test_the_build_context_holds_only_needed_files(rehearse: ModuleType) -> None
         "mcn/cli/main.py",
         "mcn/weights/card.md",
         "serve/app.py",
-        "constraints.txt",
+        "deploy/docker/requirements.lock",
         "LICENSE",
     ):
         assert rehearse.admitted(path, ignore), path

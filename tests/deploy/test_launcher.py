@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
+from pipelines.resources import read_overrides
+from serve.settings import plan_replicas, read_settings
+
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -67,3 +70,43 @@ def test_ray_requires_its_token(cluster: dict[str, Any]) -> None:
         for command in cluster[f"{role}_start_ray_commands"]:
             assert command.startswith(". ~/mcn-environment")
     assert "~/.ray/auth_token" in cluster["file_mounts"]
+
+
+# --- workers start at zero, so the commands say what to ask for
+
+
+@pytest.fixture(scope="module")
+def configs() -> dict[str, Path]:
+    """Command → the file of its `--config` in the guide's section."""
+    guide = (REPOSITORY / "deploy/README.md").read_text()
+    section = guide.split("## EC2 without Kubernetes")[1].split("\n## ")[0]
+    section = section.replace("\\\n", " ")
+    named = dict(
+        re.findall(
+            r"mcn (scan|serve) [^\n']*?--config (?:~|/home/ubuntu)/mcn/(\S+?)[ '\n]", section
+        )
+    )
+    assert set(named) == {"scan", "serve"}
+    header = (REPOSITORY / "deploy/cluster.yaml").read_text().split("cluster_name:")[0]
+    for path in named.values():
+        assert f"--config {path}" in header
+    return {command: REPOSITORY / path for command, path in named.items()}
+
+
+def test_both_commands_ask_for_gpus_that_are_not_there_yet(
+    cluster: dict[str, Any], configs: dict[str, Path]
+) -> None:
+    head = cluster["available_node_types"][cluster["head_node_type"]]
+    assert head["resources"]["CPU"] == 0
+    overrides = read_overrides(str(configs["scan"]))
+    assert overrides["segment"]["gpus"] + overrides["classify"]["gpus"] <= 1
+    settings = read_settings({}, str(configs["serve"]))
+    # By default, the one machine at the start would decide.
+    assert settings.one_process is False
+    plan = plan_replicas(1, 0, settings)
+    assert plan.segmenter.gpus + plan.classifier.gpus <= 1
+    # No more than the launcher may start, one pair on each GPU.
+    kinds = cluster["available_node_types"].values()
+    gpus = sum(kind["max_workers"] for kind in kinds if kind["resources"].get("GPU"))
+    assert overrides["segment"]["most"] <= gpus
+    assert plan.segmenter.most <= gpus

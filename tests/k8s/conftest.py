@@ -1,5 +1,6 @@
 """Rendered overlays, and one Ray head on which the tests run the manifests' jobs."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,13 +10,38 @@ import pytest
 from mcn.synthetic.core import CoreSettings, render_core
 
 from .head import Head, ray_head
-from .manifests import OVERLAYS, Manifest, find_manifest, job_of, render
+from .manifests import (
+    OVERLAYS,
+    REPOSITORY,
+    Manifest,
+    find_manifest,
+    job_of,
+    render,
+    render_folder,
+)
 
 
 @pytest.fixture(params=OVERLAYS)
 def manifests(request: pytest.FixtureRequest) -> tuple[Manifest, ...]:
     """The manifests of each overlay in turn."""
     return render(request.param)
+
+
+@pytest.fixture(scope="session")
+def cloud_manifests(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, tuple[Manifest, ...]]:
+    """The manifests of the large overlay on each cloud."""
+    rendered = {}
+    for cloud in ("eks", "gke", "aks"):
+        folder = tmp_path_factory.mktemp(cloud) / "k8s"
+        shutil.copytree(REPOSITORY / "k8s", folder)
+        overlay = folder / "overlays/gpu/kustomization.yaml"
+        text = overlay.read_text()
+        assert text.count("../../clouds/eks") == 1
+        overlay.write_text(text.replace("../../clouds/eks", f"../../clouds/{cloud}"))
+        rendered[cloud] = render_folder(overlay.parent)
+    return rendered
 
 
 @pytest.fixture(scope="session")

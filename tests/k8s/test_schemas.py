@@ -21,6 +21,12 @@ MONITORING = {
 }
 
 
+def test_every_cloud_conforms_too(cloud_manifests: dict[str, tuple[Manifest, ...]]) -> None:
+    for manifests in cloud_manifests.values():
+        test_kubernetes_kinds(manifests)
+        test_ray_kinds(manifests)
+
+
 def test_kubernetes_kinds(manifests: tuple[Manifest, ...]) -> None:
     kubernetes_manifests = [m for m in manifests if m["kind"] not in {*RAY, *MONITORING}]
     assert len(kubernetes_manifests) > 10
@@ -39,7 +45,7 @@ def test_ray_kinds(manifests: tuple[Manifest, ...]) -> None:
         "RayService",
     ]
     for manifest in ray_manifests:
-        _validator(manifest["kind"]).validate(manifest)
+        ray_validator(manifest["kind"]).validate(manifest)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +66,7 @@ def test_a_mistake_in_a_ray_kind_is_detected(
     invalid = yaml.safe_load(yaml.safe_dump(service))
     change(invalid["spec"])
     with pytest.raises(ValidationError):
-        _validator("RayService").validate(invalid)
+        ray_validator("RayService").validate(invalid)
 
 
 def test_monitoring_kinds(manifests: tuple[Manifest, ...]) -> None:
@@ -86,14 +92,19 @@ def _endpoints(manifest: Manifest) -> list[Manifest]:
 
 
 @cache
-def _validator(kind: str) -> Validator:
+def ray_schema(kind: str) -> dict[str, Any]:
+    """The schema of one of KubeRay's kinds, without unknown fields."""
     text = (SCHEMAS / f"ray.io_{RAY[kind]}.yaml").read_text()
     definition = yaml.load(text, yaml.CSafeLoader)
     (version,) = [v for v in definition["spec"]["versions"] if v["name"] == "v1"]
-    schema = version["schema"]["openAPIV3Schema"]
+    schema: dict[str, Any] = version["schema"]["openAPIV3Schema"]
     schema["properties"]["metadata"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": 1}
     _close(schema)
-    return Draft202012Validator(schema)
+    return schema
+
+
+def ray_validator(kind: str) -> Validator:
+    return Draft202012Validator(ray_schema(kind))
 
 
 def _close(schema: Any) -> None:
