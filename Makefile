@@ -6,24 +6,29 @@ STAMP := .venv/.installed-for-developers
 RELEASE := build/release
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-long lint format bench-real bench-query bench-log bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth bench-serve chaos monitoring notices release-check sbom audit lock release test-install clean
+.PHONY: setup page demo test test-long lint format bench-real bench-query bench-log bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth bench-serve bench-page chaos monitoring notices release-check sbom audit lock release test-install clean
 
 setup: $(STAMP)
+	$(BIN)/python serve/viewer/build.py --develop
 
 # torch first and by itself: with a version that has a CPU build, nothing pulls in CUDA. Python
 # compiles what it imports; compiling all of it here would take longer.
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) install --quiet --no-compile -c constraints.txt $$(grep '^torch==' constraints.txt)
-	$(PIP) install --quiet --no-compile -c constraints.txt -e .
+	$(PIP) install --quiet --no-compile -c constraints.txt -e '.[serve]'
 	touch $(INSTALLED)
 
 $(STAMP): $(INSTALLED)
 	$(PIP) install --quiet --no-compile -c constraints.txt -e '.[serve,train,dev]'
 	touch $(STAMP)
 
-# What the scan needs; the other targets also need what developers and the endpoint do.
-demo: $(INSTALLED)
+# What the page stands on: TypeScript, built with Node from a Python wheel where there is none.
+page: $(INSTALLED)
+	$(BIN)/python serve/viewer/build.py
+
+# What the scan and the endpoint need; the other targets also need what developers do.
+demo: page
 	$(BIN)/mcn demo --out demo
 
 # Two processes of one thread each: threads of two processes on two cores wait for each other.
@@ -39,6 +44,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python serve/viewer/check.py
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -73,6 +79,9 @@ bench-scan: setup
 
 bench-growth: setup
 	$(BIN)/python benchmarks/growth.py
+
+bench-page: setup
+	$(BIN)/python benchmarks/page.py --floor
 
 bench-serve: setup
 	$(BIN)/python benchmarks/endpoint.py
@@ -121,4 +130,4 @@ test-install:
 	$(PYTHON) deploy/docker/rehearse.py
 
 clean:
-	rm -rf .venv demo runs build dist *.egg-info
+	rm -rf .venv demo runs build dist *.egg-info serve/viewer/dist serve/viewer/build serve/viewer/node_modules

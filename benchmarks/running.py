@@ -105,7 +105,9 @@ class Running:
 
 
 @contextmanager
-def endpoint(folder: Path, cores: int | None = None, **segmenters: Any) -> Iterator[Running]:
+def endpoint(
+    folder: Path, cores: int | None = None, catalog: Path | None = None, **segmenters: Any
+) -> Iterator[Running]:
     """Run `mcn serve` with these segmenter replicas, and yield it when it is ready."""
     segmenters = {"least": segmenters.get("most", 1), **segmenters}
     settings = {"segmenters": segmenters}
@@ -123,9 +125,19 @@ def endpoint(folder: Path, cores: int | None = None, **segmenters: Any) -> Itera
     if cores is not None:
         environ["RAY_OVERRIDE_RESOURCES"] = json.dumps({"CPU": cores})
     mcn = Path(sys.executable).with_name("mcn")
+    served = () if catalog is None else ("--catalog", str(catalog))
     with (folder / "serve.log").open("ab") as log:
         process = subprocess.Popen(
-            [str(mcn), "serve", "--insecure", "--port", str(port), "--config", str(config)],
+            [
+                str(mcn),
+                "serve",
+                "--insecure",
+                "--port",
+                str(port),
+                "--config",
+                str(config),
+                *served,
+            ],
             env=environ,
             stdout=log,
             stderr=log,

@@ -57,6 +57,7 @@ ELSEWHERE = {
     r"(MCN_TOKEN=\S+ )?mcn remote ": "tests/serve/test_docs.py uses a running endpoint",
     r"curl .*//crystals:8000": "tests/serve/test_docs.py uses a running endpoint",
     r"mcn serve ": "runs until stopped; tests/serve starts it",
+    r"mcn view ": "runs until stopped; tests/serve/viewer starts it",
     r"make (demo|test|setup)": "this project's targets; .ci/run runs the first two",
     r"docker |docker push": "needs Docker; tests/deploy/test_compose.py checks file and services",
     r"(\. deploy/\.env|curl (?!.*//crystals:8000))": "needs the services of compose",

@@ -17,12 +17,15 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGES: Final = {"mcn", "pipelines", "serve"}
+NOT_SOURCES: Final = (".*", "build", "demo", "runs", "*.egg-info", "node_modules", "dist")
 SHIPPED: Final = (
     "mcn/py.typed",
     "mcn/weights/compact.md",
     "mcn/weights/compact.safetensors",
     "mcn/weights/nsr.md",
     "mcn/weights/nsr.safetensors",
+    "serve/viewer/dist/index.html",
+    "serve/viewer/dist/licences.txt",
     ".dist-info/licenses/LICENSE",
     ".dist-info/licenses/THIRD_PARTY_NOTICES.md",
 )
@@ -36,7 +39,7 @@ def build_wheel(folder: Path) -> Path:
         source = shutil.copytree(
             ROOT,
             Path(copy, "source"),
-            ignore=shutil.ignore_patterns(".*", "build", "demo", "runs", "*.egg-info"),
+            ignore=shutil.ignore_patterns(*NOT_SOURCES),
         )
         _run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, source)
     (wheel,) = folder.glob("mcn-*.whl")

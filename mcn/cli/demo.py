@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,6 +71,12 @@ def demo(
     console.print("[bold]pictures[/]")
     for picture in pictures:
         console.print(f"  {picture}", soft_wrap=True)
+    program = sys.argv[0] if Path(sys.argv[0]).name == "mcn" else "mcn"
+    console.print(
+        f"[bold]look[/]     {program} view {catalog_folder}    opens it in a browser: "
+        "click a depth, a tile, a crystal, and put it right",
+        soft_wrap=True,
+    )
 
 
 def _show_query(catalog: Catalog, well: str, console: Console) -> None:

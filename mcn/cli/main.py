@@ -17,12 +17,13 @@ from mcn.cli.catalog import catalog_app, export, query
 from mcn.cli.console import say
 from mcn.cli.core import core
 from mcn.cli.demo import demo
-from mcn.cli.endpoint import serve, token_app
 from mcn.cli.evaluate import evaluate_app
 from mcn.cli.geology.figure import figure_app
 from mcn.cli.geology.log import log
 from mcn.cli.geology.textures import textures
-from mcn.cli.remote import remote_app
+from mcn.cli.online.endpoint import serve, token_app
+from mcn.cli.online.remote import remote_app
+from mcn.cli.online.view import view
 from mcn.cli.scan import plan, scan
 from mcn.cli.segment import segment
 from mcn.cli.train import train_app
@@ -83,7 +84,19 @@ def _global_options(
     """Reads microcrystals out of scanning electron micrographs of rock."""
 
 
-for command in (demo, core, segment, scan, plan, query, log, textures, export, serve):
+for command in (
+    demo,
+    core,
+    segment,
+    scan,
+    plan,
+    query,
+    log,
+    textures,
+    export,
+    serve,
+    view,
+):
     app.command()(command)
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Commands about the endpoint: serve it, look at it, use it from elsewhere."""

@@ -1,0 +1,102 @@
+// A depth log as the endpoint gives it, and what its columns mean.
+import { ask, endpoint, fetchBlob, pathOf } from "./api";
+
+export type Value = number | string | null;
+export type Interval = { depth_top: number; depth_base: number } & Record<string, Value>;
+
+export interface Top {
+  formation: string;
+  depth_m: number;
+}
+
+export interface LoggedWell {
+  well: string;
+  intervals: Interval[];
+  shapes: string[];
+  tops: Top[];
+}
+
+const FACETS = "euhedral_to_subhedral";
+
+export async function loadLog(well: string, step: number | null): Promise<LoggedWell> {
+  const about = ask(endpoint.GET("/v1/wells/{well}", { params: { path: { well } } }));
+  const log = ask(
+    endpoint.GET("/v1/wells/{well}/log", {
+      params: { path: { well }, query: { step, corrected: true } },
+      headers: { Accept: "application/json" },
+    }),
+  );
+  const [intervals, { tops }] = await Promise.all([log, about]);
+  return { well, intervals: intervals as Interval[], shapes: shapesOf(intervals as Interval[]), tops: (tops ?? []) as unknown as Top[] };
+}
+
+/** A log as a file; `accept` is the media type of CSV, LAS or a picture. */
+export function logFile(well: string, step: number | null, accept: string): Promise<Blob> {
+  const path = pathOf(["wells", well, "log"], { step, corrected: true });
+  return fetchBlob(path, { headers: { Accept: accept } });
+}
+
+export function shapesOf(intervals: Interval[]): string[] {
+  return Object.keys(intervals[0] ?? {})
+    .filter((name) => name.startsWith("fraction_"))
+    .map((name) => name.slice("fraction_".length))
+    .filter((shape) => shape !== FACETS);
+}
+
+function valueOf(interval: Interval, name: string): number | null {
+  const value = interval[name];
+  return typeof value === "number" ? value : null;
+}
+
+/** Values of a measure with the band of its spread and the interval of its estimate. */
+export interface Measure {
+  middle: number | null;
+  spread: [number, number] | null;
+  confidence: [number, number] | null;
+}
+
+function pair(low: number | null, high: number | null): [number, number] | null {
+  return low === null || high === null ? null : [low, high];
+}
+
+const D = "equivalent_diameter_um";
+
+function confidenceOf(interval: Interval, name: string): [number, number] | null {
+  return pair(valueOf(interval, `low_${name}`), valueOf(interval, `high_${name}`));
+}
+
+export function sizeOf(interval: Interval): Measure {
+  const quantiles = (low: number, high: number) =>
+    pair(valueOf(interval, `q${low}_${D}`), valueOf(interval, `q${high}_${D}`));
+  return {
+    middle: valueOf(interval, `median_${D}`),
+    spread: quantiles(10, 90) ?? quantiles(25, 75),
+    confidence: confidenceOf(interval, `median_${D}`),
+  };
+}
+
+export function areaOf(interval: Interval): Measure {
+  const name = "crystal_area_fraction";
+  return { middle: valueOf(interval, name), spread: null, confidence: confidenceOf(interval, name) };
+}
+
+/** Whether the band of sizes reaches from P10 to P90, or from P25 to P75 in an older answer. */
+export function spreadName(intervals: Interval[]): string {
+  return `q10_${D}` in (intervals[0] ?? {}) ? "P10–P90" : "P25–P75";
+}
+
+/** The texture and the zone of an interval, if the log has them. */
+export function labelsOf(interval: Interval): { texture: string | null; zone: string | null } {
+  const text = (pattern: RegExp) => {
+    const name = Object.keys(interval).find(
+      (key) => pattern.test(key) && ["string", "number"].includes(typeof interval[key]),
+    );
+    return name === undefined ? null : String(interval[name]);
+  };
+  return { texture: text(/^texture/), zone: text(/^zone/) };
+}
+
+/** The interval at a depth; its top belongs to it, its base to the next. */
+export function intervalAt(intervals: Interval[], depth: number): Interval | null {
+  return intervals.find((each) => each.depth_top <= depth && depth < each.depth_base) ?? null;
+}

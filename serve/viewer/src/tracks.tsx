@@ -1,0 +1,240 @@
+// The tracks of a depth log, drawn in SVG with the depth downwards.
+import { scaleLinear, type ScaleLinear } from "d3-scale";
+import { area, line } from "d3-shape";
+import {
+  areaOf,
+  labelsOf,
+  sizeOf,
+  spreadName,
+  type Interval,
+  type LoggedWell,
+  type Measure,
+} from "./depth_log";
+import { colourOf, nameOf } from "./shapes";
+
+export interface Frame {
+  /** Depth in metres, or metres below the top that the wells are flattened on, to pixels. */
+  y: ScaleLinear<number, number>;
+  height: number;
+  head: number;
+}
+
+interface TrackProps {
+  log: LoggedWell;
+  frame: Frame;
+  offset: number;
+  left: number;
+  width: number;
+}
+
+function edges({ frame, offset }: TrackProps, interval: Interval): [number, number] {
+  return [frame.y(interval.depth_top - offset), frame.y(interval.depth_base - offset)];
+}
+
+function visible(props: TrackProps): Interval[] {
+  const { frame, log } = props;
+  return log.intervals.filter((interval) => {
+    const [top, base] = edges(props, interval);
+    return base >= frame.head && top <= frame.head + frame.height;
+  });
+}
+
+function Heading({ left, width, frame, title, low, high }: {
+  left: number; width: number; frame: Frame; title: string; low: string; high: string;
+}) {
+  return (
+    <g class="heading">
+      <text x={left + width / 2} y={frame.head - 22} text-anchor="middle">{title}</text>
+      <text x={left} y={frame.head - 6} class="small">{low}</text>
+      <text x={left + width} y={frame.head - 6} text-anchor="end" class="small">{high}</text>
+      <rect x={left} y={frame.head} width={width} height={frame.height} class="track" />
+    </g>
+  );
+}
+
+export function ShapeTrack(props: TrackProps) {
+  const { log, frame, left, width } = props;
+  const x = scaleLinear([0, 1], [left, left + width]);
+  return (
+    <g>
+      <Heading {...{ left, width, frame }} title="Shapes" low="0" high="100 %" />
+      <g clip-path="url(#plot)">
+        {visible(props).map((interval) => {
+          const [top, base] = edges(props, interval);
+          let sum = 0;
+          return log.shapes.map((shape) => {
+            const fraction = interval[`fraction_${shape}`];
+            if (typeof fraction !== "number" || fraction <= 0) return null;
+            const start = sum;
+            sum += fraction;
+            return (
+              <rect
+                key={`${interval.depth_top} ${shape}`}
+                x={x(start)}
+                y={top}
+                width={Math.max(0, x(sum) - x(start))}
+                height={Math.max(1, base - top)}
+                fill={colourOf(shape, log.shapes)}
+                class="bar"
+              />
+            );
+          });
+        })}
+      </g>
+    </g>
+  );
+}
+
+function MeasureTrack(props: TrackProps & {
+  title: string; unit: string; of: (interval: Interval) => Measure; most: number; percent?: boolean;
+}) {
+  const { frame, left, width } = props;
+  const x = scaleLinear([0, props.most], [left, left + width]).clamp(true);
+  const points = visible(props).map((interval) => {
+    const [top, base] = edges(props, interval);
+    return { y: (top + base) / 2, ...props.of(interval) };
+  });
+  type Point = (typeof points)[number];
+  const spread = area<Point>()
+    .defined((point) => point.spread !== null)
+    .y((point) => point.y)
+    .x0((point) => x(point.spread![0]))
+    .x1((point) => x(point.spread![1]));
+  const middle = line<Point>()
+    .defined((point) => point.middle !== null)
+    .y((point) => point.y)
+    .x((point) => x(point.middle!));
+  const high = props.percent ? `${Math.round(100 * props.most)} %` : `${props.most} ${props.unit}`;
+  return (
+    <g>
+      <Heading {...{ left, width, frame }} title={props.title} low="0" high={high} />
+      <g clip-path="url(#plot)">
+        <path d={spread(points) ?? ""} class="spread" />
+        <path d={middle(points) ?? ""} class="middle" />
+        {points.map((point) =>
+          point.confidence === null ? null : (
+            <line
+              key={`c${point.y}`}
+              x1={x(point.confidence[0])}
+              x2={x(point.confidence[1])}
+              y1={point.y}
+              y2={point.y}
+              class="confidence"
+            />
+          ),
+        )}
+        {points.length <= 120 &&
+          points.map((point) =>
+            point.middle === null ? null : (
+              <circle key={point.y} cx={x(point.middle)} cy={point.y} r="2" class="point" />
+            ),
+          )}
+      </g>
+    </g>
+  );
+}
+
+export function SizeTrack(props: TrackProps & { most: number }) {
+  const title = `Size, ${spreadName(props.log.intervals)}`;
+  return <MeasureTrack {...props} title={title} unit="µm" of={sizeOf} />;
+}
+
+export function AreaTrack(props: TrackProps & { most: number }) {
+  return <MeasureTrack {...props} title="Crystal area" unit="" of={areaOf} percent />;
+}
+
+const TEXTURE_FILLS = ["#7a869a", "#c2a878", "#8fae9b", "#b98fa6", "#9fa3d1", "#c9c46f"];
+
+/** Textures as coloured intervals, and zones as their borders, if the log has them. */
+export function LabelTrack(props: TrackProps) {
+  const { frame, left, width, log } = props;
+  const textures = [...new Set(log.intervals.map((each) => labelsOf(each).texture))];
+  const shown = visible(props);
+  return (
+    <g>
+      <Heading {...{ left, width, frame }} title="Texture" low="" high="" />
+      <g clip-path="url(#plot)">
+        {shown.map((interval, index) => {
+          const { texture, zone } = labelsOf(interval);
+          const before = shown[index - 1];
+          const [top, base] = edges(props, interval);
+          const starts = !before || labelsOf(before).texture !== texture;
+          const border = before && zone !== null && labelsOf(before).zone !== zone;
+          return (
+            <g key={interval.depth_top}>
+              {texture !== null && (
+                <rect
+                  x={left}
+                  y={top}
+                  width={width}
+                  height={Math.max(1, base - top)}
+                  fill={TEXTURE_FILLS[textures.indexOf(texture) % TEXTURE_FILLS.length]}
+                />
+              )}
+              {border && <line x1={left} x2={left + width} y1={top} y2={top} class="zone" />}
+              {texture !== null && starts && (
+                <text x={left + 3} y={Math.max(top, frame.head) + 11} class="small texture">
+                  {nameOf(texture)}
+                </text>
+              )}
+            </g>
+          );
+        })}
+      </g>
+    </g>
+  );
+}
+
+export function DepthAxis(props: { frame: Frame; left: number; width: number; title: string }) {
+  const { frame, left, width } = props;
+  return (
+    <g class="axis">
+      <text x={left - 6} y={frame.head - 22} text-anchor="end">{props.title}</text>
+      {frame.y.ticks(12).map((tick) => (
+        <g key={tick}>
+          <line x1={left} x2={left + width} y1={frame.y(tick)} y2={frame.y(tick)} />
+          <text x={left - 6} y={frame.y(tick) + 4} text-anchor="end">
+            {tick.toLocaleString("en", { useGrouping: false, maximumFractionDigits: 3 })}
+          </text>
+        </g>
+      ))}
+    </g>
+  );
+}
+
+export function Tops(props: { log: LoggedWell; frame: Frame; offset: number; left: number; width: number }) {
+  const { log, frame, offset, left, width } = props;
+  return (
+    <g clip-path="url(#plot)" class="tops">
+      {log.tops.map((top) => {
+        const y = frame.y(top.depth_m - offset);
+        return (
+          <g key={`${top.formation} ${top.depth_m}`}>
+            <line x1={left} x2={left + width} y1={y} y2={y} />
+            <text x={left + width - 3} y={y - 3} text-anchor="end">{top.formation}</text>
+          </g>
+        );
+      })}
+    </g>
+  );
+}
+
+export function widestSize(logs: LoggedWell[]): number {
+  const values = logs.flatMap(({ intervals }) =>
+    intervals.map((each) => {
+      const { middle, spread } = sizeOf(each);
+      return spread?.[1] ?? middle ?? 0;
+    }),
+  );
+  return niceMost(Math.max(0, ...values) || 1);
+}
+
+export function widestArea(logs: LoggedWell[]): number {
+  const values = logs.flatMap(({ intervals }) => intervals.map((each) => areaOf(each).middle ?? 0));
+  return Math.min(1, niceMost(Math.max(0, ...values) || 1));
+}
+
+function niceMost(value: number): number {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return Number(([1, 2, 3, 5, 10].find((factor) => factor * power >= value)! * power).toPrecision(3));
+}

@@ -1,0 +1,187 @@
+"""Corrections in a real browser: naming by keys, undo, drawing, two people, the queue."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from .conftest import HOSTILE, Served, Visit, Visitor
+
+pytestmark = pytest.mark.long
+
+
+def corrections(served: Served, **query: str) -> list[dict[str, object]]:
+    """Rows of the table `corrections`, newest first."""
+    with served.endpoint.client("anna") as client:
+        rows: list[dict[str, object]] = client.get("/v1/corrections", params=query).json()[
+            "corrections"
+        ]
+    return rows
+
+
+def open_crystal(visitor: Visitor, served: Served, number: int, tile: int = 0) -> str:
+    """Choose the crystal of a tile with this number by keys; gives its id."""
+    visitor.look("tile", well=served.well, tile=served.tiles[tile])
+    expect(visitor.page.locator(".scale-bar")).to_be_visible()
+    for _ in range(number + 1):
+        visitor.page.keyboard.press(".")
+    expect(visitor.page).to_have_url(re.compile("crystal="))
+    found = re.search("crystal=([^&]+)", visitor.page.url)
+    assert found
+    return found[1]
+
+
+def test_a_key_names_a_crystal_and_another_undoes_it(anna: Visitor, served: Served) -> None:
+    crystal = open_crystal(anna, served, 0)
+    title = anna.page.get_by_role("region", name="Chosen crystals").get_by_role("heading")
+    before = title.inner_text().strip()
+    key = "4" if before != "spherical" else "1"
+    anna.page.keyboard.press(key)
+    expect(anna.said()).to_contain_text("named")
+    expect(title).not_to_have_text(before)
+    row = corrections(served, crystal_id=crystal)[0]
+    assert (row["corrected_by"], row["was_shape"]) == ("anna", before)
+    anna.page.reload()
+    expect(title).not_to_have_text(before)
+    expect(anna.page.get_by_role("list", name="Corrections of this crystal")).to_contain_text(
+        "anna"
+    )
+    anna.page.keyboard.press(key)
+    expect(anna.said()).to_contain_text("named")
+    anna.page.keyboard.press("z")
+    expect(anna.said()).to_contain_text("Undone")
+    assert {row["operation"] for row in corrections(served, crystal_id=crystal)} == {
+        "shape",
+        "undo",
+    }
+
+
+def test_the_models_row_is_not_overwritten(anna: Visitor, served: Served) -> None:
+    crystal = open_crystal(anna, served, 1)
+    anna.page.keyboard.press("d")
+    expect(anna.said()).to_contain_text("Deleted")
+    path = f"/v1/tiles/{served.tiles[0]}/crystals"
+    with served.endpoint.client("anna") as client:
+        for corrected, there in (("true", False), ("false", True)):
+            rows = client.get(path, params={"corrected": corrected}).json()["crystals"]
+            assert (crystal in {row["crystal_id"] for row in rows}) is there
+
+
+def test_crystals_are_merged_added_redrawn_and_split(anna: Visitor, served: Served) -> None:
+    page = anna.page
+    open_crystal(anna, served, 2, tile=1)
+    shown = page.locator("aside p strong").first
+    count = int(shown.inner_text().replace(",", ""))
+    page.keyboard.press("n")
+    picture = page.locator(".viewer").bounding_box()
+    assert picture is not None
+    page.mouse.click(picture["x"] + picture["width"] / 2, picture["y"] + picture["height"] / 2)
+    keep = page.get_by_role("button", name="Keep")
+    expect(keep).to_be_enabled()
+    page.keyboard.press("Enter")
+    expect(anna.said()).to_contain_text("added")
+    expect(shown).to_have_text(f"{count + 1:,}")
+    page.keyboard.press("z")
+    expect(anna.said()).to_contain_text("Undone")
+    expect(shown).to_have_text(f"{count:,}")
+    crystal = open_crystal(anna, served, 2, tile=1)
+    page.keyboard.press("r")
+    page.mouse.click(picture["x"] + picture["width"] / 2, picture["y"] + picture["height"] / 2)
+    expect(keep).to_be_enabled()
+    page.keyboard.press("Enter")
+    expect(anna.said()).to_contain_text("Outline replaced")
+    assert corrections(served, crystal_id=crystal)[0]["operation"] == "redraw"
+
+
+def test_a_note_is_stored_and_shown_as_text(anna: Visitor, served: Served) -> None:
+    crystal = open_crystal(anna, served, 4)
+    anna.page.get_by_label("Note").fill(f"overgrown {HOSTILE}")
+    anna.page.get_by_label("Note").blur()
+    anna.page.keyboard.press("2")
+    expect(anna.said()).to_contain_text("named")
+    assert corrections(served, crystal_id=crystal)[0]["note"] == f"overgrown {HOSTILE}"
+    history = anna.page.get_by_role("list", name="Corrections of this crystal")
+    expect(history).to_contain_text(HOSTILE)
+
+
+def test_two_people_correct_one_crystal_at_once(
+    anna: Visitor, visit: Visit, served: Served
+) -> None:
+    bert = visit(served.endpoint.url, served.endpoint.tokens["bert"])
+    crystal = open_crystal(anna, served, 6)
+    assert open_crystal(bert, served, 6) == crystal
+    anna.page.keyboard.press("3")
+    expect(anna.said()).to_contain_text("named amorphous")
+    bert.page.keyboard.press("4")
+    expect(bert.said()).to_contain_text("anna also corrected this crystal")
+    expect(bert.said()).to_contain_text("yours is later and counts")
+    rows = corrections(served, crystal_id=crystal)
+    assert [row["corrected_by"] for row in rows] == ["bert", "anna"]
+    assert [row["in_effect"] for row in rows] == [True, False]
+
+
+def test_the_queue_is_named_with_one_key_each(anna: Visitor, served: Served) -> None:
+    before = len(corrections(served, well=served.well, limit="1000"))
+    anna.look("correct", well=served.well)
+    expect(anna.page.locator(".in-place image")).to_be_visible()
+    for number in range(10):
+        anna.page.keyboard.press("1234"[number % 4])
+    expect(anna.page.get_by_text("10 corrected")).to_be_visible()
+    anna.page.keyboard.press("z")
+    expect(anna.said()).to_have_text("Undone.")
+    expect(anna.page.get_by_text("; 9 corrected")).to_be_visible()
+    rows = corrections(served, well=served.well, limit="1000")
+    assert len(rows) == before + 11
+    anna.page.reload()
+    first = anna.page.locator(".in-place").first
+    expect(first).to_be_visible()
+
+
+def test_by_keyboard_alone_from_the_wells_to_a_corrected_crystal(
+    anna: Visitor, served: Served
+) -> None:
+    page = anna.page
+    page.get_by_role("link", name=served.well).focus()
+    page.keyboard.press("Enter")
+    page.locator("summary", has_text="Table of the log").focus()
+    page.keyboard.press("Enter")
+    page.locator("details tbody a").first.focus()
+    page.keyboard.press("Enter")
+    page.locator(".thumbnails a").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".scale-bar")).to_be_visible()
+    page.keyboard.press(".")
+    page.keyboard.press("1")
+    expect(anna.said()).to_contain_text("named rhombic")
+
+
+def test_the_models_are_judged_by_the_corrections(anna: Visitor, served: Served) -> None:
+    open_crystal(anna, served, 8)
+    anna.page.keyboard.press("2")
+    expect(anna.said()).to_contain_text("named")
+    named = [
+        row
+        for row in corrections(served, limit="1000")
+        if row["in_effect"] and row["operation"] == "shape"
+    ]
+    right = sum(row["shape"] == row["was_shape"] for row in named)
+    anna.look("models")
+    expect(anna.page.get_by_text("shapes are right")).to_contain_text(
+        f"{100 * right / len(named):.0f} % of {len(named)}"
+    )
+
+
+def test_without_the_scope_the_page_looks_only(visit: Visit, served: Served) -> None:
+    reader = visit(served.endpoint.url, served.endpoint.tokens["reader"])
+    open_crystal(reader, served, 0)
+    expect(reader.page.get_by_text("may look, but not correct")).to_be_visible()
+    expect(reader.page.get_by_role("button", name="Delete")).to_be_hidden()
+    reader.page.keyboard.press("1")
+    reader.look("correct", well=served.well)
+    expect(reader.alert()).to_contain_text("scope “correct”")
+    reader.look("try")
+    expect(reader.alert()).to_contain_text("scope “analyze”")
+    httpx.get(served.endpoint.url, timeout=60).raise_for_status()

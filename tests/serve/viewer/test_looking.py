@@ -1,0 +1,246 @@
+"""The page in a real browser on a running endpoint: wells, depth log, tile, statistics."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import lasio
+import pytest
+from PIL import Image
+from playwright.sync_api import Route, expect
+
+from mcn.catalog.query import sql
+from mcn.catalog.store import Catalog
+
+from .conftest import HOSTILE, Served, Visit, Visitor
+
+pytestmark = pytest.mark.long
+
+
+def test_sign_in_by_token(visit: Visit, served: Served) -> None:
+    visitor = visit(served.endpoint.url)
+    visitor.sign_in("mcn_nonsense")
+    expect(visitor.alert()).to_contain_text("the token is unknown")
+    visitor.sign_in(served.endpoint.tokens["anna"])
+    expect(visitor.page.get_by_role("heading", name="Wells")).to_be_visible()
+    token = served.endpoint.tokens["anna"]
+    assert visitor.page.evaluate("Object.values(sessionStorage)") == [token]
+    assert visitor.page.evaluate("localStorage.length + document.cookie.length") == 0
+    visitor.page.get_by_role("button", name="Sign out").click()
+    expect(visitor.page.get_by_label("Token")).to_be_visible()
+    assert visitor.page.evaluate("sessionStorage.length") == 0
+
+
+def test_a_token_in_the_fragment_is_neither_shown_nor_kept_in_the_history(
+    anna: Visitor, served: Served
+) -> None:
+    assert "token" not in anna.page.url
+    anna.look("log", well=served.well)
+    anna.page.go_back()
+    assert "token" not in anna.page.url
+
+
+def test_wells_are_listed_and_searched(anna: Visitor, served: Served) -> None:
+    row = anna.page.get_by_role("row").filter(has_text=served.well)
+    summary = sql(
+        Catalog.open(served.catalog),
+        "SELECT count(*) AS tiles, sum(n_crystals)::BIGINT AS crystals FROM tiles "
+        f"WHERE well = '{served.well}'",
+    ).to_pylist()[0]
+    expect(row).to_contain_text(f"{summary['crystals']:,}")
+    hostile = anna.page.get_by_role("row").filter(has_text=HOSTILE)
+    expect(hostile).to_be_visible()
+    anna.page.get_by_label("Search").fill(served.well.lower())
+    expect(hostile).to_be_hidden()
+    expect(anna.page.get_by_role("status")).to_contain_text("1 of 2 wells")
+    anna.page.reload()
+    expect(anna.page.get_by_label("Search")).to_have_value(served.well.lower())
+
+
+def test_wells_with_coordinates_are_on_a_map(anna: Visitor) -> None:
+    def answer(route: Route) -> None:
+        wells = route.fetch().json()["wells"]
+        for number, well in enumerate(wells):
+            well |= {"latitude": 24.5 + number, "longitude": 54.2}
+        route.fulfill(json={"wells": wells})
+
+    anna.page.route("**/v1/wells", answer)
+    anna.page.reload()
+    marks = anna.page.locator(".map .well-mark")
+    expect(marks).to_have_count(2)
+    below, above = (marks.nth(i).bounding_box() for i in (0, 1))
+    assert below is not None
+    assert above is not None
+    assert below["y"] > above["y"], "north is up"
+
+
+def test_a_depth_log_zooms_hovers_and_is_a_link(anna: Visitor, served: Served) -> None:
+    anna.page.get_by_role("link", name=served.well).click()
+    drawing = anna.page.locator(".log svg")
+    expect(drawing).to_have_attribute("aria-label", re.compile(f"Depth log of {served.well}"))
+    ticks = [float(text) for text in anna.page.locator(".axis g text").all_inner_texts()]
+    places = [
+        box["y"] for each in anna.page.locator(".axis g text").all() if (box := each.bounding_box())
+    ]
+    assert ticks == sorted(ticks)
+    assert places == sorted(places), "depth is downwards"
+    anna.page.locator(".log .bar").first.hover()
+    expect(anna.page.locator(".values")).to_contain_text("Crystal area")
+    anna.page.keyboard.press("+")
+    expect(anna.page).to_have_url(re.compile("depth="))
+    address = anna.page.url
+    other = anna.page.context.new_page()
+    other.goto(address)
+    expect(other.get_by_label("Token")).to_be_visible()  # a link shares a state, not a token
+    anna.page.keyboard.press("0")
+    expect(anna.page).not_to_have_url(re.compile("depth="))
+
+
+def test_logs_are_saved_as_files(anna: Visitor, served: Served, tmp_path: Path) -> None:
+    anna.look("log", well=served.well)
+    files = {}
+    for kind in ("PNG", "SVG", "CSV", "LAS"):
+        with anna.page.expect_download() as download:
+            anna.page.get_by_role("button", name=kind, exact=True).click()
+        files[kind] = tmp_path / kind
+        download.value.save_as(files[kind])
+        assert download.value.suggested_filename.endswith(kind.lower())
+    width, height = Image.open(files["PNG"]).size
+    assert width > 1000
+    assert height > 1000
+    drawing = ElementTree.parse(files["SVG"]).getroot()
+    fills = {each.get("fill") for each in drawing.iter("{http://www.w3.org/2000/svg}rect")}
+    assert "rgb(230, 159, 0)" in fills, "it has its colours without the page"
+    assert len(files["CSV"].read_text().splitlines()) > 1
+    assert served.well in str(lasio.read(files["LAS"]).well["WELL"].value)
+
+
+def test_two_wells_are_flattened_on_a_top_that_both_have(anna: Visitor, served: Served) -> None:
+    first = 1210.0
+
+    def answer(route: Route) -> None:
+        depth = first if served.well in route.request.url else 1195.0
+        tops = [{"formation": "Arab", "depth_m": depth}, {"formation": f"F{depth}", "depth_m": 9}]
+        route.fulfill(json=route.fetch().json() | {"tops": tops})
+
+    anna.page.route(re.compile(r"/v1/wells/[^/?]+$"), answer)
+    anna.look("log", well=[served.well, HOSTILE])
+    choice = anna.page.get_by_label("Flatten on")
+    assert choice.locator("option").all_inner_texts() == ["nothing", "Arab"]
+    choice.select_option("Arab")
+    expect(anna.page).to_have_url(re.compile("flat=Arab"))
+    lines = anna.page.locator(".tops line")
+    heights = {round(float(lines.nth(i).get_attribute("y1") or "nan")) for i in (0, 2)}
+    assert len(heights) == 1, "one line through both wells"
+
+
+def test_from_a_depth_to_its_tile(anna: Visitor, served: Served) -> None:
+    anna.look("log", well=served.well)
+    anna.page.locator(".log .bar").first.click()
+    expect(anna.page.locator(".thumbnails img").first).to_be_visible()
+    anna.page.locator(".thumbnails a").first.click()
+    expect(anna.page.locator(".scale-bar")).to_contain_text("m")
+    expect(anna.page.locator("aside strong").first).not_to_have_text("0")
+
+
+def test_outlines_follow_the_filters_and_the_address(anna: Visitor, served: Served) -> None:
+    anna.look("tile", well=served.well, tile=served.tiles[0])
+    shown = anna.page.locator("aside strong").first
+    expect(shown).to_be_visible()
+    everything = int(shown.inner_text().replace(",", ""))
+    painted = (
+        "document.querySelector('canvas.outlines').getContext('2d')"
+        ".getImageData(0, 0, 2000, 1400).data.filter((v, i) => i % 4 === 3 && v).length"
+    )
+    anna.page.wait_for_function(f"() => {painted} > 1000")
+    box = anna.page.get_by_role("group", name="Shapes").get_by_role("checkbox").first
+    box.uncheck()
+    expect(anna.page).to_have_url(re.compile("hide="))
+    fewer = int(shown.inner_text().replace(",", ""))
+    assert fewer < everything
+    anna.page.get_by_label("Confidence, least").fill("0.9")
+    expect(shown).not_to_have_text(f"{fewer:,}")
+    anna.page.reload()
+    expect(box).not_to_be_checked()
+    assert int(shown.inner_text().replace(",", "")) < fewer
+
+
+def test_a_crystal_shows_its_measures(anna: Visitor, served: Served) -> None:
+    anna.look("tile", well=served.well, tile=served.tiles[0])
+    expect(anna.page.locator(".scale-bar")).to_be_visible()
+    anna.page.keyboard.press(".")
+    expect(anna.page).to_have_url(re.compile("crystal="))
+    panel = anna.page.get_by_role("region", name="Chosen crystals")
+    expect(panel).to_contain_text("Equivalent diameter")
+    expect(panel.get_by_role("listitem").first).to_contain_text("%")
+    identity = re.search("crystal=([^&]+)", anna.page.url)
+    assert identity
+    row = sql(
+        Catalog.open(served.catalog),
+        f"SELECT circularity FROM crystals WHERE crystal_id = '{identity[1]}'",
+    ).to_pylist()[0]
+    expect(panel).to_contain_text(f"{row['circularity']:.2f}".rstrip("0"))
+    anna.page.keyboard.press("Escape")
+    expect(panel).to_be_hidden()
+
+
+def test_a_click_chooses_the_crystal_below_it(anna: Visitor, served: Served) -> None:
+    row = sql(
+        Catalog.open(served.catalog),
+        "SELECT crystal_id, centroid_x, centroid_y FROM crystals "
+        f"WHERE tile_id = '{served.tiles[0]}' AND solidity > 0.95 ORDER BY area_px DESC LIMIT 1",
+    ).to_pylist()[0]
+    anna.look("tile", well=served.well, tile=served.tiles[0])
+    expect(anna.page.locator(".scale-bar")).to_be_visible()
+    x, y = anna.page.evaluate(
+        """([x, y]) => {
+          const { viewer } = document.querySelector(".viewer");
+          const image = viewer.world.getItemAt(0);
+          const point = viewer.viewport.getCenter(true).clone();
+          [point.x, point.y] = [x, y];
+          const at = image.imageToWindowCoordinates(point);
+          return [at.x, at.y];
+        }""",
+        [row["centroid_x"], row["centroid_y"]],
+    )
+    anna.page.mouse.click(x, y)
+    expect(anna.page).to_have_url(re.compile(f"crystal={row['crystal_id']}"))
+
+
+def test_a_tile_is_saved_for_other_programs(anna: Visitor, served: Served, tmp_path: Path) -> None:
+    anna.look("tile", well=served.well, tile=served.tiles[0])
+    with anna.page.expect_download() as download:
+        anna.page.get_by_role("button", name="GeoJSON").click()
+    download.value.save_as(tmp_path / "tile.geojson")
+    collection = json.loads((tmp_path / "tile.geojson").read_text())
+    count = sql(
+        Catalog.open(served.catalog),
+        f"SELECT count(*) AS n FROM crystals WHERE tile_id = '{served.tiles[0]}'",
+    ).to_pylist()[0]["n"]
+    assert len(collection["features"]) == count
+
+
+def test_statistics_of_two_selections(anna: Visitor, served: Served) -> None:
+    anna.look("statistics", a=served.well, b=HOSTILE)
+    table = anna.page.get_by_role("table")
+    expect(table.get_by_role("row").filter(has_text="Tiles")).to_contain_text("3")
+    expect(anna.page.locator(".curve")).to_have_count(2)
+    expect(anna.page.locator(".mean-mark")).to_have_count(2)
+    median = sql(
+        Catalog.open(served.catalog),
+        "SELECT quantile_cont(equivalent_diameter_um, 0.5) AS p50 FROM crystals "
+        f"WHERE well = '{served.well}'",
+    ).to_pylist()[0]["p50"]
+    row = table.get_by_role("row").filter(has_text="P50 of size").get_by_role("cell").first
+    assert float(row.inner_text().split()[0]) == pytest.approx(median, rel=0.03)
+
+
+def test_names_of_others_are_text(anna: Visitor, served: Served) -> None:
+    anna.look("log", well=HOSTILE, tiles="failed")
+    expect(anna.page.get_by_role("heading", name=HOSTILE)).to_be_visible()
+    expect(anna.page.locator(".failed")).to_contain_text(f"not a picture {HOSTILE}")
+    expect(anna.page.locator(".log .well-title")).to_have_text(HOSTILE)
+    assert anna.page.locator("img[src=x]").count() == 0
