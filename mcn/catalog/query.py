@@ -27,6 +27,7 @@ from mcn.catalog.reading.latest import TILE_KEY, crystals_of, latest_tiles
 from mcn.catalog.reading.lookup import find_models as find_models
 from mcn.catalog.reading.lookup import known_wells as known_wells
 from mcn.catalog.reading.rows import Where, depth_pieces, read_rows
+from mcn.catalog.reading.sql_limits import SqlLimits, run_within
 from mcn.catalog.reading.views import open_views as open_views
 from mcn.catalog.reading.views import reading
 from mcn.catalog.schema import TILES
@@ -282,7 +283,11 @@ def _chosen(catalog: Catalog, columns: Sequence[str] | None) -> pa.Schema:
 
 
 def sql(
-    catalog: Catalog, text: str, segmenter: str | None = None, classifier: str | None = None
+    catalog: Catalog,
+    text: str,
+    segmenter: str | None = None,
+    classifier: str | None = None,
+    limits: SqlLimits = SqlLimits(),
 ) -> pa.Table:
     """Run one SQL query (DuckDB's dialect) on the views `crystals` and `tiles`.
 
@@ -297,11 +302,14 @@ def sql(
     text : str
     segmenter, classifier : str, optional
         As in `Selection`: the models of the rows in `crystals` and `tiles`.
+    limits : SqlLimits
+        Longest time and most memory.
 
     Raises
     ------
     CatalogQueryError
-        For SQL that DuckDB rejects, for statements other than a query, and for unknown models.
+        For SQL that goes beyond the limits or that DuckDB rejects, for statements other than a
+        query, and for unknown models.
     CatalogStorageError
         If the data cannot be read.
     """
@@ -309,7 +317,8 @@ def sql(
 
     snapshot = catalog.snapshot()
     models = find_models(catalog, snapshot.tiles, (), segmenter, classifier)
-    with open_views(catalog, files(snapshot.tiles), files(snapshot.crystals), models) as connection:
+    every = files(snapshot.tiles), files(snapshot.crystals)
+    with open_views(catalog, *every, models, limits.memory_mb) as connection:
         if re.search(r"\b(wells|tops)\b", text, re.IGNORECASE):
             wells = read_wells(catalog)
             connection.register("wells", wells)
@@ -321,7 +330,7 @@ def sql(
                     f"SQL: {' and '.join(kinds) or 'nothing'} is not a single query; "
                     "give one SELECT on crystals, tiles, all_crystals, all_tiles, wells or tops"
                 )
-            result: pa.Table = connection.sql(text).to_arrow_table()
+            result = run_within(connection, text, limits)
         except duckdb.Error as error:
             if is_of_reading(error):
                 raise

@@ -45,9 +45,11 @@ _checked: dict[tuple[str, str], int] = {}
 
 
 def sealed(
-    actions: Sequence[AddAction | RemoveAction], retries: int = _RETRIES
+    actions: Sequence[AddAction | RemoveAction],
+    retries: int = _RETRIES,
+    notes: Mapping[str, str] | None = None,
 ) -> CommitProperties:
-    """Commit properties that store a digest of these actions in the log entry.
+    """Commit properties that store a digest of these actions, and notes, in the log entry.
 
     Without retries, a commit is refused if any other was made since the table was opened.
     """
@@ -64,11 +66,12 @@ def sealed(
         else {"remove": {"path": action.path, "size": action.size}}
         for action in actions
     ]
-    return CommitProperties({_SEAL: _digest(lines)}, max_commit_retries=retries)
+    metadata = {_SEAL: _digest(lines), **(notes or {})}
+    return CommitProperties(metadata, max_commit_retries=retries)
 
 
-def open_table(uri: str, name: str) -> DeltaTable:
-    """Open the latest version of a table and check its log.
+def open_table(uri: str, name: str, version: int | None = None) -> DeltaTable:
+    """Open the latest version of a table, or another one, and check its log.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def open_table(uri: str, name: str) -> DeltaTable:
     """
     try:
         table = retry_response(
-            partial(DeltaTable, f"{uri}/{name}", storage_options=log_options(uri))
+            partial(DeltaTable, f"{uri}/{name}", version, storage_options=log_options(uri))
         )
     except TableNotFoundError:
         raise

@@ -33,10 +33,13 @@ class LiveTables:
     uri : str
         The catalogue's address.
     load : callable
-        Opens the table of this name at its latest version.
+        Opens the table of this name.
+    stays : bool
+        The tables that are loaded first stay as they are, as they are of older versions.
     """
 
-    def __init__(self, uri: str, load: Callable[[str], DeltaTable]) -> None:
+    def __init__(self, uri: str, load: Callable[[str], DeltaTable], *, stays: bool = False) -> None:
+        self._stays = stays
         self._uri = uri
         self._file_system, self._root = data_files(uri)
         self._looked = monotonic()
@@ -66,6 +69,14 @@ class LiveTables:
     def refresh(self) -> Snapshot:
         """The snapshot with all commits until now."""
         with self._lock:
+            if self._stays and self._snapshot is not None:
+                return self._snapshot
+            if self._stays:
+                tables = {
+                    name: self._tables[name].loaded(self._file_system) for name in self._tables
+                }
+                self._snapshot = Snapshot(**tables)
+                return self._snapshot
             thorough = monotonic() - self._looked > _LOOK_AGAIN_S
             if thorough:
                 self._renew_keys()
@@ -111,6 +122,9 @@ class _LiveTable:
         self._snapshot = TableSnapshot.of(self._name, table)
         self._newest = read_entry(file_system, self._uri, self._name, self._snapshot.version)
         return self._snapshot
+
+    def loaded(self, file_system: pafs.FileSystem) -> TableSnapshot:
+        return self._snapshot or self.start(self._load(), file_system)
 
     def refresh(self, file_system: pafs.FileSystem, *, thorough: bool) -> TableSnapshot:
         snapshot = self._snapshot
