@@ -224,10 +224,6 @@ class Catalog:
         **which
             `limit`, `segmenter` and `classifier`, as in `mcn.catalog.query.query`.
 
-        Returns
-        -------
-        pa.Table
-
         Raises
         ------
         CatalogQueryError
@@ -236,15 +232,8 @@ class Catalog:
         # Questions lie above the store: they are looked up when they are asked.
         questions = import_module("mcn.catalog.query")
         chosen = None if columns == "all" else columns or questions.FEW_COLUMNS
-        return questions.query(
-            self,
-            wells,
-            depth,
-            shapes,
-            columns=chosen,
-            min_confidence=min_confidence,
-            **which,
-        )
+        which |= {"columns": chosen, "min_confidence": min_confidence}
+        return questions.query(self, wells, depth, shapes, **which)
 
     def wells(self) -> pa.Table:
         """One row per well: tiles, crystals, depths and the last scan.

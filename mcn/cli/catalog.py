@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mcn.cli.console import print_json, say
-from mcn.cli.options import CatalogUri
+from mcn.cli.options import AsJson, AsOfOption, CatalogUri
+from mcn.cli.versions import catalog_history
 from mcn.cli.wells import wells_app
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from mcn.catalog.wells_table.places import Box
 
 catalog_app = typer.Typer(help="Inspect and maintain a crystal catalogue.", no_args_is_help=True)
+catalog_app.command("history")(catalog_history)
 
 catalog_app.add_typer(wells_app, name="wells")
 
@@ -61,7 +64,20 @@ def query(
     classifier: ClassifierOption = None,
     formation: Formations = None,
     bbox: BoundingBox = None,
+    min_confidence: Annotated[
+        float | None, typer.Option(help="Lowest confidence of a crystal, 0 to 1.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,…|all",
+            help="Columns, with commas between them; all includes the masks. By default a few.",
+        ),
+    ] = None,
+    as_of: AsOfOption = None,
     limit: Annotated[int | None, typer.Option(min=0, help="Maximum number of rows.")] = None,
+    sql_seconds: Annotated[float, typer.Option(help="With --sql: longest time, seconds.")] = 60.0,
+    sql_memory: Annotated[int, typer.Option(help="With --sql: most memory, MiB.")] = 2048,
     form: Annotated[
         str, typer.Option("--format", metavar="table|csv|json|parquet", help="Output format.")
     ] = "table",
@@ -69,16 +85,18 @@ def query(
     """List the crystals in these wells, at these depths, of these shapes."""
     from mcn.catalog import query as catalog_query
     from mcn.catalog.formats import write_table
+    from mcn.catalog.reading.sql_limits import SqlLimits
     from mcn.catalog.store import Catalog
 
-    opened = Catalog.open(catalog)
+    opened = Catalog(catalog, as_of)
     if sql is not None:
-        if well or depth or shape or formation or bbox:
+        if well or depth or shape or formation or bbox or columns or min_confidence is not None:
             raise typer.BadParameter(
-                "--sql excludes --well, --depth, --shape, --formation and --bbox; put them into "
-                "the SQL"
+                "--sql excludes --well, --depth, --shape, --formation, --bbox, --columns and "
+                "--min-confidence; put them into the SQL"
             )
-        rows: Any = catalog_query.sql(opened, sql, segmenter, classifier)
+        limits = SqlLimits(sql_seconds, sql_memory)
+        rows: Any = catalog_query.sql(opened, sql, segmenter, classifier, limits)
         rows = rows if limit is None else rows.slice(0, limit)
     else:
         selection = catalog_query.Selection(
@@ -89,6 +107,8 @@ def query(
             classifier,
             formations=formation or (),
             box=_box(bbox),
+            columns=_columns(columns),
+            min_confidence=min_confidence,
         )
         rows = catalog_query.iter_batches(opened, selection, limit)
     write_table(rows, form, sys.stdout.buffer)
@@ -103,13 +123,14 @@ def log(
     png: Annotated[Path | None, typer.Option(help="PNG file to write.")] = None,
     las: Annotated[Path | None, typer.Option(help="LAS 2.0 file to write.")] = None,
     csv: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
+    as_of: AsOfOption = None,
 ) -> None:
     """Depth log of a well: shape fractions, size and crystal area against depth."""
     from mcn.catalog.depth_log.table import depth_log, write_csv
     from mcn.catalog.formats import write_table
     from mcn.catalog.store import Catalog
 
-    opened = Catalog.open(catalog)
+    opened = Catalog(catalog, as_of)
     table = depth_log(opened, well, step, segmenter, classifier)
     if csv:
         write_csv(table, csv)
@@ -150,18 +171,18 @@ def export(
             min=1, help="With --labels: maximum number of crystals, the least certain first."
         ),
     ] = 500,
+    as_of: AsOfOption = None,
 ) -> None:
     """Write the crystals of wells and depths for other programs, or to be labelled."""
     from mcn.catalog.export import export as write
     from mcn.catalog.label_sheet import export_labels
     from mcn.catalog.store import Catalog
 
+    opened = Catalog(catalog, as_of)
     wells, depths = well or (), _depths(depth)
     places: Any = {"formations": formation or (), "box": _box(bbox)}
     if labels:
-        exported = export_labels(
-            Catalog.open(catalog), out, wells, depths, limit, segmenter, classifier, **places
-        )
+        exported = export_labels(opened, out, wells, depths, limit, segmenter, classifier, **places)
         for reason in exported.skipped:
             say(f"left out: {reason}")
         say(
@@ -169,17 +190,27 @@ def export(
             "then train on it"
         )
         return
-    rows = write(Catalog.open(catalog), out, form, wells, depths, segmenter, classifier, **places)
+    rows = write(opened, out, form, wells, depths, segmenter, classifier, **places)
     say(f"{rows} crystals in {out}")
 
 
 @catalog_app.command("info")
-def catalog_info(catalog: CatalogUri) -> None:
-    """Summarise a catalogue: counts, wells, depths, models."""
+def catalog_info(
+    catalog: CatalogUri,
+    wells: Annotated[bool, typer.Option("--wells", help="List the wells.")] = False,
+    as_json: AsJson = False,
+    as_of: AsOfOption = None,
+) -> None:
+    """Summarise a catalogue: wells, depths, models, versions, files; --wells lists the wells."""
     from mcn.catalog.store import Catalog
     from mcn.catalog.upkeep import maintenance
+    from mcn.cli.catalog_page import info_page, wells_page
 
-    print_json(maintenance.info(Catalog.open(catalog)))
+    summary = maintenance.info(Catalog(catalog, as_of))
+    if as_json:
+        print_json(summary)
+    else:
+        typer.echo(wells_page(summary) if wells else info_page(summary))
 
 
 @catalog_app.command("verify")
@@ -226,6 +257,16 @@ def _depths(text: str | None) -> Depths | None:
     from mcn.catalog.depths import parse_depth
 
     return None if text is None else parse_depth(text)
+
+
+def _columns(text: str | None) -> Sequence[str] | None:
+    """Names of columns; None for all."""
+    from mcn.catalog.query import FEW_COLUMNS
+
+    if text is None:
+        return FEW_COLUMNS
+    names = [name.strip() for name in text.split(",")]
+    return None if names == ["all"] else list(filter(None, names))
 
 
 def _box(text: str | None) -> Box | None:

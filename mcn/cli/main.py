@@ -20,6 +20,7 @@ from mcn.cli.remote import remote_app
 from mcn.cli.scan import plan, scan
 from mcn.cli.segment import segment
 from mcn.cli.train import train_app
+from mcn.cli.versions import compare
 from mcn.cli.weights import weights_app
 from mcn.errors import McnError
 
@@ -65,7 +66,7 @@ def _global_options(
     """Reads microcrystals out of scanning electron micrographs of rock."""
 
 
-for command in (demo, core, segment, scan, plan, query, log, export, serve):
+for command in (demo, core, segment, scan, plan, query, log, compare, export, serve):
     app.command()(command)
 
 if __name__ == "__main__":
