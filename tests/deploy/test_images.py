@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from serve.http.proxy import PROXY_CALLBACK
+
 from ..programs import program
 from ..waiting import DEADLINE_S
 
@@ -46,6 +48,12 @@ def test_targets_run_unprivileged_with_a_health_check(rehearse: ModuleType, targ
     assert any(word == "HEALTHCHECK" and "/healthz" in rest for word, rest in steps)
     assert ("FROM", f"runtime AS {target}") in steps
     assert not [rest for word, rest in steps if word == "ENV" and "TOKEN" in rest]
+
+
+def test_serves_proxies_are_configured_wherever_ray_is_started() -> None:
+    setting = "=".join(PROXY_CALLBACK)
+    for file in ("deploy/docker/Dockerfile", "deploy/cluster.yaml"):
+        assert setting in (REPOSITORY / file).read_text(encoding="utf-8"), file
 
 
 def test_every_base_image_is_pinned() -> None:

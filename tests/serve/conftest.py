@@ -71,9 +71,12 @@ class Endpoint:
 
 @contextmanager
 def serving(
-    folder: Path, *arguments: str, tokens: dict[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    tokens: dict[str, str] | None = None,
+    until_it_says_so: bool = True,
 ) -> Iterator[Endpoint]:
-    """Run `mcn serve` with the given arguments, and wait until it is ready."""
+    """Run `mcn serve` with the given arguments, and wait until it is ready, and says so."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -89,9 +92,10 @@ def serving(
     endpoint = Endpoint(f"http://127.0.0.1:{port}", process, log, tokens or {})
     try:
         endpoint.wait_until_ready()
-        wait_until(
-            lambda: b"ready at" in log.read_bytes(), "the endpoint prints its address", process
-        )
+        if until_it_says_so:
+            wait_until(
+                lambda: b"ready at" in log.read_bytes(), "the endpoint prints its address", process
+            )
         yield endpoint
     finally:
         process.send_signal(signal.SIGINT)

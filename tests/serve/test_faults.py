@@ -189,3 +189,15 @@ def refusal_or_none(url: str) -> httpx.Response | None:
     assert response.headers["content-type"] == "application/problem+json"
     assert int(response.headers["retry-after"]) >= 1
     return response
+
+
+def test_a_signal_between_the_first_request_and_ready_is_obeyed_in_the_same_way(
+    tmp_path: Path, tile: Path
+) -> None:
+    with serving(tmp_path, "--insecure", until_it_says_so=False) as endpoint:
+        with ThreadPoolExecutor(1) as threads:
+            request = threads.submit(post, endpoint.url, tile.read_bytes())
+            wait_until(lambda: pictures_in_progress(endpoint) == 1, "a picture is in progress")
+            endpoint.process.send_signal(signal.SIGTERM)
+            assert request.result(DEADLINE_S).status_code == 200
+        assert endpoint.process.wait(DEADLINE_S) == 0

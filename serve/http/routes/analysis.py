@@ -73,7 +73,9 @@ async def analyze(
         with services.stage("answer"):
             if media_type == PNG:
                 png = await overlay_png(file.name, micrograph, result, min_confidence)
-                return Response(png, media_type=PNG)
+                # What JSON says in `pages`.
+                notes = {"X-Note": micrograph.note} if micrograph.note else {}
+                return Response(png, media_type=PNG, headers=notes)
             return await json_response(
                 await analysis_object(file.name, micrograph, result, min_confidence, masks)
             )

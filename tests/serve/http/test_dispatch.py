@@ -1,20 +1,25 @@
 """Calls of other deployments are limited in number and time, and repeated once."""
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
 
-from serve.deployments.messages import Refusal
+from mcn.crystals import classified_schema
+from mcn.taxonomy import SHAPES
+from serve.deployments.messages import AnalysisResult, Refusal
 from serve.http.dispatch import ConcurrencyLimit, Services
 from serve.http.errors import Problem
 from serve.settings import Settings
 
-from ..local import local_services
+from ..local import local_client, local_services
 
 
 @pytest.fixture
@@ -129,3 +134,25 @@ def test_other_segmenters_are_refused(services: Services, name: str) -> None:
     with pytest.raises(Problem, match="is not loaded; compact@0123456789ab is") as error:
         asyncio.run(services.check_segmenter(name))
     assert error.value.status == 422
+
+
+def test_models_of_one_process_analyse_at_once_and_further_pages_are_said() -> None:
+    crystals = classified_schema(SHAPES).empty_table()
+    result = AnalysisResult("compact@1", "nsr@1", SHAPES, crystals, 0.0, {})
+    services = local_services(
+        "test-dispatch",
+        segmenter=SimpleNamespace(analyze=lambda micrograph: result),
+        settings=Settings(insecure=True, one_process=True),
+    )
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.zeros((2, 40, 40), np.uint8), photometric="minisblack")
+    client, headers = local_client(services), {"Content-Type": "image/tiff"}
+    for accepted in ("application/json", "image/png"):
+        response = client.post(
+            "/v1/analyze", content=file.getvalue(), headers=headers | {"Accept": accepted}
+        )
+        assert response.status_code == 200, response.text
+        if accepted == "application/json":
+            assert response.json()["pages"] == 2
+        else:
+            assert "only page 1 of 2" in response.headers["x-note"]
