@@ -66,8 +66,10 @@ class LoggedCommit:
         The version of the crystals that it notes.
     labels : frozenset of str
         Labels of the files that it added: scans, or what rewrote them.
-    rows, added, removed, size : int
-        Rows, files and bytes.
+    rows : int
+        Rows that it added; those that it only wrote again are left out.
+    added, removed, size : int
+        Files, and bytes of those it added.
     """
 
     version: int
@@ -221,7 +223,11 @@ def _commit(version: int, lines: Sequence[dict[str, Any]]) -> LoggedCommit:
         committed_at(lines) or 0.0,
         None if noted is None else int(noted),
         frozenset(filter(None, (label_of(file["path"]) for file in added))),
-        sum(json.loads(file.get("stats") or "{}").get("numRecords", 0) for file in added),
+        sum(
+            json.loads(file.get("stats") or "{}").get("numRecords", 0)
+            for file in added
+            if label_of(file["path"]) not in _ACTIONS
+        ),
         len(added),
         sum("remove" in line for line in lines),
         sum(file["size"] for file in added),
