@@ -6,7 +6,7 @@ STAMP := .venv/.installed-for-developers
 RELEASE := build/release
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-long lint format bench-real bench-query bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth bench-serve chaos monitoring notices release-check sbom audit test-install clean
+.PHONY: setup demo test test-long lint format bench-real bench-query bench-log bench-segment bench-published bench-ablation bench-classify bench-novelty bench-scan bench-growth bench-serve chaos monitoring notices release-check sbom audit test-install clean
 
 setup: $(STAMP)
 
@@ -49,6 +49,9 @@ bench-real: setup
 
 bench-query: setup
 	$(BIN)/python benchmarks/query.py
+
+bench-log: setup
+	$(BIN)/python -m benchmarks.depth_log_statistics --floor
 
 bench-segment: setup
 	$(BIN)/python benchmarks/segment.py

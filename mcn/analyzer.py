@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ from mcn.crystals import (
 )
 from mcn.mask import Mask
 from mcn.micrograph import Micrograph
-from mcn.morphology import measure
+from mcn.morphology import count_pore_pixels, measure, paint_crystals
 from mcn.taxonomy import Taxonomy
 
 
@@ -45,6 +45,7 @@ class PromptedSegmenter(Segmenter, Protocol):
         points: ArrayLike | None = None,
         labels: ArrayLike | None = None,
         boxes: ArrayLike | None = None,
+        encoded: Any = None,
     ) -> list[Mask]:
         """The crystal at each of N prompts in an (H, W) image.
 
@@ -57,6 +58,8 @@ class PromptedSegmenter(Segmenter, Protocol):
             1 on the crystal, 0 off it, -1 no point; by default all are on it.
         boxes : (N, 4) array, optional
             Left, top, right, bottom; NaN if a crystal has no box.
+        encoded : EncodedPicture, optional
+            Keeps what was encoded of the image for the next call.
         """
         ...
 
@@ -92,6 +95,8 @@ class Segmented:
         Size of the micrograph in pixels, including the data bar.
     analysed_px, covered_px : int
         Pixels above the data bar, and those of them that lie on any crystal.
+    pore_px : int or None
+        Analysed pixels that show pores; None without crystals.
     pixel_size_um, pixel_size_source, data_bar_y
         As in `Micrograph`.
     """
@@ -102,6 +107,7 @@ class Segmented:
     width: int
     analysed_px: int
     covered_px: int
+    pore_px: int | None
     pixel_size_um: float | None
     pixel_size_source: str
     data_bar_y: int | None
@@ -110,6 +116,11 @@ class Segmented:
     def area_fraction(self) -> float:
         """Share of the analysed pixels that lie on any crystal, 0 to 1."""
         return crystal_area_fraction(self.covered_px, self.analysed_px)
+
+    @property
+    def visible_pore_fraction(self) -> float | None:
+        """Share of the analysed pixels that show pores, 0 to 1; None without crystals."""
+        return None if self.pore_px is None else self.pore_px / max(1, self.analysed_px)
 
 
 def segment_micrographs(segmenter: Segmenter, micrographs: Sequence[Micrograph]) -> list[Segmented]:
@@ -200,25 +211,19 @@ def _measure(micrograph: Micrograph, masks: Sequence[Mask]) -> Segmented:
     analysed_height, analysed_width = image.shape
     # A crystal cut by the data bar is as incomplete as one cut by the edge of the image.
     measures = measure(masks, analysed_height, analysed_width, micrograph.pixel_size_um)
+    is_crystal = paint_crystals(masks, analysed_height, analysed_width) > 0
     return Segmented(
         crops=cut_crops(image, masks),
         crystals=segmented_crystals(masks, measures, height, width),
         height=height,
         width=width,
         analysed_px=image.size,
-        covered_px=_covered(masks, analysed_height, analysed_width),
+        covered_px=int(np.count_nonzero(is_crystal)),
+        pore_px=count_pore_pixels(image, is_crystal),
         pixel_size_um=micrograph.pixel_size_um,
         pixel_size_source=micrograph.pixel_size_source,
         data_bar_y=micrograph.data_bar_y,
     )
-
-
-def _covered(masks: Sequence[Mask], height: int, width: int) -> int:
-    covered = np.zeros((height, width), dtype=bool)
-    for mask in masks:
-        h, w = mask.pixels.shape
-        covered[mask.y : mask.y + h, mask.x : mask.x + w] |= mask.pixels
-    return int(covered.sum())
 
 
 def _reading_order(mask: Mask) -> tuple[int, int, int, int, int]:

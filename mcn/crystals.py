@@ -71,6 +71,9 @@ SEGMENTED_CRYSTALS: Final = pa.schema(
         pa.field("solidity", pa.float32()),
         pa.field("orientation_deg", pa.float32()),
         pa.field("corners", pa.int32()),
+        pa.field("contact_fraction", pa.float32()),
+        pa.field("roundness", pa.float32()),
+        pa.field("completeness", pa.float32()),
         required("mask_rle", pa.string()),
         pa.field("predicted_iou", pa.float32()),
         pa.field("stability", pa.float32()),
@@ -237,5 +240,6 @@ def _column(values: Any, kind: pa.DataType, count: int) -> pa.Array:
     if values is None:
         return pa.nulls(count, kind)
     if isinstance(values, np.ndarray):
-        return pa.array(values.astype(kind.to_pandas_dtype(), copy=False), kind)
+        # An undefined measure is null, so that means over a column leave it out.
+        return pa.array(values.astype(kind.to_pandas_dtype(), copy=False), kind, from_pandas=True)
     return values

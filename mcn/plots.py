@@ -41,12 +41,18 @@ def shape_colours(shapes: Sequence[str]) -> list[Any]:
     return [SHAPE_COLOURS.get(shape, tuple(spread[i])) for i, shape in enumerate(shapes)]
 
 
-def write_title(figure: Figure, title: str, **options: Any) -> None:
-    """Write a figure's title literally, without math text and characters the font lacks."""
+def drawable(text: str) -> str:
+    """Text with a mark in place of characters that the font lacks."""
     path = font_manager.findfont(font_manager.FontProperties())
     letters = font_manager.get_font(path).get_charmap()
-    drawn = "".join(letter if ord(letter) in letters else "\ufffd" for letter in title)
-    figure.suptitle(drawn, color=INK, parse_math=False, **options)
+    return "".join(
+        letter if ord(letter) in letters or letter == "\n" else "\ufffd" for letter in text
+    )
+
+
+def write_title(figure: Figure, title: str, **options: Any) -> None:
+    """Write a figure's title literally, without math text and characters the font lacks."""
+    figure.suptitle(drawable(title), color=INK, parse_math=False, **options)
 
 
 def overlay_figure(

@@ -7,6 +7,7 @@ from mcn.errors import MissingPackageError
 
 _NEEDED: Final = (
     ("fastapi", "fastapi"),
+    ("fastapi_swagger", "fastapi-swagger"),
     ("httptools", "httptools"),
     ("httpx", "httpx"),
     ("limits", "limits"),
@@ -15,7 +16,6 @@ _NEEDED: Final = (
     ("pydantic", "pydantic"),
     ("python_multipart", "python-multipart"),
     ("redis", "redis"),
-    ("swagger_ui_bundle", "swagger-ui-bundle"),
     ("uvicorn", "uvicorn"),
 )
 """Module and package."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -39,6 +39,10 @@ CrystalRow = _row_of(
     crystals_schema(SHAPES),
     mask_rle=(MaskRle | None, None),
     mask_polygons=(dict[str, Any] | None, Field(None, description="GeoJSON geometry, pixels.")),
+    correction=(str | None, Field(None, description="With corrected: shape, redraw or add.")),
+    correction_id=(str | None, None),
+    corrected_by=(str | None, None),
+    corrected_at=(str | None, None),
 )
 TileRow = _row_of("TileRow", "A tile, with the columns of the table `tiles`.", TILES)
 
@@ -144,6 +148,11 @@ class Well(BaseModel):
     crystals: int
     depth_min_m: float
     depth_max_m: float
+    scanned_at: str | None = None
+    corrections: int | None = Field(None, description="Of one well.")
+    tops: list[dict[str, Any]] | None = Field(None, description="Of one well.")
+
+    model_config = ConfigDict(extra="allow")
 
 
 class Wells(BaseModel):
@@ -157,6 +166,136 @@ class CrystalPage(BaseModel):
 
     crystals: list[CrystalRow]  # type: ignore[valid-type]
     next: str | None
+
+
+class TilePage(BaseModel):
+    """Tiles in order of depth, and the cursor of the next page."""
+
+    tiles: list[TileRow]  # type: ignore[valid-type]
+    next: str | None
+
+
+class TileCrystals(BaseModel):
+    """A tile and all its crystals."""
+
+    tile: TileRow  # type: ignore[valid-type]
+    segmenter: str
+    classifier: str
+    crystals: list[CrystalRow]  # type: ignore[valid-type]
+
+
+class LogInterval(BaseModel):
+    """An interval of a depth log, with fractions, sizes and more as further members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    depth_top: float
+    depth_base: float
+    n_tiles: int
+    n_crystals: int
+
+
+class PictureInfo(BaseModel):
+    """The document `info.json` of the IIIF Image API 3."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    type: str
+    protocol: str
+    profile: str
+    width: int
+    height: int
+    tiles: list[dict[str, Any]]
+
+
+class CorrectionRow(BaseModel):
+    """A correction of one crystal."""
+
+    correction_id: str
+    change_id: str = Field(description="The same for all crystals that were changed together.")
+    operation: str = Field(description="What was done: shape, delete, redraw, merge, split, …")
+    action: str = Field(description="What this row does: shape, delete, redraw, add or undo.")
+    undoes: str | None = Field(description="The change that an undo revokes.")
+    crystal_id: str | None
+    tile_id: str
+    well: str
+    depth_m: float
+    corrected_by: str = Field(description="Name of the token.")
+    corrected_at: str
+    note: str | None
+    shape: str | None
+    facet: str | None
+    was_shape: str | None
+    was_confidence: float | None
+    segmenter: str
+    classifier: str
+    mask_rle: MaskRle | None
+    in_effect: bool | None = Field(None, description="False if it is undone.")
+
+
+class CorrectionPage(BaseModel):
+    """Corrections, the newest first, and the cursor of the next page."""
+
+    corrections: list[CorrectionRow]
+    next: int | None
+
+
+class CrystalHistory(BaseModel):
+    """A crystal as it is now, as its models found it, and its corrections, the oldest first."""
+
+    crystal: CrystalRow  # type: ignore[valid-type]
+    model: CrystalRow | None = Field(description="Null for a crystal that a person added.")  # type: ignore[valid-type]
+    history: list[CorrectionRow]
+
+
+class CrystalToCorrect(BaseModel):
+    """A crystal of a change."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    crystal_id: str = Field(max_length=100)
+    seen: str | None = Field(None, description="Its `correction_id` that the client knows.")
+
+
+class Proposal(BaseModel):
+    """A change of crystals of one tile."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    action: Literal["shape", "delete", "redraw", "merge", "split", "add"]
+    tile_id: str = Field(pattern="^[0-9a-f]{32}$")
+    well: str | None = Field(None, max_length=2000)
+    crystals: list[CrystalToCorrect] = Field(default_factory=list, max_length=500)
+    shape: str | None = Field(None, max_length=64)
+    masks: list[dict[str, Any]] = Field(
+        default_factory=list,
+        max_length=100,
+        description="COCO run-length codes, or GeoJSON geometries in pixels of the tile.",
+    )
+    note: str | None = Field(None, max_length=500)
+    segmenter: str | None = Field(None, max_length=200)
+    classifier: str | None = Field(None, max_length=200)
+
+
+class ChangeResult(BaseModel):
+    """What a change did."""
+
+    change_id: str
+    corrections: list[CorrectionRow]
+    crystals: list[CrystalRow] = Field(description="The changed crystals as they are now.")  # type: ignore[valid-type]
+    removed: list[str] = Field(description="Crystals that do not count any more.")
+    superseded: list[CorrectionRow] = Field(
+        description="Corrections by others that the client had not seen; this change counts."
+    )
+
+
+class Session(BaseModel):
+    """The token of a request."""
+
+    name: str
+    scopes: list[str]
+    expires: str | None
 
 
 class TileRecord(BaseModel):

@@ -109,6 +109,8 @@ class Settings:
         Longest time for a request's body to arrive.
     refresh_seconds : float
         Largest age of the catalogue's snapshot; it is refreshed in the background.
+    cors_origins : tuple of str
+        Origins of pages on other hosts that may use the endpoint, such as `https://lab.org`.
     ingress, segmenters, classifiers, readers : mapping
         `ReplicaSettings` of these deployments, if they differ from the defaults.
     """
@@ -137,6 +139,7 @@ class Settings:
     seconds: Annotated[float, Field(gt=0)] = 120
     upload_seconds: Annotated[float, Field(gt=0)] = 30
     refresh_seconds: _Share = 2.0
+    cors_origins: tuple[str, ...] = ()
     ingress: Mapping[str, Any] = field(default_factory=dict)
     segmenters: Mapping[str, Any] = field(default_factory=dict)
     classifiers: Mapping[str, Any] = field(default_factory=dict)

@@ -21,8 +21,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from mcn.errors import McnError
 
-Scope = Literal["read", "analyze", "admin"]
-"""`read`: the catalogue and the list of models; `analyze`: the models; `admin`: the metrics."""
+Scope = Literal["read", "analyze", "correct", "admin"]
+"""`read`: the catalogue and the list of models; `analyze`: the models; `correct`: writing
+corrections; `admin`: the metrics."""
 
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 MAX_LENGTH: Final = 256

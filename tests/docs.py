@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/geology.md", "docs/operations.md", "docs/reading.md",
+PAGES = ("README.md", "docs/geology.md", "docs/logs.md", "docs/operations.md", "docs/reading.md",
          "docs/scanning.md", "docs/serving.md", "deploy/README.md")  # fmt: skip
 
 

@@ -70,6 +70,7 @@ class PatchSegmenter:
         points: ArrayLike | None = None,
         labels: ArrayLike | None = None,
         boxes: ArrayLike | None = None,
+        encoded: Any = None,
     ) -> list[Mask]:
         """Return the patch under the first point of each prompt."""
         from mcn.segment.inference.prompts import check_prompts
@@ -155,6 +156,9 @@ def crystal_row(shape: str = "rhombic", **facts: Any) -> Row:
         "solidity": 1.0,
         "orientation_deg": 90.0,
         "corners": 4,
+        "contact_fraction": 0.5,
+        "roundness": 0.4,
+        "completeness": 1.0,
         "mask_rle": mask,
         "predicted_iou": 0.9,
         "stability": 0.95,

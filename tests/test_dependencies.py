@@ -28,10 +28,9 @@ ALLOWED = {
 
 NOT_IMPORTED = {
     # Used through another package.
-    "polars": "the examples of docs/reading.md",
     "python-multipart": "FastAPI, for forms",
+    "fastapi-swagger": "files, read by its name",
     "redis": "limits, for counts that replicas share",
-    "swagger-ui-bundle": "files, read by its name",
     # Programs, and packages for type checkers.
     "ruff": "a program",
     "mypy": "a program",

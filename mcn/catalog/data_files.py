@@ -39,6 +39,7 @@ STATISTICS: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
     "crystals": {"depth_m": _DEPTH, "equivalent_diameter_um": pa.float32(), "scanned_at": _TIME},
     "tiles": {"depth_m": _DEPTH, "scanned_at": _TIME},
     "wells": {},
+    "corrections": {"depth_m": _DEPTH, "scanned_at": _TIME},
 }
 """Columns with their minimum and maximum for each file in the log, and their types."""
 
@@ -49,6 +50,7 @@ _ORDER: Final = {
     "crystals": ("depth_m", "crystal_id"),
     "tiles": ("depth_m", "tile_id"),
     "wells": ("well",),
+    "corrections": ("depth_m", "corrected_at"),
 }
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -59,7 +61,7 @@ class DataFile:
 
     Parameters
     ----------
-    table : {"crystals", "tiles", "wells"}
+    table : {"crystals", "tiles", "wells", "corrections"}
     path : str
         Below the table's folder.
     size, rows : int

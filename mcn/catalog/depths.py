@@ -61,6 +61,34 @@ def parse_depth(text: str) -> Depths:
     return depths
 
 
+def parse_length(text: str) -> float:
+    """Read a length such as `"10"`, `"10 m"` or `"10ft"`, with the units of `parse_depth`.
+
+    Returns
+    -------
+    float
+        The length in metres.
+
+    Raises
+    ------
+    CatalogQueryError
+        If the text is not a number, or has another unit.
+
+    Examples
+    --------
+    >>> parse_length("10 ft")
+    3.048
+    """
+    message = f"length {_shown(text)} is not a number of metres or feet; write it as 10 or 10ft"
+    try:
+        end = _parse_end(text, text)
+    except CatalogQueryError:
+        raise CatalogQueryError(message) from None
+    if end is None:
+        raise CatalogQueryError(message)
+    return end[0]
+
+
 def check_depth(depth: Depths | None) -> Depths | None:
     """Check a depth range given as numbers.
 

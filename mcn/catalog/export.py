@@ -40,7 +40,7 @@ _TILE_FACTS: Final = (
     "segmenter",
     "classifier",
 )
-_PIXELS: Final = {
+PIXELS: Final = {
     "unit": "pixel",
     "origin": "top left corner of the tile in the property uri",
     "axes": ["x to the right", "y down"],
@@ -64,6 +64,8 @@ def export(
     classifier: str | None = None,
     formations: Sequence[str] = (),
     box: Box | None = None,
+    *,
+    corrected: bool = False,
 ) -> int:
     """Write the crystals of wells and depths to one file, in batches.
 
@@ -77,7 +79,7 @@ def export(
         run-length masks, and shapes as categories from 1. GeoJSON has one feature per crystal
         in pixels of its tile, x to the right and y down, as QuPath reads them; its member
         `coordinate_system` states this, and no geographic system is claimed.
-    wells, depth, segmenter, classifier, formations, box
+    wells, depth, segmenter, classifier, formations, box, corrected
         As in `mcn.catalog.selection.Selection`.
 
     Returns
@@ -100,6 +102,7 @@ def export(
         classifier=classifier,
         formations=formations,
         box=box,
+        corrected=corrected,
     )
     with _whole_file(Path(out)) as path:
         return EXPORT_FORMATS[form](catalog, selection, path, os.fspath(out))
@@ -165,20 +168,10 @@ def _write_geojson(catalog: Catalog, selection: Selection, text: TextIO) -> int:
     tiles = tiles_of(catalog, selection, snapshot)
     uri_of = dict(zip(tiles["tile_id"].to_pylist(), tiles["uri"].to_pylist(), strict=True))
     text.write('{"type": "FeatureCollection",\n')
-    text.write(f'"coordinate_system": {json.dumps(_PIXELS)},\n"features": ')
+    text.write(f'"coordinate_system": {json.dumps(PIXELS)},\n"features": ')
     count = _write_list(
         (
-            {
-                "type": "Feature",
-                "id": row["crystal_id"],
-                "geometry": geometry,
-                "properties": {
-                    "objectType": "detection",
-                    "classification": {"name": row["shape"]},
-                    "uri": uri_of[row["tile_id"]],
-                    **row,
-                },
-            }
+            crystal_feature(row, geometry, uri=uri_of[row["tile_id"]])
             for row, geometry in _outlined(_rows(catalog, selection, snapshot))
         ),
         text,
@@ -240,6 +233,33 @@ def tiles_of(
     if high is not None:
         tiles = tiles.filter(pc.field("depth_m") <= high)
     return tiles.sort_by([(name, "ascending") for name in _ORDER]).select(facts)
+
+
+def crystal_feature(
+    row: Mapping[str, Any], geometry: Mapping[str, Any], **properties: Any
+) -> dict[str, Any]:
+    """A GeoJSON feature of a crystal, as QuPath reads it.
+
+    Parameters
+    ----------
+    row : mapping
+        Columns of `crystals` without the mask.
+    geometry : mapping
+        Its outline in pixels.
+    **properties
+        Further properties.
+    """
+    return {
+        "type": "Feature",
+        "id": row["crystal_id"],
+        "geometry": geometry,
+        "properties": {
+            "objectType": "detection",
+            "classification": {"name": row["shape"]},
+            **properties,
+            **row,
+        },
+    }
 
 
 def outline_geometry(rle: RLE) -> dict[str, Any]:

@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mcn.catalog.active_files import Depths, Snapshot, files
+from mcn.catalog.corrected.rows import read_corrections
+from mcn.catalog.corrected.views import correct_views, selected_schema, view_batches
 from mcn.catalog.depths import check_depth
 from mcn.catalog.depths import parse_depth as parse_depth
 from mcn.catalog.integrity.damage import is_of_reading
@@ -72,13 +74,15 @@ def query(
     classifier: str | None = None,
     columns: Sequence[str] | None = None,
     min_confidence: float | None = None,
+    *,
+    corrected: bool = False,
 ) -> pa.Table:
     """Crystals by well, depth and shape, ordered by well, depth and `crystal_id`.
 
     Parameters
     ----------
     catalog : Catalog
-    wells, depth, shapes, segmenter, classifier, columns, min_confidence
+    wells, depth, shapes, segmenter, classifier, columns, min_confidence, corrected
         As in `Selection`.
     limit : int, optional
         Maximum number of rows.
@@ -106,8 +110,19 @@ def query(
         classifier,
         columns=columns,
         min_confidence=min_confidence,
+        corrected=corrected,
     )
-    return pa.concat_tables(iter_batches(catalog, selection, limit))
+    return select_crystals(catalog, selection, limit)
+
+
+def select_crystals(
+    catalog: Catalog,
+    selection: Selection,
+    limit: int | None = None,
+    snapshot: Snapshot | None = None,
+) -> pa.Table:
+    """The result of `query` for a selection."""
+    return pa.concat_tables(iter_batches(catalog, selection, limit, snapshot))
 
 
 def iter_batches(
@@ -124,7 +139,7 @@ def iter_batches(
         raise CatalogQueryError(f"a limit of {limit} rows is impossible; give 0 or more")
     if unknown := [shape for shape in selection.shapes if shape not in catalog.shapes]:
         raise CatalogQueryError(unknown_name("shape", unknown[0], catalog.shapes))
-    schema = _chosen(catalog, selection.columns)
+    schema = _chosen(catalog, selection)
     snapshot = snapshot or catalog.snapshot()
     if selection.formations or selection.box:
         yield schema.empty_table()
@@ -138,6 +153,9 @@ def iter_batches(
         catalog, snapshot.tiles, selection.wells, selection.segmenter, selection.classifier
     )
     yield schema.empty_table()
+    if selection.needs_views:
+        yield from view_batches(catalog, snapshot, models, selection, limit, schema)
+        return
     left = limit
     waiting: list[pa.Table] = []
     for well in pc.unique(tile_files["partition.well"]).to_pylist():
@@ -220,7 +238,7 @@ def _pieces_of_well(
     limit: int | None,
 ) -> Iterator[pa.Table]:
     """The selected crystals of a well, in sorted pieces by depth."""
-    depth = _depths(selection)
+    depth = selection.read_depths()
     crystal_files = files(snapshot.crystals, [well], depth)
     if not crystal_files.num_rows or limit == 0:
         return
@@ -270,9 +288,9 @@ def _growing(target: int) -> Iterator[int]:
         target = min(4 * target, _BATCH_ROWS)
 
 
-def _chosen(catalog: Catalog, columns: Sequence[str] | None) -> pa.Schema:
-    """The schema of these columns of crystals; of all if there are none."""
-    schema = catalog.crystals_schema
+def _chosen(catalog: Catalog, selection: Selection) -> pa.Schema:
+    """The schema of a selection's columns of crystals; of all if there are none."""
+    schema, columns = selected_schema(catalog, selection), selection.columns
     if columns is None:
         return schema
     if unknown := [name for name in columns if name not in schema.names]:
@@ -288,6 +306,8 @@ def sql(
     segmenter: str | None = None,
     classifier: str | None = None,
     limits: SqlLimits = SqlLimits(),
+    *,
+    corrected: bool = False,
 ) -> pa.Table:
     """Run one SQL query (DuckDB's dialect) on the views `crystals` and `tiles`.
 
@@ -304,6 +324,9 @@ def sql(
         As in `Selection`: the models of the rows in `crystals` and `tiles`.
     limits : SqlLimits
         Longest time and most memory.
+    corrected : bool
+        `crystals` has corrected values and the columns of `mcn.catalog.corrected.rows.CORRECTED`,
+        and the view `corrections` has every correction.
 
     Raises
     ------
@@ -319,6 +342,8 @@ def sql(
     models = find_models(catalog, snapshot.tiles, (), segmenter, classifier)
     every = files(snapshot.tiles), files(snapshot.crystals)
     with open_views(catalog, *every, models, limits.memory_mb) as connection:
+        if corrected:
+            correct_views(connection, catalog, read_corrections(catalog.uri, catalog.shapes))
         if re.search(r"\b(wells|tops)\b", text, re.IGNORECASE):
             wells = read_wells(catalog)
             connection.register("wells", wells)
@@ -342,14 +367,6 @@ def sql(
                 "all_crystals and all_tiles with the rows of every model, and wells and tops)"
             ) from None
     return result.rename_columns(_distinct(result.column_names))
-
-
-def _depths(selection: Selection) -> Depths | None:
-    """The depth range that restricts which files are read."""
-    if selection.after is None:
-        return selection.depth
-    low, high = selection.depth or (None, None)
-    return selection.after[0] if low is None else max(low, selection.after[0]), high
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -73,11 +73,18 @@ TILES: Final[pa.Schema] = pa.schema(
         required("scanned_at", _TIME),
         pa.field("seconds", pa.float64()),
         pa.field("note", pa.string()),
+        pa.field("visible_pore_fraction", pa.float64()),
+        pa.field("data_bar_y", pa.int32()),
     ]
 )
 """Columns of `tiles`, one row per scanned tile; partitioned by `well`."""
 
-ADDED_LATER: Final = frozenset({"note"})
+ADDED_LATER: Final = frozenset(
+    {
+        *("note", "visible_pore_fraction", "data_bar_y"),
+        *("contact_fraction", "roundness", "completeness"),
+    }
+)
 """Columns that catalogues of older versions do not have: they are read as null, and added by the
 next commit."""
 
@@ -116,6 +123,10 @@ class Tile:
         Time the models took for this tile.
     note : str or None
         Note about a tile that was read, such as pages that were not read.
+    visible_pore_fraction : float or None
+        Share of the analysed area that shows pores, 0 to 1; None if failed or without crystals.
+    data_bar_y : int or None
+        First row of the data bar, below which nothing is analysed; None if there is no bar.
     """
 
     tile_id: str
@@ -137,6 +148,8 @@ class Tile:
     scanned_at: datetime | None = None
     seconds: float | None = None
     note: str | None = None
+    visible_pore_fraction: float | None = None
+    data_bar_y: int | None = None
 
     def __post_init__(self) -> None:
         if not self.well:

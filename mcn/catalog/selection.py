@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mcn.catalog.active_files import Depths
@@ -13,6 +14,10 @@ from mcn.catalog.wells_table.places import Box, find_intervals
 
 if TYPE_CHECKING:
     from mcn.catalog.store import Catalog, Snapshot
+
+
+Range = tuple[float | None, float | None]
+"""Lowest and highest value, both included; None is open."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,15 @@ class Selection:
         Columns of the result; None is all.
     min_confidence : float or None
         Lowest confidence, 0 to 1.
+    ranges : mapping of str to Range
+        Lowest and highest value of number columns, such as `{"area_px": (50, None)}`. A crystal
+        whose value is unknown is not in any range.
+    tile_id : str or None
+        Only the crystals of this tile.
+    corrected : bool
+        Use the values that persons corrected, and leave out the crystals that they deleted.
+    is_corrected : bool or None
+        With `corrected`: only crystals that somebody has corrected, or only those that nobody has.
 
     Raises
     ------
@@ -54,6 +68,10 @@ class Selection:
     box: Box | None = None
     columns: Sequence[str] | None = None
     min_confidence: float | None = None
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    tile_id: str | None = None
+    corrected: bool = False
+    is_corrected: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depth", check_depth(self.depth))
@@ -73,6 +91,26 @@ class Selection:
             raise CatalogQueryError(
                 f"a confidence of {self.min_confidence:g} is impossible; give 0 to 1"
             )
+        for name, (low, high) in self.ranges.items():
+            ends = [end for end in (low, high) if end is not None]
+            if any(not math.isfinite(end) for end in ends) or ends != sorted(ends):
+                raise CatalogQueryError(
+                    f"{name}: {low} to {high} is not a range; give the lower number first"
+                )
+        if self.is_corrected is not None and not self.corrected:
+            raise CatalogQueryError("whether crystals are corrected needs corrected values")
+
+    @property
+    def needs_views(self) -> bool:
+        """Whether the crystals are chosen by more than the other fields; see `corrected.views`."""
+        return self.corrected or bool(self.ranges) or self.tile_id is not None
+
+    def read_depths(self) -> Depths | None:
+        """The depth range that restricts which files are read."""
+        if self.after is None:
+            return self.depth
+        low, high = self.depth or (None, None)
+        return self.after[0] if low is None else max(low, self.after[0]), high
 
 
 def located(catalog: Catalog, selection: Selection, snapshot: Snapshot) -> list[Selection]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -15,6 +15,8 @@ from mcn.cli.versions import catalog_history
 from mcn.cli.wells import wells_app
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from mcn.catalog.active_files import Depths
     from mcn.catalog.wells_table.places import Box
 
@@ -47,6 +49,20 @@ ClassifierOption = Annotated[
     typer.Option(help="Rows of this classifier instead of the latest; its name or a prefix."),
 ]
 
+CorrectedOption = Annotated[
+    bool,
+    typer.Option("--corrected", help="Use the values that persons corrected (docs/serving.md)."),
+]
+
+
+_SHOWN_OF_LOG: Final = (
+    *("depth_top", "depth_base", "n_tiles", "few_tiles", "n_crystals"),
+    *("fraction_", "median_equivalent_diameter_um", "low_median_equivalent_diameter_um"),
+    *("high_median_equivalent_diameter_um", "corrected_median_equivalent_diameter_um"),
+    *("sorting_phi", "crystal_area_fraction", "visible_pore_fraction"),
+)
+"""Columns of a log shown in a terminal, or their beginnings; files have all."""
+
 
 def query(
     catalog: CatalogUri,
@@ -75,6 +91,7 @@ def query(
         ),
     ] = None,
     as_of: AsOfOption = None,
+    corrected: CorrectedOption = False,
     limit: Annotated[int | None, typer.Option(min=0, help="Maximum number of rows.")] = None,
     sql_seconds: Annotated[float, typer.Option(help="With --sql: longest time, seconds.")] = 60.0,
     sql_memory: Annotated[int, typer.Option(help="With --sql: most memory, MiB.")] = 2048,
@@ -96,7 +113,9 @@ def query(
                 "--min-confidence; put them into the SQL"
             )
         limits = SqlLimits(sql_seconds, sql_memory)
-        rows: Any = catalog_query.sql(opened, sql, segmenter, classifier, limits)
+        rows: Any = catalog_query.sql(
+            opened, sql, segmenter, classifier, limits, corrected=corrected
+        )
         rows = rows if limit is None else rows.slice(0, limit)
     else:
         selection = catalog_query.Selection(
@@ -107,8 +126,9 @@ def query(
             classifier,
             formations=formation or (),
             box=_box(bbox),
-            columns=_columns(columns),
+            columns=_columns(columns, corrected=corrected),
             min_confidence=min_confidence,
+            corrected=corrected,
         )
         rows = catalog_query.iter_batches(opened, selection, limit)
     write_table(rows, form, sys.stdout.buffer)
@@ -116,35 +136,88 @@ def query(
 
 def log(
     catalog: CatalogUri,
-    well: Annotated[str, typer.Option(help="Well.")],
-    step: Annotated[float | None, typer.Option(help="Length of an interval, metres.")] = None,
+    well: Annotated[
+        list[str],
+        typer.Option(help="Well; several are drawn side by side on one depth axis."),
+    ],
+    step: Annotated[
+        str | None, typer.Option(help="Length of an interval, metres, or feet as in 10ft.")
+    ] = None,
+    depth: Depth = None,
+    zones: Annotated[
+        bool, typer.Option("--zones", help="List the zones of the log, and draw them.")
+    ] = False,
+    zone_count: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --zones: number of zones, by default as the log supports."),
+    ] = None,
+    flatten: Annotated[
+        str | None,
+        typer.Option(metavar="FORMATION", help="With --png: draw depths from this imported top."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the resampled tiles.")] = 0,
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
     png: Annotated[Path | None, typer.Option(help="PNG file to write.")] = None,
-    las: Annotated[Path | None, typer.Option(help="LAS 2.0 file to write.")] = None,
+    las: Annotated[Path | None, typer.Option(help="LAS 2.0 file to write, of one well.")] = None,
     csv: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
+    as_json: AsJson = False,
     as_of: AsOfOption = None,
 ) -> None:
-    """Depth log of a well: shape fractions, size and crystal area against depth."""
+    """Depth logs of wells: shapes, sizes, contact and area against depth, with uncertainty."""
     from mcn.catalog.depth_log.table import depth_log, write_csv
-    from mcn.catalog.formats import write_table
+    from mcn.catalog.depth_log.zones import find_zones
+    from mcn.catalog.depths import parse_length
+    from mcn.catalog.formats import row_objects, write_table
     from mcn.catalog.store import Catalog
 
+    wells = list(dict.fromkeys(well))
+    if las and len(wells) > 1:
+        raise typer.BadParameter("a LAS file holds one well; give --las with a single --well")
+    if flatten and not png:
+        raise typer.BadParameter("--flatten is for the picture; give --png too")
     opened = Catalog(catalog, as_of)
-    table = depth_log(opened, well, step, segmenter, classifier)
+    length = None if step is None else parse_length(step)
+    window = _depths(depth)
+    tables = {
+        name: depth_log(opened, name, length, segmenter, classifier, depth=window, seed=seed)
+        for name in wells
+    }
+    zoned = (
+        {name: find_zones(table, zone_count, seed) for name, table in tables.items()}
+        if zones or zone_count
+        else None
+    )
     if csv:
-        write_csv(table, csv)
+        write_csv(_joined(tables), csv)
     if las:
         from mcn.catalog.depth_log.las import write_las
         from mcn.catalog.wells_table.table import well_header
 
-        write_las(table, well, las, well_header(opened, well))
-    if png:
+        write_las(tables[wells[0]], wells[0], las, well_header(opened, wells[0]))
+    if png and (flatten or len(wells) > 1):
+        from mcn.catalog.depth_log.plot import write_panel_png
+        from mcn.catalog.wells_table.places import top_depths
+
+        tops = top_depths(opened, flatten) if flatten else None
+        write_panel_png(tables, png, tops, flatten or "", zoned)
+    elif png:
         from mcn.catalog.depth_log.plot import write_png
 
-        write_png(table, well, png)
-    if not (csv or las or png):
-        write_table(table, "table", sys.stdout.buffer)
+        write_png(tables[wells[0]], wells[0], png, zoned and zoned[wells[0]])
+    if as_json:
+        logs = [
+            {"well": name, "intervals": row_objects(table)}
+            | ({"zones": row_objects(zoned[name])} if zoned else {})
+            for name, table in tables.items()
+        ]
+        print_json({"logs": logs})
+    elif zoned:
+        write_table(_joined(zoned), "table", sys.stdout.buffer)
+    elif not (csv or las or png):
+        shown = _joined(tables)
+        names = [name for name in shown.column_names if name.startswith(("well", *_SHOWN_OF_LOG))]
+        write_table(shown.select(names), "table", sys.stdout.buffer)
     for path in filter(None, (csv, las, png)):
         say(f"wrote {path}")
 
@@ -158,6 +231,7 @@ def export(
     classifier: ClassifierOption = None,
     formation: Formations = None,
     bbox: BoundingBox = None,
+    corrected: CorrectedOption = False,
     form: Annotated[
         str, typer.Option("--format", metavar="coco|csv|parquet|geojson", help="What to write.")
     ] = "coco",
@@ -174,8 +248,8 @@ def export(
     as_of: AsOfOption = None,
 ) -> None:
     """Write the crystals of wells and depths for other programs, or to be labelled."""
+    from mcn.catalog.correcting.label_sheet import export_labels
     from mcn.catalog.export import export as write
-    from mcn.catalog.label_sheet import export_labels
     from mcn.catalog.store import Catalog
 
     opened = Catalog(catalog, as_of)
@@ -190,7 +264,17 @@ def export(
             "then train on it"
         )
         return
-    rows = write(opened, out, form, wells, depths, segmenter, classifier, **places)
+    rows = write(
+        opened,
+        out,
+        form,
+        wells,
+        depths,
+        segmenter,
+        classifier,
+        **places,
+        corrected=corrected,
+    )
     say(f"{rows} crystals in {out}")
 
 
@@ -259,12 +343,13 @@ def _depths(text: str | None) -> Depths | None:
     return None if text is None else parse_depth(text)
 
 
-def _columns(text: str | None) -> Sequence[str] | None:
+def _columns(text: str | None, *, corrected: bool) -> Sequence[str] | None:
     """Names of columns; None for all."""
+    from mcn.catalog.corrected.rows import CORRECTED
     from mcn.catalog.query import FEW_COLUMNS
 
     if text is None:
-        return FEW_COLUMNS
+        return [*FEW_COLUMNS, *CORRECTED.names] if corrected else FEW_COLUMNS
     names = [name.strip() for name in text.split(",")]
     return None if names == ["all"] else list(filter(None, names))
 
@@ -273,3 +358,15 @@ def _box(text: str | None) -> Box | None:
     from mcn.catalog.wells_table.places import parse_box
 
     return None if text is None else parse_box(text)
+
+
+def _joined(tables: Mapping[str, pa.Table]) -> pa.Table:
+    """The tables of several wells below each other, with a column `well`; one stays as it is."""
+    import pyarrow as pa
+
+    if len(tables) == 1:
+        return next(iter(tables.values()))
+    return pa.concat_tables(
+        table.add_column(0, "well", pa.repeat(well, table.num_rows)).replace_schema_metadata()
+        for well, table in tables.items()
+    )

@@ -95,7 +95,9 @@ def serve(
 def token_add(
     file: TokenFileArg,
     name: Annotated[str, typer.Argument(help="Who uses it; written to the audit log.")],
-    scope: Annotated[list[str], typer.Option(help="read, analyze or admin; may be repeated.")],
+    scope: Annotated[
+        list[str], typer.Option(help="read, analyze, correct or admin; may be repeated.")
+    ],
     expires: Annotated[
         datetime | None, typer.Option(help="Expiry date, UTC.", formats=["%Y-%m-%d"])
     ] = None,

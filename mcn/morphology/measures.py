@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcn.mask import Mask
+from mcn.morphology.completeness import completeness
+from mcn.morphology.contact import contact_fractions, paint_crystals
 from mcn.morphology.mask_stack import MaskStack, stack_masks
 from mcn.morphology.outline import trace_hulls, trace_outlines
 from mcn.morphology.polygons import count_corners, feret_diameters, lattice_areas
+from mcn.morphology.roundness import wadell_roundness
 
 _PIXEL_AXIS: Final = 4 / math.sqrt(12)
 """Axis length of a single pixel as a unit square, in pixels."""
@@ -66,6 +69,12 @@ def measure(
           equivalent diameter, but not below one pixel (see
           `mcn.morphology.polygons.count_corners`): 3 for a triangle, 4 for a rhomb, 6 for a
           hexagon, 8 or so for a disc.
+        - contact_fraction : float, share of the outline that touches other crystals of the image
+          (see `mcn.morphology.contact.contact_fractions`); NaN if all of it is on the border.
+        - roundness : float, mean radius of the corners over that of the inscribed circle, after
+          Wadell (see `mcn.morphology.roundness.wadell_roundness`), at most 1.
+        - completeness : float, visible share of the crystal that its outline suggests (see
+          `mcn.morphology.completeness.completeness`), at most 1.
 
     Raises
     ------
@@ -89,9 +98,10 @@ def measure(
     if not masks:
         return {}
     boxes = np.array([(m.x, m.y, m.pixels.shape[1], m.pixels.shape[0]) for m in masks])
+    painted = paint_crystals(masks, height, width)
     columns: dict[str, NDArray[Any]] = {}
     for stack in stack_masks(masks):
-        for name, values in _measure_stack(stack).items():
+        for name, values in _measure_stack(stack, boxes, painted).items():
             column = columns.setdefault(name, np.empty(len(masks), dtype=values.dtype))
             column[stack.order] = values
     return _named(boxes, columns, height, width, pixel_size_um)
@@ -124,6 +134,11 @@ def _named(
         "solidity": area / columns["convex_area"],
         "orientation_deg": columns["orientation"],
         "corners": columns["corners"],
+        "contact_fraction": columns["contact"],
+        "roundness": columns["roundness"],
+        "completeness": completeness(
+            area, columns["convex_area"], columns["feret_max"], columns["cut"]
+        ),
     }
     if pixel_size_um is None:
         return named
@@ -139,18 +154,25 @@ def _named(
     return named | {name: values * pixel_size_um for name, values in lengths.items()}
 
 
-def _measure_stack(stack: MaskStack) -> dict[str, NDArray[Any]]:
+def _measure_stack(
+    stack: MaskStack, boxes: NDArray[np.int64], painted: NDArray[np.int32]
+) -> dict[str, NDArray[Any]]:
     moments = _moments(stack)
     hulls = trace_hulls(stack)
     feret_max, feret_min = feret_diameters(hulls)
     diameter = np.sqrt(4 / np.pi * moments["area"])
     tolerance = np.maximum(_CORNER_TOLERANCE * diameter, 1.0)
+    outlines = trace_outlines(stack)
+    contact, cut = contact_fractions(stack, boxes, painted)
     return moments | {
         "perimeter": _perimeters(stack),
         "convex_area": lattice_areas(hulls),
         "feret_max": feret_max,
         "feret_min": feret_min,
-        "corners": count_corners(trace_outlines(stack), tolerance),
+        "corners": count_corners(outlines, tolerance),
+        "contact": contact,
+        "cut": cut,
+        "roundness": wadell_roundness(outlines),
     }
 
 

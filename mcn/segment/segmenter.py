@@ -16,6 +16,7 @@ from mcn.analyzer import Segmenter
 from mcn.mask import Mask
 from mcn.segment.inference.calibration import Calibration
 from mcn.segment.inference.candidates import GPU_SETTINGS, GeneratorSettings
+from mcn.segment.inference.encoded_picture import EncodedPicture
 from mcn.segment.inference.mask_generator import generate
 from mcn.segment.inference.predictor import predict
 from mcn.segment.inference.prompts import check_prompts
@@ -88,11 +89,14 @@ class CompactSegmenter:
         points: ArrayLike | None = None,
         labels: ArrayLike | None = None,
         boxes: ArrayLike | None = None,
+        encoded: EncodedPicture | None = None,
     ) -> list[Mask]:
-        """The crystal at each of N prompts in an (H, W) image; see `check_prompts`."""
-        return predict(
-            self.model, image, check_prompts(image.shape, points, labels, boxes), self.settings
-        )
+        """The crystal at each of N prompts in an (H, W) image; see `check_prompts`.
+
+        `encoded` keeps what was encoded of the image for the next call.
+        """
+        prompts = check_prompts(image.shape, points, labels, boxes)
+        return predict(self.model, image, prompts, self.settings, encoded)
 
 
 def weights_path(model: str) -> Path:

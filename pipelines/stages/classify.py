@@ -53,7 +53,6 @@ class ClassifyTiles:
         outcomes, seconds, errors = run_batch(self._isolator, self._classify, segmented, batch)
         origins = (
             batch.select([*rows.ORIGIN, *rows.PICTURE])
-            .drop_columns("data_bar_y")
             .append_column("seconds", seconds)
             .append_column("error", errors)
             .to_pylist()
@@ -81,6 +80,7 @@ class ClassifyTiles:
             counts = {
                 "n_crystals": crystals.num_rows,
                 "crystal_area_fraction": picture.area_fraction,
+                "visible_pore_fraction": picture.visible_pore_fraction,
             }
         row["pixel_size_source"] = row["pixel_size_source"] or "unknown"
         note = page_note(row.pop("pages") or 1)

@@ -47,6 +47,7 @@ SEGMENTED: Final = pa.schema(
         *_PICTURE,
         pa.field("analysed_px", pa.int64()),
         pa.field("covered_px", pa.int64()),
+        pa.field("pore_px", pa.int64()),
         pa.field("crops", pa.large_binary()),
         pa.field("crystals", pa.list_(_CRYSTALS)),
         *_STATUS,
@@ -96,6 +97,7 @@ def pack_segmented(tiles: Sequence[Segmented | None]) -> dict[str, pa.Array]:
     return {
         "analysed_px": pa.array([tile and tile.analysed_px for tile in tiles], pa.int64()),
         "covered_px": pa.array([tile and tile.covered_px for tile in tiles], pa.int64()),
+        "pore_px": pa.array([tile and tile.pore_px for tile in tiles], pa.int64()),
         "crops": pa.array(crops, pa.large_binary()),
         "crystals": pack_crystals([tile and tile.crystals for tile in tiles], SEGMENTED_CRYSTALS),
     }
@@ -104,7 +106,7 @@ def pack_segmented(tiles: Sequence[Segmented | None]) -> dict[str, pa.Array]:
 def unpack_segmented(batch: pa.Table) -> list[Segmented | None]:
     """Segmented tiles of a batch of `SEGMENTED`; None where a tile has failed."""
     picture_columns = [name for name in PICTURE if name != "pages"]
-    records = batch.select([*picture_columns, "analysed_px", "covered_px"]).to_pylist()
+    records = batch.select([*picture_columns, "analysed_px", "covered_px", "pore_px"]).to_pylist()
     crystals = unpack_crystals(batch["crystals"])
     return [
         None

@@ -2,71 +2,62 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
 import tempfile
-import threading
-from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from functools import wraps
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mcn.catalog.active_files import Depths, files
+from mcn.catalog.corrected.rows import read_corrections
+from mcn.catalog.corrected.views import first_crystals
 from mcn.catalog.depth_log.las import write_las
 from mcn.catalog.depth_log.table import depth_log
-from mcn.catalog.formats import row_objects, write_table
-from mcn.catalog.query import Selection, find_models, iter_batches, open_views
+from mcn.catalog.formats import row_objects
+from mcn.catalog.query import find_models, open_views, select_crystals
 from mcn.catalog.reading.well_list import list_wells
-from mcn.catalog.storage import CatalogError, storage_trouble
-from mcn.catalog.store import Catalog, NoCatalogError, Snapshot
+from mcn.catalog.schema import TILES
+from mcn.catalog.storage import CatalogQueryError
+from mcn.catalog.store import Catalog
 from mcn.catalog.wells import plain_well
-from mcn.catalog.wells_table.table import well_header
-from mcn.errors import McnError, QueryError, StorageError
-from mcn.io.objects import fetch
-from mcn.micrograph import Limits, decode_micrograph
-from serve.deployments.fresh_catalog import FreshCatalog
-from serve.deployments.messages import ARROW, CSV, JSON, PNG, Content, Refusal
+from mcn.catalog.wells_table.table import read_wells, well_header
+from mcn.errors import unknown_name
+from mcn.micrograph import Limits
+from serve.deployments.corrections import CorrectionWriter
+from serve.deployments.crystal_answers import (
+    encode_crystals,
+    selection_of,
+    sort_crystals,
+    table_bytes,
+)
+from serve.deployments.drawing import crops_of, label_picture, overlay_picture, png, surroundings
+from serve.deployments.iiif import FORMATS, read_view
+from serve.deployments.messages import CSV, JSON, PNG, Content, CrystalRequest
+from serve.deployments.open_catalog import NotFoundError, in_thread
+from serve.deployments.tile_pictures import TilePictures
 
-_WELLS: Final = ("well", "tiles", "tiles_failed", "crystals", "depth_min_m", "depth_max_m")
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _in_thread(method: Callable[P, R]) -> Callable[P, Awaitable[R | Refusal]]:
-    """Run a method in a thread, and return a `Refusal` for errors that a user can correct.
-
-    Queries run in parallel, and no traceback passes between processes.
-    """
-
-    @wraps(method)
-    async def run(*args: P.args, **kwargs: P.kwargs) -> R | Refusal:
-        try:
-            return await asyncio.to_thread(method, *args, **kwargs)
-        except _NotFoundError as error:
-            return Refusal(404, str(error))
-        except StorageError as error:
-            # Damaged data stay damaged, so a retry would not help.
-            return Refusal(500 if error.trouble == "damaged" else 503, str(error), error.trouble)
-        except QueryError as error:
-            return Refusal(422, str(error))
-        except CatalogError as error:  # The storage failed; the query was valid.
-            return Refusal(500, str(error))
-        except McnError as error:
-            return Refusal(404, str(error))
-
-    return run
+_WELLS = (
+    "well",
+    "tiles",
+    "tiles_failed",
+    "crystals",
+    "depth_min_m",
+    "depth_max_m",
+    "last_scan",
+)
+_TILES = """
+    SELECT * FROM tiles
+    WHERE well = $well AND ($status IS NULL OR status = $status)
+        AND ($low IS NULL OR depth_m >= $low) AND ($high IS NULL OR depth_m <= $high)
+        AND ($depth IS NULL OR depth_m > $depth OR (depth_m = $depth AND tile_id > $id))
+    ORDER BY depth_m, tile_id LIMIT $limit
+"""
 
 
-class _NotFoundError(McnError):
-    """The catalogue does not contain what was requested."""
-
-
-class CatalogReader:
-    """Reads from a snapshot of the catalogue that is refreshed in the background.
+class CatalogReader(CorrectionWriter):
+    """Answers questions about the catalogue, and writes corrections.
 
     Parameters
     ----------
@@ -79,55 +70,109 @@ class CatalogReader:
     """
 
     def __init__(self, uri: str | None, refresh_s: float, limits: Limits) -> None:
-        self._uri, self._refresh_s, self._limits = uri, refresh_s, limits
-        self._fresh: FreshCatalog | None = None
-        self._opening = threading.Lock()
+        super().__init__(uri, refresh_s)
+        self._pictures = TilePictures(self.tile_row, limits)
 
-    @_in_thread
+    @in_thread
     def wells(self) -> pa.Table:
         """One row per well: its tiles, crystals and depths."""
-        catalog, snapshot = self._open()
-        return list_wells(catalog, snapshot.tiles).select(_WELLS)
+        catalog, snapshot = self.open()
+        return _well_rows(list_wells(catalog, snapshot.tiles))
 
-    @_in_thread
+    @in_thread
+    def well(self, well: str) -> dict[str, Any]:
+        """A well's row of `wells`, and the number of its corrections."""
+        self.check_well(well)
+        catalog, snapshot = self.open()
+        listed = _well_rows(list_wells(catalog, snapshot.tiles))
+        (row,) = row_objects(listed.filter(pc.equal(listed["well"], plain_well(well))))
+        known = row_objects(_known(catalog, well))
+        corrections = read_corrections(catalog.uri, catalog.shapes, [well])
+        facts = known[0] if known else {"tops": []}
+        return {**facts, **row, "corrections": corrections.rows.num_rows}
+
+    @in_thread
+    def tiles(
+        self,
+        well: str,
+        depth: Depths | None,
+        status: str | None,
+        models: tuple[str | None, str | None],
+        columns: tuple[str, ...],
+        limit: int,
+        after: tuple[float, str] | None,
+    ) -> tuple[list[dict[str, Any]], tuple[float, str] | None]:
+        """One page of a well's tiles in order of depth, and the last row's depth and id."""
+        self.check_well(well)
+        if unknown := [name for name in columns if name not in TILES.names]:
+            raise CatalogQueryError(unknown_name("column", unknown[0], TILES.names))
+        catalog, snapshot = self.open()
+        chosen = find_models(catalog, snapshot.tiles, [well], *models)
+        low, high = depth or (None, None)
+        last_depth, last_id = after or (None, None)
+        with open_views(catalog, files(snapshot.tiles, [well]), models=chosen) as connection:
+            table = connection.sql(
+                _TILES,
+                params={
+                    "well": plain_well(well),
+                    "status": status,
+                    "low": low,
+                    "high": high,
+                    "depth": last_depth,
+                    "id": last_id,
+                    "limit": limit,
+                },
+            ).to_arrow_table()
+        last = None
+        if table.num_rows == limit:
+            end = table.slice(limit - 1).to_pylist()[0]
+            last = end["depth_m"], end["tile_id"]
+        if columns:
+            table = table.select(list(dict.fromkeys(("tile_id", *columns))))
+        return row_objects(table), last
+
+    @in_thread
     def crystals(
         self,
         well: str,
         depth: Depths | None,
-        shapes: Sequence[str],
-        models: tuple[str | None, str | None],
+        request: CrystalRequest,
         limit: int,
         after: tuple[float, str] | None,
-        media_type: str,
     ) -> Content:
-        """One page of a well's crystals in order of depth.
+        """One page of a well's crystals in order of depth, or the first in another order.
 
         Parameters
         ----------
         well : str
         depth : Depths or None
-        shapes : sequence of str
-            All shapes if empty.
-        models : tuple of str or None
-            Segmenter and classifier; None for the latest.
+        request : CrystalRequest
         limit : int
             Rows of a page.
         after : tuple of float and str, optional
             `Content.last` of the page before.
-        media_type : str
-            `JSON`, `CSV` or `ARROW`.
         """
-        self._check_well(well)
-        catalog, snapshot = self._open()
-        selection = Selection([well], depth, shapes, *models, after=after)
-        table = pa.concat_tables(iter_batches(catalog, selection, limit, snapshot))
+        self.check_well(well)
+        catalog, snapshot = self.open()
+        selection = selection_of(request, well, depth=depth, after=after)
         last = None
-        if table.num_rows == limit:
-            end = table.slice(limit - 1)
-            last = end["depth_m"][0].as_py(), end["crystal_id"][0].as_py()
-        return Content(_to_bytes(table, media_type), media_type, last)
+        if request.sort:
+            table = first_crystals(
+                catalog,
+                selection,
+                request.sort.removeprefix("-"),
+                limit,
+                descending=request.sort.startswith("-"),
+                snapshot=snapshot,
+            )
+        else:
+            table = select_crystals(catalog, selection, limit, snapshot)
+            if table.num_rows == limit:
+                end = table.slice(limit - 1)
+                last = end["depth_m"][0].as_py(), end["crystal_id"][0].as_py()
+        return Content(encode_crystals(table, request), request.media_type, last)
 
-    @_in_thread
+    @in_thread
     def log(
         self,
         well: str,
@@ -136,11 +181,11 @@ class CatalogReader:
         media_type: str,
     ) -> Content:
         """A well's depth log, as `JSON`, `CSV`, `LAS` or `PNG`."""
-        self._check_well(well)
-        catalog = self._open()[0]
+        self.check_well(well)
+        catalog = self.open()[0]
         table = depth_log(catalog, well, step_m, *models)
         if media_type in (JSON, CSV):
-            return Content(_to_bytes(table, media_type), media_type)
+            return Content(table_bytes(table, media_type), media_type)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "log")
             if media_type == PNG:
@@ -151,95 +196,119 @@ class CatalogReader:
                 write_las(table, well, path, well_header(catalog, well))
             return Content(path.read_bytes(), media_type)
 
-    @_in_thread
+    @in_thread
     def tile(
         self, tile_id: str, well: str | None, models: tuple[str | None, str | None]
     ) -> list[dict[str, Any]]:
         """The rows of a tile, one per pair of models, latest first."""
-        return row_objects(self._find_tile(tile_id, well, models))
+        return row_objects(self.find_tile(tile_id, well, models))
 
-    @_in_thread
+    @in_thread
+    def tile_crystals(
+        self, tile_id: str, well: str | None, request: CrystalRequest
+    ) -> tuple[dict[str, Any], Content]:
+        """A tile's row, and all its crystals that a request means."""
+        row, crystals = self._crystals_of_tile(tile_id, well, request)
+        crystals = sort_crystals(crystals, request.sort)
+        (tile,) = row_objects(row)
+        return tile, Content(encode_crystals(crystals, request), request.media_type)
+
+    @in_thread
+    def labels(
+        self, tile_id: str, well: str | None, request: CrystalRequest, media_type: str
+    ) -> Content:
+        """A tile's label picture, `PNG` or `TIFF`; see `label_picture`."""
+        size, crystals = self._sized_crystals(tile_id, well, request)
+        return Content(label_picture(crystals, *size, media_type), media_type)
+
+    @in_thread
+    def overlay(
+        self, tile_id: str, well: str | None, request: CrystalRequest, width: int | None
+    ) -> Content:
+        """The outlines of a tile's crystals on nothing; see `overlay_picture`."""
+        size, crystals = self._sized_crystals(tile_id, well, request)
+        drawn_width = min(width or size[1], size[1])
+        return Content(overlay_picture(crystals, *size, drawn_width), PNG)
+
+    @in_thread
     def image(self, tile_id: str, well: str | None) -> Content:
         """A tile's picture as PNG."""
         import imagecodecs
 
-        row = self._find_tile(tile_id, well).slice(0, 1).to_pylist()[0]
-        micrograph = decode_micrograph(
-            _fetch_tile(row["uri"], self._limits),
-            row["uri"],
-            pixel_size_um=row["pixel_size_um"],
-            limits=self._limits,
-        )
-        return Content(bytes(imagecodecs.png_encode(micrograph.pixels)), PNG)
+        pyramid = self._pictures.get(tile_id, well)
+        return Content(bytes(imagecodecs.png_encode(pyramid.pixels)), PNG, version=pyramid.version)
 
-    @_in_thread
+    @in_thread
+    def picture_size(self, tile_id: str, well: str | None) -> tuple[int, int, str]:
+        """Width, height and version of a tile's picture."""
+        pyramid = self._pictures.get(tile_id, well)
+        height, width = pyramid.pixels.shape
+        return width, height, pyramid.version
+
+    @in_thread
+    def picture_part(
+        self, tile_id: str, well: str | None, address: tuple[str, str, str, str, str]
+    ) -> Content:
+        """The part of a tile's picture at an address of IIIF; see `serve.deployments.iiif`."""
+        pyramid = self._pictures.get(tile_id, well)
+        height, width = pyramid.pixels.shape
+        view = read_view(address, width, height)
+        data = self._pictures.render(pyramid, view)
+        return Content(data, FORMATS[view.format], version=pyramid.version)
+
+    @in_thread
+    def crystal_picture(
+        self, crystal_id: str, well: str | None, side: int, margin: float, masked: bool
+    ) -> Content:
+        """A crystal in its surroundings, or with `masked` as the classifier sees it, PNG."""
+        from mcn.crystals import crystal_masks
+
+        crystal = self.crystal_row(crystal_id, well)
+        pyramid = self._pictures.get(crystal_id[:32], well)
+        if masked:
+            from PIL import Image
+
+            (crop,) = crops_of(pyramid.pixels, crystal_masks(crystal))
+            return Content(png(Image.fromarray(crop)), PNG)
+        (row,) = crystal.to_pylist()
+        return Content(surroundings(pyramid.pixels, row, side, margin), PNG)
+
+    @in_thread
     def age_s(self) -> float | None:
         """Seconds since the last commit; None without a catalogue, or if it does not say."""
         try:
-            catalog, _ = self._open()
-        except _NotFoundError:
+            catalog, _ = self.open()
+        except NotFoundError:
             return None
         committed = catalog.live.committed_at()
         return None if committed is None else max(0.0, datetime.now(UTC).timestamp() - committed)
 
-    def _open(self) -> tuple[Catalog, Snapshot]:
-        if self._uri is None:
-            raise _NotFoundError(
-                "no catalogue is served here; start it with `mcn serve --catalog URI`"
-            )
-        with self._opening:
-            if self._fresh is None:
-                try:
-                    self._fresh = FreshCatalog(Catalog(self._uri), self._refresh_s)
-                except NoCatalogError as error:
-                    raise _NotFoundError(str(error)) from error
-        return self._fresh.catalog, self._fresh.snapshot()
+    def _crystals_of_tile(
+        self, tile_id: str, well: str | None, request: CrystalRequest
+    ) -> tuple[pa.Table, pa.Table]:
+        models = request.segmenter, request.classifier
+        row = self.find_tile(tile_id, well, models).slice(0, 1)
+        (tile,) = row.select(["well", "depth_m"]).to_pylist()
+        catalog, snapshot = self.open()
+        depth = tile["depth_m"], tile["depth_m"]
+        selection = selection_of(request, tile["well"], depth=depth, tile_id=tile_id)
+        return row, select_crystals(catalog, selection, snapshot=snapshot)
 
-    def _check_well(self, well: str) -> None:
-        if plain_well(well) not in self._open()[1].tiles.by_well:
-            raise _NotFoundError(f"no well {well!r}; /v1/wells lists the wells")
-
-    def _find_tile(
-        self,
-        tile_id: str,
-        well: str | None,
-        models: tuple[str | None, str | None] = (None, None),
-    ) -> pa.Table:
-        if well is not None:
-            self._check_well(well)
-        catalog, snapshot = self._open()
-        wells = [well] if well else []
-        chosen = find_models(catalog, snapshot.tiles, wells, *models)
-        with open_views(catalog, files(snapshot.tiles, wells)) as connection:
-            rows = connection.sql(
-                f"SELECT * FROM all_tiles WHERE tile_id = $id AND {chosen.condition()} "
-                "ORDER BY scanned_at DESC, segmenter, classifier",
-                params={"id": tile_id},
-            ).to_arrow_table()
-        if not rows.num_rows:
-            raise _NotFoundError(f"no tile {tile_id!r}; see the column tile_id of crystals for ids")
-        return rows
+    def _sized_crystals(
+        self, tile_id: str, well: str | None, request: CrystalRequest
+    ) -> tuple[tuple[int, int], pa.Table]:
+        row, crystals = self._crystals_of_tile(tile_id, well, request)
+        (tile,) = row.select(["height", "width", "error"]).to_pylist()
+        if tile["height"] is None:
+            raise NotFoundError(f"tile {tile_id} could not be read ({tile['error']})")
+        return (tile["height"], tile["width"]), sort_crystals(crystals, "")
 
 
-def _fetch_tile(uri: str, limits: Limits) -> bytes:
-    """The bytes of a tile's file."""
-    try:
-        return fetch(uri, most=limits.max_bytes)
-    except FileNotFoundError as error:
-        raise _NotFoundError(f"{uri}: the tile's picture is no longer there") from error
-    except McnError:
-        raise
-    # Each storage library has its own exceptions.
-    except Exception as error:
-        raise storage_trouble(uri, error) from error
+def _well_rows(listed: pa.Table) -> pa.Table:
+    return listed.select(_WELLS).rename_columns([*_WELLS[:-1], "scanned_at"])
 
 
-def _to_bytes(table: pa.Table, media_type: str) -> bytes:
-    if media_type == ARROW:
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        return bytes(sink.getvalue())
-    file = io.BytesIO()
-    write_table(table, "csv" if media_type == CSV else "json", file)
-    return file.getvalue()
+def _known(catalog: Catalog, well: str) -> pa.Table:
+    """What was imported about a well: one row, or none."""
+    wells = read_wells(catalog)
+    return wells.filter(pc.equal(wells["well"], plain_well(well))).drop_columns(["imported_at"])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,8 @@ CSV: Final = "text/csv"
 ARROW: Final = "application/vnd.apache.arrow.stream"
 PNG: Final = "image/png"
 LAS: Final = "text/plain"
+GEOJSON: Final = "application/geo+json"
+TIFF: Final = "image/tiff"
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,76 @@ class Content:
     media_type : str
     last : tuple of float and str, optional
         Depth and crystal id of the last row, if there may be another page.
+    version : str
+        Changes when the content does.
     """
 
     body: bytes
     media_type: str
     last: tuple[float, str] | None = None
+    version: str = ""
+
+
+Range = tuple[float | None, float | None]
+"""Lowest and highest value, both included; None is open."""
+
+
+@dataclass(frozen=True)
+class CrystalRequest:
+    """Which crystals a request asks for, and in which form.
+
+    Parameters
+    ----------
+    shapes : tuple of str
+        All shapes if empty.
+    ranges : mapping of str to Range
+        Lowest and highest value of columns.
+    segmenter, classifier : str, optional
+        By default the latest of each tile.
+    corrected : bool
+        Use corrected values.
+    is_corrected : bool, optional
+        Only crystals that somebody has corrected, or only those that nobody has.
+    columns : tuple of str
+        Columns of the response; all if empty.
+    masks : {"rle", "polygons", "none"}
+    sort : str
+        A column, with `-` before it for the largest values first; empty for the order of depth.
+    media_type : str
+        `JSON`, `GEOJSON`, `CSV` or `ARROW`.
+    """
+
+    shapes: tuple[str, ...] = ()
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    segmenter: str | None = None
+    classifier: str | None = None
+    corrected: bool = False
+    is_corrected: bool | None = None
+    columns: tuple[str, ...] = ()
+    masks: str = "rle"
+    sort: str = ""
+    media_type: str = JSON
+
+
+@dataclass(frozen=True, eq=False)
+class ChangeRequest:
+    """A correction as a client asks for it; see `mcn.catalog.correcting.changes.Change`.
+
+    Parameters
+    ----------
+    masks : tuple of mapping
+        COCO run-length codes, or GeoJSON geometries in pixels of the tile.
+    seen : mapping of str to str or None
+        The last correction of each crystal that the client knows.
+    """
+
+    operation: str
+    tile_id: str
+    well: str | None
+    crystal_ids: tuple[str, ...] = ()
+    shape: str | None = None
+    masks: tuple[Mapping[str, Any], ...] = ()
+    note: str | None = None
+    seen: Mapping[str, str | None] = field(default_factory=dict)
+    segmenter: str | None = None
+    classifier: str | None = None

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
-from importlib import metadata, resources
+from importlib import metadata
 from typing import Any, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.docs import get_swagger_ui_html
 from ray import serve
 from starlette.exceptions import HTTPException
-from starlette.staticfiles import StaticFiles
+from starlette.middleware.cors import CORSMiddleware
 
 from serve.http.auth import AccessControl
 from serve.http.dispatch import ConcurrencyLimit, Services, body_room
+from serve.http.docs import add_docs
 from serve.http.errors import (
     Problem,
     ProblemDetails,
@@ -23,9 +23,21 @@ from serve.http.errors import (
     on_invalid_parameters,
     on_problem,
 )
+from serve.http.head import HeadMiddleware
 from serve.http.middleware import RequestMiddleware
-from serve.http.routes import analysis, catalog, crops, prompts, system
+from serve.http.routes import (
+    analysis,
+    catalog,
+    corrections,
+    crops,
+    iiif,
+    prompts,
+    system,
+    tiles,
+)
+from serve.http.routes.page import add_page
 from serve.metrics import ServeMetrics
+from serve.schemas import Proposal
 from serve.settings import ReplicaPlan, Settings
 
 _ABOUT: Final = """
@@ -33,10 +45,6 @@ Reads microcrystals out of scanning electron micrographs of rock. Post a picture
 and get its crystals, each with shape, facet definition, sizes and mask; or query a catalogue of
 scanned cores by well and depth. Every error is a problem document (RFC 9457).
 """
-_DOCS_POLICY: Final = (
-    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
-)
 
 
 @serve.ingress()
@@ -86,37 +94,30 @@ def create_app(services: Services, access: AccessControl) -> FastAPI:
     )
     app.state.services = services
     app.state.access = access
-    for routes in (analysis, prompts, crops, catalog, system):
+    for routes in (analysis, prompts, crops, tiles, catalog, iiif, corrections, system):
         app.include_router(routes.router)
-    _add_docs(app)
+    add_docs(app)
+    add_page(app)
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(RequestValidationError, on_invalid_parameters)
+    app.add_middleware(HeadMiddleware)
+    if services.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=services.settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "If-None-Match"],
+            expose_headers=["ETag", "Link", "Location", "Retry-After", "X-Request-Id"],
+            max_age=3600,
+        )
     app.add_middleware(RequestMiddleware, metrics=services.metrics)
     document = app.openapi()
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["ProblemDetails"] = ProblemDetails.model_json_schema()
+    proposal = Proposal.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= proposal.pop("$defs", {}) | {"Proposal": proposal}
     return app
-
-
-def _add_docs(app: FastAPI) -> None:
-    """Add `/docs`, a page of the OpenAPI document; its scripts come from an installed package."""
-    folder = resources.files("swagger_ui_bundle") / "vendor"
-    (bundle,) = [entry for entry in folder.iterdir() if entry.name.startswith("swagger-ui")]
-    app.mount("/docs/static", StaticFiles(directory=str(bundle)), name="docs-static")
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs(request: Request) -> Response:
-        del request
-        page = get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title=app.title,
-            swagger_js_url="/docs/static/swagger-ui-bundle.js",
-            swagger_css_url="/docs/static/swagger-ui.css",
-            swagger_favicon_url="/docs/static/favicon-32x32.png",
-        )
-        page.headers["Content-Security-Policy"] = _DOCS_POLICY
-        return page
 
 
 def _log_to_stderr() -> None:

@@ -26,6 +26,9 @@ from serve.tokens import MAX_LENGTH, SCOPES, Scope, Token, Tokens
 
 logger = logging.getLogger("serve")
 
+_PICTURES: Final = 20
+"""How many more small pictures than other requests a token may ask for."""
+
 _HERE: Final = "async+memory://"
 _REDIS: Final[dict[str, Any]] = {
     "implementation": "redispy",
@@ -52,9 +55,23 @@ class AccessControl:
 
     @asynccontextmanager
     async def check(
-        self, request: Request, credentials: HTTPAuthorizationCredentials | None, scope: Scope
+        self,
+        request: Request,
+        credentials: HTTPAuthorizationCredentials | None,
+        scope: Scope | None,
+        pictures: bool = False,
     ) -> AsyncIterator[None]:
         """Accept a request for the block, and note its token's name and scopes in its state.
+
+        Parameters
+        ----------
+        request : Request
+        credentials : HTTPAuthorizationCredentials or None
+        scope : str or None
+            The scope that the token needs; None for any.
+        pictures : bool
+            Whether the request is for one of the many small pictures that a page shows, which have
+            a rate of their own.
 
         Raises
         ------
@@ -65,15 +82,17 @@ class AccessControl:
         if self._settings.insecure:
             _check_local(request)
             request.state.token, request.state.scopes = "insecure", SCOPES
+            request.state.expires = None
             yield
             return
         token = self._find(credentials)
         request.state.token, request.state.scopes = token.name, token.scopes
-        if scope not in token.scopes:
+        request.state.expires = token.expires
+        if scope is not None and scope not in token.scopes:
             raise Problem(
                 403, f"the token lacks the scope {scope}; use one that has it", reason="scope"
             )
-        await self._count(token)
+        await self._count(token, pictures)
         most = token.requests_at_once or self._settings.requests_at_once
         if self._in_progress[token.name] >= most:
             raise Problem(
@@ -102,27 +121,34 @@ class AccessControl:
             raise Problem(401, "the token has expired; ask for a new one", challenge, "token")
         return token
 
-    async def _count(self, token: Token) -> None:
+    async def _count(self, token: Token, pictures: bool) -> None:
         settings = self._settings
+        name = f"{token.name}/pictures" if pictures else token.name
+        factor = _PICTURES if pictures else 1
         limits: tuple[tuple[RateLimitItem, str], ...] = (
             (
-                RateLimitItemPerMinute(token.requests_a_minute or settings.requests_a_minute),
+                RateLimitItemPerMinute(
+                    factor * (token.requests_a_minute or settings.requests_a_minute)
+                ),
                 "rate",
             ),
-            (RateLimitItemPerDay(token.requests_a_day or settings.requests_a_day), "quota"),
+            (
+                RateLimitItemPerDay(factor * (token.requests_a_day or settings.requests_a_day)),
+                "quota",
+            ),
         )
         for limit, reason in limits:
             rates = self._rates
             try:
-                is_within = await rates.hit(limit, token.name)
+                is_within = await rates.hit(limit, name)
             except Exception as error:  # Each client of a store has its own exceptions.
                 logger.warning(
                     "requests are counted in each replica: %s", " ".join(str(error).split())
                 )
                 rates = self._rates_here
-                is_within = await rates.hit(limit, token.name)
+                is_within = await rates.hit(limit, name)
             if not is_within:
-                ends, _ = await rates.get_window_stats(limit, token.name)
+                ends, _ = await rates.get_window_stats(limit, name)
                 wait = max(1, math.ceil(ends - time.time()))
                 raise Problem(
                     429,
@@ -160,7 +186,7 @@ def _check_local(request: Request) -> None:
         )
 
 
-def require(scope: Scope) -> Callable[..., AsyncIterator[None]]:
+def require(scope: Scope | None, *, pictures: bool = False) -> Callable[..., AsyncIterator[None]]:
     """A dependency of a route: requests need a token with this scope (`AccessControl.check`)."""
 
     async def check(
@@ -168,7 +194,7 @@ def require(scope: Scope) -> Callable[..., AsyncIterator[None]]:
         credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     ) -> AsyncIterator[None]:
         access: AccessControl = request.app.state.access
-        async with access.check(request, credentials, scope):
+        async with access.check(request, credentials, scope, pictures):
             yield
 
     return check

@@ -114,7 +114,7 @@ def endpoint(scanned: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("endpoint")
     file = folder / "tokens.json"
     tokens = {
-        "lab": add_token(file, "lab", ["read", "analyze"]),
+        "lab": add_token(file, "lab", ["read", "analyze", "correct"]),
         "reader": add_token(file, "reader", ["read"]),
         "analyst": add_token(file, "analyst", ["analyze"]),
         "operator": add_token(file, "operator", ["admin"]),

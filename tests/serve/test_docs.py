@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mcn.catalog.correcting.changes import Change, correct
 from mcn.catalog.query import query
 from mcn.catalog.store import Catalog
 
@@ -41,7 +42,10 @@ def folder(endpoint: Endpoint, tile: Path, tmp_path_factory: pytest.TempPathFact
 
 def run(command: Example, endpoint: Endpoint, scanned: Path, folder: Path) -> str:
     """Run an example against the endpoint and its catalogue."""
-    row = query(Catalog.open(scanned / "catalog")).slice(0, 1).to_pylist()[0]
+    catalog = Catalog.open(scanned / "catalog")
+    row = query(catalog).slice(0, 1).to_pylist()[0]
+    change = Change("shape", row["tile_id"], row["well"], [row["crystal_id"]], "rhombic")
+    made = "CHANGE_ID" in command.text and correct(catalog, change, "lab").change_id
     text = re.sub(r"http://[\w.]+:8000", endpoint.url, command.text.replace(".venv/bin/", ""))
     text = text.replace("mcn_…", endpoint.tokens["lab"]).replace("A-12", row["well"])
     text = text.replace("1200:", "0:")
@@ -50,6 +54,8 @@ def run(command: Example, endpoint: Endpoint, scanned: Path, folder: Path) -> st
         "MCN_TOKEN": endpoint.tokens["lab"],
         "METRICS_TOKEN": endpoint.tokens["operator"],
         "TILE_ID": row["tile_id"],
+        "CRYSTAL_ID": row["crystal_id"],
+        "CHANGE_ID": made or "",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     done = subprocess.run(
@@ -87,7 +93,12 @@ def test_curl_commands(command: Example, endpoint: Endpoint, scanned: Path, fold
 def test_every_route_has_an_example() -> None:
     paths = local_client(local_services("test-docs")).get("/openapi.json").json()["paths"]
     texts = [
-        command.text.replace("A-12", "{well}").replace("$TILE_ID", "{tile_id}") for command in CURL
+        command.text.replace("A-12", "{well}")
+        .replace("$TILE_ID", "{tile_id}")
+        .replace("$CRYSTAL_ID", "{crystal_id}")
+        .replace("$CHANGE_ID", "{change_id}")
+        .replace("full/!256,256/0/default.jpg", "{region}/{size}/{rotation}/{quality}.{form}")
+        for command in CURL
     ]
     for path in paths:
         pattern = re.compile(re.escape(f":8000{path}") + r"([?\" ]|$)")

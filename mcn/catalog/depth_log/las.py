@@ -30,11 +30,16 @@ import pyarrow as pa
 from anyascii import anyascii
 from numpy.typing import NDArray
 
-from mcn.catalog.depth_log.table import models_of_log, scan_date_of_log, shapes_of_log
+from mcn.catalog.depth_log.columns import CORRECTED, HIGH, LOW, shapes_of_log
+from mcn.catalog.depth_log.table import models_of_log, scan_date_of_log
+from mcn.catalog.depth_log.uncertainty import FEW_TILES
 from mcn.catalog.model_names import ModelPair
 from mcn.catalog.storage import explained_output
 
 _NULL: Final = -999.25
+_Curve = tuple[str, str, str, str]
+"""Mnemonic, unit, column and description of a curve."""
+
 _SIZE: Final = "equivalent circular diameter of crystals"
 _BEFORE: Final = (
     ("NTIL", "", "n_tiles", "Tiles analysed"),
@@ -47,7 +52,29 @@ _BEHIND: Final = (
     ("DMED", "UM", "median_equivalent_diameter_um", f"Median {_SIZE}"),
     ("DQ75", "UM", "q75_equivalent_diameter_um", f"Upper quartile of {_SIZE}"),
     ("CAF", "V/V", "crystal_area_fraction", "Crystal area fraction, mean of tiles"),
+    ("NFAIL", "", "n_failed_tiles", "Tiles that could not be read"),
+    ("FEWT", "", "few_tiles", f"1 if there are fewer than {FEW_TILES} tiles"),
+    ("DRES", "UM", "resolvable_diameter_um", "Diameter below which crystals are mostly missed"),
+    ("DQ10", "UM", "q10_equivalent_diameter_um", f"Tenth percentile of {_SIZE}"),
+    ("DQ90", "UM", "q90_equivalent_diameter_um", f"Ninetieth percentile of {_SIZE}"),
+    ("DAREA", "UM", "area_weighted_equivalent_diameter_um", f"Area-weighted mean {_SIZE}"),
+    ("SORT", "PHI", "sorting_phi", "Inclusive graphic standard deviation of diameters"),
+    ("ASPR", "", "mean_aspect_ratio", "Mean aspect ratio of crystals"),
+    ("CIRC", "", "mean_circularity", "Mean circularity of crystals"),
+    ("CONT", "V/V", "mean_contact_fraction", "Mean share of outline that touches neighbours"),
+    ("ROUN", "", "mean_roundness", "Mean roundness of crystals, after Wadell"),
+    ("COMP", "V/V", "mean_completeness", "Mean visible share of crystals"),
+    ("VPF", "V/V", "visible_pore_fraction", "Visible pore fraction, mean of tiles"),
 )
+_VARIANTS: Final = (
+    ("L", LOW, "", "low end of 95 % interval"),
+    ("H", HIGH, "", "high end of 95 % interval"),
+    ("C", CORRECTED, "corrected", ""),
+    ("CL", LOW + CORRECTED, "corrected", "low end of 95 % interval"),
+    ("CH", HIGH + CORRECTED, "corrected", "high end of 95 % interval"),
+)
+"""Ending of the mnemonic, prefix of the column, and what is said of each statistic's variants."""
+
 _DEPTH: Final = "DEPT"
 _LETTERS: Final = range(4, 8)
 """Number of letters of a shape in its mnemonic: as few as make it unique."""
@@ -83,7 +110,7 @@ def las_text(
 
     Parameters
     ----------
-    log : pa.Table of schema `mcn.catalog.depth_log.table.depth_log_schema`
+    log : pa.Table of schema `mcn.catalog.depth_log.columns.depth_log_schema`
     well : str
         Written to WELL and UWI if the header does not give them, and to the parameter WID.
     shapes : sequence of str
@@ -137,7 +164,10 @@ def las_text(
         (mnemonics[shape], "V/V", f"fraction_{shape}", f"Fraction of {to_ascii(shape)} crystals")
         for shape in shapes
     ]
-    for mnemonic, unit, name, meaning in (*_BEFORE, *of_shapes, *_BEHIND):
+    measured = [*_BEFORE, *of_shapes, *_BEHIND]
+    for mnemonic, unit, name, meaning in (*measured, *_variants(measured)):
+        if name not in log.column_names:
+            continue
         values = log[name].cast(pa.float64()).to_numpy()
         las.append_curve(mnemonic, values, unit=unit, descr=meaning)
     text = io.StringIO()
@@ -158,6 +188,21 @@ def _tops(tops: Sequence[Mapping[str, Any]]) -> str:
     """Lines of the section ~Other; line breaks are the only structure that it has."""
     lines = [f"{top['depth_m']:12.2f} M  {to_ascii(top['formation'])}" for top in tops]
     return "\n".join(["Tops of formations, measured depth", *lines]) if lines else ""
+
+
+def _variants(measured: Sequence[_Curve]) -> list[_Curve]:
+    """Curves of intervals and corrected values, in the order of the statistics."""
+    taken = {_DEPTH, *(curve[0] for curve in measured)}
+    curves: list[_Curve] = []
+    for mnemonic, unit, name, meaning in measured:
+        for ending, prefix, before, behind in _VARIANTS:
+            numbered = (f"{mnemonic}{ending}{number}" for number in itertools.count(1))
+            names = itertools.chain([mnemonic + ending], numbered)
+            unique = next(candidate for candidate in names if candidate not in taken)
+            taken.add(unique)
+            said = ", ".join(filter(None, [meaning, before, behind]))
+            curves.append((unique, unit, prefix + name, said))
+    return curves
 
 
 def curve_mnemonics(shapes: Sequence[str]) -> dict[str, str]:

@@ -3,104 +3,144 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Final
 
-import numpy as np
 import pyarrow as pa
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from mcn.catalog.depth_log.table import shapes_of_log
-from mcn.catalog.storage import explained_output
-from mcn.plots import INK, shape_colours, write_title
+from mcn.catalog.depth_log import tracks
+from mcn.catalog.depth_log.tracks import LogColumns
+from mcn.catalog.storage import CatalogQueryError, explained_output
+from mcn.plots import INK, drawable, write_title
 
-Columns = Mapping[str, NDArray[np.float64]]
-"""Columns of a depth log; null is NaN."""
+_MOST_WELLS: Final = 12
+_TOP: Final = "#6b4fa0"
 
 
-def write_png(log: pa.Table, well: str, path: str | os.PathLike[str]) -> None:
+def write_png(
+    log: pa.Table, well: str, path: str | os.PathLike[str], zones: pa.Table | None = None
+) -> None:
     """Draw a depth log (`depth_log_figure`) and write it as PNG."""
     with explained_output(path):
-        depth_log_figure(log, well).savefig(path, format="png")
+        depth_log_figure(log, well, zones).savefig(path, format="png")
 
 
-def depth_log_figure(log: pa.Table, well: str) -> Figure:
-    """Draw a depth log with tracks for shape, size, crystal area and number of crystals.
+def depth_log_figure(log: pa.Table, well: str, zones: pa.Table | None = None) -> Figure:
+    """Draw a depth log with tracks for shapes, facets, sizes, area and number of crystals.
+
+    Bands are 95 % intervals.
 
     Parameters
     ----------
-    log : pa.Table of schema `mcn.catalog.depth_log.table.depth_log_schema`
+    log : pa.Table of schema `mcn.catalog.depth_log.columns.depth_log_schema`
     well : str
         Name for the title.
+    zones : pa.Table, optional
+        Result of `mcn.catalog.depth_log.zones.find_zones`, drawn as lines with their support.
     """
-    columns = {
-        name: log[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
-        for name in log.column_names
-    }
-    top, base = columns["depth_top"], columns["depth_base"]
-    figure = Figure(figsize=(9, 10), dpi=120, layout="constrained")
+    columns = LogColumns(log)
+    figure = Figure(figsize=(11, 10), dpi=120, layout="constrained")
     write_title(figure, f"Well {well}", fontsize=14)
-    tracks = figure.subplots(1, 4, sharey=True, width_ratios=[3, 2.4, 1.6, 1.2])
-    shapes, size, area, count = tracks
-    # Each interval is a step: its value holds from its top to its base.
-    depth = np.column_stack([top, base]).ravel()
-    steps = {name: np.repeat(values, 2) for name, values in columns.items()}
-
-    _draw_shapes(shapes, columns, shapes_of_log(log))
-    _draw_sizes(size, depth, steps)
-    area.fill_betweenx(depth, 0, steps["crystal_area_fraction"], color="#b9a48a", linewidth=0)
-    area.set_xlim(0, 1)
-    _head(area, "Crystal area\nfraction")
-    count.barh(top, columns["n_crystals"], base - top, align="edge", color="#8b949e")
-    count.set_xlim(left=0)
-    _head(count, "Crystals\nnumber")
-
-    shapes.set_ylim(base.max(), top.min())
+    axes = figure.subplots(1, 5, sharey=True, width_ratios=[3, 1.4, 2.6, 1.6, 1.2])
+    shapes, euhedral, size, area, count = axes
+    tracks.draw_shapes(shapes, columns)
+    tracks.draw_euhedral(euhedral, columns)
+    tracks.draw_sizes(size, columns)
+    tracks.draw_area(area, columns)
+    tracks.draw_counts(count, columns)
+    tracks.legend(shapes, 2)
+    if size.get_legend_handles_labels()[0]:
+        tracks.legend(size, 2)
+    if zones is not None:
+        for track in axes:
+            tracks.draw_zones(track, zones, labelled=track is count)
+    shapes.set_ylim(columns.base.max(), columns.top.min())
     shapes.set_ylabel("Measured depth (m)", color=INK)
     return figure
 
 
-def _draw_shapes(axes: Axes, columns: Columns, names: Sequence[str]) -> None:
-    top, base = columns["depth_top"], columns["depth_base"]
-    left = np.zeros(len(top))
-    for shape, colour in zip(names, shape_colours(names), strict=True):
-        share = np.nan_to_num(columns[f"fraction_{shape}"])
-        axes.barh(top, share, base - top, left, align="edge", color=colour, label=shape)
-        left = left + share
-    axes.set_xlim(0, 1)
-    _head(axes, "Shape\nfraction of crystals")
-    _legend(axes, 2)
+def write_panel_png(
+    logs: Mapping[str, pa.Table],
+    path: str | os.PathLike[str],
+    tops: Mapping[str, float] | None = None,
+    top_name: str = "",
+    zones: Mapping[str, pa.Table] | None = None,
+) -> None:
+    """Draw a correlation panel (`panel_figure`) and write it as PNG."""
+    with explained_output(path):
+        panel_figure(logs, tops, top_name, zones).savefig(path, format="png")
 
 
-def _draw_sizes(axes: Axes, depth: NDArray[np.float64], steps: Columns) -> None:
-    _head(axes, "Equivalent diameter\nµm")
-    mean = steps["mean_equivalent_diameter_um"]
-    if np.isnan(mean).all():
-        axes.set_xticks([])
-        axes.text(0.5, 0.5, "pixel size\nunknown", transform=axes.transAxes, ha="center")
-        return
-    low, high = steps["q25_equivalent_diameter_um"], steps["q75_equivalent_diameter_um"]
-    axes.fill_betweenx(depth, low, high, color="#c9d3e0", linewidth=0, label="middle half")
-    median = steps["median_equivalent_diameter_um"]
-    axes.plot(median, depth, color="#5b7089", lw=1, ls="--", label="median")
-    axes.plot(mean, depth, color="#1d3b5f", lw=1.8, label="mean")
-    axes.set_xlim(left=0)
-    _legend(axes, 1)
+def panel_figure(
+    logs: Mapping[str, pa.Table],
+    tops: Mapping[str, float] | None = None,
+    top_name: str = "",
+    zones: Mapping[str, pa.Table] | None = None,
+) -> Figure:
+    """Draw several wells on one depth axis: shapes and median size of each.
+
+    Parameters
+    ----------
+    logs : mapping of str to pa.Table
+        Depth log of each well (schema `mcn.catalog.depth_log.columns.depth_log_schema`), drawn
+        from left to right.
+    tops : mapping of str to float, optional
+        Measured depth of a formation's top in each well, in metres. It is drawn at the same
+        height in all wells, and depths are counted from it: negative above.
+    top_name : str
+        Name of that formation.
+    zones : mapping of str to pa.Table, optional
+        Zones of each well (`mcn.catalog.depth_log.zones.find_zones`).
+
+    Raises
+    ------
+    CatalogQueryError
+        For more than 12 wells, and for wells without the top.
+    """
+    if not 1 <= len(logs) <= _MOST_WELLS:
+        raise CatalogQueryError(
+            f"{len(logs)} wells do not fit into one picture; give 1 to {_MOST_WELLS}"
+        )
+    if tops is not None and (without := [well for well in logs if well not in tops]):
+        raise CatalogQueryError(
+            f"well {without[0]!r} has no top {top_name!r} to flatten on; import it with "
+            "`mcn catalog wells import`, or leave the well out"
+        )
+    figure = Figure(figsize=(1.4 + 3.1 * len(logs), 10), dpi=120, layout="constrained")
+    write_title(figure, f"Flattened on {top_name}" if tops is not None else "", fontsize=14)
+    # Two tracks of a well, and a gap before the next.
+    grid = figure.subplots(1, 3 * len(logs) - 1, sharey=True, width_ratios=_widths(len(logs)))
+    for gap in grid[2::3]:
+        gap.set_axis_off()
+    spans = []
+    for shapes, size, (well, log) in zip(grid[::3], grid[1::3], logs.items(), strict=True):
+        above = 0.0 if tops is None else tops[well]
+        columns = LogColumns(log, above)
+        spans.append((columns.top.min(), columns.base.max()))
+        tracks.draw_shapes(shapes, columns)
+        tracks.draw_sizes(size, columns)
+        tracks.head(shapes, f"{drawable(well)}\nshape fraction")
+        tracks.head(size, "\ndiameter, µm")
+        for track in (shapes, size):
+            if zones is not None and well in zones:
+                tracks.draw_zones(track, zones[well], above, labelled=track is size)
+            if tops is not None:
+                track.axhline(0.0, color=_TOP, lw=2, zorder=6)
+    if tops is not None:
+        for gap in grid[2::3]:
+            gap.axhline(0.0, color=_TOP, lw=2)
+    grid[0].set_ylim(max(base for _, base in spans), min(top for top, _ in spans))
+    unit = "Measured depth (m)" if tops is None else f"Depth below {drawable(top_name)} (m)"
+    grid[0].set_ylabel(unit, color=INK, parse_math=False)
+    handles, labels = grid[0].get_legend_handles_labels()
+    sizes, names = grid[1].get_legend_handles_labels()
+    figure.legend(
+        handles + sizes, labels + names, loc="outside lower center", ncols=5, frameon=False,
+        fontsize=8,
+    )  # fmt: skip
+    return figure
 
 
-def _head(axes: Axes, title: str) -> None:
-    """Draw a track's name and scale at the top, where readers of well logs expect them."""
-    axes.xaxis.set_ticks_position("top")
-    axes.set_title(title, fontsize=10, color=INK, pad=22)
-    axes.tick_params(labelsize=8, colors=INK)
-    axes.grid(axis="y", color="#d8dce2", linewidth=0.6)
-    axes.set_axisbelow(True)
-    for side in ("bottom", "right"):
-        axes.spines[side].set_visible(False)
-
-
-def _legend(axes: Axes, columns: int) -> None:
-    axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=columns, frameon=False, fontsize=9
-    )
+def _widths(wells: int) -> list[float]:
+    return [1.5, 1.2, 0.35] * (wells - 1) + [1.5, 1.2]

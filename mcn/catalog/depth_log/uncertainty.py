@@ -159,17 +159,15 @@ def ratio_intervals(
     replicates = ratio_replicates(numerators, denominators, seed)
     scales = [scale] * len(estimate) if isinstance(scale, str) else scale
     is_share = np.array([name == "share" for name in scales], dtype=np.bool_)
-    low, high = t_intervals(estimate, replicates, n_tiles, is_share)
-    if crystals and n_tiles > 1:
-        worth = crystals / (1 + max(crystals / n_tiles - 1, 0) * _ALIKE)
-        bound = 1 - ((1 - LEVEL) / 2) ** (1 / worth)
-        high = np.where(is_share & (estimate == 0), bound, high)
-        low = np.where(is_share & (estimate == 1), 1 - bound, low)
-    return low, high
+    return t_intervals(estimate, replicates, n_tiles, is_share, crystals)
 
 
 def t_intervals(
-    estimate: Floats, replicates: Floats, n_tiles: int, is_share: NDArray[np.bool_]
+    estimate: Floats,
+    replicates: Floats,
+    n_tiles: int,
+    is_share: NDArray[np.bool_],
+    crystals: int | None = None,
 ) -> tuple[Floats, Floats]:
     """95 % intervals of statistics from their values in resamples of the tiles.
 
@@ -181,6 +179,8 @@ def t_intervals(
     is_share : (K,) bool array
         Values from 0 to 1, with an interval on the logit scale; others are above 0, with one
         on the log scale.
+    crystals : int, optional
+        As in `ratio_intervals`.
 
     Returns
     -------
@@ -202,17 +202,26 @@ def t_intervals(
     # At the end of a scale there is no deviation to speak of.
     is_end = np.isfinite(estimate) & ((estimate <= 0) | (is_share & (estimate >= 1)))
     is_end |= np.isfinite(estimate) & (deviation == 0)
-    return np.where(is_end, estimate, low), np.where(is_end, estimate, high)
+    low, high = np.where(is_end, estimate, low), np.where(is_end, estimate, high)
+    if crystals:
+        worth = crystals / (1 + max(crystals / n_tiles - 1, 0) * _ALIKE)
+        bound = 1 - ((1 - LEVEL) / 2) ** (1 / worth)
+        high = np.where(is_share & (estimate == 0), bound, high)
+        low = np.where(is_share & (estimate == 1), 1 - bound, low)
+    return low, high
 
 
 def _nan_deviation(replicates: Floats) -> Floats:
-    if np.isnan(replicates).any():
-        known = np.isfinite(replicates)
-        count = known.sum(axis=0)
-        mean = np.where(known, replicates, 0).sum(axis=0) / count
-        squares = np.where(known, (replicates - mean) ** 2, 0).sum(axis=0)
-        return np.asarray(np.sqrt(squares / count))
-    return np.asarray(replicates.std(axis=0))
+    """Standard deviation of each column, without the resamples in which it is not defined."""
+    known = np.isfinite(replicates)
+    count = len(replicates)
+    if not known.all():
+        replicates, count = np.where(known, replicates, 0.0), known.sum(axis=0)
+    mean = replicates.sum(axis=0) / count
+    away = replicates - mean
+    if not known.all():
+        away = np.where(known, away, 0.0)
+    return np.asarray(np.sqrt(np.einsum("bk,bk->k", away, away) / count))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -283,7 +292,7 @@ class WeightedQuantiles:
 
     def intervals(self, levels: Sequence[float], seed: int = 0) -> tuple[Floats, Floats]:
         """95 % intervals of the quantiles at these levels, each (Q,)."""
-        low, high = ratio_intervals(*self._below(self.at(levels)), "share", len(self), seed)
+        low, high = ratio_intervals(*self.below(self.at(levels)), "share", len(self), seed)
         unknown = np.isnan(low) | (len(self) == 0)
         low, high = self.at(np.nan_to_num(low)), self.at(np.nan_to_num(high))
         return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
@@ -296,15 +305,28 @@ class WeightedQuantiles:
         """
         wanted = np.asarray(levels, np.float64)
         quantiles = self.at(wanted)
-        numerators, denominators = self._below(quantiles)
+        numerators, denominators = self.below(quantiles)
         with np.errstate(invalid="ignore", divide="ignore"):
             whole = numerators.sum(axis=0) / denominators.sum()
-        shares = ratio_replicates(numerators, denominators, seed)
+        return self.replicates_of(levels, whole, ratio_replicates(numerators, denominators, seed))
+
+    def replicates_of(self, levels: Sequence[float], whole: Floats, shares: Floats) -> Floats:
+        """As `replicates`, from the shares below the quantiles in each resample.
+
+        Parameters
+        ----------
+        levels : sequence of Q floats
+        whole : (Q,) float array
+            Shares below the quantiles in the whole sample.
+        shares : (B, Q) float array
+            The same in each resample.
+        """
+        wanted = np.asarray(levels, np.float64)
         at = self.at(np.clip(wanted + whole - shares, 0, 1).ravel()).reshape(shares.shape)
         return np.where(np.isnan(shares), np.nan, at)
 
-    def _below(self, quantiles: Floats) -> tuple[Floats, Floats]:
-        """Weight of each tile's crystals up to each quantile (T, Q), and of all of them (T, 1)."""
+    def below(self, quantiles: Floats) -> tuple[Floats, Floats]:
+        """Weight of each tile's crystals up to each size (T, Q), and of all of them (T, 1)."""
         cuts = np.unique(quantiles)
         # The step between two quantiles that each crystal is in, counted once for all of them.
         step = np.repeat(

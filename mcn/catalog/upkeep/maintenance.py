@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mcn.catalog.active_files import files
+from mcn.catalog.corrected.rows import faults as faults_of_corrections
+from mcn.catalog.corrected.rows import vacuum as vacuum_corrections
 from mcn.catalog.data_files import PARTITIONS, label_of
 from mcn.catalog.integrity.damage import CURE, fault_of_bytes
 from mcn.catalog.integrity.delta_log import check_entries
@@ -162,7 +164,7 @@ def verify(catalog: Catalog) -> VerifyReport:
             fault = _file_fault(uri, entry, schema)
             if fault or (fault := _partition_fault(entry, catalog.depth_bin_m)):
                 problems.append(f"{name}/{unquote(entry['path'])}: {fault}")
-    problems += faults_of_wells(catalog)
+    problems += faults_of_wells(catalog) + faults_of_corrections(catalog.uri)
     orphans = 0
     if not problems:
         with open_views(catalog, active["tiles"], active["crystals"]) as connection:
@@ -262,7 +264,8 @@ def vacuum(catalog: Catalog, keep_hours: int = 168, *, dry_run: bool = False) ->
                 )
             )
         gone += [f"{name}/{unquote(path)}" for path in paths]
-    return gone + vacuum_wells(catalog, keep_hours, dry_run=dry_run)
+    gone += vacuum_wells(catalog, keep_hours, dry_run=dry_run)
+    return gone + vacuum_corrections(catalog.uri, keep_hours, dry_run=dry_run)
 
 
 def _partition_fault(entry: dict[str, Any], width: float) -> str | None:

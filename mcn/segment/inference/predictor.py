@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mcn.mask import Mask
 from mcn.segment.inference.candidates import GeneratorSettings, stability_score
+from mcn.segment.inference.encoded_picture import EncodedPicture
 from mcn.segment.inference.postprocess import largest_component_mask, smoothed
 from mcn.segment.inference.prompts import UserPrompts
 from mcn.segment.inference.proposals import propose
@@ -25,6 +26,8 @@ from mcn.segment.modeling.window_decoder import WindowDecoder
 
 VIEW = 384
 """Side of the part that is encoded around a prompt, pixels of the scaled image."""
+_GRID = VIEW // 3
+"""Clicks are at most half of it from the centre of their view, pixels of the scaled image."""
 _MIN_CENTRE_PROBABILITY = 0.05
 _TRIAL_SIDES = (24.0, 60.0, 150.0)
 
@@ -54,6 +57,7 @@ def predict(
     image: NDArray[np.uint8],
     user_prompts: UserPrompts,
     settings: GeneratorSettings = GeneratorSettings(),
+    encoded: EncodedPicture | None = None,
 ) -> list[Mask]:
     """The crystal at each prompt.
 
@@ -69,6 +73,9 @@ def predict(
         Of any size; the cost of a prompt does not depend on it.
     user_prompts : UserPrompts
         N prompts.
+    encoded : EncodedPicture, optional
+        What earlier calls encoded of the image. Views are moved onto a grid then, so that clicks
+        near each other share them.
 
     Returns
     -------
@@ -77,30 +84,42 @@ def predict(
         if there is no crystal.
     """
     device = next(model.parameters()).device
-    mean, deviation = grey_level(image)
+    step = 1 if encoded is None else _GRID
+    encoded = encoded or EncodedPicture()
+    encoded.grey = encoded.grey or grey_level(image)
+    mean, deviation = encoded.grey
     masks = []
     with torch.inference_mode():
         for i in range(len(user_prompts)):
-            views = list(_views(image, user_prompts, i, settings))
-            batch = np.zeros((len(views), 1, VIEW, VIEW), np.float32)
-            for row, view in enumerate(views):
-                height, width = view.pixels.shape
-                batch[row, 0, :height, :width] = (view.pixels - mean) / deviation
-            with autocast(device):
-                features = model.image_encoder(torch.from_numpy(batch).to(device))
+            views = list(_views(image, user_prompts, i, settings, step))
+
+            def encode(numbers: Sequence[int], views: list[View] = views) -> Features:
+                batch = np.zeros((len(numbers), 1, VIEW, VIEW), np.float32)
+                for row, number in enumerate(numbers):
+                    height, width = views[number].pixels.shape
+                    batch[row, 0, :height, :width] = (views[number].pixels - mean) / deviation
+                with autocast(device):
+                    features: Features = model.image_encoder(torch.from_numpy(batch).to(device))
+                return features
+
+            features = encoded.features([(view.x, view.y, view.scale) for view in views], encode)
             prompts = _prompts(features, views, user_prompts, i, settings)
             masks.append(_best(model, features, prompts, views, image.shape, settings))
     return masks
 
 
 def _views(
-    image: NDArray[np.uint8], user_prompts: UserPrompts, i: int, settings: GeneratorSettings
+    image: NDArray[np.uint8],
+    user_prompts: UserPrompts,
+    i: int,
+    settings: GeneratorSettings,
+    step: int,
 ) -> Iterator[View]:
     box, points = user_prompts.boxes[i], user_prompts.points[i][user_prompts.labels[i] == 1]
     if np.isnan(box).any():
         centre, scale = points.mean(axis=0), 2.0
         while True:
-            yield _view(image, centre, scale)
+            yield _view(image, centre, scale, step)
             if max(image.shape) * scale <= VIEW:
                 return
             scale = scale / REDUCTION if scale <= 1 else 1.0
@@ -108,15 +127,20 @@ def _views(
     scale = 2.0 if side < settings.magnify_below else 1.0
     while side * scale > LARGEST:
         scale /= REDUCTION
-    yield _view(image, (box[:2] + box[2:]) / 2, scale)
+    yield _view(image, (box[:2] + box[2:]) / 2, scale, step)
 
 
-def _view(image: NDArray[np.uint8], centre: NDArray[np.float32], scale: float) -> View:
-    """The part of an image about a centre x, y, moved to lie within the image."""
+def _view(image: NDArray[np.uint8], centre: NDArray[np.float32], scale: float, step: int) -> View:
+    """The part of an image about a centre x, y, moved onto a grid and to lie within the image.
+
+    `step` is the distance of the grid's lines, pixels of the scaled image.
+    """
+    grid = max(1, round(step / scale)) if step > 1 else 1
     spans = []
     for middle, length in zip(centre, image.shape[::-1], strict=True):
         reach = min(round(VIEW / scale), length)
-        start = min(max(round(float(middle) - reach / 2), 0), length - reach)
+        start = round((float(middle) - reach / 2) / grid) * grid
+        start = min(max(start, 0), length - reach)
         spans.append((start, reach))
     (x, width), (y, height) = spans
     size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -24,6 +24,7 @@ from mcn.segment.inference.candidates import (
     split_batches,
     stability_score,
 )
+from mcn.segment.inference.encoded_picture import EncodedPicture
 from mcn.segment.inference.mask_generator import propose_crystals
 from mcn.segment.inference.mask_nms import MaskNMS
 from mcn.segment.inference.postprocess import largest_component_mask, suppress_overlaps
@@ -95,14 +96,19 @@ class SamSegmenter:
         points: ArrayLike | None = None,
         labels: ArrayLike | None = None,
         boxes: ArrayLike | None = None,
+        encoded: EncodedPicture | None = None,
     ) -> list[Mask]:
         """The crystal at each of N prompts in an (H, W) image; see `check_prompts`.
 
         As in SAM's own predictor: for a single click, the mask with the highest predicted IoU
-        of three; else the single mask.
+        of three; else the single mask. `encoded` keeps the embedding of the image for the next
+        call.
         """
         prompts = check_prompts(image.shape, points, labels, boxes)
-        embedding = self.encode(image[None]).float()
+        encoded = encoded or EncodedPicture()
+        if encoded.embedding is None:
+            encoded.embedding = self.encode(image[None]).float()
+        embedding = encoded.embedding
         size, frame = self._size(image.shape), self.sam.image_encoder.img_size
         to_frame = embedding.new_tensor([size[1] / image.shape[1], size[0] / image.shape[0]])
         side = frame / to_frame

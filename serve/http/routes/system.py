@@ -15,7 +15,7 @@ from serve.http.dispatch import CurrentServices
 from serve.http.errors import Problem, documented
 from serve.http.openapi import TEXT
 from serve.http.responses import json_response, negotiate
-from serve.schemas import Health, Models
+from serve.schemas import Health, Models, Session
 
 _READY_S: Final = 5.0
 
@@ -47,6 +47,21 @@ async def models(request: Request, services: CurrentServices) -> Response:
             "max_images": settings.max_images,
         }
     )
+
+
+@router.get(
+    "/v1/session",
+    summary="Who the token is",
+    response_model=Session,
+    responses=documented(401, 403, 406, 429, 500),
+    dependencies=[Depends(require(None))],
+)
+async def session(request: Request) -> Response:
+    """Name, scopes and expiry of the token that the request was sent with."""
+    negotiate(request, JSON)
+    state = request.state
+    expires = state.expires and state.expires.isoformat()
+    return await json_response({"name": state.token, "scopes": state.scopes, "expires": expires})
 
 
 @router.get("/healthz", summary="Whether this process is alive", response_model=Health)

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcn.catalog.depths import check_depth, parse_depth
+from mcn.catalog.correcting.label_sheet import export_labels
+from mcn.catalog.depths import check_depth, parse_depth, parse_length
 from mcn.catalog.export import EXPORT_FORMATS, export
-from mcn.catalog.label_sheet import export_labels
 from mcn.catalog.query import Selection, query
+from mcn.catalog.storage import CatalogQueryError
 from mcn.catalog.store import CatalogError
 
 
@@ -151,3 +152,16 @@ def test_depths_may_be_any_number_type(depth, read):
 
 def test_ranges_in_feet_select_tiles(core):
     assert query(core, ["A"], parse_depth("4000ft:4100ft")).num_rows == 15  # 1220, 1230, 1240 m
+
+
+@pytest.mark.parametrize(
+    ("text", "metres"), [("10", 10.0), (" 2.5 m", 2.5), ("10ft", 3.048), ("1'", 0.3048)]
+)
+def test_lengths_in_metres_and_feet(text: str, metres: float) -> None:
+    assert parse_length(text) == metres
+
+
+@pytest.mark.parametrize("text", ["", "ten", "10 km", "nan", "1:2"])
+def test_what_is_no_length_is_refused(text: str) -> None:
+    with pytest.raises(CatalogQueryError, match="write it as 10 or 10ft"):
+        parse_length(text)

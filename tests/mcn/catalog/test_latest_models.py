@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from mcn.catalog.correcting.label_sheet import export_labels
 from mcn.catalog.depth_log.las import write_las
 from mcn.catalog.depth_log.table import depth_log, models_of_log
 from mcn.catalog.export import export, tiles_of
 from mcn.catalog.formats import write_table
-from mcn.catalog.label_sheet import export_labels
 from mcn.catalog.model_names import ModelPair
 from mcn.catalog.query import Selection, query, sql
 from mcn.catalog.store import Catalog, CatalogError

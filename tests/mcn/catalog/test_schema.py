@@ -25,13 +25,14 @@ DESIGNED_CRYSTALS = (
     "p_polyhedral, p_amorphous, p_spherical, bbox_x, bbox_y, bbox_w, bbox_h, centroid_x, "
     "centroid_y, touches_edge, area_px, equivalent_diameter_px, area_um2, "
     "equivalent_diameter_um, major_axis_um, minor_axis_um, feret_max_um, feret_min_um, "
-    "perimeter_um, aspect_ratio, circularity, solidity, orientation_deg, corners, mask_rle, "
+    "perimeter_um, aspect_ratio, circularity, solidity, orientation_deg, corners, "
+    "contact_fraction, roundness, completeness, mask_rle, "
     "predicted_iou, stability, segmenter, classifier, scanned_at"
 )
 DESIGNED_TILES = (
     "tile_id, uri, etag, well, depth_m, width, height, pixel_size_um, pixel_size_source, "
     "n_crystals, crystal_area_fraction, status, error, segmenter, classifier, scan_id, "
-    "scanned_at, seconds, note"
+    "scanned_at, seconds, note, visible_pore_fraction, data_bar_y"
 )
 
 

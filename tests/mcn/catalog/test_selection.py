@@ -9,8 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from mcn.catalog.corrected.views import number_columns
 from mcn.catalog.export import export
-from mcn.catalog.query import iter_batches, query
+from mcn.catalog.query import iter_batches, query, select_crystals
 from mcn.catalog.selection import Selection, located
 from mcn.catalog.storage import CatalogQueryError
 from mcn.catalog.store import Catalog
@@ -80,3 +81,40 @@ def test_an_export_has_the_tiles_and_crystals_of_a_formation(
 def test_an_unknown_formation_is_named(known: Catalog) -> None:
     with pytest.raises(CatalogQueryError, match="no formation 'Midle'; did you mean 'Middle'"):
         rows(known, Selection(formations="Midle"))
+
+
+def test_ranges_include_their_ends_and_exclude_the_unknown(core: Catalog) -> None:
+    sizes = Selection(ranges={"equivalent_diameter_um": (1.0, 1.2)})
+    found = select_crystals(core, sizes)["equivalent_diameter_um"].to_pylist()
+    assert sorted({round(size, 3) for size in found}) == [1.0, 1.1]  # 1.2 is above it as 32 bits
+    assert select_crystals(core, Selection(ranges={"confidence": (None, None)})).num_rows == 201
+    unknown = Selection(["B 2/Ü"], ranges={"equivalent_diameter_um": (0.0, None)})
+    assert select_crystals(core, unknown).num_rows == 0
+
+
+def test_the_crystals_of_one_tile(core: Catalog) -> None:
+    tile_id = select_crystals(core, Selection(["A"]), limit=1)["tile_id"][0].as_py()
+    found = select_crystals(core, Selection(["A"], tile_id=tile_id))
+    assert found.num_rows == 5
+    assert {*found["tile_id"].to_pylist()} == {tile_id}
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"ranges": {"confidence": (2, 1)}}, "not a range"),
+        ({"ranges": {"confidence": (float("nan"), None)}}, "not a range"),
+        ({"ranges": {"confidense": (0, 1)}}, "did you mean 'confidence'"),
+        ({"ranges": {"shape": (0, 1)}}, "no number column 'shape'"),
+        ({"is_corrected": True}, "needs corrected values"),
+    ],
+)
+def test_impossible_selections_are_refused(core: Catalog, facts: dict, reason: str) -> None:
+    with pytest.raises(CatalogQueryError, match=reason):
+        select_crystals(core, Selection(**facts))
+
+
+def test_number_columns(core: Catalog) -> None:
+    names = number_columns(core.crystals_schema)
+    assert "confidence" in names
+    assert not {"shape", "touches_edge", "mask_rle", "scanned_at"} & {*names}

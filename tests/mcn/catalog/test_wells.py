@@ -19,7 +19,7 @@ from mcn.catalog.data_files import PARTITIONS, STATISTICS, write_data_files
 from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.export import export
 from mcn.catalog.query import query, sql
-from mcn.catalog.schema import CRYSTALS, TILES, RowError, tile_id, tile_table
+from mcn.catalog.schema import ADDED_LATER, CRYSTALS, TILES, RowError, tile_id, tile_table
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
 from mcn.catalog.upkeep import maintenance
@@ -143,11 +143,16 @@ def test_a_uri_has_one_tile_id_in_every_unicode_form() -> None:
     assert tile_id("/core/\udce9.tif") != tile_id("/core/\udcea.tif")
 
 
-def test_a_catalogue_without_notes_can_be_read_and_extended(
+def _without_later_columns(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([field for field in schema if field.name not in ADDED_LATER])
+
+
+def test_a_catalogue_of_an_older_version_can_be_read_and_extended(
     tmp_path: Path, make_tile: Any, make_crystal: Any
 ) -> None:
     folder = str(tmp_path / "older")
-    for name, schema in (("crystals", CRYSTALS), ("tiles", TILES.remove(len(TILES) - 1))):
+    older = {"crystals": _without_later_columns(CRYSTALS), "tiles": _without_later_columns(TILES)}
+    for name, schema in older.items():
         DeltaTable.create(
             f"{folder}/{name}",
             schema,
@@ -161,16 +166,22 @@ def test_a_catalogue_without_notes_can_be_read_and_extended(
         )
     catalog = Catalog.open(folder)
     assert sql(catalog, "SELECT note FROM tiles").num_rows == 0
-    tile = make_tile("old", n_crystals=0)
-    uri_files = write_data_files(
-        folder, {"tiles": tile_table([tile]).drop_columns("note")}, "before"
-    )
-    table = catalog.delta_table("tiles")
-    table.create_write_transaction(
-        [part.added() for part in uri_files],
-        "append",
-        TILES.remove(len(TILES) - 1),
-        partition_by=["well"],
+    tile = make_tile("old", n_crystals=1, scanned_at=datetime(2026, 1, 1, tzinfo=UTC))
+    rows = {"crystals": catalog_rows([(tile, [make_crystal()])]), "tiles": tile_table([tile])}
+    before = {name: table.select(older[name].names) for name, table in rows.items()}
+    for part in write_data_files(folder, before, "before"):
+        catalog.delta_table(part.table).create_write_transaction(
+            [part.added()],
+            "append",
+            older[part.table],
+            partition_by=list(PARTITIONS[part.table]),
+        )
+    assert query(catalog)["completeness"].to_pylist() == [None]
+    (row,) = depth_log(catalog, "A", 10.0).to_pylist()
+    assert (row["n_crystals"], row["mean_roundness"], row["visible_pore_fraction"]) == (
+        1,
+        None,
+        None,
     )
     assert sql(catalog, "SELECT note FROM tiles")["note"].to_pylist() == [None]
     assert maintenance.verify(catalog).problems == []
@@ -182,4 +193,7 @@ def test_a_catalogue_without_notes_can_be_read_and_extended(
     catalog.commit(CRYSTALS.empty_table(), tile_table([other]))
     maintenance.compact(catalog)
     assert maintenance.verify(catalog).problems == []
-    assert Catalog.open(folder).delta_table("tiles").schema().to_arrow().names[-1] == "note"
+    grown = Catalog.open(folder)
+    for name, schema in (("crystals", CRYSTALS), ("tiles", TILES)):
+        assert {*pa.schema(grown.delta_table(name).schema()).names} == {*schema.names}
+    assert {*query(grown, columns=["completeness"]).column(0).to_pylist()} == {1.0, None}

@@ -101,7 +101,8 @@ def test_definitions_match_scikit_image(seed: int) -> None:
 def test_any_bitmap_has_finite_measures_within_bounds(full: Bitmap) -> None:
     crystal = measure_one(full)
     for name, value in vars(crystal).items():
-        assert math.isfinite(value), name
+        # All of the outline may lie on the border of the picture.
+        assert math.isfinite(value) or name == "contact_fraction", name
     assert crystal.area_px == full.sum()
     assert crystal.feret_max_um is not None
     assert crystal.feret_min_um is not None
@@ -251,7 +252,7 @@ def test_corners_of_polygons_at_any_angle(
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (2, 2)])
 def test_the_smallest_masks_have_finite_measures(shape: tuple[int, int]) -> None:
-    crystal = measure_one(np.ones(shape, dtype=bool))
+    crystal = one_row(measure([Mask(2, 2, np.ones(shape, dtype=bool))], 20, 20, 1.0))
     assert all(math.isfinite(value) for value in vars(crystal).values())
     assert crystal.aspect_ratio >= 1
     assert crystal.solidity == 1
@@ -279,9 +280,12 @@ def test_edges_are_those_of_the_analysed_image(x: int, y: int, touches: bool) ->
 
 def test_many_masks_are_measured_in_order_and_independently() -> None:
     rng = np.random.default_rng(0)
-    masks = [tight(blob(seed, float(rng.uniform(6, 150)))) for seed in range(150)]
-    batch_columns = measure(masks, 400, 400, 0.1)
-    single_columns = [measure([mask], 400, 400, 0.1) for mask in masks]
+    pixels = [tight(blob(seed, float(rng.uniform(6, 150)))).pixels for seed in range(150)]
+    # Side by side, as a crystal's contact depends on the others.
+    masks = [Mask(250 * number, 9, mask) for number, mask in enumerate(pixels)]
+    height, width = 300, 250 * len(masks)
+    batch_columns = measure(masks, height, width, 0.1)
+    single_columns = [measure([mask], height, width, 0.1) for mask in masks]
     for name, values in batch_columns.items():
         assert np.array_equal(
             values, np.concatenate([columns[name] for columns in single_columns])

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mcn.catalog.depth_log.columns import depth_log_schema
 from mcn.catalog.depth_log.las import curve_mnemonics, las_text, to_ascii, write_las
-from mcn.catalog.depth_log.table import depth_log, depth_log_schema
+from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.storage import CatalogError
 from mcn.taxonomy import SHAPES, Taxonomy, TaxonomyError
 
@@ -46,8 +47,9 @@ def example_log(
     columns = [pa.array(top, pa.float64()), pa.array(base, pa.float64())]
     for number in range(2, len(schema)):
         values = [number + row / 8 for row in range(len(top))]
-        column = pa.array(np.floor(values) if number < 4 else values)
-        columns.append(column.cast(schema.field(number).type))
+        kind = schema.field(number).type
+        column = pa.array(values if kind == pa.float64() else np.floor(values))
+        columns.append(column.cast(kind))
     return pa.table(columns, schema=schema)
 
 
@@ -64,11 +66,15 @@ def test_every_class_list_has_one_curve_per_shape(tmp_path, shapes):
     las = read(tmp_path, log)
     names = [curve.mnemonic for curve in las.curves]
     mnemonics = curve_mnemonics(shapes)
-    assert names == [*FIXED[:3], *(mnemonics[shape] for shape in shapes), *FIXED[3:]]
+    expected = [*FIXED[:3], *(mnemonics[shape] for shape in shapes), *FIXED[3:]]
+    assert names[: len(expected)] == expected
+    assert len(names) == len(log.column_names) - 1  # top and base are one curve
     assert len({name.casefold() for name in names}) == len(names)
-    assert all(re.fullmatch("[A-Z][A-Z0-9]{0,7}", name) for name in names)
+    assert all(re.fullmatch("[A-Z][A-Z0-9]{0,7}", name) for name in expected)
+    assert all(re.fullmatch("[A-Z][A-Z0-9]*", name) for name in names)
     for shape in shapes:
         assert las[mnemonics[shape]].tolist() == log[f"fraction_{shape}"].to_pylist()
+    assert las["DMEDCL"].tolist() == log["low_corrected_median_equivalent_diameter_um"].to_pylist()
     comments = re.findall(r"^# (\w+) (\".*\")$", (tmp_path / "log.las").read_text(), re.MULTILINE)
     true_names = {key: json.loads(name) for key, name in comments}
     assert true_names == {"WELL": "A-1"} | {mnemonics[shape]: shape for shape in shapes}
@@ -228,5 +234,5 @@ def test_what_is_known_about_the_well_is_in_the_header(tmp_path):
     assert (las.params["WID"].value, las.params["DREF"].value) == ("A-1", "KB")
     lines = [line.split() for line in las.other.splitlines() if line.strip()]
     assert lines[1:] == [["1205.50", "M", to_ascii("خف")], ["1222.00", "M", "Arab-D"]]
-    assert len(las.curves) == len(FIXED) + len(SHAPES)
+    assert len(las.curves) == len(depth_log_schema(SHAPES)) - 1
     assert las["DEPT"].tolist() == [1205.0, 1215.0, 1225.0]

@@ -7,7 +7,8 @@ import csv
 import numpy as np
 import pytest
 
-from mcn.catalog.depth_log.table import depth_log, depth_log_schema, write_csv
+from mcn.catalog.depth_log.columns import depth_log_schema
+from mcn.catalog.depth_log.table import depth_log, tile_depths_of_log, write_csv
 from mcn.catalog.store import CatalogError
 from mcn.taxonomy import SHAPES
 
@@ -65,6 +66,40 @@ def test_a_tile_of_several_models_counts_once(catalog, make_tile, make_crystal, 
     commit(catalog, (make_tile(segmenter="vit_h@ffffffffffff"), [make_crystal("spherical")] * 2))
     (row,) = depth_log(catalog, "A", 10.0).to_pylist()
     assert (row["n_tiles"], row["n_crystals"], row["fraction_spherical"]) == (1, 2, 1.0)
+
+
+def test_failed_tiles_are_counted_where_they_lie(catalog, make_tile, make_crystal, commit):
+    failed = {"status": "failed", "crystal_area_fraction": None, "error": "empty file"}
+    commit(
+        catalog,
+        *((make_tile(f"a{n}", depth_m=float(n)), [make_crystal()]) for n in range(12)),
+        *((make_tile(f"f{n}", depth_m=6.0 + n, **failed), []) for n in (0, 1, 40)),
+    )
+    log = depth_log(catalog, "A", 5.0)
+    assert log["n_failed_tiles"].to_pylist() == [0, 2, 0]
+    assert log["few_tiles"].to_pylist() == [True] * 3
+    assert depth_log(catalog, "A", 20.0)["few_tiles"].to_pylist() == [False]
+
+
+def test_a_window_is_one_interval_of_its_length(core):
+    (row,) = depth_log(core, "A", 45.0, depth=(1205.0, 1250.0)).to_pylist()
+    assert (row["depth_top"], row["depth_base"], row["n_tiles"]) == (1205.0, 1250.0, 5)
+    rows = depth_log(core, "A", 20.0, depth=(1205.0, 1250.0)).to_pylist()
+    assert [row["depth_top"] for row in rows] == [1205.0, 1225.0, 1245.0]
+    assert [row["n_tiles"] for row in rows] == [2, 2, 1]
+    (row,) = depth_log(core, "A", 1000.0, depth=(None, 1220.0)).to_pylist()
+    assert (row["depth_top"], row["n_tiles"]) == (1000.0, 3)
+    assert "at these depths" in refused(lambda: depth_log(core, "A", depth=(0.0, 5.0)))
+
+
+def test_a_log_read_in_parts_is_the_same(core, monkeypatch):
+    whole = depth_log(core, "A", 25.0)
+    monkeypatch.setattr("mcn.catalog.depth_log.table._READ_CRYSTALS", 30)
+    assert depth_log(core, "A", 25.0).equals(whole)
+
+
+def test_tile_depths_come_with_the_log(core):
+    assert tile_depths_of_log(depth_log(core, "A")).tolist() == [1200.0 + 10 * n for n in range(40)]
 
 
 def test_step_is_chosen_from_the_tiles(core, catalog, make_tile, commit):

@@ -11,9 +11,9 @@ import pytest
 from deltalake import DeltaTable, WriterProperties
 
 from mcn.catalog import data_files as parts
+from mcn.catalog.correcting.label_sheet import export_labels
 from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.export import export
-from mcn.catalog.label_sheet import export_labels
 from mcn.catalog.query import query, sql
 from mcn.catalog.store import Catalog
 from mcn.catalog.upkeep.maintenance import compact, verify

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mcn.analyzer import segment_micrographs
-from mcn.catalog.label_sheet import export_labels
+from mcn.catalog.correcting.label_sheet import export_labels
 from mcn.catalog.schema import Tile, crystal_table, tile_id, tile_table
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
@@ -21,7 +21,7 @@ from mcn.sources.listing import etag_of
 from mcn.synthetic.core import CoreSettings, render_core
 from mcn.taxonomy import SHAPES
 
-from ...fakes import FixedSegmenter
+from ....fakes import FixedSegmenter
 
 
 @pytest.fixture(scope="module")

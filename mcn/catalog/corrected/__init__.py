@@ -1,0 +1,1 @@
+"""Crystals as persons corrected them: the table `corrections`, and views over it."""

@@ -1,0 +1,120 @@
+"""The catalogue that a deployment reads: a snapshot, its wells and tiles, and its errors."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import pyarrow as pa
+
+from mcn.catalog.active_files import files
+from mcn.catalog.correcting.changes import NoChangeError
+from mcn.catalog.query import find_models, open_views
+from mcn.catalog.storage import CatalogError
+from mcn.catalog.store import Catalog, NoCatalogError, Snapshot
+from mcn.catalog.wells import plain_well
+from mcn.errors import McnError, QueryError, StorageError
+from serve.deployments.fresh_catalog import FreshCatalog
+from serve.deployments.iiif import ViewError
+from serve.deployments.messages import Refusal
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def in_thread(method: Callable[P, R]) -> Callable[P, Awaitable[R | Refusal]]:
+    """Run a method in a thread, and return a `Refusal` for errors that a user can correct.
+
+    Queries run in parallel, and no traceback passes between processes.
+    """
+
+    @wraps(method)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> R | Refusal:
+        try:
+            return await asyncio.to_thread(method, *args, **kwargs)
+        except (NotFoundError, NoChangeError) as error:
+            return Refusal(404, str(error))
+        except ViewError as error:
+            return Refusal(400, str(error))
+        except StorageError as error:
+            # Damaged data stay damaged, so a retry would not help.
+            return Refusal(500 if error.trouble == "damaged" else 503, str(error), error.trouble)
+        except QueryError as error:
+            return Refusal(422, str(error))
+        except CatalogError as error:  # The storage failed; the query was valid.
+            return Refusal(500, str(error))
+        except McnError as error:
+            return Refusal(404, str(error))
+
+    return run
+
+
+class NotFoundError(McnError):
+    """The catalogue does not contain what was requested."""
+
+
+class OpenCatalog:
+    """A catalogue, and a snapshot of it that is refreshed in the background.
+
+    Parameters
+    ----------
+    uri : str or None
+        The catalogue; None if there is none.
+    refresh_s : float
+        Largest age of the snapshot that questions are answered from, seconds.
+    """
+
+    def __init__(self, uri: str | None, refresh_s: float) -> None:
+        self._uri, self._refresh_s = uri, refresh_s
+        self._fresh: FreshCatalog | None = None
+        self._opening = threading.Lock()
+
+    def open(self) -> tuple[Catalog, Snapshot]:
+        """The catalogue, and a snapshot of at most the age that is set."""
+        if self._uri is None:
+            raise NotFoundError(
+                "no catalogue is served here; start it with `mcn serve --catalog URI`"
+            )
+        with self._opening:
+            if self._fresh is None:
+                try:
+                    self._fresh = FreshCatalog(Catalog(self._uri), self._refresh_s)
+                except NoCatalogError as error:
+                    raise NotFoundError(str(error)) from error
+        return self._fresh.catalog, self._fresh.snapshot()
+
+    def check_well(self, well: str) -> None:
+        """Raise `NotFoundError` for a well that is not in the catalogue."""
+        if plain_well(well) not in self.open()[1].tiles.by_well:
+            raise NotFoundError(f"no well {well!r}; /v1/wells lists the wells")
+
+    def find_tile(
+        self,
+        tile_id: str,
+        well: str | None,
+        models: tuple[str | None, str | None] = (None, None),
+    ) -> pa.Table:
+        """The rows of a tile, one per pair of models, latest first.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such tile or well.
+        """
+        if well is not None:
+            self.check_well(well)
+        catalog, snapshot = self.open()
+        wells = [well] if well else []
+        chosen = find_models(catalog, snapshot.tiles, wells, *models)
+        with open_views(catalog, files(snapshot.tiles, wells)) as connection:
+            rows = connection.sql(
+                f"SELECT * FROM all_tiles WHERE tile_id = $id AND {chosen.condition()} "
+                "ORDER BY scanned_at DESC, segmenter, classifier",
+                params={"id": tile_id},
+            ).to_arrow_table()
+        if not rows.num_rows:
+            raise NotFoundError(f"no tile {tile_id!r}; see the column tile_id of crystals for ids")
+        return rows
