@@ -152,16 +152,25 @@ def read_entry(
     CatalogStorageError
         For an entry that is empty, cut short or changed, as in `check_entries`.
     """
-    path = f"{uri.removeprefix('s3://')}/{name}/_delta_log/{number:020d}.json"
-    if not uri.startswith("s3://") and not os.path.exists(path):
-        return None  # This is asked before each question, and mostly there is none.
-    try:
-        data = _read(file_system, path)
-    except FileNotFoundError:
+    data = read_entry_bytes(file_system, uri, name, number)
+    if data is None:
         return None
     if fault := _entry_fault(data, number):
         raise _of_entry(uri, name, number, fault, is_newest=True)
     return [json.loads(line) for line in data.splitlines() if line]
+
+
+def read_entry_bytes(
+    file_system: pafs.FileSystem, uri: str, name: str, number: int
+) -> bytes | None:
+    """One entry of a table's log as it is stored; None if there is no such entry."""
+    path = f"{uri.removeprefix('s3://')}/{name}/_delta_log/{number:020d}.json"
+    if not uri.startswith("s3://") and not os.path.exists(path):
+        return None  # This is asked before each question, and mostly there is none.
+    try:
+        return _read(file_system, path)
+    except FileNotFoundError:
+        return None
 
 
 def last_checkpoint(file_system: pafs.FileSystem, uri: str, name: str) -> int:
