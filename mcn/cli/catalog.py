@@ -170,8 +170,9 @@ def log(
     from mcn.catalog.depths import parse_length
     from mcn.catalog.formats import row_objects, write_table
     from mcn.catalog.store import Catalog
+    from mcn.catalog.wells import plain_well
 
-    wells = list(dict.fromkeys(well))
+    wells = list(dict.fromkeys(map(plain_well, well)))
     if las and len(wells) > 1:
         raise typer.BadParameter("a LAS file holds one well; give --las with a single --well")
     if flatten and not png:

@@ -41,6 +41,13 @@ def train_segmenter(
             help="Image, or pattern with *, in which not all crystals are labelled; repeatable.",
         ),
     ] = None,
+    leave_out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of another laboratory to evaluate the result on, instead of training "
+            "on it; repeatable."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
     """Train a compact segmenter or fine-tune a ViT; an interrupted training resumes."""
@@ -72,7 +79,7 @@ def train_segmenter(
             if progress.epoch:
                 say(json.dumps(progress.epoch))
 
-        best = train(data, out, settings, model, on_step)
+        best = train(data, out, settings, model, on_step, leave_out or ())
     print_json(best)
 
 

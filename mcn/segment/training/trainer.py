@@ -18,13 +18,13 @@ from torch.optim.swa_utils import AveragedModel
 
 from mcn.analyzer import Segmenter
 from mcn.errors import McnError
-from mcn.segment.dataset import Pair
+from mcn.segment.dataset import DataError, Pair, list_pairs
 from mcn.segment.evaluation.metrics import evaluate_images, evaluate_segmenter, rated_masks
 from mcn.segment.inference.calibration import Calibration, fit_calibration
 from mcn.segment.modeling.checkpoints import load_model, read_metadata, save_weights
 from mcn.segment.modeling.compact_sam import CompactSam
 from mcn.segment.modeling.number_format import autocast
-from mcn.segment.segmenter import CompactSegmenter
+from mcn.segment.segmenter import CompactSegmenter, load_segmenter
 from mcn.segment.training.batches import read_folders, stream_batches
 from mcn.segment.training.compact import CompactTask, from_imagenet
 from mcn.segment.training.settings import SegmenterTrainSettings
@@ -86,6 +86,7 @@ def train_segmenter(
     settings: SegmenterTrainSettings = SegmenterTrainSettings(),
     start: nn.Module | None = None,
     on_step: Callable[[Progress], None] | None = None,
+    left_out: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Train a segmenter and keep the best weights by held-out AP.
 
@@ -104,16 +105,19 @@ def train_segmenter(
         Model to start from; by default a compact one with ImageNet's weights.
     on_step : callable, optional
         Called after each step.
+    left_out : sequence of Path
+        Folders of laboratories that take no part in the training. The best weights are
+        evaluated on all their images at the end, which shows how well they do elsewhere.
 
     Returns
     -------
     dict
-        The evaluation of the best epoch.
+        The evaluation of the best epoch. `left_out` in it has that of each folder left out.
 
     Raises
     ------
     DataError
-        If a folder cannot be used.
+        If a folder cannot be used, or is both trained on and left out.
     TrainingError
         If the training cannot start or continue.
     MissingPackageError
@@ -125,6 +129,10 @@ def train_segmenter(
         )
     torch.manual_seed(settings.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    trained_on = {folder.resolve() for folder in folders}
+    if both := [folder for folder in left_out if folder.resolve() in trained_on]:
+        raise DataError(f"{both[0]}: is both trained on and left out; name it once")
+    pairs_elsewhere = {str(folder): _checked_pairs(folder) for folder in left_out}
     model = from_imagenet() if start is None else start
     sources, held_out = read_folders(folders, settings.max_images, settings.incomplete)
     task = make_task(model.to(device), settings)
@@ -135,7 +143,21 @@ def train_segmenter(
     if isinstance(model, CompactSam):
         calibrate_weights(out, held_out)
     training.files.finish()
-    return training.best
+    if not pairs_elsewhere:
+        return training.best
+    segmenter = load_segmenter(str(out))
+    elsewhere = {
+        folder: evaluate_segmenter(segmenter, pairs) for folder, pairs in pairs_elsewhere.items()
+    }
+    return {**training.best, "left_out": elsewhere}
+
+
+def _checked_pairs(folder: Path) -> list[Pair]:
+    """Pairs whose files can be read: a bad one is reported before hours of training."""
+    pairs = list_pairs(folder)
+    for pair in pairs:
+        pair.read()
+    return pairs
 
 
 def calibrate_weights(path: Path, held_out: Sequence[Sequence[Pair]]) -> Calibration:

@@ -118,7 +118,7 @@ def test_both_formats_find_the_same_crystals(monkeypatch: pytest.MonkeyPatch) ->
     tile = render_tile(5, TileSettings(height=128, width=160, diameter_um=2.0)).image
     segmenter = load_segmenter("compact", device="cpu")
     assert isinstance(segmenter, CompactSegmenter)
-    segmenter.settings = replace(segmenter.settings, magnify_below=0.0)
+    segmenter.settings = replace(segmenter.settings, magnify_below=0.0, min_estimated_iou=0.0)
     masks_by_format = {}
     for half in (False, True):
         monkeypatch.setattr(formats, "cpu_has_bf16", lambda half=half: half)

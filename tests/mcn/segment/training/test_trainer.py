@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mcn.cli.main import app
-from mcn.errors import MissingPackageError
+from mcn.errors import McnError, MissingPackageError
 from mcn.segment.dataset import DataError, list_pairs
 from mcn.segment.modeling.checkpoints import (
     WeightsError,
@@ -229,7 +229,8 @@ def test_weights_carry_the_calibration_of_held_out_crystals(rendered: Path, tmp_
     assert isinstance(loaded, CompactSegmenter)
     assert loaded.calibration == calibration
     image, _ = list_pairs(rendered)[0].read()
-    (plain,) = CompactSegmenter(loaded.model, "plain").segment([image])
+    loaded.settings = replace(loaded.settings, min_estimated_iou=0.0)
+    (plain,) = CompactSegmenter(loaded.model, "plain", loaded.settings).segment([image])
     (calibrated,) = loaded.segment([image])
     assert [mask.predicted_iou for mask in calibrated] == [
         pytest.approx(float(calibration(mask.predicted_iou))) for mask in plain
@@ -239,6 +240,31 @@ def test_weights_carry_the_calibration_of_held_out_crystals(rendered: Path, tmp_
     (surer,) = loaded.segment([image])
     assert 0 < len(surer) < len(calibrated)
     assert min(mask.predicted_iou for mask in surer) >= middle
+
+
+def test_a_laboratory_that_is_left_out_is_evaluated_at_the_end(
+    rendered: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    write_dataset(elsewhere, 2, seed=8, height=128, width=128)
+    out = tmp_path / "w.safetensors"
+    best = train_segmenter([rendered], out, TINY, build_compact(), left_out=[elsewhere])
+    assert [*best["left_out"]] == [str(elsewhere)]
+    assert best["left_out"][str(elsewhere)]["n_images"] == 2
+    assert best["folders"][0]["n_images"] == 1
+
+
+def test_a_laboratory_is_not_both_trained_on_and_left_out(rendered: Path, tmp_path: Path) -> None:
+    again = rendered.parent / "x" / ".." / rendered.name
+    again.parent.parent.mkdir(exist_ok=True)
+    with pytest.raises(DataError, match="both trained on and left out"):
+        train_segmenter([rendered], tmp_path / "w.safetensors", TINY, left_out=[again])
+    (broken := tmp_path / "broken" / "images").mkdir(parents=True)
+    (broken.parent / "masks").mkdir()
+    for folder in ("images", "masks"):
+        (broken.parent / folder / "a.png").write_bytes(b"no picture")
+    with pytest.raises(McnError, match=r"a\.png"):
+        train_segmenter([rendered], tmp_path / "w.safetensors", TINY, left_out=[broken.parent])
 
 
 def test_a_damaged_calibration_is_refused(tmp_path: Path) -> None:
