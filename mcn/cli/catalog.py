@@ -11,7 +11,7 @@ import typer
 
 from mcn.cli.console import print_json, say
 from mcn.cli.options import AsJson, AsOfOption, CatalogUri
-from mcn.cli.versions import catalog_history
+from mcn.cli.pages.versions import catalog_history
 from mcn.cli.wells import wells_app
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ def catalog_info(
     """Summarise a catalogue: wells, depths, models, versions, files; --wells lists the wells."""
     from mcn.catalog.store import Catalog
     from mcn.catalog.upkeep import maintenance
-    from mcn.cli.catalog_page import info_page, wells_page
+    from mcn.cli.pages.info import info_page, wells_page
 
     summary = maintenance.info(Catalog(catalog, as_of))
     if as_json:

@@ -16,11 +16,11 @@ from mcn.cli.core import core
 from mcn.cli.demo import demo
 from mcn.cli.endpoint import serve, token_app
 from mcn.cli.evaluate import evaluate_app
+from mcn.cli.pages.versions import compare
 from mcn.cli.remote import remote_app
 from mcn.cli.scan import plan, scan
 from mcn.cli.segment import segment
 from mcn.cli.train import train_app
-from mcn.cli.versions import compare
 from mcn.cli.weights import weights_app
 from mcn.errors import McnError
 

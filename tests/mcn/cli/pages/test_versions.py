@@ -13,8 +13,8 @@ from mcn.catalog.store import Catalog
 from mcn.cli.main import app
 from mcn.errors import McnError
 
-from ...fakes import catalog_rows, crystal_row
-from .test_catalog_page import make_tile_row
+from ....fakes import catalog_rows, crystal_row
+from .test_info import make_tile_row
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from mcn.catalog.schema import Tile, tile_id, tile_table
 from mcn.catalog.store import Catalog
-from mcn.cli.catalog_page import size
 from mcn.cli.main import app
+from mcn.cli.pages.info import size
 
 
 def make_tile_row(name: str = "a", well: str = "A", **facts: Any) -> Tile:
