@@ -54,7 +54,9 @@ bench-real: setup
 	$(BIN)/python benchmarks/real_input.py
 
 bench-query: setup
-	$(BIN)/python benchmarks/query.py
+	$(BIN)/python benchmarks/query.py --wells 50 --crystals 1e6
+	$(BIN)/python benchmarks/query.py --wells 500 --crystals 1e7
+	$(BIN)/python benchmarks/query.py --wells 5000 --crystals 1e8
 
 bench-log: setup
 	$(BIN)/python -m benchmarks.depth_log_statistics --floor

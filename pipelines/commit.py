@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -10,9 +11,13 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
+from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
+from mcn.catalog.upkeep.maintenance import compact
 from mcn.catalog.upkeep.scan_lease import ScanLease
 from pipelines.batch import WrittenBatch
+
+logger = logging.getLogger(__name__)
 
 
 class Committer:
@@ -29,6 +34,9 @@ class Committer:
         Commit when this many tiles wait, or this long after the first of them arrived.
     committed : callable
         Called after each commit with its batches and the seconds that it took.
+    compact_files : int
+        After this many new data files, small ones are merged, so that a long scan never leaves
+        thousands of them.
     """
 
     def __init__(
@@ -38,10 +46,12 @@ class Committer:
         tiles: int,
         seconds: float,
         committed: Callable[[Sequence[WrittenBatch], float], None] = lambda batches, seconds: None,
+        compact_files: int = 2000,
     ) -> None:
         self._catalog, self._lease = catalog, lease
         self._tiles, self._seconds = tiles, seconds
         self._committed = committed
+        self._compact_files, self._new_files = compact_files, 0
         self._waiting: queue.SimpleQueue[WrittenBatch | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
@@ -100,3 +110,10 @@ class Committer:
         data_files = [data_file for batch in batches for data_file in batch.parts]
         self._catalog.commit_parts(data_files, self._lease.announce)
         self._committed(batches, monotonic() - started)
+        self._new_files += len(data_files)
+        if self._new_files >= self._compact_files:
+            self._new_files = 0
+            try:
+                compact(self._catalog, only_small=True)
+            except CatalogError as error:  # The files stay as they are until the next time.
+                logger.warning("small files were not merged: %s", error)

@@ -22,11 +22,13 @@ _HOP = {"connection", "keep-alive", "transfer-encoding", "content-encoding"}
 
 @dataclass
 class Faults:
-    """Number of requests, and of each kind of fault."""
+    """The requests, the bytes of their responses, and the number of each kind of fault."""
 
     share: float
     chance: random.Random
     requests: int = 0
+    sent_bytes: int = 0
+    asked: list[str] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
 
     def next(self) -> str | None:
@@ -93,6 +95,10 @@ async def _answer(
         allow_redirects=False,
     ) as upstream:
         body = await upstream.read()
+        faults.asked.append(
+            f"{request.method} {request.rel_url} {request.headers.get('Range', '')}"
+        )
+        faults.sent_bytes += len(body)
         headers = {k: v for k, v in upstream.headers.items() if k.lower() not in _HOP}
         if fault == "lost answer":
             return _abort(request)

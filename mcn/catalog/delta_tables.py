@@ -27,11 +27,11 @@ class NoCatalogError(CatalogError):
     """There is no catalogue at this address."""
 
 
-def open_delta_table(uri: str, name: str) -> DeltaTable:
-    """A table of a catalogue at its latest version, or an error that says what is missing."""
+def open_delta_table(uri: str, name: str, version: int | None = None) -> DeltaTable:
+    """A table of a catalogue at its latest version or another, or an error that says why not."""
     with explained(uri):
         try:
-            return open_table(uri, name)
+            return open_table(uri, name, version)
         except TableNotFoundError:
             if not uri.startswith("s3://") and os.path.isdir(uri):
                 os.listdir(uri)  # Raises the system's error if it is not permitted.

@@ -29,6 +29,7 @@ from mcn.catalog.reading.latest import TILE_KEY, crystals_of, latest_tiles
 from mcn.catalog.reading.lookup import find_models as find_models
 from mcn.catalog.reading.lookup import known_wells as known_wells
 from mcn.catalog.reading.rows import Where, depth_pieces, read_rows
+from mcn.catalog.reading.sql_limits import SqlLimits, run_within
 from mcn.catalog.reading.views import open_views as open_views
 from mcn.catalog.reading.views import reading
 from mcn.catalog.schema import TILES
@@ -304,6 +305,7 @@ def sql(
     text: str,
     segmenter: str | None = None,
     classifier: str | None = None,
+    limits: SqlLimits = SqlLimits(),
     *,
     corrected: bool = False,
 ) -> pa.Table:
@@ -320,6 +322,8 @@ def sql(
     text : str
     segmenter, classifier : str, optional
         As in `Selection`: the models of the rows in `crystals` and `tiles`.
+    limits : SqlLimits
+        Longest time and most memory.
     corrected : bool
         `crystals` has corrected values and the columns of `mcn.catalog.corrected.rows.CORRECTED`,
         and the view `corrections` has every correction.
@@ -327,7 +331,8 @@ def sql(
     Raises
     ------
     CatalogQueryError
-        For SQL that DuckDB rejects, for statements other than a query, and for unknown models.
+        For SQL that goes beyond the limits or that DuckDB rejects, for statements other than a
+        query, and for unknown models.
     CatalogStorageError
         If the data cannot be read.
     """
@@ -335,7 +340,8 @@ def sql(
 
     snapshot = catalog.snapshot()
     models = find_models(catalog, snapshot.tiles, (), segmenter, classifier)
-    with open_views(catalog, files(snapshot.tiles), files(snapshot.crystals), models) as connection:
+    every = files(snapshot.tiles), files(snapshot.crystals)
+    with open_views(catalog, *every, models, limits.memory_mb) as connection:
         if corrected:
             correct_views(connection, catalog, read_corrections(catalog.uri, catalog.shapes))
         if re.search(r"\b(wells|tops)\b", text, re.IGNORECASE):
@@ -349,7 +355,7 @@ def sql(
                     f"SQL: {' and '.join(kinds) or 'nothing'} is not a single query; "
                     "give one SELECT on crystals, tiles, all_crystals, all_tiles, wells or tops"
                 )
-            result: pa.Table = connection.sql(text).to_arrow_table()
+            result = run_within(connection, text, limits)
         except duckdb.Error as error:
             if is_of_reading(error):
                 raise

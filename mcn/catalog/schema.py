@@ -244,6 +244,14 @@ def tile_table(tiles: Sequence[Tile]) -> pa.Table:
     return pa.table({name: rows[name] for name in TILES.names}, schema=TILES)
 
 
+def stamped(rows: pa.Table, scanned_at: datetime) -> pa.Table:
+    """Rows of either table with this `scanned_at`."""
+    column = rows.schema.get_field_index("scanned_at")
+    field = rows.schema.field(column)
+    stamps = pa.repeat(pa.scalar(scanned_at, field.type), rows.num_rows)
+    return rows.set_column(column, field, stamps)
+
+
 def crystal_table(
     tiles: pa.Table,
     crystals: Sequence[pa.Table],

@@ -29,8 +29,9 @@ from mcn.catalog.delta_tables import (
 )
 from mcn.catalog.integrity.delta_log import sealed
 from mcn.catalog.reading.live_tables import LiveTables
+from mcn.catalog.reading.versions import CRYSTALS_VERSION, AsOf, find_versions
 from mcn.catalog.reading.well_list import WellSummaries, list_wells
-from mcn.catalog.schema import TILES, RowError, check_rows, crystals_schema
+from mcn.catalog.schema import TILES, RowError, check_rows, crystals_schema, stamped
 from mcn.catalog.storage import (
     CatalogError,
     explained,
@@ -53,6 +54,9 @@ class Catalog:
     ----------
     uri : str or path
         A folder or `s3://bucket/folder`.
+    as_of : int, str, date or datetime, optional
+        The catalogue as it was at this version or time, which nothing can be added to
+        (`mcn.catalog.reading.versions`).
 
     Attributes
     ----------
@@ -62,6 +66,8 @@ class Catalog:
         Width of the depth bins of `crystals` in metres, fixed at creation.
     shapes : tuple of str
         Shapes with probability columns in `crystals`, fixed at creation.
+    live : LiveTables
+        The snapshot that is kept up to date, and the data files that were read last.
 
     Raises
     ------
@@ -74,10 +80,15 @@ class Catalog:
     >>> catalog.crystals(wells=["A-1"], depth=(1200.0, 1205.0))  # doctest: +SKIP
     """
 
-    def __init__(self, uri: str | os.PathLike[str]) -> None:
+    def __init__(self, uri: str | os.PathLike[str], as_of: AsOf | None = None) -> None:
         self.uri = normalise(uri)
-        tiles = self.delta_table("tiles")
-        crystals = self.delta_table("crystals")
+        self.versions: dict[str, int] = {}
+        if as_of is not None:
+            open_delta_table(self.uri, "tiles")  # It may not be a catalogue.
+            versions = find_versions(self, as_of)
+            self.versions = dict(zip(("tiles", "crystals"), versions, strict=True))
+        tiles = self._table("tiles")
+        crystals = self._table("crystals")
         names = [field.name for field in crystals.schema().fields]
         self.shapes: tuple[str, ...] = tuple(
             name.removeprefix("p_") for name in names if name.startswith("p_")
@@ -85,24 +96,28 @@ class Catalog:
         for table, schema in ((tiles, TILES), (crystals, self.crystals_schema)):
             check_table(self.uri, table, schema)
         self.depth_bin_m = float(crystals.metadata().configuration["mcn.depth_bin_m"])
-        self._live = LiveTables(self.uri, self.delta_table)
+        self.live = LiveTables(self.uri, self._table, stays=bool(self.versions))
         self.well_summaries = WellSummaries()
         with explained(self.uri):
-            self._live.loaded(tiles, crystals)
+            self.live.loaded(tiles, crystals)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"uri": self.uri, "depth_bin_m": self.depth_bin_m, "shapes": self.shapes}
+        names = ("uri", "versions", "depth_bin_m", "shapes")
+        return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._live = LiveTables(self.uri, self.delta_table)
+        self.live = LiveTables(self.uri, self._table, stays=bool(self.versions))
         self.well_summaries = WellSummaries()
 
     def __repr__(self) -> str:
-        return f"Catalog({self.uri!r})"
+        as_of = f", as_of={self.versions['tiles']}" if self.versions else ""
+        return f"Catalog({self.uri!r}{as_of})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Catalog) and self.uri == other.uri
+        return (
+            isinstance(other, Catalog) and self.uri == other.uri and self.versions == other.versions
+        )
 
     def __hash__(self) -> int:
         return hash(self.uri)
@@ -136,9 +151,9 @@ class Catalog:
         return cls.open(uri)
 
     @classmethod
-    def open(cls, uri: str | os.PathLike[str]) -> Catalog:
+    def open(cls, uri: str | os.PathLike[str], as_of: AsOf | None = None) -> Catalog:
         """Open an existing catalogue, as `Catalog(uri)` does."""
-        return cls(uri)
+        return cls(uri, as_of)
 
     @classmethod
     def open_or_create(
@@ -182,12 +197,7 @@ class Catalog:
     def snapshot(self) -> Snapshot:
         """Both tables as they are now; commits that follow do not change it."""
         with explained(self.uri):
-            return self._live.refresh()
-
-    @property
-    def live(self) -> LiveTables:
-        """The snapshot that is kept up to date, and the data files that were read last."""
-        return self._live
+            return self.live.refresh()
 
     def crystals(
         self,
@@ -214,10 +224,6 @@ class Catalog:
         **which
             `limit`, `segmenter` and `classifier`, as in `mcn.catalog.query.query`.
 
-        Returns
-        -------
-        pa.Table
-
         Raises
         ------
         CatalogQueryError
@@ -226,15 +232,8 @@ class Catalog:
         # Questions lie above the store: they are looked up when they are asked.
         questions = import_module("mcn.catalog.query")
         chosen = None if columns == "all" else columns or questions.FEW_COLUMNS
-        return questions.query(
-            self,
-            wells,
-            depth,
-            shapes,
-            columns=chosen,
-            min_confidence=min_confidence,
-            **which,
-        )
+        which |= {"columns": chosen, "min_confidence": min_confidence}
+        return questions.query(self, wells, depth, shapes, **which)
 
     def wells(self) -> pa.Table:
         """One row per well: tiles, crystals, depths and the last scan.
@@ -253,6 +252,16 @@ class Catalog:
         name : {"crystals", "tiles"}
         """
         return open_delta_table(self.uri, name)
+
+    def _table(self, name: str) -> DeltaTable:
+        return open_delta_table(self.uri, name, self.versions.get(name))
+
+    def _check_present(self) -> None:
+        if self.versions:
+            raise CatalogError(
+                f"{self.uri}: is opened as it was at version {self.versions['tiles']}; open it "
+                "without a version to change it"
+            )
 
     def commit(self, crystals: pa.Table, tiles: pa.Table) -> datetime:
         """Add scanned tiles with all their crystals: `write`, then `commit_parts`.
@@ -304,7 +313,7 @@ class Catalog:
             raise RowError(f"{self.uri}: rows have other columns or gaps ({error})") from error
         check_rows(self.uri, crystals, tiles, self.depth_bin_m)
         now = datetime.now(UTC)
-        tables = {"crystals": _stamped(crystals, now), "tiles": _stamped(tiles, now)}
+        tables = {"crystals": stamped(crystals, now), "tiles": stamped(tiles, now)}
         with explained(self.uri):
             return write_data_files(self.uri, tables, label), now
 
@@ -360,9 +369,13 @@ class Catalog:
         CatalogError
             If the storage fails, or another process has removed one of the files since.
         """
+        self._check_present()
         schema = self.crystals_schema if name == "crystals" else TILES
 
         def once() -> None:
+            notes = {}
+            if name == "tiles":
+                notes[CRYSTALS_VERSION] = str(self.snapshot().crystals.version)
             table = read
             if table is None:
                 table = self.delta_table(name)
@@ -372,16 +385,9 @@ class Catalog:
                 "append",
                 schema,
                 partition_by=list(PARTITIONS[name]),
-                commit_properties=sealed(actions),
+                commit_properties=sealed(actions, notes=notes),
             )
 
         with explained(self.uri):
             # If the response was lost, the commit may be done; adding a file twice adds it once.
             retry_conflict(once)
-
-
-def _stamped(rows: pa.Table, scanned_at: datetime) -> pa.Table:
-    column = rows.schema.get_field_index("scanned_at")
-    field = rows.schema.field(column)
-    stamps = pa.repeat(pa.scalar(scanned_at, field.type), rows.num_rows)
-    return rows.set_column(column, field, stamps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,8 @@ import typer
 
 from mcn.cli.console import print_json, say
 from mcn.cli.geology.wells import wells_app
-from mcn.cli.options import CatalogUri
+from mcn.cli.options import AsJson, AsOfOption, CatalogUri
+from mcn.cli.pages.versions import catalog_history
 
 if TYPE_CHECKING:
     from mcn.catalog.active_files import Depths
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from mcn.catalog.wells_table.places import Box
 
 catalog_app = typer.Typer(help="Inspect and maintain a crystal catalogue.", no_args_is_help=True)
+catalog_app.command("history")(catalog_history)
 
 catalog_app.add_typer(wells_app, name="wells")
 
@@ -67,8 +70,21 @@ def query(
     classifier: ClassifierOption = None,
     formation: Formations = None,
     bbox: BoundingBox = None,
+    min_confidence: Annotated[
+        float | None, typer.Option(help="Lowest confidence of a crystal, 0 to 1.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,…|all",
+            help="Columns, with commas between them; all includes the masks. By default a few.",
+        ),
+    ] = None,
+    as_of: AsOfOption = None,
     corrected: CorrectedOption = False,
     limit: Annotated[int | None, typer.Option(min=0, help="Maximum number of rows.")] = None,
+    sql_seconds: Annotated[float, typer.Option(help="With --sql: longest time, seconds.")] = 60.0,
+    sql_memory: Annotated[int, typer.Option(help="With --sql: most memory, MiB.")] = 2048,
     form: Annotated[
         str, typer.Option("--format", metavar="table|csv|json|parquet", help="Output format.")
     ] = "table",
@@ -76,16 +92,20 @@ def query(
     """List the crystals in these wells, at these depths, of these shapes."""
     from mcn.catalog import query as catalog_query
     from mcn.catalog.formats import write_table
+    from mcn.catalog.reading.sql_limits import SqlLimits
     from mcn.catalog.store import Catalog
 
-    opened = Catalog.open(catalog)
+    opened = Catalog(catalog, as_of)
     if sql is not None:
-        if well or depth or shape or formation or bbox:
+        if well or depth or shape or formation or bbox or columns or min_confidence is not None:
             raise typer.BadParameter(
-                "--sql excludes --well, --depth, --shape, --formation and --bbox; put them into "
-                "the SQL"
+                "--sql excludes --well, --depth, --shape, --formation, --bbox, --columns and "
+                "--min-confidence; put them into the SQL"
             )
-        rows: Any = catalog_query.sql(opened, sql, segmenter, classifier, corrected=corrected)
+        limits = SqlLimits(sql_seconds, sql_memory)
+        rows: Any = catalog_query.sql(
+            opened, sql, segmenter, classifier, limits, corrected=corrected
+        )
         rows = rows if limit is None else rows.slice(0, limit)
     else:
         selection = catalog_query.Selection(
@@ -96,6 +116,8 @@ def query(
             classifier,
             formations=formation or (),
             box=_box(bbox),
+            columns=_columns(columns, corrected=corrected),
+            min_confidence=min_confidence,
             corrected=corrected,
         )
         rows = catalog_query.iter_batches(opened, selection, limit)
@@ -142,17 +164,19 @@ def export(
             min=1, help="With --labels: maximum number of crystals, the least certain first."
         ),
     ] = 500,
+    as_of: AsOfOption = None,
 ) -> None:
     """Write the crystals of wells and depths for other programs, or to be labelled."""
     from mcn.catalog.correcting.label_sheet import export_labels
     from mcn.catalog.export import export as write
     from mcn.catalog.store import Catalog
 
+    opened = Catalog(catalog, as_of)
     wells, depths = well or (), parse_depths(depth)
     places: Any = {"formations": formation or (), "box": _box(bbox)}
     if labels or corrections:
         exported = export_labels(
-            Catalog.open(catalog),
+            opened,
             out,
             wells,
             depths,
@@ -173,11 +197,11 @@ def export(
         selection = parse_selection(
             well, depth, formation, bbox, segmenter, classifier, corrected=corrected
         )
-        written = export_tiles(Catalog.open(catalog), out, form, selection)
+        written = export_tiles(opened, out, form, selection)
         say(f"{written.crystals} crystals of {written.tiles} tiles; {written.index} names them")
         return
     rows = write(
-        Catalog.open(catalog),
+        opened,
         out,
         form,
         wells,
@@ -191,12 +215,22 @@ def export(
 
 
 @catalog_app.command("info")
-def catalog_info(catalog: CatalogUri) -> None:
-    """Summarise a catalogue: counts, wells, depths, models."""
+def catalog_info(
+    catalog: CatalogUri,
+    wells: Annotated[bool, typer.Option("--wells", help="List the wells.")] = False,
+    as_json: AsJson = False,
+    as_of: AsOfOption = None,
+) -> None:
+    """Summarise a catalogue: wells, depths, models, versions, files; --wells lists the wells."""
     from mcn.catalog.store import Catalog
     from mcn.catalog.upkeep import maintenance
+    from mcn.cli.pages.info import info_page, wells_page
 
-    print_json(maintenance.info(Catalog.open(catalog)))
+    summary = maintenance.info(Catalog(catalog, as_of))
+    if as_json:
+        print_json(summary)
+    else:
+        typer.echo(wells_page(summary) if wells else info_page(summary))
 
 
 @catalog_app.command("verify")
@@ -244,6 +278,17 @@ def parse_depths(text: str | None) -> Depths | None:
     from mcn.catalog.depths import parse_depth
 
     return None if text is None else parse_depth(text)
+
+
+def _columns(text: str | None, *, corrected: bool) -> Sequence[str] | None:
+    """Names of columns; None for all."""
+    from mcn.catalog.corrected.rows import CORRECTED
+    from mcn.catalog.query import FEW_COLUMNS
+
+    if text is None:
+        return [*FEW_COLUMNS, *CORRECTED.names] if corrected else FEW_COLUMNS
+    names = [name.strip() for name in text.split(",")]
+    return None if names == ["all"] else list(filter(None, names))
 
 
 def _box(text: str | None) -> Box | None:

@@ -24,6 +24,7 @@ from mcn.cli.geology.textures import textures
 from mcn.cli.online.endpoint import serve, token_app
 from mcn.cli.online.remote import remote_app
 from mcn.cli.online.view import view
+from mcn.cli.pages.versions import compare
 from mcn.cli.scan import plan, scan
 from mcn.cli.segment import segment
 from mcn.cli.train import train_app
@@ -93,6 +94,7 @@ for command in (
     query,
     log,
     textures,
+    compare,
     export,
     serve,
     view,

@@ -8,6 +8,15 @@ import typer
 
 CatalogUri = Annotated[str, typer.Argument(metavar="CATALOG", help="Folder or URI of a catalogue.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+AsOfOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of",
+        metavar="TIME|VERSION",
+        help="The catalogue as it was: a version (see mcn catalog history), a date (its end), or "
+        "a time in ISO 8601 (UTC unless it says otherwise).",
+    ),
+]
 SegmenterName = Annotated[
     str, typer.Option("--segmenter", help="compact, vit_b, vit_l, vit_h, watershed, or a file.")
 ]

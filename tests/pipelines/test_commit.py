@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mcn.catalog.active_files import files
 from mcn.catalog.query import sql
+from mcn.catalog.reading.versions import history
 from mcn.catalog.schema import CRYSTALS, Tile, tile_table
 from mcn.catalog.storage import CatalogError
 from mcn.catalog.store import Catalog
@@ -100,3 +102,12 @@ def test_waiting_batches_are_committed_when_the_scan_fails(
     with pytest.raises(ValueError, match="a worker is lost"):
         scan()
     assert committed(catalog) == ["a"]
+
+
+def test_a_long_scan_leaves_few_files(catalog: Catalog, lease: ScanLease) -> None:
+    with Committer(catalog, lease, 1, 3600, compact_files=4) as committer:
+        for name in "abcdefgh":
+            committer.add(written(catalog, name))
+    assert committed(catalog) == [*"abcdefgh"]
+    assert files(catalog.snapshot().tiles).num_rows < 4
+    assert {"compaction", "scan"} <= {*history(catalog)["action"].to_pylist()}

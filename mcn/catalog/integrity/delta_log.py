@@ -45,9 +45,11 @@ _checked: dict[tuple[str, str], int] = {}
 
 
 def sealed(
-    actions: Sequence[AddAction | RemoveAction], retries: int = _RETRIES
+    actions: Sequence[AddAction | RemoveAction],
+    retries: int = _RETRIES,
+    notes: Mapping[str, str] | None = None,
 ) -> CommitProperties:
-    """Commit properties that store a digest of these actions in the log entry.
+    """Commit properties that store a digest of these actions, and notes, in the log entry.
 
     Without retries, a commit is refused if any other was made since the table was opened.
     """
@@ -64,11 +66,12 @@ def sealed(
         else {"remove": {"path": action.path, "size": action.size}}
         for action in actions
     ]
-    return CommitProperties({_SEAL: _digest(lines)}, max_commit_retries=retries)
+    metadata = {_SEAL: _digest(lines), **(notes or {})}
+    return CommitProperties(metadata, max_commit_retries=retries)
 
 
-def open_table(uri: str, name: str) -> DeltaTable:
-    """Open the latest version of a table and check its log.
+def open_table(uri: str, name: str, version: int | None = None) -> DeltaTable:
+    """Open the latest version of a table, or another one, and check its log.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def open_table(uri: str, name: str) -> DeltaTable:
     """
     try:
         table = retry_response(
-            partial(DeltaTable, f"{uri}/{name}", storage_options=log_options(uri))
+            partial(DeltaTable, f"{uri}/{name}", version, storage_options=log_options(uri))
         )
     except TableNotFoundError:
         raise
@@ -149,16 +152,25 @@ def read_entry(
     CatalogStorageError
         For an entry that is empty, cut short or changed, as in `check_entries`.
     """
-    path = f"{uri.removeprefix('s3://')}/{name}/_delta_log/{number:020d}.json"
-    if not uri.startswith("s3://") and not os.path.exists(path):
-        return None  # This is asked before each question, and mostly there is none.
-    try:
-        data = _read(file_system, path)
-    except FileNotFoundError:
+    data = read_entry_bytes(file_system, uri, name, number)
+    if data is None:
         return None
     if fault := _entry_fault(data, number):
         raise _of_entry(uri, name, number, fault, is_newest=True)
     return [json.loads(line) for line in data.splitlines() if line]
+
+
+def read_entry_bytes(
+    file_system: pafs.FileSystem, uri: str, name: str, number: int
+) -> bytes | None:
+    """One entry of a table's log as it is stored; None if there is no such entry."""
+    path = f"{uri.removeprefix('s3://')}/{name}/_delta_log/{number:020d}.json"
+    if not uri.startswith("s3://") and not os.path.exists(path):
+        return None  # This is asked before each question, and mostly there is none.
+    try:
+        return _read(file_system, path)
+    except FileNotFoundError:
+        return None
 
 
 def last_checkpoint(file_system: pafs.FileSystem, uri: str, name: str) -> int:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -55,6 +55,17 @@ class OpenFile:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     rows: NDArray[np.int64]
+
+    @cached_property
+    def _remote(self) -> pa.NativeFile:
+        return self.fragment.open()
+
+    def source(self) -> pa.NativeFile:
+        """The file, to be read from any thread.
+
+        One in an object store stays open, as each opening is a request for its size.
+        """
+        return self._remote if self.is_remote else self.fragment.open()
 
     @classmethod
     def of(

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import threading
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 import pyarrow.fs as pafs
 from deltalake import DeltaTable
 
 from mcn.catalog.active_files import Snapshot, TableSnapshot
-from mcn.catalog.integrity.delta_log import last_checkpoint, read_entry
+from mcn.catalog.integrity.delta_log import (
+    last_checkpoint,
+    read_entry,
+    read_entry_bytes,
+)
 from mcn.catalog.reading.fragments import Fragments
 from mcn.catalog.reading.log_entries import apply_entry, committed_at
 from mcn.catalog.storage import data_files
@@ -33,10 +39,13 @@ class LiveTables:
     uri : str
         The catalogue's address.
     load : callable
-        Opens the table of this name at its latest version.
+        Opens the table of this name.
+    stays : bool
+        The tables that are loaded first stay as they are, as they are of older versions.
     """
 
-    def __init__(self, uri: str, load: Callable[[str], DeltaTable]) -> None:
+    def __init__(self, uri: str, load: Callable[[str], DeltaTable], *, stays: bool = False) -> None:
+        self._stays = stays
         self._uri = uri
         self._file_system, self._root = data_files(uri)
         self._looked = monotonic()
@@ -66,6 +75,14 @@ class LiveTables:
     def refresh(self) -> Snapshot:
         """The snapshot with all commits until now."""
         with self._lock:
+            if self._stays and self._snapshot is not None:
+                return self._snapshot
+            if self._stays:
+                tables = {
+                    name: self._tables[name].loaded(self._file_system) for name in self._tables
+                }
+                self._snapshot = Snapshot(**tables)
+                return self._snapshot
             thorough = monotonic() - self._looked > _LOOK_AGAIN_S
             if thorough:
                 self._renew_keys()
@@ -99,18 +116,20 @@ class _LiveTable:
     def __init__(self, uri: str, name: str, load: Callable[[], DeltaTable]) -> None:
         self._uri, self._name, self._load = uri, name, load
         self._snapshot: TableSnapshot | None = None
-        self._newest: list[dict[str, Any]] | None = None
+        self._newest: bytes | None = None
+        self.committed_at: float | None = None
         self._folder: int | None = None
-
-    @property
-    def committed_at(self) -> float | None:
-        return None if self._newest is None else committed_at(self._newest)
 
     def start(self, table: DeltaTable, file_system: pafs.FileSystem) -> TableSnapshot:
         self._folder = self._inode()
         self._snapshot = TableSnapshot.of(self._name, table)
-        self._newest = read_entry(file_system, self._uri, self._name, self._snapshot.version)
+        data = read_entry_bytes(file_system, self._uri, self._name, self._snapshot.version)
+        self._newest = _digest(data)
+        self.committed_at = _committed_at(data or b"")
         return self._snapshot
+
+    def loaded(self, file_system: pafs.FileSystem) -> TableSnapshot:
+        return self._snapshot or self.start(self._load(), file_system)
 
     def refresh(self, file_system: pafs.FileSystem, *, thorough: bool) -> TableSnapshot:
         snapshot = self._snapshot
@@ -122,7 +141,7 @@ class _LiveTable:
             if later is None:
                 return self.start(self._load(), file_system)
             snapshot = self._snapshot = later
-            self._newest = lines
+            self._newest, self.committed_at = None, committed_at(lines)
         return snapshot
 
     def _is_another(
@@ -133,8 +152,11 @@ class _LiveTable:
             return True
         if not thorough:
             return False
-        read = partial(read_entry, file_system, self._uri, self._name)
-        return read(snapshot.version) != self._newest or (
+        read = partial(read_entry_bytes, file_system, self._uri, self._name)
+        newest = _digest(read(snapshot.version))
+        if self._newest is None:  # It was applied since the last time.
+            self._newest = newest
+        return newest != self._newest or (
             last_checkpoint(file_system, self._uri, self._name) > snapshot.version
             and read(snapshot.version + 1) is None
         )
@@ -147,3 +169,13 @@ class _LiveTable:
             return os.stat(f"{self._uri}/{self._name}/_delta_log").st_ino
         except FileNotFoundError:
             return -1
+
+
+def _digest(data: bytes | None) -> bytes | None:
+    return None if data is None else hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _committed_at(data: bytes) -> float | None:
+    """As `committed_at`, without parsing the files of a large entry."""
+    about = [json.loads(line) for line in data.splitlines() if line.startswith(b'{"commitInfo"')]
+    return committed_at(about)

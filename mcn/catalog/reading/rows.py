@@ -136,7 +136,7 @@ def _read(schema: pa.Schema, wanted: pa.Schema, where: Where, file: OpenFile) ->
     names = dict.fromkeys([*wanted.names, *where.columns])
     stored = {*file.fragment.physical_schema.names}
     rows = pq.ParquetFile(
-        file.fragment.open(),
+        file.source(),
         metadata=file.fragment.metadata,
         page_checksum_verification=True,
         pre_buffer=file.is_remote,  # One request for neighbouring columns.

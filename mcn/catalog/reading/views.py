@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -34,13 +34,15 @@ def reading(catalog: Catalog, read: Mapping[str, pa.Table]) -> Iterator[None]:
         yield
 
 
-@functools.cache
-def _database() -> duckdb.DuckDBPyConnection:
+@functools.lru_cache(4)
+def _database(memory_mb: int | None) -> duckdb.DuckDBPyConnection:
     """An empty in-memory database without access to files, network and Python variables."""
     import duckdb
 
     # SQL can read DuckDB's temporary directory, so there must be none.
-    database = duckdb.connect(config={"python_enable_replacements": False, "temp_directory": ""})
+    config: dict[str, Any] = {"python_enable_replacements": False, "temp_directory": ""}
+    config |= {} if memory_mb is None else {"memory_limit": f"{memory_mb}MiB"}
+    database = duckdb.connect(config=config)
     database.execute(
         "SET GLOBAL TimeZone = 'UTC'; SET enable_external_access = false;"
         "SET lock_configuration = true"
@@ -54,16 +56,18 @@ def open_views(
     tile_files: pa.Table,
     crystal_files: pa.Table | None = None,
     models: ModelPair = LATEST,
+    memory_mb: int | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """DuckDB with views of these files and access to nothing else.
 
     `tiles` and `crystals` hold the rows of the latest models of each tile, or of `models` if
     they are named. `all_tiles` and `all_crystals` hold the rows of all models. `tile_rows` and
-    `crystal_rows` hold all rows as committed, including replaced ones.
+    `crystal_rows` hold all rows as committed, including replaced ones. DuckDB uses `memory_mb` MiB
+    at most, or what it chooses.
     """
     import duckdb
 
-    with explained(catalog.uri), _database().cursor() as connection:
+    with explained(catalog.uri), _database(memory_mb).cursor() as connection:
         tiles = dataset(f"{catalog.uri}/tiles", TILES, tile_files)
         connection.register("tile_rows", tiles)
         latest = LATEST_TILES.format(chosen=models.condition())

@@ -99,7 +99,7 @@ class WellSummaries:
             [_SUMMARIES.empty_table(), *(rows[well] for well in by_well)]
         ).combine_chunks()
         self._newest = tiles, summaries
-        if len(missing) >= _WORTH_STORING:
+        if len(missing) >= _WORTH_STORING and not catalog.versions:
             with suppress(Exception):  # Whoever may only read a catalogue, reads more slowly.
                 _store(catalog.uri, summaries)
         return summaries

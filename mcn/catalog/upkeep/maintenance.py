@@ -187,11 +187,13 @@ def verify(catalog: Catalog) -> VerifyReport:
     )
 
 
-def compact(catalog: Catalog, target_bytes: int = TARGET_BYTES) -> dict[str, int]:
+def compact(
+    catalog: Catalog, target_bytes: int = TARGET_BYTES, *, only_small: bool = False
+) -> dict[str, int]:
     """Rewrite small data files as fewer large ones sorted by depth, also during scans.
 
     Only partitions of several small files are rewritten, and those of older versions, whose row
-    groups are larger; some wells at a time. A second run changes nothing.
+    groups are larger, unless `only_small`; some wells at a time. A second run changes nothing.
 
     Returns
     -------
@@ -203,11 +205,12 @@ def compact(catalog: Catalog, target_bytes: int = TARGET_BYTES) -> dict[str, int
     for name in PARTITIONS:
         table_files = files(getattr(catalog.snapshot(), name))
         before.append(table_files)
-        partitions = partitions_to_rewrite(catalog, name, table_files, target_bytes)
+        find = partial(partitions_to_rewrite, only_small=only_small)
+        partitions = find(catalog, name, table_files, target_bytes)
         wells = [*dict.fromkeys(partition["partition.well"] for partition in partitions)]
         for start in range(0, len(wells), _WELLS_AT_ONCE):
             some = wells[start : start + _WELLS_AT_ONCE]
-            retry_conflict(partial(merge_small_files, catalog, name, some, target_bytes))
+            retry_conflict(partial(merge_small_files, catalog, name, some, target_bytes, find))
         with explained(catalog.uri):
             retry_response(catalog.delta_table(name).create_checkpoint)
         after.append(files(getattr(catalog.snapshot(), name)))

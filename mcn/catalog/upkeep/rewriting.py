@@ -7,7 +7,7 @@ that `deltalake` offers (`optimize`, `delete`) gives neither.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -32,10 +32,17 @@ _AT_ONCE: Final = 500
 _KEY: Final = ["tile_id", "segmenter", "classifier", "scanned_at"]
 
 
-def merge_small_files(catalog: Catalog, name: str, wells: Sequence[str], target_bytes: int) -> None:
+def merge_small_files(
+    catalog: Catalog,
+    name: str,
+    wells: Sequence[str],
+    target_bytes: int,
+    find: Callable[[Catalog, str, pa.Table, int], list[dict[str, Any]]] | None = None,
+) -> None:
     """Rewrite partitions of several small files, or of an older layout, as few large files.
 
-    The new files are sorted by depth and have small row groups.
+    The new files are sorted by depth and have small row groups. `find` chooses the partitions;
+    default is `partitions_to_rewrite`.
 
     Raises
     ------
@@ -47,7 +54,8 @@ def merge_small_files(catalog: Catalog, name: str, wells: Sequence[str], target_
     data_files = files(TableSnapshot.of(name, table), wells)
     new: list[DataFile] = []
     old: list[pa.Table] = []
-    for partition in partitions_to_rewrite(catalog, name, data_files, target_bytes):
+    find = find or partitions_to_rewrite
+    for partition in find(catalog, name, data_files, target_bytes):
         partition_files = _of_partition(data_files, partition)
         with damage_named(catalog.uri, {name: partition_files}):
             new += [
@@ -60,15 +68,18 @@ def merge_small_files(catalog: Catalog, name: str, wells: Sequence[str], target_
 
 
 def partitions_to_rewrite(
-    catalog: Catalog, name: str, data_files: pa.Table, target_bytes: int
+    catalog: Catalog,
+    name: str,
+    data_files: pa.Table,
+    target_bytes: int,
+    *,
+    only_small: bool = False,
 ) -> list[dict[str, Any]]:
     """Partitions that have more files than their bytes need, or larger row groups than now."""
     columns = [column for column in data_files.column_names if column.startswith("partition.")]
     sums = data_files.group_by(columns).aggregate([("size_bytes", "sum"), ("path", "count")])
-    old_layout = {
-        tuple(row[column] for column in columns)
-        for row in _with_large_row_groups(catalog, name, data_files).to_pylist()
-    }
+    older = data_files[:0] if only_small else _with_large_row_groups(catalog, name, data_files)
+    old_layout = {tuple(row[column] for column in columns) for row in older.to_pylist()}
     return [
         {column: row[column] for column in columns}
         for row in sums.sort_by([(column, "ascending") for column in columns]).to_pylist()

@@ -17,7 +17,7 @@ from mcn.cli.catalog import (
     parse_selection,
 )
 from mcn.cli.console import say
-from mcn.cli.options import CatalogUri
+from mcn.cli.options import AsOfOption, CatalogUri
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,13 +38,14 @@ def sizes(
     bbox: BoundingBox = None,
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
+    as_of: AsOfOption = None,
 ) -> None:
     """Size distribution by number and by area, with the resolvable limit."""
     from mcn.catalog.figures.sizes import size_distributions, size_figure
     from mcn.catalog.store import Catalog
 
     selection = parse_selection(well, depth, formation, bbox, segmenter, classifier)
-    distributions = size_distributions(Catalog.open(catalog), selection, by)
+    distributions = size_distributions(Catalog(catalog, as_of), selection, by)
     _write(size_figure(distributions, _title(well, depth, formation)), out)
 
 
@@ -62,13 +63,14 @@ def ternary(
     ] = None,
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
+    as_of: AsOfOption = None,
 ) -> None:
     """Shapes of the intervals of a well in a triangle."""
     from mcn.catalog.depth_log.table import depth_log
     from mcn.catalog.figures.ternary import CALCITE_CORNERS, parse_corners, ternary_figure
     from mcn.catalog.store import Catalog
 
-    log = depth_log(Catalog.open(catalog), well, step, segmenter, classifier)
+    log = depth_log(Catalog(catalog, as_of), well, step, segmenter, classifier)
     chosen = parse_corners(corners) if corners else CALCITE_CORNERS
     _write(ternary_figure(log, chosen, f"Well {well}"), out)
 
@@ -85,12 +87,13 @@ def crystals(
     bbox: BoundingBox = None,
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
+    as_of: AsOfOption = None,
 ) -> None:
     """Crystals of each shape, drawn at random, from their tiles' pictures."""
     from mcn.catalog.figures.crystal_sheet import crystal_sheet, read_crops, sample_crystals
     from mcn.catalog.store import Catalog
 
-    opened = Catalog.open(catalog)
+    opened = Catalog(catalog, as_of)
     selection = parse_selection(well, depth, formation, bbox, segmenter, classifier)
     rows = sample_crystals(opened, selection, each, seed)
     crops, skipped = read_crops(opened, selection, rows)

@@ -11,7 +11,7 @@ import typer
 
 from mcn.cli.catalog import ClassifierOption, Depth, SegmenterOption, parse_depths
 from mcn.cli.console import print_json, say
-from mcn.cli.options import AsJson, CatalogUri
+from mcn.cli.options import AsJson, AsOfOption, CatalogUri
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,6 +55,7 @@ def log(
     seed: Annotated[int, typer.Option(help="Seed of the resampled tiles.")] = 0,
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
+    as_of: AsOfOption = None,
     png: Annotated[Path | None, typer.Option(help="PNG file to write.")] = None,
     svg: Annotated[Path | None, typer.Option(help="SVG file to write.")] = None,
     html: Annotated[
@@ -80,7 +81,7 @@ def log(
         )
     if flatten and not (png or svg or html):
         raise typer.BadParameter("--flatten is for the picture; give --png, --svg or --html too")
-    opened = Catalog.open(catalog)
+    opened = Catalog(catalog, as_of)
     length = None if step is None else parse_length(step)
     window = parse_depths(depth)
     tables = {

@@ -9,7 +9,7 @@ import typer
 
 from mcn.cli.catalog import ClassifierOption, Depth, SegmenterOption, parse_depths
 from mcn.cli.console import say
-from mcn.cli.options import CatalogUri
+from mcn.cli.options import AsOfOption, CatalogUri
 
 
 def textures(
@@ -22,6 +22,7 @@ def textures(
     ] = None,
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
+    as_of: AsOfOption = None,
     form: Annotated[
         str, typer.Option("--format", metavar="table|csv|json|parquet", help="Output format.")
     ] = "table",
@@ -34,7 +35,7 @@ def textures(
 
     chosen = read_schemes(schemes)
     table = texture_table(
-        Catalog.open(catalog),
+        Catalog(catalog, as_of),
         well,
         step,
         segmenter,
