@@ -79,6 +79,7 @@ def measure(uri: str, wells: int, repeat: int) -> dict[str, Any]:
                 capture_output=True,
                 text=True,
                 check=True,
+                timeout=600,
             ).stdout
         )
         for well, depth in (place() for _ in range(3))

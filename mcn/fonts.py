@@ -54,9 +54,13 @@ def drawable(text: str) -> str:
             stacklevel=2,
         )
     return "".join(
-        _UNDRAWABLE if letter in missing else " " if letter in "\r\t\v\f" else letter
+        _UNDRAWABLE if letter in missing else " " if _is_control(letter) else letter
         for letter in text
     )
+
+
+def _is_control(letter: str) -> bool:
+    return letter != "\n" and unicodedata.category(letter) == "Cc"
 
 
 def _is_covered(letter: str) -> bool:

@@ -27,7 +27,9 @@ class Port:
 
     @property
     def is_on_loopback(self) -> bool:
-        return ipaddress.ip_address(self.address).is_loopback
+        address = ipaddress.ip_address(self.address)
+        mapped = getattr(address, "ipv4_mapped", None)  # IPv4 on a socket that speaks both
+        return (mapped or address).is_loopback
 
 
 def listening(process_id: int) -> list[Port]:

@@ -92,7 +92,7 @@ def test_every_fenced_block_has_a_test_or_a_reason() -> None:
         for page in PAGES
         for language in re.findall(r"(?m)^```(\w*)$", (ROOT / page).read_text(encoding="utf-8"))
     }
-    assert kinds <= {"", "sh", "python", "toml", "sql", "scala", "csv"}
+    assert kinds <= {"", "sh", "python", "toml", "sql", "scala", "csv", "json"}
     # Spark is not installed here; the page states its requirements.
     assert len(blocks("scala")) == 1
 

@@ -20,7 +20,7 @@ ID_HEADER: Final = "x-request-id"
 
 logger = logging.getLogger("serve")
 
-_FOLDERS: Final = re.compile(r"(?<![\w/])(?:[a-z][a-z0-9+.]*:/)?/(?!v1/)[^\n'\":;,]*/")
+_FOLDERS: Final = re.compile(r"(?<![\w/.])(?:[a-z][a-z0-9+.]*:/)?/(?!v1/)[^\n'\":;,]*/")
 """The folders of an absolute path or URI; routes of the endpoint are none."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")

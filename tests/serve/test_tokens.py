@@ -39,7 +39,7 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
 def test_a_token_given_by_its_hash_has_every_scope() -> None:
     token = Tokens(sha256=digest_of("one for all of them")).find("one for all of them")
     assert token is not None
-    assert set(token.scopes) == {"read", "analyze", "admin"}
+    assert set(token.scopes) == {"read", "analyze", "correct", "admin"}
 
 
 def test_a_token_expires(tmp_path: Path) -> None:

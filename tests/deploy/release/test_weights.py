@@ -17,13 +17,9 @@ def version() -> str:
 
 
 def release_notes() -> str:
-    """The changelog's section of this version."""
-    (notes,) = (
-        part
-        for part in (ROOT / "CHANGELOG.md").read_text("utf-8").split("\n## ")
-        if part.startswith(f"{version()} – ")
-    )
-    return notes
+    """The changelog's section of this version, or of what changed since."""
+    sections = (ROOT / "CHANGELOG.md").read_text("utf-8").split("\n## ")
+    return next(part for part in sections if part.startswith(("Unreleased", f"{version()} – ")))
 
 
 @pytest.mark.parametrize("weights", WEIGHTS, ids=lambda path: path.stem)

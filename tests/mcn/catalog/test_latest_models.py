@@ -277,13 +277,14 @@ def test_commands_accept_models_and_depths_in_feet(scanned, tmp_path):
 def test_the_endpoint_returns_the_same(scanned):
     from mcn.micrograph import Limits
     from serve.deployments.catalog_reader import CatalogReader
-    from serve.deployments.messages import CSV, JSON, Refusal
+    from serve.deployments.messages import CSV, JSON, CrystalRequest, Refusal
 
     reader = CatalogReader(scanned.uri, 60, Limits())
 
     def crystals(*models: str | None):
-        ask = reader.crystals("A", (1200.0, None), [], models, 100, None, JSON)
-        response = asyncio.run(ask)
+        segmenter, classifier = models
+        asked = CrystalRequest(segmenter=segmenter, classifier=classifier)
+        response = asyncio.run(reader.crystals("A", (1200.0, None), asked, 100, None))
         return response if isinstance(response, Refusal) else json.loads(response.body)
 
     def log(*models: str | None):

@@ -28,7 +28,8 @@ def test_valid_and_broken_pictures(scanned: Path, tmp_path: Path) -> None:
     assert row["equivalent_diameter_um"] > 0
     with Image.open(image["overlay"]) as picture:
         assert min(picture.size) > 300
-    stored = json.loads(mcn("query", scanned / "catalog", "--limit", 1, "--format", "json").stdout)
+    words = ("--columns", "all", "--limit", 1, "--format", "json")
+    stored = json.loads(mcn("query", scanned / "catalog", *words).stdout)
     assert set(row) == set(stored[0])
 
 

@@ -170,13 +170,11 @@ def test_a_tile_in_an_unavailable_store(
         return fail
 
     monkeypatch.setattr(
-        "serve.deployments.catalog_reader.fetch",
+        "serve.deployments.tile_pictures.fetch",
         raising(ConnectionResetError(104, "reset by peer")),
     )
     assert client.get(path).status_code == 503
-    monkeypatch.setattr(
-        "serve.deployments.catalog_reader.fetch", raising(FileNotFoundError("gone"))
-    )
+    monkeypatch.setattr("serve.deployments.tile_pictures.fetch", raising(FileNotFoundError("gone")))
     assert client.get(path).status_code == 404
 
 

@@ -23,6 +23,8 @@ from serve.deployments.tile_pictures import (
     smaller_copies,
 )
 
+from ...waiting import DEADLINE_S
+
 
 class Tiles:
     """Rows of tiles in a folder, and how often each was asked for."""
@@ -57,7 +59,7 @@ def test_a_picture_is_read_once_by_many_requests(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(DEADLINE_S)
     assert tiles.asked == 1
     assert pictures.get("1", None).pixels[5, 5] == 1
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from playwright.sync_api import expect
 
+from mcn.catalog.corrected.rows import read_corrections
 from mcn.catalog.store import Catalog
 
 from ..browser import listening
@@ -29,7 +30,6 @@ def test_from_a_well_to_a_corrected_crystal(visit: Visit, tmp_path: Path) -> Non
         expect(visitor.said()).to_have_text("1 named spherical.")
         page.keyboard.press("z")
         expect(visitor.said()).to_have_text("Undone.")
-    corrections = Catalog.open(tmp_path / "catalog").corrections()
-    assert corrections is not None
-    rows = corrections.to_pyarrow_table()
+    catalog = Catalog.open(tmp_path / "catalog")
+    rows = read_corrections(catalog.uri, catalog.shapes).rows
     assert sorted(rows["operation"].to_pylist()) == ["shape", "undo"]

@@ -24,6 +24,7 @@ from mcn.cli.main import app
 from mcn.crystals import crystal_masks
 from mcn.mask import Mask
 
+from ....waiting import DEADLINE_S
 from ..conftest import Commit, MakeCrystal, MakeTile
 
 Make = Callable[..., Changed]
@@ -124,7 +125,7 @@ def test_many_at_once_lose_nothing(filled: Catalog, make: Make) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(DEADLINE_S)
     rows = read_corrections(filled.uri, filled.shapes).rows
     assert {*rows["corrected_by"].to_pylist()} == {f"p{n}" for n in range(6)}
     assert sum(result.superseded.num_rows > 0 for result in results) >= 1
