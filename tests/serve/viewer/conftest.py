@@ -90,7 +90,8 @@ class Visitor:
 Visit = Callable[..., Visitor]
 
 
-@pytest.fixture(scope="session")
+# Playwright keeps an event loop in this thread, in which other tests' asyncio.run would fail.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium; skips where it, or the page, is missing."""
     if not BUILT.exists():
