@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from mcn.catalog.query import sql
 from mcn.catalog.schema import Tile, tile_id, tile_table
@@ -27,6 +27,8 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 """A well, a file and a note by somebody who wishes us ill."""
 
 SIZE = {"width": 1280, "height": 860}
+
+expect.set_options(timeout=60_000)  # A busy machine draws late.
 
 
 @dataclass(frozen=True)
