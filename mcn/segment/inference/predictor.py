@@ -12,12 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from mcn.mask import Mask
-from mcn.segment.inference.candidates import GeneratorSettings, stability_score
+from mcn.segment.inference.candidates import Candidates, GeneratorSettings, stability_score
 from mcn.segment.inference.encoded_picture import EncodedPicture
 from mcn.segment.inference.postprocess import largest_component_mask, smoothed
 from mcn.segment.inference.prompts import UserPrompts
 from mcn.segment.inference.proposals import propose
 from mcn.segment.inference.tiling import LARGEST, REDUCTION, grey_level
+from mcn.segment.inference.window_fitting import cut_sides
 from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch
 from mcn.segment.modeling.image_encoder import Features
 from mcn.segment.modeling.mask_decoder import MASK_SIZE, square_windows
@@ -30,6 +31,8 @@ _GRID = VIEW // 3
 """Clicks are at most half of it from the centre of their view, pixels of the scaled image."""
 _MIN_CENTRE_PROBABILITY = 0.05
 _TRIAL_SIDES = (24.0, 60.0, 150.0)
+_CUT = 0.5
+"""What the score of a mask counts that its window cuts off: the model rates what it sees of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +66,8 @@ def predict(
 
     The image is encoded around a prompt: for a box at the magnification that fits its size,
     for clicks alone at all magnifications. The result is the mask that agrees with most
-    clicks; of several, the one with the highest predicted IoU and stability.
+    clicks; of several, the one with the highest predicted IoU and stability that its window
+    does not cut off.
 
     Parameters
     ----------
@@ -213,15 +217,20 @@ def _best(
     if (first_click.labels != prompts.labels).any():
         corrected = replace(prompts, mask_logits=logits[:, None].clamp(-10, 10))
         logits, quality, _ = decoder.decode(shared, corrected)
-    agreement = _agreement(logits, prompts)
     stability = stability_score(logits, settings.stability_offset)
-    best = int((agreement + quality * stability).argmax())
-    view = views[int(prompts.image_index[best])]
-    origin = prompts.windows.new_tensor([view.x, view.y, view.x, view.y])
-    window = prompts.windows[best : best + 1] / view.scale + origin
+    frames = prompts.windows.new_tensor([(view.x, view.y, view.scale) for view in views])
+    origins, scales = frames[prompts.image_index].split([2, 1], dim=1)
+    windows = prompts.windows / scales + origins.repeat(1, 2)
+    candidates = Candidates(
+        logits, windows, quality, stability, quality * stability, prompts.image_index
+    )
+    border = windows.new_tensor([0, 0, shape[1], shape[0]])
+    is_cut = cut_sides(candidates, border).any(dim=1)
+    scores = candidates.scores * torch.where(is_cut, _CUT, 1.0)
+    best = int((_agreement(logits, prompts) + scores).argmax())
     score, best_stability = float(quality[best]), float(stability[best])
     outline = smoothed(logits[best : best + 1])[0]
-    return largest_component_mask(outline, window[0], shape, score, best_stability)
+    return largest_component_mask(outline, windows[best], shape, score, best_stability)
 
 
 def _agreement(logits: Tensor, prompts: PromptBatch) -> Tensor:
