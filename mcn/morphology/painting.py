@@ -1,31 +1,15 @@
-"""Masks painted into one picture, and masks of drawn polygons."""
+"""Masks of drawn polygons."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mcn.mask import Mask
 
 Ring = Sequence[Sequence[float]]
 """Points x, y of a closed line, in pixels; the first pixel reaches from 0 to 1."""
-
-
-def paint_labels(masks: Sequence[Mask], height: int, width: int) -> NDArray[np.int32]:
-    """Labels (height, width): k on the k-th mask, from 1, and 0 elsewhere; later masks on top.
-
-    Examples
-    --------
-    >>> paint_labels([Mask(1, 0, np.ones((1, 2), dtype=bool))], 1, 4).tolist()
-    [[0, 1, 1, 0]]
-    """
-    labels = np.zeros((height, width), dtype=np.int32)
-    for label, mask in enumerate(masks, start=1):
-        h, w = mask.pixels.shape
-        labels[mask.y : mask.y + h, mask.x : mask.x + w][mask.pixels] = label
-    return labels
 
 
 def mask_of_polygons(polygons: Sequence[Sequence[Ring]], height: int, width: int) -> Mask:

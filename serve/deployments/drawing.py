@@ -14,7 +14,7 @@ from PIL import Image
 
 from mcn.crystals import crystal_masks, shapes_of
 from mcn.mask import Mask
-from mcn.morphology.painting import paint_labels
+from mcn.morphology import paint_crystals
 from serve.deployments.messages import TIFF
 
 _MOST_PNG_LABELS: Final = 2**16 - 1
@@ -34,7 +34,7 @@ def label_picture(crystals: pa.Table, height: int, width: int, media_type: str) 
     import imagecodecs
     import tifffile
 
-    labels = paint_labels(crystal_masks(crystals), height, width)
+    labels = paint_crystals(crystal_masks(crystals), height, width)
     if crystals.num_rows <= _MOST_PNG_LABELS:
         labels = labels.astype(np.uint16)
     if media_type == TIFF:
@@ -60,7 +60,7 @@ def overlay_picture(crystals: pa.Table, height: int, width: int, drawn_width: in
 
     from mcn.plots import shape_colours
 
-    labels = paint_labels(crystal_masks(crystals), height, width)
+    labels = paint_crystals(crystal_masks(crystals), height, width)
     if drawn_width != width:
         size = drawn_width, max(1, round(height * drawn_width / width))
         labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))

@@ -5,13 +5,14 @@ import pytest
 
 from mcn.catalog.export import outline_geometries
 from mcn.mask import encode_rle, masks_from_labels
-from mcn.morphology.painting import mask_of_polygons, paint_labels
+from mcn.morphology import paint_crystals
+from mcn.morphology.painting import mask_of_polygons
 
 
 def test_painting_is_the_inverse_of_reading_labels() -> None:
     labels = np.random.default_rng(0).integers(0, 6, (40, 60)).astype(np.int32)
     masks = masks_from_labels(labels)
-    assert (paint_labels(masks, 40, 60) == labels).all()
+    assert (paint_crystals(masks, 40, 60) == labels).all()
 
 
 def test_polygons_of_masks_give_the_masks_again() -> None:

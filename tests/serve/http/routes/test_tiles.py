@@ -16,7 +16,8 @@ from starlette.testclient import TestClient
 
 from mcn.catalog.query import query
 from mcn.crystals import crystal_masks
-from mcn.morphology.painting import mask_of_polygons, paint_labels
+from mcn.morphology import paint_crystals
+from mcn.morphology.painting import mask_of_polygons
 
 from ...small_core import HEIGHT, WELL, WIDTH, SmallCore
 
@@ -130,7 +131,7 @@ def test_labels_number_the_crystals(
     core_client: TestClient, read_only_core: SmallCore, tile: str
 ) -> None:
     table = query(read_only_core.catalog, depth=(1200.0, 1200.0))
-    expected = paint_labels(crystal_masks(table), HEIGHT, WIDTH)
+    expected = paint_crystals(crystal_masks(table), HEIGHT, WIDTH)
     png = core_client.get(f"/v1/tiles/{tile}/labels")
     assert (np.asarray(Image.open(io.BytesIO(png.content))) == expected).all()
     tiff = core_client.get(f"/v1/tiles/{tile}/labels", headers={"Accept": "image/tiff"})
