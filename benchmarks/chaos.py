@@ -4,9 +4,10 @@ A scan of some tiles (120 by default) runs repeatedly on a Ray cluster of three 
 a worker's actor, a node or the driver is killed (`kill -9`) at a random moment, then the scan is
 run again until it completes. Every catalogue must equal that of an uninterrupted scan: the same
 crystals, none twice, none missing, and no file that no snapshot names. Then two scans of
-overlapping sources write to one catalogue at the same time. Prints one JSON object.
+overlapping sources write to one catalogue at the same time. With `--night`, a bad night follows
+(`night.py`). Prints one JSON object.
 
-    python benchmarks/chaos.py [--runs N] [--seed S]
+    python benchmarks/chaos.py [--runs N] [--seed S] [--night SECONDS]
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -77,19 +79,28 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--tiles", type=int, default=120)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--night", type=float, default=0, help="seconds of random faults at once")
     parser.add_argument("--drive", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.drive:
         drive(*options.drive)
         return
-    with tempfile.TemporaryDirectory(prefix="mcn-chaos-") as folder:
-        report = chaos(Path(folder), options.tiles, options.runs, random.Random(options.seed))
+    rng = random.Random(options.seed)
+    report: dict[str, Any] = {"faults": 0}
+    if options.runs:
+        with tempfile.TemporaryDirectory(prefix="mcn-chaos-") as folder:
+            report = chaos(Path(folder), options.tiles, options.runs, rng)
+    if options.night:
+        from night import bad_night
+
+        report["night"] = bad_night(options.night, rng)
+        report["faults"] += len(report["night"]["wrong"])
     print(json.dumps(report))
     sys.exit(0 if report["faults"] == 0 else 1)
 
 
-def drive(source: str, catalog: str, manifest: str = "") -> None:
-    """Run one scan in this process."""
+def drive(source: str, catalog: str, manifest: str = "", again: str = "") -> None:
+    """Run one scan in this process; `again` repeats tiles that failed before."""
     from pipelines.models import ScanModels
     from pipelines.scan import ScanSettings, run_scan
 
@@ -100,9 +111,40 @@ def drive(source: str, catalog: str, manifest: str = "") -> None:
         commit_tiles=8,
         commit_seconds=1.0,
         manifest=manifest or None,
+        retry_failed=bool(again),
         stages=("segment.most=3", "segment.least=2", "segment.cpus=0.5"),
     )
+    if clock := os.environ.get("MCN_CHAOS_CLOCK"):
+        follow_clock(Path(clock))
     print(json.dumps(asdict(run_scan(source, catalog, settings, models))))
+
+
+def follow_clock(clock: Path) -> None:
+    """Let this process's wall clock be as many seconds off as a file says.
+
+    In Python only: below it, Ray hangs when its clock is replaced.
+    """
+    real_time = time.time
+
+    def offset() -> float:
+        return float(clock.read_text() or 0)
+
+    class OfAnyKind(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, datetime)
+
+    class JumpingClock(datetime, metaclass=OfAnyKind):
+        """The time of day, which jumps."""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(seconds=offset())
+
+    time.time = lambda: real_time() + offset()
+    for name, module in list(sys.modules.items()):
+        ours = name.startswith(("mcn.", "pipelines."))
+        if ours and getattr(module, "datetime", None) is datetime:
+            module.datetime = JumpingClock  # type: ignore[attr-defined]
 
 
 def chaos(folder: Path, tiles: int, runs: int, rng: random.Random) -> dict[str, Any]:
@@ -310,9 +352,11 @@ def kill_during(
     return True
 
 
-def workers(cluster: Any) -> list[int]:
-    """Process ids of a scan's Ray actors on this cluster's nodes."""
-    kinds = ("ray::MapWorker", "ray::AttemptLog", "ray::ReadTiles")
+SCAN_ACTORS = ("ray::MapWorker", "ray::AttemptLog", "ray::ReadTiles")
+
+
+def workers(cluster: Any, kinds: tuple[str, ...] = SCAN_ACTORS) -> list[int]:
+    """Process ids of Ray actors on this cluster's nodes: of a scan, or those with these names."""
     pids = []
     for node in cluster.list_all_nodes():
         try:
