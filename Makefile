@@ -89,7 +89,7 @@ bench-serve: setup
 	$(BIN)/python benchmarks/endpoint.py
 
 chaos: setup
-	$(BIN)/python benchmarks/chaos.py
+	$(BIN)/python -m benchmarks.chaos
 
 monitoring: setup
 	$(BIN)/python -m deploy.monitoring.write

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -127,9 +128,12 @@ def _start(**settings: Any) -> None:
     import ray
 
     for last in (False,) * (_START_ATTEMPTS - 1) + (True,):
+        before = _ray_children()
         try:
             ray.init(**settings)
         except Exception as error:  # Ray has no error class for these
+            # Ray ends them only when this process ends.
+            _end(_ray_children() - before)
             if _START_TIMEOUT in str(error) and not last:
                 continue
             raise ClusterError(
@@ -137,6 +141,30 @@ def _start(**settings: Any) -> None:
                 f"{_cure(error)}, or see its messages with --verbose"
             ) from error
         return
+
+
+def _ray_children() -> set[int]:
+    """Parts of Ray that this process has started; none on systems without `/proc`."""
+    children = {
+        int(pid)
+        for task in Path("/proc/self/task").glob("*/children")
+        for pid in _read(task).split()
+    }
+    return {pid for pid in children if b"/ray/" in _read(Path(f"/proc/{pid}/cmdline"))}
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # The thread or process has ended.
+        return b""
+
+
+def _end(pids: set[int]) -> None:
+    for pid in pids:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def _cure(error: Exception) -> str:

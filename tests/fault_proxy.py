@@ -25,7 +25,7 @@ _HOP = {"connection", "keep-alive", "transfer-encoding", "content-encoding"}
 
 @dataclass
 class Faults:
-    """What happened to requests; `share`, `kinds` and `missing_bucket` may change meanwhile."""
+    """What happened to requests; `share` and all below `done` may change meanwhile."""
 
     share: float
     chance: random.Random
@@ -35,6 +35,7 @@ class Faults:
     done: Counter[str] = field(default_factory=Counter)
     kinds: tuple[str, ...] = ("slow down", "reset", "lost answer", "cut short")
     missing_bucket: str | None = None
+    refuses: bool = False
     stall_s: float = 5.0
 
     def next(self, path: str) -> str | None:
@@ -43,6 +44,9 @@ class Faults:
         if self.missing_bucket is not None and path.startswith(f"/{self.missing_bucket}"):
             self.done["no such bucket"] += 1
             return "no such bucket"
+        if self.refuses:
+            self.done["reset"] += 1
+            return "reset"
         if self.chance.random() >= self.share:
             return None
         fault = self.chance.choice(self.kinds)
