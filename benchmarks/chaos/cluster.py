@@ -16,6 +16,8 @@ STORE_BYTES = 128 * 2**20
 
 def start_cluster(nodes: int, **head: Any) -> Any:
     """Start a head and further nodes; again if this machine is too busy for Ray's 30 seconds."""
+    # As in clusters that the commands start.
+    os.environ |= {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
     from ray.cluster_utils import Cluster
 
     for last in (False, False, True):

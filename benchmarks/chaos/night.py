@@ -41,10 +41,10 @@ def bad_night(seconds: float, rng: random.Random) -> dict[str, Any]:
     """Run the night; `wrong` has everything that should not have happened."""
     with running_services() as services:
         night = Night(services, rng)
+        picture = draw_picture(services.folder)
         upload(night, TILES)
         finish(start_night_scan(services), must=True)
         with running_endpoint(night):
-            picture = draw_picture(services.folder)
             expected = crystals_of(services.url, picture)
             threads = [threading.Thread(target=scan_until_over, args=(night,))]
             threads += [
@@ -178,7 +178,7 @@ def draw_picture(folder: Path) -> bytes:
     from mcn.synthetic.core import CoreSettings, render_core
 
     render_core(folder / "picture", 1, 1, settings=CoreSettings(height=192, width=256))
-    (tile,) = (folder / "picture").rglob("*.tif")
+    tile = min((folder / "picture").rglob("*.tif"))
     Image.open(tile).convert("L").save(folder / "picture.png")
     return (folder / "picture.png").read_bytes()
 

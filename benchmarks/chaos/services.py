@@ -120,7 +120,6 @@ def running_services() -> Iterator[Services]:
             "AWS_DEFAULT_REGION": "us-east-1",
             "TMPDIR": str(disk),
             "OMP_NUM_THREADS": "1",
-            "RAY_USAGE_STATS_ENABLED": "0",
         }
         redis = Redis(folder) if shutil.which("redis-server") else None
         if redis is not None:
