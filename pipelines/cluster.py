@@ -36,7 +36,7 @@ driver was started by uv; no usage statistics are sent; and workers run at nicen
 Ray's default of 15 they get little time beside other programs."""
 
 
-_LOOPBACK: Final = "127.0.0.1"
+LOOPBACK: Final = "127.0.0.1"
 
 
 class ClusterError(McnError):
@@ -79,7 +79,7 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
             num_cpus=num_cpus,
             include_dashboard=False if local else None,
             object_store_memory=_store_bytes() if local else None,
-            _node_ip_address=_LOOPBACK if local else None,
+            _node_ip_address=LOOPBACK if local else None,
             log_to_driver=verbose,
             logging_level=logging.WARNING if verbose else logging.ERROR,
         )

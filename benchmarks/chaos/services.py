@@ -7,7 +7,6 @@ import os
 import random
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fault_proxy import Faults, fault_proxy
+from tests.ports import free_port
 
 from .cluster import STORE_BYTES, start_cluster
 
@@ -192,10 +192,3 @@ def small_disk() -> Iterator[Path]:
         if mounted.returncode == 0:
             subprocess.run(["umount", "--lazy", str(disk)], timeout=WAIT_S, check=False)
         shutil.rmtree(disk, ignore_errors=True)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from ray.autoscaler._private.fake_multi_node.node_provider import (
     FAKE_HEAD_NODE_TYPE,
 )
 
+from ..ports import free_ports
 from ..programs import program
 from ..waiting import DEADLINE_S, wait_until
 
@@ -147,14 +147,3 @@ def _processes(head: "subprocess.Popen[bytes]", sessions: str) -> list[psutil.Pr
             started[process.pid] = process
     head.send_signal(signal.SIGKILL)
     return list(started.values())
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on which nothing listens."""
-    sockets = [socket.socket() for _ in range(count)]
-    for listener in sockets:
-        listener.bind(("127.0.0.1", 0))
-    ports = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports

@@ -17,9 +17,10 @@ from PIL import Image
 from pipelines.resources import read_overrides
 from serve.settings import plan_replicas, read_settings
 
+from ..ports import free_port
 from ..programs import program
 from ..waiting import DEADLINE_S, wait_until
-from .pretended_cluster import free_ports, pretended_cluster
+from .pretended_cluster import pretended_cluster
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -162,7 +163,7 @@ def test_a_scan_starts_the_machines_that_it_needs(
 def test_the_endpoint_starts_the_machines_that_it_needs(
     pretended: dict[str, str], configs: dict[str, Path], tmp_path: Path
 ) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     log = tmp_path / "serve.log"
     with log.open("w") as out:
         serve = subprocess.Popen(
