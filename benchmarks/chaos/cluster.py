@@ -23,7 +23,12 @@ def start_cluster(nodes: int, **head: Any) -> Any:
     for last in (False, False, True):
         cluster = Cluster()
         try:
-            cluster.add_node(**{"num_cpus": 1, "object_store_memory": STORE_BYTES, **head})
+            defaults = {
+                "num_cpus": 1,
+                "object_store_memory": STORE_BYTES,
+                "include_dashboard": False,
+            }
+            cluster.add_node(**defaults | head)
         except Exception as error:  # Ray has no class for it
             if last or "timed out during startup" not in str(error):
                 raise

@@ -64,7 +64,7 @@ def node_dies(night: Night) -> None:
     """A machine disappears, and a new one comes later."""
     kill_node(night.services.cluster, night.rng)
     lasts(night)
-    add_node(night.services.cluster)
+    night.nodes_to_add += 1
 
 
 def disk_is_full(night: Night) -> None:
@@ -154,8 +154,17 @@ def break_things(night: Night, seconds: float) -> None:
             lasting[name] = threading.Thread(target=FAULTS[name], args=(night,), daemon=True)
             lasting[name].start()
         time.sleep(night.rng.uniform(*PAUSE_S))
+        add_nodes(night)
         lasting = {name: thread for name, thread in lasting.items() if thread.is_alive()}
     for name, thread in lasting.items():
         thread.join(WAIT_S)
         if thread.is_alive():
             night.complain(f"a fault did not end: {name}")
+    add_nodes(night)
+
+
+def add_nodes(night: Night) -> None:
+    """Replace the nodes that died: Ray starts a node from the main thread only."""
+    while night.nodes_to_add:
+        add_node(night.services.cluster)
+        night.nodes_to_add -= 1

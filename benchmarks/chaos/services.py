@@ -22,7 +22,7 @@ from typing import Any
 from tests.fault_proxy import Faults, fault_proxy
 from tests.ports import free_port
 
-from .cluster import STORE_BYTES, start_cluster
+from .cluster import start_cluster
 
 NODES = 3
 WAIT_S = 300.0
@@ -88,6 +88,7 @@ class Night:
     scans: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     tiles: int = 0
+    nodes_to_add: int = 0
     scan: subprocess.Popen[str] | None = None
 
     def complain(self, message: str) -> None:
@@ -126,9 +127,7 @@ def running_services() -> Iterator[Services]:
             stack.callback(redis.stop)
         sessions = disk / "ray"
         sessions.mkdir()
-        cluster = start_cluster(
-            NODES, num_cpus=2, object_store_memory=STORE_BYTES, temp_dir=str(sessions)
-        )
+        cluster = start_cluster(NODES, num_cpus=2, temp_dir=str(sessions))
         stack.callback(cluster.shutdown)
         url = f"http://127.0.0.1:{free_port()}"
         services = Services(folder, disk, store, storage, redis, cluster, url)
