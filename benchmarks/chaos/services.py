@@ -94,6 +94,7 @@ class Night:
     def complain(self, message: str) -> None:
         """Note, once, what should not have happened."""
         if message not in self.wrong:
+            print(f"wrong: {message}", file=sys.stderr, flush=True)
             self.wrong.append(message)
 
 
