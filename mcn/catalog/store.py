@@ -31,7 +31,7 @@ from mcn.catalog.integrity.delta_log import sealed
 from mcn.catalog.reading.live_tables import LiveTables
 from mcn.catalog.reading.versions import CRYSTALS_VERSION, AsOf, find_version
 from mcn.catalog.reading.well_list import WellSummaries, list_wells
-from mcn.catalog.schema import TILES, RowError, check_rows, crystals_schema, stamped
+from mcn.catalog.schema import DEPTH_BIN_M, TILES, RowError, check_rows, crystals_schema, stamped
 from mcn.catalog.storage import (
     CatalogError,
     explained,
@@ -139,7 +139,7 @@ class Catalog:
     def create(
         cls,
         uri: str | os.PathLike[str],
-        depth_bin_m: float = 100.0,
+        depth_bin_m: float = DEPTH_BIN_M,
         shapes: Sequence[str] = SHAPES,
     ) -> Catalog:
         """Create an empty catalogue in an empty or new folder.
@@ -176,7 +176,8 @@ class Catalog:
         ----------
         uri : str or path
         depth_bin_m : float, optional
-            Width of the depth bins in metres; None takes an existing catalogue's, or 100.
+            Width of the depth bins in metres; None takes an existing catalogue's, or
+            `mcn.catalog.schema.DEPTH_BIN_M`.
         shapes : sequence of str
             The classes of the classifier.
 
@@ -188,7 +189,7 @@ class Catalog:
         uri = normalise(uri)
         with explained(uri):
             if not is_catalog(uri):
-                make_tables(uri, 100.0 if depth_bin_m is None else depth_bin_m, shapes)
+                make_tables(uri, DEPTH_BIN_M if depth_bin_m is None else depth_bin_m, shapes)
         catalog = cls.open(uri)
         if catalog.shapes != tuple(shapes):
             raise CatalogError(

@@ -85,7 +85,7 @@ def crystals(
     catalog: CatalogUri,
     out: Out,
     each: Annotated[int, typer.Option(min=1, max=40, help="Crystals of each shape.")] = 10,
-    seed: Annotated[int, typer.Option(help="Another seed draws other crystals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other crystals.")] = 0,
     well: Wells = None,
     depth: Depth = None,
     formation: Formations = None,

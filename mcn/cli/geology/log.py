@@ -57,7 +57,7 @@ def log(
     formation: Annotated[
         str | None, typer.Option(help="Only this formation, by imported tops.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the resampled tiles.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resampled tiles.")] = 0,
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
     as_of: AsOfOption = None,

@@ -51,7 +51,7 @@ Fields = Annotated[
     Query(max_length=2000, description="Columns, separated by commas; all if not given."),
 ]
 
-_UNESCAPED_ZONE: Final = re.compile(r"(?<=:\d\d) (\d\d:?\d\d)$")
+_UNESCAPED_ZONE: Final = re.compile(r"(:[\d.]+) (\d\d:?\d\d)$")
 _SIZE: Final = "equivalent_diameter_um"
 _Number = float | None
 
@@ -186,7 +186,7 @@ FormOfCrystals = Annotated[CrystalForm, Depends()]
 async def read(services: Services, method: str, *arguments: Any, as_of: str | None = None) -> Any:
     """Call a method of the catalogue reader, for the catalogue as it is or as it was."""
     # In an address, a plus sign that is not escaped is a space.
-    past = {} if as_of is None else {"as_of": _UNESCAPED_ZONE.sub(r"+\1", as_of)}
+    past = {} if as_of is None else {"as_of": _UNESCAPED_ZONE.sub(r"\1+\2", as_of)}
     async with services.time_limit():
         with services.stage("query"):
             call = getattr(services.reader, method)
