@@ -31,6 +31,6 @@ def test_sql_without_end(core: Catalog, text: str, limits: SqlLimits, reason: st
 
 
 def test_impossible_limits() -> None:
-    for limits in ((0, 10), (1, 0), (float("nan"), 10)):
+    for limits in ((0, 10), (1, 0), (float("nan"), 10), (float("inf"), 10), (1e9, 10)):
         with pytest.raises(CatalogQueryError, match="above 0"):
             SqlLimits(*limits)
