@@ -37,7 +37,6 @@ from mcn.catalog.selection import Selection as Selection
 from mcn.catalog.selection import located
 from mcn.catalog.storage import CatalogQueryError
 from mcn.catalog.wells import plain_well
-from mcn.catalog.wells_table.table import read_wells, tops_of
 from mcn.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -321,6 +320,8 @@ def sql(
         if corrected:
             correct_views(connection, catalog, read_corrections(catalog))
         if re.search(r"\b(wells|tops)\b", text, re.IGNORECASE):
+            from mcn.catalog.wells_table.table import read_wells, tops_of
+
             wells = read_wells(catalog)
             connection.register("wells", wells)
             connection.register("tops", tops_of(wells))
