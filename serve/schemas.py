@@ -63,6 +63,20 @@ class Analysis(BaseModel):
     crystals: list[CrystalRow]  # type: ignore[valid-type]
 
 
+class Job(BaseModel):
+    """A picture that is analysed in the background."""
+
+    id: str
+    image: str
+    status: Literal["queued", "running", "done", "failed", "cancelled"]
+    progress: float = Field(description="0 to 1.")
+    width: int
+    height: int
+    problem: str | None = Field(None, description="Why it failed, and what to do.")
+    url: str = Field(description="Where to ask for its state; DELETE cancels it.")
+    result: str | None = Field(None, description="Where its crystals are, once it is done.")
+
+
 class Failed(BaseModel):
     """A picture of a batch that could not be analysed."""
 
@@ -138,6 +152,19 @@ class Explanation(BaseModel):
     shape: str
     classifier: str
     heat: list[list[float]]
+
+
+class SimilarCrystal(CrystalRow):  # type: ignore[misc, valid-type]
+    """A crystal, and how similar it is."""
+
+    similarity: float = Field(description="1 for the same, 0.37 for two arbitrary ones.")
+
+
+class SimilarCrystals(BaseModel):
+    """Crystals of the same tile, the most similar first."""
+
+    classifier: str
+    crystals: list[SimilarCrystal]
 
 
 class Well(BaseModel):

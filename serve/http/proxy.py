@@ -86,7 +86,7 @@ class ProxyMiddleware:
         if scope["path"] == DRAIN_PATH and _is_local(scope):
             state = {"draining": draining, "in_flight": self._in_flight}
             await JSONResponse(state)(scope, receive, send)
-        elif draining:
+        elif draining and not _is_of_a_job(scope):
             detail = "the endpoint is stopping; try again"
             await _problem(503, detail, request_id, close=True)(scope, receive, send)
         else:
@@ -216,6 +216,11 @@ def _identify(scope: Scope) -> str:
     del headers[ID_HEADER]
     headers[ID_HEADER] = request_id
     return request_id
+
+
+def _is_of_a_job(scope: Scope) -> bool:
+    """Whether a request is about a job that was sent before; its sender may fetch the result."""
+    return scope["method"] != "POST" and scope["path"].startswith("/v1/jobs/")
 
 
 def _is_local(scope: Scope) -> bool:
