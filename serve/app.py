@@ -204,7 +204,7 @@ def _drain(settings: Settings) -> None:
                 state = client.get(url).json()
             except (httpx.HTTPError, ValueError):
                 return  # There is no proxy, so there are no requests.
-            if not state.get("in_flight") and not _jobs_in_progress():
+            if not (_jobs_in_progress() or state.get("in_flight")):
                 break
             sleep(_POLL_S)
     sleep(_LAST_BYTES_S)

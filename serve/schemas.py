@@ -223,6 +223,49 @@ class LogInterval(BaseModel):
     n_crystals: int
 
 
+class NamedTexture(BaseModel):
+    """The texture of an interval by one scheme, with the measures of its rules as more members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    depth_top: float
+    depth_base: float
+    scheme: str
+    texture: str
+    probability: float | None = Field(description="Share of resampled tiles that have it.")
+    second: str | None
+    second_probability: float | None
+    n_tiles: int
+    n_crystals: int
+    few_tiles: bool = Field(description="Fewer than 8, so that it seems surer than it is.")
+
+
+class WellTextures(BaseModel):
+    """The textures of a well's intervals, from the top down."""
+
+    textures: list[NamedTexture]
+
+
+class Zone(BaseModel):
+    """A zone of a depth log, with means of its intervals as further members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    zone: int
+    depth_top: float
+    depth_base: float
+    n_intervals: int
+    n_tiles: int
+    n_crystals: int
+    support: float | None = Field(description="Of its top, 0 to 1; below 0.5 it is doubtful.")
+
+
+class WellZones(BaseModel):
+    """The zones of a well, from the top down."""
+
+    zones: list[Zone]
+
+
 class PictureInfo(BaseModel):
     """The document `info.json` of the IIIF Image API 3."""
 

@@ -202,6 +202,30 @@ class CatalogReader(CorrectionWriter):
             return Content(path.read_bytes(), media_type)
 
     @in_thread
+    def textures(
+        self, well: str, step_m: float | None, models: tuple[str | None, str | None]
+    ) -> list[dict[str, Any]]:
+        """The textures of the intervals of a well's depth log, by each scheme."""
+        from mcn.catalog.textures.table import texture_table
+
+        self.check_well(well)
+        return row_objects(texture_table(self.open()[0], well, step_m, *models))
+
+    @in_thread
+    def zones(
+        self,
+        well: str,
+        step_m: float | None,
+        models: tuple[str | None, str | None],
+        count: int | None,
+    ) -> list[dict[str, Any]]:
+        """The zones of a well's depth log, from the top down."""
+        from mcn.catalog.depth_log.zones import find_zones
+
+        self.check_well(well)
+        return row_objects(find_zones(depth_log(self.open()[0], well, step_m, *models), count))
+
+    @in_thread
     def tile(
         self, tile_id: str, well: str | None, models: tuple[str | None, str | None]
     ) -> list[dict[str, Any]]:

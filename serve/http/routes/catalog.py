@@ -31,9 +31,19 @@ from serve.http.routes.filters import (
     read,
     read_cursor,
 )
-from serve.schemas import CrystalPage, LogInterval, TilePage, Well, Wells
+from serve.schemas import (
+    CrystalPage,
+    LogInterval,
+    TilePage,
+    Well,
+    Wells,
+    WellTextures,
+    WellZones,
+)
 
 PROBLEMS: Final = documented(400, 401, 403, 404, 406, 422, 429, 500, 503)
+
+LogStep = Annotated[float | None, Query(gt=0, le=1e5, description="Length of an interval, metres.")]
 
 router = APIRouter(
     prefix="/v1",
@@ -129,9 +139,7 @@ async def log(
     request: Request,
     services: CurrentServices,
     well: WellName,
-    step: Annotated[
-        float | None, Query(gt=0, le=1e5, description="Length of an interval, metres.")
-    ] = None,
+    step: LogStep = None,
     segmenter: Model = None,
     classifier: Model = None,
 ) -> Response:
@@ -139,6 +147,41 @@ async def log(
     media_type = negotiate(request, JSON, CSV, LAS, PNG)
     content: Content = await read(services, "log", well, step, (segmenter, classifier), media_type)
     return await content_response(request, content.body, content.media_type)
+
+
+@router.get(
+    "/wells/{well:path}/textures", summary="The textures of a well", response_model=WellTextures
+)
+async def textures(
+    request: Request,
+    services: CurrentServices,
+    well: WellName,
+    step: LogStep = None,
+    segmenter: Model = None,
+    classifier: Model = None,
+) -> Response:
+    """The texture of each interval of the depth log by each published scheme, and how sure it is."""
+    negotiate(request, JSON)
+    rows = await read(services, "textures", well, step, (segmenter, classifier))
+    return await content_response(request, orjson.dumps({"textures": rows}), JSON)
+
+
+@router.get("/wells/{well:path}/zones", summary="The zones of a well", response_model=WellZones)
+async def zones(
+    request: Request,
+    services: CurrentServices,
+    well: WellName,
+    step: LogStep = None,
+    zones: Annotated[
+        int | None, Query(ge=1, le=100, description="As many as the log supports if not given.")
+    ] = None,
+    segmenter: Model = None,
+    classifier: Model = None,
+) -> Response:
+    """Where shapes, sizes and crystal area of the depth log change together, with support."""
+    negotiate(request, JSON)
+    rows = await read(services, "zones", well, step, (segmenter, classifier), zones)
+    return await content_response(request, orjson.dumps({"zones": rows}), JSON)
 
 
 # After the routes below a well: a well's name may contain slashes.

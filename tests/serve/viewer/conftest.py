@@ -141,7 +141,9 @@ def served(filled: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -
     }
     tokens = {name: add_token(file, name, of) for name, of in scopes.items()}
     config = folder / "serve.toml"
-    config.write_text("requests_a_minute = 100000\n[segmenters]\nleast = 1\nmost = 1\n")
+    config.write_text(
+        "requests_a_minute = 100000\nmax_megapixels = 4\n[segmenters]\nleast = 1\nmost = 1\n"
+    )
     rows = sql(
         Catalog.open(catalog), "SELECT tile_id, well FROM tiles WHERE width > 64 ORDER BY depth_m"
     ).to_pylist()
