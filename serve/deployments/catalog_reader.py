@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,9 @@ _WELLS = (
     "depth_max_m",
     "last_scan",
 )
+_MOST_TEXTURES = 64
+"""Wells whose textures are remembered."""
+
 _MOST_ALIKE = 2000
 """Crystals of a tile that are compared with one of them."""
 
@@ -77,6 +81,8 @@ class CatalogReader(CorrectionWriter):
     def __init__(self, uri: str | None, refresh_s: float, limits: Limits) -> None:
         super().__init__(uri, refresh_s)
         self._pictures = TilePictures(self.tile_row, limits)
+        # They take seconds for a long well.
+        self._textures = lru_cache(_MOST_TEXTURES)(self._name_textures)
 
     @in_thread
     def wells(self) -> pa.Table:
@@ -206,10 +212,10 @@ class CatalogReader(CorrectionWriter):
         self, well: str, step_m: float | None, models: tuple[str | None, str | None]
     ) -> list[dict[str, Any]]:
         """The textures of the intervals of a well's depth log, by each scheme."""
-        from mcn.catalog.textures.table import texture_table
-
         self.check_well(well)
-        return row_objects(texture_table(self.open()[0], well, step_m, *models))
+        _, snapshot = self.open()
+        versions = snapshot.tiles.version, snapshot.crystals.version
+        return self._textures(plain_well(well), step_m, models, versions)
 
     @in_thread
     def zones(

@@ -135,7 +135,7 @@ def _jobs_for_large_pictures() -> Iterator[None]:
     except Problem as problem:
         if problem.status != 413:
             raise
-        detail = f"{problem.detail}; or send it to /v1/jobs"
+        detail = f"{problem.detail}, or send it to /v1/jobs"
         raise Problem(413, detail, problem.headers, problem.reason) from None
 
 

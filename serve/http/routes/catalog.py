@@ -160,7 +160,7 @@ async def textures(
     segmenter: Model = None,
     classifier: Model = None,
 ) -> Response:
-    """The texture of each interval of the depth log by each published scheme, and how sure it is."""
+    """The texture of each interval of the log by each published scheme, and how sure it is."""
     negotiate(request, JSON)
     rows = await read(services, "textures", well, step, (segmenter, classifier))
     return await content_response(request, orjson.dumps({"textures": rows}), JSON)

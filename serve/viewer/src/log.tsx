@@ -36,6 +36,7 @@ const HEIGHT = 620;
 const AXIS = 64;
 const GAP = 10;
 const MOST_WELLS = 4;
+const LINGER_MS = 400;
 
 export function LogView({ query }: { query: URLSearchParams }) {
   const names = query.getAll("well").slice(0, MOST_WELLS);
@@ -51,7 +52,11 @@ export function LogView({ query }: { query: URLSearchParams }) {
     Promise.all(names.map((name) => loadLog(name, step))),
   );
   const ready = logs ? names.join("\n") : null;
-  const { data: named, error: unnamed } = useData(ready, () => Promise.all(names.map(loadNamed)));
+  const { data: named, error: unnamed } = useData(ready, async () => {
+    // They take the endpoint longer than the log, which a person may only pass by.
+    await new Promise((go) => setTimeout(go, LINGER_MS));
+    return Promise.all(names.map(loadNamed));
+  });
   const schemes = [...new Set((named ?? []).flatMap(({ textures }) => textures.map(({ scheme }) => scheme)))];
   const asked = query.get("scheme");
   const shared = useMemo(() => sharedTops(logs ?? []), [logs]);

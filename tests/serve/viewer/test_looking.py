@@ -237,18 +237,7 @@ def test_a_click_chooses_the_crystal_below_it(anna: Visitor, served: Served) -> 
     ).to_pylist()[0]
     anna.look("tile", well=served.well, tile=served.tiles[0])
     expect(anna.page.locator(".scale-bar")).to_be_visible()
-    x, y = anna.page.evaluate(
-        """([x, y]) => {
-          const { viewer } = document.querySelector(".viewer");
-          const image = viewer.world.getItemAt(0);
-          const point = viewer.viewport.getCenter(true).clone();
-          [point.x, point.y] = [x, y];
-          const at = image.imageToWindowCoordinates(point);
-          return [at.x, at.y];
-        }""",
-        [row["centroid_x"], row["centroid_y"]],
-    )
-    anna.page.mouse.click(x, y)
+    anna.click_pixel(row["centroid_x"], row["centroid_y"])
     expect(anna.page).to_have_url(re.compile(f"crystal={row['crystal_id']}"))
 
 
