@@ -127,9 +127,9 @@ async function analyse(
   let job: Job | null = null;
   let result: Answer;
   try {
-    const { max_megabytes } = await ask(endpoint.GET("/v1/models", { signal }));
-    // A body that is refused while it is sent breaks the connection.
-    if (file.size > max_megabytes * 2 ** 20) throw new EndpointError(413, "/v1/jobs");
+    // A body that is refused while it is sent breaks the connection; not every token may ask this.
+    const limits = await ask(endpoint.GET("/v1/models", { signal })).catch(() => null);
+    if (limits && file.size > limits.max_megabytes * 2 ** 20) throw new EndpointError(413, "/v1/jobs");
     result = await fetchJson<Answer>(pathOf(["analyze"], query), { method: "POST", body: formOf(file), signal });
   } catch (error) {
     if (!isForJobs(error)) throw error;
@@ -176,7 +176,10 @@ async function drawnPicture(
   const size = { resizeWidth: Math.ceil(width * reduction), resizeHeight: Math.ceil(height * reduction) };
   try {
     const picture = await createImageBitmap(file, { ...size, resizeQuality: "medium" });
-    if (reduction === 1) return { source: { url: URL.createObjectURL(file) }, drawn: true };
+    if (reduction === 1) {
+      picture.close();
+      return { source: { url: URL.createObjectURL(file) }, drawn: true };
+    }
     const url = await drawnUrl(picture.width, picture.height, (pen) => pen.drawImage(picture, 0, 0));
     picture.close();
     return { source: { url, size: { width, height } }, drawn: true };
