@@ -246,7 +246,7 @@ class WellTextures(BaseModel):
     textures: list[NamedTexture]
 
 
-class Zone(BaseModel):
+class WellZone(BaseModel):
     """A zone of a depth log, with means of its intervals as further members."""
 
     model_config = ConfigDict(extra="allow")
@@ -263,7 +263,7 @@ class Zone(BaseModel):
 class WellZones(BaseModel):
     """The zones of a well, from the top down."""
 
-    zones: list[Zone]
+    zones: list[WellZone]
 
 
 class PictureInfo(BaseModel):

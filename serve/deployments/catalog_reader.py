@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from serve.deployments.drawing import crops_of, label_picture, overlay_picture, 
 from serve.deployments.iiif import FORMATS, read_view
 from serve.deployments.messages import CSV, JSON, PNG, Content, CrystalRequest
 from serve.deployments.open_catalog import NotFoundError, in_thread
+from serve.deployments.texture_reader import TextureReader
 from serve.deployments.tile_pictures import TilePictures
 
 _WELLS = (
@@ -50,9 +50,6 @@ _WELLS = (
     "depth_max_m",
     "last_scan",
 )
-_MOST_TEXTURES = 64
-"""Wells whose textures are remembered."""
-
 _MOST_ALIKE = 2000
 """Crystals of a tile that are compared with one of them."""
 
@@ -65,7 +62,7 @@ _TILES = """
 """
 
 
-class CatalogReader(CorrectionWriter):
+class CatalogReader(CorrectionWriter, TextureReader):
     """Answers questions about the catalogue, and writes corrections.
 
     Parameters
@@ -81,8 +78,6 @@ class CatalogReader(CorrectionWriter):
     def __init__(self, uri: str | None, refresh_s: float, limits: Limits) -> None:
         super().__init__(uri, refresh_s)
         self._pictures = TilePictures(self.tile_row, limits)
-        # They take seconds for a long well.
-        self._textures = lru_cache(_MOST_TEXTURES)(self._name_textures)
 
     @in_thread
     def wells(self) -> pa.Table:
@@ -206,30 +201,6 @@ class CatalogReader(CorrectionWriter):
             else:
                 write_las(table, well, path, well_header(catalog, well))
             return Content(path.read_bytes(), media_type)
-
-    @in_thread
-    def textures(
-        self, well: str, step_m: float | None, models: tuple[str | None, str | None]
-    ) -> list[dict[str, Any]]:
-        """The textures of the intervals of a well's depth log, by each scheme."""
-        self.check_well(well)
-        _, snapshot = self.open()
-        versions = snapshot.tiles.version, snapshot.crystals.version
-        return self._textures(plain_well(well), step_m, models, versions)
-
-    @in_thread
-    def zones(
-        self,
-        well: str,
-        step_m: float | None,
-        models: tuple[str | None, str | None],
-        count: int | None,
-    ) -> list[dict[str, Any]]:
-        """The zones of a well's depth log, from the top down."""
-        from mcn.catalog.depth_log.zones import find_zones
-
-        self.check_well(well)
-        return row_objects(find_zones(depth_log(self.open()[0], well, step_m, *models), count))
 
     @in_thread
     def tile(

@@ -220,7 +220,8 @@ def _identify(scope: Scope) -> str:
 
 def _is_of_a_job(scope: Scope) -> bool:
     """Whether a request is about a job that was sent before; its sender may fetch the result."""
-    return scope["method"] != "POST" and scope["path"].startswith("/v1/jobs/")
+    path: str = scope["path"]
+    return scope["method"] != "POST" and path.startswith("/v1/jobs/")
 
 
 def _is_local(scope: Scope) -> bool:

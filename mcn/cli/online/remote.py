@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -52,7 +54,7 @@ def remote_analyze(
                     image,
                     pixel_size_um=pixel_size_um,
                     min_confidence=min_confidence,
-                    report=lambda share, number=number: advance(number + share),
+                    report=partial(_advance, advance, number),
                 )
             except ClientError as error:
                 failed += 1
@@ -167,6 +169,11 @@ def remote_log(
     else:
         out.write_bytes(content)
         say(f"wrote {out}")
+
+
+def _advance(advance: Callable[..., None], pictures: int, share: float) -> None:
+    """Move the bar to a share of the picture after so many."""
+    advance(pictures + share)
 
 
 def _numbers(option: str, texts: list[str] | None, count: int) -> list[list[float]]:

@@ -11,7 +11,7 @@ export interface Top {
 }
 
 export type Texture = components["schemas"]["NamedTexture"];
-export type Zone = components["schemas"]["Zone"];
+export type Zone = components["schemas"]["WellZone"];
 
 /** What is named beside a log: textures by a scheme, and zones. */
 export interface Named {
