@@ -119,6 +119,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """HTTP/1.1 whose headers have a maximum size and a time by which they must have arrived."""
 
     _header_bytes = 0
+    _trailer_bytes = 0
     _is_reading_headers = False
     _timer: asyncio.TimerHandle | None = None
     _refusal: tuple[int, str] | None = None
@@ -148,6 +149,16 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_reading_headers and self._header_bytes > _MAX_HEADER_BYTES:
             self._refuse_large()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Store a header; those after the body are dropped, and have the same maximum size."""
+        if self._is_reading_headers:
+            super().on_header(name, value)
+            return
+        self._trailer_bytes += len(name) + len(value) + 4
+        if self._trailer_bytes > _MAX_HEADER_BYTES:
+            self._refusal = _TOO_LARGE
+            raise HttpParserError(_TOO_LARGE[1])
+
     def on_headers_complete(self) -> None:
         """Refuse headers that are too large."""
         self._stop_timer()
@@ -171,9 +182,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Send a problem and close the connection."""
+        """Send a problem, unless another response has begun, and close the connection."""
         self._stop_timer()
         if self.transport.is_closing():
+            return
+        if not self._may_respond():
+            # A second response would be taken for that of the next request.
+            self.transport.close()
             return
         status, detail = self._refusal or (400, f"{msg} Check the client.")
         response = _problem(status, detail, uuid.uuid4().hex, close=True)
@@ -182,8 +197,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.write(b"\r\n".join([*lines, b"", bytes(response.body)]))
         self.transport.close()
 
+    def _may_respond(self) -> bool:
+        """Whether the next response on the connection is that of the malformed request."""
+        if self.cycle is None:
+            return True
+        is_in_headers = self._is_reading_headers
+        return self.cycle.response_complete if is_in_headers else not self.cycle.response_started
+
     def _begin_headers(self) -> None:
-        self._is_reading_headers, self._header_bytes = True, 0
+        self._is_reading_headers, self._header_bytes, self._trailer_bytes = True, 0, 0
         self._timer = self.loop.call_later(_HEADER_S, self._refuse_slow)
 
     def _stop_timer(self) -> None:

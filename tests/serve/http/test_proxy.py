@@ -5,6 +5,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -107,6 +108,49 @@ def test_malformed_requests_get_a_problem(address: tuple[str, int]) -> None:
     head, _, body = answer_to(address, b"NONSENSE\r\n\r\n").partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400")
     assert json.loads(body)["status"] == 400
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [CHUNKED, b"NONSENSE\r\n\r\n"],
+        [CHUNKED + b"1\r\na\r\n0\r\n", *[b"A: " + b"a" * 500 + b"\r\n"] * 200],
+        [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", CHUNKED, b"NONSENSE\r\n\r\n"],
+    ],
+)
+def test_a_request_gets_no_second_response(address: tuple[str, int], parts: list[bytes]) -> None:
+    """Behind a proxy that shares its connections, it would be another user's."""
+    received, requests = b"", 0
+    with socket.create_connection(address, timeout=DEADLINE_S) as connection:
+        for part in parts:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(part)
+            requests += part.count(b" HTTP/1.1\r\n")
+            while received.count(b"]") < requests:  # The body of the response ends with it.
+                received += connection.recv(65536)
+        with suppress(ConnectionResetError):
+            while chunk := connection.recv(65536):
+                received += chunk
+    assert received.count(b"HTTP/1.1 ") == received.count(b"HTTP/1.1 200") == requests
+
+
+def test_headers_after_the_body_are_bounded(address: tuple[str, int]) -> None:
+    body = b"1\r\na\r\n0\r\n"
+    some = b"A: b\r\n" * 10 + b"\r\n"
+    assert answer_to(address, CHUNKED[:-2] + b"Connection: close\r\n\r\n" + body + some).startswith(
+        b"HTTP/1.1 200"
+    )
+    slow = CHUNKED.replace(b"POST /", b"POST /slow")
+    BEGUN.clear()
+    GOING_ON.clear()
+    try:
+        many = [b"A: " + b"a" * 500 + b"\r\n"] * 40
+        assert answer_to(address, slow + body, *many).startswith(b"HTTP/1.1 431")
+    finally:
+        GOING_ON.set()
 
 
 @pytest.mark.parametrize(
