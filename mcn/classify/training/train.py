@@ -16,7 +16,7 @@ from mcn.classify.classifier import ClassifierError, load_classifier, save_class
 from mcn.classify.data.dataset import Examples, ExamplesError, render_examples
 from mcn.classify.data.readers import read_examples
 from mcn.classify.data.sampling import split_examples
-from mcn.classify.evaluation.evaluate import score
+from mcn.classify.evaluation.scores import score
 from mcn.classify.modeling.network import MicroCrystalNet
 from mcn.classify.training.calibrate import calibrate
 from mcn.classify.training.trainer import (

@@ -18,7 +18,7 @@ from mcn.classify.data.augment import augment
 from mcn.classify.data.dataset import Examples
 from mcn.classify.data.outliers import outliers
 from mcn.classify.data.sampling import draw_batches
-from mcn.classify.evaluation.evaluate import score
+from mcn.classify.evaluation.scores import score
 from mcn.classify.modeling.network import MicroCrystalNet, NetworkSettings
 from mcn.segment.modeling.number_format import autocast
 from mcn.training_loop import EpochHistory, TrainingFiles, run_epochs
