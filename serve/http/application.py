@@ -31,6 +31,7 @@ from serve.http.routes import (
     catalog,
     corrections,
     crops,
+    evaluation,
     iiif,
     prompts,
     system,
@@ -105,7 +106,10 @@ def create_app(services: Services, access: AccessControl) -> FastAPI:
     )
     app.state.services = services
     app.state.access = access
-    for routes in (analysis, prompts, crops, tiles, catalog, iiif, corrections, system):
+    for routes in (
+        *(analysis, prompts, crops, tiles, catalog, iiif),
+        *(corrections, evaluation, system),
+    ):
         app.include_router(routes.router)
     add_docs(app)
     add_page(app)

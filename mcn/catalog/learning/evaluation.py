@@ -61,8 +61,9 @@ def evaluate_corrections(
     -------
     dict
         `corrections`, the number in effect; `by_operation`, the same by what persons did;
-        `tiles`, the number of tiles with corrections; `classifiers` and `segmenters`, a list of
-        metrics for each model, the one with the most crystals first; `note`, what they assume.
+        `crystals` and `tiles`, the numbers of those that are corrected; `classifiers` and
+        `segmenters`, a list of metrics for each model, the one with the most crystals first;
+        `note`, what they assume.
 
         Of a classifier: `classifier`, its name; `n_tiles`; and the metrics of
         `mcn.classify.evaluation.scores.score` with `intervals`.
@@ -86,6 +87,7 @@ def evaluate_corrections(
     return {
         "corrections": len(operations),
         "by_operation": dict(sorted(counts.items())),
+        "crystals": read.corrections.changed.num_rows + read.corrections.added.num_rows,
         "tiles": pc.count_distinct(made["tile_id"]).as_py(),
         "classifiers": sorted(classifiers, key=lambda each: -each["n"]),
         "segmenters": sorted(segmenters, key=lambda each: -each["n_tiles"]),
