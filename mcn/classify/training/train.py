@@ -109,7 +109,10 @@ def train_classifier(
     start_time = time.perf_counter()
     with _progress_bars() as start_progress:
         examples = _training_examples(data, settings, taxonomy, start_progress)
-        train, held_out = split_examples(examples, settings.held_out, settings.seed)
+        is_learnt = start_from is not None and start_from.settings.taxonomy == taxonomy
+        train, held_out = split_examples(
+            examples, settings.held_out, settings.seed, is_learnt=is_learnt
+        )
         steps = max(1, min(len(train), _EPOCH) // settings.batch)
         trainer = ClassifierTrainer(out, settings, steps, train, held_out, start_from)
         trainer.run(start_progress)

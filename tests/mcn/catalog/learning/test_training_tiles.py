@@ -33,7 +33,7 @@ HEIGHT, WIDTH = 96, 128
 
 @pytest.fixture
 def drawn(tmp_path: Path) -> Catalog:
-    """Seven tiles of well A, 10 m apart, with four crystals each, on which nothing was corrected."""
+    """Seven tiles of well A, 10 m apart, with four crystals each; nobody has corrected any."""
     analyzer = Analyzer(PatchSegmenter(), BrightnessClassifier())
     catalog = Catalog.create(tmp_path / "catalog")
     tiles, crystals = [], []
