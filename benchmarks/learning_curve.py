@@ -14,7 +14,9 @@ come from resampling those tiles. Prints one JSON object.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -74,9 +76,10 @@ Truth = dict[str, str]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each size")
-    parser.add_argument("--tiles", type=int, default=6, help="tiles to correct, of each seed")
-    parser.add_argument("--held-out", type=int, default=10, help="tiles to evaluate on")
+    parser.add_argument("--tiles", type=int, default=5, help="tiles to correct, of each seed")
+    parser.add_argument("--held-out", type=int, default=8, help="tiles to evaluate on")
     parser.add_argument("--order", choices=("queue", "random"), default="random")
+    parser.add_argument("--folder", type=Path, help="keep the rock here, and use it again")
     parser.add_argument("--rate", type=float, default=FINE_TUNING.learning_rate)
     parser.add_argument("--epochs", type=int, default=FINE_TUNING.epochs)
     parser.add_argument(
@@ -84,7 +87,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        report = measure(Path(folder), options)
+        rock = options.folder or Path(folder, "rock")
+        report = measure(rock, Path(folder), options)
     print(json.dumps(report))
     (at_floor,) = (point for point in report["curve"] if point["crystals"] == FLOOR)
     if options.floor and at_floor["gain_interval"][0] <= 0:
@@ -92,12 +96,15 @@ def main() -> None:
         sys.exit(1)
 
 
-def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def measure(rock: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Render, analyse, correct, fine-tune and evaluate."""
     started = perf_counter()
     shipped = load_classifier("nsr")
     wells = {f"seed-{seed}": options.tiles for seed in range(options.seeds)}
-    catalog, truth = make_catalog(folder, {**wells, HELD_OUT: options.held_out}, shipped)
+    if not (rock / "truth.json").exists():
+        make_catalog(rock, {**wells, HELD_OUT: options.held_out}, shipped)
+    truth = json.loads((rock / "truth.json").read_text())
+    catalog = Catalog.open(shutil.copytree(rock / "catalog", folder / "catalog"))
     name_crystals(catalog, HELD_OUT, [*query(catalog, [HELD_OUT])["crystal_id"].to_pylist()], truth)
     judged = export(catalog, folder / HELD_OUT, HELD_OUT)
     before = Judged(shipped, judged)
@@ -178,10 +185,8 @@ def interval(values: NDArray[np.float64], tiles: NDArray[np.int64]) -> list[floa
     return [round(float(end), 4) for end in np.quantile(np.concatenate(means), [0.025, 0.975])]
 
 
-def make_catalog(
-    folder: Path, wells: dict[str, int], classifier: CropClassifier
-) -> tuple[Catalog, Truth]:
-    """A catalogue of the rock's tiles, and the true shape of each crystal that is one."""
+def make_catalog(folder: Path, wells: dict[str, int], classifier: CropClassifier) -> None:
+    """Write a catalogue of the rock's tiles, and the true shape of each crystal that is one."""
     analyzer = Analyzer(load_segmenter(), classifier)
     catalog = Catalog.create(folder / "catalog")
     tiles, crystals, shapes = [], [], []
@@ -211,8 +216,9 @@ def make_catalog(
     rows = tile_table(tiles)
     table = crystal_table(rows, crystals, catalog.depth_bin_m)
     catalog.commit(table, rows)
-    truth = zip(table["crystal_id"].to_pylist(), [s for each in shapes for s in each], strict=True)
-    return catalog, {crystal_id: shape for crystal_id, shape in truth if shape is not None}
+    named = zip(table["crystal_id"].to_pylist(), itertools.chain(*shapes), strict=True)
+    truth: Truth = {crystal_id: shape for crystal_id, shape in named if shape is not None}
+    (folder / "truth.json").write_text(json.dumps(truth))
 
 
 def render(core: Path, wells: dict[str, int]) -> Iterator[tuple[str, float, Path, RenderedTile]]:

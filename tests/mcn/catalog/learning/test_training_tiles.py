@@ -125,6 +125,7 @@ def test_bad_folders_tiles_and_selections(drawn: Catalog, tmp_path: Path) -> Non
         export_training_tiles(drawn, tmp_path / "gone")
 
 
+@pytest.mark.long
 def test_both_trainings_read_the_export(drawn: Catalog, tmp_path: Path) -> None:
     """The steps of a user, with a few steps of each training."""
     for tile in range(7):
