@@ -14,6 +14,7 @@ come from resampling those tiles. Prints one JSON object.
 from __future__ import annotations
 
 import argparse
+import csv
 import itertools
 import json
 import shutil
@@ -105,8 +106,7 @@ def measure(rock: Path, folder: Path, options: argparse.Namespace) -> dict[str, 
         make_catalog(rock, {**wells, HELD_OUT: options.held_out}, shipped)
     truth = json.loads((rock / "truth.json").read_text())
     catalog = Catalog.open(shutil.copytree(rock / "catalog", folder / "catalog"))
-    name_crystals(catalog, HELD_OUT, [*query(catalog, [HELD_OUT])["crystal_id"].to_pylist()], truth)
-    judged = export(catalog, folder / HELD_OUT, HELD_OUT)
+    judged = judged_examples(catalog, folder / HELD_OUT, truth)
     before = Judged(shipped, judged)
     after: dict[int, list[Judged]] = {count: [] for count in COUNTS}
     for seed, well in enumerate(wells):
@@ -114,12 +114,14 @@ def measure(rock: Path, folder: Path, options: argparse.Namespace) -> dict[str, 
         for done, count in zip((0, *COUNTS), COUNTS, strict=False):
             name_crystals(catalog, well, order[done:count], truth)
             data = folder / f"{well}-{count}"
-            export(catalog, data, well)
+            export_labels(catalog, data, [well], limit=sys.maxsize, corrected_only=True)
             settings = replace(
                 FINE_TUNING, seed=seed, learning_rate=options.rate, epochs=options.epochs
             )
             trained = train_classifier(data, folder / f"{well}-{count}.safetensors", settings)
             after[count].append(Judged(load_classifier(str(trained.path)), judged))
+            accuracy = after[count][-1].score["accuracy"]
+            print(f"{well}, {count} crystals: accuracy {accuracy:.3f}", file=sys.stderr)
     return {
         "classifier": shipped.name,
         "rock": {"roughness": ROCK.roughness, "shape_mix": ROCK.shape_mix},
@@ -274,9 +276,15 @@ def name_crystals(catalog: Catalog, well: str, ids: Sequence[str], truth: Truth)
         correct(catalog, Change("shape", tile, well, chosen, shape), "truth")
 
 
-def export(catalog: Catalog, out: Path, well: str) -> Examples:
-    """The corrected crystals of a well, as `mcn export --corrections` writes them."""
-    export_labels(catalog, out, [well], limit=sys.maxsize, corrected_only=True)
+def judged_examples(catalog: Catalog, out: Path, truth: Truth) -> Examples:
+    """The held-out crystals as they were scanned, with their true shapes."""
+    sheet = export_labels(catalog, out, [HELD_OUT], limit=sys.maxsize).sheet
+    with sheet.open(newline="", encoding="utf-8-sig") as text:
+        rows = [*csv.DictReader(text)]
+    with sheet.open("w", newline="", encoding="utf-8") as text:
+        writer = csv.DictWriter(text, rows[0])
+        writer.writeheader()
+        writer.writerows({**row, "shape": truth.get(row["crystal_id"], "?")} for row in rows)
     return read_examples(out)
 
 

@@ -99,7 +99,7 @@ class ClassifierTrainSettings:
 
 
 FINE_TUNING = ClassifierTrainSettings(
-    epochs=40, batch=32, learning_rate=1e-3, choose_epoch=False, start="nsr"
+    epochs=20, batch=32, learning_rate=1e-3, choose_epoch=False, start="nsr"
 )
 """For few labels of one rock, from a trained classifier."""
 

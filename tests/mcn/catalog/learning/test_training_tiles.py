@@ -172,8 +172,8 @@ def test_without_corrections_commands_say_what_to_do(drawn: Catalog, tmp_path: P
         assert "nobody has corrected a crystal; correct some on the page" in refusal(*words)
     change(drawn, 0, "delete", 0)
     assert "nobody has named" in refusal("evaluate", "classifier", drawn.uri, "--corrections")
-    words = ("evaluate", "segmenter", drawn.uri, "--corrections", "--well", "B")
-    assert "'B'" in refusal(*words)
+    words_of_b = ("evaluate", "segmenter", drawn.uri, "--corrections", "--well", "B")
+    assert "'B'" in refusal(*words_of_b)
 
 
 def test_a_named_crystal_does_not_judge_its_tile(drawn: Catalog) -> None:
