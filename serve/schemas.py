@@ -355,6 +355,58 @@ class ChangeResult(BaseModel):
     )
 
 
+ByShape = dict[str, float | None]
+
+
+class ClassifierMetrics(BaseModel):
+    """A classifier on the crystals that a person named."""
+
+    classifier: str
+    n: int = Field(description="Crystals.")
+    n_tiles: int
+    n_by_shape: dict[str, int]
+    accuracy: float | None
+    facet_accuracy: float | None
+    precision: ByShape
+    recall: ByShape
+    f1: ByShape
+    confidence_ece: float | None = Field(description="Calibration error of the confidence.")
+    shapes: list[str]
+    confusion: list[list[int]] = Field(description="Rows: what persons said.")
+    intervals: dict[str, Any] = Field(description="Of the metrics by name, of 95 %.")
+
+    model_config = ConfigDict(extra="allow")
+
+
+class SegmenterMetrics(BaseModel):
+    """A segmenter on the tiles that count as judged."""
+
+    segmenter: str
+    n_tiles: int
+    n: int = Field(description="Crystals that it found.")
+    kept: int
+    deleted: int
+    redrawn: int
+    added: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    mean_iou: float | None = Field(description="Of old and new outlines of redrawn crystals.")
+    intervals: dict[str, Any] = Field(description="Of the metrics by name, of 95 %.")
+
+
+class Evaluation(BaseModel):
+    """How good the models of the catalogue are by its corrections."""
+
+    corrections: int
+    by_operation: dict[str, int]
+    crystals: int
+    tiles: int
+    classifiers: list[ClassifierMetrics]
+    segmenters: list[SegmenterMetrics]
+    note: str = Field(description="What the metrics assume.")
+
+
 class Session(BaseModel):
     """The token of a request."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mcn.cli.console import print_json, say
+from mcn.cli.corrections import export_corrections
 from mcn.cli.geology.wells import wells_app
 from mcn.cli.options import AsJson, AsOfOption, CatalogUri
 from mcn.cli.pages.versions import catalog_history
@@ -155,7 +156,8 @@ def export(
         bool,
         typer.Option(
             "--corrections",
-            help="Write crops and a labels.csv of the corrected crystals, to train on.",
+            help="Write what persons corrected, to train on: crops and a labels.csv for a "
+            "classifier, images and masks for a segmenter.",
         ),
     ] = False,
     limit: Annotated[
@@ -174,23 +176,31 @@ def export(
     opened = Catalog(catalog, as_of)
     wells, depths = well or (), parse_depths(depth)
     places: Any = {"formations": formation or (), "box": _box(bbox)}
-    if labels or corrections:
+    if corrections:
+        export_corrections(
+            opened,
+            out,
+            parse_selection(well, depth, formation, bbox, segmenter, classifier),
+        )
+        return
+    if labels:
         exported = export_labels(
             opened,
             out,
             wells,
             depths,
-            sys.maxsize if corrections else limit,
+            limit,
             segmenter,
             classifier,
             **places,
             corrected=corrected,
-            corrected_only=corrections,
         )
         for reason in exported.skipped:
             say(f"left out: {reason}")
-        advice = "train on it" if corrections else "correct its column shape, then train on it"
-        say(f"{exported.crystals} crystals in {exported.sheet}; {advice}")
+        say(
+            f"{exported.crystals} crystals in {exported.sheet}; correct its column shape, then "
+            "train on it"
+        )
         return
     if per_tile or form == "labels":
         from mcn.catalog.tile_files.export_tiles import export_tiles

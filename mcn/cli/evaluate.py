@@ -8,15 +8,39 @@ from typing import Annotated, Any
 import typer
 
 from mcn.cli.console import print_json, progress_bar, show
-from mcn.cli.options import AsJson, ClassifierName, ClassOrder, Prompts, SegmenterName
+from mcn.cli.corrections import evaluate_classifiers, evaluate_segmenters
+from mcn.cli.options import AsJson, ClassOrder, Prompts
+
+Corrections = Annotated[
+    bool,
+    typer.Option(
+        "--corrections", help="Evaluate by what persons corrected in a catalogue: on its rock."
+    ),
+]
+CorrectedWells = Annotated[
+    list[str] | None,
+    typer.Option("--well", help="With --corrections: only this well; may be repeated."),
+]
 
 evaluate_app = typer.Typer(help="Evaluate a model on labelled data.", no_args_is_help=True)
 
 
 @evaluate_app.command("segmenter")
 def evaluate_segmenter(
-    data: Annotated[Path, typer.Argument(help="A folder of images/ and masks/, or a core.")],
-    segmenter: SegmenterName = "compact",
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A folder of images/ and masks/, or a core; with --corrections a catalogue."
+        ),
+    ],
+    segmenter: Annotated[
+        str | None,
+        typer.Option(
+            help="compact (the default), vit_b, vit_l, vit_h, watershed, or a file. With "
+            "--corrections: segment the judged tiles again with it; by default, what the "
+            "catalogue's segmenters found is evaluated."
+        ),
+    ] = None,
     prompts: Prompts = None,
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Only the images that training holds out.")
@@ -27,19 +51,30 @@ def evaluate_segmenter(
             "--stability", help="Also segment each image cropped by two pixels, and compare."
         ),
     ] = False,
+    corrections: Corrections = False,
+    well: CorrectedWells = None,
     as_json: AsJson = False,
     report: Annotated[
         Path | None, typer.Option(help="Folder for overlays, curves and figures.json.")
     ] = None,
 ) -> None:
     """Average precision, F1, IoU and errors of size and count of a segmenter's masks."""
+    if corrections:
+        if prompts or held_out or stability or report:
+            raise typer.BadParameter(
+                "--corrections excludes --prompts, --held-out, --stability and --report"
+            )
+        evaluate_segmenters(data, well or (), segmenter, as_json)
+        return
+    if well:
+        raise typer.BadParameter("--well needs --corrections")
     from mcn.segment import load_segmenter, with_prompts
     from mcn.segment.dataset import list_pairs, split_pairs
     from mcn.segment.evaluation.metrics import compute_metrics, evaluate_images
 
-    pairs = list_pairs(data)
+    pairs = list_pairs(Path(data))
     pairs = split_pairs(pairs)[1] if held_out else pairs
-    model = load_segmenter(with_prompts(segmenter, prompts))
+    model = load_segmenter(with_prompts(segmenter or "compact", prompts))
     with progress_bar("evaluating", len(pairs)) as advance:
         evaluated = evaluate_images(model, pairs, advance)
     metrics = {"segmenter": model.name, **compute_metrics(evaluated)}
@@ -58,9 +93,19 @@ def evaluate_segmenter(
 @evaluate_app.command("classifier")
 def evaluate_classifier(
     data: Annotated[
-        Path | None, typer.Argument(help="Class folders, labels.csv or a rendered core.")
+        str | None,
+        typer.Argument(
+            help="Class folders, labels.csv or a rendered core; with --corrections a catalogue."
+        ),
     ] = None,
-    classifier: ClassifierName = "nsr",
+    classifier: Annotated[
+        str | None,
+        typer.Option(
+            help="nsr (the default), published, or a weights file. With --corrections: classify "
+            "the named crystals again with it; by default, what the catalogue's classifiers said "
+            "is evaluated."
+        ),
+    ] = None,
     predictions: Annotated[
         Path | None,
         typer.Option(help="Probabilities of a test set in class order (.npy), instead of DATA."),
@@ -79,6 +124,8 @@ def evaluate_classifier(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Evaluate this many crystals, drawn at random.")
     ] = None,
+    corrections: Corrections = False,
+    well: CorrectedWells = None,
     as_json: AsJson = False,
     report: Annotated[
         Path | None, typer.Option(help="Folder for a page, its plots, and figures.json.")
@@ -87,8 +134,18 @@ def evaluate_classifier(
     """Accuracy, AP, ROC AUC, F1 and calibration of a classifier, with 95 % intervals."""
     if (data is None) == (predictions is None):
         raise typer.BadParameter("give either DATA or --predictions FILE")
+    if corrections:
+        if data is None or segmenter or limit or report:
+            raise typer.BadParameter(
+                "--corrections needs a catalogue, and excludes --predictions, --segmenter, "
+                "--limit and --report"
+            )
+        evaluate_classifiers(data, well or (), classifier, as_json)
+        return
+    if well:
+        raise typer.BadParameter("--well needs --corrections")
     if data is not None:
-        metrics = _evaluate_classifier(data, classifier, segmenter, limit, report)
+        metrics = _evaluate_classifier(Path(data), classifier or "nsr", segmenter, limit, report)
     else:
         assert predictions is not None
         if segmenter is not None or limit is not None:

@@ -104,10 +104,13 @@ def train_classifier(
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option(help="nsr or weights to start from, for few labels; by default random ones."),
+        typer.Option(
+            help="nsr or weights to fine-tune, for few labels of one rock; by default random ones."
+        ),
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(min=0.0, help="Peak learning rate; by default 0.002.")
+        float | None,
+        typer.Option(min=0.0, help="Peak learning rate; by default 0.002, with --start less."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
@@ -115,10 +118,11 @@ def train_classifier(
     from dataclasses import asdict, replace
 
     from mcn.classify.training.train import train_classifier as train
-    from mcn.classify.training.trainer import ClassifierTrainSettings
+    from mcn.classify.training.trainer import FINE_TUNING, ClassifierTrainSettings
     from mcn.taxonomy import CALCITE, read_taxonomy
 
-    settings = ClassifierTrainSettings(seed=seed, start=start)
+    settings = FINE_TUNING if start is not None else ClassifierTrainSettings()
+    settings = replace(settings, seed=seed, start=start)
     settings = settings if rate is None else replace(settings, learning_rate=rate)
     settings = settings if epochs is None else replace(settings, epochs=epochs)
     settings = settings if tiles is None else replace(settings, tiles=tiles)

@@ -15,6 +15,7 @@ from mcn.catalog.corrected.rows import count_files, merge_files, read_correction
 from mcn.catalog.correcting.changes import Change, Changed, CorrectionError, correct, undo
 from mcn.catalog.export import outline_geometries
 from mcn.catalog.formats import row_objects
+from mcn.catalog.learning.evaluation import evaluate_corrections
 from mcn.catalog.query import select_crystals
 from mcn.catalog.selection import Selection
 from mcn.mask import Mask
@@ -119,6 +120,14 @@ class CorrectionWriter(OpenCatalog):
             rows = rows.filter(pc.equal(rows[name], value))
         page = rows.take(pa.array(range(rows.num_rows - 1, -1, -1), pa.int64())).slice(start, limit)
         return Content(orjson.dumps(_correction_rows(page)), JSON)
+
+    @in_thread
+    def evaluation(self, wells: Sequence[str]) -> Content:
+        """How good the models are by the corrections; see `evaluate_corrections`."""
+        for well in wells:
+            self.check_well(well)
+        catalog, snapshot = self.open()
+        return Content(orjson.dumps(evaluate_corrections(catalog, wells, snapshot)), JSON)
 
     @in_thread
     def crystal(self, crystal_id: str, well: str | None) -> Content:

@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from mcn.catalog.active_files import Depths
 from mcn.catalog.export import tiles_of
@@ -53,6 +55,10 @@ _COLUMNS: Final = (
 _KEPT: Final = _COLUMNS[1:-1]
 _MASK: Final = "mask_rle"
 _SAFE: Final = re.compile(r"[\w-]+")
+
+
+class NothingToLabelError(CatalogError):
+    """A selection has no crystals, or none that a person named."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def export_labels(
     limit : int
         Maximum number of crystals.
     corrected_only : bool
-        Only crystals that persons corrected, with the corrected shapes and outlines.
+        Only crystals whose shape a person named or confirmed, with the corrected outlines.
 
     Returns
     -------
@@ -110,9 +116,11 @@ def export_labels(
 
     Raises
     ------
+    NothingToLabelError
+        If there is no crystal, or none that a person named.
     CatalogError
-        If `out` already contains a sheet, which may have been corrected, if there is no
-        crystal, or if no tile can be read again.
+        If `out` already contains a sheet, which may have been corrected, or if no tile can be
+        read again.
     """
     folder = Path(out)
     if (folder / SHEET).exists():
@@ -127,13 +135,16 @@ def export_labels(
         classifier=classifier,
         formations=formations,
         box=box,
+        # A shape that a person named has the confidence 1; others would teach what models guessed.
+        min_confidence=1.0 if corrected_only else None,
         corrected=corrected or corrected_only,
         is_corrected=True if corrected_only else None,
     )
     snapshot = catalog.snapshot()
     rows = _least_certain(catalog, selection, limit, snapshot)
     if not rows.num_rows:
-        raise CatalogError(f"{catalog.uri}: has no crystals to label; choose other wells or depths")
+        none = "crystals that a person named" if corrected_only else "crystals to label"
+        raise NothingToLabelError(f"{catalog.uri}: has no {none}; choose other wells or depths")
     tiles = tiles_of(catalog, selection, snapshot, ("tile_id", "uri", "etag"))
     tile_of = {tile["tile_id"]: tile for tile in tiles.to_pylist()}
     crop_files, skipped = _write_crops(folder, rows, tile_of)
@@ -219,11 +230,14 @@ def with_masks(
     return rows.append_column(_MASK, pa.array(codes, pa.string()))
 
 
-def tile_crops(
-    rows: pa.Table, tile_id: str, uri: str, etag: str | None
-) -> Iterator[tuple[str, Any]]:
-    """Crystal and crop (64, 64) of one tile's rows, cut as in the scan."""
-    from mcn.crops import cut_crops
+def read_tile(uri: str, etag: str | None) -> NDArray[np.uint8]:
+    """Pixels (H, W) of a scanned tile.
+
+    Raises
+    ------
+    CatalogError
+        If it cannot be read, or has changed since it was scanned.
+    """
     from mcn.micrograph import read_micrograph
 
     fs, path = filesystem_of(uri)
@@ -234,7 +248,16 @@ def tile_crops(
     if etag and now != etag:
         raise CatalogError(f"{uri}: has changed since it was scanned; scan it again")
     # The pixel size does not matter here; a given one avoids errors about unknown sizes.
-    pixels = read_micrograph(uri, pixel_size_um=1.0).pixels
+    return read_micrograph(uri, pixel_size_um=1.0).pixels
+
+
+def tile_crops(
+    rows: pa.Table, tile_id: str, uri: str, etag: str | None
+) -> Iterator[tuple[str, Any]]:
+    """Crystal and crop (64, 64) of one tile's rows, cut as in the scan."""
+    from mcn.crops import cut_crops
+
+    pixels = read_tile(uri, etag)
     masks = [decode_rle(rle) for rle in _rles(rows)]
     for crystal_id, crop in zip(
         rows["crystal_id"].to_pylist(), cut_crops(pixels, masks), strict=True

@@ -6,7 +6,7 @@ import csv
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
@@ -77,7 +77,7 @@ def export_tiles(
     snapshot = catalog.snapshot()
     rows_of_tiles = tiles_of(catalog, selection, snapshot, _FACTS).to_pylist()
     tiles = {row["tile_id"]: row for row in rows_of_tiles}
-    names = _names(list(tiles.values()))
+    names = file_names(list(tiles.values()))
     left = dict(tiles)
     counts = dict.fromkeys(tiles, 0)
     write, ending = TILE_FORMATS[form]
@@ -130,7 +130,7 @@ def _by_tile(batch: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         start += entry["counts"]
 
 
-def _names(tiles: list[dict[str, Any]]) -> dict[str, str]:
+def file_names(tiles: Sequence[Tile]) -> dict[str, str]:
     """A file name for each tile: its picture's, with the tile's id if that is not unique."""
     stems = [_UNSAFE.sub("_", PurePosixPath(tile["uri"]).stem) or "tile" for tile in tiles]
     counts = Counter(map(str.casefold, stems))

@@ -57,28 +57,33 @@ def bootstrap_intervals(
         calibrated, so its mean effect is subtracted from both ends of the intervals of
         calibration errors.
     """
-    units, unit_of = np.unique(groups, return_inverse=True)
-    by_group = len(units) >= MIN_GROUPS
-    if not by_group:
-        unit_of = np.arange(len(classes))
+    unit_of, of = resampled_units(groups)
     inputs = (classes, probabilities, confidence, facets)
     metrics = weighted_metrics(np.ones((1, len(classes))), *inputs)
-    parts = [weighted_metrics(drawn, *inputs) for drawn in _resamples(unit_of, seed)]
+    parts = [weighted_metrics(drawn, *inputs) for drawn in resamples(unit_of, seed)]
     intervals: dict[str, Any] = {
         "level": LEVEL,
         "resamples": RESAMPLES,
-        "of": "micrographs" if by_group and len(units) < len(classes) else "crystals",
+        "of": of,
         "units": len(np.unique(unit_of)),
     }
     for name, (metric,) in metrics.items():
         values = np.concatenate([part[name] for part in parts])
         if name.endswith("ece") and np.isfinite(metric):
             values = np.maximum(values - max(values.mean() - metric, 0.0), 0.0)
-        intervals[name] = _percentiles(values, metric)
+        intervals[name] = percentiles(values, metric)
     return intervals
 
 
-def _resamples(unit_of: NDArray[np.intp], seed: int) -> Iterator[Weights]:
+def resampled_units(groups: NDArray[np.int64]) -> tuple[NDArray[np.intp], str]:
+    """What to resample: the unit (N,) of each crystal, and "micrographs" or "crystals"."""
+    units, unit_of = np.unique(groups, return_inverse=True)
+    if len(units) < MIN_GROUPS:
+        return np.arange(len(groups)), "crystals"
+    return unit_of, "micrographs" if len(units) < len(groups) else "crystals"
+
+
+def resamples(unit_of: NDArray[np.intp], seed: int) -> Iterator[Weights]:
     """Number of times that each crystal is drawn, (B, N) at a time."""
     rng = np.random.default_rng(seed)
     units = unit_of.max(initial=-1) + 1
@@ -90,10 +95,10 @@ def _resamples(unit_of: NDArray[np.intp], seed: int) -> Iterator[Weights]:
         yield counts.reshape(len(rows), units).astype(np.float64)[:, unit_of]
 
 
-def _percentiles(values: Weights, metric: Weights) -> Any:
+def percentiles(values: Weights, metric: Weights) -> Any:
     """[low, high] of (R,) values, or a list of these of (R, S); None for undefined metrics."""
     if values.ndim > 1:
-        return [_percentiles(column, value) for column, value in zip(values.T, metric, strict=True)]
+        return [percentiles(column, value) for column, value in zip(values.T, metric, strict=True)]
     if not np.isfinite(metric):
         return None
     return np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()

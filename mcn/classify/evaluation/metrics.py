@@ -45,9 +45,9 @@ def weighted_metrics(
         `accuracy`, `balanced_accuracy` (mean recall of the classes present),
         `facet_accuracy`, `ece`, `confidence_ece` and the means over classes
         `macro_average_precision`, `macro_roc_auc`, `macro_f1`, each (B,); by class, (B, S),
-        `average_precision`, `roc_auc` and `f1`. `ece` is the expected calibration error [1]_
-        of the largest probability, `confidence_ece` that of the confidence. NaN if the
-        denominator is zero or the input is not given.
+        `average_precision`, `roc_auc`, `f1`, `precision` and `recall`. `ece` is the expected
+        calibration error [1]_ of the largest probability, `confidence_ece` that of the
+        confidence. NaN if the denominator is zero or the input is not given.
 
     Notes
     -----
@@ -87,8 +87,9 @@ def weighted_metrics(
             metrics["facet_accuracy"] = confusion[:, same].sum(axis=1) / total
         if confidence is not None:
             metrics["confidence_ece"] = _calibration_error(weights, right, confidence)
-        macro = {f"macro_{name}": _mean(values) for name, values in by_class.items()}
-    return {**metrics, **macro, **by_class}
+            shares = {"precision": hits / predicted, "recall": hits / true}
+    macro = {f"macro_{name}": _mean(values) for name, values in by_class.items()}
+    return {**metrics, **macro, **by_class, **shares}
 
 
 def calibration_bin(confidence: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -141,4 +142,5 @@ def _ranked(
 def _mean(values: Weights) -> Weights:
     """Mean over the classes whose value is defined; NaN if none is."""
     defined = np.isfinite(values)
-    return np.asarray(np.where(defined, values, 0).sum(axis=1) / defined.sum(axis=1))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(defined, values, 0).sum(axis=1) / defined.sum(axis=1))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcn.classify.evaluation.evaluate import score_with_intervals
+from mcn.classify.evaluation.scores import score_with_intervals
 from mcn.classify.modeling.published import CLASS_ORDER
 from mcn.errors import McnError
 

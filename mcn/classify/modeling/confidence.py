@@ -30,7 +30,7 @@ class ConfidenceModel:
     Parameters
     ----------
     centres : (classes, d) float32 array
-        Mean features of each class's training crystals.
+        Mean features of the training crystals of each class that has any.
     whitening : (d, d) float32 array
         Matrix that gives features unit variance in every direction within a class.
     weights : (3,) float32 array
@@ -95,8 +95,9 @@ def fit_confidence(
     """
     from scipy.optimize import minimize
 
-    centres = np.stack([features[classes == c].mean(axis=0) for c in range(classes.max() + 1)])
-    spread = np.cov(features - centres[classes], rowvar=False, dtype=np.float64)
+    present, class_of = np.unique(classes, return_inverse=True)
+    centres = np.stack([features[classes == c].mean(axis=0) for c in present])
+    spread = np.cov(features - centres[class_of], rowvar=False, dtype=np.float64)
     spread += np.eye(len(spread)) * max(_SHRINK * np.trace(spread) / len(spread), 1e-12)
     values, vectors = np.linalg.eigh(spread)
     whitening = (vectors / np.sqrt(values)).astype(np.float32)

@@ -16,7 +16,7 @@ from mcn.classify.classifier import ClassifierError, load_classifier, save_class
 from mcn.classify.data.dataset import Examples, ExamplesError, render_examples
 from mcn.classify.data.readers import read_examples
 from mcn.classify.data.sampling import split_examples
-from mcn.classify.evaluation.evaluate import score
+from mcn.classify.evaluation.scores import score
 from mcn.classify.modeling.network import MicroCrystalNet
 from mcn.classify.training.calibrate import calibrate
 from mcn.classify.training.trainer import (
@@ -109,7 +109,10 @@ def train_classifier(
     start_time = time.perf_counter()
     with _progress_bars() as start_progress:
         examples = _training_examples(data, settings, taxonomy, start_progress)
-        train, held_out = split_examples(examples, settings.held_out, settings.seed)
+        is_learnt = start_from is not None and start_from.settings.taxonomy == taxonomy
+        train, held_out = split_examples(
+            examples, settings.held_out, settings.seed, is_learnt=is_learnt
+        )
         steps = max(1, min(len(train), _EPOCH) // settings.batch)
         trainer = ClassifierTrainer(out, settings, steps, train, held_out, start_from)
         trainer.run(start_progress)

@@ -18,7 +18,7 @@ from mcn.classify.data.augment import augment
 from mcn.classify.data.dataset import Examples
 from mcn.classify.data.outliers import outliers
 from mcn.classify.data.sampling import draw_batches
-from mcn.classify.evaluation.evaluate import score
+from mcn.classify.evaluation.scores import score
 from mcn.classify.modeling.network import MicroCrystalNet, NetworkSettings
 from mcn.segment.modeling.number_format import autocast
 from mcn.training_loop import EpochHistory, TrainingFiles, run_epochs
@@ -65,6 +65,9 @@ class ClassifierTrainSettings:
         Seed of rendering, split, initial weights, sampling and augmentation.
     network : NetworkSettings
         Sizes of the network.
+    choose_epoch : bool
+        Whether held-out crops choose the best epoch; otherwise the last is kept, because few
+        crops cannot choose well.
     start : str, optional
         Name or path of a classifier to start from, which also gives the sizes. Its heads are
         initialised from scratch if its shapes differ. None starts from random weights.
@@ -84,6 +87,7 @@ class ClassifierTrainSettings:
     tiles: int = 3000
     seed: int = 0
     network: NetworkSettings = field(default_factory=NetworkSettings)
+    choose_epoch: bool = True
     start: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -93,6 +97,11 @@ class ClassifierTrainSettings:
         # Weights files have always used this key.
         return {_KEYS.get(name, name): value for name, value in values.items()}
 
+
+FINE_TUNING = ClassifierTrainSettings(
+    epochs=20, batch=32, learning_rate=1e-3, choose_epoch=False, start="nsr"
+)
+"""For few labels of one rock, from a trained classifier."""
 
 _KEYS = {"outlier_weight": "outsider_weight"}
 
@@ -177,8 +186,10 @@ class ClassifierTrainer:
         probabilities = self.evaluator.classify(self.held_out.crops).probabilities
         metrics = score(self.held_out.classes, probabilities, taxonomy.shapes, taxonomy.facet_of)
         defined = [ap for ap in metrics["average_precision"].values() if ap is not None]
-        mean_ap = float(np.mean(defined))
-        return mean_ap, {
+        mean_ap = float(np.mean(defined)) if defined else None
+        # Of epochs with the same score, the last is kept.
+        score_of_epoch = (mean_ap or 0.0) if self.settings.choose_epoch else 0.0
+        return score_of_epoch, {
             "epoch": epoch,
             "loss": loss,
             "mean_average_precision": mean_ap,

@@ -7,6 +7,9 @@ export type Crystal = Schemas["CrystalRow"];
 export type Tile = Schemas["TileRow"];
 export type Well = Schemas["Well"];
 export type Models = Schemas["Models"];
+export type Evaluation = Schemas["Evaluation"];
+export type ClassifierMetrics = Schemas["ClassifierMetrics"];
+export type SegmenterMetrics = Schemas["SegmenterMetrics"];
 
 const STORED = "mcn.token";
 

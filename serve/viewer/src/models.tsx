@@ -1,22 +1,18 @@
-// How good the classifier is on this catalogue, by the corrections of people.
-import { ask, endpoint, fetchJson, pathOf } from "./api";
-import type { Correction } from "./corrections";
+// The models on this rock: how good they are by what people corrected, with intervals.
+import { ask, endpoint, type ClassifierMetrics, type Evaluation, type SegmenterMetrics } from "./api";
 import { useData } from "./hooks";
 import { Nothing, Trouble, Waiting, number, percent } from "./parts";
 import { nameOf } from "./shapes";
 
-const MOST = 10_000;
-const PAGE = 1000;
-const Z = 1.96;
-
 export function ModelsView({ query }: { query: URLSearchParams }) {
   const wells = query.getAll("well");
-  const well = wells.length === 1 ? wells[0] : undefined;
   const models = useData("models", () => ask(endpoint.GET("/v1/models")));
-  const { data, error, reload } = useData(`corrections ${well}`, () => load(well));
+  const { data, error, reload } = useData(`evaluation ${JSON.stringify(wells)}`, () =>
+    ask(endpoint.GET("/v1/evaluation", { params: { query: { well: wells } } })),
+  );
   return (
     <>
-      <h1>Models on {well ?? "this catalogue"}</h1>
+      <h1>The models on {wells.length ? wells.join(", ") : "this rock"}</h1>
       {models.data && (
         <dl>
           <dt>Segmenter</dt>
@@ -29,34 +25,20 @@ export function ModelsView({ query }: { query: URLSearchParams }) {
           </dd>
         </dl>
       )}
-      {error || models.error ? (
-        <Trouble error={(error ?? models.error)!} retry={error ? reload : models.reload} />
-      ) : !data || !models.data ? (
-        <Waiting what="the corrections" />
+      {error ? (
+        <Trouble error={error} retry={reload} />
+      ) : data ? (
+        <Card evaluation={data} />
       ) : (
-        <Card corrections={data} shapes={models.data.shapes} />
+        <Waiting what="the corrections" />
       )}
     </>
   );
 }
 
-/** The corrections in effect. */
-async function load(well: string | undefined): Promise<Correction[]> {
-  const rows: Correction[] = [];
-  let cursor: string | null = null;
-  do {
-    const page: { corrections: Correction[]; next: string | null } = await fetchJson(
-      pathOf(["corrections"], { well, limit: PAGE, cursor }),
-    );
-    rows.push(...page.corrections);
-    cursor = page.next;
-  } while (cursor !== null && rows.length < MOST);
-  return rows.filter(({ in_effect, operation }) => in_effect && operation !== "undo");
-}
-
-function Card({ corrections, shapes }: { corrections: Correction[]; shapes: string[] }) {
-  const named = corrections.filter(({ operation, was_shape }) => operation === "shape" && was_shape);
-  if (!corrections.length)
+function Card({ evaluation }: { evaluation: Evaluation }) {
+  const { corrections, by_operation, crystals, tiles, classifiers, segmenters, note } = evaluation;
+  if (!corrections)
     return (
       <Nothing>
         <p>
@@ -65,42 +47,63 @@ function Card({ corrections, shapes }: { corrections: Correction[]; shapes: stri
         </p>
       </Nothing>
     );
-  const classifiers = [...new Set(named.map(({ classifier }) => classifier ?? "unknown"))];
-  const counts = Map.groupBy(corrections, ({ operation }) => operation);
+  const made = Object.entries(by_operation).map(([operation, count]) => `${number(count)} ${operation}`);
   return (
     <>
       <p>
-        {number(corrections.length)} corrections:{" "}
-        {[...counts].map(([operation, rows]) => `${number(rows.length)} ${operation}`).join(", ")}.
+        {number(corrections)} corrections of {number(crystals)} crystals in {number(tiles)} tiles:{" "}
+        {made.join(", ")}.
       </p>
-      {classifiers.map((classifier) => (
-        <Named
-          key={classifier}
-          classifier={classifier}
-          rows={named.filter((row) => (row.classifier ?? "unknown") === classifier)}
-          shapes={shapes}
-        />
+      {classifiers.map((metrics) => (
+        <OfClassifier key={metrics.classifier} metrics={metrics} />
       ))}
-      <p class="hint">
-        The queue shows the least sure crystals first, so crystals named there are harder than most, and
-        these numbers are lower than those of all crystals.
-      </p>
+      {segmenters.map((metrics) => (
+        <OfSegmenter key={metrics.segmenter} metrics={metrics} />
+      ))}
+      {!segmenters.length && (
+        <p>
+          How good the outlines are is not known yet: correct those of some tiles, or name every crystal of a
+          tile.
+        </p>
+      )}
+      <p class="hint">{note}</p>
     </>
   );
 }
 
-function Named({ classifier, rows, shapes }: { classifier: string; rows: Correction[]; shapes: string[] }) {
-  const right = rows.filter(({ shape, was_shape }) => shape === was_shape).length;
-  const [low, high] = wilson(right, rows.length);
+function OfClassifier({ metrics }: { metrics: ClassifierMetrics }) {
+  const { classifier, n, n_tiles, shapes, confusion, intervals } = metrics;
   return (
     <section>
       <h2>
         Classifier <code>{classifier}</code>
       </h2>
       <p>
-        {percent(right / rows.length)} of {number(rows.length)} shapes are right (95 % interval {percent(low)} –{" "}
-        {percent(high)}).
+        {share(metrics.accuracy, intervals.accuracy)} of {number(n)} shapes in {number(n_tiles)} tiles are right.
       </p>
+      <div class="scrolled" tabIndex={0} role="region" aria-label="By shape">
+        <table>
+          <caption>By shape, with 95 % intervals</caption>
+          <thead>
+            <tr>
+              <td />
+              <th scope="col">crystals</th>
+              <th scope="col">precision: right of those called so</th>
+              <th scope="col">recall: found of those that are</th>
+            </tr>
+          </thead>
+          <tbody>
+            {shapes.map((shape) => (
+              <tr key={shape}>
+                <th scope="row">{nameOf(shape)}</th>
+                <td>{number(metrics.n_by_shape[shape])}</td>
+                <td>{share(metrics.precision[shape], ofShape(intervals.precision, shape))}</td>
+                <td>{share(metrics.recall[shape], ofShape(intervals.recall, shape))}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
       <div class="scrolled" tabIndex={0} role="region" aria-label="Confusion">
         <table>
           <caption>Rows: what people say. Columns: what the classifier said.</caption>
@@ -115,12 +118,12 @@ function Named({ classifier, rows, shapes }: { classifier: string; rows: Correct
             </tr>
           </thead>
           <tbody>
-            {shapes.map((said) => (
+            {shapes.map((said, row) => (
               <tr key={said}>
                 <th scope="row">{nameOf(said)}</th>
-                {shapes.map((was) => (
-                  <td key={was} class={said === was ? "right" : ""}>
-                    {number(rows.filter(({ shape, was_shape }) => shape === said && was_shape === was).length)}
+                {shapes.map((was, column) => (
+                  <td key={was} class={row === column ? "right" : ""}>
+                    {number(confusion[row]?.[column])}
                   </td>
                 ))}
               </tr>
@@ -132,10 +135,36 @@ function Named({ classifier, rows, shapes }: { classifier: string; rows: Correct
   );
 }
 
-/** The 95 % interval of a share, after Wilson (1927). */
-function wilson(count: number, of: number): [number, number] {
-  const share = count / of;
-  const middle = (share + Z ** 2 / (2 * of)) / (1 + Z ** 2 / of);
-  const half = (Z / (1 + Z ** 2 / of)) * Math.sqrt((share * (1 - share)) / of + Z ** 2 / (4 * of ** 2));
-  return [middle - half, middle + half];
+function OfSegmenter({ metrics }: { metrics: SegmenterMetrics }) {
+  const { segmenter, n, n_tiles, kept, deleted, redrawn, added, intervals } = metrics;
+  return (
+    <section>
+      <h2>
+        Segmenter <code>{segmenter}</code>
+      </h2>
+      <p>
+        Of {number(n)} outlines in {number(n_tiles)} judged tiles, people kept {number(kept)}, deleted{" "}
+        {number(deleted)} and redrew {number(redrawn)}; they added {number(added)}.
+      </p>
+      <dl>
+        <dt>Precision</dt>
+        <dd>{share(metrics.precision, intervals.precision)} of its outlines are crystals</dd>
+        <dt>Recall</dt>
+        <dd>{share(metrics.recall, intervals.recall)} of the crystals are found</dd>
+        <dt>Mean IoU of those redrawn</dt>
+        <dd>{share(metrics.mean_iou, intervals.mean_iou)}</dd>
+      </dl>
+    </section>
+  );
+}
+
+/** A share with its 95 % interval. */
+function share(value: number | null | undefined, interval: unknown): string {
+  if (value === null || value === undefined) return "–";
+  const [low, high] = Array.isArray(interval) ? (interval as number[]) : [];
+  return low === undefined ? percent(value) : `${percent(value)} (${percent(low)} – ${percent(high)})`;
+}
+
+function ofShape(intervals: unknown, shape: string): unknown {
+  return (intervals as Record<string, unknown> | null)?.[shape];
 }

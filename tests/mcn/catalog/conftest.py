@@ -7,10 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mcn.catalog.schema import Tile, tile_id, tile_table
 from mcn.catalog.store import Catalog
+from mcn.crystals import segmented_crystals
+from mcn.mask import Mask
+from mcn.morphology import measure
 from mcn.taxonomy import SHAPES
 
 from ...fakes import Row, catalog_rows, crystal_row
@@ -21,6 +25,13 @@ Commit = Callable[..., None]
 
 _NARROW_BINS_M = 100.0
 """So that short wells have several files."""
+
+
+def at(make_crystal: MakeCrystal, x: int, y: int, shape: str = "rhombic", **facts: Any) -> Any:
+    """A crystal of 5×6 pixels at a place of its own."""
+    masks = [Mask(x, y, np.ones((6, 5), dtype=bool))]
+    (row,) = segmented_crystals(masks, measure(masks, 48, 64, 0.1), 48, 64).to_pylist()
+    return make_crystal(shape, **row, **facts)
 
 
 @pytest.fixture(scope="session")

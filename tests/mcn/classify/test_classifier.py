@@ -19,7 +19,7 @@ from mcn.classify.classifier import (
     save_classifier,
 )
 from mcn.classify.data.dataset import render_examples
-from mcn.classify.evaluation.evaluate import score
+from mcn.classify.evaluation.scores import score
 from mcn.classify.modeling.network import MicroCrystalNet, NetworkSettings
 from mcn.crops import CropError
 from mcn.taxonomy import CALCITE, SHAPES, Taxonomy

@@ -199,16 +199,22 @@ def test_the_models_are_judged_by_the_corrections(anna: Visitor, served: Served)
     open_crystal(anna, served, 8)
     anna.page.keyboard.press("2")
     expect(anna.said()).to_contain_text("named")
-    named = [
-        row
-        for row in corrections(served, limit="1000")
-        if row["in_effect"] and row["operation"] == "shape"
-    ]
-    right = sum(row["shape"] == row["was_shape"] for row in named)
+    open_crystal(anna, served, 9)
+    anna.page.keyboard.press("d")
+    expect(anna.said()).to_contain_text("delete")
+    with served.endpoint.client("anna") as client:
+        evaluation = client.get("/v1/evaluation").json()
+    (classifier,) = evaluation["classifiers"]
+    (segmenter,) = evaluation["segmenters"]
     anna.look("models")
-    expect(anna.page.get_by_text("shapes are right")).to_contain_text(
-        f"{100 * right / len(named):.0f} % of {len(named)}"
+    text = anna.page.get_by_text("shapes in")
+    expect(text).to_contain_text(f"of {classifier['n']} shapes in {classifier['n_tiles']} tiles")
+    expect(text).to_contain_text("% – ")
+    expect(anna.page.get_by_text("judged tiles, people")).to_contain_text(
+        f"kept {segmenter['kept']}, deleted {segmenter['deleted']}"
     )
+    expect(anna.page.get_by_role("region", name="By shape")).to_contain_text("spherical")
+    expect(anna.page.get_by_text("Models trained on these")).to_be_visible()
 
 
 def test_without_the_scope_the_page_looks_only(visit: Visit, served: Served) -> None:

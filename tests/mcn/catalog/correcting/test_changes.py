@@ -25,19 +25,9 @@ from mcn.crystals import crystal_masks
 from mcn.mask import Mask
 
 from ....waiting import DEADLINE_S
-from ..conftest import Commit, MakeCrystal, MakeTile
+from ..conftest import Commit, MakeCrystal, MakeTile, at
 
 Make = Callable[..., Changed]
-
-
-def at(make_crystal: MakeCrystal, x: int, y: int, shape: str = "rhombic", **facts: Any) -> Any:
-    """A crystal of 5×6 pixels at a place of its own."""
-    from mcn.crystals import segmented_crystals
-    from mcn.morphology import measure
-
-    masks = [Mask(x, y, np.ones((6, 5), dtype=bool))]
-    (row,) = segmented_crystals(masks, measure(masks, 48, 64, 0.1), 48, 64).to_pylist()
-    return make_crystal(shape, **row, **facts)
 
 
 @pytest.fixture

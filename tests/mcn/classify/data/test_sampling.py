@@ -1,5 +1,7 @@
 """Examples are split by micrograph, and sampled so that all shapes have the same weight."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -50,6 +52,15 @@ def test_missing_shapes_and_too_few_micrographs_are_refused() -> None:
         split_examples(examples_of([0, 0, 2, 2]), 0.5, seed=0)
     with pytest.raises(ExamplesError, match=r"4 micrographs, too few .* of at least 10"):
         split_examples(examples_of([0, 1, 2, 3]), 0.1, seed=0)
+
+
+def test_a_classifier_that_knows_the_shapes_learns_from_what_there_is() -> None:
+    """Without a shape, and from two micrographs: crystals are split then."""
+    examples = replace(examples_of([0] * 12 + [2] * 2), groups=np.repeat([0, 1], 7))
+    train, held_out = split_examples(examples, 0.15, seed=0, is_learnt=True)
+    assert (len(train), len(held_out)) == (12, 2)
+    with pytest.raises(ExamplesError, match=r"3 crystals, too few .* of at least 7 crystals"):
+        split_examples(examples_of([0, 0, 2]), 0.15, seed=0, is_learnt=True)
 
 
 def test_rare_shapes_are_sampled_as_often_as_common_ones() -> None:

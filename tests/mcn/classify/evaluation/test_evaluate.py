@@ -17,7 +17,8 @@ from sklearn.metrics import (
 from mcn.classify.classifier import CropClassifier, load_classifier
 from mcn.classify.data.dataset import ExamplesError
 from mcn.classify.data.readers import read_examples
-from mcn.classify.evaluation.evaluate import evaluate_classifier, score
+from mcn.classify.evaluation.evaluate import evaluate_classifier
+from mcn.classify.evaluation.scores import score
 from mcn.classify.modeling.network import MicroCrystalNet, NetworkSettings
 from mcn.synthetic.core import CoreTruth
 from mcn.taxonomy import SHAPES, Taxonomy

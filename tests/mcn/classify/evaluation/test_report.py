@@ -12,8 +12,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mcn.classify.classifier import CropClassifier, load_classifier
-from mcn.classify.evaluation.evaluate import evaluate_classifier, score_with_intervals
+from mcn.classify.evaluation.evaluate import evaluate_classifier
 from mcn.classify.evaluation.report import write_report
+from mcn.classify.evaluation.scores import score_with_intervals
 from mcn.classify.evaluation.tables import as_text
 from mcn.classify.modeling.network import MicroCrystalNet, NetworkSettings
 from mcn.cli.main import app

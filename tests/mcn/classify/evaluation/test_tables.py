@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mcn.classify.evaluation.evaluate import score_with_intervals
+from mcn.classify.evaluation.scores import score_with_intervals
 from mcn.classify.evaluation.tables import (
     as_text,
     basis,

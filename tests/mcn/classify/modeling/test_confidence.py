@@ -69,3 +69,12 @@ def test_constant_features_do_no_harm():
     p = np.tile(np.float32([0.8, 0.2]), (60, 1))
     confidence_model = fit_confidence(features, classes, p, features, classes == 0)
     assert np.isfinite(confidence_model.confidence(p, features)).all()
+
+
+def test_a_shape_without_training_crystals_has_no_centre():
+    features, classes, _ = crystals(400, RNG)
+    held, true, p = crystals(200, RNG)
+    known = classes != 1
+    model = fit_confidence(features[known], classes[known], p, held, p.argmax(axis=1) == true)
+    assert model.centres.shape == (2, 4)
+    assert np.isfinite(model.confidence(p, held)).all()

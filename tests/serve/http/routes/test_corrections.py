@@ -162,3 +162,30 @@ def test_who_may_correct(lab: Lab) -> None:
     session = lab.client.get("/v1/session", headers=lab.as_("guest")).json()
     assert session == {"name": "guest", "scopes": ["read"], "expires": None}
     assert lab.client.get("/v1/session").status_code == 401
+
+
+def test_corrections_say_how_good_the_models_are(lab: Lab) -> None:
+    def evaluation(**query: Any) -> Any:
+        return lab.client.get("/v1/evaluation", params=query, headers=lab.as_("guest"))
+
+    nothing = evaluation().json()
+    assert (nothing["corrections"], nothing["classifiers"], nothing["segmenters"]) == (0, [], [])
+    rows = lab.crystals()
+    named = [{"crystal_id": row["crystal_id"], "seen": None} for row in rows[:2]]
+    lab.post("shape", *named, shape=rows[0]["shape"])
+    lab.post("delete", {"crystal_id": rows[-1]["crystal_id"], "seen": None})
+    answer = evaluation(well=WELL)
+    assert answer.status_code == 200, answer.text
+    known = answer.json()
+    assert (known["corrections"], known["crystals"], known["tiles"]) == (3, 3, 1)
+    (classifier,) = known["classifiers"]
+    assert (classifier["classifier"], classifier["n"]) == (rows[0]["classifier"], 2)
+    assert sum(map(sum, classifier["confusion"])) == 2
+    (segmenter,) = known["segmenters"]
+    assert (segmenter["n"], segmenter["deleted"]) == (len(rows), 1)
+    assert segmenter["precision"] == pytest.approx(1 - 1 / len(rows))
+    assert segmenter["intervals"]["precision"][0] < segmenter["precision"]
+    assert "queue" in known["note"]
+    unknown = evaluation(well="nowhere")
+    assert unknown.status_code == 404
+    assert "nowhere" in unknown.json()["detail"]

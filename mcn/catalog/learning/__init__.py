@@ -1,0 +1,1 @@
+"""What corrections teach: how good the models are on this rock, and data to train better ones."""
