@@ -196,6 +196,17 @@ class LogInterval(BaseModel):
     n_crystals: int
 
 
+class LogZone(BaseModel):
+    """A zone of a depth log, with its means as further members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    zone: int
+    depth_top: float
+    depth_base: float
+    support: float | None
+
+
 class PictureInfo(BaseModel):
     """The document `info.json` of the IIIF Image API 3."""
 
