@@ -18,7 +18,7 @@ from serve.tokens import add_token
 from ..local import LocalHandle
 from ..small_core import WELL, SmallCore, make_small_core
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 HOSTILE = (
     *("", "nan", "-inf", "-1", "1e999", "1e999:nan", "5:1", "9" * 400, "\x00", "\r\nX: y"),
