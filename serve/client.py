@@ -179,9 +179,10 @@ class Client:
         )
         return Shapes.model_validate_json(response.content)
 
-    def wells(self) -> list[Well]:
-        """The wells of the catalogue."""
-        return Wells.model_validate_json(self._request("GET", "/v1/wells").content).wells
+    def wells(self, as_of: str | None = None) -> list[Well]:
+        """The wells of the catalogue, as it is or as it was at a version or time."""
+        response = self._request("GET", "/v1/wells", params=_given(as_of=as_of))
+        return Wells.model_validate_json(response.content).wells
 
     def crystals(
         self,
@@ -190,16 +191,21 @@ class Client:
         shapes: Sequence[str] = (),
         segmenter: str | None = None,
         classifier: str | None = None,
+        *,
+        corrected: bool = False,
+        as_of: str | None = None,
     ) -> Iterator[pa.Table]:
         """A well's crystals in order of depth, page by page.
 
-        Without names of models, those of the latest models of each tile.
+        Without names of models, those of the latest models of each tile; with `as_of`, of the
+        catalogue as it was at a version or time.
         """
-        options = {"depth": depth, "segmenter": segmenter, "classifier": classifier}
+        options = _given(depth=depth, segmenter=segmenter, classifier=classifier, as_of=as_of)
         params: dict[str, Any] | None = {
             "limit": _PAGE,
             "shape": list(shapes),
-            **{name: value for name, value in options.items() if value is not None},
+            "corrected": corrected,
+            **options,
         }
         path: str | None = f"/v1/wells/{_quoted(well)}/crystals"
         while path is not None:
@@ -215,13 +221,19 @@ class Client:
         step_m: float | None = None,
         segmenter: str | None = None,
         classifier: str | None = None,
+        *,
+        depth: str | None = None,
+        corrected: bool = False,
+        as_of: str | None = None,
     ) -> bytes:
-        """A well's depth log as a file of one of these forms; models as for `crystals`."""
-        options = {"step": step_m, "segmenter": segmenter, "classifier": classifier}
+        """A well's depth log as a file of one of these forms; others as for `crystals`."""
+        options = _given(
+            step=step_m, segmenter=segmenter, classifier=classifier, depth=depth, as_of=as_of
+        )
         return self._request(
             "GET",
             f"/v1/wells/{_quoted(well)}/log",
-            params={name: value for name, value in options.items() if value is not None},
+            params={**options, "corrected": corrected},
             headers={"Accept": _LOG_TYPES[form]},
         ).content
 
@@ -339,6 +351,11 @@ def _file(field: str, image: str | os.PathLike[str] | bytes) -> _Upload:
         return field, (name, path.read_bytes(), "application/octet-stream")
     except OSError as error:
         raise ClientError(f"{path}: {error.strerror}; check the path", None) from error
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that have a value."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _quoted(text: str) -> str:

@@ -246,8 +246,8 @@ class WellTextures(BaseModel):
     textures: list[NamedTexture]
 
 
-class WellZone(BaseModel):
-    """A zone of a depth log, with means of its intervals as further members."""
+class LogZone(BaseModel):
+    """A zone of a depth log, with its means as further members."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -258,12 +258,6 @@ class WellZone(BaseModel):
     n_tiles: int
     n_crystals: int
     support: float | None = Field(description="Of its top, 0 to 1; below 0.5 it is doubtful.")
-
-
-class WellZones(BaseModel):
-    """The zones of a well, from the top down."""
-
-    zones: list[WellZone]
 
 
 class PictureInfo(BaseModel):

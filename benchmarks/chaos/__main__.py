@@ -20,7 +20,9 @@ from .kills import kills
 from .night import bad_night
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.chaos", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--night", type=float, default=600, help="seconds of random faults at once")
     parser.add_argument("--tiles", type=int, default=120, help="of the scans that are killed")

@@ -27,7 +27,7 @@ from .services import (
     TOKEN,
     WAIT_S,
     Night,
-    Services,
+    NightServices,
     running_endpoint,
     running_services,
 )
@@ -132,7 +132,7 @@ def fault_of(response: httpx.Response, route: str, expected: int | None) -> str 
     return None
 
 
-def start_night_scan(services: Services, catalog: str = CATALOG_URI) -> subprocess.Popen[str]:
+def start_night_scan(services: NightServices, catalog: str = CATALOG_URI) -> subprocess.Popen[str]:
     address = services.cluster.address
     return start_scan(address, TILES_URI, catalog, "--again", clock=services.clock)
 
@@ -161,7 +161,7 @@ def compare(night: Night) -> None:
             night.complain(f"{name} differ: {difference(found, expected)}")
 
 
-def download(services: Services, uri: str) -> Path:
+def download(services: NightServices, uri: str) -> Path:
     """Copy a catalogue from the store to this machine."""
     name = uri.rpartition("/")[2]
     root = services.folder / "copy" / name

@@ -33,7 +33,7 @@ CLOCK = "MCN_CHAOS_CLOCK"
 """Environment variable with the file that says how many seconds a scan's clock is off."""
 
 
-class PatchSegmenter:
+class QuickSegmenter:
     """Segments connected bright patches, and takes as long as a small model."""
 
     name = "patches@000000000000"
@@ -45,7 +45,7 @@ class PatchSegmenter:
         return [masks_from_labels(label(image > 100)[0]) for image in images]
 
 
-class BrightnessClassifier:
+class QuickClassifier:
     """Classifies by the brightness of four parts of a crop."""
 
     name = "mean@000000000000"
@@ -92,9 +92,7 @@ def main() -> None:
     parser.add_argument("--manifest")
     parser.add_argument("--again", action="store_true", help="repeat tiles that failed before")
     options = parser.parse_args()
-    models = ScanModels(
-        PatchSegmenter.name, BrightnessClassifier.name, PatchSegmenter, BrightnessClassifier
-    )
+    models = ScanModels(QuickSegmenter.name, QuickClassifier.name, QuickSegmenter, QuickClassifier)
     settings = ScanSettings(
         commit_tiles=8,
         commit_seconds=1.0,

@@ -52,7 +52,7 @@ class Redis:
 
 
 @dataclass
-class Services:
+class NightServices:
     """What runs, and where."""
 
     folder: Path
@@ -80,7 +80,7 @@ class Services:
 class Night:
     """A bad night: what runs, and what has happened to it."""
 
-    services: Services
+    services: NightServices
     rng: random.Random
     over: threading.Event = field(default_factory=threading.Event)
     faults: Counter[str] = field(default_factory=Counter)
@@ -99,7 +99,7 @@ class Night:
 
 
 @contextmanager
-def running_services() -> Iterator[Services]:
+def running_services() -> Iterator[NightServices]:
     """Start everything but the endpoint; what was started is ended afterwards."""
     from moto.server import ThreadedMotoServer
 
@@ -131,7 +131,7 @@ def running_services() -> Iterator[Services]:
         cluster = start_cluster(NODES, num_cpus=2, temp_dir=str(sessions))
         stack.callback(cluster.shutdown)
         url = f"http://127.0.0.1:{free_port()}"
-        services = Services(folder, disk, store, storage, redis, cluster, url)
+        services = NightServices(folder, disk, store, storage, redis, cluster, url)
         services.clock.write_text("+0")
         for bucket in ("tiles", "catalog"):
             services.bucket.create_bucket(Bucket=bucket)

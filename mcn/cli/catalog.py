@@ -184,6 +184,7 @@ def export(
             segmenter,
             classifier,
             **places,
+            corrected=corrected,
             corrected_only=corrections,
         )
         for reason in exported.skipped:

@@ -29,7 +29,9 @@ def scan(
     ] = False,
     depth_bin_m: Annotated[
         float | None,
-        typer.Option("--depth-bin", help="Length of a new catalogue's depth bins, metres."),
+        typer.Option(
+            "--depth-bin", help="Length of a new catalogue's depth bins, metres; 500 by default."
+        ),
     ] = None,
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Run as job I of N parallel jobs.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mcn.catalog.corrected.rows import read_corrections
 from mcn.catalog.corrected.views import first_crystals
 from mcn.catalog.depth_log.las import write_las
 from mcn.catalog.depth_log.table import depth_log
+from mcn.catalog.depth_log.zones import find_zones
 from mcn.catalog.formats import row_objects
 from mcn.catalog.query import find_models, open_views, select_crystals
 from mcn.catalog.reading.well_list import list_wells
@@ -24,6 +26,7 @@ from mcn.catalog.schema import TILES
 from mcn.catalog.storage import CatalogQueryError
 from mcn.catalog.store import Catalog
 from mcn.catalog.wells import plain_well
+from mcn.catalog.wells_table.places import formation_depths
 from mcn.catalog.wells_table.table import read_wells, well_header
 from mcn.errors import unknown_name
 from mcn.micrograph import Limits
@@ -36,9 +39,8 @@ from serve.deployments.crystal_answers import (
 )
 from serve.deployments.drawing import crops_of, label_picture, overlay_picture, png, surroundings
 from serve.deployments.iiif import FORMATS, read_view
-from serve.deployments.messages import CSV, JSON, PNG, Content, CrystalRequest
+from serve.deployments.messages import CSV, JSON, PNG, Content, CrystalRequest, LogRequest
 from serve.deployments.open_catalog import NotFoundError, in_thread
-from serve.deployments.texture_reader import TextureReader
 from serve.deployments.tile_pictures import TilePictures
 
 _WELLS = (
@@ -62,7 +64,7 @@ _TILES = """
 """
 
 
-class CatalogReader(CorrectionWriter, TextureReader):
+class CatalogReader(CorrectionWriter):
     """Answers questions about the catalogue, and writes corrections.
 
     Parameters
@@ -93,7 +95,7 @@ class CatalogReader(CorrectionWriter, TextureReader):
         listed = _well_rows(list_wells(catalog, snapshot.tiles))
         (row,) = row_objects(listed.filter(pc.equal(listed["well"], plain_well(well))))
         known = row_objects(_known(catalog, well))
-        corrections = read_corrections(catalog.uri, catalog.shapes, [well])
+        corrections = read_corrections(catalog, [well])
         facts = known[0] if known else {"tops": []}
         return {**facts, **row, "corrections": corrections.rows.num_rows}
 
@@ -179,28 +181,32 @@ class CatalogReader(CorrectionWriter, TextureReader):
         return Content(encode_crystals(table, request), request.media_type, last)
 
     @in_thread
-    def log(
-        self,
-        well: str,
-        step_m: float | None,
-        models: tuple[str | None, str | None],
-        media_type: str,
-    ) -> Content:
-        """A well's depth log, as `JSON`, `CSV`, `LAS` or `PNG`."""
+    def log(self, well: str, request: LogRequest, media_type: str) -> Content:
+        """A well's depth log or its zones, as `JSON`, `CSV`, `LAS` (not of zones) or `PNG`."""
         self.check_well(well)
         catalog = self.open()[0]
-        table = depth_log(catalog, well, step_m, *models)
+        table = self._of_intervals(depth_log, well, request)
+        zones = find_zones(table, request.zone_count, request.seed) if request.zones else None
         if media_type in (JSON, CSV):
-            return Content(table_bytes(table, media_type), media_type)
+            return Content(table_bytes(table if zones is None else zones, media_type), media_type)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "log")
             if media_type == PNG:
-                from mcn.catalog.depth_log.plot import write_png
+                from mcn.catalog.depth_log.plot import depth_log_figure
+                from mcn.plots import write_figure
 
-                write_png(table, well, path)
+                write_figure(depth_log_figure(table, well, zones), path, "png")
             else:
                 write_las(table, well, path, well_header(catalog, well))
             return Content(path.read_bytes(), media_type)
+
+    @in_thread
+    def textures(self, well: str, request: LogRequest) -> list[dict[str, Any]]:
+        """The textures of the intervals of a well's depth log, by each scheme."""
+        from mcn.catalog.textures.table import texture_table
+
+        self.check_well(well)
+        return row_objects(self._of_intervals(texture_table, well, request))
 
     @in_thread
     def tile(
@@ -321,6 +327,25 @@ class CatalogReader(CorrectionWriter, TextureReader):
             return None
         committed = catalog.live.committed_at()
         return None if committed is None else max(0.0, datetime.now(UTC).timestamp() - committed)
+
+    def _of_intervals(
+        self, table: Callable[..., pa.Table], well: str, request: LogRequest
+    ) -> pa.Table:
+        """A table of the intervals of a depth log."""
+        catalog = self.open()[0]
+        depth = request.depth
+        if request.formation is not None:
+            depth = formation_depths(catalog, well, request.formation, depth)
+        return table(
+            catalog,
+            well,
+            request.step_m,
+            request.segmenter,
+            request.classifier,
+            depth=depth,
+            seed=request.seed,
+            corrected=request.corrected,
+        )
 
     def _crops(self, crystal_id: str, well: str | None, crystals: pa.Table) -> NDArray[np.uint8]:
         """Crops (N, 64, 64) of crystals of one tile."""

@@ -273,6 +273,37 @@ class CrystalRequest:
     media_type: str = JSON
 
 
+@dataclass(frozen=True)
+class LogRequest:
+    """Which depth log a request asks for; see `mcn.catalog.depth_log.table.depth_log`.
+
+    Parameters
+    ----------
+    step_m : float, optional
+    depth : tuple of float or None, optional
+        Metres.
+    formation : str, optional
+        Only the depths of this formation.
+    zones : bool
+        Its zones instead of its intervals.
+    zone_count : int, optional
+        Number of zones.
+    seed : int
+    segmenter, classifier : str, optional
+    corrected : bool
+    """
+
+    step_m: float | None = None
+    depth: Range | None = None
+    formation: str | None = None
+    zones: bool = False
+    zone_count: int | None = None
+    seed: int = 0
+    segmenter: str | None = None
+    classifier: str | None = None
+    corrected: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class ChangeRequest:
     """A correction as a client asks for it; see `mcn.catalog.correcting.changes.Change`.

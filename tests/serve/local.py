@@ -31,9 +31,9 @@ class LocalHandle:
         self._deployment = deployment
 
     def __getattr__(self, name: str) -> Any:
-        async def remote(*arguments: Any) -> Any:
+        async def remote(*arguments: Any, **named: Any) -> Any:
             values = [await each if inspect.isawaitable(each) else each for each in arguments]
-            answer = getattr(self._deployment, name)(*values)
+            answer = getattr(self._deployment, name)(*values, **named)
             return await answer if inspect.isawaitable(answer) else answer
 
         return type("Method", (), {"remote": staticmethod(remote)})

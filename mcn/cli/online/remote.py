@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mcn.cli.catalog import ClassifierOption, Depth, SegmenterOption
+from mcn.cli.catalog import ClassifierOption, CorrectedOption, Depth, SegmenterOption
 from mcn.cli.console import possible_size, print_json, progress_bar, say
-from mcn.cli.options import AsJson
+from mcn.cli.options import AsJson, AsOfOption
 
 if TYPE_CHECKING:
     from serve.schemas import Analysis
@@ -108,12 +108,12 @@ def remote_segment(
 
 
 @remote_app.command("wells")
-def remote_wells(url: Url = _URL, as_json: AsJson = False) -> None:
+def remote_wells(as_of: AsOfOption = None, url: Url = _URL, as_json: AsJson = False) -> None:
     """List the wells of the endpoint's catalogue."""
     from serve.client import Client
 
     with Client(url) as client:
-        wells = client.wells()
+        wells = client.wells(as_of)
     if as_json:
         print_json({"wells": [well.model_dump() for well in wells]})
         return
@@ -131,6 +131,8 @@ def remote_crystals(
     shape: Annotated[list[str] | None, typer.Option(help="Shape; may be repeated.")] = None,
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
+    as_of: AsOfOption = None,
+    corrected: CorrectedOption = False,
     form: Annotated[
         str, typer.Option("--format", metavar="table|csv|json|parquet", help="Output format.")
     ] = "table",
@@ -141,16 +143,23 @@ def remote_crystals(
     from serve.client import Client
 
     with Client(url) as client:
-        pages = client.crystals(well, depth, shape or (), segmenter, classifier)
+        pages = client.crystals(
+            well, depth, shape or (), segmenter, classifier, corrected=corrected, as_of=as_of
+        )
         write_table(pages, form, sys.stdout.buffer)
 
 
 @remote_app.command("log")
 def remote_log(
     well: WellArg,
-    step: Annotated[float | None, typer.Option(help="Length of an interval, metres.")] = None,
+    step: Annotated[
+        str | None, typer.Option(help="Length of an interval, metres, or feet as in 10ft.")
+    ] = None,
+    depth: Depth = None,
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
+    as_of: AsOfOption = None,
+    corrected: CorrectedOption = False,
     form: Annotated[
         Literal["csv", "json", "las", "png"], typer.Option("--format", help="Output format.")
     ] = "csv",
@@ -158,12 +167,22 @@ def remote_log(
     url: Url = _URL,
 ) -> None:
     """Depth log of a well."""
+    from mcn.catalog.depths import parse_length
     from serve.client import Client
 
     if form == "png" and out is None:
         raise typer.BadParameter("--format png needs --out")
     with Client(url) as client:
-        content = client.log(well, form, step, segmenter, classifier)
+        content = client.log(
+            well,
+            form,
+            None if step is None else parse_length(step),
+            segmenter,
+            classifier,
+            depth=depth,
+            corrected=corrected,
+            as_of=as_of,
+        )
     if out is None:
         sys.stdout.buffer.write(content)
     else:

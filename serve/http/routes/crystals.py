@@ -13,7 +13,7 @@ from serve.http.dispatch import CurrentServices
 from serve.http.openapi import BINARY
 from serve.http.responses import explanation_response, json_response, negotiate
 from serve.http.routes.catalog import PROBLEMS
-from serve.http.routes.filters import CrystalId, OfWell, read
+from serve.http.routes.filters import AsOf, CrystalId, OfWell, read
 from serve.schemas import CrystalHistory, Explanation, SimilarCrystals
 
 _BY_MODEL: Final = [Depends(require("read", "analyze"))]
@@ -28,11 +28,15 @@ router = APIRouter(prefix="/v1/crystals", tags=["catalogue"], responses=PROBLEMS
     dependencies=[Depends(require("read"))],
 )
 async def crystal(
-    request: Request, services: CurrentServices, crystal_id: CrystalId, well: OfWell = None
+    request: Request,
+    services: CurrentServices,
+    crystal_id: CrystalId,
+    well: OfWell = None,
+    as_of: AsOf = None,
 ) -> Response:
     """A crystal as it is now, as its models found it, and who corrected it."""
     negotiate(request, JSON)
-    content: Content = await read(services, "crystal", crystal_id, well)
+    content: Content = await read(services, "crystal", crystal_id, well, as_of=as_of)
     return await content_response(request, content.body, JSON)
 
 
@@ -48,6 +52,7 @@ async def crop(
     services: CurrentServices,
     crystal_id: CrystalId,
     well: OfWell = None,
+    as_of: AsOf = None,
     size: Annotated[int, Query(ge=16, le=1024, description="Width and height, pixels.")] = 128,
     margin: Annotated[
         float, Query(ge=0, le=10, description="Surroundings, as a share of the crystal's size.")
@@ -59,7 +64,7 @@ async def crop(
     """A crystal in its surroundings."""
     negotiate(request, PNG)
     content: Content = await read(
-        services, "crystal_picture", crystal_id, well, size, margin, masked
+        services, "crystal_picture", crystal_id, well, size, margin, masked, as_of=as_of
     )
     return await content_response(request, content.body, PNG)
 
@@ -76,13 +81,14 @@ async def heat(
     services: CurrentServices,
     crystal_id: CrystalId,
     well: OfWell = None,
+    as_of: AsOf = None,
     shape: Annotated[
         str | None, Query(max_length=40, description="By default the most probable.")
     ] = None,
 ) -> Response:
     """Grad-CAM by the loaded classifier; `Accept: image/png` returns it in colours."""
     media_type = negotiate(request, JSON, PNG)
-    crop = await read(services, "crystal_crop", crystal_id, well)
+    crop = await read(services, "crystal_crop", crystal_id, well, as_of=as_of)
     async with services.admit(services.crops):
         result = await services.call(lambda: services.classifier.explain.remote(crop, shape))
     services.observe("explain", result.timing)
@@ -100,6 +106,7 @@ async def similar(
     services: CurrentServices,
     crystal_id: CrystalId,
     well: OfWell = None,
+    as_of: AsOf = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 12,
     corrected: Annotated[bool, Query(description="Use the values that persons corrected.")] = False,
 ) -> Response:
@@ -109,7 +116,7 @@ async def similar(
     """
     negotiate(request, JSON)
     asked = CrystalRequest(corrected=corrected)
-    rows, crops = await read(services, "crops_like", crystal_id, well, asked)
+    rows, crops = await read(services, "crops_like", crystal_id, well, asked, as_of=as_of)
     async with services.admit(services.crops):
         result = await services.call(lambda: services.classifier.similar.remote(crops, 0, limit))
     services.observe("similar", result.timing)

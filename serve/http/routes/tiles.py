@@ -15,6 +15,7 @@ from serve.http.openapi import BINARY, TEXT
 from serve.http.responses import negotiate
 from serve.http.routes.catalog import PROBLEMS
 from serve.http.routes.filters import (
+    AsOf,
     FilteredCrystals,
     FormOfCrystals,
     Model,
@@ -46,13 +47,14 @@ async def tile(
     well: OfWell = None,
     segmenter: Model = None,
     classifier: Model = None,
+    as_of: AsOf = None,
 ) -> Response:
     """One row per pair of models that has scanned the tile, the latest first.
 
     A token with the scope `admin` gets the whole `uri`, others the file's name.
     """
     negotiate(request, JSON)
-    rows = await read(services, "tile", tile_id, well, (segmenter, classifier))
+    rows = await read(services, "tile", tile_id, well, (segmenter, classifier), as_of=as_of)
     rows = [public_row(request, row) for row in rows]
     body = orjson.dumps({"tile_id": tile_id, "rows": rows})
     return await content_response(request, body, JSON)
@@ -90,6 +92,7 @@ async def crystals(
     filters: FilteredCrystals,
     form: FormOfCrystals,
     well: OfWell = None,
+    as_of: AsOf = None,
 ) -> Response:
     """All crystals of a tile; outlines are polygons in pixels unless `masks` says otherwise.
 
@@ -98,7 +101,7 @@ async def crystals(
     """
     media_type = negotiate(request, JSON, GEOJSON, CSV, ARROW)
     asked = form.of(filters.request(), media_type, "polygons")
-    row, content = await read(services, "tile_crystals", tile_id, well, asked)
+    row, content = await read(services, "tile_crystals", tile_id, well, asked, as_of=as_of)
     body = content.body
     if media_type == JSON:
         facts = {name: row[name] for name in ("segmenter", "classifier")}
@@ -120,10 +123,13 @@ async def labels(
     tile_id: TileId,
     filters: FilteredCrystals,
     well: OfWell = None,
+    as_of: AsOf = None,
 ) -> Response:
     """Pixel value k is the k-th crystal of `/crystals` with these filters; 0 is none."""
     media_type = negotiate(request, PNG, TIFF)
-    content: Content = await read(services, "labels", tile_id, well, filters.request(), media_type)
+    content: Content = await read(
+        services, "labels", tile_id, well, filters.request(), media_type, as_of=as_of
+    )
     return await content_response(request, content.body, media_type)
 
 
@@ -143,8 +149,11 @@ async def overlay(
     width: Annotated[
         int | None, Query(ge=1, le=20_000, description="Width of the picture, pixels.")
     ] = None,
+    as_of: AsOf = None,
 ) -> Response:
     """Outlines in the colours of the shapes on a transparent picture, to lie on the tile."""
     negotiate(request, PNG)
-    content: Content = await read(services, "overlay", tile_id, well, filters.request(), width)
+    content: Content = await read(
+        services, "overlay", tile_id, well, filters.request(), width, as_of=as_of
+    )
     return await content_response(request, content.body, PNG)

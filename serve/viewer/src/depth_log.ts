@@ -11,7 +11,7 @@ export interface Top {
 }
 
 export type Texture = components["schemas"]["NamedTexture"];
-export type Zone = components["schemas"]["WellZone"];
+export type Zone = components["schemas"]["LogZone"];
 
 /** What is named beside a log: textures by a scheme, and zones. */
 export interface Named {
@@ -33,7 +33,7 @@ export async function loadLog(well: string, step: number | null): Promise<Logged
   const about = ask(endpoint.GET("/v1/wells/{well}", { params: { path: { well } } }));
   const log = ask(
     endpoint.GET("/v1/wells/{well}/log", {
-      params: { path: { well }, query: { step, corrected: true } },
+      params: { path: { well }, query: { step: step === null ? null : String(step), corrected: true } },
       headers: { Accept: "application/json" },
     }),
   );
@@ -43,12 +43,12 @@ export async function loadLog(well: string, step: number | null): Promise<Logged
 
 /** Textures and zones of a whole well; both come after the log, since they take longer. */
 export async function loadNamed(well: string): Promise<Named> {
-  const parameters = { params: { path: { well } } };
-  const [{ textures }, { zones }] = await Promise.all([
-    ask(endpoint.GET("/v1/wells/{well}/textures", parameters)),
-    ask(endpoint.GET("/v1/wells/{well}/zones", parameters)),
+  const path = { well };
+  const [{ textures }, zones] = await Promise.all([
+    ask(endpoint.GET("/v1/wells/{well}/textures", { params: { path, query: { corrected: true } } })),
+    ask(endpoint.GET("/v1/wells/{well}/log", { params: { path, query: { corrected: true, zones: true } } })),
   ]);
-  return { well, textures, zones };
+  return { well, textures, zones: zones as Zone[] };
 }
 
 /** A log as a file; `accept` is the media type of CSV, LAS or a picture. */

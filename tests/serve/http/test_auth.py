@@ -23,7 +23,6 @@ ROUTES = [
     ("GET", "/v1/wells/{well}/crystals", "read"),
     ("GET", "/v1/wells/{well}/log", "read"),
     ("GET", "/v1/wells/{well}/textures", "read"),
-    ("GET", "/v1/wells/{well}/zones", "read"),
     ("GET", "/v1/tiles/{tile_id}", "read"),
     ("GET", "/v1/tiles/{tile_id}/image", "read"),
     ("GET", "/v1/tiles/{tile_id}/crystals", "read"),

@@ -13,11 +13,12 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from serve.http import proxy
-from serve.http.proxy import DRAIN_PATH, ProxyMiddleware
+from serve.http.proxy import DRAIN_PATH, BoundedProtocol, ProxyMiddleware
 
 from ...waiting import DEADLINE_S, wait_until
 from ..local import local_server
 
+LARGE = 30_000_000
 GOING_ON = threading.Event()
 BEGUN = threading.Event()
 
@@ -32,6 +33,11 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
         BEGUN.set()
         await asyncio.to_thread(GOING_ON.wait, DEADLINE_S)
+    if path == "/large":
+        start = {"status": 200, "headers": [(b"x-content-type-options", b"nosniff")]}
+        await send({"type": "http.response.start", **start})
+        await send({"type": "http.response.body", "body": bytes(LARGE)})
+        return
     status = int(path[1:]) if path[1:].isdigit() else 200
     own = [] if path[1:].isdigit() else [(b"x-content-type-options", b"nosniff")]
     headers = [*own, (b"content-type", b"text/plain")]
@@ -102,6 +108,41 @@ def test_a_sender_whose_request_was_answered_cannot_keep_the_connection(
     monkeypatch.setattr(proxy, "_LINGER_S", 0.2)
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\nbegun"
     assert answer_to(address, head).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("part", [0, 100_000])
+def test_a_client_that_takes_no_response_is_disconnected(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    monkeypatch.setattr(proxy, "_READ_S", 0.3)
+    monkeypatch.setattr(proxy, "_READ_BYTES", 10_000_000)
+    lost = threading.Event()
+
+    def connection_lost(protocol: BoundedProtocol, error: Exception | None) -> None:
+        lost.set()
+        after(protocol, error)
+
+    after = BoundedProtocol.connection_lost
+    monkeypatch.setattr(BoundedProtocol, "connection_lost", connection_lost)
+    with socket.create_connection(address, timeout=DEADLINE_S) as connection:
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = 0
+        while not lost.wait(0.05):
+            received += len(connection.recv(part)) if part else 0
+        # What the system holds still arrives.
+        with suppress(ConnectionResetError):
+            while chunk := connection.recv(2**20):
+                received += len(chunk)
+    assert received < LARGE
+
+
+def test_a_slow_client_that_takes_its_response_gets_all_of_it(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proxy, "_READ_S", 0.05)
+    monkeypatch.setattr(proxy, "_READ_BYTES", 1)
+    response = get(address, "/large")
+    assert len(response.content) == LARGE
 
 
 def test_malformed_requests_get_a_problem(address: tuple[str, int]) -> None:

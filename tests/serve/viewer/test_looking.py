@@ -214,7 +214,7 @@ def test_textures_and_zones_lie_beside_the_log(anna: Visitor, served: Served) ->
     with served.endpoint.client("anna") as client:
         path = f"/v1/wells/{quote(served.well)}"
         textures = client.get(f"{path}/textures").json()["textures"]
-        zones = client.get(f"{path}/zones").json()["zones"]
+        zones = client.get(f"{path}/log", params={"zones": True}).json()
     schemes = list(dict.fromkeys(each["scheme"] for each in textures))
     first = [each for each in textures if each["scheme"] == schemes[0]]
     expect(bars).to_have_count(len(first))
