@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 import pyarrow as pa
 
@@ -40,13 +40,11 @@ def in_thread(
     sees the catalogue as it was at that version or time.
     """
 
-    def call(reader: C, as_of: str | None, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(reader: C, as_of: str | None, *args: Any, **kwargs: Any) -> R:
         return method(reader if as_of is None else reader.at(as_of), *args, **kwargs)
 
     @wraps(method)
-    async def run(
-        self: C, *args: P.args, as_of: str | None = None, **kwargs: P.kwargs
-    ) -> R | Refusal:
+    async def run(self: C, *args: Any, as_of: str | None = None, **kwargs: Any) -> R | Refusal:
         try:
             return await asyncio.to_thread(call, self, as_of, *args, **kwargs)
         except (NotFoundError, NoChangeError) as error:

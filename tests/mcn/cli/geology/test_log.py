@@ -145,4 +145,4 @@ def test_a_formation_outside_the_depths_is_refused(catalog: Path, tmp_path: Path
     command = ["log", str(catalog), "--well", "A", "--formation", "Upper", "--depth", "1030:1040"]
     run = CliRunner().invoke(app, command)
     assert isinstance(run.exception, McnError)
-    assert "lies outside --depth" in str(run.exception)
+    assert "lies outside these depths" in str(run.exception)
