@@ -34,7 +34,11 @@ _REDIS: Final[dict[str, Any]] = {
     "implementation": "redispy",
     "socket_timeout": 1.0,
     "socket_connect_timeout": 1.0,
+    # Its own retries hold up a request for several seconds.
+    "retry": None,
 }
+_WITHOUT_STORE_S: Final = 5.0
+"""Time in which requests are counted in each replica after the store failed."""
 _BEARER = HTTPBearer(auto_error=False, description="A token made by `mcn token add`.")
 
 
@@ -51,6 +55,7 @@ class AccessControl:
         self._tokens = Tokens(settings.tokens, settings.token_sha256)
         self._rates = _rates(settings.counts)
         self._rates_here = _rates(_HERE)
+        self._without_store_until = 0.0
         self._in_progress: Counter[str] = Counter()
 
     @asynccontextmanager
@@ -138,24 +143,35 @@ class AccessControl:
             ),
         )
         for limit, reason in limits:
-            rates = self._rates
-            try:
-                is_within = await rates.hit(limit, name)
-            except Exception as error:  # Each client of a store has its own exceptions.
-                logger.warning(
-                    "requests are counted in each replica: %s", " ".join(str(error).split())
-                )
-                rates = self._rates_here
-                is_within = await rates.hit(limit, name)
-            if not is_within:
-                ends, _ = await rates.get_window_stats(limit, name)
-                wait = max(1, math.ceil(ends - time.time()))
+            wait = await self._hit(limit, name)
+            if wait is not None:
                 raise Problem(
                     429,
                     f"the token may make {limit}; try again in {wait} s",
                     {"Retry-After": str(wait)},
                     reason,
                 )
+
+    async def _hit(self, limit: RateLimitItem, name: str) -> int | None:
+        """Count a request; if it is above the limit, the seconds until the next one."""
+        if time.monotonic() >= self._without_store_until:
+            try:
+                return await _hit(self._rates, limit, name)
+            except Exception as error:  # Each client of a store has its own exceptions.
+                self._without_store_until = time.monotonic() + _WITHOUT_STORE_S
+                logger.warning(
+                    "requests are counted in each replica: %s", " ".join(str(error).split())
+                )
+        return await _hit(self._rates_here, limit, name)
+
+
+async def _hit(
+    rates: SlidingWindowCounterRateLimiter, limit: RateLimitItem, name: str
+) -> int | None:
+    if await rates.hit(limit, name):
+        return None
+    ends, _ = await rates.get_window_stats(limit, name)
+    return max(1, math.ceil(ends - time.time()))
 
 
 def _rates(counts: str | None) -> SlidingWindowCounterRateLimiter:

@@ -20,8 +20,13 @@ ID_HEADER: Final = "x-request-id"
 
 logger = logging.getLogger("serve")
 
-_FOLDERS: Final = re.compile(r"(?<![\w/.])(?:[a-z][a-z0-9+.]*:/)?/(?!v1/)[^\n'\":;,]*/")
-"""The folders of an absolute path or URI; routes of the endpoint are none."""
+_FOLDERS: Final = re.compile(
+    r"(?<![\w/.])(?:[a-z][a-z0-9+.]*:/)?/(?!v1/)(?:[^\n'\":;,]|[:;,](?=\S))*/"
+)
+"""The folders of an absolute path or URI; routes of the endpoint are none.
+
+A colon, semicolon or comma is part of them unless a space follows it.
+"""
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
