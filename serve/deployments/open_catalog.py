@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Final, Self, TypeVar
 
 import pyarrow as pa
 
@@ -24,7 +24,6 @@ from serve.deployments.iiif import ViewError
 from serve.deployments.messages import Refusal
 
 C = TypeVar("C", bound="OpenCatalog")
-P = ParamSpec("P")
 R = TypeVar("R")
 
 _PAST_KEPT: Final = 4
@@ -32,7 +31,7 @@ _PAST_KEPT: Final = 4
 
 
 def in_thread(
-    method: Callable[Concatenate[C, P], R],
+    method: Callable[Concatenate[C, ...], R],
 ) -> Callable[..., Awaitable[R | Refusal]]:
     """Run a method in a thread, and return a `Refusal` for errors that a user can correct.
 

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -63,7 +63,7 @@ class AccessControl:
         self,
         request: Request,
         credentials: HTTPAuthorizationCredentials | None,
-        scope: Scope | None,
+        scopes: Sequence[Scope],
         pictures: bool = False,
     ) -> AsyncIterator[None]:
         """Accept a request for the block, and note its token's name and scopes in its state.
@@ -72,8 +72,8 @@ class AccessControl:
         ----------
         request : Request
         credentials : HTTPAuthorizationCredentials or None
-        scope : str or None
-            The scope that the token needs; None for any.
+        scopes : sequence of str
+            The scopes that the token needs.
         pictures : bool
             Whether the request is for one of the many small pictures that a page shows, which have
             a rate of their own.
@@ -93,10 +93,11 @@ class AccessControl:
         token = self._find(credentials)
         request.state.token, request.state.scopes = token.name, token.scopes
         request.state.expires = token.expires
-        if scope is not None and scope not in token.scopes:
-            raise Problem(
-                403, f"the token lacks the scope {scope}; use one that has it", reason="scope"
-            )
+        for scope in scopes:
+            if scope not in token.scopes:
+                raise Problem(
+                    403, f"the token lacks the scope {scope}; use one that has it", reason="scope"
+                )
         await self._count(token, pictures)
         most = token.requests_at_once or self._settings.requests_at_once
         if self._in_progress[token.name] >= most:
@@ -202,15 +203,15 @@ def _check_local(request: Request) -> None:
         )
 
 
-def require(scope: Scope | None, *, pictures: bool = False) -> Callable[..., AsyncIterator[None]]:
-    """A dependency of a route: requests need a token with this scope (`AccessControl.check`)."""
+def require(*scopes: Scope, pictures: bool = False) -> Callable[..., AsyncIterator[None]]:
+    """A dependency of a route: requests need a token with these scopes (`AccessControl.check`)."""
 
     async def check(
         request: Request,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     ) -> AsyncIterator[None]:
         access: AccessControl = request.app.state.access
-        async with access.check(request, credentials, scope, pictures):
+        async with access.check(request, credentials, scopes, pictures):
             yield
 
     return check

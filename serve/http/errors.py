@@ -146,6 +146,7 @@ DOCUMENTED: Final[dict[int, str]] = {
     405: "The method is not allowed.",
     406: "None of the accepted media types is available.",
     408: "The body took too long to arrive.",
+    409: "It is not there yet, or no longer.",
     413: "The body, or a picture in it, is too large.",
     415: "The type of the body is not supported.",
     422: "Something in the request is not valid.",

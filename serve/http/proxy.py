@@ -89,7 +89,7 @@ class ProxyMiddleware:
         if scope["path"] == DRAIN_PATH and _is_local(scope):
             state = {"draining": draining, "in_flight": self._in_flight}
             await JSONResponse(state)(scope, receive, send)
-        elif draining:
+        elif draining and not _is_of_a_job(scope):
             detail = "the endpoint is stopping; try again"
             await _problem(503, detail, request_id, close=True)(scope, receive, send)
         else:
@@ -224,7 +224,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _may_respond(self) -> bool:
         """Whether the next response on the connection is that of the malformed request."""
-        if self.cycle is None:
+        if not self.cycle:  # None before the first request
             return True
         is_in_headers = self._is_reading_headers
         return self.cycle.response_complete if is_in_headers else not self.cycle.response_started
@@ -279,6 +279,12 @@ def _identify(scope: Scope) -> str:
     del headers[ID_HEADER]
     headers[ID_HEADER] = request_id
     return request_id
+
+
+def _is_of_a_job(scope: Scope) -> bool:
+    """Whether a request is about a job that was sent before; its sender may fetch the result."""
+    path: str = scope["path"]
+    return scope["method"] != "POST" and path.startswith("/v1/jobs/")
 
 
 def _is_local(scope: Scope) -> bool:

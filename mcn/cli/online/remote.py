@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from mcn.cli.catalog import ClassifierOption, CorrectedOption, Depth, SegmenterOption
-from mcn.cli.console import possible_size, print_json, say
+from mcn.cli.console import possible_size, print_json, progress_bar, say
 from mcn.cli.options import AsJson, AsOfOption
 
 if TYPE_CHECKING:
@@ -37,23 +39,29 @@ def remote_analyze(
     min_confidence: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
     as_json: AsJson = False,
 ) -> None:
-    """Find, name and measure crystals."""
+    """Find, name and measure crystals; a picture too large for one request runs as a job."""
     from mcn.io.output_names import one_line_name, output_names
     from serve.client import Client, ClientError
 
     report: list[dict[str, Any]] = []
     failed = 0
-    with Client(url) as client:
-        for image, name in zip(images, output_names(list(map(str, images))), strict=True):
+    names = output_names(list(map(str, images)))
+    with Client(url) as client, progress_bar("pictures", len(images)) as advance:
+        for number, (image, name) in enumerate(zip(images, names, strict=True)):
             shown = one_line_name(str(image))
             try:
                 analysis = client.analyze(
-                    image, pixel_size_um=pixel_size_um, min_confidence=min_confidence
+                    image,
+                    pixel_size_um=pixel_size_um,
+                    min_confidence=min_confidence,
+                    report=partial(_advance, advance, number),
                 )
             except ClientError as error:
                 failed += 1
                 say(f"error: {shown}: {one_line_name(str(error))}")
                 continue
+            finally:
+                advance(number + 1)
             if out is not None:
                 out.mkdir(parents=True, exist_ok=True)
                 _draw_overlay(image, analysis, out / f"{name}.overlay.png")
@@ -180,6 +188,11 @@ def remote_log(
     else:
         out.write_bytes(content)
         say(f"wrote {out}")
+
+
+def _advance(advance: Callable[..., None], pictures: int, share: float) -> None:
+    """Move the bar to a share of the picture after so many."""
+    advance(pictures + share)
 
 
 def _numbers(option: str, texts: list[str] | None, count: int) -> list[list[float]]:

@@ -22,6 +22,7 @@ from serve.http.routes.filters import (
     DepthRange,
     Fields,
     FilteredCrystals,
+    FilteredIntervals,
     FilteredLog,
     FormOfCrystals,
     Model,
@@ -33,9 +34,18 @@ from serve.http.routes.filters import (
     read,
     read_cursor,
 )
-from serve.schemas import CrystalPage, LogInterval, LogZone, TilePage, Well, Wells
+from serve.schemas import (
+    CrystalPage,
+    LogInterval,
+    LogZone,
+    TilePage,
+    Well,
+    Wells,
+    WellTextures,
+)
 
 PROBLEMS: Final = documented(400, 401, 403, 404, 406, 422, 429, 500, 503)
+
 
 router = APIRouter(
     prefix="/v1",
@@ -147,6 +157,22 @@ async def log(
     media_type = negotiate(request, *offered)
     content: Content = await read(services, "log", well, asked, media_type, as_of=as_of)
     return await content_response(request, content.body, content.media_type)
+
+
+@router.get(
+    "/wells/{well:path}/textures", summary="The textures of a well", response_model=WellTextures
+)
+async def textures(
+    request: Request,
+    services: CurrentServices,
+    well: WellName,
+    filters: FilteredIntervals,
+    as_of: AsOf = None,
+) -> Response:
+    """The texture of each interval of the log by each published scheme, and how sure it is."""
+    negotiate(request, JSON)
+    rows = await read(services, "textures", well, filters.request(), as_of=as_of)
+    return await content_response(request, orjson.dumps({"textures": rows}), JSON)
 
 
 # After the routes below a well: a well's name may contain slashes.

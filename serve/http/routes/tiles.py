@@ -1,4 +1,4 @@
-"""Routes about one tile and its crystals."""
+"""Routes about one tile and all its crystals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from serve.http.responses import negotiate
 from serve.http.routes.catalog import PROBLEMS
 from serve.http.routes.filters import (
     AsOf,
-    CrystalId,
     FilteredCrystals,
     FormOfCrystals,
     Model,
@@ -25,7 +24,7 @@ from serve.http.routes.filters import (
     public_row,
     read,
 )
-from serve.schemas import CrystalHistory, TileCrystals, TileRecord
+from serve.schemas import TileCrystals, TileRecord
 
 router = APIRouter(
     prefix="/v1",
@@ -33,7 +32,6 @@ router = APIRouter(
     responses=PROBLEMS,
 )
 _READ: Final = [Depends(require("read"))]
-_SEE: Final = [Depends(require("read", pictures=True))]
 
 
 @router.get(
@@ -157,53 +155,5 @@ async def overlay(
     negotiate(request, PNG)
     content: Content = await read(
         services, "overlay", tile_id, well, filters.request(), width, as_of=as_of
-    )
-    return await content_response(request, content.body, PNG)
-
-
-@router.get(
-    "/crystals/{crystal_id}",
-    summary="A crystal and its corrections",
-    response_model=CrystalHistory,
-    dependencies=_READ,
-)
-async def crystal(
-    request: Request,
-    services: CurrentServices,
-    crystal_id: CrystalId,
-    well: OfWell = None,
-    as_of: AsOf = None,
-) -> Response:
-    """A crystal as it is now, as its models found it, and who corrected it."""
-    negotiate(request, JSON)
-    content: Content = await read(services, "crystal", crystal_id, well, as_of=as_of)
-    return await content_response(request, content.body, JSON)
-
-
-@router.get(
-    "/crystals/{crystal_id}/crop",
-    summary="The picture of a crystal",
-    responses={200: {"content": {PNG: BINARY}, "description": "Grey, 8 bits."}},
-    response_class=Response,
-    dependencies=_SEE,
-)
-async def crop(
-    request: Request,
-    services: CurrentServices,
-    crystal_id: CrystalId,
-    well: OfWell = None,
-    size: Annotated[int, Query(ge=16, le=1024, description="Width and height, pixels.")] = 128,
-    margin: Annotated[
-        float, Query(ge=0, le=10, description="Surroundings, as a share of the crystal's size.")
-    ] = 0.5,
-    masked: Annotated[
-        bool, Query(description="The 64×64 pixels that the classifier sees instead.")
-    ] = False,
-    as_of: AsOf = None,
-) -> Response:
-    """A crystal in its surroundings."""
-    negotiate(request, PNG)
-    content: Content = await read(
-        services, "crystal_picture", crystal_id, well, size, margin, masked, as_of=as_of
     )
     return await content_response(request, content.body, PNG)

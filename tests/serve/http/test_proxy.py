@@ -234,6 +234,10 @@ def test_a_draining_proxy_finishes_requests_and_refuses_new_ones(
     refused = get(address, "/")
     assert refused.status_code == 503
     assert refused.headers["connection"] == "close"
+    assert get(address, "/v1/jobs/abc").status_code == 200, "its sender waits for the result"
+    url = f"http://{address[0]}:{address[1]}/v1/jobs"
+    for path in ("", "/abc"):
+        assert httpx.post(f"{url}{path}", timeout=DEADLINE_S).status_code == 503
     assert get(address, DRAIN_PATH).json() == {"draining": True, "in_flight": 1}
     GOING_ON.set()
     request.join(DEADLINE_S)
