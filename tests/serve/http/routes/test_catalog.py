@@ -67,12 +67,12 @@ def test_textures_and_zones_are_those_of_the_catalogue(
         textures = lab.get(well_path(well, "textures"), params=params).json()["textures"]
         assert textures == row_objects(texture_table(catalog, well, step))
         assert textures
-        zones = lab.get(well_path(well, "zones"), params=params).json()["zones"]
+        zones = lab.get(well_path(well, "log"), params={**params, "zones": True}).json()
         assert zones == row_objects(find_zones(depth_log(catalog, well, step)))
-    many = lab.get(well_path(well, "zones"), params={"zones": 90})
+    many = lab.get(well_path(well, "log"), params={"zones": True, "zone_count": 90})
     assert many.status_code == 422
     assert "90 zones cannot be found" in many.json()["detail"]
-    for resource in ("textures", "zones"):
+    for resource in ("textures", "log"):
         assert lab.get(well_path("Nowhere-9", resource)).status_code == 404
 
 
