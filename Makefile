@@ -92,8 +92,10 @@ bench-learning: setup
 bench-serve: setup
 	$(BIN)/python benchmarks/endpoint.py
 
+# Kills parts of scans for about ten minutes, then ten minutes of random faults at once. The full disk needs root, and
+# the loss of Redis needs redis-server; the report says what was left out.
 chaos: setup
-	$(BIN)/python benchmarks/chaos.py
+	$(BIN)/python -m benchmarks.chaos
 
 monitoring: setup
 	$(BIN)/python -m deploy.monitoring.write

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from mcn.catalog.depth_log.bias import edge_weights
 from mcn.catalog.depth_log.columns import statistics
-from mcn.catalog.depth_log.statistics import IntervalSample, interval_statistics
+from mcn.catalog.depth_log.statistics import LogSample, log_statistics
 from mcn.catalog.depth_log.uncertainty import WeightedQuantiles
 from mcn.mask import masks_from_labels
 from mcn.morphology import measure
@@ -62,11 +62,11 @@ def rendered_tile(seed: int) -> dict[str, NDArray[Any]]:
     }
 
 
-def sample_of(tiles: list[dict[str, NDArray[Any]]]) -> IntervalSample:
+def sample_of(tiles: list[dict[str, NDArray[Any]]]) -> LogSample:
     """The tiles as an interval of a well."""
     names = [name for name in tiles[0] if name not in ("area_fraction", "pores")]
     count = len(tiles)
-    return IntervalSample(
+    return LogSample(
         {
             "depth_m": np.arange(count, dtype=np.float64),
             "width": np.full(count, float(WIDTH)),
@@ -78,10 +78,16 @@ def sample_of(tiles: list[dict[str, NDArray[Any]]]) -> IntervalSample:
         {name: np.concatenate([tile[name] for tile in tiles]) for name in names},
         np.repeat(np.arange(count), [len(tile["shape"]) for tile in tiles]),
         SHAPES,
+        np.array([0, count]),
     )
 
 
-def bias_of_medians(sample: IntervalSample) -> dict[str, float]:
+def interval_statistics(sample: LogSample, seed: int = 0) -> dict[str, float]:
+    """The statistics of the only interval."""
+    return {name: values[0] for name, values in log_statistics(sample, seed).items()}
+
+
+def bias_of_medians(sample: LogSample) -> dict[str, float]:
     """Bias of the median size, of visible and of corrected sizes."""
     crystals = sample.crystals
     size = (np.full(len(sample.tile), WIDTH), np.full(len(sample.tile), HEIGHT))

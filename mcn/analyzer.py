@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -140,6 +140,33 @@ def segment_micrographs(segmenter: Segmenter, micrographs: Sequence[Micrograph])
         _measure(micrograph, masks)
         for micrograph, masks in zip(micrographs, masks_by_image, strict=True)
     ]
+
+
+def segment_in_steps(
+    segmenter: Segmenter, micrograph: Micrograph
+) -> Generator[float, None, Segmented]:
+    """Find and measure the crystals of one large micrograph, window by window.
+
+    Between two steps the thread is free for other calls, and the work can be ended.
+
+    Yields
+    ------
+    float
+        Share of the windows that are done, 0 to 1. A segmenter that does not work in windows
+        has a single step.
+
+    Returns
+    -------
+    Segmented
+        As `segment_micrographs` gives.
+    """
+    in_steps = getattr(segmenter, "segment_in_steps", None)
+    if in_steps is None:
+        (masks,) = segmenter.segment([micrograph.analysed])
+    else:
+        masks = yield from in_steps(micrograph.analysed)
+    yield 1.0
+    return _measure(micrograph, masks)
 
 
 def classify_segmented(classifier: Classifier, segmented: Sequence[Segmented]) -> list[pa.Table]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ driver was started by uv; no usage statistics are sent; and workers run at nicen
 Ray's default of 15 they get little time beside other programs."""
 
 
-_LOOPBACK: Final = "127.0.0.1"
+LOOPBACK: Final = "127.0.0.1"
 
 
 class ClusterError(McnError):
@@ -78,7 +79,7 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
             num_cpus=num_cpus,
             include_dashboard=False if local else None,
             object_store_memory=_store_bytes() if local else None,
-            _node_ip_address=_LOOPBACK if local else None,
+            _node_ip_address=LOOPBACK if local else None,
             log_to_driver=verbose,
             logging_level=logging.WARNING if verbose else logging.ERROR,
         )
@@ -127,9 +128,12 @@ def _start(**settings: Any) -> None:
     import ray
 
     for last in (False,) * (_START_ATTEMPTS - 1) + (True,):
+        before = _ray_children()
         try:
             ray.init(**settings)
         except Exception as error:  # Ray has no error class for these
+            # Ray ends them only when this process ends.
+            _end(_ray_children() - before)
             if _START_TIMEOUT in str(error) and not last:
                 continue
             raise ClusterError(
@@ -137,6 +141,30 @@ def _start(**settings: Any) -> None:
                 f"{_cure(error)}, or see its messages with --verbose"
             ) from error
         return
+
+
+def _ray_children() -> set[int]:
+    """Parts of Ray that this process has started; none on systems without `/proc`."""
+    children = {
+        int(pid)
+        for task in Path("/proc/self/task").glob("*/children")
+        for pid in _read(task).split()
+    }
+    return {pid for pid in children if b"/ray/" in _read(Path(f"/proc/{pid}/cmdline"))}
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # The thread or process has ended.
+        return b""
+
+
+def _end(pids: set[int]) -> None:
+    for pid in pids:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def _cure(error: Exception) -> str:

@@ -98,7 +98,7 @@ def build_pipeline(
     share = plan.to_scan // (4 * pools["segment"].most)
     slices = plan.slices(min(max(pools["segment"].batch, share), read.batch))
     dataset: Dataset = (
-        ray.data.from_arrow([plan_slice.as_table() for plan_slice in slices])
+        ray.data.from_blocks([plan_slice.as_table() for plan_slice in slices])
         .map_batches(
             ReadTiles(resources.limits, isolators["read"], resources.seeks_sidecars),
             **_tasks(read, None),

@@ -23,7 +23,7 @@ from mcn.sources.manifest import read_manifest
 from mcn.sources.path_pattern import DEFAULT_PATTERN, SourceError
 from mcn.sources.s3_inventory import is_inventory, read_inventory
 from pipelines.batch import Count, WrittenBatch
-from pipelines.cluster import quiet_data, ray_cluster
+from pipelines.cluster import LOOPBACK, quiet_data, ray_cluster
 from pipelines.commit import Committer
 from pipelines.fault_isolation.attempts import start_attempt_log
 from pipelines.models import ScanModels
@@ -70,6 +70,8 @@ class ScanSettings:
         Settings of stages, `STAGE.SETTING=VALUE`; they override the file.
     metrics_port : int, optional
         Port of this machine that serves metrics while the scan runs.
+    metrics_host : str
+        Address for it; by default, only this machine reaches it.
     limits : Limits
         Largest tile that is read.
     progress : bool
@@ -90,6 +92,7 @@ class ScanSettings:
     config: str | None = None
     stages: tuple[str, ...] = ()
     metrics_port: int | None = None
+    metrics_host: str = LOOPBACK
     limits: Limits = field(default_factory=Limits)
     progress: bool = True
     verbose: bool = False
@@ -275,7 +278,9 @@ class _Scan:
 
         with ExitStack() as stack:
             if self.settings.metrics_port is not None:
-                server = serve_metrics(metrics, self.settings.metrics_port)
+                server = serve_metrics(
+                    metrics, self.settings.metrics_host, self.settings.metrics_port
+                )
                 stack.callback(server.server_close)
                 stack.callback(server.shutdown)
             stack.enter_context(stage_metrics(attempt_log, metrics, pools["segment"].gpus > 0))

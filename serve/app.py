@@ -1,4 +1,4 @@
-"""The Ray Serve application: four deployments, assembled from settings."""
+"""The Ray Serve application: five deployments, assembled from settings."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from typing import Any, Final
 import httpx
 import ray
 from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus
 
 from mcn.cluster_resources import cores_and_gpus
 from mcn.segment import absolute_path
 from serve.deployments.catalog_reader import CatalogReader
+from serve.deployments.jobs import JobsDeployment
 from serve.deployments.models import (
     ClassifierDeployment,
     ModelsDeployment,
@@ -42,6 +45,9 @@ from serve.tokens import digest_of
 NAME: Final = "mcn"
 _SMALL_CALLS: Final = 8
 """Further calls of a replica, such as `about`, that do not wait behind pictures."""
+
+_JOBS: Final = ReplicaSettings(cpus=0, ongoing=256)
+"""One replica, which waits for models, so that it knows all jobs."""
 
 _POLL_S: Final = 0.2
 _POLL_TIMEOUT_S: Final = 5.0
@@ -69,13 +75,14 @@ def build(args: Mapping[str, Any] | Settings) -> serve.Application:
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     plan = plan_replicas(*cores_and_gpus(resources), settings)
     bind = partial(_bind_deployment, settings.longest_request_s)
-    handles = (
-        *_bind_models(bind, settings, plan),
-        bind(
-            CatalogReader, plan.reader, settings.catalog, settings.refresh_seconds, settings.limits
-        ),
+    models = _bind_models(bind, settings, plan)
+    reader = bind(
+        CatalogReader, plan.reader, settings.catalog, settings.refresh_seconds, settings.limits
     )
-    application: serve.Application = bind(Ingress, plan.ingress, settings, plan, *handles)
+    jobs = bind(JobsDeployment, _JOBS, settings.jobs, *models)
+    application: serve.Application = bind(
+        Ingress, plan.ingress, settings, plan, *models, reader, jobs
+    )
     return application
 
 
@@ -180,7 +187,7 @@ def _wait_until_running(stopped: threading.Event, report: Callable[[str], None])
 
 
 def _drain(settings: Settings) -> None:
-    """Let the proxy refuse new requests, and wait for those in progress.
+    """Let the proxy refuse new requests, and wait for requests and jobs in progress.
 
     `serve.shutdown` ends the proxies first, and with them their requests.
     """
@@ -197,10 +204,20 @@ def _drain(settings: Settings) -> None:
                 state = client.get(url).json()
             except (httpx.HTTPError, ValueError):
                 return  # There is no proxy, so there are no requests.
-            if not state.get("in_flight"):
+            if not (_jobs_in_progress() or state.get("in_flight")):
                 break
             sleep(_POLL_S)
     sleep(_LAST_BYTES_S)
+
+
+def _jobs_in_progress() -> int:
+    """Jobs that run or are being fetched; none if nothing keeps jobs any more."""
+    try:
+        jobs = serve.get_deployment_handle("Jobs", NAME)
+        count: int = jobs.drain.remote().result(timeout_s=_POLL_TIMEOUT_S)
+        return count
+    except (RayError, RayServeException, TimeoutError):
+        return 0
 
 
 def _drain_flag() -> Path:

@@ -11,7 +11,8 @@ import io
 import os
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -20,7 +21,7 @@ import httpx
 import pyarrow as pa
 
 from mcn.errors import McnError
-from serve.schemas import Analysis, Batch, Models, Prompted, Shapes, Well, Wells
+from serve.schemas import Analysis, Batch, Job, Models, Prompted, Shapes, Well, Wells
 
 _ARROW: Final = "application/vnd.apache.arrow.stream"
 _LOG_TYPES: Final = {
@@ -31,6 +32,8 @@ _LOG_TYPES: Final = {
 }
 _LONGEST_WAIT_S: Final = 30.0
 _PAGE: Final = 10_000
+_JOBS: Final = "/v1/jobs"
+_POLL_S: Final = 1.0
 
 _Upload = tuple[str, tuple[str, bytes, str]]
 """A file of a form: its field, its name, its bytes and their kind."""
@@ -106,18 +109,32 @@ class Client:
         model: str | None = None,
         min_confidence: float = 0.0,
         masks: str = "rle",
+        report: Callable[[float], None] = lambda progress: None,
     ) -> Analysis:
         """The crystals of a picture: a path, or the bytes of a TIFF, PNG or JPEG.
 
-        Sidecars beside a path are sent too (`mcn.sources.sidecar`).
+        Sidecars beside a path are sent too (`mcn.sources.sidecar`). A picture that is too large
+        for one request is sent as a job.
+
+        Parameters
+        ----------
+        report : callable
+            Takes the progress of a job, 0 to 1.
 
         Raises
         ------
         ClientError
-            If the endpoint cannot be reached (`status` None) or refuses the request.
+            If the endpoint cannot be reached (`status` None) or refuses the request, or a job
+            fails.
         """
         options = _options(pixel_size_um, model, min_confidence, masks)
-        response = self._request("POST", "/v1/analyze", params=options, files=_picture(image))
+        files = _picture(image)
+        try:
+            response = self._request("POST", "/v1/analyze", params=options, files=files)
+        except ClientError as error:
+            if error.status != 413 or _JOBS not in str(error):
+                raise
+            response = self._run_job(options, files, report)
         return Analysis.model_validate_json(response.content)
 
     def overlay(
@@ -162,9 +179,10 @@ class Client:
         )
         return Shapes.model_validate_json(response.content)
 
-    def wells(self) -> list[Well]:
-        """The wells of the catalogue."""
-        return Wells.model_validate_json(self._request("GET", "/v1/wells").content).wells
+    def wells(self, as_of: str | None = None) -> list[Well]:
+        """The wells of the catalogue, as it is or as it was at a version or time."""
+        response = self._request("GET", "/v1/wells", params=_given(as_of=as_of))
+        return Wells.model_validate_json(response.content).wells
 
     def crystals(
         self,
@@ -173,16 +191,21 @@ class Client:
         shapes: Sequence[str] = (),
         segmenter: str | None = None,
         classifier: str | None = None,
+        *,
+        corrected: bool = False,
+        as_of: str | None = None,
     ) -> Iterator[pa.Table]:
         """A well's crystals in order of depth, page by page.
 
-        Without names of models, those of the latest models of each tile.
+        Without names of models, those of the latest models of each tile; with `as_of`, of the
+        catalogue as it was at a version or time.
         """
-        options = {"depth": depth, "segmenter": segmenter, "classifier": classifier}
+        options = _given(depth=depth, segmenter=segmenter, classifier=classifier, as_of=as_of)
         params: dict[str, Any] | None = {
             "limit": _PAGE,
             "shape": list(shapes),
-            **{name: value for name, value in options.items() if value is not None},
+            "corrected": corrected,
+            **options,
         }
         path: str | None = f"/v1/wells/{_quoted(well)}/crystals"
         while path is not None:
@@ -198,13 +221,19 @@ class Client:
         step_m: float | None = None,
         segmenter: str | None = None,
         classifier: str | None = None,
+        *,
+        depth: str | None = None,
+        corrected: bool = False,
+        as_of: str | None = None,
     ) -> bytes:
-        """A well's depth log as a file of one of these forms; models as for `crystals`."""
-        options = {"step": step_m, "segmenter": segmenter, "classifier": classifier}
+        """A well's depth log as a file of one of these forms; others as for `crystals`."""
+        options = _given(
+            step=step_m, segmenter=segmenter, classifier=classifier, depth=depth, as_of=as_of
+        )
         return self._request(
             "GET",
             f"/v1/wells/{_quoted(well)}/log",
-            params={name: value for name, value in options.items() if value is not None},
+            params={**options, "corrected": corrected},
             headers={"Accept": _LOG_TYPES[form]},
         ).content
 
@@ -212,10 +241,29 @@ class Client:
         """The loaded models."""
         return Models.model_validate_json(self._request("GET", "/v1/models").content)
 
+    def _run_job(
+        self, options: dict[str, Any], files: list[_Upload], report: Callable[[float], None]
+    ) -> httpx.Response:
+        """The result of a job, which is cancelled if the caller is, and forgotten at the end."""
+        response = self._request("POST", _JOBS, params=options, files=files)
+        job = Job.model_validate_json(response.content)
+        try:
+            while job.status in ("queued", "running"):
+                report(job.progress)
+                time.sleep(_POLL_S)
+                job = Job.model_validate_json(self._request("GET", job.url).content)
+            if job.result is None:
+                raise ClientError(f"the job has {job.status}: {job.problem}", None)
+            report(1.0)
+            return self._request("GET", job.result, params=options)
+        finally:
+            with suppress(ClientError):
+                self._request("DELETE", job.url)
+
     def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
         """Send a request; repeat it while the endpoint is too busy, restarts or loses a process.
 
-        No request changes anything in the endpoint, so each may be repeated.
+        No request changes anything that lasts, so each may be repeated.
         """
         deadline = time.monotonic() + self._patience_s
         while True:
@@ -303,6 +351,11 @@ def _file(field: str, image: str | os.PathLike[str] | bytes) -> _Upload:
         return field, (name, path.read_bytes(), "application/octet-stream")
     except OSError as error:
         raise ClientError(f"{path}: {error.strerror}; check the path", None) from error
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that have a value."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _quoted(text: str) -> str:

@@ -63,6 +63,20 @@ class Analysis(BaseModel):
     crystals: list[CrystalRow]  # type: ignore[valid-type]
 
 
+class Job(BaseModel):
+    """A picture that is analysed in the background."""
+
+    id: str
+    image: str
+    status: Literal["queued", "running", "done", "failed", "cancelled"]
+    progress: float = Field(description="0 to 1.")
+    width: int
+    height: int
+    problem: str | None = Field(None, description="Why it failed, and what to do.")
+    url: str = Field(description="Where to ask for its state; DELETE cancels it.")
+    result: str | None = Field(None, description="Where its crystals are, once it is done.")
+
+
 class Failed(BaseModel):
     """A picture of a batch that could not be analysed."""
 
@@ -140,6 +154,19 @@ class Explanation(BaseModel):
     heat: list[list[float]]
 
 
+class SimilarCrystal(CrystalRow):  # type: ignore[misc, valid-type]
+    """A crystal, and how similar it is."""
+
+    similarity: float = Field(description="1 for the same, 0.37 for two arbitrary ones.")
+
+
+class SimilarCrystals(BaseModel):
+    """Crystals of the same tile, the most similar first."""
+
+    classifier: str
+    crystals: list[SimilarCrystal]
+
+
 class Well(BaseModel):
     """A well and its contents in the catalogue."""
 
@@ -194,6 +221,43 @@ class LogInterval(BaseModel):
     depth_base: float
     n_tiles: int
     n_crystals: int
+
+
+class NamedTexture(BaseModel):
+    """The texture of an interval by one scheme, with the measures of its rules as more members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    depth_top: float
+    depth_base: float
+    scheme: str
+    texture: str
+    probability: float | None = Field(description="Share of resampled tiles that have it.")
+    second: str | None
+    second_probability: float | None
+    n_tiles: int
+    n_crystals: int
+    few_tiles: bool = Field(description="Fewer than 8, so that it seems surer than it is.")
+
+
+class WellTextures(BaseModel):
+    """The textures of a well's intervals, from the top down."""
+
+    textures: list[NamedTexture]
+
+
+class LogZone(BaseModel):
+    """A zone of a depth log, with the means of its intervals as further members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    zone: int
+    depth_top: float
+    depth_base: float
+    n_intervals: int
+    n_tiles: int
+    n_crystals: int
+    support: float | None = Field(description="Of its top, 0 to 1; below 0.5 it is doubtful.")
 
 
 class PictureInfo(BaseModel):

@@ -63,6 +63,49 @@ class ReplicaSettings:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class JobSettings:
+    """Limits of jobs: pictures that are too large for one request.
+
+    Parameters
+    ----------
+    running : int
+        Jobs that run at once; the others wait in order.
+    most, most_of_a_token : int
+        Jobs that wait or run, and those of one token; more are refused. As many that have ended
+        are remembered.
+    megabytes, megapixels : float
+        Limits of a job's request body and of the picture in it.
+    megapixels_of_all : float
+        Limit of the pictures of all jobs that wait or run.
+    minutes : float
+        Longest time that a job runs.
+    kept_minutes : float
+        Time after its end at which a job is forgotten.
+    """
+
+    running: _Count = 1
+    most: _Count = 16
+    most_of_a_token: _Count = 4
+    megabytes: Annotated[float, Field(gt=0)] = 256
+    megapixels: Annotated[float, Field(gt=0)] = 256
+    megapixels_of_all: Annotated[float, Field(gt=0)] = 512
+    minutes: Annotated[float, Field(gt=0)] = 60
+    kept_minutes: Annotated[float, Field(gt=0)] = 15
+
+    def __post_init__(self) -> None:
+        if self.megapixels > self.megapixels_of_all:
+            raise ValueError(
+                f"megapixels = {self.megapixels:g} is above megapixels_of_all = "
+                f"{self.megapixels_of_all:g}"
+            )
+
+    @property
+    def limits(self) -> Limits:
+        """Largest size of a job's picture."""
+        return Limits(int(self.megabytes * 2**20), int(self.megapixels * 1e6))
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Settings:
     """Settings of the endpoint.
 
@@ -114,6 +157,8 @@ class Settings:
         several nodes needs it; on one machine, the endpoint's `/metrics` is the same.
     cors_origins : tuple of str
         Origins of pages on other hosts that may use the endpoint, such as `https://lab.org`.
+    jobs : JobSettings
+        Pictures that are too large for one request.
     ingress, segmenters, classifiers, readers : mapping
         `ReplicaSettings` of these deployments, if they differ from the defaults.
     """
@@ -144,6 +189,7 @@ class Settings:
     refresh_seconds: _Share = 2.0
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     cors_origins: tuple[str, ...] = ()
+    jobs: JobSettings = field(default_factory=JobSettings)
     ingress: Mapping[str, Any] = field(default_factory=dict)
     segmenters: Mapping[str, Any] = field(default_factory=dict)
     classifiers: Mapping[str, Any] = field(default_factory=dict)

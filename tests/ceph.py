@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
@@ -15,6 +14,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .ports import free_port
 
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
 KEY, SECRET = "testaccesskey", "testsecretkey0123456789"
@@ -77,7 +78,7 @@ def missing_programs() -> list[str]:
 @contextmanager
 def ceph_gateway(folder: Path) -> Iterator[str]:
     """Run a gateway for the duration of the context, and give its address."""
-    port, mon_port = _free_port(), _free_port()
+    port, mon_port = free_port(), free_port()
     config, fsid, osd = folder / "ceph.conf", str(uuid.uuid4()), str(uuid.uuid4())
     for name in ("mon", "osd", "rgw"):
         (folder / name).mkdir(parents=True)
@@ -142,12 +143,6 @@ def _responds(address: str) -> bool:
             return True
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment(address: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from mcn.catalog.schema import Tile, crystal_table, tile_table
+from mcn.catalog.schema import DEPTH_BIN_M, Tile, crystal_table, tile_table
 from mcn.crystals import Classified, classified_schema, segmented_crystals
 from mcn.mask import Mask, masks_from_labels
 from mcn.taxonomy import CALCITE, FACET_OF_SHAPE, SHAPES
@@ -173,7 +173,7 @@ def classified_table(rows: Sequence[Row], shapes: Sequence[str] = SHAPES) -> pa.
 
 def catalog_rows(
     crystals_by_tile: Sequence[tuple[Tile, Sequence[Row]]],
-    depth_bin_m: float = 100.0,
+    depth_bin_m: float = DEPTH_BIN_M,
     shapes: Sequence[str] = SHAPES,
 ) -> pa.Table:
     """The catalogue's rows of the crystals in tiles."""

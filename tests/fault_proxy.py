@@ -17,12 +17,15 @@ from yarl import URL
 from .waiting import DEADLINE_S
 
 _SLOW_DOWN = b'<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>slow</Message></Error>'
+_NO_SUCH_BUCKET = (
+    b'<?xml version="1.0"?><Error><Code>NoSuchBucket</Code><Message>gone</Message></Error>'
+)
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-encoding"}
 
 
 @dataclass
 class Faults:
-    """The requests, the bytes of their responses, and the number of each kind of fault."""
+    """What happened to requests; `share` and all below `done` may change meanwhile."""
 
     share: float
     chance: random.Random
@@ -30,13 +33,23 @@ class Faults:
     sent_bytes: int = 0
     asked: list[str] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
+    kinds: tuple[str, ...] = ("slow down", "reset", "lost answer", "cut short")
+    missing_bucket: str | None = None
+    refuses: bool = False
+    stall_s: float = 5.0
 
-    def next(self) -> str | None:
+    def next(self, path: str) -> str | None:
         """Choose what to do to the next request."""
         self.requests += 1
+        if self.missing_bucket is not None and path.startswith(f"/{self.missing_bucket}"):
+            self.done["no such bucket"] += 1
+            return "no such bucket"
+        if self.refuses:
+            self.done["reset"] += 1
+            return "reset"
         if self.chance.random() >= self.share:
             return None
-        fault = self.chance.choice(["slow down", "reset", "lost answer", "cut short"])
+        fault = self.chance.choice(self.kinds)
         self.done[fault] += 1
         return fault
 
@@ -80,9 +93,13 @@ def fault_proxy(target: str, share: float, seed: int = 0) -> Iterator[tuple[str,
 async def _answer(
     request: web.Request, session: aiohttp.ClientSession, target: str, faults: Faults
 ) -> web.StreamResponse:
-    fault = faults.next()
+    fault = faults.next(request.path)
     if fault == "slow down":
         return web.Response(status=503, body=_SLOW_DOWN, content_type="application/xml")
+    if fault == "no such bucket":
+        return web.Response(status=404, body=_NO_SUCH_BUCKET, content_type="application/xml")
+    if fault == "stall":
+        await asyncio.sleep(faults.stall_s)
     if fault == "reset":
         return _abort(request)
     async with session.request(

@@ -1,9 +1,12 @@
-"""The ports on which programs listen, as `ss` shows them, and strangers who try them."""
+"""Free ports; those on which programs listen, as `ss` shows them; strangers who try them."""
 
 from __future__ import annotations
 
 import ipaddress
+import random
+import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import grpc
@@ -65,3 +68,20 @@ def refuses_stranger(port: Port) -> bool:
             code: grpc.StatusCode = error.code()
             return code == grpc.StatusCode.UNAUTHENTICATED
     return False
+
+
+def free_ports(count: int) -> list[int]:
+    """Free ports outside the range that the system gives to outgoing connections."""
+    free = []
+    for number in random.sample(range(20_000, 32_000), 1000):
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("", number))
+            free.append(number)
+        if len(free) == count:
+            return free
+    raise AssertionError("too few ports are free")
+
+
+def free_port() -> int:
+    """One of `free_ports`."""
+    return free_ports(1)[0]

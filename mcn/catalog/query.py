@@ -25,19 +25,18 @@ from mcn.catalog.depths import check_depth
 from mcn.catalog.depths import parse_depth as parse_depth
 from mcn.catalog.integrity.damage import is_of_reading
 from mcn.catalog.model_names import ModelPair
-from mcn.catalog.reading.latest import TILE_KEY, crystals_of, latest_tiles
+from mcn.catalog.reading.latest import TILE_KEY, crystals_of
 from mcn.catalog.reading.lookup import find_models as find_models
 from mcn.catalog.reading.lookup import known_wells as known_wells
 from mcn.catalog.reading.rows import Where, depth_pieces, read_rows
 from mcn.catalog.reading.sql_limits import SqlLimits, run_within
 from mcn.catalog.reading.views import open_views as open_views
 from mcn.catalog.reading.views import reading
-from mcn.catalog.schema import TILES
+from mcn.catalog.reading.well_rows import read_crystals, read_tiles
 from mcn.catalog.selection import Selection as Selection
 from mcn.catalog.selection import located
 from mcn.catalog.storage import CatalogQueryError
 from mcn.catalog.wells import plain_well
-from mcn.catalog.wells_table.table import read_wells, tops_of
 from mcn.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -210,19 +209,10 @@ def tiles_and_crystals(
     depth = check_depth(depth)
     known_wells(catalog, snapshot.tiles, wells)
     models = find_models(catalog, snapshot.tiles, wells, segmenter, classifier)
-    crystal_columns_read = [*dict.fromkeys([*crystal_columns, *TILE_KEY])]
     tile_tables, crystal_tables = [], []
     for well in sorted({*map(plain_well, wells)}):
-        tiles = _tiles_of_well(catalog, snapshot, well, models, tile_columns)
-        crystal_files = files(snapshot.crystals, [well], depth)
-        with reading(catalog, {"crystals": crystal_files}):
-            rows = read_rows(
-                catalog.live.fragments.of("crystals", crystal_files),
-                catalog.crystals_schema,
-                crystal_columns_read,
-                Where(depth or (None, None)),
-            )
-        crystal_tables.append(crystals_of(rows, tiles).select([*crystal_columns]))
+        tiles = read_tiles(catalog, snapshot, well, models, tile_columns)
+        crystal_tables.append(read_crystals(catalog, snapshot, well, tiles, crystal_columns, depth))
         if depth is not None:
             tiles = Where(depth).of(tiles)
         tile_tables.append(tiles.select([*tile_columns]))
@@ -242,7 +232,7 @@ def _pieces_of_well(
     crystal_files = files(snapshot.crystals, [well], depth)
     if not crystal_files.num_rows or limit == 0:
         return
-    tiles = _tiles_of_well(catalog, snapshot, well, models, ())
+    tiles = read_tiles(catalog, snapshot, well, models, ())
     needed = (*(selection.columns or catalog.crystals_schema.names), *_ORDER, *TILE_KEY)
     with reading(catalog, {"crystals": crystal_files}):
         open_files = catalog.live.fragments.of("crystals", crystal_files)
@@ -264,21 +254,6 @@ def _pieces_of_well(
             )
             piece = crystals_of(rows, tiles)
             yield piece.sort_by([(name, "ascending") for name in _ORDER])
-
-
-def _tiles_of_well(
-    catalog: Catalog,
-    snapshot: Snapshot,
-    well: str,
-    models: ModelPair,
-    columns: Sequence[str],
-) -> pa.Table:
-    """These columns, the well, the depth and the key of the well's tiles."""
-    tile_files = files(snapshot.tiles, [well])
-    needed = [*dict.fromkeys((*columns, "well", "depth_m", *TILE_KEY))]
-    with reading(catalog, {"tiles": tile_files}):
-        open_files = catalog.live.fragments.of("tiles", tile_files)
-        return latest_tiles(read_rows(open_files, TILES, needed), models)
 
 
 def _growing(target: int) -> Iterator[int]:
@@ -343,8 +318,10 @@ def sql(
     every = files(snapshot.tiles), files(snapshot.crystals)
     with open_views(catalog, *every, models, limits.memory_mb) as connection:
         if corrected:
-            correct_views(connection, catalog, read_corrections(catalog.uri, catalog.shapes))
+            correct_views(connection, catalog, read_corrections(catalog))
         if re.search(r"\b(wells|tops)\b", text, re.IGNORECASE):
+            from mcn.catalog.wells_table.table import read_wells, tops_of
+
             wells = read_wells(catalog)
             connection.register("wells", wells)
             connection.register("tops", tops_of(wells))

@@ -25,6 +25,10 @@ from mcn.taxonomy import SHAPES
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 
+DEPTH_BIN_M: Final = 500.0
+"""Width of the depth bins of a new catalogue in metres. Narrower ones save little reading, since a
+file is in order of depth, and make more files to list (`docs/measurements.md`)."""
+
 
 def crystals_schema(shapes: Sequence[str]) -> pa.Schema:
     """Columns of `crystals` for a classifier of these shapes, with a `p_<shape>` for each."""
@@ -255,7 +259,7 @@ def stamped(rows: pa.Table, scanned_at: datetime) -> pa.Table:
 def crystal_table(
     tiles: pa.Table,
     crystals: Sequence[pa.Table],
-    depth_bin_m: float = 100.0,
+    depth_bin_m: float = DEPTH_BIN_M,
     shapes: Sequence[str] = SHAPES,
 ) -> pa.Table:
     """Rows of `crystals` (`crystals_schema`) from tiles and the crystals of each.

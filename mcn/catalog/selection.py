@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from mcn.catalog.active_files import Depths
 from mcn.catalog.depths import check_depth
 from mcn.catalog.storage import CatalogQueryError
-from mcn.catalog.wells_table.places import Box, find_intervals
 
 if TYPE_CHECKING:
     from mcn.catalog.store import Catalog, Snapshot
+    from mcn.catalog.wells_table.places import Box
 
 
 Range = tuple[float | None, float | None]
@@ -123,6 +123,9 @@ def located(catalog: Catalog, selection: Selection, snapshot: Snapshot) -> list[
     """
     if not (selection.formations or selection.box):
         return [selection]
+    # Most questions name no place, and start sooner without what reads files of wells.
+    from mcn.catalog.wells_table.places import find_intervals
+
     existing = {*snapshot.tiles.by_well}
     intervals = find_intervals(
         catalog, existing, selection.wells, selection.depth, selection.formations, selection.box

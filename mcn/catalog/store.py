@@ -29,9 +29,9 @@ from mcn.catalog.delta_tables import (
 )
 from mcn.catalog.integrity.delta_log import sealed
 from mcn.catalog.reading.live_tables import LiveTables
-from mcn.catalog.reading.versions import CRYSTALS_VERSION, AsOf, find_versions
+from mcn.catalog.reading.versions import CRYSTALS_VERSION, AsOf, find_version
 from mcn.catalog.reading.well_list import WellSummaries, list_wells
-from mcn.catalog.schema import TILES, RowError, check_rows, crystals_schema, stamped
+from mcn.catalog.schema import DEPTH_BIN_M, TILES, RowError, check_rows, crystals_schema, stamped
 from mcn.catalog.storage import (
     CatalogError,
     explained,
@@ -66,6 +66,10 @@ class Catalog:
         Width of the depth bins of `crystals` in metres, fixed at creation.
     shapes : tuple of str
         Shapes with probability columns in `crystals`, fixed at creation.
+    versions : dict of str to int
+        Versions of the tables for a catalogue as it was; empty for one that is up to date.
+    until : datetime or None
+        The time up to which corrections and what was imported about wells count; None is now.
     live : LiveTables
         The snapshot that is kept up to date, and the data files that were read last.
 
@@ -83,10 +87,12 @@ class Catalog:
     def __init__(self, uri: str | os.PathLike[str], as_of: AsOf | None = None) -> None:
         self.uri = normalise(uri)
         self.versions: dict[str, int] = {}
+        self.until: datetime | None = None
         if as_of is not None:
             open_delta_table(self.uri, "tiles")  # It may not be a catalogue.
-            versions = find_versions(self, as_of)
-            self.versions = dict(zip(("tiles", "crystals"), versions, strict=True))
+            past = find_version(self, as_of)
+            self.versions = {"tiles": past.tiles, "crystals": past.crystals}
+            self.until = past.until
         tiles = self._table("tiles")
         crystals = self._table("crystals")
         names = [field.name for field in crystals.schema().fields]
@@ -102,7 +108,7 @@ class Catalog:
             self.live.loaded(tiles, crystals)
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("uri", "versions", "depth_bin_m", "shapes")
+        names = ("uri", "versions", "until", "depth_bin_m", "shapes")
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -116,7 +122,9 @@ class Catalog:
 
     def __eq__(self, other: object) -> bool:
         return (
-            isinstance(other, Catalog) and self.uri == other.uri and self.versions == other.versions
+            isinstance(other, Catalog)
+            and self.uri == other.uri
+            and (self.versions, self.until) == (other.versions, other.until)
         )
 
     def __hash__(self) -> int:
@@ -131,7 +139,7 @@ class Catalog:
     def create(
         cls,
         uri: str | os.PathLike[str],
-        depth_bin_m: float = 100.0,
+        depth_bin_m: float = DEPTH_BIN_M,
         shapes: Sequence[str] = SHAPES,
     ) -> Catalog:
         """Create an empty catalogue in an empty or new folder.
@@ -168,7 +176,8 @@ class Catalog:
         ----------
         uri : str or path
         depth_bin_m : float, optional
-            Width of the depth bins in metres; None takes an existing catalogue's, or 100.
+            Width of the depth bins in metres; None takes an existing catalogue's, or
+            `mcn.catalog.schema.DEPTH_BIN_M`.
         shapes : sequence of str
             The classes of the classifier.
 
@@ -180,7 +189,7 @@ class Catalog:
         uri = normalise(uri)
         with explained(uri):
             if not is_catalog(uri):
-                make_tables(uri, 100.0 if depth_bin_m is None else depth_bin_m, shapes)
+                make_tables(uri, DEPTH_BIN_M if depth_bin_m is None else depth_bin_m, shapes)
         catalog = cls.open(uri)
         if catalog.shapes != tuple(shapes):
             raise CatalogError(
@@ -256,7 +265,8 @@ class Catalog:
     def _table(self, name: str) -> DeltaTable:
         return open_delta_table(self.uri, name, self.versions.get(name))
 
-    def _check_present(self) -> None:
+    def check_present(self) -> None:
+        """Raise `CatalogError` for a catalogue as it was, which nothing can be added to."""
         if self.versions:
             raise CatalogError(
                 f"{self.uri}: is opened as it was at version {self.versions['tiles']}; open it "
@@ -369,7 +379,7 @@ class Catalog:
         CatalogError
             If the storage fails, or another process has removed one of the files since.
         """
-        self._check_present()
+        self.check_present()
         schema = self.crystals_schema if name == "crystals" else TILES
 
         def once() -> None:

@@ -107,6 +107,21 @@ class CropClassifier:
             return Classified(probabilities, probabilities.max(axis=1, initial=0))
         return Classified(probabilities, self.confidence_model.confidence(probabilities, features))
 
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Positions (N, d) of crops (N, 64, 64) in which similar crystals are close together.
+
+        The network's features, in standard deviations within a class if the classifier has a
+        confidence model, which knows them.
+
+        Raises
+        ------
+        CropError
+            If the crops have another size or type.
+        """
+        features, _ = self.features_and_logits(crops)
+        model = self.confidence_model
+        return features if model is None else features @ model.whitening
+
     def features_and_logits(
         self, crops: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

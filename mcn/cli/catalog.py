@@ -184,7 +184,17 @@ def export(
         )
         return
     if labels:
-        exported = export_labels(opened, out, wells, depths, limit, segmenter, classifier, **places)
+        exported = export_labels(
+            opened,
+            out,
+            wells,
+            depths,
+            limit,
+            segmenter,
+            classifier,
+            **places,
+            corrected=corrected,
+        )
         for reason in exported.skipped:
             say(f"left out: {reason}")
         say(

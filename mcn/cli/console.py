@@ -53,7 +53,7 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[..., None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(description, total=total)
 
-        def advance(completed: int | None = None) -> None:
+        def advance(completed: float | None = None) -> None:
             if completed is None:
                 progress.advance(task)
             else:

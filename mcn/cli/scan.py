@@ -29,7 +29,9 @@ def scan(
     ] = False,
     depth_bin_m: Annotated[
         float | None,
-        typer.Option("--depth-bin", help="Length of a new catalogue's depth bins, metres."),
+        typer.Option(
+            "--depth-bin", help="Length of a new catalogue's depth bins, metres; 500 by default."
+        ),
     ] = None,
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Run as job I of N parallel jobs.")
@@ -48,6 +50,9 @@ def scan(
     metrics_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Serve Prometheus metrics on this port.")
     ] = None,
+    metrics_host: Annotated[
+        str, typer.Option(help="Address for it; 0.0.0.0 if Prometheus runs on another machine.")
+    ] = "127.0.0.1",
     as_json: AsJson = False,
 ) -> None:
     """Scan tiles into a catalogue; tiles that it already has are skipped.
@@ -72,6 +77,7 @@ def scan(
         config=config,
         stages=tuple(stages or ()),
         metrics_port=metrics_port,
+        metrics_host=metrics_host,
     )
     if not sys.stderr.isatty():
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")

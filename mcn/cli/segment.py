@@ -33,7 +33,6 @@ def segment(
 ) -> None:
     """Find, name and measure the crystals of single micrographs."""
     from mcn.io.output_names import one_line_name
-    from mcn.micrograph import page_note
     from mcn.segment import with_prompts
 
     model = with_prompts(segmenter, prompts)
@@ -44,7 +43,7 @@ def segment(
     for image in report["images"]:
         name = one_line_name(image["image"])
         say(f"{name}: {len(image['crystals'])} crystals, {image['overlay']}")
-        if note := page_note(image["pages"]):
+        if note := image["note"]:
             say(f"warning: {name}: {note}")
     if explain and report["images"]:
         say(f"heat maps: {out / '*.explain.png'}")
@@ -85,8 +84,9 @@ def analyze_files(
     Returns
     -------
     report : dict
-        `{"images": [{"image", "pixel_size_um", "pages", "overlay", "crystals": [row, …]}, …]}`;
-        `pages` counts the pictures in the file, of which the first was analysed.
+        `{"images": [{"image", "pixel_size_um", "pages", "note", "overlay", "crystals": [row, …]},
+        …]}`; `pages` counts the pictures in the file, of which the first was analysed, and
+        `note` is what was ignored, or null.
     failed : list of str
         One line for each picture that could not be analysed.
     """
@@ -126,6 +126,7 @@ def analyze_files(
                     "image": image,
                     "pixel_size_um": micrograph.pixel_size_um,
                     "pages": micrograph.pages,
+                    "note": micrograph.note,
                     "overlay": str(overlay),
                     "crystals": row_objects(
                         picture_crystals(

@@ -7,7 +7,6 @@ from mcn.micrograph.reading import (
     MicrographScaleError,
     MicrographSizeError,
     decode_micrograph,
-    page_note,
     read_micrograph,
 )
 
@@ -19,6 +18,5 @@ __all__ = [
     "MicrographScaleError",
     "MicrographSizeError",
     "decode_micrograph",
-    "page_note",
     "read_micrograph",
 ]

@@ -42,7 +42,6 @@ __all__ = [
     "MicrographScaleError",
     "MicrographSizeError",
     "decode_micrograph",
-    "page_note",
     "read_micrograph",
 ]
 
@@ -99,7 +98,7 @@ class Micrograph:
     @property
     def note(self) -> str | None:
         """A note about the file for users of the crystals, or None."""
-        notes = [page_note(self.pages)]
+        notes = [_page_note(self.pages)]
         if self.ignored_size_um is not None:
             notes.append(
                 f"the file's pixel size of {self.ignored_size_um:g} µm is impossible and ignored; "
@@ -108,7 +107,7 @@ class Micrograph:
         return "; ".join(filter(None, notes)) or None
 
 
-def page_note(pages: int) -> str | None:
+def _page_note(pages: int) -> str | None:
     """A note that a file holds more than one picture; None if it does not."""
     if pages == 1:
         return None

@@ -121,8 +121,11 @@ def number(text: str | None) -> float | None:
 
 
 def length_um(text: str | None, unit: str) -> float | None:
-    """A length in micrometres, from a number with a unit or, without one, in the given unit."""
-    match = re.match(rf"\s*({NUMBER})[ \t\xa0]*([^\n]*)", text or "")
+    """A length in micrometres, from a number with a unit or, without one, in the given unit.
+
+    Programs that divided by zero wrote `nan` or `inf`.
+    """
+    match = re.match(rf"\s*({NUMBER}|[-+]?(?:nan|inf)\b)[ \t\xa0]*([^\n]*)", text or "", re.I)
     if not match:
         return None
     own = match[2].strip("\0 \t\r")

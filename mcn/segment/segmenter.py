@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -17,7 +17,7 @@ from mcn.mask import Mask
 from mcn.segment.inference.calibration import Calibration
 from mcn.segment.inference.candidates import GPU_SETTINGS, GeneratorSettings
 from mcn.segment.inference.encoded_picture import EncodedPicture
-from mcn.segment.inference.mask_generator import generate
+from mcn.segment.inference.mask_generator import generate, generate_in_steps
 from mcn.segment.inference.predictor import predict
 from mcn.segment.inference.prompts import check_prompts
 from mcn.segment.inference.sam_segmenter import SamSegmenter
@@ -65,6 +65,10 @@ class CompactSegmenter:
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
         """Disjoint masks of the crystals in each (H, W) image."""
         return [self._calibrated(masks) for masks in generate(self.model, images, self.settings)]
+
+    def segment_in_steps(self, image: NDArray[np.uint8]) -> Generator[float, None, list[Mask]]:
+        """The masks of one (H, W) image, window by window; see `generate_in_steps`."""
+        return self._calibrated((yield from generate_in_steps(self.model, image, self.settings)))
 
     def _calibrated(self, masks: list[Mask]) -> list[Mask]:
         estimates = self.calibration([mask.predicted_iou for mask in masks]).tolist()

@@ -185,6 +185,10 @@ def _csv_batches(
     file.seek(0)
     text = io.TextIOWrapper(file, "utf-16" if is_utf_16 else "utf-8-sig", newline="")
     head = next((line for line in text if line.strip()), "")
+    if not head:
+        raise SourceError(f"{address}: is empty; write a line of headings, and the rows below it")
+    if "\0" in head:  # UTF-16 without a byte order mark, or no text.
+        raise SourceError(f"{address}: is not text in UTF-8; save it as CSV UTF-8")
     delimiter = max(_DELIMITERS, key=head.count)
     rows = csv.reader(chain([head], text), delimiter=delimiter, skipinitialspace=True)
     names = next(rows, [])
@@ -200,6 +204,11 @@ def _csv_batches(
                     f"{len(names)}; write one for each column"
                 )
             for name, i in used.items():
+                if "\0" in row[i]:
+                    raise SourceError(
+                        f"{address}: row {row_number}: {name} has a NUL character; save the file "
+                        "as CSV UTF-8"
+                    )
                 is_decimal = delimiter != "," and name in numbers
                 columns[name].append(_cell(row[i], is_decimal))
         yield pa.RecordBatch.from_pydict(

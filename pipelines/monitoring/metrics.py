@@ -107,8 +107,8 @@ class ScanMetrics:
         self._before = dict(progress)
 
 
-def serve_metrics(metrics: ScanMetrics, port: int) -> Any:
-    """Serve the metrics on a port of this machine, in the format of Prometheus.
+def serve_metrics(metrics: ScanMetrics, host: str, port: int) -> Any:
+    """Serve the metrics on an address of this machine, in the format of Prometheus.
 
     Returns
     -------
@@ -116,10 +116,11 @@ def serve_metrics(metrics: ScanMetrics, port: int) -> Any:
         Call `shutdown` and `server_close` to stop it.
     """
     try:
-        server, _ = prometheus.start_http_server(port, registry=metrics.registry)
+        server, _ = prometheus.start_http_server(port, host, registry=metrics.registry)
     except OSError as error:
         raise MetricsError(
-            f"metrics port {port}: {error.strerror}; choose another with --metrics-port"
+            f"metrics at {host}:{port}: {error.strerror}; choose another with --metrics-port and "
+            "--metrics-host"
         ) from error
     return server
 

@@ -1,19 +1,24 @@
-"""Run beside a scan: update its metrics, and handle Ctrl-C."""
+"""Run beside a scan: update its metrics, say what it waits for, and handle Ctrl-C."""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, Final
 
+from pipelines.fault_isolation.attempts import StageProgress
 from pipelines.monitoring.metrics import ScanMetrics
 
+logger = logging.getLogger("pipelines.scan")
+
 _INTERVAL_S: Final = 2.0
+_PATIENCE_S: Final = 60.0
 
 
 @contextmanager
@@ -22,8 +27,10 @@ def stage_metrics(attempt_log: Any, metrics: ScanMetrics, on_gpu: bool) -> Itera
     import ray
 
     finished = threading.Event()
+    progress: Mapping[str, StageProgress] = {}
 
     def update(since: float) -> float:
+        nonlocal progress
         now = monotonic()
         # The attempt log may be restarting; the next update reads it.
         with suppress(ray.exceptions.RayError):
@@ -32,9 +39,20 @@ def stage_metrics(attempt_log: Any, metrics: ScanMetrics, on_gpu: bool) -> Itera
         return now
 
     def watch() -> None:
-        since = monotonic()
+        since = reminded = monotonic()
         while not finished.wait(_INTERVAL_S):
             since = update(since)
+            stage = waiting_stage(progress)
+            if stage is None:
+                reminded = since
+            elif since - reminded > _PATIENCE_S:
+                reminded = since
+                logger.warning(
+                    "no tile has reached the stage %s: its workers are loading the model, or there "
+                    "is no room for them; free are %s",
+                    stage,
+                    shares(ray.available_resources(), ray.cluster_resources()),  # type: ignore[no-untyped-call]
+                )
 
     thread = threading.Thread(target=watch, name="stage-metrics", daemon=True)
     thread.start()
@@ -43,6 +61,20 @@ def stage_metrics(attempt_log: Any, metrics: ScanMetrics, on_gpu: bool) -> Itera
     finally:
         finished.set()
         thread.join()
+
+
+def waiting_stage(progress: Mapping[str, StageProgress]) -> str | None:
+    """The first stage that no tile has reached; None if tiles have reached all with models."""
+    return next((stage for stage in ("read", "segment", "classify") if stage not in progress), None)
+
+
+def shares(free: Mapping[str, float], whole: Mapping[str, float]) -> str:
+    """How much of a cluster's resources is free, such as `0.2 of 4 CPU, 0 of 1 GPU`."""
+    return ", ".join(
+        f"{free.get(name, 0.0):g} of {whole[name]:g} {name}"
+        for name in ("CPU", "GPU")
+        if name in whole
+    )
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import pyarrow as pa
 from mcn.analyzer import Classifier, Segmented, classify_segmented
 from mcn.catalog.schema import FAILED, OK, Tile, tile_table
 from mcn.crystals import classified_schema
-from mcn.micrograph import page_note
 from pipelines.fault_isolation.isolator import FaultIsolator
 from pipelines.resources import StageResources
 from pipelines.stages import rows
@@ -83,11 +82,9 @@ class ClassifyTiles:
                 "visible_pore_fraction": picture.visible_pore_fraction,
             }
         row["pixel_size_source"] = row["pixel_size_source"] or "unknown"
-        note = page_note(row.pop("pages") or 1)
         return Tile(
             **row,
             **counts,
-            note=note,
             status=OK if row["error"] is None else FAILED,
             segmenter=self._labels.segmenter,
             classifier=self._labels.classifier,

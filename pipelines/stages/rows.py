@@ -17,7 +17,7 @@ from mcn.crystals import CROP_SIZE, SEGMENTED_CRYSTALS
 from mcn.micrograph import Micrograph
 
 ORIGIN: Final = ("tile_id", "uri", "etag", "well", "depth_m")
-PICTURE: Final = ("height", "width", "pixel_size_um", "pixel_size_source", "data_bar_y", "pages")
+PICTURE: Final = ("height", "width", "pixel_size_um", "pixel_size_source", "data_bar_y", "note")
 
 _ORIGIN: Final = [
     pa.field("tile_id", pa.string()),
@@ -32,7 +32,7 @@ _PICTURE: Final = [
     pa.field("pixel_size_um", pa.float64()),
     pa.field("pixel_size_source", pa.string()),
     pa.field("data_bar_y", pa.int32()),
-    pa.field("pages", pa.int32()),
+    pa.field("note", pa.string()),
 ]
 _STATUS: Final = [pa.field("seconds", pa.float64()), pa.field("error", pa.string())]
 
@@ -66,7 +66,7 @@ def pack_micrographs(micrographs: Sequence[Micrograph | None]) -> dict[str, pa.A
         "pixel_size_um": [m and m.pixel_size_um for m in micrographs],
         "pixel_size_source": [m and m.pixel_size_source for m in micrographs],
         "data_bar_y": [m and m.data_bar_y for m in micrographs],
-        "pages": [m and m.pages for m in micrographs],
+        "note": [m and m.note for m in micrographs],
     }
     return {name: pa.array(values, READ.field(name).type) for name, values in columns.items()}
 
@@ -85,7 +85,6 @@ def unpack_micrographs(batch: pa.Table) -> list[Micrograph | None]:
             pixel_size_source=row["pixel_size_source"],
             name=row["uri"],
             data_bar_y=row["data_bar_y"],
-            pages=row["pages"],
         )
         for buffer, row in zip(buffers, records, strict=True)
     ]
@@ -105,7 +104,7 @@ def pack_segmented(tiles: Sequence[Segmented | None]) -> dict[str, pa.Array]:
 
 def unpack_segmented(batch: pa.Table) -> list[Segmented | None]:
     """Segmented tiles of a batch of `SEGMENTED`; None where a tile has failed."""
-    picture_columns = [name for name in PICTURE if name != "pages"]
+    picture_columns = [name for name in PICTURE if name != "note"]
     records = batch.select([*picture_columns, "analysed_px", "covered_px", "pore_px"]).to_pylist()
     crystals = unpack_crystals(batch["crystals"])
     return [

@@ -7,14 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from mcn.catalog.active_files import Depths, files
 from mcn.catalog.corrected.rows import read_corrections
 from mcn.catalog.corrected.views import first_crystals
 from mcn.catalog.depth_log.las import write_las
 from mcn.catalog.depth_log.table import depth_log
+from mcn.catalog.depth_log.zones import find_zones
 from mcn.catalog.formats import row_objects
 from mcn.catalog.query import find_models, open_views, select_crystals
 from mcn.catalog.reading.well_list import list_wells
@@ -22,6 +25,7 @@ from mcn.catalog.schema import TILES
 from mcn.catalog.storage import CatalogQueryError
 from mcn.catalog.store import Catalog
 from mcn.catalog.wells import plain_well
+from mcn.catalog.wells_table.places import formation_depths
 from mcn.catalog.wells_table.table import read_wells, well_header
 from mcn.errors import unknown_name
 from mcn.micrograph import Limits
@@ -34,8 +38,9 @@ from serve.deployments.crystal_answers import (
 )
 from serve.deployments.drawing import crops_of, label_picture, overlay_picture, png, surroundings
 from serve.deployments.iiif import FORMATS, read_view
-from serve.deployments.messages import CSV, JSON, PNG, Content, CrystalRequest
+from serve.deployments.messages import CSV, JSON, PNG, Content, CrystalRequest, LogRequest
 from serve.deployments.open_catalog import NotFoundError, in_thread
+from serve.deployments.texture_reader import TextureReader
 from serve.deployments.tile_pictures import TilePictures
 
 _WELLS = (
@@ -47,6 +52,9 @@ _WELLS = (
     "depth_max_m",
     "last_scan",
 )
+_MOST_ALIKE = 2000
+"""Crystals of a tile that are compared with one of them."""
+
 _TILES = """
     SELECT * FROM tiles
     WHERE well = $well AND ($status IS NULL OR status = $status)
@@ -56,7 +64,7 @@ _TILES = """
 """
 
 
-class CatalogReader(CorrectionWriter):
+class CatalogReader(CorrectionWriter, TextureReader):
     """Answers questions about the catalogue, and writes corrections.
 
     Parameters
@@ -87,7 +95,7 @@ class CatalogReader(CorrectionWriter):
         listed = _well_rows(list_wells(catalog, snapshot.tiles))
         (row,) = row_objects(listed.filter(pc.equal(listed["well"], plain_well(well))))
         known = row_objects(_known(catalog, well))
-        corrections = read_corrections(catalog.uri, catalog.shapes, [well])
+        corrections = read_corrections(catalog, [well])
         facts = known[0] if known else {"tops": []}
         return {**facts, **row, "corrections": corrections.rows.num_rows}
 
@@ -173,25 +181,33 @@ class CatalogReader(CorrectionWriter):
         return Content(encode_crystals(table, request), request.media_type, last)
 
     @in_thread
-    def log(
-        self,
-        well: str,
-        step_m: float | None,
-        models: tuple[str | None, str | None],
-        media_type: str,
-    ) -> Content:
-        """A well's depth log, as `JSON`, `CSV`, `LAS` or `PNG`."""
+    def log(self, well: str, request: LogRequest, media_type: str) -> Content:
+        """A well's depth log or its zones, as `JSON`, `CSV`, `LAS` (not of zones) or `PNG`."""
         self.check_well(well)
         catalog = self.open()[0]
-        table = depth_log(catalog, well, step_m, *models)
+        depth = request.depth
+        if request.formation is not None:
+            depth = formation_depths(catalog, well, request.formation, depth)
+        table = depth_log(
+            catalog,
+            well,
+            request.step_m,
+            request.segmenter,
+            request.classifier,
+            depth=depth,
+            seed=request.seed,
+            corrected=request.corrected,
+        )
+        zones = find_zones(table, request.zone_count, request.seed) if request.zones else None
         if media_type in (JSON, CSV):
-            return Content(table_bytes(table, media_type), media_type)
+            return Content(table_bytes(table if zones is None else zones, media_type), media_type)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "log")
             if media_type == PNG:
-                from mcn.catalog.depth_log.plot import write_png
+                from mcn.catalog.depth_log.plot import depth_log_figure
+                from mcn.plots import write_figure
 
-                write_png(table, well, path)
+                write_figure(depth_log_figure(table, well, zones), path, "png")
             else:
                 write_las(table, well, path, well_header(catalog, well))
             return Content(path.read_bytes(), media_type)
@@ -261,17 +277,50 @@ class CatalogReader(CorrectionWriter):
         self, crystal_id: str, well: str | None, side: int, margin: float, masked: bool
     ) -> Content:
         """A crystal in its surroundings, or with `masked` as the classifier sees it, PNG."""
-        from mcn.crystals import crystal_masks
-
         crystal = self.crystal_row(crystal_id, well)
-        pyramid = self._pictures.get(crystal_id[:32], well)
         if masked:
             from PIL import Image
 
-            (crop,) = crops_of(pyramid.pixels, crystal_masks(crystal))
+            (crop,) = self._crops(crystal_id, well, crystal)
             return Content(png(Image.fromarray(crop)), PNG)
         (row,) = crystal.to_pylist()
+        pyramid = self._pictures.get(crystal_id[:32], well)
         return Content(surroundings(pyramid.pixels, row, side, margin), PNG)
+
+    @in_thread
+    def crystal_crop(self, crystal_id: str, well: str | None) -> NDArray[np.uint8]:
+        """The crop (64, 64) of a crystal that the classifier sees."""
+        crop: NDArray[np.uint8] = self._crops(crystal_id, well, self.crystal_row(crystal_id, well))[
+            0
+        ]
+        return crop
+
+    @in_thread
+    def crops_like(
+        self, crystal_id: str, well: str | None, request: CrystalRequest
+    ) -> tuple[list[dict[str, Any]], NDArray[np.uint8]]:
+        """The crystals of a crystal's tile that are nearest to its size, itself first.
+
+        Returns
+        -------
+        rows : list of dict
+            Without masks; at most `_MOST_ALIKE`.
+        crops : (N, 64, 64) uint8 array
+        """
+        _, crystals = self._crystals_of_tile(crystal_id[:32], well, request)
+        (own,) = pc.index_in(
+            pa.array([crystal_id]), value_set=crystals["crystal_id"].combine_chunks()
+        ).to_pylist()
+        if own is None:
+            raise NotFoundError(f"no crystal {crystal_id!r} any more; it was deleted")
+        sizes = np.log(crystals["equivalent_diameter_px"].to_numpy())
+        distance = np.abs(sizes - sizes[own])
+        distance[own] = -1
+        crystals = crystals.take(np.argsort(distance, kind="stable")[:_MOST_ALIKE])
+        return (
+            row_objects(crystals.drop_columns(["mask_rle"])),
+            self._crops(crystal_id, well, crystals),
+        )
 
     @in_thread
     def age_s(self) -> float | None:
@@ -282,6 +331,13 @@ class CatalogReader(CorrectionWriter):
             return None
         committed = catalog.live.committed_at()
         return None if committed is None else max(0.0, datetime.now(UTC).timestamp() - committed)
+
+    def _crops(self, crystal_id: str, well: str | None, crystals: pa.Table) -> NDArray[np.uint8]:
+        """Crops (N, 64, 64) of crystals of one tile."""
+        from mcn.crystals import crystal_masks
+
+        pixels = self._pictures.get(crystal_id[:32], well).pixels
+        return crops_of(pixels, crystal_masks(crystals))
 
     def _crystals_of_tile(
         self, tile_id: str, well: str | None, request: CrystalRequest

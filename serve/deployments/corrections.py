@@ -114,7 +114,7 @@ class CorrectionWriter(OpenCatalog):
         for well in wells:
             self.check_well(well)
         catalog, _ = self.open()
-        corrections = read_corrections(catalog.uri, catalog.shapes, wells)
+        corrections = read_corrections(catalog, wells)
         rows = corrections.rows.append_column("in_effect", corrections.in_effect)
         for name, value in matching.items():
             rows = rows.filter(pc.equal(rows[name], value))
@@ -135,7 +135,7 @@ class CorrectionWriter(OpenCatalog):
         now = self.crystal_row(crystal_id, well)
         found = self.crystal_row(crystal_id, well, corrected=False, missing_ok=True)
         catalog, _ = self.open()
-        corrections = read_corrections(catalog.uri, catalog.shapes, now["well"].to_pylist())
+        corrections = read_corrections(catalog, now["well"].to_pylist())
         history = corrections.rows.append_column("in_effect", corrections.in_effect)
         history = history.filter(pc.equal(history["crystal_id"], crystal_id))
         body = {

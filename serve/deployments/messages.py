@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import RayServeException
+
+from mcn.micrograph import Micrograph
 
 if TYPE_CHECKING:
     # The ingress passes messages on, and starts sooner without what measures crystals.
@@ -21,6 +25,11 @@ PNG: Final = "image/png"
 LAS: Final = "text/plain"
 GEOJSON: Final = "application/geo+json"
 TIFF: Final = "image/tiff"
+
+REPLICA_DIED: Final = (RayActorError, RayServeException)
+"""The replica died during the call, or before it; Serve has no type of its own for the latter."""
+
+JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,64 @@ class AnalysisResult:
 
 
 @dataclass(frozen=True)
+class PictureFacts:
+    """What a response says about an analysed picture, without its pixels.
+
+    Parameters
+    ----------
+    name : str
+        As the sender named it.
+    width, height : int
+    pixel_size_um, pixel_size_source, pages, note
+        As in `Micrograph`.
+    """
+
+    name: str
+    width: int
+    height: int
+    pixel_size_um: float | None
+    pixel_size_source: str
+    pages: int
+    note: str | None
+
+    @classmethod
+    def of(cls, name: str, micrograph: Micrograph) -> Self:
+        """The facts about a decoded picture."""
+        height, width = micrograph.pixels.shape
+        return cls(
+            name,
+            width,
+            height,
+            micrograph.pixel_size_um,
+            micrograph.pixel_size_source,
+            micrograph.pages,
+            micrograph.note,
+        )
+
+
+@dataclass(frozen=True)
+class JobState:
+    """How far a job is.
+
+    Parameters
+    ----------
+    id : str
+    picture : PictureFacts
+    status : JobStatus
+    progress : float
+        0 to 1.
+    problem : Refusal or None
+        Why it failed.
+    """
+
+    id: str
+    picture: PictureFacts
+    status: JobStatus
+    progress: float
+    problem: Refusal | None
+
+
+@dataclass(frozen=True)
 class ClassificationResult:
     """Shapes and facets that the classifier knows; for each crop, probabilities by shape."""
 
@@ -95,6 +162,25 @@ class ExplanationResult:
     classifier: str
     shape: str
     heat: NDArray[np.float32]
+    timing: StageTiming
+
+
+@dataclass(frozen=True, eq=False)
+class SimilarResult:
+    """The crops most similar to one of a list, the most similar first.
+
+    Parameters
+    ----------
+    classifier : str
+    indices : list of int
+    similarity : list of float
+        0 to 1; see `mcn.classify.explanation.similar.most_similar`.
+    timing : StageTiming
+    """
+
+    classifier: str
+    indices: list[int]
+    similarity: list[float]
     timing: StageTiming
 
 
@@ -185,6 +271,37 @@ class CrystalRequest:
     masks: str = "rle"
     sort: str = ""
     media_type: str = JSON
+
+
+@dataclass(frozen=True)
+class LogRequest:
+    """Which depth log a request asks for; see `mcn.catalog.depth_log.table.depth_log`.
+
+    Parameters
+    ----------
+    step_m : float, optional
+    depth : tuple of float or None, optional
+        Metres.
+    formation : str, optional
+        Only the depths of this formation.
+    zones : bool
+        Its zones instead of its intervals.
+    zone_count : int, optional
+        Number of zones.
+    seed : int
+    segmenter, classifier : str, optional
+    corrected : bool
+    """
+
+    step_m: float | None = None
+    depth: Range | None = None
+    formation: str | None = None
+    zones: bool = False
+    zone_count: int | None = None
+    seed: int = 0
+    segmenter: str | None = None
+    classifier: str | None = None
+    corrected: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,8 @@ functions as the workers of a scan (`mcn.analyzer`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from serve.deployments.messages import (
     PromptResult,
     Refusal,
     SegmentationResult,
+    SimilarResult,
     StageTiming,
 )
 from serve.deployments.worker import ModelWorker, result_of
@@ -71,6 +73,26 @@ class SegmenterDeployment:
             else SegmentationResult(model.name, outcome, timing)
             for outcome, timing in outcomes
         ]
+
+    async def segment_in_steps(
+        self, micrograph: Micrograph
+    ) -> AsyncGenerator[float | SegmentationResult, None]:
+        """Segment a large micrograph window by window, so that other requests do not wait for it.
+
+        Yields
+        ------
+        float or SegmentationResult
+            Share of the windows that are done, 0 to 1, and last the result.
+        """
+        from mcn.analyzer import segment_in_steps
+
+        model, started = self._worker.model, perf_counter()
+        async for step in self._worker.run_in_steps(segment_in_steps(model, micrograph)):
+            if isinstance(step, float):
+                yield step
+            else:
+                timing = StageTiming(perf_counter() - started, 1)
+                yield SegmentationResult(model.name, step, timing)
 
     async def predict(
         self, micrograph: Micrograph, points: Any, labels: Any, boxes: Any
@@ -193,6 +215,27 @@ class ClassifierDeployment:
         heat, explained_shape = result_of(outcome)
         return ExplanationResult(model.name, explained_shape, heat, timing)
 
+    async def similar(
+        self, crops: NDArray[np.uint8], index: int, count: int
+    ) -> SimilarResult | Refusal:
+        """The crops most similar to one of (N, 64, 64), as the classifier sees them."""
+        from mcn.classify.explanation.similar import most_similar
+
+        model = self._worker.model
+        if not hasattr(model, "embed"):
+            return Refusal(422, f"{model.name} does not tell how similar crystals are")
+        ((outcome, timing),) = await self._worker.run(
+            lambda batch: [most_similar(model.embed(array), index, count) for array in batch],
+            [crops],
+        )
+        indices, similarity = result_of(outcome)
+        return SimilarResult(
+            model.name,
+            indices.tolist(),
+            similarity.tolist(),
+            StageTiming(timing.seconds, len(crops)),
+        )
+
     def about_classifier(self) -> ModelInfo:
         """The model's name and shapes."""
         return ModelInfo(self._worker.model.name, self._worker.model.taxonomy.shapes)
@@ -217,9 +260,12 @@ class ModelsDeployment:
         self._segmenter = SegmenterDeployment(segmenter)
         self._classifier = ClassifierDeployment(classifier)
         self.segment = self._segmenter.segment
+        self.segment_in_steps = self._segmenter.segment_in_steps
+        self.classify_segmented = self._classifier.classify_segmented
         self.predict = self._segmenter.predict
         self.classify = self._classifier.classify
         self.explain = self._classifier.explain
+        self.similar = self._classifier.similar
         self.about_segmenter = self._segmenter.about_segmenter
         self.about_classifier = self._classifier.about_classifier
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import threading
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, Self, TypeVar
 
 import pyarrow as pa
 
@@ -21,20 +23,29 @@ from serve.deployments.fresh_catalog import FreshCatalog
 from serve.deployments.iiif import ViewError
 from serve.deployments.messages import Refusal
 
-P = ParamSpec("P")
+C = TypeVar("C", bound="OpenCatalog")
 R = TypeVar("R")
 
+_PAST_KEPT: Final = 4
+"""Catalogues as they were, which are kept open."""
 
-def in_thread(method: Callable[P, R]) -> Callable[P, Awaitable[R | Refusal]]:
+
+def in_thread(
+    method: Callable[Concatenate[C, ...], R],
+) -> Callable[..., Awaitable[R | Refusal]]:
     """Run a method in a thread, and return a `Refusal` for errors that a user can correct.
 
-    Queries run in parallel, and no traceback passes between processes.
+    Queries run in parallel, and no traceback passes between processes. With `as_of`, the method
+    sees the catalogue as it was at that version or time.
     """
 
+    def call(reader: C, as_of: str | None, *args: Any, **kwargs: Any) -> R:
+        return method(reader if as_of is None else reader.at(as_of), *args, **kwargs)
+
     @wraps(method)
-    async def run(*args: P.args, **kwargs: P.kwargs) -> R | Refusal:
+    async def run(self: C, *args: Any, as_of: str | None = None, **kwargs: Any) -> R | Refusal:
         try:
-            return await asyncio.to_thread(method, *args, **kwargs)
+            return await asyncio.to_thread(call, self, as_of, *args, **kwargs)
         except (NotFoundError, NoChangeError) as error:
             return Refusal(404, str(error))
         except ViewError as error:
@@ -71,6 +82,8 @@ class OpenCatalog:
         self._uri, self._refresh_s = uri, refresh_s
         self._fresh: FreshCatalog | None = None
         self._opening = threading.Lock()
+        self._past: OrderedDict[tuple[str, int], Catalog] = OrderedDict()
+        self._opening_past = threading.Lock()
 
     def open(self) -> tuple[Catalog, Snapshot]:
         """The catalogue, and a snapshot of at most the age that is set."""
@@ -85,6 +98,26 @@ class OpenCatalog:
                 except NoCatalogError as error:
                     raise NotFoundError(str(error)) from error
         return self._fresh.catalog, self._fresh.snapshot()
+
+    def at(self, as_of: str) -> Self:
+        """The same for the catalogue as it was at a version or time.
+
+        Raises
+        ------
+        CatalogQueryError
+            For a version or time that the catalogue does not have, and text that is neither.
+        """
+        catalog, snapshot = self.open()
+        # A time that is not over, and the latest version, end with the next commit.
+        key = as_of, snapshot.tiles.version
+        with self._opening_past:
+            past = self._past.pop(key, None) or Catalog(catalog.uri, as_of)
+            self._past[key] = past
+            while len(self._past) > _PAST_KEPT:
+                self._past.popitem(last=False)
+        reader = copy.copy(self)
+        reader._fresh = FreshCatalog(past, 0.0)
+        return reader
 
     def check_well(self, well: str) -> None:
         """Raise `NotFoundError` for a well that is not in the catalogue."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, perf_counter
 from typing import Any, TypeVar
@@ -74,6 +74,33 @@ class ModelWorker:
         outcomes = await self._submit(run_batch)
         timing = StageTiming(perf_counter() - started, len(items))
         return [(outcome, timing) for outcome in outcomes]
+
+    async def run_in_steps(
+        self, steps: Generator[float, None, R]
+    ) -> AsyncGenerator[float | R, None]:
+        """Run a generator step by step; other calls have their turn between two steps.
+
+        A consumer that stops early ends the generator after its current step.
+
+        Yields
+        ------
+        float or R
+            What the generator yields, and last what it returns.
+        """
+
+        def advance() -> tuple[float | R, bool]:
+            try:
+                return next(steps), False
+            except StopIteration as end:  # It cannot pass through a future.
+                return end.value, True
+
+        is_over = False
+        try:
+            while not is_over:
+                value, is_over = await self._submit(advance)
+                yield value
+        finally:
+            self._executor.submit(steps.close)
 
     def check(self) -> None:
         """Raise RuntimeError if a call has not returned in time."""

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from serve.http.auth import AccessControl
-from serve.http.dispatch import ConcurrencyLimit, Services, body_room
+from serve.http.dispatch import MOST_LARGE, ConcurrencyLimit, Services, body_room
 from serve.http.docs import add_docs
 from serve.http.errors import (
     Problem,
@@ -31,8 +31,10 @@ from serve.http.routes import (
     catalog,
     corrections,
     crops,
+    crystals,
     evaluation,
     iiif,
+    jobs,
     prompts,
     system,
     tiles,
@@ -57,11 +59,17 @@ class Ingress:
     ----------
     settings : Settings
     plan : ReplicaPlan
-    segmenter, classifier, reader : DeploymentHandle
+    segmenter, classifier, reader, jobs : DeploymentHandle
     """
 
     def __init__(
-        self, settings: Settings, plan: ReplicaPlan, segmenter: Any, classifier: Any, reader: Any
+        self,
+        settings: Settings,
+        plan: ReplicaPlan,
+        segmenter: Any,
+        classifier: Any,
+        reader: Any,
+        jobs: Any,
     ) -> None:
         import ray
 
@@ -72,11 +80,13 @@ class Ingress:
             segmenter,
             classifier,
             reader,
+            jobs,
             settings,
             plan,
             metrics,
             analyses=ConcurrencyLimit(plan.analyses),
             crops=ConcurrencyLimit(plan.crops),
+            large=ConcurrencyLimit(MOST_LARGE),
             bodies=body_room(settings),
         )
 
@@ -107,8 +117,17 @@ def create_app(services: Services, access: AccessControl) -> FastAPI:
     app.state.services = services
     app.state.access = access
     for routes in (
-        *(analysis, prompts, crops, tiles, catalog, iiif),
-        *(corrections, evaluation, system),
+        analysis,
+        jobs,
+        prompts,
+        crops,
+        tiles,
+        crystals,
+        catalog,
+        iiif,
+        corrections,
+        evaluation,
+        system,
     ):
         app.include_router(routes.router)
     add_docs(app)

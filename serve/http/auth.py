@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -34,7 +34,11 @@ _REDIS: Final[dict[str, Any]] = {
     "implementation": "redispy",
     "socket_timeout": 1.0,
     "socket_connect_timeout": 1.0,
+    # Its own retries hold up a request for several seconds.
+    "retry": None,
 }
+_WITHOUT_STORE_S: Final = 5.0
+"""Time in which requests are counted in each replica after the store failed."""
 _BEARER = HTTPBearer(auto_error=False, description="A token made by `mcn token add`.")
 
 
@@ -51,6 +55,7 @@ class AccessControl:
         self._tokens = Tokens(settings.tokens, settings.token_sha256)
         self._rates = _rates(settings.counts)
         self._rates_here = _rates(_HERE)
+        self._without_store_until = 0.0
         self._in_progress: Counter[str] = Counter()
 
     @asynccontextmanager
@@ -58,7 +63,7 @@ class AccessControl:
         self,
         request: Request,
         credentials: HTTPAuthorizationCredentials | None,
-        scope: Scope | None,
+        scopes: Sequence[Scope],
         pictures: bool = False,
     ) -> AsyncIterator[None]:
         """Accept a request for the block, and note its token's name and scopes in its state.
@@ -67,8 +72,8 @@ class AccessControl:
         ----------
         request : Request
         credentials : HTTPAuthorizationCredentials or None
-        scope : str or None
-            The scope that the token needs; None for any.
+        scopes : sequence of str
+            The scopes that the token needs.
         pictures : bool
             Whether the request is for one of the many small pictures that a page shows, which have
             a rate of their own.
@@ -88,10 +93,11 @@ class AccessControl:
         token = self._find(credentials)
         request.state.token, request.state.scopes = token.name, token.scopes
         request.state.expires = token.expires
-        if scope is not None and scope not in token.scopes:
-            raise Problem(
-                403, f"the token lacks the scope {scope}; use one that has it", reason="scope"
-            )
+        for scope in scopes:
+            if scope not in token.scopes:
+                raise Problem(
+                    403, f"the token lacks the scope {scope}; use one that has it", reason="scope"
+                )
         await self._count(token, pictures)
         most = token.requests_at_once or self._settings.requests_at_once
         if self._in_progress[token.name] >= most:
@@ -138,24 +144,35 @@ class AccessControl:
             ),
         )
         for limit, reason in limits:
-            rates = self._rates
-            try:
-                is_within = await rates.hit(limit, name)
-            except Exception as error:  # Each client of a store has its own exceptions.
-                logger.warning(
-                    "requests are counted in each replica: %s", " ".join(str(error).split())
-                )
-                rates = self._rates_here
-                is_within = await rates.hit(limit, name)
-            if not is_within:
-                ends, _ = await rates.get_window_stats(limit, name)
-                wait = max(1, math.ceil(ends - time.time()))
+            wait = await self._hit(limit, name)
+            if wait is not None:
                 raise Problem(
                     429,
                     f"the token may make {limit}; try again in {wait} s",
                     {"Retry-After": str(wait)},
                     reason,
                 )
+
+    async def _hit(self, limit: RateLimitItem, name: str) -> int | None:
+        """Count a request; if it is above the limit, the seconds until the next one."""
+        if time.monotonic() >= self._without_store_until:
+            try:
+                return await _hit(self._rates, limit, name)
+            except Exception as error:  # Each client of a store has its own exceptions.
+                self._without_store_until = time.monotonic() + _WITHOUT_STORE_S
+                logger.warning(
+                    "requests are counted in each replica: %s", " ".join(str(error).split())
+                )
+        return await _hit(self._rates_here, limit, name)
+
+
+async def _hit(
+    rates: SlidingWindowCounterRateLimiter, limit: RateLimitItem, name: str
+) -> int | None:
+    if await rates.hit(limit, name):
+        return None
+    ends, _ = await rates.get_window_stats(limit, name)
+    return max(1, math.ceil(ends - time.time()))
 
 
 def _rates(counts: str | None) -> SlidingWindowCounterRateLimiter:
@@ -186,15 +203,15 @@ def _check_local(request: Request) -> None:
         )
 
 
-def require(scope: Scope | None, *, pictures: bool = False) -> Callable[..., AsyncIterator[None]]:
-    """A dependency of a route: requests need a token with this scope (`AccessControl.check`)."""
+def require(*scopes: Scope, pictures: bool = False) -> Callable[..., AsyncIterator[None]]:
+    """A dependency of a route: requests need a token with these scopes (`AccessControl.check`)."""
 
     async def check(
         request: Request,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     ) -> AsyncIterator[None]:
         access: AccessControl = request.app.state.access
-        async with access.check(request, credentials, scope, pictures):
+        async with access.check(request, credentials, scopes, pictures):
             yield
 
     return check

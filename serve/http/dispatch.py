@@ -12,11 +12,10 @@ from time import perf_counter
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Query, Request
-from ray.exceptions import RayActorError
-from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.exceptions import BackPressureError
 
 from mcn.micrograph import Micrograph
-from serve.deployments.messages import AnalysisResult, Refusal, StageTiming
+from serve.deployments.messages import REPLICA_DIED, AnalysisResult, Refusal, StageTiming
 from serve.http.errors import Problem, too_busy
 from serve.http.uploads import BodyRoom, UploadedFile, read_files
 from serve.metrics import ServeMetrics
@@ -24,8 +23,9 @@ from serve.settings import ReplicaPlan, Settings
 
 _RETRY_AFTER_S: Final = 1
 _STORAGE_RETRY_AFTER_S: Final = 10
-_REPLICA_DIED: Final = (RayActorError, RayServeException)
-"""The replica died during the call, or before it; Serve has no type of its own for the latter."""
+
+MOST_LARGE: Final = 2
+"""Pictures of jobs that an ingress replica decodes at once."""
 
 RequestedSegmenter = Annotated[
     str | None,
@@ -82,13 +82,13 @@ class Services:
 
     Parameters
     ----------
-    segmenter, classifier, reader : DeploymentHandle
+    segmenter, classifier, reader, jobs : DeploymentHandle
         The same for both models if they share a process.
     settings : Settings
     plan : ReplicaPlan
     metrics : ServeMetrics
-    analyses, crops : ConcurrencyLimit
-        Of requests with whole pictures, and of those with crops.
+    analyses, crops, large : ConcurrencyLimit
+        Of requests with whole pictures, with crops, and with pictures of jobs.
     bodies : BodyRoom
         Of bodies that are being received.
     """
@@ -96,11 +96,13 @@ class Services:
     segmenter: Any
     classifier: Any
     reader: Any
+    jobs: Any
     settings: Settings
     plan: ReplicaPlan
     metrics: ServeMetrics
     analyses: ConcurrencyLimit
     crops: ConcurrencyLimit
+    large: ConcurrencyLimit
     bodies: BodyRoom
 
     async def receive(
@@ -170,7 +172,7 @@ class Services:
                 break
             except BackPressureError:
                 raise too_busy("all models are busy; try again", _RETRY_AFTER_S) from None
-            except _REPLICA_DIED as error:
+            except REPLICA_DIED as error:
                 if is_retry:
                     raise Problem(
                         503,
@@ -185,7 +187,8 @@ class Services:
 
     def _problem(self, refusal: Refusal) -> Problem:
         if refusal.trouble is None:
-            return Problem(refusal.status, refusal.detail, names_files=True)
+            wait = {"Retry-After": "5"} if refusal.status in (429, 503) else {}
+            return Problem(refusal.status, refusal.detail, wait, names_files=True)
         self.metrics.storage_errors.labels(refusal.trouble).inc()
         headers = {"Retry-After": str(_STORAGE_RETRY_AFTER_S)} if refusal.status == 503 else {}
         return Problem(refusal.status, refusal.detail, headers, names_files=True)

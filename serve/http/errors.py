@@ -20,8 +20,13 @@ ID_HEADER: Final = "x-request-id"
 
 logger = logging.getLogger("serve")
 
-_FOLDERS: Final = re.compile(r"(?<![\w/.])(?:[a-z][a-z0-9+.]*:/)?/(?!v1/)[^\n'\":;,]*/")
-"""The folders of an absolute path or URI; routes of the endpoint are none."""
+_FOLDERS: Final = re.compile(
+    r"(?<![\w/.])(?:[a-z][a-z0-9+.]*:/)?/(?!v1/)(?:[^\n'\":;,]|[:;,](?=\S))*/"
+)
+"""The folders of an absolute path or URI; routes of the endpoint are none.
+
+A colon, semicolon or comma is part of them unless a space follows it.
+"""
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
@@ -141,6 +146,7 @@ DOCUMENTED: Final[dict[int, str]] = {
     405: "The method is not allowed.",
     406: "None of the accepted media types is available.",
     408: "The body took too long to arrive.",
+    409: "It is not there yet, or no longer.",
     413: "The body, or a picture in it, is too large.",
     415: "The type of the body is not supported.",
     422: "Something in the request is not valid.",

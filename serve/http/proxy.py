@@ -1,8 +1,8 @@
 """What the HTTP proxy of Serve does in front of the application.
 
-Serve's proxy has no limits for headers, responds to a dead ingress with plain text, and ends with
-the requests that it is forwarding. Serve calls `configure` in each proxy process if the
-environment variable of `PROXY_CALLBACK` names it, as `mcn serve` and the images do.
+Serve's proxy has no limits for headers and slow readers, responds to a dead ingress with plain
+text, and ends with the requests that it is forwarding. Serve calls `configure` in each proxy
+process if the environment variable of `PROXY_CALLBACK` names it, as `mcn serve` and the images do.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ DRAIN_PATH: Final = "/-/drain"
 _MAX_HEADER_BYTES: Final = 16 * 2**10
 _HEADER_S: Final = 10.0
 _LINGER_S: Final = 5.0
+_READ_S: Final = 60.0
+_READ_BYTES: Final = 512 * 2**10
+"""A client takes at least so much of a response in this time, or its connection is closed."""
 _RETRY_AFTER_S: Final = 5
 _SERVE_PATHS: Final = ("/-/healthz", "/-/routes")
 _DETAILS: Final = {
@@ -86,7 +89,7 @@ class ProxyMiddleware:
         if scope["path"] == DRAIN_PATH and _is_local(scope):
             state = {"draining": draining, "in_flight": self._in_flight}
             await JSONResponse(state)(scope, receive, send)
-        elif draining:
+        elif draining and not _is_of_a_job(scope):
             detail = "the endpoint is stopping; try again"
             await _problem(503, detail, request_id, close=True)(scope, receive, send)
         else:
@@ -116,12 +119,19 @@ class ProxyMiddleware:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """HTTP/1.1 whose headers have a maximum size and a time by which they must have arrived."""
+    """HTTP/1.1 that bounds what slow clients hold.
+
+    Headers have a maximum size and a time by which they must have arrived, and a response must be
+    taken at a minimum speed.
+    """
 
     _header_bytes = 0
+    _trailer_bytes = 0
     _is_reading_headers = False
     _timer: asyncio.TimerHandle | None = None
+    _read_timer: asyncio.TimerHandle | None = None
     _refusal: tuple[int, str] | None = None
+    _has_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the time for the headers of the first request."""
@@ -129,9 +139,21 @@ class BoundedProtocol(HttpToolsProtocol):
         self._begin_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the time."""
+        """Stop the times."""
         self._stop_timer()
+        self._stop_read_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Start the time for a part of the response that the client has not taken."""
+        super().pause_writing()
+        self._stop_read_timer()
+        self._begin_part()
+
+    def resume_writing(self) -> None:
+        """The client has taken the response, but for a small rest."""
+        self._stop_read_timer()
+        super().resume_writing()
 
     def on_message_begin(self) -> None:
         """Start the time for the headers of a further request."""
@@ -141,12 +163,22 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Refuse headers that are not over and already too large."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._has_refused:
             return
         self._header_bytes += len(data)
         super().data_received(data)
         if self._is_reading_headers and self._header_bytes > _MAX_HEADER_BYTES:
             self._refuse_large()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Store a header; those after the body are dropped, and have the same maximum size."""
+        if self._is_reading_headers:
+            super().on_header(name, value)
+            return
+        self._trailer_bytes += len(name) + len(value) + 4
+        if self._trailer_bytes > _MAX_HEADER_BYTES:
+            self._refusal = _TOO_LARGE
+            raise HttpParserError(_TOO_LARGE[1])
 
     def on_headers_complete(self) -> None:
         """Refuse headers that are too large."""
@@ -171,25 +203,56 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Send a problem and close the connection."""
+        """Send a problem, unless another response has begun, and close the connection."""
         self._stop_timer()
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._has_refused:
+            return
+        if not self._may_respond():
+            # A second response would be taken for that of the next request.
+            self.transport.close()
             return
         status, detail = self._refusal or (400, f"{msg} Check the client.")
         response = _problem(status, detail, uuid.uuid4().hex, close=True)
         lines = [b"HTTP/1.1 %d" % status]
         lines += [name + b": " + value for name, value in response.raw_headers]
         self.transport.write(b"\r\n".join([*lines, b"", bytes(response.body)]))
-        self.transport.close()
+        self._has_refused = True
+        # Closed at once, a client that is still sending would lose the response.
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._timer = self.loop.call_later(_LINGER_S, self.transport.close)
+
+    def _may_respond(self) -> bool:
+        """Whether the next response on the connection is that of the malformed request."""
+        if not self.cycle:  # None before the first request
+            return True
+        is_in_headers = self._is_reading_headers
+        return self.cycle.response_complete if is_in_headers else not self.cycle.response_started
 
     def _begin_headers(self) -> None:
-        self._is_reading_headers, self._header_bytes = True, 0
+        self._is_reading_headers, self._header_bytes, self._trailer_bytes = True, 0, 0
         self._timer = self.loop.call_later(_HEADER_S, self._refuse_slow)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _begin_part(self) -> None:
+        size = self.transport.get_write_buffer_size()
+        self._read_timer = self.loop.call_later(_READ_S, self._end_part, size)
+
+    def _end_part(self, size: int) -> None:
+        if self.transport.get_write_buffer_size() > size - _READ_BYTES:
+            # Closing would wait for the client to take the rest.
+            self.transport.abort()
+        else:
+            self._begin_part()
+
+    def _stop_read_timer(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
     def _refuse_large(self) -> None:
         self._refusal = _TOO_LARGE
@@ -216,6 +279,12 @@ def _identify(scope: Scope) -> str:
     del headers[ID_HEADER]
     headers[ID_HEADER] = request_id
     return request_id
+
+
+def _is_of_a_job(scope: Scope) -> bool:
+    """Whether a request is about a job that was sent before; its sender may fetch the result."""
+    path: str = scope["path"]
+    return scope["method"] != "POST" and path.startswith("/v1/jobs/")
 
 
 def _is_local(scope: Scope) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import mimeparse
 import numpy as np
 import orjson
+import pyarrow as pa
 import pyarrow.compute as pc
 from fastapi import Request, Response
 from numpy.typing import NDArray
@@ -16,7 +17,13 @@ from numpy.typing import NDArray
 from mcn.catalog.formats import row_objects
 from mcn.catalog.schema import picture_crystals
 from mcn.micrograph import Micrograph
-from serve.deployments.messages import AnalysisResult
+from serve.deployments.messages import (
+    PNG,
+    AnalysisResult,
+    CrystalRequest,
+    ExplanationResult,
+    PictureFacts,
+)
 from serve.http.errors import Problem
 
 MaskFormat = Literal["rle", "polygons", "none"]
@@ -54,8 +61,7 @@ async def json_response(value: Any) -> Response:
 
 
 async def analysis_object(
-    name: str,
-    micrograph: Micrograph,
+    picture: PictureFacts,
     result: AnalysisResult,
     min_confidence: float = 0.0,
     masks: MaskFormat = "rle",
@@ -64,28 +70,24 @@ async def analysis_object(
 
     Parameters
     ----------
-    name : str
-        Name of the picture.
-    micrograph : Micrograph
+    picture : PictureFacts
     result : AnalysisResult
     min_confidence : float
         Crystals below it are left out.
     masks : {"rle", "polygons", "none"}
         Column of masks: `mask_rle`, `mask_polygons` (GeoJSON geometry in pixels) or none.
     """
-    height, width = micrograph.pixels.shape
 
     def make() -> dict[str, Any]:
-        crystals = picture_crystals(name, result.crystals, result.segmenter, result.classifier)
-        rows = row_objects(crystals.filter(pc.field("confidence") >= min_confidence))
+        rows = row_objects(_crystals(picture, result, min_confidence))
         return {
-            "image": name,
-            "width": width,
-            "height": height,
-            "pixel_size_um": micrograph.pixel_size_um,
-            "pixel_size_source": micrograph.pixel_size_source,
-            "pages": micrograph.pages,
-            "note": micrograph.note,
+            "image": picture.name,
+            "width": picture.width,
+            "height": picture.height,
+            "pixel_size_um": picture.pixel_size_um,
+            "pixel_size_source": picture.pixel_size_source,
+            "pages": picture.pages,
+            "note": picture.note,
             "segmenter": result.segmenter,
             "classifier": result.classifier,
             "crystal_area_fraction": result.area_fraction,
@@ -93,6 +95,33 @@ async def analysis_object(
         }
 
     return await asyncio.to_thread(make)
+
+
+async def crystal_file(
+    picture: PictureFacts, result: AnalysisResult, min_confidence: float, media_type: str
+) -> Response:
+    """The crystals of a picture alone, as `GEOJSON` or `CSV`; parameters as `analysis_object`."""
+
+    def encode() -> bytes:
+        from serve.deployments.crystal_answers import encode_crystals
+
+        crystals = _crystals(picture, result, min_confidence)
+        return encode_crystals(crystals, CrystalRequest(media_type=media_type))
+
+    return Response(
+        await asyncio.to_thread(encode), media_type=media_type, headers=note_of(picture)
+    )
+
+
+def note_of(picture: PictureFacts) -> dict[str, str]:
+    """The header with what JSON says in `note`."""
+    # A header is ASCII.
+    return {"X-Note": picture.note.replace("µm", "um")} if picture.note else {}
+
+
+def _crystals(picture: PictureFacts, result: AnalysisResult, min_confidence: float) -> pa.Table:
+    crystals = picture_crystals(picture.name, result.crystals, result.segmenter, result.classifier)
+    return crystals.filter(pc.field("confidence") >= min_confidence)
 
 
 def _with_masks(rows: list[dict[str, Any]], masks: MaskFormat) -> list[dict[str, Any]]:
@@ -122,6 +151,16 @@ async def overlay_png(
         return file.getvalue()
 
     return await asyncio.to_thread(draw)
+
+
+async def explanation_response(result: ExplanationResult, media_type: str) -> Response:
+    """The evidence for a shape as JSON, or as a picture."""
+    if media_type == PNG:
+        return Response(await asyncio.to_thread(heat_map_png, result.heat), media_type=PNG)
+    rows = [[round(value, 4) for value in row] for row in result.heat.tolist()]
+    return await json_response(
+        {"shape": result.shape, "classifier": result.classifier, "heat": rows}
+    )
 
 
 def heat_map_png(heat: NDArray[np.float32]) -> bytes:

@@ -29,11 +29,13 @@ def openapi_document() -> dict[str, Any]:
         segmenter=None,
         classifier=None,
         reader=None,
+        jobs=None,
         settings=settings,
         plan=plan_replicas(1, 0, settings),
         metrics=ServeMetrics("document"),
         analyses=ConcurrencyLimit(1),
         crops=ConcurrencyLimit(1),
+        large=ConcurrencyLimit(1),
         bodies=body_room(settings),
     )
     return create_app(services, AccessControl(settings)).openapi()

@@ -1,14 +1,26 @@
 """The cluster launcher's file as Ray's launcher reads it."""
 
+import json
 import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from pipelines.resources import read_overrides
 from serve.settings import plan_replicas, read_settings
+
+from ..ports import free_port
+from ..programs import program
+from ..waiting import DEADLINE_S, wait_until
+from .pretended_cluster import pretended_cluster
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -110,3 +122,77 @@ def test_both_commands_ask_for_gpus_that_are_not_there_yet(
     gpus = sum(kind["max_workers"] for kind in kinds if kind["resources"].get("GPU"))
     assert overrides["segment"]["most"] <= gpus
     assert plan.segmenter.most <= gpus
+
+
+@pytest.fixture(scope="module")
+def pretended(
+    cluster: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    with pretended_cluster(cluster, tmp_path_factory.mktemp("launcher")) as environment:
+        yield environment
+
+
+@pytest.mark.ray
+@pytest.mark.long
+def test_a_scan_starts_the_machines_that_it_needs(
+    pretended: dict[str, str], configs: dict[str, Path], tmp_path: Path
+) -> None:
+    for number in range(4):
+        folder = tmp_path / "tiles/well=A" / f"depth={1000 + number}"
+        folder.mkdir(parents=True)
+        pixels = np.full((120, 160), 30, np.uint8)
+        pixels[40:60, 40:70] = 200
+        Image.fromarray(pixels).save(folder / "tile.png")
+    arguments = [str(tmp_path / "tiles"), str(tmp_path / "catalog"), str(configs["scan"])]
+    scan = subprocess.run(
+        [sys.executable, Path(__file__).with_name("launched_scan.py"), *arguments],
+        env=pretended,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert scan.returncode == 0, scan.stderr[-3000:]
+    result = json.loads(scan.stdout.splitlines()[-1])
+    assert result["tiles_ok"] == 4
+    assert [node for node in result["nodes"] if node.get("GPU")], result["nodes"]
+
+
+@pytest.mark.ray
+@pytest.mark.long
+def test_the_endpoint_starts_the_machines_that_it_needs(
+    pretended: dict[str, str], configs: dict[str, Path], tmp_path: Path
+) -> None:
+    port = free_port()
+    log = tmp_path / "serve.log"
+    with log.open("w") as out:
+        serve = subprocess.Popen(
+            [
+                program("mcn", "make setup"),
+                "serve",
+                "--port",
+                str(port),
+                "--config",
+                configs["serve"],
+            ],
+            env={**pretended, "MCN_TOKEN": "a" * 24},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_until(lambda: "ready at" in log.read_text(), f"the endpoint is ready: {log}", serve)
+        assert httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60).status_code == 200
+        # Also with GPUs that only the autoscaler knew of.
+        probe = "import ray; ray.init(log_to_driver=False); print(ray.cluster_resources()['GPU'])"
+        gpus = subprocess.run(
+            [sys.executable, "-c", probe],
+            env=pretended,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=True,
+        )
+        assert float(gpus.stdout) >= 1
+    finally:
+        serve.terminate()
+        serve.wait(DEADLINE_S)

@@ -5,7 +5,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..ports import free_ports
 from ..waiting import DEADLINE_S, wait_until
 from .manifests import REPOSITORY
 
@@ -93,7 +93,7 @@ def ray_head(home: Path, settings: Mapping[str, str], cpus: int) -> Iterator[Hea
     }
     # Not below pytest's folder: the path of a socket is limited to about a hundred characters.
     sessions = f"/tmp/mcn-{token[:8]}"
-    ports = _free_ports(7)
+    ports = free_ports(7)
     names = (
         "port",
         "dashboard-port",
@@ -151,21 +151,6 @@ def _wait_for(head: Head, process: subprocess.Popen[bytes], log: Path) -> None:
 def _removed(folder: str) -> bool:
     shutil.rmtree(folder, ignore_errors=True)
     return not os.path.exists(folder)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for listener in sockets:
-        listener.bind(("127.0.0.1", 0))
-    ports = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports
-
-
-def free_port() -> int:
-    """A port on which nothing listens."""
-    return _free_ports(1)[0]
 
 
 def last_object(text: str) -> dict[str, object]:

@@ -8,8 +8,9 @@ from ray.serve.schema import ServeDeploySchema
 
 from serve.settings import read_settings
 
+from ..ports import free_port
 from ..waiting import wait_until
-from .head import Head, free_port, status
+from .head import Head, status
 from .manifests import Manifest, render, served
 
 

@@ -264,6 +264,8 @@ def test_http_and_queries_run_on_machines_that_stay_one_on_each(overlay: str) ->
         assert overrides[name]["max_replicas_per_node"] == 1
         assert application["args"][pool]["least"] <= groups["readers"]["minReplicas"]
         assert application["args"][pool]["most"] <= groups["readers"]["maxReplicas"]
+    jobs = overrides["Jobs"]["ray_actor_options"]
+    assert jobs["label_selector"] == overrides["Ingress"]["ray_actor_options"]["label_selector"]
 
 
 def test_every_replica_of_the_endpoint_exports_its_metrics_once() -> None:

@@ -52,3 +52,10 @@ def test_unknown_name_is_an_attribute_error():
         mcn.Nothing  # noqa: B018
     with pytest.raises(ImportError):
         from mcn.catalog import Nothing  # noqa: F401
+
+
+def test_a_question_of_wells_and_depths_loads_no_sql_and_no_figures(tmp_path):
+    catalog = mcn.Catalog.create(tmp_path / "catalog")
+    code = f"from mcn import Catalog\nCatalog({catalog.uri!r}).crystals(depth=(1.0, 2.0))\n"
+    code += "assert not any(name.startswith('mcn.sources') for name in sys.modules)"
+    assert loaded_by(code) == {"pyarrow", "deltalake", "numpy"}

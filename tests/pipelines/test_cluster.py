@@ -1,6 +1,8 @@
 """A cluster that does not start gives a one-line reason; a slow start is retried."""
 
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,32 @@ def test_other_errors_are_raised_at_once(
     monkeypatch.setenv("RAY_ADDRESS", "nowhere:1")
     with pytest.raises(ClusterError, match="check RAY_ADDRESS=nowhere:1"):
         ray_cluster().__enter__()
+
+
+def test_a_start_that_failed_leaves_no_processes(
+    starts: list[Exception | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[subprocess.Popen[bytes]] = []
+    unrelated = subprocess.Popen(["sleep", "60"])
+
+    def init(**settings: Any) -> None:
+        code = "import time; print(flush=True); time.sleep(60)"
+        command = [sys.executable, "-c", code, "site-packages/ray/core/gcs_server"]
+        left.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+        assert left[-1].stdout is not None
+        assert left[-1].stdout.readline()
+        raise RuntimeError("no space")
+
+    monkeypatch.setattr(ray, "init", init)
+    try:
+        with pytest.raises(ClusterError):
+            ray_cluster().__enter__()
+        assert left[0].poll() is not None
+        assert unrelated.poll() is None
+    finally:
+        for process in (unrelated, *left):
+            process.kill()
+            process.wait()
 
 
 def test_the_token_of_local_clusters_is_its_owners(

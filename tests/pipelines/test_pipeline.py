@@ -1,6 +1,7 @@
 """The stages share the cluster, and an error of a worker is reported in one line."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -8,7 +9,10 @@ import pytest
 import ray.exceptions
 
 from pipelines.batch import Count, WrittenBatch
+from pipelines.models import ScanModels
 from pipelines.pipeline import ScanError, iter_written, stage_resources
+from pipelines.resources import STAGES
+from pipelines.scan import ScanSettings, run_scan
 
 
 @pytest.mark.parametrize("cores", [1, 2, 4, 16, 64])
@@ -63,3 +67,26 @@ def test_an_error_of_a_worker_stops_the_scan_after_written_batches() -> None:
 def test_other_errors_are_not_hidden() -> None:
     with pytest.raises(KeyError):
         list(iter_written(Batches(KeyError("a mistake of ours"))))  # type: ignore[arg-type]
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_a_scan_runs_beside_others_that_leave_it_parts_of_a_core(
+    core: Path, models: ScanModels, tmp_path: Path
+) -> None:
+    import ray
+
+    @ray.remote(num_cpus=1.2)
+    class Neighbour:
+        def is_there(self) -> bool:
+            return True
+
+    neighbour = Neighbour.remote()
+    ray.get(neighbour.is_there.remote())
+    try:
+        stages = tuple(f"{stage}.cpus=0.1" for stage in STAGES)
+        settings = ScanSettings(stages=(*stages, "segment.most=1", "classify.most=1"))
+        summary = run_scan(str(core), str(tmp_path / "catalog"), settings, models)
+    finally:
+        ray.kill(neighbour)
+    assert summary.tiles_ok == 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,12 +31,41 @@ class LocalHandle:
         self._deployment = deployment
 
     def __getattr__(self, name: str) -> Any:
-        async def remote(*arguments: Any) -> Any:
+        async def remote(*arguments: Any, **named: Any) -> Any:
             values = [await each if inspect.isawaitable(each) else each for each in arguments]
-            answer = getattr(self._deployment, name)(*values)
+            answer = getattr(self._deployment, name)(*values, **named)
             return await answer if inspect.isawaitable(answer) else answer
 
         return type("Method", (), {"remote": staticmethod(remote)})
+
+    def options(self, *, stream: bool) -> LocalStreams:
+        """As of a Serve handle: methods are generators."""
+        assert stream
+        return LocalStreams(self._deployment)
+
+
+class LocalStreams:
+    """Replaces a Serve handle whose methods give streams."""
+
+    def __init__(self, deployment: Any) -> None:
+        self._deployment = deployment
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._deployment, name)
+        return type("Method", (), {"remote": lambda _, *values: LocalStream(method(*values))})()
+
+
+class LocalStream:
+    """The items of an asynchronous generator, as a Serve handle gives them."""
+
+    def __init__(self, items: AsyncGenerator[Any, None]) -> None:
+        self._items = items
+
+    def __aiter__(self) -> AsyncGenerator[Any, None]:
+        return self._items
+
+    def cancel(self) -> None:
+        """Its consumer is ended, and the generator with it."""
 
 
 def local_services(
@@ -45,6 +74,7 @@ def local_services(
     segmenter: Any = None,
     classifier: Any = None,
     reader: Any = None,
+    jobs: Any = None,
     settings: Settings = _OPEN,
 ) -> Services:
     """Services of local deployments; `metrics` may be the label of new metrics."""
@@ -52,11 +82,13 @@ def local_services(
         LocalHandle(segmenter),
         LocalHandle(classifier),
         LocalHandle(reader),
+        LocalHandle(jobs),
         settings,
         plan_replicas(2, 0, settings),
         ServeMetrics(metrics) if isinstance(metrics, str) else metrics,
         analyses=ConcurrencyLimit(1),
         crops=ConcurrencyLimit(1),
+        large=ConcurrencyLimit(1),
         bodies=body_room(settings),
     )
 

@@ -19,6 +19,7 @@ from mcn.catalog.query import query
 from mcn.catalog.store import Catalog
 
 from ..docs import Example, blocks, commands
+from ..waiting import wait_until
 from .conftest import Endpoint
 from .local import local_client, local_services
 
@@ -56,6 +57,7 @@ def run(command: Example, endpoint: Endpoint, scanned: Path, folder: Path) -> st
         "TILE_ID": row["tile_id"],
         "CRYSTAL_ID": row["crystal_id"],
         "CHANGE_ID": made or "",
+        "JOB_ID": finished_job(endpoint, folder) if "JOB_ID" in command.text else "",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     done = subprocess.run(
@@ -69,6 +71,14 @@ def run(command: Example, endpoint: Endpoint, scanned: Path, folder: Path) -> st
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def finished_job(endpoint: Endpoint, folder: Path) -> str:
+    """The id of a job that has a result."""
+    with endpoint.client() as lab, (folder / "picture.tif").open("rb") as file:
+        job = lab.post("/v1/jobs", files={"image": file}).json()
+        wait_until(lambda: lab.get(job["url"]).json()["status"] == "done", "the job is done")
+    return str(job["id"])
 
 
 @pytest.mark.parametrize("command", REMOTE, ids=str)
@@ -97,6 +107,7 @@ def test_every_route_has_an_example() -> None:
         .replace("$TILE_ID", "{tile_id}")
         .replace("$CRYSTAL_ID", "{crystal_id}")
         .replace("$CHANGE_ID", "{change_id}")
+        .replace("$JOB_ID", "{job_id}")
         .replace("full/!256,256/0/default.jpg", "{region}/{size}/{rotation}/{quality}.{form}")
         for command in CURL
     ]

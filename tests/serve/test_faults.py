@@ -1,5 +1,6 @@
 """The endpoint at its limits: overload, timeouts, disconnects, killed and replaced replicas."""
 
+import io
 import os
 import signal
 import subprocess
@@ -12,7 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+import tifffile
 
 from ..waiting import DEADLINE_S, wait_until
 from .conftest import MCN, Endpoint, serving
@@ -96,6 +99,51 @@ def test_a_request_to_a_killed_replica_is_retried_once(small: Endpoint, tile: Pa
     assert post(small.url, data).status_code == 200
 
 
+def start_job(endpoint: Endpoint, data: bytes) -> str:
+    """The address of a new job."""
+    answer = httpx.post(f"{endpoint.url}/v1/jobs", content=data, headers=TIFF, timeout=DEADLINE_S)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["url"])
+
+
+def job_state(endpoint: Endpoint, job: str) -> dict:  # type: ignore[type-arg]
+    answer = httpx.get(f"{endpoint.url}{job}", timeout=DEADLINE_S)
+    assert answer.status_code == 200, answer.text
+    return answer.json()  # type: ignore[no-any-return]
+
+
+def job_end(endpoint: Endpoint, job: str) -> dict:  # type: ignore[type-arg]
+    """The state of a job that has ended."""
+    states: list[dict] = []  # type: ignore[type-arg]
+
+    def has_ended() -> bool:
+        states.append(job_state(endpoint, job))
+        return states[-1]["status"] in ("done", "failed", "cancelled")
+
+    wait_until(has_ended, "the job has ended")
+    return states[-1]
+
+
+def test_requests_do_not_wait_for_a_job_and_it_outlives_its_models(
+    small: Endpoint, tile: Path
+) -> None:
+    pixels = np.tile(tifffile.imread(tile), (12, 12))
+    file = io.BytesIO()
+    tifffile.imwrite(file, pixels, compression="deflate")
+    job = start_job(small, file.getvalue())
+    wait_until(lambda: job_state(small, job)["progress"] > 0, "the job has begun")
+    assert post(small.url, tile.read_bytes()).status_code == 200
+    assert job_state(small, job)["status"] == "running", "the request did not wait for it"
+    (models,) = small.replicas("Models")
+    os.kill(models, signal.SIGKILL)
+    small.wait_until_ready()
+    wait_until(lambda: models not in small.replicas("Models"), "another process has begun")
+    assert job_state(small, job)["status"] == "running"
+    assert httpx.delete(f"{small.url}{job}", timeout=DEADLINE_S).status_code == 204
+    assert job_state(small, job)["status"] == "cancelled"
+    assert post(small.url, tile.read_bytes()).status_code == 200
+
+
 def test_every_kind_of_replica_may_die_under_load(small: Endpoint, tile: Path) -> None:
     data, over = tile.read_bytes(), threading.Event()
     outcomes: Counter[int] = Counter()
@@ -108,7 +156,7 @@ def test_every_kind_of_replica_may_die_under_load(small: Endpoint, tile: Path) -
 
     with ThreadPoolExecutor(3) as threads:
         loads = [threads.submit(load) for _ in range(3)]
-        for kind in ("Models", "Ingress", "CatalogReader"):
+        for kind in ("Models", "Ingress", "CatalogReader", "Jobs"):
             done = outcomes[200]
             wait_until(lambda done=done: outcomes[200] > done, "one more request succeeds")
             (replica,) = small.replicas(kind)
@@ -172,9 +220,14 @@ def test_requests_in_progress_are_finished_before_it_stops(small: Endpoint, tile
     with ThreadPoolExecutor(2) as threads:
         requests = [threads.submit(post, small.url, data) for _ in range(2)]
         wait_until(lambda: pictures_in_progress(small) == 2, "two pictures are in progress")
+        jobs = [start_job(small, data) for _ in range(2)]
         small.process.send_signal(signal.SIGTERM)
         wait_until(lambda: refusal_or_none(small.url), "new requests are refused")
         responses = [request.result(DEADLINE_S) for request in requests]
+        done, refused = [job_end(small, job) for job in jobs]
+        assert (refused["status"], "stopping" in refused["problem"]) == ("failed", True)
+        result = httpx.get(f"{small.url}{done['result']}", timeout=DEADLINE_S)
+        assert len(result.json()["crystals"]) > 50
     assert [response.status_code for response in responses] == [200, 200]
     assert all(len(response.json()["crystals"]) > 50 for response in responses)
     assert small.process.wait(DEADLINE_S) == 0

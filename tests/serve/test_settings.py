@@ -24,6 +24,8 @@ def test_arguments_override_the_file(tmp_path: Path) -> None:
         ('token_sha256 = "secret"', "token_sha256"),
         ("insecure = true\nhost = '0.0.0.0'", "needs host = 127.0.0.1"),
         ("insecure = true\nhost = 'crystals.example.org'", "needs host = 127.0.0.1"),
+        ("[jobs]\nmegapixels = 900", "megapixels = 900 is above megapixels_of_all = 512"),
+        ("[jobs]\nminutes = 0", "jobs.minutes"),
         ("tls_cert = 'a.pem'", "belong together"),
         ("tls_cert = 'a.pem'\ntls_key = 'a.key'", "a.pem cannot be read"),
     ],

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -36,6 +36,9 @@ from mcn.catalog.storage import (
 from mcn.catalog.wells import plain_well, spell_wells
 from mcn.crystals import classified_schema, required
 from mcn.io.objects import fetch
+
+if TYPE_CHECKING:
+    from mcn.catalog.store import Catalog
 
 NAME: Final = "corrections"
 _TIME: Final = pa.timestamp("us", tz="UTC")
@@ -138,18 +141,22 @@ class Corrections:
         return replace(self, added=self.added.filter(pa.array(inside, pa.bool_())))
 
 
-def read_corrections(uri: str, shapes: Sequence[str], wells: Sequence[str] = ()) -> Corrections:
-    """The corrections of a catalogue as they are now, by well; none if there is no table.
+def read_corrections(catalog: Catalog, wells: Sequence[str] = ()) -> Corrections:
+    """The corrections of a catalogue, by well; none if there is no table.
 
-    Data files never change, so each is read once by a process.
+    Of a catalogue as it was, those that had been made by then. Data files never change, so each
+    is read once by a process.
     """
-    schema = corrections_schema(shapes)
-    table = open_corrections(uri)
+    schema = corrections_schema(catalog.shapes)
+    table = open_corrections(catalog.uri)
     parts = [schema.empty_table()]
     if table is not None:
         listed = _files(table, wells).to_pylist()
-        parts += [_rows_of(uri, schema, file) for file in listed]
-    return fold(pa.concat_tables(parts), shapes)
+        parts += [_rows_of(catalog.uri, schema, file) for file in listed]
+    rows = pa.concat_tables(parts)
+    if catalog.until is not None:
+        rows = rows.filter(pc.less_equal(rows["corrected_at"], pa.scalar(catalog.until, _TIME)))
+    return fold(rows, catalog.shapes)
 
 
 def open_corrections(uri: str) -> DeltaTable | None:

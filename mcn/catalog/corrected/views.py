@@ -76,7 +76,7 @@ def view_batches(
     crystal_files = files(snapshot.crystals, selection.wells, selection.read_depths())
     corrections = None
     if selection.corrected:
-        corrections = read_corrections(catalog.uri, catalog.shapes, selection.wells)
+        corrections = read_corrections(catalog, selection.wells)
     left = limit
     first_rows = _BATCH_ROWS if limit is None else limit
     for part, part_corrections in _parts(catalog, crystal_files, corrections, first_rows):
@@ -143,7 +143,7 @@ def first_crystals(
     order = f'"{column}" {"DESC" if descending else "ASC"} NULLS LAST, crystal_id'
     with open_views(catalog, tile_files, crystal_files, models) as connection:
         if selection.corrected:
-            corrections = read_corrections(catalog.uri, catalog.shapes, selection.wells)
+            corrections = read_corrections(catalog, selection.wells)
             correct_views(connection, catalog, corrections)
         # Sorting few columns first: masks are most of the bytes.
         keys = _select(connection, selection, limit, pa.schema([schema.field("crystal_id")]), order)

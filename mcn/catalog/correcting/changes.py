@@ -145,6 +145,7 @@ def correct(
     CatalogError
         If the storage fails. Nothing has changed then.
     """
+    catalog.check_present()
     _check(change, catalog.shapes)
     tile = _tile(catalog, change, segmenter, classifier)
     where = Selection(
@@ -182,7 +183,8 @@ def undo(catalog: Catalog, change_id: str, by: str, well: str | None = None) -> 
     CorrectionError
         If there is no such change, or it is undone already.
     """
-    corrections = read_corrections(catalog.uri, catalog.shapes, [well] if well else [])
+    catalog.check_present()
+    corrections = read_corrections(catalog, [well] if well else [])
     of_change = pc.equal(corrections.rows["change_id"], change_id)
     made = corrections.rows.filter(of_change)
     if not made.num_rows:
@@ -366,7 +368,7 @@ def _commit(
     superseded = table.schema.empty_table()
     if seen:
         # What others committed in the meantime is read too.
-        superseded = _unseen(read_corrections(catalog.uri, catalog.shapes, where.wells), rows, seen)
+        superseded = _unseen(read_corrections(catalog, where.wells), rows, seen)
     return Changed(rows[0]["change_id"], table, superseded, crystals)
 
 

@@ -10,7 +10,7 @@ import csv
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,7 +52,8 @@ _COLUMNS: Final = (
     "classifier",
     "uri",
 )
-_KEPT: Final = (*_COLUMNS[1:-1], "mask_rle")
+_KEPT: Final = _COLUMNS[1:-1]
+_MASK: Final = "mask_rle"
 _SAFE: Final = re.compile(r"[\w-]+")
 
 
@@ -90,6 +91,7 @@ def export_labels(
     formations: Sequence[str] = (),
     box: Box | None = None,
     *,
+    corrected: bool = False,
     corrected_only: bool = False,
 ) -> LabelSheet:
     """Write crops and a sheet of labels, the crystals of lowest confidence first.
@@ -101,7 +103,7 @@ def export_labels(
     out : str or path
         Folder to write `crops/` and `labels.csv` to. The sheet is UTF-8 with a byte-order
         mark, for spreadsheets, and appears only when it is complete.
-    wells, depth, segmenter, classifier, formations, box
+    wells, depth, segmenter, classifier, formations, box, corrected
         As in `mcn.catalog.selection.Selection`.
     limit : int
         Maximum number of crystals.
@@ -135,7 +137,7 @@ def export_labels(
         box=box,
         # A shape that a person named has the confidence 1; others would teach what models guessed.
         min_confidence=1.0 if corrected_only else None,
-        corrected=corrected_only,
+        corrected=corrected or corrected_only,
         is_corrected=True if corrected_only else None,
     )
     snapshot = catalog.snapshot()
@@ -201,13 +203,31 @@ def _least_certain(
 ) -> pa.Table:
     """The rows of lowest confidence, sorted; only one more batch is in memory at a time."""
     least: pa.Table | None = None
-    for piece in iter_batches(catalog, selection, snapshot=snapshot):
-        piece = piece.select(_KEPT)
+    # Masks are most of the bytes, and few are needed.
+    kept = replace(selection, columns=_KEPT)
+    for piece in iter_batches(catalog, kept, snapshot=snapshot):
         both = piece if least is None else pa.concat_tables([least, piece])
         order = [("confidence", "ascending"), ("crystal_id", "ascending")]
         least = both.sort_by(order).slice(0, limit)
     assert least is not None, "there is always a first batch"
-    return least
+    return with_masks(catalog, selection, least, snapshot)
+
+
+def with_masks(
+    catalog: Catalog, selection: Selection, rows: pa.Table, snapshot: Snapshot
+) -> pa.Table:
+    """Rows of few crystals of a selection with their masks, read tile by tile."""
+    masks: dict[str, str] = {}
+    where = replace(selection, formations=(), box=None, columns=["crystal_id", _MASK])
+    for group in rows.group_by(["well", "depth_m"]).aggregate([]).to_pylist():
+        depth = group["depth_m"], group["depth_m"]
+        for piece in iter_batches(
+            catalog, replace(where, wells=[group["well"]], depth=depth), snapshot=snapshot
+        ):
+            names, codes = (piece[name].to_pylist() for name in ("crystal_id", _MASK))
+            masks |= dict(zip(names, codes, strict=True))
+    codes = [masks[name] for name in rows["crystal_id"].to_pylist()]
+    return rows.append_column(_MASK, pa.array(codes, pa.string()))
 
 
 def read_tile(uri: str, etag: str | None) -> NDArray[np.uint8]:

@@ -75,5 +75,18 @@ def resolvable_diameter(pixel_size_um: Floats) -> float:
     pixel_size_um : (T,) float array
         Pixel size of each tile; NaN if unknown.
     """
-    known = pixel_size_um[np.isfinite(pixel_size_um)]
-    return RESOLVABLE_PX * float(known.max()) if len(known) else float("nan")
+    if not len(pixel_size_um):
+        return float("nan")
+    return float(resolvable_diameters(pixel_size_um, np.zeros(1, np.intp))[0])
+
+
+def resolvable_diameters(pixel_size_um: Floats, first_tile: NDArray[np.intp]) -> Floats:
+    """As `resolvable_diameter`, for each of several intervals, (I,).
+
+    Parameters
+    ----------
+    pixel_size_um : (T,) float array
+    first_tile : (I,) int array
+        Index of the first tile of each interval.
+    """
+    return np.asarray(RESOLVABLE_PX * np.fmax.reduceat(pixel_size_um, first_tile))

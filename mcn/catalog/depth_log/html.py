@@ -13,7 +13,7 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 
 from mcn.catalog.depth_log.columns import HIGH, LOW
-from mcn.catalog.depth_log.table import models_of_log, scan_date_of_log
+from mcn.catalog.depth_log.table import is_corrected_log, models_of_log, scan_date_of_log
 from mcn.catalog.storage import explained_output
 
 _STYLE: Final = """
@@ -85,6 +85,8 @@ def html_page(
         facts[f"Top {top['formation']}"] = f"{top['depth_m']:g} m"
     facts["Models"] = ", ".join(str(models) for models in models_of_log(log)) or "unknown"
     facts["Last scan"] = scan_date_of_log(log) or "unknown"
+    if is_corrected_log(log):
+        facts["Crystals"] = "as persons corrected them"
     terms = "".join(
         f"<dt>{escape(label)}</dt><dd>{escape(value)}</dd>" for label, value in facts.items()
     )

@@ -31,7 +31,7 @@ from anyascii import anyascii
 from numpy.typing import NDArray
 
 from mcn.catalog.depth_log.columns import CORRECTED, HIGH, LOW, shapes_of_log
-from mcn.catalog.depth_log.table import models_of_log, scan_date_of_log
+from mcn.catalog.depth_log.table import is_corrected_log, models_of_log, scan_date_of_log
 from mcn.catalog.depth_log.uncertainty import FEW_TILES
 from mcn.catalog.model_names import ModelPair
 from mcn.catalog.storage import explained_output
@@ -155,6 +155,8 @@ def las_text(
         if names:
             descr = f"The {kind} of the tiles logged"
             las.params[mnemonic] = lasio.HeaderItem(mnemonic, "", ", ".join(names), descr)
+    if is_corrected_log(log):
+        las.params["CORR"] = lasio.HeaderItem("CORR", "", "YES", "Crystals as persons corrected")
     top, base = log["depth_top"].to_numpy(), log["depth_base"].to_numpy()
     # Twelve digits resolve a hundredth of a millimetre at any depth.
     middle = np.array([float(f"{depth:.12g}") for depth in (top + base) / 2])

@@ -1,15 +1,19 @@
-"""Statistics of the crystals and tiles of one interval, with their uncertainty."""
+"""Statistics of the crystals and tiles of intervals, with their uncertainty.
+
+All intervals of a log are worked out together: most hold few tiles, and one after the other would
+take a millisecond each for little.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcn.catalog.depth_log.bias import edge_weights, resolvable_diameter, whole_diameters
+from mcn.catalog.depth_log.bias import edge_weights, resolvable_diameters, whole_diameters
 from mcn.catalog.depth_log.columns import (
     AREA_FRACTION,
     CORRECTED,
@@ -21,9 +25,10 @@ from mcn.catalog.depth_log.columns import (
     SIZES,
     fractions,
 )
+from mcn.catalog.depth_log.quantiles import GroupedQuantiles
 from mcn.catalog.depth_log.uncertainty import (
     FEW_TILES,
-    WeightedQuantiles,
+    RESAMPLES,
     ratio_replicates,
     sum_by_tile,
     t_intervals,
@@ -33,11 +38,13 @@ Floats = NDArray[np.float64]
 
 _FOLK_WARD: Final = (0.05, 0.16, 0.84, 0.95)
 _AT_LEAST_ONE: Final = "mean_aspect_ratio"
+_MOST_REPLICATES: Final = 4_000_000
+"""Numbers of resampled statistics in memory at a time."""
 
 
 @dataclass(frozen=True, eq=False)
-class IntervalSample:
-    """The tiles of an interval and their crystals.
+class LogSample:
+    """The tiles of consecutive intervals and their crystals.
 
     Parameters
     ----------
@@ -48,16 +55,19 @@ class IntervalSample:
     tile : (N,) int array
         Index of each crystal's tile.
     shapes : tuple of str
+    first_tile : (I + 1,) int array
+        Interval i has the tiles from `first_tile[i]` up to `first_tile[i + 1]`, one at least.
     """
 
     tiles: Mapping[str, NDArray[Any]]
     crystals: Mapping[str, NDArray[Any]]
     tile: NDArray[np.intp]
     shapes: tuple[str, ...]
+    first_tile: NDArray[np.intp]
 
     @property
     def n_tiles(self) -> int:
-        """Number of tiles."""
+        """Number of tiles of all intervals."""
         return len(self.tiles["depth_m"])
 
 
@@ -66,7 +76,8 @@ class _Sizes:
     """Quantiles of sizes, whose shares of smaller crystals are among the ratios."""
 
     prefix: str
-    quantiles: WeightedQuantiles
+    quantiles: GroupedQuantiles
+    at: Floats
     shares: slice
 
 
@@ -90,13 +101,12 @@ class _Ratios:
         return np.concatenate(self._numerators, axis=1), np.concatenate(self._denominators, axis=1)
 
 
-def interval_statistics(sample: IntervalSample, seed: int = 0) -> dict[str, Any]:
-    """All columns of a depth log for one interval, but for its depths and failed tiles.
+def log_statistics(sample: LogSample, seed: int = 0) -> dict[str, NDArray[Any]]:
+    """All columns of a depth log, (I,), but for the depths and failed tiles.
 
     NaN is unknown.
     """
-    crystals, tiles = sample.crystals, sample.tiles
-    count = len(sample.tile)
+    crystals, tiles, first = sample.crystals, sample.tiles, sample.first_tile
     weights = edge_weights(
         crystals["bbox_w"],
         crystals["bbox_h"],
@@ -105,7 +115,7 @@ def interval_statistics(sample: IntervalSample, seed: int = 0) -> dict[str, Any]
         crystals["touches_edge"],
     )
     ratios = _Ratios()
-    one = np.ones(count)
+    one = np.ones(len(sample.tile))
     _add_fractions(ratios, sample, one, "")
     _add_fractions(ratios, sample, weights * np.nan_to_num(crystals["confidence"]), CORRECTED)
     for name, measure in MEANS.items():
@@ -118,71 +128,110 @@ def interval_statistics(sample: IntervalSample, seed: int = 0) -> dict[str, Any]
     whole = whole_diameters(diameter, crystals["completeness"])
     _add_sizes(ratios, sample, diameter, one, "")
     _add_sizes(ratios, sample, whole, weights, CORRECTED)
-    statistics: dict[str, Any] = {
-        "n_tiles": sample.n_tiles,
-        "n_crystals": count,
-        "few_tiles": sample.n_tiles < FEW_TILES,
-        "resolvable_diameter_um": resolvable_diameter(tiles["pixel_size_um"]),
+    n_tiles = np.diff(first)
+    crystals_of_tile = np.bincount(sample.tile, minlength=sample.n_tiles)
+    statistics: dict[str, NDArray[Any]] = {
+        "n_tiles": n_tiles,
+        "n_crystals": np.add.reduceat(crystals_of_tile, first[:-1]),
+        "few_tiles": n_tiles < FEW_TILES,
+        "resolvable_diameter_um": resolvable_diameters(tiles["pixel_size_um"], first[:-1]),
     }
     _resolve(statistics, ratios, sample, seed)
     low = LOW + _AT_LEAST_ONE
-    statistics[low] = float(np.maximum(1.0, statistics[low]))
+    statistics[low] = np.maximum(1.0, statistics[low])
     return statistics
 
 
 def _resolve(
-    statistics: dict[str, Any], ratios: _Ratios, sample: IntervalSample, seed: int
+    statistics: dict[str, NDArray[Any]], ratios: _Ratios, sample: LogSample, seed: int
 ) -> None:
     """Work out the ratios that were collected, their intervals, and what depends on them."""
     numerators, denominators = ratios.sums()
+    starts = sample.first_tile[:-1]
     with np.errstate(invalid="ignore", divide="ignore"):
-        estimate = numerators.sum(axis=0) / denominators.sum(axis=0)
-    replicates = ratio_replicates(numerators, denominators, seed)
-    is_share = np.array([not _is_size(name) for name in ratios.names], dtype=np.bool_)
-    low, high = t_intervals(estimate, replicates, sample.n_tiles, is_share, len(sample.tile))
-    _put(statistics, ratios.names, estimate, low, high)
-    levels = list(QUANTILES.values())
+        estimate = np.add.reduceat(numerators, starts) / np.add.reduceat(denominators, starts)
+    low, high = np.full(estimate.shape, np.nan), np.full(estimate.shape, np.nan)
+    spreads = {
+        sizes.prefix: np.full((3, len(starts), 1), np.nan) for sizes in ratios.sizes
+    }  # Value, lower and upper end.
     for sizes in ratios.sizes:
-        at, names = sizes.quantiles.at, [sizes.prefix + name for name in QUANTILES]
-        low_share, high_share = low[sizes.shares], high[sizes.shares]
-        _put(
-            statistics,
-            names,
-            at(levels),
-            _known(at, low_share[: len(levels)]),
-            _known(at, high_share[: len(levels)]),
+        spreads[sizes.prefix][0] = _inclusive_deviation(sizes.at[:, len(QUANTILES) :])[:, None]
+    is_share = np.array([not _is_size(name) for name in ratios.names], dtype=np.bool_)
+    for chosen, tiles in _alike_intervals(sample.first_tile, len(ratios.names)):
+        count = len(chosen)
+        # One product of matrices for all intervals of as many tiles.
+        flat = tiles.T
+        replicates = ratio_replicates(
+            numerators[flat].reshape(len(flat), -1), denominators[flat].reshape(len(flat), -1), seed
         )
-        spread = slice(sizes.shares.start + len(levels), sizes.shares.stop)
-        sorting = _inclusive_deviation(at(_FOLK_WARD))[None]
-        again = sizes.quantiles.replicates_of(_FOLK_WARD, estimate[spread], replicates[:, spread])
-        ends = t_intervals(
-            sorting, _inclusive_deviation(again)[:, None], sample.n_tiles, np.array([False])
+        low[chosen], high[chosen] = (
+            end.reshape(count, -1)
+            for end in t_intervals(
+                estimate[chosen].ravel(),
+                replicates,
+                len(flat),
+                np.tile(is_share, count),
+                np.repeat(statistics["n_crystals"][chosen], len(ratios.names)),
+            )
         )
-        _put(statistics, [f"{sizes.prefix}{SIZES[-1]}"], sorting, *ends)
+        replicates = replicates.reshape(RESAMPLES, count, -1)
+        for sizes in ratios.sizes:
+            spread = slice(sizes.shares.start + len(QUANTILES), sizes.shares.stop)
+            shares = replicates[:, :, spread]
+            levels = np.clip(np.array(_FOLK_WARD) + estimate[chosen, spread] - shares, 0, 1)
+            again = np.where(np.isnan(shares), np.nan, sizes.quantiles.at(levels, chosen))
+            own = spreads[sizes.prefix]
+            own[1:, chosen, 0] = t_intervals(
+                own[0, chosen, 0],
+                _inclusive_deviation(again),
+                len(flat),
+                np.zeros(count, np.bool_),
+            )
+    _put(statistics, ratios.names, estimate, low, high)
+    for sizes in ratios.sizes:
+        names = [sizes.prefix + name for name in QUANTILES]
+        shares_of = slice(sizes.shares.start, sizes.shares.start + len(QUANTILES))
+        ends = (_known(sizes.quantiles, end[:, shares_of]) for end in (low, high))
+        _put(statistics, names, sizes.at[:, : len(QUANTILES)], *ends)
+        _put(statistics, [f"{sizes.prefix}{SIZES[-1]}"], *spreads[sizes.prefix])
+
+
+def _alike_intervals(
+    first_tile: NDArray[np.intp], n_ratios: int
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Intervals of equally many tiles, two or more, and the indices of their tiles (I, n)."""
+    n_tiles = np.diff(first_tile)
+    at_once = max(1, _MOST_REPLICATES // (RESAMPLES * n_ratios))
+    for number in np.unique(n_tiles[n_tiles > 1]):
+        alike = np.flatnonzero(n_tiles == number)
+        for start in range(0, len(alike), at_once):
+            chosen = alike[start : start + at_once]
+            yield chosen, first_tile[chosen][:, None] + np.arange(number)
 
 
 def _is_size(name: str | None) -> bool:
     return name is not None and (name.endswith("_um") or name == _AT_LEAST_ONE)
 
 
-def _known(at: Callable[[Floats], Floats], shares: Floats) -> Floats:
-    return np.where(np.isnan(shares), np.nan, at(np.nan_to_num(shares)))
+def _known(quantiles: GroupedQuantiles, shares: Floats) -> Floats:
+    return np.where(np.isnan(shares), np.nan, quantiles.at(np.nan_to_num(shares)))
 
 
 def _put(
-    statistics: dict[str, Any],
+    statistics: dict[str, NDArray[Any]],
     names: Sequence[str | None],
     estimate: Floats,
     low: Floats,
     high: Floats,
 ) -> None:
+    """Put (I, K) values and their ends under the names of the columns."""
     for prefix, values in (("", estimate), (LOW, low), (HIGH, high)):
-        for name, value in zip(names, values.tolist(), strict=True):
+        for name, column in zip(names, values.T, strict=True):
             if name is not None:
-                statistics[prefix + name] = value
+                statistics[prefix + name] = column
 
 
-def _add_fractions(ratios: _Ratios, sample: IntervalSample, weights: Floats, prefix: str) -> None:
+def _add_fractions(ratios: _Ratios, sample: LogSample, weights: Floats, prefix: str) -> None:
     n_tiles, n_shapes = sample.n_tiles, len(sample.shapes)
     cell = sample.tile * n_shapes + sample.crystals["shape"]
     of_shape = np.asarray(np.bincount(cell, weights, n_tiles * n_shapes), np.float64)
@@ -193,30 +242,33 @@ def _add_fractions(ratios: _Ratios, sample: IntervalSample, weights: Floats, pre
 
 
 def _add_mean(
-    ratios: _Ratios, name: str, values: Floats, weights: Floats, sample: IntervalSample
+    ratios: _Ratios, name: str, values: Floats, weights: Floats, sample: LogSample
 ) -> None:
     """The weighted mean of the values that are known."""
     known = np.isfinite(values)
-    tile, weights = sample.tile[known], weights[known]
+    weights = np.where(known, weights, 0.0)
+    values = np.where(known, values, 0.0)
     ratios.add(
         [name],
-        sum_by_tile(values[known] * weights, tile, sample.n_tiles)[:, None],
-        sum_by_tile(weights, tile, sample.n_tiles)[:, None],
+        sum_by_tile(values * weights, sample.tile, sample.n_tiles)[:, None],
+        sum_by_tile(weights, sample.tile, sample.n_tiles)[:, None],
     )
 
 
 def _add_sizes(
-    ratios: _Ratios, sample: IntervalSample, diameter: Floats, weights: Floats, prefix: str
+    ratios: _Ratios, sample: LogSample, diameter: Floats, weights: Floats, prefix: str
 ) -> None:
     mean, by_area = (prefix + name for name in SIZES[:2])
     _add_mean(ratios, mean, diameter, weights, sample)
     _add_mean(ratios, by_area, diameter, weights * np.nan_to_num(diameter) ** 2, sample)
     known = np.isfinite(diameter)
-    sizes = WeightedQuantiles(diameter[known], sample.tile[known], sample.n_tiles, weights[known])
-    below, all_of_tile = sizes.below(sizes.at([*QUANTILES.values(), *_FOLK_WARD]))
+    sizes = GroupedQuantiles(diameter[known], sample.tile[known], sample.first_tile, weights[known])
+    levels = np.array([*QUANTILES.values(), *_FOLK_WARD])
+    at = sizes.at(np.tile(levels, (len(sample.first_tile) - 1, 1)))
+    below, all_of_tile = sizes.below(at)
     first = len(ratios.names)
     ratios.add([None] * below.shape[1], below, all_of_tile)
-    ratios.sizes.append(_Sizes(prefix, sizes, slice(first, len(ratios.names))))
+    ratios.sizes.append(_Sizes(prefix, sizes, at, slice(first, len(ratios.names))))
 
 
 def _inclusive_deviation(quantiles: Floats) -> Floats:

@@ -5,26 +5,28 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mcn.catalog.active_files import Depths, files
+from mcn.catalog.active_files import Depths
 from mcn.catalog.depth_log.columns import depth_log_schema
-from mcn.catalog.depth_log.statistics import IntervalSample, interval_statistics
+from mcn.catalog.depth_log.statistics import LogSample, log_statistics
+from mcn.catalog.depth_log.well_tiles import WellTiles, read_well_tiles
 from mcn.catalog.depths import check_depth
-from mcn.catalog.model_names import LATEST, ModelPair
-from mcn.catalog.query import find_models, known_wells, open_views
+from mcn.catalog.model_names import ModelPair
 from mcn.catalog.storage import CatalogQueryError, explained_output
-from mcn.catalog.wells import plain_well
 
 if TYPE_CHECKING:
-    import duckdb
-
     from mcn.catalog.store import Catalog
+
+Floats = NDArray[np.float64]
 
 _INTERVALS: Final = 40
 """Approximate number of intervals if no step is given; a page-high log can show as many."""
@@ -37,45 +39,45 @@ _READ_CRYSTALS: Final = 1_000_000
 _MODELS_KEY: Final = b"mcn.models"
 _DATE_KEY: Final = b"mcn.scanned_on"
 _TILES_KEY: Final = b"mcn.tile_depths"
+_CORRECTED_KEY: Final = b"mcn.corrected"
 
-# Numbered in order of depth, so that the same catalogue always gives the same log.
-_TILES: Final = """
-    CREATE TEMP TABLE seen AS
-    SELECT
-        row_number() OVER (ORDER BY depth_m, tile_id) - 1 AS tile,
-        tile_id, segmenter, classifier, scanned_at, depth_m, n_crystals, pixel_size_um,
-        crystal_area_fraction, visible_pore_fraction, width, coalesce(data_bar_y, height) AS height
-    FROM tiles WHERE well = $well AND status = 'ok' AND depth_m BETWEEN $low AND $high
-"""
-_FAILED: Final = """
-    SELECT depth_m FROM tiles
-    WHERE well = $well AND status <> 'ok' AND depth_m BETWEEN $low AND $high
-"""
-_FACTS: Final = """
-    SELECT max(scanned_at)::DATE::VARCHAR, list_sort(list(DISTINCT [segmenter, classifier]))
-    FROM seen
-"""
-_TILE_COLUMNS: Final = """
-    SELECT
-        depth_m, n_crystals::DOUBLE AS n_crystals, pixel_size_um, crystal_area_fraction,
-        visible_pore_fraction, width::DOUBLE AS width, height::DOUBLE AS height
-    FROM seen ORDER BY tile
-"""
-_CRYSTALS: Final = """
-    SELECT
-        tile, list_position($shapes, shape) - 1 AS shape,
-        CASE
-            WHEN facet IN ('euhedral_to_subhedral', 'euhedral', 'subhedral') THEN 1.0::DOUBLE
-            WHEN facet = 'anhedral' THEN 0.0::DOUBLE
-        END AS is_euhedral,
-        confidence, bbox_w, bbox_h, touches_edge, equivalent_diameter_um, aspect_ratio,
-        circularity, contact_fraction, roundness, completeness
-    FROM crystal_rows
-    JOIN (SELECT * FROM seen WHERE tile BETWEEN $first AND $last)
-    USING (tile_id, segmenter, classifier, scanned_at)
-    WHERE well = $well
-    ORDER BY tile, crystal_id
-"""
+_TILE_COLUMNS: Final = (
+    "n_crystals",
+    "pixel_size_um",
+    "crystal_area_fraction",
+    "visible_pore_fraction",
+)
+_CRYSTAL_COLUMNS: Final = (
+    *("confidence", "bbox_w", "bbox_h", "touches_edge", "equivalent_diameter_um"),
+    *("aspect_ratio", "circularity", "contact_fraction", "roundness", "completeness"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Intervals:
+    """The intervals of a well that have tiles.
+
+    Parameters
+    ----------
+    step : float
+        Length in metres.
+    top : float
+        Where interval 0 begins, metres.
+    number : (I,) int array
+        Number of each interval, ascending.
+    first_tile : (I + 1,) int array
+        Interval i has the tiles from `first_tile[i]` up to `first_tile[i + 1]`, by depth.
+    """
+
+    step: float
+    top: float
+    number: NDArray[np.int64]
+    first_tile: NDArray[np.intp]
+
+    def edges(self, number: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Tops and bases of intervals in metres."""
+        tops = np.round(self.top + number * self.step, 9) + 0.0
+        return tops, np.round(self.top + (number + 1) * self.step, 9) + 0.0
 
 
 def depth_log(
@@ -87,6 +89,7 @@ def depth_log(
     *,
     depth: Depths | None = None,
     seed: int = 0,
+    corrected: bool = False,
 ) -> pa.Table:
     """Depth log of a well: one row per interval, from its first tile to its last.
 
@@ -105,6 +108,10 @@ def depth_log(
         the second depth: a window as long as the step is one interval.
     seed : int
         Seed of the resampled tiles that the 95 % intervals are from.
+    corrected : bool
+        Of the crystals as persons corrected them, also in their area; pores and tiles stay as
+        scanned. The columns `corrected_…` are another thing: they correct for what pictures
+        show less of.
 
     Returns
     -------
@@ -118,99 +125,90 @@ def depth_log(
         For an unknown well or model, a well without a tile that could be read, an impossible
         depth range, or an unusable step.
     """
-    if step_m is not None and not 0 < step_m <= _LONGEST_STEP_M:
-        raise CatalogQueryError(
-            f"a step of {step_m:g} m is impossible; give one above 0 and up to {_LONGEST_STEP_M:g}"
-        )
-    well = plain_well(well)
-    low, high = check_depth(depth) or (None, None)
-    window = {
-        "well": well,
-        "low": -math.inf if low is None else low,
-        "high": math.inf if high is None else high,
-    }
-    snapshot = catalog.snapshot()
-    tile_files = known_wells(catalog, snapshot.tiles, [well])
-    crystal_files = files(snapshot.crystals, [well], None if depth is None else (low, high))
-    models = find_models(catalog, snapshot.tiles, [well], segmenter, classifier)
-    with open_views(catalog, tile_files, crystal_files, models) as connection:
-        connection.execute(_TILES, window)
-        tiles = _numpy(connection.sql(_TILE_COLUMNS).to_arrow_table())
-        depths = tiles["depth_m"]
-        if not len(depths):
-            raise CatalogQueryError(_no_tiles(catalog, well, models, depth))
-        scanned_on, pairs = connection.sql(_FACTS).fetchall()[0]
-        failed = connection.sql(_FAILED, params=window).to_arrow_table()["depth_m"].to_numpy()
-        step = step_m or _step(depths[-1] - (depths[0] if low is None else low), depths)
-        if (depths[-1] - depths[0]) / step > _MAX_INTERVALS:
-            raise CatalogQueryError(
-                f"a step of {step:g} m makes over {_MAX_INTERVALS} intervals; give a larger one"
-            )
-        number = _interval_numbers(depths, step, low, high)
-        rows = _intervals(connection, well, tiles, number, catalog.shapes, seed)
-        log = _table(rows, number, step, low or 0.0, depth_log_schema(catalog.shapes))
-    failed_number = _interval_numbers(failed, step, low, high) - number[0]
+    window = check_depth(depth)
+    well_tiles = read_well_tiles(
+        catalog, well, segmenter, classifier, window, _TILE_COLUMNS, corrected=corrected
+    )
+    intervals = split_intervals(well_tiles.depths, step_m, window)
+    statistics = _statistics(well_tiles, intervals, seed)
+    log = _table(statistics, intervals, depth_log_schema(catalog.shapes))
+    failed_number = _interval_numbers(well_tiles.failed, intervals.step, window)
+    failed_number -= intervals.number[0]
     inside = failed_number[(failed_number >= 0) & (failed_number < log.num_rows)]
     column = log.schema.get_field_index("n_failed_tiles")
     counts = pa.array(np.bincount(inside, minlength=log.num_rows), pa.int64())
     log = log.set_column(column, log.schema.field(column), counts)
+    pairs = well_tiles.rows.select(["segmenter", "classifier"]).group_by(
+        ["segmenter", "classifier"]
+    )
+    models = sorted([*pair.values()] for pair in pairs.aggregate([]).to_pylist())
+    scanned_at = pc.max(well_tiles.rows["scanned_at"]).as_py()
     return log.replace_schema_metadata(
-        {_MODELS_KEY: json.dumps(pairs), _DATE_KEY: scanned_on, _TILES_KEY: depths.tobytes()}
+        {
+            _MODELS_KEY: json.dumps(models),
+            _DATE_KEY: scanned_at.astimezone(UTC).date().isoformat(),
+            _TILES_KEY: well_tiles.depths.tobytes(),
+            **({_CORRECTED_KEY: b"yes"} if corrected else {}),
+        }
     )
 
 
-def _no_tiles(catalog: Catalog, well: str, models: ModelPair, depth: Depths | None) -> str:
-    by = "" if models == LATEST else f" by {models}"
-    at = "" if depth is None else " at these depths"
-    return (
-        f"{catalog.uri}: no tile of well {well!r} could be read{by}{at}; see why with "
-        '`mcn query CATALOG --sql "SELECT uri, depth_m, error FROM tiles"`'
-    )
+def split_intervals(depths: Floats, step_m: float | None, window: Depths | None) -> Intervals:
+    """The intervals that tiles lie in, as `depth_log` describes them.
+
+    Parameters
+    ----------
+    depths : (T,) float array
+        Of the tiles, ascending, at least one.
+    step_m, window
+        As `step_m` and `depth` of `depth_log`.
+
+    Raises
+    ------
+    CatalogQueryError
+        For an unusable step.
+    """
+    if step_m is not None and not 0 < step_m <= _LONGEST_STEP_M:
+        raise CatalogQueryError(
+            f"a step of {step_m:g} m is impossible; give one above 0 and up to {_LONGEST_STEP_M:g}"
+        )
+    low, _ = window or (None, None)
+    step = step_m or _step(depths[-1] - (depths[0] if low is None else low), depths)
+    if (depths[-1] - depths[0]) / step > _MAX_INTERVALS:
+        raise CatalogQueryError(
+            f"a step of {step:g} m makes over {_MAX_INTERVALS} intervals; give a larger one"
+        )
+    number, first_tile = np.unique(_interval_numbers(depths, step, window), return_index=True)
+    return Intervals(step, low or 0.0, number, np.append(first_tile, len(depths)))
 
 
-def _interval_numbers(
-    depths: NDArray[np.float64], step: float, low: float | None, high: float | None
-) -> NDArray[np.int64]:
+def _interval_numbers(depths: Floats, step: float, window: Depths | None) -> NDArray[np.int64]:
     """Number of the interval that each depth lies in, counted from the window's top or 0 m."""
-    top = low or 0.0
-    number = np.floor((depths - top) / step).astype(np.int64)
+    low, high = window or (None, None)
+    number = np.floor((depths - (low or 0.0)) / step).astype(np.int64)
     if low is not None and high is not None:
         last = max(math.ceil((high - low) / step - 1e-9) - 1, 0)
         number = np.minimum(number, last)
     return number
 
 
-def _intervals(
-    connection: duckdb.DuckDBPyConnection,
-    well: str,
-    tiles: Mapping[str, NDArray[Any]],
-    number: NDArray[np.int64],
-    shapes: tuple[str, ...],
-    seed: int,
-) -> list[dict[str, Any]]:
+def _statistics(well_tiles: WellTiles, intervals: Intervals, seed: int) -> dict[str, NDArray[Any]]:
     """Statistics of each interval with tiles, in order of depth."""
-    first_tile = np.append(np.flatnonzero(np.diff(number, prepend=number[0] - 1)), len(number))
-    rows = []
+    tiles = well_tiles.columns()
+    first_tile = intervals.first_tile
+    parts = []
     for begin, end in _parts(first_tile, tiles["n_crystals"]):
-        span = {"first": int(first_tile[begin]), "last": int(first_tile[end]) - 1}
-        crystals = _numpy(
-            connection.sql(
-                _CRYSTALS, params={"well": well, "shapes": list(shapes), **span}
-            ).to_arrow_table()
+        first, last = int(first_tile[begin]), int(first_tile[end])
+        crystals = well_tiles.crystals(first, last, _CRYSTAL_COLUMNS)
+        sample = LogSample(
+            {name: values[first:last] for name, values in tiles.items()},
+            crystals,
+            crystals.pop("tile"),
+            well_tiles.catalog.shapes,
+            first_tile[begin : end + 1] - first,
         )
-        tile = crystals.pop("tile")
-        first_crystal = np.searchsorted(tile, first_tile[begin : end + 1])
-        for interval in range(begin, end):
-            chosen = slice(*first_crystal[interval - begin : interval - begin + 2])
-            inside = slice(first_tile[interval], first_tile[interval + 1])
-            sample = IntervalSample(
-                {name: values[inside] for name, values in tiles.items()},
-                {name: values[chosen] for name, values in crystals.items()},
-                tile[chosen] - first_tile[interval],
-                shapes,
-            )
-            rows.append(interval_statistics(sample, seed))
-    return rows
+        parts.append(log_statistics(sample, seed))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _parts(
@@ -226,36 +224,20 @@ def _parts(
         begin = end
 
 
-def _numpy(table: pa.Table) -> dict[str, NDArray[Any]]:
-    """Columns as arrays; null is NaN."""
-    columns = {}
-    for name in table.column_names:
-        values = table[name].to_numpy()
-        columns[name] = values.astype(np.float64) if values.dtype.kind == "f" else values
-    return columns
-
-
 def _table(
-    rows: Sequence[Mapping[str, Any]],
-    number: NDArray[np.int64],
-    step: float,
-    top: float,
-    schema: pa.Schema,
+    statistics: Mapping[str, NDArray[Any]], intervals: Intervals, schema: pa.Schema
 ) -> pa.Table:
     """The depth log, with a row for each interval from the first to the last."""
-    all_numbers = np.arange(number[0], number[-1] + 1)
-    edges = {
-        "depth_top": np.round(top + all_numbers * step, 9) + 0.0,
-        "depth_base": np.round(top + (all_numbers + 1) * step, 9) + 0.0,
-    }
-    place = np.unique(number) - number[0]
+    all_numbers = np.arange(intervals.number[0], intervals.number[-1] + 1)
+    edges = dict(zip(("depth_top", "depth_base"), intervals.edges(all_numbers), strict=True))
+    place = intervals.number - intervals.number[0]
     columns = []
     for field in schema:
         if field.name in edges:
             columns.append(pa.array(edges[field.name]))
             continue
         values: NDArray[Any] = np.full(len(all_numbers), np.nan if field.nullable else 0)
-        values[place] = [row.get(field.name, 0) for row in rows]
+        values[place] = statistics.get(field.name, 0)
         if not field.nullable:
             values = values.astype(field.type.to_pandas_dtype())
         columns.append(pa.array(values, field.type, from_pandas=True))
@@ -272,6 +254,11 @@ def scan_date_of_log(log: pa.Table) -> str:
     """ISO date of the last scan in a depth log; empty if the table does not give it."""
     date: bytes = (log.schema.metadata or {}).get(_DATE_KEY, b"")
     return date.decode()
+
+
+def is_corrected_log(log: pa.Table) -> bool:
+    """Whether a depth log is of crystals as persons corrected them."""
+    return _CORRECTED_KEY in (log.schema.metadata or {})
 
 
 def tile_depths_of_log(log: pa.Table) -> NDArray[np.float64]:

@@ -31,6 +31,8 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mcn.catalog.depth_log.quantiles import GroupedQuantiles
+
 Floats = NDArray[np.float64]
 Scale = Literal["share", "size"]
 
@@ -167,7 +169,7 @@ def t_intervals(
     replicates: Floats,
     n_tiles: int,
     is_share: NDArray[np.bool_],
-    crystals: int | None = None,
+    crystals: int | NDArray[np.integer] | None = None,
 ) -> tuple[Floats, Floats]:
     """95 % intervals of statistics from their values in resamples of the tiles.
 
@@ -179,7 +181,7 @@ def t_intervals(
     is_share : (K,) bool array
         Values from 0 to 1, with an interval on the logit scale; others are above 0, with one
         on the log scale.
-    crystals : int, optional
+    crystals : int or (K,) int array, optional
         As in `ratio_intervals`.
 
     Returns
@@ -203,25 +205,28 @@ def t_intervals(
     is_end = np.isfinite(estimate) & ((estimate <= 0) | (is_share & (estimate >= 1)))
     is_end |= np.isfinite(estimate) & (deviation == 0)
     low, high = np.where(is_end, estimate, low), np.where(is_end, estimate, high)
-    if crystals:
-        worth = crystals / (1 + max(crystals / n_tiles - 1, 0) * _ALIKE)
-        bound = 1 - ((1 - LEVEL) / 2) ** (1 / worth)
-        high = np.where(is_share & (estimate == 0), bound, high)
-        low = np.where(is_share & (estimate == 1), 1 - bound, low)
+    if crystals is not None:
+        known = is_share & (np.asarray(crystals) > 0)
+        worth = crystals / (1 + np.maximum(crystals / n_tiles - 1, 0) * _ALIKE)
+        bound = 1 - ((1 - LEVEL) / 2) ** (1 / np.maximum(worth, 1e-9))
+        high = np.where(known & (estimate == 0), bound, high)
+        low = np.where(known & (estimate == 1), 1 - bound, low)
     return low, high
 
 
 def _nan_deviation(replicates: Floats) -> Floats:
     """Standard deviation of each column, without the resamples in which it is not defined."""
-    known = np.isfinite(replicates)
-    count = len(replicates)
-    if not known.all():
-        replicates, count = np.where(known, replicates, 0.0), known.sum(axis=0)
-    mean = replicates.sum(axis=0) / count
-    away = replicates - mean
-    if not known.all():
-        away = np.where(known, away, 0.0)
-    return np.asarray(np.sqrt(np.einsum("bk,bk->k", away, away) / count))
+    away = replicates - replicates.mean(axis=0)
+    deviation = np.asarray(np.sqrt(np.einsum("bk,bk->k", away, away) / len(replicates)))
+    partly = np.flatnonzero(np.isnan(deviation))
+    if len(partly):
+        values = replicates[:, partly]
+        known = np.isfinite(values)
+        count = known.sum(axis=0)
+        values = np.where(known, values, 0.0)
+        away = np.where(known, values - values.sum(axis=0) / count, 0.0)
+        deviation[partly] = np.sqrt(np.einsum("bk,bk->k", away, away) / count)
+    return deviation
 
 
 @functools.lru_cache(maxsize=1024)
@@ -258,37 +263,15 @@ class WeightedQuantiles:
         n_tiles: int,
         weights: Floats | None = None,
     ) -> None:
-        if weights is not None:
-            counted = weights > 0
-            values, tile, weights = values[counted], tile[counted], weights[counted]
-        order = np.argsort(values, kind="stable")
         self.n_tiles = n_tiles
-        self._values = np.asarray(values, np.float64)[order]
-        self._tile = np.asarray(tile)[order]
-        self._weights = np.ones(len(order)) if weights is None else weights[order]
-        self._share = self._shares()
+        self._groups = GroupedQuantiles(values, tile, np.array([0, n_tiles]), weights)
 
     def __len__(self) -> int:
-        return len(self._values)
-
-    def _shares(self) -> Floats:
-        """Share of the weight below each value, 0 at the least and 1 at the greatest.
-
-        With equal weights it is k / (N - 1), as in NumPy's and SQL's continuous quantiles.
-        """
-        n, w = len(self._values), self._weights
-        if n < 2:
-            return np.zeros(n)
-        below = np.cumsum(w) - w
-        positions = np.arange(n) * w + (n - 1) * below
-        return np.asarray(positions / positions[-1])
+        return int(self._groups.counts[0])
 
     def at(self, levels: Sequence[float] | Floats) -> Floats:
-        """Quantiles at levels from 0 to 1; NaN without crystals."""
-        levels = np.asarray(levels, np.float64)
-        if not len(self):
-            return np.full(levels.shape, np.nan)
-        return np.asarray(np.interp(levels, self._share, self._values))
+        """Quantiles at levels from 0 to 1, (…, Q); NaN without crystals."""
+        return self._groups.at(np.asarray(levels, np.float64)[..., None, :])[..., 0, :]
 
     def intervals(self, levels: Sequence[float], seed: int = 0) -> tuple[Floats, Floats]:
         """95 % intervals of the quantiles at these levels, each (Q,)."""
@@ -304,36 +287,13 @@ class WeightedQuantiles:
         of the whole sample at the level lowered by the difference (Bahadur's representation).
         """
         wanted = np.asarray(levels, np.float64)
-        quantiles = self.at(wanted)
-        numerators, denominators = self.below(quantiles)
+        numerators, denominators = self.below(self.at(wanted))
         with np.errstate(invalid="ignore", divide="ignore"):
             whole = numerators.sum(axis=0) / denominators.sum()
-        return self.replicates_of(levels, whole, ratio_replicates(numerators, denominators, seed))
-
-    def replicates_of(self, levels: Sequence[float], whole: Floats, shares: Floats) -> Floats:
-        """As `replicates`, from the shares below the quantiles in each resample.
-
-        Parameters
-        ----------
-        levels : sequence of Q floats
-        whole : (Q,) float array
-            Shares below the quantiles in the whole sample.
-        shares : (B, Q) float array
-            The same in each resample.
-        """
-        wanted = np.asarray(levels, np.float64)
-        at = self.at(np.clip(wanted + whole - shares, 0, 1).ravel()).reshape(shares.shape)
+        shares = ratio_replicates(numerators, denominators, seed)
+        at = self.at(np.clip(wanted + whole - shares, 0, 1))
         return np.where(np.isnan(shares), np.nan, at)
 
     def below(self, quantiles: Floats) -> tuple[Floats, Floats]:
         """Weight of each tile's crystals up to each size (T, Q), and of all of them (T, 1)."""
-        cuts = np.unique(quantiles)
-        # The step between two quantiles that each crystal is in, counted once for all of them.
-        step = np.repeat(
-            np.arange(len(cuts) + 1),
-            np.diff(np.searchsorted(self._values, cuts, side="right"), prepend=0, append=len(self)),
-        )
-        cells = self._tile * (len(cuts) + 1) + step
-        in_step = np.bincount(cells, self._weights, self.n_tiles * (len(cuts) + 1))
-        below: Floats = np.cumsum(in_step.reshape(self.n_tiles, -1), axis=1)
-        return below[:, np.searchsorted(cuts, quantiles)], below[:, -1:]
+        return self._groups.below(quantiles[None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mcn.catalog.correcting.label_sheet import tile_crops
+from mcn.catalog.correcting.label_sheet import tile_crops, with_masks
 from mcn.catalog.export import tiles_of
 from mcn.catalog.query import iter_batches
 from mcn.catalog.storage import CatalogError, CatalogQueryError
@@ -27,7 +28,7 @@ EACH: Final = 10
 """Crystals of each shape."""
 
 _COLUMNS: Final = ("crystal_id", "tile_id", "well", "depth_m", "shape", "confidence",
-                   "equivalent_diameter_um", "mask_rle")  # fmt: skip
+                   "equivalent_diameter_um")  # fmt: skip
 
 Crops = dict[str, NDArray[np.uint8]]
 """Crystal → its crop."""
@@ -58,8 +59,9 @@ def sample_crystals(
     """
     random = np.random.default_rng(seed)
     chosen: pa.Table | None = None
-    for batch in iter_batches(catalog, selection):
-        rows = batch.select(_COLUMNS)
+    snapshot = catalog.snapshot()
+    kept = replace(selection, columns=_COLUMNS)
+    for rows in iter_batches(catalog, kept, snapshot=snapshot):
         rows = rows.append_column("rank", pa.array(random.random(rows.num_rows)))
         both = rows if chosen is None else pa.concat_tables([chosen, rows])
         ordered = both.sort_by([("shape", "ascending"), ("rank", "ascending")])
@@ -69,7 +71,8 @@ def sample_crystals(
         chosen = ordered.filter(pa.array(np.arange(ordered.num_rows) - first < each))
     if chosen is None or not chosen.num_rows:
         raise CatalogQueryError(f"{catalog.uri}: there are no such crystals; choose others")
-    return chosen.drop_columns(["rank"]).sort_by(
+    rows = with_masks(catalog, selection, chosen.drop_columns(["rank"]), snapshot)
+    return rows.sort_by(
         [("shape", "ascending"), ("confidence", "descending"), ("crystal_id", "ascending")]
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -80,7 +80,8 @@ def size_distributions(
     number: dict[str, Floats] = {}
     area: dict[str, Floats] = {}
     unknown: dict[str, int] = {}
-    for batch in iter_batches(catalog, selection, snapshot=snapshot):
+    columns = [*([by] if by else []), "equivalent_diameter_um", "area_um2"]
+    for batch in iter_batches(catalog, replace(selection, columns=columns), snapshot=snapshot):
         names = batch[by] if by else pa.repeat("all", batch.num_rows)
         for name in pc.unique(names).to_pylist():
             rows = batch.filter(pc.equal(names, name)) if by else batch

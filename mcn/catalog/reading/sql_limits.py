@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _BATCH_ROWS: Final = 100_000
+_LONGEST_S: Final = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,17 @@ class SqlLimits:
     Raises
     ------
     CatalogQueryError
-        If a limit is not above 0.
+        If a limit is not above 0, or the time is longer than a week.
     """
 
     seconds: float = 60.0
     memory_mb: int = 2048
 
     def __post_init__(self) -> None:
-        if not self.seconds > 0 or not self.memory_mb > 0:
+        if not 0 < self.seconds <= _LONGEST_S or not self.memory_mb > 0:
             raise CatalogQueryError(
                 f"limits of {self.seconds:g} s and {self.memory_mb} MiB are impossible; give "
-                "numbers above 0"
+                f"numbers above 0, and up to {_LONGEST_S:g} s"
             )
 
 

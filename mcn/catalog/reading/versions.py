@@ -118,8 +118,26 @@ def history(catalog: Catalog) -> pa.Table:
     return pa.Table.from_pylist(rows, HISTORY)
 
 
-def find_versions(catalog: Catalog, as_of: AsOf) -> tuple[int, int]:
-    """The versions of tiles and crystals that belong to a version or time of the catalogue.
+@dataclass(frozen=True)
+class PastVersion:
+    """The catalogue as it was.
+
+    Parameters
+    ----------
+    tiles, crystals : int
+        Versions of the two tables.
+    until : datetime or None
+        The time up to which corrections and what is known about wells count: the one that was
+        asked for, or that of the version after it; None for the latest version.
+    """
+
+    tiles: int
+    crystals: int
+    until: datetime | None
+
+
+def find_version(catalog: Catalog, as_of: AsOf) -> PastVersion:
+    """The versions of the tables that belong to a version or time of the catalogue.
 
     Raises
     ------
@@ -141,7 +159,19 @@ def find_versions(catalog: Catalog, as_of: AsOf) -> tuple[int, int]:
             "history` lists them)"
         )
     version = chosen[-1].version
-    return version, crystals_versions(tiles, crystals)[version]
+    until = None if isinstance(wanted, int) else wanted
+    if until is None and version < tiles[-1].version:
+        following = next(commit for commit in tiles if commit.version > version)
+        # Of its millisecond, the commit itself is not part.
+        until = datetime.fromtimestamp(following.time - 0.001, UTC)
+    return PastVersion(version, crystals_versions(tiles, crystals)[version], until)
+
+
+def version_at(catalog: Catalog, name: str, until: datetime) -> int | None:
+    """The version of another table at a time; None if it did not exist yet."""
+    commits = _commits(catalog, name)
+    earlier = [commit.version for commit in commits if commit.time <= until.timestamp()]
+    return max(earlier, default=None)
 
 
 def crystals_versions(
@@ -202,7 +232,7 @@ def parse_as_of(as_of: AsOf) -> int | datetime:
 def _commits(catalog: Catalog, name: str) -> list[LoggedCommit]:
     with explained(catalog.uri):
         file_system, root = data_files(catalog.uri)
-        folder = pafs.FileSelector(f"{root}/{name}/_delta_log")
+        folder = pafs.FileSelector(f"{root}/{name}/_delta_log", allow_not_found=True)
         versions = sorted(
             int(info.base_name[:20])
             for info in file_system.get_file_info(folder)

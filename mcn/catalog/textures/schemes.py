@@ -100,7 +100,10 @@ def read_schemes(path: str | None = None) -> tuple[Scheme, ...]:
         tables = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise CatalogError(f"{name}: cannot be read as a file of schemes ({reason})") from None
+        raise CatalogError(
+            f"{name}: cannot be read as a file of schemes ({reason}); name a TOML file like the "
+            "default one"
+        ) from None
     schemes = tuple(_scheme(name, key, table) for key, table in tables.items())
     if not schemes:
         raise CatalogError(f"{name}: has no scheme; copy one of the default file")

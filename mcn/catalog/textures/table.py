@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from mcn.catalog.active_files import Depths, files
-from mcn.catalog.depth_log.table import depth_log
+from mcn.catalog.active_files import Depths
+from mcn.catalog.depth_log.table import split_intervals
 from mcn.catalog.depth_log.uncertainty import FEW_TILES
-from mcn.catalog.query import find_models, known_wells, open_views
+from mcn.catalog.depth_log.well_tiles import read_well_tiles
+from mcn.catalog.depths import check_depth
 from mcn.catalog.textures.measures import texture_measures
 from mcn.catalog.textures.schemes import Scheme, probabilities, read_schemes
-from mcn.catalog.wells import plain_well
 
 if TYPE_CHECKING:
-    import duckdb
-
     from mcn.catalog.store import Catalog
 
 TEXTURES: Final[pa.Schema] = pa.schema(
@@ -44,28 +43,10 @@ of all tiles, `probability` the share of resamples of the tiles that have it (nu
 and `second` the most frequent other one. With fewer than 8 tiles, `few_tiles`, resamples differ
 too little, and probabilities are too near to 0 and 1. The measures are those of the rules."""
 
-_TILES: Final = """
-    CREATE OR REPLACE TEMP TABLE interval_tiles AS
-    SELECT
-        row_number() OVER (ORDER BY depth_m, tile_id) - 1 AS tile, tile_id, segmenter, classifier,
-        scanned_at, visible_pore_fraction, width::DOUBLE AS width,
-        coalesce(data_bar_y, height)::DOUBLE AS height
-    FROM tiles
-    WHERE well = $well AND status = 'ok' AND depth_m >= $top AND depth_m < $base
-"""
-_CRYSTALS: Final = """
-    SELECT
-        tile, list_position($shapes, shape) - 1 AS shape,
-        CASE
-            WHEN facet IN ('euhedral_to_subhedral', 'euhedral', 'subhedral') THEN 1.0::DOUBLE
-            WHEN facet = 'anhedral' THEN 0.0::DOUBLE
-        END AS is_euhedral,
-        contact_fraction, roundness, completeness, equivalent_diameter_um, centroid_x, centroid_y
-    FROM crystal_rows
-    JOIN interval_tiles USING (tile_id, segmenter, classifier, scanned_at)
-    WHERE well = $well AND depth_m >= $top AND depth_m < $base
-    ORDER BY tile, crystal_id
-"""
+_CRYSTAL_COLUMNS: Final = (
+    *("contact_fraction", "roundness", "completeness", "equivalent_diameter_um"),
+    *("centroid_x", "centroid_y"),
+)
 
 
 def texture_table(
@@ -78,12 +59,13 @@ def texture_table(
     depth: Depths | None = None,
     schemes: Sequence[Scheme] | None = None,
     seed: int = 0,
+    corrected: bool = False,
 ) -> pa.Table:
     """Name the texture of each interval of a well by each scheme.
 
     Parameters
     ----------
-    catalog, well, step_m, segmenter, classifier, depth, seed
+    catalog, well, step_m, segmenter, classifier, depth, seed, corrected
         As in `mcn.catalog.depth_log.table.depth_log`, whose intervals these are.
     schemes : sequence of Scheme, optional
         By default those of `schemes.toml`.
@@ -99,47 +81,28 @@ def texture_table(
         As `depth_log`.
     """
     schemes = read_schemes() if schemes is None else schemes
-    well = plain_well(well)
-    log = depth_log(catalog, well, step_m, segmenter, classifier, depth=depth, seed=seed)
-    snapshot = catalog.snapshot()
-    models = find_models(catalog, snapshot.tiles, [well], segmenter, classifier)
-    tile_files = known_wells(catalog, snapshot.tiles, [well])
+    window = check_depth(depth)
+    well_tiles = read_well_tiles(
+        catalog, well, segmenter, classifier, window, ["visible_pore_fraction"], corrected=corrected
+    )
+    intervals = split_intervals(well_tiles.depths, step_m, window)
+    tiles = well_tiles.columns()
     rows: list[dict[str, Any]] = []
-    for interval in log.select(["depth_top", "depth_base", "n_tiles", "n_crystals"]).to_pylist():
-        if not interval["n_crystals"]:
+    spans = pairwise(intervals.first_tile.tolist())
+    for (first, last), *edges in zip(spans, *intervals.edges(intervals.number), strict=True):
+        crystals = well_tiles.crystals(first, last, _CRYSTAL_COLUMNS)
+        tile = crystals.pop("tile")
+        if not len(tile):
             continue
-        span = interval["depth_top"], interval["depth_base"]
-        crystal_files = files(snapshot.crystals, [well], span)
-        with open_views(catalog, tile_files, crystal_files, models) as connection:
-            measures = _measures(connection, catalog.shapes, well, *span, seed)
-        rows += [{**interval, **_named(scheme, *measures)} for scheme in schemes]
+        inside = {name: values[first:last] for name, values in tiles.items()}
+        measures = texture_measures(inside, crystals, tile, catalog.shapes, seed)
+        interval = {
+            **dict(zip(("depth_top", "depth_base"), map(float, edges), strict=True)),
+            "n_tiles": last - first,
+            "n_crystals": len(tile),
+        }
+        rows += [{**interval, **_named(scheme, last - first, *measures)} for scheme in schemes]
     return pa.Table.from_pylist(rows, TEXTURES)
-
-
-def _measures(
-    connection: duckdb.DuckDBPyConnection,
-    shapes: Sequence[str],
-    well: str,
-    top: float,
-    base: float,
-    seed: int,
-) -> tuple[int, dict[str, float], dict[str, Any]]:
-    """Number of tiles of an interval, its measures, and their values in resamples."""
-    where = {"well": well, "top": top, "base": base}
-    connection.execute(_TILES, where)
-    tiles = connection.sql("SELECT * FROM interval_tiles ORDER BY tile").to_arrow_table()
-    crystals = connection.sql(_CRYSTALS, params={**where, "shapes": list(shapes)}).to_arrow_table()
-    columns = {name: crystals[name].to_numpy() for name in crystals.column_names}
-    sizes = {
-        name: tiles[name].to_numpy().astype(np.float64)
-        for name in ("visible_pore_fraction", "width", "height")
-    }
-    tile = columns.pop("tile")
-    floats = {
-        name: values if name == "shape" else values.astype(np.float64)
-        for name, values in columns.items()
-    }
-    return tiles.num_rows, *texture_measures(sizes, floats, tile, shapes, seed)
 
 
 def _named(

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from mcn.catalog.active_files import Depths
 from mcn.catalog.storage import CatalogQueryError
 from mcn.catalog.wells import plain_well
-from mcn.catalog.wells_table.table import read_wells, tops_of
+from mcn.catalog.wells_table.table import read_wells, tops_of, wells_with_tiles
 from mcn.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -162,6 +162,24 @@ def find_intervals(
         for row in rows.to_pylist()
     ]
     return [interval for interval in intervals if _is_possible(*interval.depth)]
+
+
+def formation_depths(
+    catalog: Catalog, well: str, formation: str, depth: Depths | None = None
+) -> Depths:
+    """The depths of a formation in a well, within others, in metres.
+
+    Raises
+    ------
+    CatalogQueryError
+        As `find_intervals`, and if the formation lies outside the depths.
+    """
+    intervals = find_intervals(catalog, wells_with_tiles(catalog), [well], depth, [formation])
+    if not intervals:
+        raise CatalogQueryError(
+            f"formation {formation!r} of well {well!r} lies outside these depths; leave them out"
+        )
+    return intervals[0].depth
 
 
 def top_depths(catalog: Catalog, formation: str) -> dict[str, float]:

@@ -24,6 +24,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from mcn.catalog.data_files import DataFile, write_part
 from mcn.catalog.integrity.damage import fault_of_bytes
 from mcn.catalog.integrity.delta_log import open_table, sealed
+from mcn.catalog.reading.versions import version_at
 from mcn.catalog.storage import (
     CatalogError,
     CatalogStorageError,
@@ -95,16 +96,21 @@ class ImportedWells:
 
 
 def read_wells(catalog: Catalog) -> pa.Table:
-    """What is known about wells, sorted by `well`.
+    """What is known about wells, sorted by `well`; of a catalogue as it was, what was known then.
 
     Returns
     -------
     pa.Table of schema `WELLS`
         Empty if nothing was imported.
     """
+    version = None
+    if catalog.until is not None:
+        version = version_at(catalog, NAME, catalog.until)
+        if version is None:
+            return WELLS.empty_table()
     with explained(catalog.uri):
         try:
-            return _rows(catalog.uri, open_table(catalog.uri, NAME))
+            return _rows(catalog.uri, open_table(catalog.uri, NAME, version))
         except TableNotFoundError:
             return WELLS.empty_table()
 
@@ -164,6 +170,7 @@ def import_wells(
     CatalogError
         If two wells have the same UWI, or the storage fails.
     """
+    catalog.check_present()
     contents = [read_wells_file(address) for address in addresses]
     named = {well for file in contents for well in file.headers}
 

@@ -42,6 +42,8 @@ _HEADINGS: Final = {name: name for name in _OTHER_NAMES} | {
 }
 _WITHOUT_UNIT: Final = {"depth", "md", "top", "top_depth", "top_md", "depth_top"}
 _KIND: Final = "wells file"
+_DEEPEST_M: Final = 20_000.0
+"""No well is as deep, or begins as high above its datum."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,12 @@ def _tops(rows: Sequence[dict[str, Any]], address: str) -> dict[str, list[tuple[
             depth = round(feet * float(FOOT_M), 9)
         if row["formation"] is None and depth is None:
             continue  # a well of which no top is known
-        if row["formation"] is None or depth is None or not math.isfinite(depth):
+        if depth is not None and not abs(depth) <= _DEEPEST_M:
+            raise SourceError(
+                f"{where}: formation {row['formation']!r} of well {well!r} has the depth "
+                f"{depth:g} m, outside -{_DEEPEST_M:g} to {_DEEPEST_M:g}; correct it"
+            )
+        if row["formation"] is None or depth is None:
             missing = "formation" if row["formation"] is None else "depth"
             raise SourceError(f"{where}: has no {missing}; a top needs a formation and a depth")
         formation = unicodedata.normalize("NFC", row["formation"])

@@ -10,6 +10,7 @@ import typer
 from mcn.cli.catalog import (
     BoundingBox,
     ClassifierOption,
+    CorrectedOption,
     Depth,
     Formations,
     SegmenterOption,
@@ -39,12 +40,15 @@ def sizes(
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
     as_of: AsOfOption = None,
+    corrected: CorrectedOption = False,
 ) -> None:
     """Size distribution by number and by area, with the resolvable limit."""
     from mcn.catalog.figures.sizes import size_distributions, size_figure
     from mcn.catalog.store import Catalog
 
-    selection = parse_selection(well, depth, formation, bbox, segmenter, classifier)
+    selection = parse_selection(
+        well, depth, formation, bbox, segmenter, classifier, corrected=corrected
+    )
     distributions = size_distributions(Catalog(catalog, as_of), selection, by)
     _write(size_figure(distributions, _title(well, depth, formation)), out)
 
@@ -64,13 +68,14 @@ def ternary(
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
     as_of: AsOfOption = None,
+    corrected: CorrectedOption = False,
 ) -> None:
     """Shapes of the intervals of a well in a triangle."""
     from mcn.catalog.depth_log.table import depth_log
     from mcn.catalog.figures.ternary import CALCITE_CORNERS, parse_corners, ternary_figure
     from mcn.catalog.store import Catalog
 
-    log = depth_log(Catalog(catalog, as_of), well, step, segmenter, classifier)
+    log = depth_log(Catalog(catalog, as_of), well, step, segmenter, classifier, corrected=corrected)
     chosen = parse_corners(corners) if corners else CALCITE_CORNERS
     _write(ternary_figure(log, chosen, f"Well {well}"), out)
 
@@ -80,7 +85,7 @@ def crystals(
     catalog: CatalogUri,
     out: Out,
     each: Annotated[int, typer.Option(min=1, max=40, help="Crystals of each shape.")] = 10,
-    seed: Annotated[int, typer.Option(help="Another seed draws other crystals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other crystals.")] = 0,
     well: Wells = None,
     depth: Depth = None,
     formation: Formations = None,
@@ -88,13 +93,16 @@ def crystals(
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
     as_of: AsOfOption = None,
+    corrected: CorrectedOption = False,
 ) -> None:
     """Crystals of each shape, drawn at random, from their tiles' pictures."""
     from mcn.catalog.figures.crystal_sheet import crystal_sheet, read_crops, sample_crystals
     from mcn.catalog.store import Catalog
 
     opened = Catalog(catalog, as_of)
-    selection = parse_selection(well, depth, formation, bbox, segmenter, classifier)
+    selection = parse_selection(
+        well, depth, formation, bbox, segmenter, classifier, corrected=corrected
+    )
     rows = sample_crystals(opened, selection, each, seed)
     crops, skipped = read_crops(opened, selection, rows)
     for reason in skipped:

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from mcn.cli.catalog import ClassifierOption, Depth, SegmenterOption, parse_depths
+from mcn.cli.catalog import (
+    ClassifierOption,
+    CorrectedOption,
+    Depth,
+    SegmenterOption,
+    parse_depths,
+)
 from mcn.cli.console import print_json, say
 from mcn.cli.options import AsJson, AsOfOption, CatalogUri
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from mcn.catalog.active_files import Depths
     from mcn.catalog.store import Catalog
 
 _SHOWN: Final = (
@@ -52,10 +57,11 @@ def log(
     formation: Annotated[
         str | None, typer.Option(help="Only this formation, by imported tops.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the resampled tiles.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resampled tiles.")] = 0,
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
     as_of: AsOfOption = None,
+    corrected: CorrectedOption = False,
     png: Annotated[Path | None, typer.Option(help="PNG file to write.")] = None,
     svg: Annotated[Path | None, typer.Option(help="SVG file to write.")] = None,
     html: Annotated[
@@ -73,6 +79,7 @@ def log(
     from mcn.catalog.formats import row_objects, write_table
     from mcn.catalog.store import Catalog
     from mcn.catalog.wells import plain_well
+    from mcn.catalog.wells_table.places import formation_depths
 
     wells = list(dict.fromkeys(map(plain_well, well)))
     if (las or html) and len(wells) > 1:
@@ -91,8 +98,9 @@ def log(
             length,
             segmenter,
             classifier,
-            depth=_in_formation(opened, name, formation, window) if formation else window,
+            depth=formation_depths(opened, name, formation, window) if formation else window,
             seed=seed,
+            corrected=corrected,
         )
         for name in wells
     }
@@ -125,20 +133,6 @@ def log(
         write_table(shown.select(names), "table", sys.stdout.buffer)
     for path in filter(None, (csv, las, png, svg, html)):
         say(f"wrote {path}")
-
-
-def _in_formation(catalog: Catalog, well: str, formation: str, window: Depths | None) -> Depths:
-    """The depths of a formation in a well, within the window."""
-    from mcn.catalog.storage import CatalogQueryError
-    from mcn.catalog.wells_table.places import find_intervals
-    from mcn.catalog.wells_table.table import wells_with_tiles
-
-    intervals = find_intervals(catalog, wells_with_tiles(catalog), [well], window, [formation])
-    if not intervals:
-        raise CatalogQueryError(
-            f"formation {formation!r} of well {well!r} lies outside --depth; leave that out"
-        )
-    return intervals[0].depth
 
 
 def _draw(

@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from mcn.cli.catalog import ClassifierOption, Depth, SegmenterOption, parse_depths
+from mcn.cli.catalog import (
+    ClassifierOption,
+    CorrectedOption,
+    Depth,
+    SegmenterOption,
+    parse_depths,
+)
 from mcn.cli.console import say
 from mcn.cli.options import AsOfOption, CatalogUri
 
@@ -23,6 +29,7 @@ def textures(
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
     as_of: AsOfOption = None,
+    corrected: CorrectedOption = False,
     form: Annotated[
         str, typer.Option("--format", metavar="table|csv|json|parquet", help="Output format.")
     ] = "table",
@@ -42,6 +49,7 @@ def textures(
         classifier,
         depth=parse_depths(depth),
         schemes=chosen,
+        corrected=corrected,
     )
     write_table(table, form, sys.stdout.buffer)
     for scheme in chosen:

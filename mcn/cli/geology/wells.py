@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mcn.cli.console import print_json, say
-from mcn.cli.options import AsJson, CatalogUri
+from mcn.cli.options import AsJson, AsOfOption, CatalogUri
 
 wells_app = typer.Typer(help="Names, places and formation tops of wells.", no_args_is_help=True)
 
@@ -55,6 +55,7 @@ def import_(
 def list_(
     catalog: CatalogUri,
     tops: Annotated[bool, typer.Option("--tops", help="One row per top.")] = False,
+    as_of: AsOfOption = None,
     form: Annotated[
         str, typer.Option("--format", metavar="table|csv|json|parquet", help="Output format.")
     ] = "table",
@@ -65,6 +66,6 @@ def list_(
     from mcn.catalog.wells_table.table import read_wells, tops_of
     from mcn.catalog.wells_table.wells_file import HEADER
 
-    wells = read_wells(Catalog.open(catalog))
+    wells = read_wells(Catalog(catalog, as_of))
     rows = tops_of(wells) if tops else wells.select(["well", *HEADER])
     write_table(rows, form, sys.stdout.buffer)

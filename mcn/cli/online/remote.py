@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from mcn.cli.catalog import ClassifierOption, Depth, SegmenterOption
-from mcn.cli.console import possible_size, print_json, say
-from mcn.cli.options import AsJson
+from mcn.cli.catalog import ClassifierOption, CorrectedOption, Depth, SegmenterOption
+from mcn.cli.console import possible_size, print_json, progress_bar, say
+from mcn.cli.options import AsJson, AsOfOption
 
 if TYPE_CHECKING:
     from serve.schemas import Analysis
@@ -37,23 +39,29 @@ def remote_analyze(
     min_confidence: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
     as_json: AsJson = False,
 ) -> None:
-    """Find, name and measure crystals."""
+    """Find, name and measure crystals; a picture too large for one request runs as a job."""
     from mcn.io.output_names import one_line_name, output_names
     from serve.client import Client, ClientError
 
     report: list[dict[str, Any]] = []
     failed = 0
-    with Client(url) as client:
-        for image, name in zip(images, output_names(list(map(str, images))), strict=True):
+    names = output_names(list(map(str, images)))
+    with Client(url) as client, progress_bar("pictures", len(images)) as advance:
+        for number, (image, name) in enumerate(zip(images, names, strict=True)):
             shown = one_line_name(str(image))
             try:
                 analysis = client.analyze(
-                    image, pixel_size_um=pixel_size_um, min_confidence=min_confidence
+                    image,
+                    pixel_size_um=pixel_size_um,
+                    min_confidence=min_confidence,
+                    report=partial(_advance, advance, number),
                 )
             except ClientError as error:
                 failed += 1
                 say(f"error: {shown}: {one_line_name(str(error))}")
                 continue
+            finally:
+                advance(number + 1)
             if out is not None:
                 out.mkdir(parents=True, exist_ok=True)
                 _draw_overlay(image, analysis, out / f"{name}.overlay.png")
@@ -100,12 +108,12 @@ def remote_segment(
 
 
 @remote_app.command("wells")
-def remote_wells(url: Url = _URL, as_json: AsJson = False) -> None:
+def remote_wells(as_of: AsOfOption = None, url: Url = _URL, as_json: AsJson = False) -> None:
     """List the wells of the endpoint's catalogue."""
     from serve.client import Client
 
     with Client(url) as client:
-        wells = client.wells()
+        wells = client.wells(as_of)
     if as_json:
         print_json({"wells": [well.model_dump() for well in wells]})
         return
@@ -123,6 +131,8 @@ def remote_crystals(
     shape: Annotated[list[str] | None, typer.Option(help="Shape; may be repeated.")] = None,
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
+    as_of: AsOfOption = None,
+    corrected: CorrectedOption = False,
     form: Annotated[
         str, typer.Option("--format", metavar="table|csv|json|parquet", help="Output format.")
     ] = "table",
@@ -133,16 +143,23 @@ def remote_crystals(
     from serve.client import Client
 
     with Client(url) as client:
-        pages = client.crystals(well, depth, shape or (), segmenter, classifier)
+        pages = client.crystals(
+            well, depth, shape or (), segmenter, classifier, corrected=corrected, as_of=as_of
+        )
         write_table(pages, form, sys.stdout.buffer)
 
 
 @remote_app.command("log")
 def remote_log(
     well: WellArg,
-    step: Annotated[float | None, typer.Option(help="Length of an interval, metres.")] = None,
+    step: Annotated[
+        str | None, typer.Option(help="Length of an interval, metres, or feet as in 10ft.")
+    ] = None,
+    depth: Depth = None,
     segmenter: SegmenterOption = None,
     classifier: ClassifierOption = None,
+    as_of: AsOfOption = None,
+    corrected: CorrectedOption = False,
     form: Annotated[
         Literal["csv", "json", "las", "png"], typer.Option("--format", help="Output format.")
     ] = "csv",
@@ -150,17 +167,32 @@ def remote_log(
     url: Url = _URL,
 ) -> None:
     """Depth log of a well."""
+    from mcn.catalog.depths import parse_length
     from serve.client import Client
 
     if form == "png" and out is None:
         raise typer.BadParameter("--format png needs --out")
     with Client(url) as client:
-        content = client.log(well, form, step, segmenter, classifier)
+        content = client.log(
+            well,
+            form,
+            None if step is None else parse_length(step),
+            segmenter,
+            classifier,
+            depth=depth,
+            corrected=corrected,
+            as_of=as_of,
+        )
     if out is None:
         sys.stdout.buffer.write(content)
     else:
         out.write_bytes(content)
         say(f"wrote {out}")
+
+
+def _advance(advance: Callable[..., None], pictures: int, share: float) -> None:
+    """Move the bar to a share of the picture after so many."""
+    advance(pictures + share)
 
 
 def _numbers(option: str, texts: list[str] | None, count: int) -> list[list[float]]:

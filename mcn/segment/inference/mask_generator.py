@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -24,7 +24,7 @@ from mcn.segment.inference.candidates import (
 )
 from mcn.segment.inference.postprocess import smoothed, suppress_overlaps
 from mcn.segment.inference.proposals import Proposals, choose, propose
-from mcn.segment.inference.tiling import Window, grey_level, levels
+from mcn.segment.inference.tiling import Window, grey_level, levels, window_count
 from mcn.segment.inference.window_fitting import fit_windows
 from mcn.segment.modeling.compact_sam import CompactSam, PromptBatch
 from mcn.segment.modeling.image_encoder import STRIDE, Features
@@ -59,7 +59,8 @@ def generate(
             for part in split_batches(members, shape[0] * shape[1], settings):
                 candidates = _candidates(model, np.stack([images[i] for i in part]), settings)
                 for index, i in enumerate(part):
-                    if _median_side(candidates, index, settings) < settings.magnify_below:
+                    windows = candidates.windows[candidates.image_index == index]
+                    if _median_side(windows, settings) < settings.magnify_below:
                         small.append(i)
                     else:
                         results[i] = suppress_overlaps(candidates, index, shape, settings)
@@ -73,14 +74,56 @@ def generate(
     return results
 
 
-def _median_side(candidates: Candidates, image: int, settings: GeneratorSettings) -> float:
-    """Median longer side of an image's crystals, pixels; infinite if there are none."""
-    windows = candidates.windows[candidates.image_index == image]
-    return (
-        float((windows[:, 2] - windows[:, 0]).median()) / settings.margin
-        if len(windows)
-        else np.inf
-    )
+@torch.inference_mode()
+def generate_in_steps(
+    model: CompactSam,
+    image: NDArray[np.uint8],
+    settings: GeneratorSettings = GeneratorSettings(),
+) -> Generator[float, None, list[Mask]]:
+    """Masks of every crystal of one image, window by window, so that others may have a turn.
+
+    Parameters
+    ----------
+    model : CompactSam
+        On any device.
+    image : (H, W) uint8 array
+
+    Yields
+    ------
+    float
+        Share of the windows that are done, 0 to 1; how many there are in all is estimated from
+        the sizes of the crystals found so far.
+
+    Returns
+    -------
+    list of Mask
+        As `generate` gives them for this image alone.
+    """
+    height, width = image.shape
+    once, twice = (window_count(n * height, n * width, settings.window) for n in (1, 2))
+    windows, parts, share = torch.zeros((0, 4)), [], 0.0
+    for done, part in enumerate(_window_candidates(model, image[None], settings), 1):
+        parts.append(part)
+        windows = torch.cat([windows.to(part.windows), part.windows])
+        is_small = _median_side(windows, settings) < settings.magnify_below
+        share = max(share, done / (once + (twice if is_small else 0)))
+        yield share
+    candidates = concatenate(parts)
+    if _median_side(candidates.windows, settings) < settings.magnify_below:
+        parts = []
+        for done, part in enumerate(_window_candidates(model, _doubled(image)[None], settings), 1):
+            parts.append(replace(part, windows=part.windows / 2))
+            share = max(share, (once + done) / (once + twice))
+            yield share
+        candidates = concatenate(parts)
+    return suppress_overlaps(candidates, 0, image.shape, settings)
+
+
+def _median_side(windows: Tensor, settings: GeneratorSettings) -> float:
+    """Median longer side of crystals by their windows (N, 4), pixels; infinite without any."""
+    if not len(windows):
+        return np.inf
+    return float((windows[:, 2] - windows[:, 0]).median()) / settings.margin
 
 
 def _doubled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -156,20 +199,23 @@ def _candidates(
     model: CompactSam, images: NDArray[np.uint8], settings: GeneratorSettings
 ) -> Candidates:
     """Candidates of images (B, H, W), each from the window and magnification that fits its size."""
-    candidates_by_window = []
+    return concatenate([*_window_candidates(model, images, settings)])
+
+
+def _window_candidates(
+    model: CompactSam, images: NDArray[np.uint8], settings: GeneratorSettings
+) -> Iterator[Candidates]:
+    """The candidates of one window of images (B, H, W) after the other."""
     for view in _views(model, images, settings):
         candidates = decode_proposals(
             model, view.features, view.proposals, settings, border=view.border
         )
         origin = candidates.windows.new_tensor([view.window.x, view.window.y]).repeat(2)
-        candidates_by_window.append(
-            replace(
-                candidates,
-                logits=smoothed(candidates.logits).half(),
-                windows=(candidates.windows + origin) * view.reduction,
-            )
+        yield replace(
+            candidates,
+            logits=smoothed(candidates.logits).half(),
+            windows=(candidates.windows + origin) * view.reduction,
         )
-    return concatenate(candidates_by_window)
 
 
 def image_border(window: Window, shape: tuple[int, ...], device: torch.device) -> Tensor:

@@ -82,6 +82,16 @@ def levels(
         min_side = LARGEST / REDUCTION
 
 
+def window_count(height: int, width: int, window: int) -> int:
+    """Number of windows that `levels` gives for an image, over all magnifications."""
+    count = 0
+    while True:
+        count += sum(1 for _ in _steps(height, window)) * sum(1 for _ in _steps(width, window))
+        if max(height, width) <= LARGEST:
+            return count
+        height, width = -(-height // REDUCTION), -(-width // REDUCTION)
+
+
 def grey_level(image: NDArray[np.uint8]) -> tuple[float, float]:
     """Mean and standard deviation, 0.001 or more, of an image, without a float copy of it."""
     counts = np.array(Image.fromarray(image).histogram(), np.float64)

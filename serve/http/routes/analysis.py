@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from mcn.micrograph import Micrograph
 from mcn.pixel_limits import MAX_UM, MIN_UM
-from serve.deployments.messages import JSON, PNG, AnalysisResult
+from serve.deployments.messages import GEOJSON, JSON, PNG, AnalysisResult, PictureFacts
 from serve.http.auth import require
 from serve.http.dispatch import CurrentServices, RequestedSegmenter, Services
 from serve.http.errors import Problem, documented
-from serve.http.openapi import BINARY, form_schema, request_body
+from serve.http.openapi import BINARY, TEXT, form_schema, request_body
 from serve.http.responses import (
     MaskFormat,
     analysis_object,
+    crystal_file,
     json_response,
     negotiate,
+    note_of,
     overlay_png,
 )
 from serve.http.uploads import UploadedFile, decode
@@ -48,7 +52,7 @@ router = APIRouter(
     "/analyze",
     summary="The crystals of a picture",
     response_model=Analysis,
-    responses={200: {"content": {PNG: BINARY}}},
+    responses={200: {"content": {GEOJSON: TEXT, PNG: BINARY}}},
     openapi_extra=request_body(form_schema("image")),
 )
 async def analyze(
@@ -63,22 +67,25 @@ async def analyze(
 
     The body is the picture, or a form with the picture in the field `image` and optionally
     the microscope's text file in the field `sidecar`. `Accept: image/png` returns the picture
-    with the outlines of its crystals.
+    with the outlines of its crystals, `application/geo+json` a FeatureCollection as QuPath reads
+    it. A picture that is too large for one request can be sent to `/v1/jobs`.
     """
-    media_type = negotiate(request, JSON, PNG)
+    media_type = negotiate(request, JSON, GEOJSON, PNG)
     await services.check_segmenter(model)
-    (file,), _ = await services.receive(request, "image", services.analyses)
+    with _jobs_for_large_pictures():
+        (file,), _ = await services.receive(request, "image", services.analyses)
     async with services.admit(services.analyses):
-        micrograph, result = await _analyze_file(services, file, pixel_size_um)
+        with _jobs_for_large_pictures():
+            micrograph, result = await _analyze_file(services, file, pixel_size_um)
+        picture = PictureFacts.of(file.name, micrograph)
         with services.stage("answer"):
             if media_type == PNG:
                 png = await overlay_png(file.name, micrograph, result, min_confidence)
-                # What JSON says in `note`; a header is ASCII.
-                note = (micrograph.note or "").replace("µm", "um")
-                notes = {"X-Note": note} if note else {}
-                return Response(png, media_type=PNG, headers=notes)
+                return Response(png, media_type=PNG, headers=note_of(picture))
+            if media_type == GEOJSON:
+                return await crystal_file(picture, result, min_confidence, media_type)
             return await json_response(
-                await analysis_object(file.name, micrograph, result, min_confidence, masks)
+                await analysis_object(picture, result, min_confidence, masks)
             )
 
 
@@ -109,7 +116,8 @@ async def analyze_batch(
                 micrograph, result = await _analyze_file(services, file, pixel_size_um)
             except Problem as problem:
                 return {"image": file.name, "status": problem.status, "detail": problem.detail}
-            return await analysis_object(file.name, micrograph, result, min_confidence, masks)
+            picture = PictureFacts.of(file.name, micrograph)
+            return await analysis_object(picture, result, min_confidence, masks)
 
     await services.check_segmenter(model)
     files, _ = await services.receive(
@@ -117,6 +125,18 @@ async def analyze_batch(
     )
     async with services.admit(services.analyses):
         return await json_response({"images": await asyncio.gather(*map(analyze_one, files))})
+
+
+@contextmanager
+def _jobs_for_large_pictures() -> Iterator[None]:
+    """Let the problem of a picture that is too large name the route that takes it."""
+    try:
+        yield
+    except Problem as problem:
+        if problem.status != 413:
+            raise
+        detail = f"{problem.detail}, or send it to /v1/jobs"
+        raise Problem(413, detail, problem.headers, problem.reason) from None
 
 
 async def _analyze_file(

@@ -17,10 +17,13 @@ from serve.http.errors import documented
 from serve.http.openapi import BINARY, TEXT
 from serve.http.responses import negotiate
 from serve.http.routes.filters import (
+    AsOf,
     Cursor,
     DepthRange,
     Fields,
     FilteredCrystals,
+    FilteredIntervals,
+    FilteredLog,
     FormOfCrystals,
     Model,
     WellName,
@@ -31,9 +34,18 @@ from serve.http.routes.filters import (
     read,
     read_cursor,
 )
-from serve.schemas import CrystalPage, LogInterval, TilePage, Well, Wells
+from serve.schemas import (
+    CrystalPage,
+    LogInterval,
+    LogZone,
+    TilePage,
+    Well,
+    Wells,
+    WellTextures,
+)
 
 PROBLEMS: Final = documented(400, 401, 403, 404, 406, 422, 429, 500, 503)
+
 
 router = APIRouter(
     prefix="/v1",
@@ -44,10 +56,10 @@ router = APIRouter(
 
 
 @router.get("/wells", summary="All wells", response_model=Wells)
-async def wells(request: Request, services: CurrentServices) -> Response:
+async def wells(request: Request, services: CurrentServices, as_of: AsOf = None) -> Response:
     """Every well with its tiles, crystals, depths and last scan."""
     negotiate(request, JSON)
-    rows = row_objects(await read(services, "wells"))
+    rows = row_objects(await read(services, "wells", as_of=as_of))
     return await content_response(request, orjson.dumps({"wells": rows}), JSON)
 
 
@@ -67,6 +79,7 @@ async def tiles(
     fields: Fields = None,
     limit: Annotated[int, Query(ge=1, le=10_000, description="Rows per page.")] = 100,
     cursor: Cursor = None,
+    as_of: AsOf = None,
 ) -> Response:
     """Tiles in order of depth, page by page; the header Link names the next page."""
     negotiate(request, JSON)
@@ -80,6 +93,7 @@ async def tiles(
         columns_of(fields),
         limit,
         read_cursor(cursor),
+        as_of=as_of,
     )
     body = orjson.dumps([public_row(request, row) for row in rows])
     return await _page(request, "tiles", Content(body, JSON, last))
@@ -100,6 +114,7 @@ async def crystals(
     depth: DepthRange = None,
     limit: Annotated[int, Query(ge=1, le=100_000, description="Rows per page.")] = 1000,
     cursor: Cursor = None,
+    as_of: AsOf = None,
 ) -> Response:
     """Crystals in order of depth, page by page; the header Link names the next page.
 
@@ -115,6 +130,7 @@ async def crystals(
         form.of(filters.request(), media_type, "rle"),
         limit,
         read_cursor(cursor),
+        as_of=as_of,
     )
     return await _page(request, "crystals", content)
 
@@ -122,31 +138,51 @@ async def crystals(
 @router.get(
     "/wells/{well:path}/log",
     summary="The depth log of a well",
-    response_model=list[LogInterval],
+    response_model=list[LogInterval] | list[LogZone],
     responses={200: {"content": {CSV: TEXT, LAS: TEXT, PNG: BINARY}}},
 )
 async def log(
     request: Request,
     services: CurrentServices,
     well: WellName,
-    step: Annotated[
-        float | None, Query(gt=0, le=1e5, description="Length of an interval, metres.")
-    ] = None,
-    segmenter: Model = None,
-    classifier: Model = None,
+    log_filters: FilteredLog,
+    as_of: AsOf = None,
 ) -> Response:
-    """The log as JSON, CSV, LAS 2.0 (`Accept: text/plain`) or a picture (`Accept: image/png`)."""
-    media_type = negotiate(request, JSON, CSV, LAS, PNG)
-    content: Content = await read(services, "log", well, step, (segmenter, classifier), media_type)
+    """The log as JSON, CSV, LAS 2.0 (`Accept: text/plain`) or a picture (`Accept: image/png`).
+
+    With `zones`, the zones of the log as JSON or CSV, or drawn into the picture.
+    """
+    asked = log_filters.request()
+    offered = (JSON, CSV, PNG) if asked.zones else (JSON, CSV, LAS, PNG)
+    media_type = negotiate(request, *offered)
+    content: Content = await read(services, "log", well, asked, media_type, as_of=as_of)
     return await content_response(request, content.body, content.media_type)
+
+
+@router.get(
+    "/wells/{well:path}/textures", summary="The textures of a well", response_model=WellTextures
+)
+async def textures(
+    request: Request,
+    services: CurrentServices,
+    well: WellName,
+    filters: FilteredIntervals,
+    as_of: AsOf = None,
+) -> Response:
+    """The texture of each interval of the log by each published scheme, and how sure it is."""
+    negotiate(request, JSON)
+    rows = await read(services, "textures", well, filters.request(), as_of=as_of)
+    return await content_response(request, orjson.dumps({"textures": rows}), JSON)
 
 
 # After the routes below a well: a well's name may contain slashes.
 @router.get("/wells/{well:path}", summary="A well", response_model=Well)
-async def one_well(request: Request, services: CurrentServices, well: WellName) -> Response:
+async def one_well(
+    request: Request, services: CurrentServices, well: WellName, as_of: AsOf = None
+) -> Response:
     """A well with its tiles, crystals, depths, last scan and number of corrections."""
     negotiate(request, JSON)
-    row = await read(services, "well", well)
+    row = await read(services, "well", well, as_of=as_of)
     return await content_response(request, orjson.dumps(row), JSON)
 
 

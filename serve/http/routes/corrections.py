@@ -15,7 +15,7 @@ from serve.http.dispatch import CurrentServices, Services
 from serve.http.errors import Problem, documented
 from serve.http.responses import negotiate
 from serve.http.routes.catalog import PROBLEMS
-from serve.http.routes.filters import OfWell, read
+from serve.http.routes.filters import AsOf, OfWell, read
 from serve.http.uploads import read_body
 from serve.schemas import ChangeResult, CorrectionPage, Proposal
 
@@ -108,6 +108,7 @@ async def corrections(
     by: Annotated[str | None, Query(max_length=100, description="Name of a token.")] = None,
     limit: Annotated[int, Query(ge=1, le=10_000, description="Rows per page.")] = 100,
     cursor: Annotated[int, Query(ge=0, description="`next` of the previous page.")] = 0,
+    as_of: AsOf = None,
 ) -> Response:
     """Every correction, the newest first; `in_effect` is false for those that are undone."""
     negotiate(request, JSON)
@@ -119,7 +120,9 @@ async def corrections(
     }
     matching = {name: value for name, value in wanted.items() if value is not None}
     # One row more says whether there is another page.
-    content: Content = await read(services, "corrections", well or [], matching, limit + 1, cursor)
+    content: Content = await read(
+        services, "corrections", well or [], matching, limit + 1, cursor, as_of=as_of
+    )
     rows = orjson.loads(content.body)
     following = cursor + limit if len(rows) > limit else None
     body = orjson.dumps({"corrections": rows[:limit], "next": following})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -11,7 +10,7 @@ from serve.deployments.messages import JSON, PNG
 from serve.http.auth import require
 from serve.http.dispatch import CurrentServices
 from serve.http.openapi import BINARY, form_schema, request_body
-from serve.http.responses import heat_map_png, json_response, negotiate
+from serve.http.responses import explanation_response, json_response, negotiate
 from serve.http.routes.analysis import PROBLEMS
 from serve.http.uploads import decode_crops
 from serve.schemas import Explanation, Shapes
@@ -77,9 +76,4 @@ async def explain(
         (crop,) = await decode_crops(files)
         result = await services.call(lambda: services.classifier.explain.remote(crop, shape))
     services.observe("explain", result.timing)
-    if media_type == PNG:
-        return Response(await asyncio.to_thread(heat_map_png, result.heat), media_type=PNG)
-    rows = [[round(value, 4) for value in row] for row in result.heat.tolist()]
-    return await json_response(
-        {"shape": result.shape, "classifier": result.classifier, "heat": rows}
-    )
+    return await explanation_response(result, media_type)

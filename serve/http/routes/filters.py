@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Path, Query, Request
 
-from mcn.catalog.depths import parse_depth
+from mcn.catalog.depths import parse_depth, parse_length
 from mcn.catalog.storage import CatalogError
-from serve.deployments.messages import CrystalRequest
+from serve.deployments.messages import CrystalRequest, LogRequest
 from serve.http.dispatch import Services
 from serve.http.errors import Problem, sees_paths, without_folders
 from serve.http.responses import MaskFormat
@@ -36,12 +37,21 @@ DepthRange = Annotated[
     str | None,
     Query(max_length=64, description="Metres or feet: 1200:1250, 1200:, :1250, 4000ft:4100ft."),
 ]
+AsOf = Annotated[
+    str | None,
+    Query(
+        max_length=64,
+        description="The catalogue as it was: a version, a date (its end) or a time (UTC unless "
+        "it says otherwise).",
+    ),
+]
 Cursor = Annotated[str | None, Query(max_length=300, description="`next` of the previous page.")]
 Fields = Annotated[
     str | None,
     Query(max_length=2000, description="Columns, separated by commas; all if not given."),
 ]
 
+_UNESCAPED_ZONE: Final = re.compile(r"(:[\d.]+) (\d\d:?\d\d)$")
 _SIZE: Final = "equivalent_diameter_um"
 _Number = float | None
 
@@ -117,16 +127,79 @@ class CrystalForm:
         )
 
 
+@dataclass(frozen=True)
+class IntervalFilters:
+    """Which intervals of which log, as query parameters."""
+
+    step: Annotated[
+        str | None,
+        Query(max_length=32, description="Length of an interval: metres, or feet as in 10ft."),
+    ] = None
+    depth: DepthRange = None
+    formation: Annotated[
+        str | None, Query(max_length=200, description="Only this formation, by imported tops.")
+    ] = None
+    seed: Annotated[int, Query(ge=0, lt=2**32, description="Of the resampled tiles.")] = 0
+    segmenter: Model = None
+    classifier: Model = None
+    corrected: Annotated[bool, Query(description="Use the values that persons corrected.")] = False
+
+    def request(self) -> LogRequest:
+        """These parameters as a request to the reader.
+
+        Raises
+        ------
+        Problem
+            422 for a step or depths that are not valid.
+        """
+        try:
+            step = None if self.step is None else parse_length(self.step)
+        except CatalogError as error:
+            raise Problem(422, f"step: {error}") from None
+        return LogRequest(
+            step,
+            depths_of(self.depth),
+            self.formation,
+            seed=self.seed,
+            segmenter=self.segmenter,
+            classifier=self.classifier,
+            corrected=self.corrected,
+        )
+
+
+@dataclass(frozen=True)
+class LogFilters(IntervalFilters):
+    """Which log, as query parameters."""
+
+    zones: Annotated[bool, Query(description="The zones of the log instead of its intervals.")] = (
+        False
+    )
+    zone_count: Annotated[
+        int | None,
+        Query(ge=1, le=10_000, description="With zones: their number; by default as supported."),
+    ] = None
+
+    def request(self) -> LogRequest:
+        """As above; 422 also for a number of zones without zones."""
+        if self.zone_count is not None and not self.zones:
+            raise Problem(422, "zone_count needs zones=true; add it")
+        return replace(super().request(), zones=self.zones, zone_count=self.zone_count)
+
+
+FilteredIntervals = Annotated[IntervalFilters, Depends()]
+FilteredLog = Annotated[LogFilters, Depends()]
 FilteredCrystals = Annotated[CrystalFilters, Depends()]
 FormOfCrystals = Annotated[CrystalForm, Depends()]
 
 
-async def read(services: Services, method: str, *arguments: Any) -> Any:
-    """Call a method of the catalogue reader."""
+async def read(services: Services, method: str, *arguments: Any, as_of: str | None = None) -> Any:
+    """Call a method of the catalogue reader, for the catalogue as it is or as it was."""
+    # In an address, a plus sign that is not escaped is a space.
+    past = {} if as_of is None else {"as_of": _UNESCAPED_ZONE.sub(r"\1+\2", as_of)}
     async with services.time_limit():
         with services.stage("query"):
             call = getattr(services.reader, method)
-            return await services.call(lambda: call.remote(*arguments))
+            return await services.call(lambda: call.remote(*arguments, **past))
 
 
 def public_row(request: Request, row: dict[str, Any]) -> dict[str, Any]:

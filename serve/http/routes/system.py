@@ -54,7 +54,7 @@ async def models(request: Request, services: CurrentServices) -> Response:
     summary="Who the token is",
     response_model=Session,
     responses=documented(401, 403, 406, 429, 500),
-    dependencies=[Depends(require(None))],
+    dependencies=[Depends(require())],
 )
 async def session(request: Request) -> Response:
     """Name, scopes and expiry of the token that the request was sent with."""

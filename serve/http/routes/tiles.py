@@ -1,4 +1,4 @@
-"""Routes about one tile and its crystals."""
+"""Routes about one tile and all its crystals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from serve.http.openapi import BINARY, TEXT
 from serve.http.responses import negotiate
 from serve.http.routes.catalog import PROBLEMS
 from serve.http.routes.filters import (
-    CrystalId,
+    AsOf,
     FilteredCrystals,
     FormOfCrystals,
     Model,
@@ -24,7 +24,7 @@ from serve.http.routes.filters import (
     public_row,
     read,
 )
-from serve.schemas import CrystalHistory, TileCrystals, TileRecord
+from serve.schemas import TileCrystals, TileRecord
 
 router = APIRouter(
     prefix="/v1",
@@ -32,7 +32,6 @@ router = APIRouter(
     responses=PROBLEMS,
 )
 _READ: Final = [Depends(require("read"))]
-_SEE: Final = [Depends(require("read", pictures=True))]
 
 
 @router.get(
@@ -48,13 +47,14 @@ async def tile(
     well: OfWell = None,
     segmenter: Model = None,
     classifier: Model = None,
+    as_of: AsOf = None,
 ) -> Response:
     """One row per pair of models that has scanned the tile, the latest first.
 
     A token with the scope `admin` gets the whole `uri`, others the file's name.
     """
     negotiate(request, JSON)
-    rows = await read(services, "tile", tile_id, well, (segmenter, classifier))
+    rows = await read(services, "tile", tile_id, well, (segmenter, classifier), as_of=as_of)
     rows = [public_row(request, row) for row in rows]
     body = orjson.dumps({"tile_id": tile_id, "rows": rows})
     return await content_response(request, body, JSON)
@@ -92,6 +92,7 @@ async def crystals(
     filters: FilteredCrystals,
     form: FormOfCrystals,
     well: OfWell = None,
+    as_of: AsOf = None,
 ) -> Response:
     """All crystals of a tile; outlines are polygons in pixels unless `masks` says otherwise.
 
@@ -100,7 +101,7 @@ async def crystals(
     """
     media_type = negotiate(request, JSON, GEOJSON, CSV, ARROW)
     asked = form.of(filters.request(), media_type, "polygons")
-    row, content = await read(services, "tile_crystals", tile_id, well, asked)
+    row, content = await read(services, "tile_crystals", tile_id, well, asked, as_of=as_of)
     body = content.body
     if media_type == JSON:
         facts = {name: row[name] for name in ("segmenter", "classifier")}
@@ -122,10 +123,13 @@ async def labels(
     tile_id: TileId,
     filters: FilteredCrystals,
     well: OfWell = None,
+    as_of: AsOf = None,
 ) -> Response:
     """Pixel value k is the k-th crystal of `/crystals` with these filters; 0 is none."""
     media_type = negotiate(request, PNG, TIFF)
-    content: Content = await read(services, "labels", tile_id, well, filters.request(), media_type)
+    content: Content = await read(
+        services, "labels", tile_id, well, filters.request(), media_type, as_of=as_of
+    )
     return await content_response(request, content.body, media_type)
 
 
@@ -145,51 +149,11 @@ async def overlay(
     width: Annotated[
         int | None, Query(ge=1, le=20_000, description="Width of the picture, pixels.")
     ] = None,
+    as_of: AsOf = None,
 ) -> Response:
     """Outlines in the colours of the shapes on a transparent picture, to lie on the tile."""
     negotiate(request, PNG)
-    content: Content = await read(services, "overlay", tile_id, well, filters.request(), width)
-    return await content_response(request, content.body, PNG)
-
-
-@router.get(
-    "/crystals/{crystal_id}",
-    summary="A crystal and its corrections",
-    response_model=CrystalHistory,
-    dependencies=_READ,
-)
-async def crystal(
-    request: Request, services: CurrentServices, crystal_id: CrystalId, well: OfWell = None
-) -> Response:
-    """A crystal as it is now, as its models found it, and who corrected it."""
-    negotiate(request, JSON)
-    content: Content = await read(services, "crystal", crystal_id, well)
-    return await content_response(request, content.body, JSON)
-
-
-@router.get(
-    "/crystals/{crystal_id}/crop",
-    summary="The picture of a crystal",
-    responses={200: {"content": {PNG: BINARY}, "description": "Grey, 8 bits."}},
-    response_class=Response,
-    dependencies=_SEE,
-)
-async def crop(
-    request: Request,
-    services: CurrentServices,
-    crystal_id: CrystalId,
-    well: OfWell = None,
-    size: Annotated[int, Query(ge=16, le=1024, description="Width and height, pixels.")] = 128,
-    margin: Annotated[
-        float, Query(ge=0, le=10, description="Surroundings, as a share of the crystal's size.")
-    ] = 0.5,
-    masked: Annotated[
-        bool, Query(description="The 64×64 pixels that the classifier sees instead.")
-    ] = False,
-) -> Response:
-    """A crystal in its surroundings."""
-    negotiate(request, PNG)
     content: Content = await read(
-        services, "crystal_picture", crystal_id, well, size, margin, masked
+        services, "overlay", tile_id, well, filters.request(), width, as_of=as_of
     )
     return await content_response(request, content.body, PNG)

@@ -1,10 +1,13 @@
 // What is known about the chosen crystals, and the buttons that correct them.
-import { fetchBlob, fetchJson, pathOf, type Crystal } from "./api";
+import type { components } from "../build/api";
+import { fetchJson, pathOf, type Crystal } from "./api";
 import { columnOf, describe, timeOf, type Correction, type Operation } from "./corrections";
 import { useData } from "./hooks";
-import { Picture, ShapeName, number, percent } from "./parts";
+import { Picture, ShapeName, Trouble, Waiting, number, percent } from "./parts";
 import { colourOf, nameOf } from "./shapes";
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
+
+type Schemas = components["schemas"];
 
 const MEASURES: [keyof Crystal & string, string, string][] = [
   ["equivalent_diameter_um", "Equivalent diameter", "µm"],
@@ -21,8 +24,6 @@ const MEASURES: [keyof Crystal & string, string, string][] = [
 
 interface Props {
   selection: Crystal[];
-  /** All crystals of the tile. */
-  crystals: Crystal[];
   shapes: string[];
   mayCorrect: boolean;
   mayAnalyze: boolean;
@@ -83,7 +84,6 @@ export function CrystalPanel(props: Props) {
         <Evidence
           key={only.crystal_id}
           crystal={only}
-          crystals={props.crystals}
           shapes={shapes}
           onFocus={props.onFocus}
         />
@@ -159,19 +159,10 @@ function History({ crystal }: { crystal: Crystal }) {
 const MOST_SIMILAR = 8;
 
 /** What the classifier looked at, and crystals of this tile that it sees alike. */
-function Evidence(props: {
-  crystal: Crystal;
-  crystals: Crystal[];
-  shapes: string[];
-  onFocus: (crystal: Crystal) => void;
-}) {
+function Evidence(props: { crystal: Crystal; shapes: string[]; onFocus: (crystal: Crystal) => void }) {
   const { crystal, shapes } = props;
-  const id = crystal.crystal_id!;
   const [open, setOpen] = useState(false);
   const shape = shapes.includes(crystal.shape!) ? crystal.shape! : shapes[0]!;
-  const similar = open ? mostSimilar(crystal, props.crystals, shapes) : [];
-  const crop = (other: Crystal, size: number) =>
-    pathOf(["crystals", other.crystal_id!, "crop"], { size, well: crystal.well });
   return (
     <details open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>Evidence and similar crystals</summary>
@@ -179,63 +170,54 @@ function Evidence(props: {
         <>
           <div class="evidence">
             <figure>
-              <Picture path={crop(crystal, 128)} alt="The crystal" />
+              <Picture path={cropOf(crystal, 128)} alt="The crystal" />
               <figcaption>the crystal</figcaption>
             </figure>
-            <HeatMap id={id} well={crystal.well!} shape={shape} />
+            <figure>
+              <Picture
+                path={pathOf(["crystals", crystal.crystal_id!, "heat"], { shape, well: crystal.well })}
+                alt={`Heat map of the evidence for ${nameOf(shape)}`}
+              />
+              <figcaption>evidence for {nameOf(shape)}</figcaption>
+            </figure>
           </div>
-          <p class="hint">Crystals of this tile with the most similar probabilities and size:</p>
-          <ul class="similar">
-            {similar.map((other) => (
-              <li key={other.crystal_id}>
-                <button type="button" onClick={() => props.onFocus(other)}>
-                  <Picture path={crop(other, 72)} alt="" />
-                  <span>{nameOf(other.shape!)}</span>
-                </button>
-              </li>
-            ))}
-          </ul>
+          <Similar crystal={crystal} onFocus={props.onFocus} />
         </>
       )}
     </details>
   );
 }
 
-/** The evidence for a shape, in the crop that the classifier sees. */
-function HeatMap({ id, well, shape }: { id: string; well: string; shape: string }) {
-  const { data, error } = useData(`${id}\n${shape}`, async () => {
-    const form = new FormData();
-    form.append("crop", await fetchBlob(pathOf(["crystals", id, "crop"], { masked: true, well })), "crop.png");
-    const headers = { Accept: "image/png" };
-    const heat = await fetchBlob(pathOf(["explain"], { shape }), { method: "POST", body: form, headers });
-    return URL.createObjectURL(heat);
+function Similar({ crystal, onFocus }: { crystal: Crystal; onFocus: (crystal: Crystal) => void }) {
+  const id = crystal.crystal_id!;
+  const { data, error, reload } = useData(id, () => {
+    const query = { limit: MOST_SIMILAR, well: crystal.well, corrected: true };
+    return fetchJson<Schemas["SimilarCrystals"]>(pathOf(["crystals", id, "similar"], query));
   });
-  useEffect(() => () => void (data && URL.revokeObjectURL(data)), [data]);
-  if (error) return <span class="no-picture">{error.message}</span>;
+  if (error) return <Trouble error={error} retry={reload} />;
+  if (!data) return <Waiting what="similar crystals" />;
+  if (!data.crystals.length) return <p class="hint">There is no other crystal in this tile.</p>;
   return (
-    <figure>
-      {data ? (
-        <img src={data} alt={`Heat map of the evidence for ${nameOf(shape)}`} />
-      ) : (
-        <span class="no-picture" aria-busy="true" />
-      )}
-      <figcaption>evidence for {nameOf(shape)}</figcaption>
-    </figure>
+    <>
+      <p class="hint">The crystals of this tile that look most alike to the classifier:</p>
+      <ul class="similar" aria-label="Similar crystals">
+        {data.crystals.map((other) => (
+          <li key={other.crystal_id}>
+            <button
+              type="button"
+              title={`similarity ${percent(other.similarity)}`}
+              onClick={() => onFocus(other)}
+            >
+              <Picture path={cropOf(other, 72)} alt="" />
+              <span>{nameOf(other.shape!)}</span>
+            </button>
+          </li>
+        ))}
+      </ul>
+    </>
   );
 }
 
-function mostSimilar(crystal: Crystal, crystals: Crystal[], shapes: string[]): Crystal[] {
-  const features = (of: Crystal) => [
-    ...shapes.map((shape) => Number((of as Record<string, unknown>)[`p_${shape}`] ?? 0)),
-    0.3 * Math.log(of.area_px || 1),
-  ];
-  const own = features(crystal);
-  const distance = (of: Crystal) =>
-    features(of).reduce((sum, value, i) => sum + (value - own[i]!) ** 2, 0);
-  return crystals
-    .filter(({ crystal_id }) => crystal_id !== crystal.crystal_id)
-    .map((other) => ({ other, away: distance(other) }))
-    .sort((a, b) => a.away - b.away)
-    .slice(0, MOST_SIMILAR)
-    .map(({ other }) => other);
+function cropOf(crystal: Crystal, size: number): string {
+  return pathOf(["crystals", crystal.crystal_id!, "crop"], { size, well: crystal.well });
 }

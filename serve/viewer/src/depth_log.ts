@@ -1,4 +1,5 @@
 // A depth log as the endpoint gives it, and what its columns mean.
+import type { components } from "../build/api";
 import { ask, endpoint, fetchBlob, pathOf } from "./api";
 
 export type Value = number | string | null;
@@ -7,6 +8,16 @@ export type Interval = { depth_top: number; depth_base: number } & Record<string
 export interface Top {
   formation: string;
   depth_m: number;
+}
+
+export type Texture = components["schemas"]["NamedTexture"];
+export type Zone = components["schemas"]["LogZone"];
+
+/** What is named beside a log: textures by a scheme, and zones. */
+export interface Named {
+  well: string;
+  textures: Texture[];
+  zones: Zone[];
 }
 
 export interface LoggedWell {
@@ -28,6 +39,23 @@ export async function loadLog(well: string, step: number | null): Promise<Logged
   );
   const [intervals, { tops }] = await Promise.all([log, about]);
   return { well, intervals: intervals as Interval[], shapes: shapesOf(intervals as Interval[]), tops: (tops ?? []) as unknown as Top[] };
+}
+
+/** Textures and zones of a whole well; both come after the log, since they take longer. */
+export async function loadNamed(well: string): Promise<Named> {
+  const path = { well };
+  const [{ textures }, zones] = await Promise.all([
+    ask(
+      endpoint.GET("/v1/wells/{well}/textures", { params: { path, query: { corrected: true } } }),
+    ),
+    ask(
+      endpoint.GET("/v1/wells/{well}/log", {
+        params: { path, query: { zones: true, corrected: true } },
+        headers: { Accept: "application/json" },
+      }),
+    ),
+  ]);
+  return { well, textures, zones: zones as Zone[] };
 }
 
 /** A log as a file; `accept` is the media type of CSV, LAS or a picture. */
@@ -85,15 +113,17 @@ export function spreadName(intervals: Interval[]): string {
   return `q10_${D}` in (intervals[0] ?? {}) ? "P10–P90" : "P25–P75";
 }
 
-/** The texture and the zone of an interval, if the log has them. */
-export function labelsOf(interval: Interval): { texture: string | null; zone: string | null } {
-  const text = (pattern: RegExp) => {
-    const name = Object.keys(interval).find(
-      (key) => pattern.test(key) && ["string", "number"].includes(typeof interval[key]),
-    );
-    return name === undefined ? null : String(interval[name]);
-  };
-  return { texture: text(/^texture/), zone: text(/^zone/) };
+/** The texture at a depth by a scheme. */
+export function textureAt(named: Named | undefined, scheme: string, depth: number): Texture | null {
+  const found = named?.textures.find(
+    (each) => each.scheme === scheme && each.depth_top <= depth && depth < each.depth_base,
+  );
+  return found ?? null;
+}
+
+/** The zone at a depth. */
+export function zoneAt(named: Named | undefined, depth: number): Zone | null {
+  return named?.zones.find((each) => each.depth_top <= depth && depth < each.depth_base) ?? null;
 }
 
 /** The interval at a depth; its top belongs to it, its base to the next. */

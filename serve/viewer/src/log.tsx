@@ -2,27 +2,27 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { scaleLinear } from "d3-scale";
 import {
-  areaOf,
   intervalAt,
-  labelsOf,
   loadLog,
+  loadNamed,
   logFile,
-  sizeOf,
-  spreadName,
-  type Interval,
+  textureAt,
+  zoneAt,
   type LoggedWell,
-  type Measure,
+  type Named,
 } from "./depth_log";
 import { stepFor } from "./depth_steps";
 import { useData, useKeys, useWidth } from "./hooks";
-import { Action, Nothing, ShapeName, Trouble, Waiting, metres, number, percent, save } from "./parts";
-import { addressOf, readRange, refine, writeRange } from "./route";
+import { LogTable, Values } from "./log_values";
+import { Action, Nothing, ShapeName, Trouble, Waiting, metres, number, save } from "./parts";
+import { readRange, refine, writeRange } from "./route";
+import { nameOf } from "./shapes";
 import { pngFile, svgFile } from "./svg_file";
 import { Thumbnails } from "./thumbnails";
 import {
   AreaTrack,
   DepthAxis,
-  LabelTrack,
+  NamedTrack,
   ShapeTrack,
   SizeTrack,
   Tops,
@@ -36,6 +36,7 @@ const HEIGHT = 620;
 const AXIS = 64;
 const GAP = 10;
 const MOST_WELLS = 4;
+const LINGER_MS = 400;
 
 export function LogView({ query }: { query: URLSearchParams }) {
   const names = query.getAll("well").slice(0, MOST_WELLS);
@@ -50,6 +51,14 @@ export function LogView({ query }: { query: URLSearchParams }) {
   const { data: logs, error, reload, loading } = useData(key, () =>
     Promise.all(names.map((name) => loadLog(name, step))),
   );
+  const ready = logs ? names.join("\n") : null;
+  const { data: named, error: unnamed } = useData(ready, async () => {
+    // They take the endpoint longer than the log, which a person may only pass by.
+    await new Promise((go) => setTimeout(go, LINGER_MS));
+    return Promise.all(names.map(loadNamed));
+  });
+  const schemes = [...new Set((named ?? []).flatMap(({ textures }) => textures.map(({ scheme }) => scheme)))];
+  const asked = query.get("scheme");
   const shared = useMemo(() => sharedTops(logs ?? []), [logs]);
   const offsets = (logs ?? []).map(
     ({ tops }) => tops.find(({ formation }) => formation === flat)?.depth_m ?? 0,
@@ -88,7 +97,11 @@ export function LogView({ query }: { query: URLSearchParams }) {
         shared={shared}
         step={step}
         loading={loading}
+        named={named ?? []}
+        schemes={schemes}
+        scheme={asked !== null && schemes.includes(asked) ? asked : (schemes[0] ?? "")}
       />
+      {unnamed && <p class="hint">No textures and zones: {unnamed.message}</p>}
       <TilesAtDepth query={query} logs={logs} />
     </>
   );
@@ -103,16 +116,20 @@ interface DrawingProps {
   shared: string[];
   step: number | null;
   loading: boolean;
+  named: Named[];
+  /** Schemes that name textures, and the one in use. */
+  schemes: string[];
+  scheme: string;
 }
 
 function Drawing(props: DrawingProps) {
-  const { logs, offsets, extent, range, flat, shared, step } = props;
+  const { logs, offsets, extent, range, flat, shared, step, named, schemes, scheme } = props;
   const [attach, width] = useWidth();
   const svg = useRef<SVGSVGElement>(null);
   const [pointed, setPointed] = useState<{ well: number; depth: number; y: number; atLeft: boolean } | null>(null);
   const dragged = useRef<{ y: number; range: [number, number]; moved: boolean } | null>(null);
   const shapes = logs[0]!.shapes;
-  const labelled = logs.map(({ intervals }) => intervals.some((each) => labelsOf(each).texture));
+  const namedOf = (well: string) => named.find((each) => each.well === well);
   const frame: Frame = {
     y: scaleLinear(range, [HEAD, HEAD + HEIGHT]),
     height: HEIGHT,
@@ -186,6 +203,16 @@ function Drawing(props: DrawingProps) {
             </select>
           </label>
         )}
+        {schemes.length > 0 && (
+          <label>
+            Textures by{" "}
+            <select value={scheme} onChange={(event) => refine({ scheme: event.currentTarget.value })}>
+              {schemes.map((each) => (
+                <option key={each} value={each}>{nameOf(each)}</option>
+              ))}
+            </select>
+          </label>
+        )}
         <span class="legend">
           {shapes.map((shape) => (
             <ShapeName key={shape} shape={shape} shapes={shapes} />
@@ -245,7 +272,8 @@ function Drawing(props: DrawingProps) {
             {logs.map((log, index) => {
               const left = AXIS + panel * index;
               const wide = panel - GAP;
-              const label = labelled[index] ? Math.min(74, wide * 0.2) : 0;
+              const names = namedOf(log.well);
+              const label = names ? Math.min(110, wide * 0.22) : 0;
               const rest = wide - label - (label ? GAP : 0) - 2 * GAP;
               const common = { log, frame, offset: offsets[index]! };
               return (
@@ -254,7 +282,9 @@ function Drawing(props: DrawingProps) {
                   <ShapeTrack {...common} left={left} width={rest * 0.44} />
                   <SizeTrack {...common} left={left + rest * 0.44 + GAP} width={rest * 0.33} most={sizes} />
                   <AreaTrack {...common} left={left + rest * 0.77 + 2 * GAP} width={rest * 0.23} most={areas} />
-                  {label > 0 && <LabelTrack {...common} left={left + rest + 3 * GAP} width={label} />}
+                  {names && (
+                    <NamedTrack {...common} named={names} scheme={scheme} left={left + rest + 3 * GAP} width={label} />
+                  )}
                   <Tops {...common} left={left} width={wide} />
                 </g>
               );
@@ -271,7 +301,14 @@ function Drawing(props: DrawingProps) {
           </svg>
         )}
         {over && pointed && (
-          <Values log={over} interval={interval} depth={pointed.depth} right={pointed.atLeft} />
+          <Values
+            log={over}
+            interval={interval}
+            depth={pointed.depth}
+            right={pointed.atLeft}
+            texture={textureAt(namedOf(over.well), scheme, pointed.depth)}
+            zone={zoneAt(namedOf(over.well), pointed.depth)}
+          />
         )}
       </div>
       <p class="hint">
@@ -279,105 +316,6 @@ function Drawing(props: DrawingProps) {
       </p>
       <LogTable logs={logs} />
     </section>
-  );
-}
-
-/** The values under the pointer. */
-function Values(props: { log: LoggedWell; interval: Interval | null; depth: number; right: boolean }) {
-  const { log, interval } = props;
-  return (
-    <div class={`values ${props.right ? "at-right" : ""}`}>
-      <strong>
-        {log.well}, {props.depth.toFixed(2)} m
-      </strong>
-      {interval === null || !interval.n_tiles ? (
-        <p>No tile here.</p>
-      ) : (
-        <dl>
-          <dt>Interval</dt>
-          <dd>{metres(interval.depth_top)} – {metres(interval.depth_base)} m</dd>
-          <dt>Tiles, crystals</dt>
-          <dd>{number(interval.n_tiles as number)}, {number(interval.n_crystals as number)}</dd>
-          {log.shapes.map((shape) => (
-            <Row key={shape} name={<ShapeName shape={shape} shapes={log.shapes} />} value={bounded(interval, `fraction_${shape}`)} />
-          ))}
-          <Row name="Median size" value={measure(sizeOf(interval), "µm", number)} />
-          {sizeOf(interval).spread && (
-            <Row name={spreadName(log.intervals)} value={sizeOf(interval).spread!.map((each) => number(each)).join(" – ") + " µm"} />
-          )}
-          <Row name="Crystal area" value={measure(areaOf(interval), "", percent)} />
-          {labelsOf(interval).texture && <Row name="Texture" value={labelsOf(interval).texture!} />}
-        </dl>
-      )}
-    </div>
-  );
-}
-
-function Row({ name, value }: { name: preact.ComponentChildren; value: string }) {
-  return (
-    <>
-      <dt>{name}</dt>
-      <dd>{value}</dd>
-    </>
-  );
-}
-
-function bounded(interval: Interval, name: string): string {
-  const [low, high] = [interval[`low_${name}`], interval[`high_${name}`]];
-  const value = percent(interval[name] as number | null);
-  if (typeof low !== "number" || typeof high !== "number") return value;
-  return `${value} (${percent(low)} – ${percent(high)})`;
-}
-
-function measure(value: Measure, unit: string, write: (value: number | null) => string): string {
-  const middle = `${write(value.middle)} ${unit}`.trim();
-  if (!value.confidence) return middle;
-  return `${middle} (${value.confidence.map(write).join(" – ")})`;
-}
-
-/** The same numbers as a table, for those who cannot see the drawing. */
-function LogTable({ logs }: { logs: LoggedWell[] }) {
-  const [open, setOpen] = useState(false);
-  return (
-    <details open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
-      <summary>Table of the log</summary>
-      {open &&
-        logs.map((log) => (
-          <div class="scrolled" key={log.well} tabIndex={0} role="region" aria-label={`Log of ${log.well}`}>
-            <table>
-              <caption>{log.well}</caption>
-              <thead>
-                <tr>
-                  <th scope="col">Depth, m</th>
-                  <th scope="col">Crystals</th>
-                  {log.shapes.map((shape) => (
-                    <th scope="col" key={shape}>{shape.replaceAll("_", " ")}</th>
-                  ))}
-                  <th scope="col">Median, µm</th>
-                  <th scope="col">Area</th>
-                </tr>
-              </thead>
-              <tbody>
-                {log.intervals.filter((each) => each.n_tiles).map((each) => (
-                  <tr key={each.depth_top}>
-                    <th scope="row">
-                      <a href={addressOf("log", { well: logs.map(({ well }) => well), at: `${log.well}@${each.depth_top}:${each.depth_base}` })}>
-                        {metres(each.depth_top)} – {metres(each.depth_base)}
-                      </a>
-                    </th>
-                    <td>{number(each.n_crystals as number)}</td>
-                    {log.shapes.map((shape) => (
-                      <td key={shape}>{percent(each[`fraction_${shape}`] as number | null)}</td>
-                    ))}
-                    <td>{number(sizeOf(each).middle)}</td>
-                    <td>{percent(areaOf(each).middle)}</td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
-        ))}
-    </details>
   );
 }
 

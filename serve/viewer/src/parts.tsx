@@ -63,6 +63,37 @@ export function Picture(props: { path: string; alt: string; class?: string }) {
   return <img src={url} alt={props.alt} class={props.class} draggable={false} />;
 }
 
+/** Shapes with how many crystals have each, and a box that shows or hides them. */
+export function ShapeToggles(props: {
+  shapes: string[];
+  /** The shape of every crystal. */
+  of: { shape: string }[];
+  hidden: string[];
+  onHide: (hidden: string[]) => void;
+}) {
+  const { shapes, hidden } = props;
+  const counts = new Map<string, number>();
+  for (const { shape } of props.of) counts.set(shape, (counts.get(shape) ?? 0) + 1);
+  return (
+    <fieldset class="shapes">
+      <legend>Shapes</legend>
+      {shapes.map((shape) => (
+        <label key={shape}>
+          <input
+            type="checkbox"
+            checked={!hidden.includes(shape)}
+            onChange={(event) => {
+              const others = hidden.filter((each) => each !== shape);
+              props.onHide(event.currentTarget.checked ? others : [...others, shape]);
+            }}
+          />
+          <ShapeName shape={shape} shapes={shapes} /> <span>{number(counts.get(shape) ?? 0)}</span>
+        </label>
+      ))}
+    </fieldset>
+  );
+}
+
 /** Two sliders for the lower and the upper end of a range. */
 export function RangeSlider(props: {
   label: string;

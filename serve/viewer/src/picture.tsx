@@ -12,6 +12,8 @@ export interface Source {
   /** An address of an IIIF information document, or of a plain picture in this page. */
   iiif?: { info: Record<string, unknown>; query: string };
   url?: string;
+  /** Size of the whole picture, pixels, if that at `url` is a reduced one. */
+  size?: { width: number; height: number };
 }
 
 interface Props {
@@ -160,7 +162,11 @@ function forbidStyleSheet(): void {
   document.head.append(mark);
 }
 
-function sourceFor({ iiif, url }: Source): unknown {
+function sourceFor({ iiif, url, size }: Source): unknown {
+  if (size) {
+    const whole = { ...size, tileSize: Math.max(size.width, size.height), minLevel: 0, maxLevel: 0 };
+    return { ...whole, getTileUrl: () => url };
+  }
   if (!iiif) return { type: "image", url };
   const source = new OpenSeadragon.IIIFTileSource(iiif.info as never);
   const getTileUrl = source.getTileUrl.bind(source);

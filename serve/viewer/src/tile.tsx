@@ -14,7 +14,7 @@ import {
 import { CrystalPanel } from "./crystal";
 import { useData, useKeys } from "./hooks";
 import { outlined, previewOf } from "./outlines";
-import { Action, Nothing, RangeSlider, ShapeName, Trouble, Waiting, metres, number, percent, save } from "./parts";
+import { Action, Nothing, RangeSlider, ShapeToggles, Trouble, Waiting, metres, number, percent, save } from "./parts";
 import { MicrographPicture, type Box, type Source } from "./picture";
 import { addressOf, readRange, refine, writeRange } from "./route";
 import { shapesOf } from "./shapes";
@@ -161,8 +161,6 @@ function LoadedTile(props: Loaded & { query: URLSearchParams; reload: () => void
     const first = outlines.find(({ id }) => selected.has(id));
     if (first) setFocus(first.box);
   }, []);
-  const counts = new Map<string, number>();
-  for (const { shape } of outlines) counts.set(shape, (counts.get(shape) ?? 0) + 1);
   return (
     <div class="tile">
       <div class="tile-picture">
@@ -208,7 +206,6 @@ function LoadedTile(props: Loaded & { query: URLSearchParams; reload: () => void
         {selection.length > 0 && (
           <CrystalPanel
             selection={selection}
-            crystals={crystals}
             shapes={shapes}
             mayCorrect={mayCorrect}
             mayAnalyze={session?.scopes.includes("analyze") ?? false}
@@ -230,25 +227,7 @@ function LoadedTile(props: Loaded & { query: URLSearchParams; reload: () => void
           <strong>{number(shown.length)}</strong> of {number(crystals.length)} crystals shown
           {outlines.some(({ corrected }) => corrected) && "; corrected ones have dashed outlines"}
         </p>
-        <fieldset class="shapes">
-          <legend>Shapes</legend>
-          {shapes.map((shape) => (
-            <label key={shape}>
-              <input
-                type="checkbox"
-                checked={!hidden.has(shape)}
-                onChange={(event) =>
-                  refine({
-                    hide: event.currentTarget.checked
-                      ? [...hidden].filter((each) => each !== shape)
-                      : [...hidden, shape],
-                  })
-                }
-              />
-              <ShapeName shape={shape} shapes={shapes} /> <span>{number(counts.get(shape) ?? 0)}</span>
-            </label>
-          ))}
-        </fieldset>
+        <ShapeToggles shapes={shapes} of={outlines} hidden={[...hidden]} onHide={(hide) => refine({ hide })} />
         <Slider query={query} name="confidence" label="Confidence" unit="" most={1} step={0.01} />
         <Slider
           query={query}

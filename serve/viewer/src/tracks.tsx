@@ -3,12 +3,12 @@ import { scaleLinear, type ScaleLinear } from "d3-scale";
 import { area, line } from "d3-shape";
 import {
   areaOf,
-  labelsOf,
   sizeOf,
   spreadName,
   type Interval,
   type LoggedWell,
   type Measure,
+  type Named,
 } from "./depth_log";
 import { colourOf, nameOf } from "./shapes";
 
@@ -27,7 +27,7 @@ interface TrackProps {
   width: number;
 }
 
-function edges({ frame, offset }: TrackProps, interval: Interval): [number, number] {
+function edges({ frame, offset }: TrackProps, interval: Pick<Interval, "depth_top" | "depth_base">): [number, number] {
   return [frame.y(interval.depth_top - offset), frame.y(interval.depth_base - offset)];
 }
 
@@ -145,38 +145,43 @@ export function AreaTrack(props: TrackProps & { most: number }) {
 
 const TEXTURE_FILLS = ["#7a869a", "#c2a878", "#8fae9b", "#b98fa6", "#9fa3d1", "#c9c46f"];
 
-/** Textures as coloured intervals, and zones as their borders, if the log has them. */
-export function LabelTrack(props: TrackProps) {
-  const { frame, left, width, log } = props;
-  const textures = [...new Set(log.intervals.map((each) => labelsOf(each).texture))];
-  const shown = visible(props);
+/** Textures as coloured intervals; paler, the less sure. Zones are numbered lines, dashed if doubtful. */
+export function NamedTrack(props: TrackProps & { named: Named; scheme: string }) {
+  const { frame, left, width, named, scheme } = props;
+  const shown = named.textures.filter((each) => each.scheme === scheme);
+  const names = [...new Set(shown.map(({ texture }) => texture))];
   return (
-    <g>
-      <Heading {...{ left, width, frame }} title="Texture" low="" high="" />
+    <g class="named">
+      <Heading {...{ left, width, frame }} title="Texture" low="zones" high="" />
       <g clip-path="url(#plot)">
-        {shown.map((interval, index) => {
-          const { texture, zone } = labelsOf(interval);
-          const before = shown[index - 1];
-          const [top, base] = edges(props, interval);
-          const starts = !before || labelsOf(before).texture !== texture;
-          const border = before && zone !== null && labelsOf(before).zone !== zone;
+        {shown.map((each, index) => {
+          const [top, base] = edges(props, each);
+          const starts = shown[index - 1]?.texture !== each.texture;
           return (
-            <g key={interval.depth_top}>
-              {texture !== null && (
-                <rect
-                  x={left}
-                  y={top}
-                  width={width}
-                  height={Math.max(1, base - top)}
-                  fill={TEXTURE_FILLS[textures.indexOf(texture) % TEXTURE_FILLS.length]}
-                />
-              )}
-              {border && <line x1={left} x2={left + width} y1={top} y2={top} class="zone" />}
-              {texture !== null && starts && (
-                <text x={left + 3} y={Math.max(top, frame.head) + 11} class="small texture">
-                  {nameOf(texture)}
+            <g key={each.depth_top}>
+              <rect
+                x={left}
+                y={top}
+                width={width}
+                height={Math.max(1, base - top)}
+                fill={TEXTURE_FILLS[names.indexOf(each.texture) % TEXTURE_FILLS.length]}
+                fill-opacity={0.35 + 0.65 * (each.probability ?? 0.5)}
+                class="texture-bar"
+              />
+              {starts && (
+                <text x={left + 20} y={Math.max(top, frame.head) + 11} class="small texture">
+                  {nameOf(each.texture)}
                 </text>
               )}
+            </g>
+          );
+        })}
+        {named.zones.map(({ zone, depth_top, depth_base, support }) => {
+          const [top, base] = edges(props, { depth_top, depth_base });
+          return (
+            <g key={zone} class={`zone ${support !== null && support < 0.5 ? "doubtful" : ""}`}>
+              {zone > 1 && <line x1={left} x2={left + width} y1={top} y2={top} />}
+              <text x={left + 4} y={(top + base) / 2 + 4} class="small texture">{zone}</text>
             </g>
           );
         })}

@@ -1,11 +1,12 @@
 // A picture of one's own: analysed by the endpoint, shown like a tile, kept nowhere.
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { fetchBlob, fetchJson, pathOf, type Crystal } from "./api";
+import { EndpointError, ask, endpoint, fetchBlob, fetchJson, pathOf, type Crystal } from "./api";
 import { useSession } from "./corrections";
 import { CrystalPanel } from "./crystal";
 import { useKeys } from "./hooks";
+import { isForJobs, runJob, type Job } from "./jobs";
 import { outlined, previewOf } from "./outlines";
-import { Action, ShapeName, Trouble, number, save } from "./parts";
+import { Action, ShapeToggles, Trouble, number, percent, save } from "./parts";
 import { MicrographPicture, type Source } from "./picture";
 import { shapesOf } from "./shapes";
 import { Tools, useTool } from "./tools";
@@ -13,6 +14,8 @@ import { Tools, useTool } from "./tools";
 interface Analysed {
   file: File;
   query: Record<string, string>;
+  /** The job that has the result, of a picture too large for one request. */
+  job: Job | null;
   crystals: Crystal[];
   pixelSizeUm: number | null;
   source: Source;
@@ -21,7 +24,7 @@ interface Analysed {
 
 type Stage =
   | { name: "empty" }
-  | { name: "working"; file: string }
+  | { name: "working"; file: string; job: Job | null }
   | { name: "failed"; error: Error }
   | { name: "done"; analysed: Analysed };
 
@@ -36,8 +39,10 @@ export function TryView() {
     stop.current?.abort();
     const control = new AbortController();
     stop.current = control;
-    setStage({ name: "working", file: file.name });
-    analyse(file, size, control.signal).then(
+    setStage({ name: "working", file: file.name, job: null });
+    const onProgress = (job: Job) =>
+      control.signal.aborted || setStage({ name: "working", file: file.name, job });
+    analyse(file, size, control.signal, onProgress).then(
       (analysed) => setStage({ name: "done", analysed }),
       (error: Error) => {
         if (error.name !== "AbortError") setStage({ name: "failed", error });
@@ -91,9 +96,9 @@ export function TryView() {
       {stage.name === "working" && (
         <div role="status">
           <p>
-            {stage.file}: looking for crystals …
+            {stage.file}: {stage.job ? describeJob(stage.job) : "looking for crystals …"}
           </p>
-          <progress aria-label="Progress" />{" "}
+          <progress aria-label="Progress" max="1" {...(stage.job && { value: stage.job.progress })} />{" "}
           <button
             type="button"
             onClick={() => {
@@ -111,24 +116,40 @@ export function TryView() {
   );
 }
 
-async function analyse(file: File, size: string, signal: AbortSignal): Promise<Analysed> {
-  const query = { masks: "polygons", ...(size && { pixel_size_um: size }) };
-  const result = await fetchJson<Answer>(pathOf(["analyze"], query), { method: "POST", body: formOf(file), signal });
-  const own = URL.createObjectURL(file);
-  const probe = new Image();
-  probe.src = own;
-  const drawn = await probe.decode().then(
-    () => true,
-    () => false,
-  );
+async function analyse(
+  file: File,
+  size: string,
+  signal: AbortSignal,
+  onProgress: (job: Job) => void,
+): Promise<Analysed> {
+  const sized: Record<string, string> = size ? { pixel_size_um: size } : {};
+  const query: Record<string, string> = { masks: "polygons", ...sized };
+  let job: Job | null = null;
+  let result: Answer;
+  try {
+    // A body that is refused while it is sent breaks the connection; not every token may ask this.
+    const limits = await ask(endpoint.GET("/v1/models", { signal })).catch(() => null);
+    if (limits && file.size > limits.max_megabytes * 2 ** 20) throw new EndpointError(413, "/v1/jobs");
+    result = await fetchJson<Answer>(pathOf(["analyze"], query), { method: "POST", body: formOf(file), signal });
+  } catch (error) {
+    if (!isForJobs(error)) throw error;
+    job = await runJob(formOf(file), sized, signal, onProgress);
+    result = await fetchJson<Answer>(`${job.result}?masks=polygons`, { signal });
+  }
   return {
     file,
     query,
+    job,
     crystals: result.crystals,
     pixelSizeUm: result.pixel_size_um,
-    source: { url: drawn ? own : await ground(result.width, result.height) },
-    drawn,
+    ...(await drawnPicture(file, result)),
   };
+}
+
+function describeJob({ status, progress, width, height }: Job): string {
+  const size = `${number(width)} × ${number(height)} pixels`;
+  if (status === "queued") return `${size}, waiting for its turn …`;
+  return `${size}, looking for crystals, ${percent(progress)} …`;
 }
 
 interface Answer {
@@ -144,16 +165,45 @@ function formOf(file: File): FormData {
   return form;
 }
 
-/** A dark ground for the outlines of a picture that browsers do not draw. */
-async function ground(width: number, height: number): Promise<string> {
+const MOST_DRAWN = 4e7;
+
+/** The picture as browsers can draw it: reduced if it is large, a dark ground if they cannot. */
+async function drawnPicture(
+  file: File,
+  { width, height }: Answer,
+): Promise<{ source: Source; drawn: boolean }> {
+  const reduction = Math.min(1, Math.sqrt(MOST_DRAWN / (width * height)));
+  const size = { resizeWidth: Math.ceil(width * reduction), resizeHeight: Math.ceil(height * reduction) };
+  try {
+    const picture = await createImageBitmap(file, { ...size, resizeQuality: "medium" });
+    if (reduction === 1) {
+      picture.close();
+      return { source: { url: URL.createObjectURL(file) }, drawn: true };
+    }
+    const url = await drawnUrl(picture.width, picture.height, (pen) => pen.drawImage(picture, 0, 0));
+    picture.close();
+    return { source: { url, size: { width, height } }, drawn: true };
+  } catch {
+    const url = await drawnUrl(1, 1, (pen) => {
+      pen.fillStyle = "#333";
+      pen.fillRect(0, 0, 1, 1);
+    });
+    return { source: { url, size: { width, height } }, drawn: false };
+  }
+}
+
+async function drawnUrl(
+  width: number,
+  height: number,
+  draw: (pen: OffscreenCanvasRenderingContext2D) => void,
+): Promise<string> {
   const canvas = new OffscreenCanvas(width, height);
-  const pen = canvas.getContext("2d")!;
-  pen.fillStyle = "#333";
-  pen.fillRect(0, 0, width, height);
+  draw(canvas.getContext("2d")!);
   return URL.createObjectURL(await canvas.convertToBlob());
 }
 
 function Result({ analysed }: { analysed: Analysed }) {
+  const { job } = analysed;
   const [crystals, setCrystals] = useState(analysed.crystals);
   const [chosen, setChosen] = useState<string[]>([]);
   const [hidden, setHidden] = useState<string[]>([]);
@@ -173,21 +223,28 @@ function Result({ analysed }: { analysed: Analysed }) {
     tool.stop();
   };
   useKeys({
-    n: () => tool.start("add"),
-    Enter: keep,
+    ...(!job && { n: () => tool.start("add"), Enter: keep }),
     Escape: () => (tool.kind ? tool.stop() : setChosen([])),
   });
   const selection = crystals.filter(({ crystal_id }) => chosen.includes(crystal_id!));
   const files: [string, string, string][] = [
     ["JSON", "application/json", "json"],
-    ["Overlay", "image/png", "overlay.png"],
+    ["GeoJSON", "application/geo+json", "geojson"],
+    job ? ["CSV", "text/csv", "csv"] : ["Overlay", "image/png", "overlay.png"],
   ];
+  const download = (accept: string) => {
+    const headers = { Accept: accept };
+    if (job) return fetchBlob(job.result!, { headers });
+    return fetchBlob(pathOf(["analyze"], analysed.query), { method: "POST", body: formOf(analysed.file), headers });
+  };
   return (
     <div class="tile">
       <div class="tile-picture">
         <h2>{analysed.file.name}</h2>
         {!analysed.drawn && (
-          <p class="hint">Browsers do not draw TIFF: the outlines are shown without the picture.</p>
+          <p class="hint">
+            Browsers do not draw TIFF or very large pictures: the outlines are shown without it.
+          </p>
         )}
         <MicrographPicture
           source={analysed.source}
@@ -207,26 +264,10 @@ function Result({ analysed }: { analysed: Analysed }) {
         <p>
           <strong>{number(crystals.length)}</strong> crystals
         </p>
-        <fieldset class="shapes">
-          <legend>Shapes</legend>
-          {shapes.map((shape) => (
-            <label key={shape}>
-              <input
-                type="checkbox"
-                checked={!hidden.includes(shape)}
-                onChange={(event) =>
-                  setHidden(event.currentTarget.checked ? hidden.filter((each) => each !== shape) : [...hidden, shape])
-                }
-              />
-              <ShapeName shape={shape} shapes={shapes} />{" "}
-              <span>{number(outlines.filter((each) => each.shape === shape).length)}</span>
-            </label>
-          ))}
-        </fieldset>
+        <ShapeToggles shapes={shapes} of={outlines} hidden={hidden} onHide={setHidden} />
         {selection.length > 0 && (
           <CrystalPanel
             selection={selection}
-            crystals={crystals}
             shapes={shapes}
             mayCorrect={false}
             mayAnalyze={false}
@@ -237,26 +278,19 @@ function Result({ analysed }: { analysed: Analysed }) {
             onFocus={() => {}}
           />
         )}
-        <Tools
-          tool={{ ...tool, keep }}
-          onAdd={() => tool.start("add")}
-          onUndo={() => setCrystals(crystals.slice(0, -1))}
-          mayUndo={crystals.length > analysed.crystals.length}
-        />
+        {!job && (
+          <Tools
+            tool={{ ...tool, keep }}
+            onAdd={() => tool.start("add")}
+            onUndo={() => setCrystals(crystals.slice(0, -1))}
+            mayUndo={crystals.length > analysed.crystals.length}
+          />
+        )}
         <div class="toolbar" role="group" aria-label="Exports">
           {files.map(([title, accept, ending]) => (
             <Action
               key={title}
-              work={async () =>
-                save(
-                  await fetchBlob(pathOf(["analyze"], analysed.query), {
-                    method: "POST",
-                    body: formOf(analysed.file),
-                    headers: { Accept: accept },
-                  }),
-                  `${analysed.file.name}.${ending}`,
-                )
-              }
+              work={async () => save(await download(accept), `${analysed.file.name}.${ending}`)}
             >
               {title}
             </Action>

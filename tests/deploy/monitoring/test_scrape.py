@@ -6,12 +6,10 @@ addresses, the token's file and the intervals are changed.
 
 import json
 import os
-import random
 import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -40,6 +38,7 @@ from pipelines.monitoring.metrics import METRICS as SCAN_METRICS
 from serve.client import Client
 from serve.metrics import METRICS as ENDPOINT_METRICS
 
+from ...ports import free_port
 from ...waiting import DEADLINE_S, wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -54,15 +53,6 @@ pytestmark = [
         reason="needs Prometheus: apt-get install --no-install-recommends prometheus",
     ),
 ]
-
-
-def free_port() -> int:
-    """A free port outside the range that the system gives to outgoing connections."""
-    for port in random.sample(range(20_000, 32_000), 100):
-        with socket.socket() as taken, suppress(OSError):
-            taken.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no port is free")
 
 
 def fetch(url: str, token: str = "") -> bytes:

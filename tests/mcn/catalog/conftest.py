@@ -23,6 +23,9 @@ MakeTile = Callable[..., Tile]
 MakeCrystal = Callable[..., Row]
 Commit = Callable[..., None]
 
+_NARROW_BINS_M = 100.0
+"""So that short wells have several files."""
+
 
 def at(make_crystal: MakeCrystal, x: int, y: int, shape: str = "rhombic", **facts: Any) -> Any:
     """A crystal of 5×6 pixels at a place of its own."""
@@ -73,7 +76,7 @@ def commit() -> Commit:
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
-    return Catalog.create(tmp_path / "catalog")
+    return Catalog.create(tmp_path / "catalog", _NARROW_BINS_M)
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +90,7 @@ def core(
 
     Crystal k of tile n in A has shape (n + k) mod 4 and a diameter of 1 + n/10 µm.
     """
-    catalog = Catalog.create(tmp_path_factory.mktemp("core") / "catalog")
+    catalog = Catalog.create(tmp_path_factory.mktemp("core") / "catalog", _NARROW_BINS_M)
     pairs: list[tuple[Tile, list[Row]]] = []
     for n in range(40):
         size = {"equivalent_diameter_um": 1 + n / 10}

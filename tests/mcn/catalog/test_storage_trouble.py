@@ -192,7 +192,13 @@ def test_error_responses_of_an_object_store(
     fixed_response.status, fixed_response.code = status, code
     catalog = Catalog.__new__(Catalog)  # As passed to another process: nothing is read yet.
     catalog.__setstate__(
-        {"uri": "s3://cores/c", "versions": {}, "depth_bin_m": 100.0, "shapes": SHAPES}
+        {
+            "uri": "s3://cores/c",
+            "versions": {},
+            "until": None,
+            "depth_bin_m": 100.0,
+            "shapes": SHAPES,
+        }
     )
     readers = [Catalog.open, lambda _: query(catalog)]
     if code != "NoSuchBucket":  # Without a bucket there are no scan entries either.

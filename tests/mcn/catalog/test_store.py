@@ -121,7 +121,7 @@ def test_paths_file_uris_and_incomplete_catalogues(tmp_path, monkeypatch):
 
 def test_crystals_without_a_tile_row_are_invisible(catalog, make_tile, make_crystal, commit):
     tile = make_tile(n_crystals=3)
-    rows = catalog_rows([(tile, [make_crystal()] * 3)])
+    rows = catalog_rows([(tile, [make_crystal()] * 3)], catalog.depth_bin_m)
     write_deltalake(f"{catalog.uri}/crystals", rows, mode="append")
     commit(catalog, (make_tile("b"), []))
     assert query(catalog).num_rows == 0
@@ -165,7 +165,7 @@ def test_wells_may_have_any_name(catalog, make_tile, make_crystal, commit):
 
 def test_inconsistent_rows_are_refused(catalog, make_tile, make_crystal):
     tile, three = make_tile(n_crystals=3), [make_crystal()] * 3
-    rows = catalog_rows([(tile, three)])
+    rows = catalog_rows([(tile, three)], catalog.depth_bin_m)
     no_crystals, no_tiles = CRYSTALS.empty_table(), TILES.empty_table()
 
     def refused(crystals: pa.Table, tiles: pa.Table, reason: str) -> None:

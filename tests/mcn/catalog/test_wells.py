@@ -56,7 +56,9 @@ def test_a_short_name_is_unchanged() -> None:
 def test_rows_are_stored_in_nfc(catalog: Catalog, make_tile: Any, make_crystal: Any) -> None:
     tile = make_tile(well=NFD, n_crystals=1)
     assert tile.well == NFC
-    catalog.commit(catalog_rows([(tile, [make_crystal()])]), tile_table([tile]))
+    catalog.commit(
+        catalog_rows([(tile, [make_crystal()])], catalog.depth_bin_m), tile_table([tile])
+    )
     raw = tile_table([make_tile("raw", well=NFD)]).set_column(3, "well", pa.array([NFD]))
     catalog.commit(CRYSTALS.empty_table(), raw.cast(TILES))
     assert {*files(catalog.snapshot().tiles)["stored_well"].to_pylist()} == {NFC}
@@ -77,7 +79,7 @@ def test_a_tile_with_a_too_long_well_name_is_a_failed_row(catalog: Catalog, make
 def commit_as_older_version(catalog: Catalog, tile: Any, crystals: list[Any], well: str) -> None:
     """Commit rows as an older version did, with the well's name unchanged."""
     tables = {
-        "crystals": catalog_rows([(tile, crystals)]),
+        "crystals": catalog_rows([(tile, crystals)], 100.0),
         "tiles": tile_table([tile]).drop_columns("note"),
     }
     now = pa.scalar(datetime.now(UTC), CRYSTALS.field("scanned_at").type)
@@ -95,7 +97,7 @@ def older(catalog: Catalog, make_tile: Any, make_crystal: Any) -> Catalog:
     tile = make_tile("old", well=NFC, depth_m=1200.0, n_crystals=2)
     commit_as_older_version(catalog, tile, [make_crystal()] * 2, NFD)
     new = make_tile("new", well=NFC, depth_m=1210.0, n_crystals=1)
-    catalog.commit(catalog_rows([(new, [make_crystal()])]), tile_table([new]))
+    catalog.commit(catalog_rows([(new, [make_crystal()])], catalog.depth_bin_m), tile_table([new]))
     return catalog
 
 
@@ -121,7 +123,7 @@ def test_maintenance_of_an_older_catalogue_covers_both_spellings(
     older: Catalog, make_tile: Any, make_crystal: Any
 ) -> None:
     tile = make_tile("old", well=NFC, depth_m=1200.0, n_crystals=1)
-    older.commit(catalog_rows([(tile, [make_crystal()])]), tile_table([tile]))
+    older.commit(catalog_rows([(tile, [make_crystal()])], older.depth_bin_m), tile_table([tile]))
     assert maintenance.verify(older).problems == []
     assert drop_outdated(older, datetime(2020, 1, 1, tzinfo=UTC)) == 1
     assert sql(older, "SELECT count(*) AS n FROM tiles")["n"][0].as_py() == 2
@@ -167,7 +169,10 @@ def test_a_catalogue_of_an_older_version_can_be_read_and_extended(
     catalog = Catalog.open(folder)
     assert sql(catalog, "SELECT note FROM tiles").num_rows == 0
     tile = make_tile("old", n_crystals=1, scanned_at=datetime(2026, 1, 1, tzinfo=UTC))
-    rows = {"crystals": catalog_rows([(tile, [make_crystal()])]), "tiles": tile_table([tile])}
+    rows = {
+        "crystals": catalog_rows([(tile, [make_crystal()])], 100.0),
+        "tiles": tile_table([tile]),
+    }
     before = {name: table.select(older[name].names) for name, table in rows.items()}
     for part in write_data_files(folder, before, "before"):
         catalog.delta_table(part.table).create_write_transaction(
@@ -186,7 +191,9 @@ def test_a_catalogue_of_an_older_version_can_be_read_and_extended(
     assert sql(catalog, "SELECT note FROM tiles")["note"].to_pylist() == [None]
     assert maintenance.verify(catalog).problems == []
     noted = make_tile("new", n_crystals=1, note="page 1 of 3 is read")
-    catalog.commit(catalog_rows([(noted, [make_crystal()])]), tile_table([noted]))
+    catalog.commit(
+        catalog_rows([(noted, [make_crystal()])], catalog.depth_bin_m), tile_table([noted])
+    )
     notes = sql(catalog, "SELECT note FROM tiles ORDER BY uri")["note"].to_pylist()
     assert notes == ["page 1 of 3 is read", None]
     other = make_tile("other", n_crystals=0)

@@ -31,7 +31,7 @@ def metrics() -> ScanMetrics:
 
 
 def test_metrics_are_served_on_a_port(metrics: ScanMetrics) -> None:
-    server = serve_metrics(metrics, 0)
+    server = serve_metrics(metrics, "127.0.0.1", 0)
     try:
         address = f"http://127.0.0.1:{server.server_port}/metrics"
         exposition = urllib.request.urlopen(address, timeout=DEADLINE_S).read().decode()
@@ -53,10 +53,10 @@ def test_metrics_are_served_on_a_port(metrics: ScanMetrics) -> None:
 
 
 def test_a_port_that_is_taken(metrics: ScanMetrics) -> None:
-    server = serve_metrics(metrics, 0)
+    server = serve_metrics(metrics, "127.0.0.1", 0)
     try:
         with pytest.raises(MetricsError, match="choose another with --metrics-port"):
-            serve_metrics(metrics, server.server_port)
+            serve_metrics(metrics, "127.0.0.1", server.server_port)
     finally:
         server.shutdown()
         server.server_close()

@@ -6,9 +6,12 @@ import threading
 from typing import Any
 
 import pytest
+import ray
 
-from pipelines.fault_isolation.attempts import AttemptLog
-from pipelines.monitoring.monitor import drained_on_interrupt
+from pipelines.fault_isolation.attempts import AttemptLog, StageProgress
+from pipelines.monitoring import monitor
+from pipelines.monitoring.metrics import ScanMetrics
+from pipelines.monitoring.monitor import drained_on_interrupt, stage_metrics, waiting_stage
 
 
 class LocalAttemptLog:
@@ -59,3 +62,31 @@ def test_a_scan_in_another_thread_does_not_handle_signals() -> None:
     thread.start()
     thread.join(60)
     assert handlers == [signal.getsignal(signal.SIGINT)]
+
+
+def test_the_stage_that_waits() -> None:
+    some = StageProgress(1, 1)
+    assert waiting_stage({}) == "read"
+    assert waiting_stage({"read": some}) == "segment"
+    assert waiting_stage({"read": some, "segment": some}) == "classify"
+    assert waiting_stage(dict.fromkeys(("read", "segment", "classify"), some)) is None
+
+
+def test_a_scan_without_room_on_its_cluster_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = threading.Event()
+    monkeypatch.setattr(monitor, "_INTERVAL_S", 0.001)
+    monkeypatch.setattr(monitor, "_PATIENCE_S", 0.01)
+    monkeypatch.setattr(ray, "get", lambda value, timeout: value)
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 0.2})
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "GPU": 1.0, "memory": 9.0})
+    monkeypatch.setattr(monitor.logger, "warning", lambda *words: lines.append(words) or said.set())
+    lines: list[Any] = []
+    with stage_metrics(LocalAttemptLog(), ScanMetrics("scan-waits", {}), on_gpu=True):
+        assert said.wait(60)
+    message, *arguments = lines[0]
+    assert message % tuple(arguments) == (
+        "no tile has reached the stage read: its workers are loading the model, or there is no "
+        "room for them; free are 0.2 of 4 CPU, 0 of 1 GPU"
+    )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import tifffile
 from PIL import Image
 
@@ -51,6 +52,19 @@ def test_a_failing_tile_does_not_fail_its_batch(core: Path, models: ScanModels) 
     assert len(tiles) == 8
     assert tiles["3"]["n_crystals"] == 0
     assert (tiles["3"]["crystals"], tiles["3"]["width"]) == ([], 160)
+
+
+@pytest.mark.parametrize("absurd", ["0", "-0.5", "nan", "1e6", "1e-9"])
+def test_an_impossible_pixel_size_is_noted_in_the_row(
+    absurd: str, tmp_path: Path, models: ScanModels
+) -> None:
+    folder = tmp_path / "well=A" / "depth=1"
+    folder.mkdir(parents=True)
+    ome = f'<OME><Pixels PhysicalSizeX="{absurd}" PhysicalSizeY="{absurd}"/></OME>'
+    tifffile.imwrite(folder / "a.tif", draw(0), description=ome, metadata=None)
+    (tile,) = run_stages(tmp_path, models)
+    assert (tile["status"], tile["pixel_size_um"]) == ("ok", None)
+    assert f"pixel size of {float(absurd):g} µm is impossible and ignored" in tile["note"]
 
 
 def test_unread_pages_are_noted_in_the_row(tmp_path: Path, models: ScanModels) -> None:

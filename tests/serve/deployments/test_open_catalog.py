@@ -31,10 +31,10 @@ from serve.deployments.open_catalog import NotFoundError, OpenCatalog, in_thread
 )
 def test_errors_are_refusals(error: Exception, status: int) -> None:
     @in_thread
-    def fail() -> None:
+    def fail(catalog: OpenCatalog) -> None:
         raise error
 
-    refusal = asyncio.run(fail())  # type: ignore[arg-type]
+    refusal = asyncio.run(fail(OpenCatalog(None, 0.0)))  # type: ignore[arg-type]
     assert isinstance(refusal, Refusal)
     assert (refusal.status, refusal.detail) == (status, "x")
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
@@ -83,3 +83,42 @@ def test_a_model_that_does_not_return_is_detected() -> None:
         worker.check()
 
     asyncio.run(look())
+
+
+def test_between_the_steps_of_a_long_call_others_have_their_turn() -> None:
+    order: list[str] = []
+
+    def steps() -> Generator[float, None, str]:
+        for share in (0.3, 0.6):
+            order.append(f"step {share}")
+            yield share
+        return "masks"
+
+    async def both() -> list[float | str]:
+        worker, seen = ModelWorker(str, 1, 60), []
+        async for value in worker.run_in_steps(steps()):
+            seen.append(value)
+            await worker.run(lambda items: order.append("short") or [0], [0])
+        return seen
+
+    assert asyncio.run(both()) == [0.3, 0.6, "masks"]
+    assert order == ["step 0.3", "short", "step 0.6", "short", "short"]
+
+
+def test_a_long_call_that_nobody_waits_for_ends_after_its_step() -> None:
+    closed = threading.Event()
+
+    def steps() -> Generator[float, None, None]:
+        try:
+            while True:
+                yield 0.1
+        finally:
+            closed.set()
+
+    async def stop_early() -> None:
+        values = ModelWorker(str, 1, 60).run_in_steps(steps())
+        assert await anext(values) == 0.1
+        await values.aclose()
+
+    asyncio.run(stop_early())
+    assert closed.wait(60)

@@ -64,6 +64,7 @@ def test_all_invalid_parameters_are_named(path: str, parameters: list[str]) -> N
     [
         ("s3://cores/2026/catalog: the store does not respond", "catalog: the store does not"),
         ("/data/My Cores/well=A/depth=1/a.tif: the picture is gone", "a.tif: the picture is gone"),
+        ("/data/lab,old;1/run:2/a.tif: gone; see /data/b/c", "a.tif: gone; see c"),
         ("[Errno 2] No such file: '/data/a.tif'", "[Errno 2] No such file: 'a.tif'"),
         ("file:///data/catalog: the catalogue is gone", "catalog: the catalogue is gone"),
         ("no well 'B'; /v1/wells lists the wells", "no well 'B'; /v1/wells lists the wells"),

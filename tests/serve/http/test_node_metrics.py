@@ -16,6 +16,7 @@ from serve.http.node_metrics import export_node_metrics
 from serve.settings import Settings, SettingsError
 from serve.tokens import digest_of
 
+from ...ports import free_port
 from ...waiting import DEADLINE_S
 from ..local import local_services
 
@@ -30,13 +31,6 @@ class EmptyReader:
 
     async def age_s(self) -> None:
         return None
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 def test_the_port_needs_the_token_and_has_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -12,11 +13,12 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from serve.http import proxy
-from serve.http.proxy import DRAIN_PATH, ProxyMiddleware
+from serve.http.proxy import DRAIN_PATH, BoundedProtocol, ProxyMiddleware
 
 from ...waiting import DEADLINE_S, wait_until
 from ..local import local_server
 
+LARGE = 30_000_000
 GOING_ON = threading.Event()
 BEGUN = threading.Event()
 
@@ -31,6 +33,11 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
         BEGUN.set()
         await asyncio.to_thread(GOING_ON.wait, DEADLINE_S)
+    if path == "/large":
+        start = {"status": 200, "headers": [(b"x-content-type-options", b"nosniff")]}
+        await send({"type": "http.response.start", **start})
+        await send({"type": "http.response.body", "body": bytes(LARGE)})
+        return
     status = int(path[1:]) if path[1:].isdigit() else 200
     own = [] if path[1:].isdigit() else [(b"x-content-type-options", b"nosniff")]
     headers = [*own, (b"content-type", b"text/plain")]
@@ -103,10 +110,88 @@ def test_a_sender_whose_request_was_answered_cannot_keep_the_connection(
     assert answer_to(address, head).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize("part", [0, 100_000])
+def test_a_client_that_takes_no_response_is_disconnected(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    monkeypatch.setattr(proxy, "_READ_S", 0.3)
+    monkeypatch.setattr(proxy, "_READ_BYTES", 10_000_000)
+    lost = threading.Event()
+
+    def connection_lost(protocol: BoundedProtocol, error: Exception | None) -> None:
+        lost.set()
+        after(protocol, error)
+
+    after = BoundedProtocol.connection_lost
+    monkeypatch.setattr(BoundedProtocol, "connection_lost", connection_lost)
+    with socket.create_connection(address, timeout=DEADLINE_S) as connection:
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = 0
+        while not lost.wait(0.05):
+            received += len(connection.recv(part)) if part else 0
+        # What the system holds still arrives.
+        with suppress(ConnectionResetError):
+            while chunk := connection.recv(2**20):
+                received += len(chunk)
+    assert received < LARGE
+
+
+def test_a_slow_client_that_takes_its_response_gets_all_of_it(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proxy, "_READ_S", 0.05)
+    monkeypatch.setattr(proxy, "_READ_BYTES", 1)
+    response = get(address, "/large")
+    assert len(response.content) == LARGE
+
+
 def test_malformed_requests_get_a_problem(address: tuple[str, int]) -> None:
     head, _, body = answer_to(address, b"NONSENSE\r\n\r\n").partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400")
     assert json.loads(body)["status"] == 400
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [CHUNKED, b"NONSENSE\r\n\r\n"],
+        [CHUNKED + b"1\r\na\r\n0\r\n", *[b"A: " + b"a" * 500 + b"\r\n"] * 200],
+        [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", CHUNKED, b"NONSENSE\r\n\r\n"],
+    ],
+)
+def test_a_request_gets_no_second_response(address: tuple[str, int], parts: list[bytes]) -> None:
+    """Behind a proxy that shares its connections, it would be another user's."""
+    received, requests = b"", 0
+    with socket.create_connection(address, timeout=DEADLINE_S) as connection:
+        for part in parts:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(part)
+            requests += part.count(b" HTTP/1.1\r\n")
+            while received.count(b"]") < requests:  # The body of the response ends with it.
+                received += connection.recv(65536)
+        with suppress(ConnectionResetError):
+            while chunk := connection.recv(65536):
+                received += chunk
+    assert received.count(b"HTTP/1.1 ") == received.count(b"HTTP/1.1 200") == requests
+
+
+def test_headers_after_the_body_are_bounded(address: tuple[str, int]) -> None:
+    body = b"1\r\na\r\n0\r\n"
+    some = b"A: b\r\n" * 10 + b"\r\n"
+    assert answer_to(address, CHUNKED[:-2] + b"Connection: close\r\n\r\n" + body + some).startswith(
+        b"HTTP/1.1 200"
+    )
+    slow = CHUNKED.replace(b"POST /", b"POST /slow")
+    BEGUN.clear()
+    GOING_ON.clear()
+    try:
+        many = [b"A: " + b"a" * 500 + b"\r\n"] * 40
+        assert answer_to(address, slow + body, *many).startswith(b"HTTP/1.1 431")
+    finally:
+        GOING_ON.set()
 
 
 @pytest.mark.parametrize(
@@ -149,6 +234,10 @@ def test_a_draining_proxy_finishes_requests_and_refuses_new_ones(
     refused = get(address, "/")
     assert refused.status_code == 503
     assert refused.headers["connection"] == "close"
+    assert get(address, "/v1/jobs/abc").status_code == 200, "its sender waits for the result"
+    url = f"http://{address[0]}:{address[1]}/v1/jobs"
+    for path in ("", "/abc"):
+        assert httpx.post(f"{url}{path}", timeout=DEADLINE_S).status_code == 503
     assert get(address, DRAIN_PATH).json() == {"draining": True, "in_flight": 1}
     GOING_ON.set()
     request.join(DEADLINE_S)

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,30 @@ def test_replicas_count_for_themselves_while_the_store_is_gone(tokens: tuple[str
         address = f"127.0.0.1:{free.getsockname()[1]}"
     settings = Settings(tokens=file, requests_a_minute=3, counts=f"async+redis://{address}")
     assert statuses(settings, token, 8) == [422] * 6 + [429] * 2
+
+
+def test_a_store_that_does_not_respond_delays_one_request(tokens: tuple[str, str]) -> None:
+    file, token = tokens
+    connections = []
+
+    def take() -> None:
+        with suppress(OSError):
+            while True:
+                connections.append(listener.accept()[0])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=take)
+        thread.start()
+        settings = Settings(
+            tokens=file,
+            requests_a_minute=6,
+            counts=f"async+redis://127.0.0.1:{listener.getsockname()[1]}",
+        )
+        assert statuses(settings, token, 14) == [422] * 12 + [429] * 2
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(DEADLINE_S)
+    # The first request of each replica, and no retries.
+    assert len(connections) == 2
 
 
 @pytest.mark.parametrize("counts", ["redis://127.0.0.1:6379", "async+nothing://x", "x"])

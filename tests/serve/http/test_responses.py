@@ -15,7 +15,7 @@ from starlette.requests import Request
 from mcn.crystals import classified_schema
 from mcn.micrograph import Micrograph, decode_micrograph
 from mcn.taxonomy import SHAPES
-from serve.deployments.messages import CSV, JSON, PNG, AnalysisResult
+from serve.deployments.messages import CSV, JSON, PNG, AnalysisResult, PictureFacts
 from serve.http.errors import Problem
 from serve.http.responses import (
     analysis_object,
@@ -58,7 +58,7 @@ def picture(pages: int = 1) -> bytes:
 @pytest.mark.filterwarnings("error:Glyph")
 def test_a_picture_may_have_any_name(name: str) -> None:
     micrograph = decode_micrograph(picture(), name)
-    answer = asyncio.run(analysis_object(name, micrograph, NONE))
+    answer = asyncio.run(analysis_object(PictureFacts.of(name, micrograph), NONE))
     body = bytes(asyncio.run(json_response(answer)).body)
     assert json.loads(body)["image"] == name
     overlay = asyncio.run(overlay_png(name, micrograph, NONE, 0.0))
@@ -67,7 +67,7 @@ def test_a_picture_may_have_any_name(name: str) -> None:
 
 def test_unread_pages_are_reported() -> None:
     micrograph = decode_micrograph(picture(3), "a.tif")
-    answer = asyncio.run(analysis_object("a.tif", micrograph, NONE))
+    answer = asyncio.run(analysis_object(PictureFacts.of("a.tif", micrograph), NONE))
     assert Analysis.model_validate(answer).pages == 3
     assert "only page 1 of 3" in answer["note"]
     del answer["pages"]
@@ -108,7 +108,7 @@ def answer() -> Callable[..., dict[str, Any]]:
     micrograph = Micrograph(np.zeros((48, 64), np.uint8), 0.1, "vendor", "a.tif", None)
 
     def make(**options: Any) -> dict[str, Any]:
-        return asyncio.run(analysis_object("a.tif", micrograph, result, **options))
+        return asyncio.run(analysis_object(PictureFacts.of("a.tif", micrograph), result, **options))
 
     return make
 

@@ -84,6 +84,24 @@ class Visitor:
         """What the page says after a correction."""
         return self.page.locator(".said")
 
+    def click_pixel(self, x: float, y: float, *modifiers: str) -> None:
+        """Click a pixel of the picture, as a person does, with keys held down."""
+        at = self.page.evaluate(
+            """([x, y]) => {
+              const { viewer } = document.querySelector(".viewer");
+              const point = viewer.viewport.getCenter(true).clone();
+              [point.x, point.y] = [x, y];
+              const at = viewer.world.getItemAt(0).imageToWindowCoordinates(point);
+              return [at.x, at.y];
+            }""",
+            [x, y],
+        )
+        for key in modifiers:
+            self.page.keyboard.down(key)
+        self.page.mouse.click(*at)
+        for key in modifiers:
+            self.page.keyboard.up(key)
+
     def alert(self) -> Locator:
         """The first message of trouble."""
         return self.page.get_by_role("alert").first
@@ -141,7 +159,9 @@ def served(filled: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -
     }
     tokens = {name: add_token(file, name, of) for name, of in scopes.items()}
     config = folder / "serve.toml"
-    config.write_text("requests_a_minute = 100000\n[segmenters]\nleast = 1\nmost = 1\n")
+    config.write_text(
+        "requests_a_minute = 100000\nmax_megapixels = 4\n[segmenters]\nleast = 1\nmost = 1\n"
+    )
     rows = sql(
         Catalog.open(catalog), "SELECT tile_id, well FROM tiles WHERE width > 64 ORDER BY depth_m"
     ).to_pylist()

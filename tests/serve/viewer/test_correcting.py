@@ -8,6 +8,9 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from mcn.catalog.query import sql
+from mcn.catalog.store import Catalog
+
 from .conftest import HOSTILE, Served, Visit, Visitor
 
 pytestmark = pytest.mark.long
@@ -70,7 +73,41 @@ def test_the_models_row_is_not_overwritten(anna: Visitor, served: Served) -> Non
             assert (crystal in {row["crystal_id"] for row in rows}) is there
 
 
-def test_crystals_are_merged_added_redrawn_and_split(anna: Visitor, served: Served) -> None:
+def test_two_clicked_crystals_are_merged_and_split_again(anna: Visitor, served: Served) -> None:
+    first, second = sql(
+        Catalog.open(served.catalog),
+        "SELECT crystal_id, centroid_x, centroid_y FROM crystals "
+        f"WHERE tile_id = '{served.tiles[2]}' AND solidity > 0.95 ORDER BY area_px DESC LIMIT 2",
+    ).to_pylist()
+    places = [(each["centroid_x"], each["centroid_y"]) for each in (first, second)]
+    anna.look("tile", well=served.well, tile=served.tiles[2])
+    expect(anna.page.locator(".scale-bar")).to_be_visible()
+    anna.click_pixel(*places[0])
+    expect(anna.page).to_have_url(re.compile(f"crystal={first['crystal_id']}$"))
+    anna.page.wait_for_timeout(500)  # two quick clicks are a zoom
+    anna.click_pixel(*places[1], "Shift")
+    expect(anna.page.get_by_role("heading", name="2 crystals")).to_be_visible()
+    anna.page.keyboard.press("m")
+    expect(anna.said()).to_contain_text("Merged")
+    with served.endpoint.client("anna") as client:
+        path = f"/v1/tiles/{served.tiles[2]}/crystals"
+        rows = client.get(path, params={"corrected": "true"}).json()["crystals"]
+        gone = {first["crystal_id"], second["crystal_id"]}
+        (merged,) = (row for row in rows if row["corrected_by"] and row["crystal_id"] not in gone)
+        assert not gone & {row["crystal_id"] for row in rows}
+    expect(anna.page).to_have_url(re.compile(f"crystal={merged['crystal_id']}"))
+    anna.page.keyboard.press("x")
+    for place in places:
+        anna.page.wait_for_timeout(500)
+        anna.click_pixel(*place)
+    expect(anna.page.get_by_role("button", name="Keep")).to_be_enabled()
+    anna.page.keyboard.press("Enter")
+    expect(anna.said()).to_contain_text("Crystal split")
+    operations = [row["operation"] for row in corrections(served, tile_id=served.tiles[2])]
+    assert {"merge", "split"} <= set(operations)
+
+
+def test_a_crystal_is_added_and_another_redrawn(anna: Visitor, served: Served) -> None:
     page = anna.page
     open_crystal(anna, served, 2, tile=1)
     shown = page.locator("aside p strong").first

@@ -31,5 +31,5 @@ def test_from_a_well_to_a_corrected_crystal(visit: Visit, tmp_path: Path) -> Non
         page.keyboard.press("z")
         expect(visitor.said()).to_have_text("Undone.")
     catalog = Catalog.open(tmp_path / "catalog")
-    rows = read_corrections(catalog.uri, catalog.shapes).rows
+    rows = read_corrections(catalog).rows
     assert sorted(rows["operation"].to_pylist()) == ["shape", "undo"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import lasio
@@ -187,6 +188,47 @@ def test_a_crystal_shows_its_measures(anna: Visitor, served: Served) -> None:
     expect(panel).to_be_hidden()
 
 
+def test_evidence_and_similar_crystals(anna: Visitor, served: Served) -> None:
+    anna.look("tile", well=served.well, tile=served.tiles[0])
+    expect(anna.page.locator(".scale-bar")).to_be_visible()
+    anna.page.keyboard.press(".")
+    expect(anna.page).to_have_url(re.compile("crystal="))
+    before = anna.page.url
+    anna.page.get_by_text("Evidence and similar crystals").click()
+    heat = anna.page.get_by_role("img", name="Heat map of the evidence")
+    expect(heat).to_be_visible()
+    assert heat.evaluate("async (image) => (await image.decode(), image.naturalWidth)") == 256
+    similar = anna.page.get_by_role("list", name="Similar crystals").get_by_role("button")
+    expect(similar).to_have_count(8)
+    expect(similar.first.get_by_role("img", include_hidden=True)).to_be_visible()
+    similar.first.focus()
+    anna.page.keyboard.press("Enter")
+    expect(anna.page).not_to_have_url(before)
+    expect(anna.page).to_have_url(re.compile("crystal="))
+
+
+def test_textures_and_zones_lie_beside_the_log(anna: Visitor, served: Served) -> None:
+    anna.look("log", well=served.well)
+    bars = anna.page.locator(".log .texture-bar")
+    expect(bars.first).to_be_visible()
+    with served.endpoint.client("anna") as client:
+        path = f"/v1/wells/{quote(served.well)}"
+        textures = client.get(f"{path}/textures?corrected=true").json()["textures"]
+        zones = client.get(f"{path}/log?zones=true&corrected=true").json()
+    schemes = list(dict.fromkeys(each["scheme"] for each in textures))
+    first = [each for each in textures if each["scheme"] == schemes[0]]
+    expect(bars).to_have_count(len(first))
+    expect(anna.page.locator(".log .zone")).to_have_count(len(zones))
+    bars.first.hover(force=True)
+    expect(anna.page.locator(".values")).to_contain_text(
+        first[0]["texture"].replace("_", " "), ignore_case=True
+    )
+    expect(anna.page.locator(".values")).to_contain_text("Zone")
+    anna.page.get_by_label("Textures by").select_option(schemes[1])
+    expect(anna.page).to_have_url(re.compile(f"scheme={schemes[1]}"))
+    expect(bars).to_have_count(len(textures) // len(schemes))
+
+
 def test_a_click_chooses_the_crystal_below_it(anna: Visitor, served: Served) -> None:
     row = sql(
         Catalog.open(served.catalog),
@@ -195,18 +237,7 @@ def test_a_click_chooses_the_crystal_below_it(anna: Visitor, served: Served) -> 
     ).to_pylist()[0]
     anna.look("tile", well=served.well, tile=served.tiles[0])
     expect(anna.page.locator(".scale-bar")).to_be_visible()
-    x, y = anna.page.evaluate(
-        """([x, y]) => {
-          const { viewer } = document.querySelector(".viewer");
-          const image = viewer.world.getItemAt(0);
-          const point = viewer.viewport.getCenter(true).clone();
-          [point.x, point.y] = [x, y];
-          const at = image.imageToWindowCoordinates(point);
-          return [at.x, at.y];
-        }""",
-        [row["centroid_x"], row["centroid_y"]],
-    )
-    anna.page.mouse.click(x, y)
+    anna.click_pixel(row["centroid_x"], row["centroid_y"])
     expect(anna.page).to_have_url(re.compile(f"crystal={row['crystal_id']}"))
 
 

@@ -100,7 +100,7 @@ def test_everybody_can_use_it(scheme: str, visit: Visit, served: Served) -> None
     well, tile = served.well, served.tiles[0]
     for view, parameters, ready in (
         ("wells", {}, "table"),
-        ("log", {"well": well}, ".log .bar"),
+        ("log", {"well": well}, ".log .texture-bar"),
         ("tile", {"well": well, "tile": tile}, ".scale-bar"),
         ("correct", {"well": well}, ".in-place"),
         ("statistics", {"a": well}, ".curve"),
@@ -109,6 +109,10 @@ def test_everybody_can_use_it(scheme: str, visit: Visit, served: Served) -> None
     ):
         visitor.look(view, **parameters)
         visitor.page.locator(ready).first.wait_for()
+        if view == "tile":
+            visitor.page.keyboard.press(".")
+            visitor.page.get_by_text("Evidence and similar crystals").click()
+            visitor.page.get_by_role("list", name="Similar crystals").wait_for()
         visitor.page.evaluate(AXE.read_text("utf-8"))
         violations = visitor.page.evaluate("axe.run()")["violations"]
         serious = [

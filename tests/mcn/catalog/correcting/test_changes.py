@@ -97,7 +97,7 @@ def test_two_people_at_once_both_rows_stay_and_the_later_counts(
     assert shapes(filled)[0] == "amorphous"
     (replaced,) = second.superseded.to_pylist()
     assert (replaced["corrected_by"], replaced["shape"]) == ("ann", "spherical")
-    assert read_corrections(filled.uri, filled.shapes).rows.num_rows == 2
+    assert read_corrections(filled).rows.num_rows == 2
     seen = {row["crystal_id"]: row["correction_id"] for row in second.rows.to_pylist()}
     third = make("shape", 0, shape="polyhedral", by="ann", seen=seen)
     assert not third.superseded.num_rows
@@ -116,7 +116,7 @@ def test_many_at_once_lose_nothing(filled: Catalog, make: Make) -> None:
         thread.start()
     for thread in threads:
         thread.join(DEADLINE_S)
-    rows = read_corrections(filled.uri, filled.shapes).rows
+    rows = read_corrections(filled).rows
     assert {*rows["corrected_by"].to_pylist()} == {f"p{n}" for n in range(6)}
     assert sum(result.superseded.num_rows > 0 for result in results) >= 1
 
@@ -135,10 +135,7 @@ def test_delete_and_undo_and_redo(filled: Catalog, make: Make) -> None:
     assert len(shapes(filled)) == 2
     with pytest.raises(CorrectionError, match="no change 'x'"):
         undo(filled, "x", "lab")
-    assert (
-        read_corrections(filled.uri, filled.shapes).rows["action"].to_pylist()
-        == ["delete"] * 2 + ["undo"] * 4
-    )
+    assert read_corrections(filled).rows["action"].to_pylist() == ["delete"] * 2 + ["undo"] * 4
 
 
 def test_an_undone_name_gives_the_one_before(filled: Catalog, make: Make) -> None:

@@ -72,3 +72,12 @@ def test_crystals_that_an_older_version_measured_have_no_whole_size(
         row["low_corrected_median_equivalent_diameter_um"] is row["corrected_sorting_phi"] is None
     )
     assert row["corrected_fraction_rhombic"] == 1.0
+
+
+def test_many_intervals_are_as_each_of_them_alone(core):
+    whole = depth_log(core, "A", 70.0)
+    for row in whole.to_pylist():
+        window = row["depth_top"], np.nextafter(row["depth_base"], 0)
+        (alone,) = depth_log(core, "A", 70.0, depth=window).to_pylist()
+        for name in set(row) - {"depth_top", "depth_base"}:
+            assert alone[name] == pytest.approx(row[name]), name

@@ -95,7 +95,10 @@ def test_a_window_is_one_interval_of_its_length(core):
 def test_a_log_read_in_parts_is_the_same(core, monkeypatch):
     whole = depth_log(core, "A", 25.0)
     monkeypatch.setattr("mcn.catalog.depth_log.table._READ_CRYSTALS", 30)
-    assert depth_log(core, "A", 25.0).equals(whole)
+    in_parts = depth_log(core, "A", 25.0)
+    for name in whole.column_names:
+        # Sums over all intervals are rounded otherwise than those of a part.
+        assert in_parts[name].to_numpy() == pytest.approx(whole[name].to_numpy(), nan_ok=True), name
 
 
 def test_tile_depths_come_with_the_log(core):

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from mcn.catalog.correcting.changes import Change, correct
 from mcn.catalog.depth_log.table import depth_log
 from mcn.catalog.query import query, sql
 from mcn.catalog.reading import versions
-from mcn.catalog.reading.versions import history, parse_as_of
+from mcn.catalog.reading.versions import AsOf, history, parse_as_of
 from mcn.catalog.storage import CatalogError, CatalogQueryError
 from mcn.catalog.store import Catalog
 from mcn.catalog.upkeep.maintenance import compact
 from mcn.catalog.upkeep.recovery import drop_outdated
+from mcn.catalog.wells_table.table import import_wells, read_tops
 
 from ..conftest import Commit, MakeCrystal, MakeTile
 
@@ -95,3 +97,49 @@ def test_the_past_cannot_be_changed(grown: Catalog, make_tile: MakeTile, commit:
         commit(then, (make_tile("c"), []))
     with pytest.raises(CatalogError, match="there is no crystal catalogue"):
         Catalog(Path(grown.uri).parent / "none", as_of=1)
+
+
+def test_corrections_and_wells_are_those_of_the_time(
+    catalog: Catalog,
+    make_tile: MakeTile,
+    make_crystal: MakeCrystal,
+    commit: Commit,
+    tmp_path: Path,
+) -> None:
+    commit(catalog, (make_tile("a"), [make_crystal()]))
+    (row,) = query(catalog).to_pylist()
+    seen = {row["crystal_id"]: None}
+
+    def call_it(shape: str) -> datetime:
+        change = Change("shape", row["tile_id"], "A", [*seen], shape, seen=seen)
+        return correct(catalog, change, "lab").rows["corrected_at"][0].as_py()
+
+    def shape(as_of: AsOf | None = None) -> str:
+        return query(Catalog(catalog.uri, as_of), corrected=True)["shape"][0].as_py()
+
+    def tops(as_of: AsOf | None = None) -> list[float]:
+        return read_tops(Catalog(catalog.uri, as_of))["depth_m"].to_pylist()
+
+    file = tmp_path / "tops.csv"
+    first = call_it("spherical")
+    file.write_text("well,formation,depth_m\nA,Arab,1100\n")
+    import_wells(catalog, [str(file)])
+    commit(catalog, (make_tile("b", depth_m=1250.0), []))
+    second = call_it("amorphous")
+    file.write_text("well,formation,depth_m\nA,Arab,1150\n")
+    import_wells(catalog, [str(file)])
+    assert shape() == shape(2) == shape("2999-01-01") == "amorphous"
+    assert shape(1) == shape(first) == "spherical"
+    assert shape(second - timedelta(microseconds=1)) == "spherical"
+    assert shape(first - timedelta(microseconds=1)) == "rhombic"
+    assert tops() == tops(2) == [1150.0]
+    assert tops(1) == [1100.0]
+    assert tops(first - timedelta(milliseconds=1)) == []
+    with pytest.raises(CatalogError, match="open it without a version"):
+        correct(
+            Catalog(catalog.uri, 1),
+            Change("delete", row["tile_id"], "A", [*seen], seen=seen),
+            "lab",
+        )
+    with pytest.raises(CatalogError, match="open it without a version"):
+        import_wells(Catalog(catalog.uri, 1), [str(file)])

@@ -36,7 +36,7 @@ def die(catalog: Catalog, scan: ScanLease, process: int) -> None:
 
 def write(catalog, make_tile, make_crystal, label, *names, crystals=3, **facts):
     tiles = [make_tile(name, n_crystals=crystals, **facts) for name in names]
-    rows = catalog_rows([(tile, [make_crystal()] * crystals) for tile in tiles])
+    rows = catalog_rows([(tile, [make_crystal()] * crystals) for tile in tiles], 100.0)
     return catalog.write(rows, tile_table(tiles), label)[0]
 
 

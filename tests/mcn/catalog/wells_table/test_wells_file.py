@@ -76,7 +76,12 @@ def test_parquet_with_numbers_as_wells(tmp_path: Path) -> None:
         ),
         ("well,formation,depth_m\nA,Khuff,\n", "row 1: has no depth"),
         ("well,formation,depth_m\nA,,5\n", "row 1: has no formation"),
-        ("well,formation,depth_m\nA,Khuff,inf\n", "row 1: has no depth"),
+        ("well,formation,depth_m\nA,Khuff,inf\n", "has the depth inf m, outside -20000 to 20000"),
+        ("well,formation,depth_m\nA,Khuff,1e30\n", "has the depth 1e+30 m, outside"),
+        ("well,formation,depth_ft\nA,Khuff,-99999\n", "has the depth -30479.7 m, outside"),
+        ("", "is empty; write a line of headings"),
+        ("w\0e\0l\0l\0,\0n\0a\0m\0e\0\n\0", "is not text in UTF-8; save it as CSV UTF-8"),
+        ("well,name\nA,\0\n", "row 1: name has a NUL character; save the file as CSV UTF-8"),
         ("well,formation,depth_m\nA,Khuff,deep\n", "row 1: depth_m is 'deep'; write a number"),
         (
             "well,formation,top\nA,Khuff,5\n",

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from mcn.mask import masks_from_labels
 from mcn.segment import load_segmenter
@@ -50,3 +51,29 @@ def test_uncertain_centres_on_a_mask_are_not_decoded(monkeypatch):
         segmenter.segment([tile.image])
     all_prompts, fewer = counts
     assert 0 < fewer < 0.97 * all_prompts
+
+
+def test_in_steps_the_masks_are_the_same_and_others_have_a_turn():
+    tile = render_tile(11, TileSettings(height=700, width=1400))
+    small = render_tile(
+        8, TileSettings(height=256, width=256, pixel_size_um=0.05, diameter_um=0.6, severity=0.6)
+    )
+    segmenter = load_segmenter("compact", device="cpu")
+    segmenter.settings = replace(segmenter.settings, window=768)
+    for image, least in ((tile.image, 5), (small.image, 2)):
+        (masks,) = segmenter.segment([image])
+        shares, steps = [], segmenter.segment_in_steps(image)
+        while True:
+            try:
+                shares.append(next(steps))
+            except StopIteration as end:
+                result = end.value
+                break
+            assert not torch.is_inference_mode_enabled(), "other calls on this thread may train"
+        assert len(shares) >= least
+        assert shares == sorted(shares)
+        assert 0 < shares[0] < shares[-1] <= 1
+        assert len(result) == len(masks) > 10
+        for mask, again in zip(masks, result, strict=True):
+            assert (mask.x, mask.y) == (again.x, again.y)
+            assert np.array_equal(mask.pixels, again.pixels)
