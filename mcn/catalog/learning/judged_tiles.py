@@ -116,7 +116,7 @@ def read_corrected_tiles(
     """
     snapshot = snapshot or catalog.snapshot()
     known_wells(catalog, snapshot.tiles, wells)
-    corrections = read_corrections(catalog.uri, catalog.shapes, wells)
+    corrections = read_corrections(catalog, wells)
     columns = ["well", "depth_m", "tile_id", "segmenter"]
     tiles = pa.concat_tables([corrections.changed, corrections.added], promote_options="default")
     tiles = tiles.select(columns).group_by(columns).aggregate([])
