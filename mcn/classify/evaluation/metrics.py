@@ -82,12 +82,12 @@ def weighted_metrics(
             "ece": _calibration_error(weights, right, probabilities.max(axis=1, initial=0)),
             "confidence_ece": np.full(len(weights), np.nan),
         }
+        shares = {"precision": hits / predicted, "recall": hits / true}
         if facets is not None:
             same = np.equal.outer(facets, facets)
             metrics["facet_accuracy"] = confusion[:, same].sum(axis=1) / total
         if confidence is not None:
             metrics["confidence_ece"] = _calibration_error(weights, right, confidence)
-            shares = {"precision": hits / predicted, "recall": hits / true}
     macro = {f"macro_{name}": _mean(values) for name, values in by_class.items()}
     return {**metrics, **macro, **by_class, **shares}
 
