@@ -15,32 +15,28 @@ STORE_BYTES = 128 * 2**20
 
 
 def start_cluster(nodes: int, **head: Any) -> Any:
-    """Start a head and further nodes; again if this machine is too busy for Ray's 30 seconds."""
+    """Start a head and further nodes."""
     # As in clusters that the commands start.
     os.environ |= {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
     from ray.cluster_utils import Cluster
 
-    for last in (False, False, True):
-        cluster = Cluster()
-        try:
-            defaults = {
-                "num_cpus": 1,
-                "object_store_memory": STORE_BYTES,
-                "include_dashboard": False,
-            }
-            cluster.add_node(**defaults | head)
-        except Exception as error:  # Ray has no class for it
-            if last or "timed out during startup" not in str(error):
-                raise
-            continue
-        break
+    cluster = Cluster()
+    add_node(cluster, include_dashboard=False, **head)
     for _ in range(nodes - 1):
         add_node(cluster)
     return cluster
 
 
-def add_node(cluster: Any) -> None:
-    cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+def add_node(cluster: Any, **settings: Any) -> None:
+    """Start a node; again if this machine is too busy for Ray's 30 seconds."""
+    for last in (False, False, True):
+        try:
+            cluster.add_node(**{"num_cpus": 1, "object_store_memory": STORE_BYTES, **settings})
+        except Exception as error:  # Ray has no class for it
+            if last or "timed out during startup" not in str(error):
+                raise
+            continue
+        break
 
 
 def kill_node(cluster: Any, rng: random.Random) -> None:
@@ -67,7 +63,7 @@ def actors(cluster: Any, kinds: tuple[str, ...] = SCAN_ACTORS) -> list[int]:
         try:
             raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
             workers = raylet.children(recursive=True)
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, KeyError):  # The node is being ended.
             continue
         for worker in workers:
             with suppress(psutil.Error):

@@ -130,6 +130,14 @@ def at_hand(night: Night) -> list[str]:
     return [name for name in FAULTS if not missing.get(name)]
 
 
+def begin(night: Night, name: str) -> None:
+    """Run a fault; one that cannot be done is a fault of this script."""
+    try:
+        FAULTS[name](night)
+    except Exception as error:
+        night.complain(f"the fault was not done: {name}: {error!r}")
+
+
 def lasts(night: Night) -> None:
     """Wait for as long as a fault lasts."""
     night.over.wait(night.rng.uniform(*LASTING_S))
@@ -151,7 +159,7 @@ def break_things(night: Night, seconds: float) -> None:
             name = night.rng.choice(free)
             night.faults[name] += 1
             print(f"{until - time.monotonic():4.0f} s left: {name}", file=sys.stderr, flush=True)
-            lasting[name] = threading.Thread(target=FAULTS[name], args=(night,), daemon=True)
+            lasting[name] = threading.Thread(target=begin, args=(night, name), daemon=True)
             lasting[name].start()
         time.sleep(night.rng.uniform(*PAUSE_S))
         add_nodes(night)

@@ -151,7 +151,11 @@ def compare(night: Night) -> None:
     """Scan once more in quiet, and compare with a scan that had no faults."""
     calm = "s3://catalog/calm"
     for uri in (CATALOG_URI, calm):
-        summary = finish(start_night_scan(night.services, uri), must=True)
+        try:
+            summary = finish(start_night_scan(night.services, uri), must=True)
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            night.complain(str(error))
+            return
         night.scans[f"in quiet: tiles of {uri}"] = summary["tiles_ok"] if summary else 0
     found, expected = (content(download(night.services, uri)) for uri in (CATALOG_URI, calm))
     if not expected["crystals"]:

@@ -66,10 +66,9 @@ class Catalog:
         Width of the depth bins of `crystals` in metres, fixed at creation.
     shapes : tuple of str
         Shapes with probability columns in `crystals`, fixed at creation.
-    versions : dict of str to int
-        Versions of the tables for a catalogue as it was; empty for one that is up to date.
-    until : datetime or None
-        The time up to which corrections and what was imported about wells count; None is now.
+    versions, until : dict of str to int, datetime or None
+        For a catalogue as it was: versions of the tables, and the time up to which corrections
+        and imported wells count.
     live : LiveTables
         The snapshot that is kept up to date, and the data files that were read last.
 
@@ -121,11 +120,7 @@ class Catalog:
         return f"Catalog({self.uri!r}{as_of})"
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Catalog)
-            and self.uri == other.uri
-            and (self.versions, self.until) == (other.versions, other.until)
-        )
+        return isinstance(other, Catalog) and self.__getstate__() == other.__getstate__()
 
     def __hash__(self) -> int:
         return hash(self.uri)

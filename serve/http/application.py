@@ -117,17 +117,9 @@ def create_app(services: Services, access: AccessControl) -> FastAPI:
     app.state.services = services
     app.state.access = access
     for routes in (
-        analysis,
-        jobs,
-        prompts,
-        crops,
-        tiles,
-        crystals,
-        catalog,
-        iiif,
-        corrections,
-        evaluation,
-        system,
+        *(analysis, jobs, prompts, crops),
+        *(tiles, crystals, catalog, iiif),
+        *(corrections, evaluation, system),
     ):
         app.include_router(routes.router)
     add_docs(app)

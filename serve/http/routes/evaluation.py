@@ -12,7 +12,7 @@ from serve.http.caching import content_response
 from serve.http.dispatch import CurrentServices
 from serve.http.responses import negotiate
 from serve.http.routes.catalog import PROBLEMS
-from serve.http.routes.filters import read
+from serve.http.routes.filters import AsOf, read
 from serve.schemas import Evaluation
 
 router = APIRouter(prefix="/v1", tags=["corrections"])
@@ -29,11 +29,12 @@ async def evaluation(
     request: Request,
     services: CurrentServices,
     well: Annotated[list[str] | None, Query(max_length=2000)] = None,
+    as_of: AsOf = None,
 ) -> Response:
     """Metrics of the catalogue's models by what persons corrected, with 95 % intervals.
 
     Of all wells, or of those named. `note` says what the metrics assume.
     """
     negotiate(request, JSON)
-    content: Content = await read(services, "evaluation", well or [])
+    content: Content = await read(services, "evaluation", well or [], as_of=as_of)
     return await content_response(request, content.body, JSON)

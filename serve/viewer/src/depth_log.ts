@@ -33,7 +33,7 @@ export async function loadLog(well: string, step: number | null): Promise<Logged
   const about = ask(endpoint.GET("/v1/wells/{well}", { params: { path: { well } } }));
   const log = ask(
     endpoint.GET("/v1/wells/{well}/log", {
-      params: { path: { well }, query: { step, corrected: true } },
+      params: { path: { well }, query: { step: step?.toString(), corrected: true } },
       headers: { Accept: "application/json" },
     }),
   );

@@ -11,13 +11,14 @@ from urllib.parse import quote
 import pytest
 from starlette.testclient import TestClient
 
-from serve.settings import Settings
+from serve.deployments.jobs import JobsDeployment
+from serve.settings import JobSettings, Settings
 from serve.tokens import add_token
 
 from ..local import LocalHandle
 from ..small_core import WELL, SmallCore, make_small_core
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 HOSTILE = (
     *("", "nan", "-inf", "-1", "1e999", "1e999:nan", "5:1", "9" * 400, "\x00", "\r\nX: y"),
@@ -58,7 +59,10 @@ def client(core: SmallCore, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     limits = {"requests_a_minute": 10**6, "requests_a_day": 10**6}
     with core.client(Settings(tokens=str(tokens), **limits), "hostile") as client:
         state = client.app.state  # type: ignore[attr-defined]
-        state.services = replace(state.services, segmenter=LocalHandle(Named()))
+        jobs = JobsDeployment(JobSettings(), None, None)
+        state.services = replace(
+            state.services, segmenter=LocalHandle(Named()), jobs=LocalHandle(jobs)
+        )
         client.headers["Authorization"] = f"Bearer {token}"
         yield client
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from mcn.catalog.correcting.changes import Change, correct
+from mcn.catalog.query import query
 from mcn.catalog.schema import Tile, tile_id, tile_table
 from mcn.catalog.store import Catalog
 from mcn.catalog.wells_table.table import import_wells
@@ -145,4 +149,27 @@ def test_a_formation_outside_the_depths_is_refused(catalog: Path, tmp_path: Path
     command = ["log", str(catalog), "--well", "A", "--formation", "Upper", "--depth", "1030:1040"]
     run = CliRunner().invoke(app, command)
     assert isinstance(run.exception, McnError)
-    assert "lies outside --depth" in str(run.exception)
+    assert "lies outside these depths" in str(run.exception)
+
+
+def test_the_log_as_it_was_and_as_persons_corrected_it(catalog: Path) -> None:
+    def shares(*words: object) -> list[float]:
+        (entry,) = json.loads(log(catalog, "--well", "B", "--json", "--step", 40, *words).stdout)[
+            "logs"
+        ]
+        return [row["fraction_rhombic"] for row in entry["intervals"]]
+
+    opened = Catalog.open(catalog)
+    rows = query(opened, ["B"], (1000.0, 1000.0))
+    ids = rows.filter(pc.equal(rows["shape"], "rhombic"))["crystal_id"].to_pylist()
+    change = Change("delete", rows["tile_id"][0].as_py(), "B", ids, seen=dict.fromkeys(ids))
+    before = datetime.now(UTC).isoformat()
+    correct(opened, change, "lab")
+    assert shares("--as-of", before) == shares() == shares("--corrected", "--as-of", before)
+    assert shares("--corrected")[0] < shares()[0]
+    with pytest.raises(McnError, match="give a version from 0 to"):
+        log(catalog, "--well", "B", "--as-of", "1999-01-01")
+
+
+def test_seeds_below_0_are_bad_usage(catalog: Path) -> None:
+    assert log(catalog, "--well", "A", "--seed", -1).exit_code == 2

@@ -35,6 +35,10 @@ def test_import_and_list(catalog: str, tmp_path: Path) -> None:
         app, ["catalog", "wells", "import", catalog, str(tmp_path / "w.csv"), "--json"]
     )
     assert json.loads(again.stdout) == {"wells": 1, "tops": 0, "total": 1, "without_tiles": ["A"]}
+    then = ["catalog", "wells", "list", catalog, "--format", "json", "--as-of"]
+    assert runner.invoke(app, [*then, "0"]).stdout == listed.stdout
+    early = runner.invoke(app, [*then, "1999-01-01"])
+    assert "give a version from 0 to 0" in str(early.exception)
 
 
 def test_bad_input_is_one_line(catalog: str, tmp_path: Path) -> None:
