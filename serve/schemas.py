@@ -247,7 +247,7 @@ class WellTextures(BaseModel):
 
 
 class LogZone(BaseModel):
-    """A zone of a depth log, with its means as further members."""
+    """A zone of a depth log, with the means of its intervals as further members."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,7 @@ from serve.deployments.drawing import crops_of, label_picture, overlay_picture, 
 from serve.deployments.iiif import FORMATS, read_view
 from serve.deployments.messages import CSV, JSON, PNG, Content, CrystalRequest, LogRequest
 from serve.deployments.open_catalog import NotFoundError, in_thread
+from serve.deployments.texture_reader import TextureReader
 from serve.deployments.tile_pictures import TilePictures
 
 _WELLS = (
@@ -64,7 +64,7 @@ _TILES = """
 """
 
 
-class CatalogReader(CorrectionWriter):
+class CatalogReader(CorrectionWriter, TextureReader):
     """Answers questions about the catalogue, and writes corrections.
 
     Parameters
@@ -185,7 +185,19 @@ class CatalogReader(CorrectionWriter):
         """A well's depth log or its zones, as `JSON`, `CSV`, `LAS` (not of zones) or `PNG`."""
         self.check_well(well)
         catalog = self.open()[0]
-        table = self._of_intervals(depth_log, well, request)
+        depth = request.depth
+        if request.formation is not None:
+            depth = formation_depths(catalog, well, request.formation, depth)
+        table = depth_log(
+            catalog,
+            well,
+            request.step_m,
+            request.segmenter,
+            request.classifier,
+            depth=depth,
+            seed=request.seed,
+            corrected=request.corrected,
+        )
         zones = find_zones(table, request.zone_count, request.seed) if request.zones else None
         if media_type in (JSON, CSV):
             return Content(table_bytes(table if zones is None else zones, media_type), media_type)
@@ -199,14 +211,6 @@ class CatalogReader(CorrectionWriter):
             else:
                 write_las(table, well, path, well_header(catalog, well))
             return Content(path.read_bytes(), media_type)
-
-    @in_thread
-    def textures(self, well: str, request: LogRequest) -> list[dict[str, Any]]:
-        """The textures of the intervals of a well's depth log, by each scheme."""
-        from mcn.catalog.textures.table import texture_table
-
-        self.check_well(well)
-        return row_objects(self._of_intervals(texture_table, well, request))
 
     @in_thread
     def tile(
@@ -327,25 +331,6 @@ class CatalogReader(CorrectionWriter):
             return None
         committed = catalog.live.committed_at()
         return None if committed is None else max(0.0, datetime.now(UTC).timestamp() - committed)
-
-    def _of_intervals(
-        self, table: Callable[..., pa.Table], well: str, request: LogRequest
-    ) -> pa.Table:
-        """A table of the intervals of a depth log."""
-        catalog = self.open()[0]
-        depth = request.depth
-        if request.formation is not None:
-            depth = formation_depths(catalog, well, request.formation, depth)
-        return table(
-            catalog,
-            well,
-            request.step_m,
-            request.segmenter,
-            request.classifier,
-            depth=depth,
-            seed=request.seed,
-            corrected=request.corrected,
-        )
 
     def _crops(self, crystal_id: str, well: str | None, crystals: pa.Table) -> NDArray[np.uint8]:
         """Crops (N, 64, 64) of crystals of one tile."""

@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Final, Self, TypeVar
 
 import pyarrow as pa
 
@@ -24,7 +24,6 @@ from serve.deployments.iiif import ViewError
 from serve.deployments.messages import Refusal
 
 C = TypeVar("C", bound="OpenCatalog")
-P = ParamSpec("P")
 R = TypeVar("R")
 
 _PAST_KEPT: Final = 4
@@ -32,7 +31,7 @@ _PAST_KEPT: Final = 4
 
 
 def in_thread(
-    method: Callable[Concatenate[C, P], R],
+    method: Callable[Concatenate[C, ...], R],
 ) -> Callable[..., Awaitable[R | Refusal]]:
     """Run a method in a thread, and return a `Refusal` for errors that a user can correct.
 
@@ -40,13 +39,11 @@ def in_thread(
     sees the catalogue as it was at that version or time.
     """
 
-    def call(reader: C, as_of: str | None, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(reader: C, as_of: str | None, *args: Any, **kwargs: Any) -> R:
         return method(reader if as_of is None else reader.at(as_of), *args, **kwargs)
 
     @wraps(method)
-    async def run(
-        self: C, *args: P.args, as_of: str | None = None, **kwargs: P.kwargs
-    ) -> R | Refusal:
+    async def run(self: C, *args: Any, as_of: str | None = None, **kwargs: Any) -> R | Refusal:
         try:
             return await asyncio.to_thread(call, self, as_of, *args, **kwargs)
         except (NotFoundError, NoChangeError) as error:

@@ -224,7 +224,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _may_respond(self) -> bool:
         """Whether the next response on the connection is that of the malformed request."""
-        if self.cycle is None:
+        if not self.cycle:  # None before the first request
             return True
         is_in_headers = self._is_reading_headers
         return self.cycle.response_complete if is_in_headers else not self.cycle.response_started

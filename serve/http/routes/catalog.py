@@ -13,7 +13,7 @@ from serve.deployments.messages import ARROW, CSV, GEOJSON, JSON, LAS, PNG, Cont
 from serve.http.auth import require
 from serve.http.caching import content_response
 from serve.http.dispatch import CurrentServices
-from serve.http.errors import Problem, documented
+from serve.http.errors import documented
 from serve.http.openapi import BINARY, TEXT
 from serve.http.responses import negotiate
 from serve.http.routes.filters import (
@@ -22,6 +22,7 @@ from serve.http.routes.filters import (
     DepthRange,
     Fields,
     FilteredCrystals,
+    FilteredIntervals,
     FilteredLog,
     FormOfCrystals,
     Model,
@@ -45,7 +46,6 @@ from serve.schemas import (
 
 PROBLEMS: Final = documented(400, 401, 403, 404, 406, 422, 429, 500, 503)
 
-LogStep = Annotated[float | None, Query(gt=0, le=1e5, description="Length of an interval, metres.")]
 
 router = APIRouter(
     prefix="/v1",
@@ -166,15 +166,12 @@ async def textures(
     request: Request,
     services: CurrentServices,
     well: WellName,
-    log_filters: FilteredLog,
+    filters: FilteredIntervals,
     as_of: AsOf = None,
 ) -> Response:
     """The texture of each interval of the log by each published scheme, and how sure it is."""
     negotiate(request, JSON)
-    asked = log_filters.request()
-    if asked.zones:
-        raise Problem(422, "zones: textures are of intervals; ask for the zones of /log")
-    rows = await read(services, "textures", well, asked, as_of=as_of)
+    rows = await read(services, "textures", well, filters.request(), as_of=as_of)
     return await content_response(request, orjson.dumps({"textures": rows}), JSON)
 
 

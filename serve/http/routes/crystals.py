@@ -52,7 +52,6 @@ async def crop(
     services: CurrentServices,
     crystal_id: CrystalId,
     well: OfWell = None,
-    as_of: AsOf = None,
     size: Annotated[int, Query(ge=16, le=1024, description="Width and height, pixels.")] = 128,
     margin: Annotated[
         float, Query(ge=0, le=10, description="Surroundings, as a share of the crystal's size.")
@@ -60,6 +59,7 @@ async def crop(
     masked: Annotated[
         bool, Query(description="The 64×64 pixels that the classifier sees instead.")
     ] = False,
+    as_of: AsOf = None,
 ) -> Response:
     """A crystal in its surroundings."""
     negotiate(request, PNG)
@@ -81,10 +81,10 @@ async def heat(
     services: CurrentServices,
     crystal_id: CrystalId,
     well: OfWell = None,
-    as_of: AsOf = None,
     shape: Annotated[
         str | None, Query(max_length=40, description="By default the most probable.")
     ] = None,
+    as_of: AsOf = None,
 ) -> Response:
     """Grad-CAM by the loaded classifier; `Accept: image/png` returns it in colours."""
     media_type = negotiate(request, JSON, PNG)
@@ -106,9 +106,9 @@ async def similar(
     services: CurrentServices,
     crystal_id: CrystalId,
     well: OfWell = None,
-    as_of: AsOf = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 12,
     corrected: Annotated[bool, Query(description="Use the values that persons corrected.")] = False,
+    as_of: AsOf = None,
 ) -> Response:
     """The crystals of the same tile that the loaded classifier sees most alike.
 

@@ -128,8 +128,8 @@ class CrystalForm:
 
 
 @dataclass(frozen=True)
-class LogFilters:
-    """Which log, as query parameters."""
+class IntervalFilters:
+    """Which intervals of which log, as query parameters."""
 
     step: Annotated[
         str | None,
@@ -138,13 +138,6 @@ class LogFilters:
     depth: DepthRange = None
     formation: Annotated[
         str | None, Query(max_length=200, description="Only this formation, by imported tops.")
-    ] = None
-    zones: Annotated[bool, Query(description="The zones of the log instead of its intervals.")] = (
-        False
-    )
-    zone_count: Annotated[
-        int | None,
-        Query(ge=1, le=10_000, description="With zones: their number; by default as supported."),
     ] = None
     seed: Annotated[int, Query(ge=0, lt=2**32, description="Of the resampled tiles.")] = 0
     segmenter: Model = None
@@ -157,10 +150,8 @@ class LogFilters:
         Raises
         ------
         Problem
-            422 for a step or depths that are not valid, and a number of zones without zones.
+            422 for a step or depths that are not valid.
         """
-        if self.zone_count is not None and not self.zones:
-            raise Problem(422, "zone_count needs zones=true; add it")
         try:
             step = None if self.step is None else parse_length(self.step)
         except CatalogError as error:
@@ -169,15 +160,33 @@ class LogFilters:
             step,
             depths_of(self.depth),
             self.formation,
-            self.zones,
-            self.zone_count,
-            self.seed,
-            self.segmenter,
-            self.classifier,
-            self.corrected,
+            seed=self.seed,
+            segmenter=self.segmenter,
+            classifier=self.classifier,
+            corrected=self.corrected,
         )
 
 
+@dataclass(frozen=True)
+class LogFilters(IntervalFilters):
+    """Which log, as query parameters."""
+
+    zones: Annotated[bool, Query(description="The zones of the log instead of its intervals.")] = (
+        False
+    )
+    zone_count: Annotated[
+        int | None,
+        Query(ge=1, le=10_000, description="With zones: their number; by default as supported."),
+    ] = None
+
+    def request(self) -> LogRequest:
+        """As above; 422 also for a number of zones without zones."""
+        if self.zone_count is not None and not self.zones:
+            raise Problem(422, "zone_count needs zones=true; add it")
+        return replace(super().request(), zones=self.zones, zone_count=self.zone_count)
+
+
+FilteredIntervals = Annotated[IntervalFilters, Depends()]
 FilteredLog = Annotated[LogFilters, Depends()]
 FilteredCrystals = Annotated[CrystalFilters, Depends()]
 FormOfCrystals = Annotated[CrystalForm, Depends()]

@@ -33,7 +33,7 @@ export async function loadLog(well: string, step: number | null): Promise<Logged
   const about = ask(endpoint.GET("/v1/wells/{well}", { params: { path: { well } } }));
   const log = ask(
     endpoint.GET("/v1/wells/{well}/log", {
-      params: { path: { well }, query: { step: step === null ? null : String(step), corrected: true } },
+      params: { path: { well }, query: { step, corrected: true } },
       headers: { Accept: "application/json" },
     }),
   );
@@ -45,8 +45,15 @@ export async function loadLog(well: string, step: number | null): Promise<Logged
 export async function loadNamed(well: string): Promise<Named> {
   const path = { well };
   const [{ textures }, zones] = await Promise.all([
-    ask(endpoint.GET("/v1/wells/{well}/textures", { params: { path, query: { corrected: true } } })),
-    ask(endpoint.GET("/v1/wells/{well}/log", { params: { path, query: { corrected: true, zones: true } } })),
+    ask(
+      endpoint.GET("/v1/wells/{well}/textures", { params: { path, query: { corrected: true } } }),
+    ),
+    ask(
+      endpoint.GET("/v1/wells/{well}/log", {
+        params: { path, query: { zones: true, corrected: true } },
+        headers: { Accept: "application/json" },
+      }),
+    ),
   ]);
   return { well, textures, zones: zones as Zone[] };
 }

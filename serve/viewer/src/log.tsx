@@ -273,7 +273,7 @@ function Drawing(props: DrawingProps) {
               const left = AXIS + panel * index;
               const wide = panel - GAP;
               const names = namedOf(log.well);
-              const label = names ? Math.min(140, wide * 0.24) : 0;
+              const label = names ? Math.min(110, wide * 0.22) : 0;
               const rest = wide - label - (label ? GAP : 0) - 2 * GAP;
               const common = { log, frame, offset: offsets[index]! };
               return (

@@ -145,12 +145,6 @@ export function AreaTrack(props: TrackProps & { most: number }) {
 
 const TEXTURE_FILLS = ["#7a869a", "#c2a878", "#8fae9b", "#b98fa6", "#9fa3d1", "#c9c46f"];
 
-const LETTER = 5.6;
-
-function shortened(text: string, letters: number): string {
-  return text.length <= letters ? text : `${text.slice(0, Math.max(1, letters - 1))}…`;
-}
-
 /** Textures as coloured intervals; paler, the less sure. Zones are numbered lines, dashed if doubtful. */
 export function NamedTrack(props: TrackProps & { named: Named; scheme: string }) {
   const { frame, left, width, named, scheme } = props;
@@ -158,7 +152,7 @@ export function NamedTrack(props: TrackProps & { named: Named; scheme: string })
   const names = [...new Set(shown.map(({ texture }) => texture))];
   return (
     <g class="named">
-      <Heading {...{ left, width, frame }} title="Texture" low="" high="zone" />
+      <Heading {...{ left, width, frame }} title="Texture" low="zones" high="" />
       <g clip-path="url(#plot)">
         {shown.map((each, index) => {
           const [top, base] = edges(props, each);
@@ -175,8 +169,8 @@ export function NamedTrack(props: TrackProps & { named: Named; scheme: string })
                 class="texture-bar"
               />
               {starts && (
-                <text x={left + 4} y={Math.max(top, frame.head) + 11} class="small texture">
-                  {shortened(nameOf(each.texture), (width - 24) / LETTER)}
+                <text x={left + 20} y={Math.max(top, frame.head) + 11} class="small texture">
+                  {nameOf(each.texture)}
                 </text>
               )}
             </g>
@@ -187,9 +181,7 @@ export function NamedTrack(props: TrackProps & { named: Named; scheme: string })
           return (
             <g key={zone} class={`zone ${support !== null && support < 0.5 ? "doubtful" : ""}`}>
               {zone > 1 && <line x1={left} x2={left + width} y1={top} y2={top} />}
-              <text x={left + width - 4} y={(top + base) / 2 + 4} text-anchor="end" class="small texture">
-                {zone}
-              </text>
+              <text x={left + 4} y={(top + base) / 2 + 4} class="small texture">{zone}</text>
             </g>
           );
         })}

@@ -213,8 +213,8 @@ def test_textures_and_zones_lie_beside_the_log(anna: Visitor, served: Served) ->
     expect(bars.first).to_be_visible()
     with served.endpoint.client("anna") as client:
         path = f"/v1/wells/{quote(served.well)}"
-        textures = client.get(f"{path}/textures").json()["textures"]
-        zones = client.get(f"{path}/log", params={"zones": True}).json()
+        textures = client.get(f"{path}/textures?corrected=true").json()["textures"]
+        zones = client.get(f"{path}/log?zones=true&corrected=true").json()
     schemes = list(dict.fromkeys(each["scheme"] for each in textures))
     first = [each for each in textures if each["scheme"] == schemes[0]]
     expect(bars).to_have_count(len(first))
