@@ -12,8 +12,6 @@ import pyarrow.csv
 import pytest
 from PIL import Image
 
-from mcn.catalog.depth_log.table import depth_log
-from mcn.catalog.depth_log.zones import find_zones
 from mcn.catalog.formats import row_objects
 from mcn.catalog.query import query
 from mcn.catalog.store import Catalog
