@@ -43,11 +43,17 @@ def test_one_place_decides_the_number_format() -> None:
 
 
 TESTED_ELSEWHERE = {
+    "mcn/catalog/learning/judged_tiles.py": "tested in test_evaluation and test_training_tiles",
+    "mcn/classify/evaluation/scores.py": "tested in test_evaluate and test_metrics",
+    "mcn/cli/corrections.py": "tested in catalog/learning and cli/test_evaluate",
+    "mcn/cli/pages/corrections.py": "tested in catalog/learning/test_evaluation",
+    "serve/http/routes/evaluation.py": "tested in test_corrections",
     "mcn/cli/demo.py": "takes minutes; `make demo` runs it",
     "mcn/cli/options.py": "declarations, which the tests of every command use",
     "mcn/micrograph/exif.py": "tested in test_pixel_size and test_orientation",
     "mcn/micrograph/resolution.py": "tested with whole files, in test_pixel_size",
     "mcn/pixel_limits.py": "two numbers, tested in micrograph/test_pixel_size and cli/test_console",
+    "serve/correction_schemas.py": "tested in test_schemas, with the other responses",
     "serve/deployments/messages.py": "data classes without behaviour",
 }
 

@@ -13,6 +13,7 @@ from ray import serve
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
+from serve.correction_schemas import Proposal
 from serve.http.auth import AccessControl
 from serve.http.dispatch import MOST_LARGE, ConcurrencyLimit, Services, body_room
 from serve.http.docs import add_docs
@@ -41,7 +42,6 @@ from serve.http.routes import (
 )
 from serve.http.routes.page import add_page
 from serve.metrics import ServeMetrics
-from serve.schemas import Proposal
 from serve.settings import ReplicaPlan, Settings
 
 _ABOUT: Final = """

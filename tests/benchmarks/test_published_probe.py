@@ -35,6 +35,7 @@ def test_standardised_crops_have_zero_mean_on_the_crystal() -> None:
     assert not result[~inside].any()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not RELEASED.is_dir(), reason="../shared, with the weights, is absent")
 def test_the_benchmark_prints_one_json_object(tmp_path: Path) -> None:
     result = subprocess.run(

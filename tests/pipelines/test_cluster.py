@@ -11,6 +11,8 @@ import ray
 
 from pipelines.cluster import ClusterError, ray_cluster
 
+from ..waiting import DEADLINE_S
+
 SLOW = "The current node timed out during startup. This\ncould happen because"
 
 
@@ -79,7 +81,7 @@ def test_a_start_that_failed_leaves_no_processes(
     finally:
         for process in (unrelated, *left):
             process.kill()
-            process.wait()
+            process.wait(DEADLINE_S)
 
 
 def test_the_token_of_local_clusters_is_its_owners(

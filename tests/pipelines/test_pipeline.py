@@ -14,6 +14,8 @@ from pipelines.pipeline import ScanError, iter_written, stage_resources
 from pipelines.resources import STAGES
 from pipelines.scan import ScanSettings, run_scan
 
+from ..waiting import DEADLINE_S
+
 
 @pytest.mark.parametrize("cores", [1, 2, 4, 16, 64])
 @pytest.mark.parametrize("gpus", [0, 1, 8])
@@ -69,6 +71,7 @@ def test_other_errors_are_not_hidden() -> None:
         list(iter_written(Batches(KeyError("a mistake of ours"))))  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
 def test_a_scan_runs_beside_others_that_leave_it_parts_of_a_core(
@@ -82,7 +85,7 @@ def test_a_scan_runs_beside_others_that_leave_it_parts_of_a_core(
             return True
 
     neighbour = Neighbour.remote()
-    ray.get(neighbour.is_there.remote())
+    ray.get(neighbour.is_there.remote(), timeout=DEADLINE_S)
     try:
         stages = tuple(f"{stage}.cpus=0.1" for stage in STAGES)
         settings = ScanSettings(stages=(*stages, "segment.most=1", "classify.most=1"))

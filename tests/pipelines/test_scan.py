@@ -111,6 +111,7 @@ def archive() -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.long
 def test_broken_tiles_become_failed_rows(core: Path, tmp_path: Path, models: ScanModels) -> None:
     broken = {
         "truncated.tif": truncated_tiff(),

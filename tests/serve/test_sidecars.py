@@ -13,7 +13,7 @@ from mcn.crystals import classified_schema
 from mcn.micrograph import DEFAULT_LIMITS
 from mcn.taxonomy import SHAPES
 from serve.client import Client
-from serve.deployments.messages import AnalysisResult
+from serve.deployments.messages import AnalysisResult, PictureFacts
 from serve.http.errors import Problem
 from serve.http.responses import analysis_object, json_response
 from serve.http.routes.analysis import PixelSize
@@ -51,7 +51,9 @@ def client() -> TestClient:
         no_crystals = AnalysisResult(
             "a@1", "b@1", SHAPES, classified_schema(SHAPES).empty_table(), 0.0, {}
         )
-        return await json_response(await analysis_object(part.name, micrograph, no_crystals))
+        return await json_response(
+            await analysis_object(PictureFacts.of(part.name, micrograph), no_crystals)
+        )
 
     return TestClient(app)
 

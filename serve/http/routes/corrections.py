@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import ValidationError
 
+from serve.correction_schemas import ChangeResult, CorrectionPage, Proposal
 from serve.deployments.messages import JSON, ChangeRequest, ClassificationResult, Content
 from serve.http.auth import require
 from serve.http.caching import content_response
@@ -17,7 +18,6 @@ from serve.http.responses import negotiate
 from serve.http.routes.catalog import PROBLEMS
 from serve.http.routes.filters import AsOf, OfWell, read
 from serve.http.uploads import read_body
-from serve.schemas import ChangeResult, CorrectionPage, Proposal
 
 _MOST_BYTES: Final = 4 * 2**20
 _WRITING: Final = documented(400, 401, 403, 404, 406, 408, 413, 422, 429, 500, 503)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from serve.correction_schemas import CrystalHistory
 from serve.deployments.messages import JSON, PNG, Content, CrystalRequest
 from serve.http.auth import require
 from serve.http.caching import content_response
@@ -14,7 +15,7 @@ from serve.http.openapi import BINARY
 from serve.http.responses import explanation_response, json_response, negotiate
 from serve.http.routes.catalog import PROBLEMS
 from serve.http.routes.filters import AsOf, CrystalId, OfWell, read
-from serve.schemas import CrystalHistory, Explanation, SimilarCrystals
+from serve.schemas import Explanation, SimilarCrystals
 
 _BY_MODEL: Final = [Depends(require("read", "analyze"))]
 

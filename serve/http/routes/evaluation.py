@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from serve.correction_schemas import Evaluation
 from serve.deployments.messages import JSON, Content
 from serve.http.auth import require
 from serve.http.caching import content_response
@@ -13,7 +14,6 @@ from serve.http.dispatch import CurrentServices
 from serve.http.responses import negotiate
 from serve.http.routes.catalog import PROBLEMS
 from serve.http.routes.filters import AsOf, read
-from serve.schemas import Evaluation
 
 router = APIRouter(prefix="/v1", tags=["corrections"])
 

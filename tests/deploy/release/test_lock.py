@@ -61,6 +61,7 @@ def test_a_wheel_for_another_machine_is_left_out() -> None:
         locked_wheels([{"name": "x", "version": "1.0", "wheels": wheels[2:]}], tags)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("changed", [False, True])
 def test_a_file_with_another_hash_is_refused(tmp_path: Path, changed: bool) -> None:
     """With the images' own script, and packages of this test."""

@@ -277,7 +277,7 @@ def test_commands_accept_models_and_depths_in_feet(scanned, tmp_path):
 def test_the_endpoint_returns_the_same(scanned):
     from mcn.micrograph import Limits
     from serve.deployments.catalog_reader import CatalogReader
-    from serve.deployments.messages import CSV, JSON, CrystalRequest, Refusal
+    from serve.deployments.messages import CSV, JSON, CrystalRequest, LogRequest, Refusal
 
     reader = CatalogReader(scanned.uri, 60, Limits())
 
@@ -287,8 +287,9 @@ def test_the_endpoint_returns_the_same(scanned):
         response = asyncio.run(reader.crystals("A", (1200.0, None), asked, 100, None))
         return response if isinstance(response, Refusal) else json.loads(response.body)
 
-    def log(*models: str | None):
-        response = asyncio.run(reader.log("A", 10.0, models, JSON))
+    def log(segmenter: str | None, classifier: str | None):
+        asked = LogRequest(10.0, segmenter=segmenter, classifier=classifier)
+        response = asyncio.run(reader.log("A", asked, JSON))
         return response if isinstance(response, Refusal) else json.loads(response.body)
 
     assert len(crystals(None, None)) == sum(LATEST.values())
@@ -305,5 +306,5 @@ def test_the_endpoint_returns_the_same(scanned):
     assert [row["segmenter"] for row in tile_rows] == [NEW, OLD]
     (row,) = asyncio.run(reader.tile(tile_id, "A", ("compact@0", None)))
     assert row["segmenter"] == OLD
-    text = asyncio.run(reader.log("A", 10.0, (None, None), CSV)).body.decode()
+    text = asyncio.run(reader.log("A", LogRequest(10.0), CSV)).body.decode()
     assert text.startswith('"depth_top"')

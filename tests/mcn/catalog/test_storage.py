@@ -35,7 +35,7 @@ def s3(s3_endpoint, monkeypatch):
 
 
 def test_a_catalogue_in_s3(s3, make_tile, make_crystal, commit):
-    catalog = Catalog.open_or_create("s3://cores/first catalogue/")
+    catalog = Catalog.open_or_create("s3://cores/first catalogue/", depth_bin_m=100.0)
     assert Catalog.open("s3://cores/first catalogue") == catalog
     for depth in (50.0, 60.0, 150.0):
         tiles = [make_tile(well=well, depth_m=depth) for well in WELLS]

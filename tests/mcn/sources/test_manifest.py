@@ -72,7 +72,7 @@ def test_a_long_manifest_is_streamed_with_row_numbers(tmp_path: Path) -> None:
         ("uri,well,depth_m\n,A,1\n", "row 1: uri is None"),
         ("uri,well,depth_m,pixel_size_um\na,A,1,0\n", "row 1: pixel_size_um is 0.0"),
         ("uri,well,depth_m\n", "lists no tile"),
-        ("", "no column uri, well, depth_m"),
+        ("", "is empty; write a line of headings"),
         ("uri,well,depth_m\na.tif,A\n", "row 1: has 2 cells instead of 3"),
     ],
 )

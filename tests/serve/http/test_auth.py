@@ -8,6 +8,7 @@ from ...waiting import DEADLINE_S
 from ..conftest import Endpoint
 
 ROUTES = [
+    ("GET", "/v1/evaluation", "read"),
     ("POST", "/v1/analyze", "analyze"),
     ("POST", "/v1/analyze:batch", "analyze"),
     ("POST", "/v1/jobs", "analyze"),

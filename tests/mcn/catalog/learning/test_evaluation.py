@@ -17,6 +17,7 @@ from mcn.catalog.storage import CatalogQueryError
 from mcn.catalog.store import Catalog
 from mcn.mask import Mask, encode_rle
 
+from ....waiting import DEADLINE_S
 from ..conftest import Commit, MakeCrystal, MakeTile
 from .conftest import Rock, crystals
 
@@ -138,4 +139,5 @@ def test_by_well(
 
 def test_a_server_of_the_catalogue_does_not_load_torch(catalog: Catalog) -> None:
     code = "import sys, mcn.catalog.learning.evaluation; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code], timeout=DEADLINE_S, check=False)
+    assert done.returncode == 0

@@ -12,6 +12,8 @@ import pyarrow.csv
 import pytest
 from PIL import Image
 
+from mcn.catalog.depth_log.table import depth_log
+from mcn.catalog.depth_log.zones import find_zones
 from mcn.catalog.formats import row_objects
 from mcn.catalog.query import query
 from mcn.catalog.store import Catalog
@@ -56,17 +58,22 @@ def test_pages_have_every_crystal_once(lab: httpx.Client, rows: pa.Table, well: 
     assert crystals == row_objects(rows)
 
 
-def test_textures_are_those_of_the_catalogue(lab: httpx.Client, scanned: Path, well: str) -> None:
+def test_textures_and_zones_are_those_of_the_catalogue(
+    lab: httpx.Client, scanned: Path, well: str
+) -> None:
     catalog = Catalog.open(scanned / "catalog")
     for step in (None, 25.0):
         params = {} if step is None else {"step": step}
         textures = lab.get(well_path(well, "textures"), params=params).json()["textures"]
         assert textures == row_objects(texture_table(catalog, well, step))
         assert textures
-    zones = lab.get(well_path(well, "textures"), params={"zones": True})
-    assert zones.status_code == 422
-    assert "/log" in zones.json()["detail"]
-    assert lab.get(well_path("Nowhere-9", "textures")).status_code == 404
+        zones = lab.get(well_path(well, "log"), params={**params, "zones": True}).json()
+        assert zones == row_objects(find_zones(depth_log(catalog, well, step)))
+    many = lab.get(well_path(well, "log"), params={"zones": True, "zone_count": 90})
+    assert many.status_code == 422
+    assert "90 zones cannot be found" in many.json()["detail"]
+    for resource in ("textures", "log"):
+        assert lab.get(well_path("Nowhere-9", resource)).status_code == 404
 
 
 def test_other_formats_have_the_same_rows(lab: httpx.Client, rows: pa.Table, well: str) -> None:
