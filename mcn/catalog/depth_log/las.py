@@ -37,6 +37,8 @@ from mcn.catalog.model_names import ModelPair
 from mcn.catalog.storage import explained_output
 
 _NULL: Final = -999.25
+_LEFT_OUT: Final = {"\N{ARABIC LETTER ALEF}": "a", "\N{ARABIC TATWEEL}": ""}
+"""Frequent letters for which `anyascii` has nothing; the tatweel only lengthens others."""
 _Curve = tuple[str, str, str, str]
 """Mnemonic, unit, column and description of a curve."""
 
@@ -257,6 +259,8 @@ def _latin(letter: str) -> str:
         return letter if letter.isprintable() else " "
     if unicodedata.category(letter) in ("Mn", "Me", "Cf"):
         return ""  # separate accents and invisible marks
+    if letter in _LEFT_OUT:
+        return _LEFT_OUT[letter]
     return anyascii(letter) or f"U+{ord(letter):04X}"
 
 

@@ -28,6 +28,7 @@ from mcn.catalog.depth_log.columns import (
 from mcn.catalog.depth_log.quantiles import GroupedQuantiles
 from mcn.catalog.depth_log.uncertainty import (
     FEW_TILES,
+    LEAST_TILES,
     RESAMPLES,
     ratio_replicates,
     sum_by_tile,
@@ -199,10 +200,10 @@ def _resolve(
 def _alike_intervals(
     first_tile: NDArray[np.intp], n_ratios: int
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Intervals of equally many tiles, two or more, and the indices of their tiles (I, n)."""
+    """Intervals of equally many tiles, if enough for resamples; indices of their tiles (I, n)."""
     n_tiles = np.diff(first_tile)
     at_once = max(1, _MOST_REPLICATES // (RESAMPLES * n_ratios))
-    for number in np.unique(n_tiles[n_tiles > 1]):
+    for number in np.unique(n_tiles[n_tiles >= LEAST_TILES]):
         alike = np.flatnonzero(n_tiles == number)
         for start in range(0, len(alike), at_once):
             chosen = alike[start : start + at_once]

@@ -236,7 +236,9 @@ def _table(
         if field.name in edges:
             columns.append(pa.array(edges[field.name]))
             continue
-        values: NDArray[Any] = np.full(len(all_numbers), np.nan if field.nullable else 0)
+        # An interval without tiles has few.
+        default = np.nan if field.nullable else float(field.name == "few_tiles")
+        values: NDArray[Any] = np.full(len(all_numbers), default)
         values[place] = statistics.get(field.name, 0)
         if not field.nullable:
             values = values.astype(field.type.to_pandas_dtype())

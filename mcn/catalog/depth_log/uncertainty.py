@@ -41,6 +41,9 @@ RESAMPLES: Final = 1000
 FEW_TILES: Final = 8
 """With fewer tiles than this, an interval is itself uncertain: it is given, and flagged."""
 
+LEAST_TILES: Final = 3
+"""Two tiles have three different resamples, so that an interval can be anything."""
+
 _MAX_UNITS: Final = 1000
 """More tiles than this are resampled in groups of equal size, to limit memory."""
 

@@ -17,6 +17,7 @@ from mcn.catalog.corrected.rows import read_corrections
 from mcn.catalog.depths import check_depth
 from mcn.catalog.model_names import LATEST, ModelPair
 from mcn.catalog.query import find_models, iter_batches, known_wells
+from mcn.catalog.reading.well_list import list_wells
 from mcn.catalog.reading.well_rows import read_crystals, read_tiles
 from mcn.catalog.schema import OK
 from mcn.catalog.selection import Selection
@@ -198,6 +199,13 @@ def read_well_tiles(
     rows = tiles.filter(is_ok).sort_by([("depth_m", "ascending"), ("tile_id", "ascending")])
     if not rows.num_rows:
         by = "" if models == LATEST else f" by {models}"
+        if not tiles.num_rows:
+            listed = list_wells(catalog, snapshot.tiles)
+            span = listed.filter(pc.equal(listed["well"], well)).to_pylist()[0]
+            raise CatalogQueryError(
+                f"{catalog.uri}: well {well!r} has no tile{by} at these depths; it has tiles from "
+                f"{span['depth_min_m']:g} to {span['depth_max_m']:g} m"
+            )
         at = "" if depth is None else " at these depths"
         raise CatalogQueryError(
             f"{catalog.uri}: no tile of well {well!r} could be read{by}{at}; see why with "

@@ -68,15 +68,18 @@ class Scheme:
     def choose(self, measures: Measures) -> NDArray[np.intp]:
         """Index in `names` of the texture in each resample, (R,).
 
-        A limit on a measure that is unknown, or that the catalogue does not have, does not hold.
+        A texture whose limits all hold but for those on measures that are unknown, or that the
+        catalogue does not have, might be the interval's: `NOT_TOLD`, whatever comes below it.
         """
         count = max((len(values) for values in measures.values()), default=0)
         chosen = np.full(count, len(self.textures), np.intp)
         for index, texture in reversed(list(enumerate(self.textures))):
-            fits = np.ones(count, np.bool_)
+            fits, might_fit = np.ones(count, np.bool_), np.ones(count, np.bool_)
             for measure, (low, high) in texture.limits.items():
                 values = measures.get(measure, np.full(count, np.nan))
                 fits &= (values >= low) & (values <= high)
+                might_fit &= ~((values < low) | (values > high))
+            chosen[might_fit] = len(self.textures)
             chosen[fits] = index
         return chosen
 

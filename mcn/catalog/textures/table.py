@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mcn.catalog.active_files import Depths
 from mcn.catalog.depth_log.table import split_intervals
-from mcn.catalog.depth_log.uncertainty import FEW_TILES
+from mcn.catalog.depth_log.uncertainty import FEW_TILES, LEAST_TILES
 from mcn.catalog.depth_log.well_tiles import read_well_tiles
 from mcn.catalog.depths import check_depth
 from mcn.catalog.textures.measures import texture_measures
@@ -116,7 +116,7 @@ def _named(
         "few_tiles": n_tiles < FEW_TILES,
         **{name: None if np.isnan(value) else value for name, value in values.items()},
     }
-    if n_tiles > 1:
+    if n_tiles >= LEAST_TILES:
         shares = probabilities(scheme, replicates)
         second = max((name for name in shares if name != texture), key=lambda name: shares[name])
         row["probability"] = shares[texture]

@@ -142,9 +142,10 @@ def find_intervals(
     """
     table = read_wells(catalog)
     if not table.num_rows:
+        then = "" if catalog.until is None else " at that time"
         raise CatalogQueryError(
-            f"{catalog.uri}: no places and formations of wells are known; import them with "
-            f"{_IMPORT}"
+            f"{catalog.uri}: no places and formations of wells are known{then}; import them with "
+            f"{_IMPORT}{', or ask for a later time' if then else ''}"
         )
     chosen = {plain_well(well) for well in wells} or set(existing)
     if unknown := sorted(chosen - existing):

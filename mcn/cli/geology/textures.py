@@ -21,7 +21,9 @@ from mcn.cli.options import AsOfOption, CatalogUri
 def textures(
     catalog: CatalogUri,
     well: Annotated[str, typer.Option(help="Well.")],
-    step: Annotated[float | None, typer.Option(help="Length of an interval, metres.")] = None,
+    step: Annotated[
+        str | None, typer.Option(help="Length of an interval, metres, or feet as in 10ft.")
+    ] = None,
     depth: Depth = None,
     schemes: Annotated[
         str | None, typer.Option(metavar="FILE", help="Rules instead of the default ones, TOML.")
@@ -35,6 +37,7 @@ def textures(
     ] = "table",
 ) -> None:
     """Name the microtexture of each interval by published schemes, with probabilities."""
+    from mcn.catalog.depths import parse_length
     from mcn.catalog.formats import write_table
     from mcn.catalog.store import Catalog
     from mcn.catalog.textures.schemes import CANNOT_TELL, read_schemes
@@ -44,7 +47,7 @@ def textures(
     table = texture_table(
         Catalog(catalog, as_of),
         well,
-        step,
+        None if step is None else parse_length(step),
         segmenter,
         classifier,
         depth=parse_depths(depth),

@@ -38,7 +38,9 @@ def compare(
     depth: Annotated[
         str | None, typer.Option("--depth", metavar="A:B", help="Depths, as in mcn query.")
     ] = None,
-    step: Annotated[float, typer.Option(help="Length of an interval, metres.")] = 10.0,
+    step: Annotated[
+        str, typer.Option(help="Length of an interval, metres, or feet as in 10ft.")
+    ] = "10",
     as_of: AsOfOption = None,
     form: Annotated[
         str, typer.Option("--format", metavar="table|csv|json|parquet", help="Output format.")
@@ -46,11 +48,13 @@ def compare(
 ) -> None:
     """Compare two models interval by interval, over the tiles that both have read."""
     from mcn.catalog.depth_log.comparison import compare_models, two_models
-    from mcn.catalog.depths import parse_depth
+    from mcn.catalog.depths import parse_depth, parse_length
     from mcn.catalog.formats import write_table
     from mcn.catalog.store import Catalog
 
     pairs = two_models(segmenter or (), classifier or ())
     depths = None if depth is None else parse_depth(depth)
-    compared = compare_models(Catalog(catalog, as_of), *pairs, well or (), depths, step)
+    compared = compare_models(
+        Catalog(catalog, as_of), *pairs, well or (), depths, parse_length(step)
+    )
     write_table(compared, form, sys.stdout.buffer)

@@ -112,6 +112,8 @@ def test_mnemonics_are_unique_whatever_the_names(shapes):
         ("A\n7\t8\x00\x7f9", "A 7 8 9"),
         ("a.b.c", "a.b.c"),
         ("5 µm", "5 um"),
+        ("حقل النفط", "hql alnft"),
+        ("شـركة", "shrkh"),
         ("\ue000", "U+E000"),
         ("# ~A", "# ~A"),
         ("W" * 240, "W" * 240),

@@ -56,6 +56,7 @@ def test_intervals_without_tiles_are_empty_rows(catalog, make_tile, make_crystal
     assert [row["depth_top"] for row in rows] == [-10.0, 0.0, 10.0, 20.0]
     assert [row["n_tiles"] for row in rows] == [1, 0, 0, 1]
     assert [row["n_crystals"] for row in rows] == [1, 0, 0, 0]
+    assert all(row["few_tiles"] for row in rows)
     assert rows[1]["fraction_rhombic"] is rows[1]["crystal_area_fraction"] is None
     assert rows[3]["fraction_rhombic"] is None
     assert rows[3]["crystal_area_fraction"] == 0.5
@@ -122,6 +123,7 @@ def test_unknown_pixel_size_leaves_sizes_null(core):
 def test_invalid_logs_are_refused(core, catalog):
     assert "use one of 'A'" in refused(lambda: depth_log(core, "Z"))
     assert "no tile of well 'C' could be read" in refused(lambda: depth_log(core, "C"))
+    assert "it has tiles from" in refused(lambda: depth_log(core, "A", depth=(9e3, 9.1e3)))
     assert "none yet" in refused(lambda: depth_log(catalog, "A"))
     for step in (0.0, -1.0, float("nan"), float("inf"), 1e300):
         assert "give one above 0" in refused(lambda step=step: depth_log(core, "A", step))

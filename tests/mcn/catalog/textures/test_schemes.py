@@ -34,6 +34,21 @@ def test_the_first_texture_that_fits_is_chosen() -> None:
     assert scheme.choose({"x": np.array([0.2])}).tolist() == [2]  # y is unknown
 
 
+def test_what_might_be_an_earlier_texture_is_not_told() -> None:
+    """Without pores, a picture of fitted crystals must not become granular."""
+    scheme = Scheme(
+        "s", "s", "", "",
+        (
+            Texture("fitted", {"x": (0.5, 1.0), "y": (0.0, 0.1)}),
+            Texture("granular", {"z": (0.0, 1.0)}),
+        ),
+    )  # fmt: skip
+    unknown = np.array([np.nan] * 2)
+    measures = {"x": np.array([0.7, 0.2]), "y": unknown, "z": np.array([0.5, 0.5])}
+    assert [scheme.names[index] for index in scheme.choose(measures)] == [NOT_TOLD, "granular"]
+    assert [scheme.names[index] for index in scheme.choose({"z": np.array([0.5])})] == [NOT_TOLD]
+
+
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text(
         '[mine]\n[[mine.texture]]\nname = "big"\nmedian_diameter_um = { min = 3 }\n'

@@ -50,7 +50,8 @@ def test_textures_of_known_intervals(well: Catalog) -> None:
         (1020.0, "lambert_2006_form"): "anhedral",
         (1020.0, "lambert_2006_contacts"): "wholly coalescent",
     }
-    assert set(table["probability"].to_pylist()) == {1.0}
+    # Two tiles are too few to be resampled.
+    assert table["probability"].to_pylist() == [1.0] * 4 + [None] * 4
     assert table["few_tiles"].to_pylist() == [False] * 4 + [True] * 4
 
 
