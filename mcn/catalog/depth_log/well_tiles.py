@@ -199,7 +199,7 @@ def read_well_tiles(
     rows = tiles.filter(is_ok).sort_by([("depth_m", "ascending"), ("tile_id", "ascending")])
     if not rows.num_rows:
         by = "" if models == LATEST else f" by {models}"
-        if not tiles.num_rows:
+        if depth is not None and not tiles.num_rows:
             listed = list_wells(catalog, snapshot.tiles)
             span = listed.filter(pc.equal(listed["well"], well)).to_pylist()[0]
             raise CatalogQueryError(
