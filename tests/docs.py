@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/geology.md", "docs/logs.md", "docs/operations.md", "docs/page.md",
-         "docs/reading.md", "docs/scanning.md", "docs/serving.md", "deploy/README.md")  # fmt: skip
+PAGES = ("README.md", "docs/geology.md", "docs/logs.md", "docs/models.md", "docs/operations.md",
+         "docs/page.md", "docs/reading.md", "docs/scanning.md", "docs/serving.md",
+         "deploy/README.md")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def draw_counts(axes: Axes, columns: LogColumns) -> None:
         if is_few:
             bar.set(facecolor="#dfe3e8", hatch="////", edgecolor="#8b949e", linewidth=0)
     axes.set_xlim(left=0)
-    head(axes, "Crystals\nhatched: < 8 tiles" if few.any() else "Crystals\nnumber")
+    head(axes, "Crystals\nhatched: few" if few.any() else "Crystals\nnumber")
 
 
 def draw_zones(axes: Axes, zones: pa.Table, above: float = 0.0, labelled: bool = False) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from mcn.catalog.depth_log.bias import resolvable_diameter
@@ -162,7 +162,9 @@ def size_figure(distributions: Mapping[str, SizeDistribution], title: str = "") 
     low, high = EDGES[filled[0]] / 1.3, EDGES[filled[-1] + 1] * 1.3
     axes[1].set_xlim(min(low, np.nanmin([*limits, low])), high)
     axes[1].set_xscale("log")
+    axes[1].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes[1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes[1].xaxis.set_minor_formatter(NullFormatter())
     axes[1].set_xlabel("Equivalent circular diameter of the visible part (µm)", color=INK)
     return figure
 

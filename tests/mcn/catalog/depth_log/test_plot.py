@@ -86,7 +86,7 @@ def test_intervals_and_whole_sizes_are_drawn():
     for colour in ("#9db4d3", "#c05a00"):
         assert near(drawn, colour).sum() > near(plain, colour).sum() + 50
     assert "median, whole" in figure.axes[2].get_legend_handles_labels()[1]
-    assert "hatched: < 8 tiles" in figure.axes[4].get_title()
+    assert "hatched: few" in figure.axes[4].get_title()
 
 
 def test_zones_are_drawn_with_their_support():
