@@ -61,7 +61,7 @@ def depth_log_schema(shapes: Sequence[str]) -> pa.Schema:
     """Columns of a depth log: depths in metres, fractions 0 to 1, sizes in micrometres.
 
     An interval includes its top but not its base. Unknown values are null: all values of an
-    interval without tiles, sizes without a pixel size, intervals of fewer than two tiles,
+    interval without tiles, sizes without a pixel size, intervals of fewer than three tiles,
     corrected sizes of crystals that an older version measured, and the fraction of euhedral to
     subhedral crystals if the class list has other facet definitions than
     `euhedral_to_subhedral`, `euhedral`, `subhedral` and `anhedral`.

@@ -17,7 +17,6 @@ from mcn.catalog.corrected.rows import read_corrections
 from mcn.catalog.depths import check_depth
 from mcn.catalog.model_names import LATEST, ModelPair
 from mcn.catalog.query import find_models, iter_batches, known_wells
-from mcn.catalog.reading.well_list import list_wells
 from mcn.catalog.reading.well_rows import read_crystals, read_tiles
 from mcn.catalog.schema import OK
 from mcn.catalog.selection import Selection
@@ -200,12 +199,12 @@ def read_well_tiles(
     if not rows.num_rows:
         by = "" if models == LATEST else f" by {models}"
         if depth is not None and not tiles.num_rows:
-            listed = list_wells(catalog, snapshot.tiles)
-            span = listed.filter(pc.equal(listed["well"], well)).to_pylist()[0]
-            raise CatalogQueryError(
-                f"{catalog.uri}: well {well!r} has no tile{by} at these depths; it has tiles from "
-                f"{span['depth_min_m']:g} to {span['depth_max_m']:g} m"
-            )
+            span = pc.min_max(read_tiles(catalog, snapshot, well, models, (), None)["depth_m"])
+            if span["min"].is_valid:
+                raise CatalogQueryError(
+                    f"{catalog.uri}: well {well!r} has no tile{by} at these depths; it has tiles "
+                    f"from {span['min'].as_py():g} to {span['max'].as_py():g} m"
+                )
         at = "" if depth is None else " at these depths"
         raise CatalogQueryError(
             f"{catalog.uri}: no tile of well {well!r} could be read{by}{at}; see why with "

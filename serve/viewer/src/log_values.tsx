@@ -42,7 +42,7 @@ export function Values(props: {
           )}
           <Row name="Crystal area" value={measure(areaOf(interval), "", percent)} />
           {texture && (
-            <Row name="Texture" value={`${nameOf(texture.texture)} (${texture.probability === null ? "one tile" : percent(texture.probability)})`} />
+            <Row name="Texture" value={`${nameOf(texture.texture)} (${texture.probability === null ? "too few tiles" : percent(texture.probability)})`} />
           )}
           {zone && <Row name="Zone" value={String(zone.zone)} />}
         </dl>
