@@ -39,7 +39,7 @@ TEXTURES: Final[pa.Schema] = pa.schema(
     ]
 )
 """Columns of `texture_table`: one row per interval and scheme. `texture` is that of the measures
-of all tiles, `probability` the share of resamples of the tiles that have it (null for fewer than three),
+of all tiles, `probability` the share of resamples of the tiles that have it (null below 3 tiles),
 and `second` the most frequent other one. With fewer than 8 tiles, `few_tiles`, resamples differ
 too little, and probabilities are too near to 0 and 1. The measures are those of the rules."""
 
