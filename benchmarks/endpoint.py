@@ -252,7 +252,7 @@ def kills(folder: Path, pictures: list[Path], options: argparse.Namespace) -> di
                 threads.submit(_run_client, running.url, pictures, stopped, n) for n in range(6)
             ]
             for number in range(options.kills):
-                kind = ("Models", "CatalogReader", "Ingress", "Models")[number % 4]
+                kind = ("Models", "Catalog", "Ingress", "Models")[number % 4]
                 time.sleep(rng.uniform(0.5, 3.0))
                 running.wait_for(kind)
                 killed[kind] += running.kill(kind, rng)

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision  # type: ignore[import-untyped]
 from segment_anything import sam_model_registry
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+from torchvision import extension  # type: ignore[import-untyped]
 
 from mcn.segment.inference.candidates import GeneratorSettings
 from mcn.segment.inference.proposals import Proposals
@@ -32,10 +32,10 @@ _library: torch.library.Library | None = None
 def provide_nms() -> None:
     """Provide torchvision's box suppression if its own operators do not load."""
     global _library
-    if _library is None and not torchvision.extension._has_ops():
+    if _library is None and not extension._has_ops():
         _library = torch.library.Library("torchvision", "IMPL", "CPU")
         _library.impl("nms", suppress_boxes)
-        torchvision.extension._has_ops = lambda: True
+        extension._has_ops = lambda: True
 
 
 def suppress_boxes(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:

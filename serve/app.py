@@ -1,4 +1,4 @@
-"""The Ray Serve application: five deployments, assembled from settings."""
+"""The Ray Serve application: three to five deployments, assembled from settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ray.serve.schema import ApplicationStatus
 from mcn.cluster_resources import cores_and_gpus
 from mcn.segment import absolute_path
 from serve.deployments.catalog_reader import CatalogReader
-from serve.deployments.jobs import JobsDeployment
+from serve.deployments.jobs import CatalogAndJobsDeployment, JobsDeployment
 from serve.deployments.models import (
     ClassifierDeployment,
     ModelsDeployment,
@@ -76,10 +76,7 @@ def build(args: Mapping[str, Any] | Settings) -> serve.Application:
     plan = plan_replicas(*cores_and_gpus(resources), settings)
     bind = partial(_bind_deployment, settings.longest_request_s)
     models = _bind_models(bind, settings, plan)
-    reader = bind(
-        CatalogReader, plan.reader, settings.catalog, settings.refresh_seconds, settings.limits
-    )
-    jobs = bind(JobsDeployment, _JOBS, settings.jobs, *models)
+    reader, jobs = _bind_catalog(bind, settings, plan, models)
     application: serve.Application = bind(
         Ingress, plan.ingress, settings, plan, *models, reader, jobs
     )
@@ -213,10 +210,12 @@ def _drain(settings: Settings) -> None:
 def _jobs_in_progress() -> int:
     """Jobs that run or are being fetched; none if nothing keeps jobs any more."""
     try:
-        jobs = serve.get_deployment_handle("Jobs", NAME)
+        deployments = serve.status().applications[NAME].deployments
+        (name,) = (name for name in deployments if name.endswith("Jobs"))
+        jobs = serve.get_deployment_handle(name, NAME)
         count: int = jobs.drain.remote().result(timeout_s=_POLL_TIMEOUT_S)
         return count
-    except (RayError, RayServeException, TimeoutError):
+    except (KeyError, RayError, RayServeException, TimeoutError):
         return 0
 
 
@@ -259,6 +258,19 @@ def _bind_models(
             user_config={"model": classifier},
         ),
     )
+
+
+def _bind_catalog(
+    bind: Callable[..., Any], settings: Settings, plan: ReplicaPlan, models: tuple[Any, Any]
+) -> tuple[Any, Any]:
+    """The catalogue and the jobs; the same deployment if they share their one process."""
+    catalog = (settings.catalog, settings.refresh_seconds, settings.limits)
+    jobs = (settings.jobs, *models)
+    if settings.one_process and plan.reader.most == 1:
+        replica = replace(plan.reader, ongoing=plan.reader.ongoing + _JOBS.ongoing)
+        both = bind(CatalogAndJobsDeployment, replica, *catalog, *jobs)
+        return both, both
+    return bind(CatalogReader, plan.reader, *catalog), bind(JobsDeployment, _JOBS, *jobs)
 
 
 def _bind_deployment(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -80,25 +81,32 @@ def small_core(tmp_path_factory: pytest.TempPathFactory) -> CoreTruth:
 def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a rendered `core` of three tiles in one well, its `catalog`, and `scan.json`.
 
-    Made by the commands, as a user would make them; tests only read it.
+    Made by the commands, as a user would make them, once for all processes of `pytest -n`; tests
+    only read it.
     """
-    folder = tmp_path_factory.mktemp("scanned")
-    environ = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-
-    def mcn(*words: str) -> str:
-        command = [str(Path(sys.executable).with_name("mcn")), *words]
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_S,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    mcn("core", "core", "--wells", "1", "--tiles", "3", "--seed", "11")
-    (folder / "scan.json").write_text(mcn("scan", str(folder / "core"), "catalog", "--json"))
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "scanned"
+    with FileLock(shared / "scanned.lock", timeout=DEADLINE_S):
+        if not (folder / "scan.json").exists():
+            folder.mkdir()
+            run_mcn(folder, "core", "core", "--wells", "1", "--tiles", "3", "--seed", "11")
+            report = run_mcn(folder, "scan", str(folder / "core"), "catalog", "--json")
+            (folder / "scan.json").write_text(report)
     return folder
+
+
+def run_mcn(folder: Path, *arguments: str) -> str:
+    """What `mcn` prints in a folder, without a cluster that the environment names."""
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("mcn")), *arguments],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

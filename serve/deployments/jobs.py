@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from ray.serve.exceptions import BackPressureError
 
-from mcn.micrograph import Micrograph
+from mcn.micrograph import Limits, Micrograph
+from serve.deployments.catalog_reader import CatalogReader
 from serve.deployments.messages import (
     REPLICA_DIED,
     AnalysisResult,
@@ -239,3 +240,29 @@ class JobsDeployment:
 
     def _forget(self, job: _Job) -> None:
         self._jobs.pop(job.id, None)
+
+
+class CatalogAndJobsDeployment(CatalogReader):
+    """The catalogue and the jobs in one process, for a cluster of one machine.
+
+    Parameters
+    ----------
+    uri, refresh_s, limits
+        See `CatalogReader`.
+    settings, segmenter, classifier
+        See `JobsDeployment`.
+    """
+
+    def __init__(
+        self,
+        uri: str | None,
+        refresh_s: float,
+        limits: Limits,
+        settings: JobSettings,
+        segmenter: Any,
+        classifier: Any,
+    ) -> None:
+        super().__init__(uri, refresh_s, limits)
+        jobs = JobsDeployment(settings, segmenter, classifier)
+        self.check, self.submit, self.state = jobs.check, jobs.submit, jobs.state
+        self.result, self.cancel, self.drain = jobs.result, jobs.cancel, jobs.drain

@@ -156,7 +156,7 @@ def test_every_kind_of_replica_may_die_under_load(small: Endpoint, tile: Path) -
 
     with ThreadPoolExecutor(3) as threads:
         loads = [threads.submit(load) for _ in range(3)]
-        for kind in ("Models", "Ingress", "CatalogReader", "Jobs"):
+        for kind in ("Models", "Ingress", "Catalog"):
             done = outcomes[200]
             wait_until(lambda done=done: outcomes[200] > done, "one more request succeeds")
             (replica,) = small.replicas(kind)

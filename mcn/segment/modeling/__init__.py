@@ -1,5 +1,5 @@
 """The networks of the segmenters, and the number format in which they run."""
 
-from mcn.segment.modeling.torchvision_ops import declare_torchvision_operators
+from mcn.segment.modeling.sam_package import open_segment_anything
 
-declare_torchvision_operators()  # before any module here imports segment_anything
+open_segment_anything()  # before any module here imports its networks

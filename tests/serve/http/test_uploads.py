@@ -92,7 +92,7 @@ def hostile(tile: bytes) -> Iterator[tuple[str, bytes]]:
 
 @pytest.mark.long
 def test_hostile_bodies_are_refused_and_harm_nothing(endpoint: Endpoint, tile: Path) -> None:
-    before = {kind: endpoint.replicas(kind) for kind in ("Ingress", "Models", "CatalogReader")}
+    before = {kind: endpoint.replicas(kind) for kind in ("Ingress", "Models", "Catalog")}
     bodies = list(hostile(tile.read_bytes()))
     assert len(bodies) >= 300
     statuses: dict[str, set[int]] = {}
