@@ -31,7 +31,7 @@ from serve.deployments.models import (
     SegmenterDeployment,
 )
 from serve.http.application import Ingress
-from serve.http.proxy import DRAIN_PATH, PROXY_CALLBACK, drain_flag
+from serve.http.proxy import DRAIN_PATH, drain_flag
 from serve.settings import (
     ReplicaPlan,
     ReplicaSettings,
@@ -49,7 +49,7 @@ _SMALL_CALLS: Final = 8
 _JOBS: Final = ReplicaSettings(cpus=0, ongoing=256)
 """One replica, which waits for models, so that it knows all jobs."""
 
-_POLL_S: Final = 0.2
+_POLL_S: Final = 0.5
 _POLL_TIMEOUT_S: Final = 5.0
 _LAST_BYTES_S: Final = 0.5
 """For the end of the last response, which the system may not have sent yet."""
@@ -81,11 +81,6 @@ def build(args: Mapping[str, Any] | Settings) -> serve.Application:
         Ingress, plan.ingress, settings, plan, *models, reader, jobs
     )
     return application
-
-
-def prepare_environment() -> None:
-    """Set the environment of a Ray cluster that this process starts."""
-    os.environ.setdefault(*PROXY_CALLBACK)
 
 
 def start(

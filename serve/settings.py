@@ -16,6 +16,13 @@ from pydantic.dataclasses import dataclass
 from mcn.errors import McnError
 from mcn.micrograph import Limits
 
+PROXY_CALLBACK: Final = (
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH",
+    "serve.http.proxy.configure",
+)
+"""Name and value of the environment variable that makes Serve's proxies call `configure`; it has to
+be set when Ray starts."""
+
 _STRICT: Final = ConfigDict(extra="forbid")
 _Share = Annotated[float, Field(ge=0)]
 _Count = Annotated[int, Field(ge=1)]

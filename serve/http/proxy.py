@@ -2,7 +2,8 @@
 
 Serve's proxy has no limits for headers and slow readers, responds to a dead ingress with plain
 text, and ends with the requests that it is forwarding. Serve calls `configure` in each proxy
-process if the environment variable of `PROXY_CALLBACK` names it, as `mcn serve` and the images do.
+process if the environment variable of `serve.settings.PROXY_CALLBACK` names it, as `mcn serve` and
+the images do.
 """
 
 from __future__ import annotations
@@ -23,12 +24,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from serve.http.errors import ID_HEADER, MEDIA_TYPE, as_dict, request_id_of
 from serve.metrics import shared_folder
 from serve.settings import is_loopback
-
-PROXY_CALLBACK: Final = (
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH",
-    "serve.http.proxy.configure",
-)
-"""Name and value of the environment variable that makes Serve call `configure`."""
 
 MARK: Final = "x-content-type-options"
 """Header of every response of the application; responses of Serve itself do not have it."""

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from serve.http.proxy import PROXY_CALLBACK
+from serve.settings import PROXY_CALLBACK
 
 from ..programs import program
 from ..waiting import DEADLINE_S

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mcn.cli.console import say
+from mcn.cli.online.running import running_endpoint
 from mcn.cli.options import Prompts
 
 token_app = typer.Typer(help="Create and revoke tokens of the endpoint.", no_args_is_help=True)
@@ -54,7 +55,6 @@ def serve(
 ) -> None:
     """Serve the models over HTTP until Ctrl-C; requests need MCN_TOKEN or a token of a file."""
     from mcn.catalog.storage import normalise
-    from pipelines.cluster import ray_cluster
     from serve.settings import SettingsError, read_settings
 
     if prompts is not None and segmenter is None:
@@ -79,11 +79,7 @@ def serve(
         settings = read_settings(overrides, config)
     except SettingsError as error:
         raise typer.BadParameter(str(error)) from None
-    from serve import app
-
-    app.prepare_environment()
-    with ray_cluster(verbose), app.until_stopped(settings) as stopped:
-        app.start(settings, stopped, say)
+    with running_endpoint(settings, verbose) as stopped:
         if not stopped.is_set():
             url = f"{'http' if settings.tls_cert is None else 'https'}://{settings.host}:{settings.port}"
             say(f"ready at {url}, described at {url}/docs")

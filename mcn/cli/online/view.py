@@ -14,6 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from mcn.cli.console import say
+from mcn.cli.online.running import running_endpoint
 from mcn.errors import McnError
 
 _HOST: Final = "127.0.0.1"
@@ -53,14 +54,11 @@ def view(
     from mcn.catalog.store import Catalog
 
     uri = normalise(catalog)
-    # Before Ray and the endpoint are imported, which takes seconds.
     Catalog.open(uri)
     if not resources.files("serve").joinpath("viewer/dist/index.html").is_file():
         raise PageMissingError(
             "the page was not built; run `make page` where npm can be reached, or install a wheel"
         )
-    from pipelines.cluster import ray_cluster
-    from serve import app
     from serve.settings import read_settings
     from serve.tokens import SCOPES, add_token
 
@@ -81,9 +79,7 @@ def view(
             }
         )
         say(f"{uri}: loading the models …")
-        app.prepare_environment()
-        with ray_cluster(verbose), app.until_stopped(settings) as stopped:
-            app.start(settings, stopped, say)
+        with running_endpoint(settings, verbose) as stopped:
             if not stopped.is_set():
                 # Behind the #, the token reaches neither a server's log nor another site.
                 address = f"http://{_HOST}:{chosen}/#token={token}"
