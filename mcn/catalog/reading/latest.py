@@ -32,9 +32,11 @@ ALL_TILES: Final = """
     ) = 1
 """
 CRYSTALS: Final = """
-    SELECT * FROM crystal_rows
-    SEMI JOIN {tiles} USING (tile_id, segmenter, classifier, scanned_at)
+    SELECT crystal_rows.* FROM crystal_rows
+    JOIN {tiles} USING (well, tile_id, segmenter, classifier, scanned_at)
 """
+"""Each crystal has one row of `tiles`. DuckDB applies `well = '…'` to the files of both sides of an
+inner join, and to one side of a semi join."""
 
 TILE_KEY: Final = ("tile_id", "segmenter", "classifier", "scanned_at")
 """Columns that crystals share with the row of their tile."""

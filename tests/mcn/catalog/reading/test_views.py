@@ -24,3 +24,11 @@ def test_views_of_the_files_of_one_well(core: Catalog) -> None:
         assert count_orphans(connection) == 0
     with open_views(core, files(now.tiles, ["C"]), files(now.crystals, ["A"])) as connection:
         assert count_orphans(connection) == 200
+
+
+def test_a_condition_on_the_well_chooses_the_files_of_both_tables(core: Catalog) -> None:
+    now = core.snapshot()
+    with open_views(core, files(now.tiles), files(now.crystals)) as connection:
+        question = "EXPLAIN SELECT shape, count(*) FROM crystals WHERE well = 'A' GROUP BY shape"
+        ((_, plan),) = connection.sql(question).fetchall()
+    assert plan.count("\"well\" = 'A'") == 2, plan
