@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mcn.cli.console import print_json
+from mcn.cli.console import print_json, say
 from mcn.cli.options import AsJson, AsOfOption, CatalogUri
 
 
@@ -57,4 +57,6 @@ def compare(
     compared = compare_models(
         Catalog(catalog, as_of), *pairs, well or (), depths, parse_length(step)
     )
+    for side, pair in zip("ab", pairs, strict=True):
+        say(f"{side}: {' with '.join(filter(None, (pair.segmenter, pair.classifier)))}")
     write_table(compared, form, sys.stdout.buffer)
