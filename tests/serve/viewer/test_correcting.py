@@ -157,7 +157,10 @@ def test_two_people_correct_one_crystal_at_once(
     expect(bert.said()).to_contain_text("yours is later and counts")
     rows = corrections(served, crystal_id=crystal)
     assert [row["corrected_by"] for row in rows] == ["bert", "anna"]
-    assert [row["in_effect"] for row in rows] == [True, False]
+    assert [row["in_effect"] for row in rows] == [True, True], "neither is undone"
+    with served.endpoint.client("anna") as client:
+        now = client.get(f"/v1/crystals/{crystal}").json()["crystal"]
+    assert (now["shape"], now["corrected_by"]) == ("spherical", "bert"), "the later counts"
 
 
 def test_the_queue_is_named_with_one_key_each(anna: Visitor, served: Served) -> None:
@@ -201,7 +204,7 @@ def test_the_models_are_judged_by_the_corrections(anna: Visitor, served: Served)
     expect(anna.said()).to_contain_text("named")
     open_crystal(anna, served, 9)
     anna.page.keyboard.press("d")
-    expect(anna.said()).to_contain_text("delete")
+    expect(anna.said()).to_contain_text("Deleted")
     with served.endpoint.client("anna") as client:
         evaluation = client.get("/v1/evaluation").json()
     (classifier,) = evaluation["classifiers"]
