@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -40,7 +39,7 @@ from serve.settings import (
     plan_replicas,
     read_settings,
 )
-from serve.tokens import digest_of
+from serve.start_checks import with_token
 
 NAME: Final = "mcn"
 _SMALL_CALLS: Final = 8
@@ -71,7 +70,7 @@ def build(args: Mapping[str, Any] | Settings) -> serve.Application:
     SettingsError
         For invalid settings, and without any token unless `insecure`.
     """
-    settings = _with_token(args if isinstance(args, Settings) else read_settings(args))
+    settings = with_token(args if isinstance(args, Settings) else read_settings(args))
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     plan = plan_replicas(*cores_and_gpus(resources), settings)
     bind = partial(_bind_deployment, settings.longest_request_s)
@@ -291,16 +290,3 @@ def _bind_deployment(
         **_HEALTH_S,
         **options,
     ).bind(*arguments)
-
-
-def _with_token(settings: Settings) -> Settings:
-    if settings.requires_token or settings.insecure:
-        return settings
-    token = os.environ.get("MCN_TOKEN", "")
-    if len(token) < 16:
-        raise SettingsError(
-            "no token is set: give a file of tokens (`mcn token add`), or set MCN_TOKEN to a "
-            "token of 16 characters or more"
-        )
-    # Ray stores and shows settings, so they have only the hash.
-    return replace(settings, token_sha256=digest_of(token))

@@ -87,7 +87,7 @@ def test_an_open_endpoint_listens_on_this_machine_only() -> None:
     done = subprocess.run(
         [MCN, "serve"], env=environ, capture_output=True, text=True, timeout=DEADLINE_S, check=False
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "no token is set" in done.stderr
 
 

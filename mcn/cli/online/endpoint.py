@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,6 +57,7 @@ def serve(
     """Serve the models over HTTP until Ctrl-C; requests need MCN_TOKEN or a token of a file."""
     from mcn.catalog.storage import normalise
     from serve.settings import SettingsError, read_settings
+    from serve.start_checks import check_start
 
     if prompts is not None and segmenter is None:
         raise typer.BadParameter("--prompts is for a full-size SAM; add --segmenter vit_b")
@@ -77,14 +79,30 @@ def serve(
     overrides = {name: value for name, value in options.items() if value is not None}
     try:
         settings = read_settings(overrides, config)
+        # The head of a cluster may be another machine, with other files and ports.
+        if "RAY_ADDRESS" not in os.environ:
+            settings = check_start(settings)
     except SettingsError as error:
         raise typer.BadParameter(str(error)) from None
+    if settings.catalog is not None:
+        _warn_without_catalog(settings.catalog)
     with running_endpoint(settings, verbose) as stopped:
         if not stopped.is_set():
             url = f"{'http' if settings.tls_cert is None else 'https'}://{settings.host}:{settings.port}"
             say(f"ready at {url}, described at {url}/docs")
         stopped.wait()
         say("finishing requests in progress, then stopping")
+
+
+def _warn_without_catalog(uri: str) -> None:
+    """The endpoint starts without it: the first scan may come later."""
+    from mcn.catalog.storage import CatalogError
+    from mcn.catalog.store import Catalog
+
+    try:
+        Catalog.open(uri)
+    except CatalogError as error:
+        say(f"warning: {error}; until then, requests for it are refused")
 
 
 @token_app.command("add")

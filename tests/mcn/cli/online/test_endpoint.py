@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,34 @@ def test_an_open_endpoint_listens_on_this_machine_only(
     run = CliRunner().invoke(app, ["serve", "--config", str(config), *words])
     assert run.exit_code == 2
     assert "needs host = 127.0.0.1" in " ".join(run.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tokens = 'nope.json'", "nope.json: No such file"),
+        ("tokens = 'broken.json'", "broken.json: file: Invalid JSON"),
+        ("tokens = 'odd.json'", "odd.json: tokens.0"),
+        ("", "no token is set"),
+        ("insecure = true\n[segmenters]\nleast = 3\nmost = 1", "segmenters: "),
+        ("insecure = true\n[ingress]\nmemory = 1", "ingress: memory: "),
+        ("insecure = true\nport = {taken}", "cannot listen there (Address already in use)"),
+        ("insecure = true\nhost = '127.0.0.1'\ntls_cert = 'x.pem'", "tls_cert and tls_key"),
+    ],
+)
+def test_what_makes_a_start_fail_is_said_before_ray_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MCN_TOKEN", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("pipelines.cluster.ray_cluster", None)
+    Path("broken.json").write_text('{"tokens": []}garbage')
+    Path("odd.json").write_text(json.dumps({"tokens": [{"name": "lab"}]}))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        Path("serve.toml").write_text(text.format(taken=other.getsockname()[1]))
+        run = CliRunner().invoke(app, ["serve", "--config", "serve.toml"])
+    assert run.exit_code == 2, run.output
+    assert message in " ".join(run.stderr.replace("│", " ").split())
