@@ -72,6 +72,15 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
         return
     if local:
         _protect_token()
+    with _stdout_without_messages(verbose), _started(local, verbose, num_cpus):
+        yield
+
+
+@contextmanager
+def _started(local: bool, verbose: bool, num_cpus: int | None) -> Iterator[None]:
+    """Ray, joined or started."""
+    import ray
+
     with nullcontext() if verbose else _silent_core(), _loopback() if local else nullcontext():
         _start(
             # By default Ray would join any cluster that runs on this machine.
@@ -87,6 +96,28 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _stdout_without_messages(verbose: bool) -> Iterator[None]:
+    """Print Ray's messages and those of workers to standard error, or not at all.
+
+    Ray prints them to standard output, where the result of a command is; among them that of each
+    stop of Serve, that its controller was killed.
+    """
+    from ray._private import worker
+
+    default = worker.print_to_stdstream
+
+    def print_to_stderr(data: Any, ignore_prefix: bool) -> None:
+        if verbose:
+            default({**data, "is_err": True}, ignore_prefix)
+
+    worker.print_to_stdstream = print_to_stderr
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = default
 
 
 @contextmanager

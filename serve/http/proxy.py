@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +39,9 @@ _READ_BYTES: Final = 512 * 2**10
 """A client takes at least so much of a response in this time, or its connection is closed."""
 _RETRY_AFTER_S: Final = 5
 _SERVE_PATHS: Final = ("/-/healthz", "/-/routes")
+_PROBES: Final = ("/healthz", "/readyz")
+_PROBE_S: Final = 3.0
+"""Serve lets requests wait until an ingress is ready; probes want to know that none is."""
 _DETAILS: Final = {
     404: (503, "the endpoint is starting; try again"),
     408: (503, "the request took too long; send a smaller picture or try again"),
@@ -106,7 +110,9 @@ class ProxyMiddleware:
             if forwarded:
                 await send(message)
 
-        await self._app(scope, receive, send_if_of_application)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PROBE_S if scope["path"] in _PROBES else None):
+                await self._app(scope, receive, send_if_of_application)
         if not forwarded:
             died = (503, "the process that handled the request died, or none is ready; try again")
             problem = _problem(*_DETAILS.get(status or 0, died), request_id)

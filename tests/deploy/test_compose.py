@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from serve.settings import Settings
+
 from ..programs import program
 from ..waiting import DEADLINE_S
 from .compose_rules import RULES, runtime_errors
@@ -243,3 +245,12 @@ def test_the_rendered_core_is_uploaded_to_the_store(
         "s3", endpoint_url=s3_endpoint, key="mcn", secret="s", skip_instance_cache=True
     )
     assert len(store.glob("core/tiles/well=*/depth=*/*.tif")) == 2
+
+
+def test_the_endpoint_has_time_for_its_longest_request(project: dict[str, Any]) -> None:
+    services = project["services"].values()
+    (period,) = (each["stop_grace_period"] for each in services if "stop_grace_period" in each)
+    grace = re.fullmatch(r"(?:(\d+)m)?(\d+)s", period)
+    assert grace
+    seconds = 60 * int(grace[1] or 0) + int(grace[2])
+    assert seconds >= Settings(insecure=True).longest_request_s + 30

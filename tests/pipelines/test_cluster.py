@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray._private import worker
 
 from pipelines.cluster import ClusterError, ray_cluster
 
@@ -112,3 +113,16 @@ def test_local_clusters_listen_on_the_loopback_address(monkeypatch: pytest.Monke
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with ray_cluster():
         assert addresses == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_messages_of_ray_are_not_among_the_results(
+    starts: list[Exception | None], capsys: pytest.CaptureFixture[str], verbose: bool
+) -> None:
+    starts += [None]
+    message = {"lines": [f"worker died, {verbose}"], "pid": "raylet", "is_err": False}
+    with ray_cluster(verbose):
+        worker.print_to_stdstream(message, ignore_prefix=False)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert ("worker died" in printed.err) is verbose

@@ -100,6 +100,7 @@ def serving(
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(DEADLINE_S) == 0
+        assert b"(raylet)" not in log.read_bytes(), "Ray's own messages mean nothing to a user"
 
 
 @pytest.fixture(scope="session")

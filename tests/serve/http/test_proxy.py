@@ -28,7 +28,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     path = scope["path"]
     if path == "/dead":  # Serve forwards nothing.
         return
-    if path == "/slow":
+    if path in ("/slow", "/readyz"):
         import asyncio
 
         BEGUN.set()
@@ -257,3 +257,16 @@ def test_https_has_the_same_limits(flag: Path, tmp_path: Path) -> None:
         assert httpx.get(url, verify=False, timeout=DEADLINE_S).status_code == 200
         large = httpx.get(url, verify=False, timeout=DEADLINE_S, headers={"A": "a" * 20_000})
         assert large.status_code == 431
+
+
+def test_a_probe_does_not_wait_for_an_ingress(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proxy, "_PROBE_S", 0.2)
+    GOING_ON.clear()
+    try:
+        response = get(address, "/readyz")
+    finally:
+        GOING_ON.set()
+    assert response.status_code == 503
+    assert response.json()["detail"].endswith("or none is ready; try again")
