@@ -21,6 +21,7 @@ from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
 
 from serve.http.errors import Problem
+from serve.http.hosts import named_host
 from serve.settings import Settings, SettingsError, is_loopback
 from serve.tokens import MAX_LENGTH, SCOPES, Scope, Token, Tokens
 
@@ -194,7 +195,7 @@ def _check_local(request: Request) -> None:
     the user's browser can let its own name point to this machine.
     """
     peer = request.client.host if request.client else ""
-    if not is_loopback(peer) or not is_loopback(request.url.hostname or ""):
+    if not is_loopback(peer) or not is_loopback(named_host(request.headers) or ""):
         raise Problem(
             403,
             "this endpoint takes no tokens and so serves its own machine only, as 127.0.0.1 or "
