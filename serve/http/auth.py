@@ -23,7 +23,7 @@ from limits.storage import storage_from_string
 from serve.http.errors import Problem
 from serve.http.hosts import named_host
 from serve.settings import Settings, SettingsError, is_loopback
-from serve.tokens import MAX_LENGTH, SCOPES, Scope, Token, Tokens
+from serve.tokens import MAX_LENGTH, SCOPES, Scope, Token, Tokens, TokensUnreadableError
 
 logger = logging.getLogger("serve")
 
@@ -40,6 +40,7 @@ _REDIS: Final[dict[str, Any]] = {
 }
 _WITHOUT_STORE_S: Final = 5.0
 """Time in which requests are counted in each replica after the store failed."""
+_UNREADABLE_RETRY_AFTER_S: Final = 5
 _BEARER = HTTPBearer(auto_error=False, description="A token made by `mcn token add`.")
 
 
@@ -83,7 +84,7 @@ class AccessControl:
         ------
         Problem
             401 without a known token, 403 without the scope, 429 above its rate or quota, and if
-            the token has too many requests in progress.
+            the token has too many requests in progress; 503 if the tokens cannot be read.
         """
         if self._settings.insecure:
             _check_local(request)
@@ -121,7 +122,13 @@ class AccessControl:
                 401, "no token; send the header Authorization: Bearer TOKEN", challenge, "token"
             )
         presented = credentials.credentials
-        token = self._tokens.find(presented) if len(presented) <= MAX_LENGTH else None
+        try:
+            token = self._tokens.find(presented) if len(presented) <= MAX_LENGTH else None
+        except TokensUnreadableError:
+            # The message is in the log: it names a file of the server.
+            detail = "the tokens cannot be read; try again, and tell the operator if it goes on"
+            wait = {"Retry-After": str(_UNREADABLE_RETRY_AFTER_S)}
+            raise Problem(503, detail, wait, "token") from None
         if token is None:
             raise Problem(401, "the token is unknown; ask for a new one", challenge, "token")
         if token.has_expired(datetime.now(UTC)):
