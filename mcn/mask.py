@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Final, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
+
+_NOT_A_CODE: Final = "counts are not a compressed run-length code"
+_MOST_DIGITS: Final = 8
+"""Of a number: 40 bits, so that sums of millions of them fit into 64."""
 
 
 class RLE(TypedDict):
@@ -89,7 +93,7 @@ def decode_rles(rles: Sequence[RLE]) -> list[Mask]:
     Raises
     ------
     ValueError
-        If a code is truncated, or has more pixels than an image of its size.
+        If a code is malformed, or has more or fewer pixels than an image of its size.
     """
     lengths, first = _run_lengths([rle["counts"] for rle in rles])
     return [
@@ -100,8 +104,11 @@ def decode_rles(rles: Sequence[RLE]) -> list[Mask]:
 
 def _mask_of_runs(lengths: NDArray[np.int64], height: int, width: int) -> Mask:
     ends = lengths.cumsum()
-    if len(ends) and (ends[-1] > height * width or lengths.min() < 0):
-        raise ValueError(f"run-length code has more than {height}×{width} pixels")
+    # Each run has at most the image's pixels, so that their sum cannot overflow.
+    if len(ends) and (lengths.min() < 0 or lengths.max() > height * width):
+        raise ValueError(_NOT_A_CODE)
+    if len(ends) and ends[-1] != height * width:
+        raise ValueError(f"{_NOT_A_CODE} of {height}×{width} pixels")
     on = lengths[1::2].nonzero()[0]
     if not len(on):
         return Mask(0, 0, np.zeros((0, 0), dtype=bool))
@@ -136,7 +143,13 @@ def _run_lengths(codes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.in
     ----------
     .. [1] `rleFrString` in the COCO API, github.com/cocodataset/cocoapi.
     """
-    characters = np.frombuffer("".join(codes).encode("ascii"), np.uint8).astype(np.int64) - 48
+    try:
+        text = "".join(codes).encode("ascii")
+    except UnicodeEncodeError:
+        raise ValueError(_NOT_A_CODE) from None
+    characters = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+    if len(characters) and not 0 <= characters.min() <= characters.max() < 64:
+        raise ValueError(_NOT_A_CODE)
     is_last = (characters & 0x20) == 0
     of_code = np.cumsum([0, *map(len, codes)])
     first = np.concatenate([[0], is_last.cumsum()])[of_code]
@@ -144,9 +157,11 @@ def _run_lengths(codes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.in
         return characters, first
     ends = of_code[1:][np.diff(of_code) > 0] - 1
     if not is_last[ends].all():
-        raise ValueError("run-length code is truncated")
+        raise ValueError(_NOT_A_CODE)
     head = np.flatnonzero(np.concatenate([[True], is_last[:-1]]))
     digit = np.arange(len(characters)) - head.repeat(np.diff(head, append=len(characters)))
+    if digit.max() >= _MOST_DIGITS:
+        raise ValueError(_NOT_A_CODE)
     lengths = np.add.reduceat((characters & 0x1F) << (5 * digit), head)
     is_negative = (characters[is_last] & 0x10) != 0
     lengths -= is_negative.astype(np.int64) << (5 * digit[is_last] + 5)

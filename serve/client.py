@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -34,6 +35,9 @@ _LONGEST_WAIT_S: Final = 30.0
 _PAGE: Final = 10_000
 _JOBS: Final = "/v1/jobs"
 _POLL_S: Final = 1.0
+
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
+"""What a header can carry: anything else in a token was added while it was copied."""
 
 _Upload = tuple[str, tuple[str, bytes, str]]
 """A file of a form: its field, its name, its bytes and their kind."""
@@ -63,7 +67,8 @@ class Client:
     url : str
         Such as `http://127.0.0.1:8000`.
     token : str, optional
-        Taken from the environment variable `MCN_TOKEN` if not given.
+        Taken from the environment variable `MCN_TOKEN` if not given; a `ClientError` if a header
+        cannot carry it.
     patience_s : float
         Time in which a request is repeated if the endpoint is too busy or a process of it died
         (503), the token has made too many requests (429), or the connection breaks, seconds.
@@ -79,8 +84,7 @@ class Client:
         patience_s: float = 60.0,
         timeout_s: float = 180.0,
     ) -> None:
-        token = token or os.environ.get("MCN_TOKEN")
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = _authorization(token)
         self._patience_s = patience_s
         self._is_known = False
         try:
@@ -316,6 +320,21 @@ def _error_of(response: httpx.Response) -> ClientError:
         response.status_code,
         request_id,
     )
+
+
+def _authorization(token: str | None) -> dict[str, str]:
+    """The header with a token, if there is one; a `ClientError` that does not show the token."""
+    source = "token" if token else "MCN_TOKEN"
+    token = token or os.environ.get("MCN_TOKEN")
+    if not token:
+        return {}
+    if not _TOKEN.fullmatch(token):
+        raise ClientError(
+            f"{source}: not a token: it has a space, a line end or another character that tokens "
+            "do not have; copy it whole, as `mcn token add` printed it",
+            None,
+        )
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _options(

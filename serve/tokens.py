@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Final, Literal, get_args
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -29,8 +31,21 @@ SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 MAX_LENGTH: Final = 256
 
 
+_STALE_S: Final = 60.0
+"""Time for which the tokens read before stay valid without a good file.
+
+Writing a file in place takes much less. Without an end, a revoked token would stay valid.
+"""
+
+logger = logging.getLogger("serve")
+
+
 class TokenError(McnError):
     """An invalid file of tokens; the message names it and says how to fix it."""
+
+
+class TokensUnreadableError(TokenError):
+    """The file of tokens has been invalid or absent for too long to trust those read before."""
 
 
 class Token(BaseModel):
@@ -74,29 +89,47 @@ class Tokens:
         self._path = None if path is None else Path(path)
         self._single = () if sha256 is None else (Token(name="all", sha256=sha256, scopes=SCOPES),)
         self._read_at: tuple[int, int] | None = None
+        self._good_at = monotonic()
+        self._fault = ""
         self._known: tuple[Token, ...] = self._single
         if self._path is not None:
             self._read()
 
     def find(self, presented: str) -> Token | None:
-        """The entry of a token, expired or not; compares all hashes, each in constant time."""
-        self._read_if_changed()
+        """The entry of a token, expired or not; compares all hashes, each in constant time.
+
+        Raises
+        ------
+        TokensUnreadableError
+            If the file has not been good for some time. A token given by its hash is found.
+        """
+        is_known = self._read_if_changed()
         digest = digest_of(presented)
         match = None
-        for token in self._known:
+        for token in self._known if is_known else self._single:
             if hmac.compare_digest(token.sha256, digest):
                 match = token
+        if match is None and not is_known:
+            raise TokensUnreadableError(self._fault)
         return match
 
-    def _read_if_changed(self) -> None:
+    def _read_if_changed(self) -> bool:
+        """Whether the tokens of the file are known; logs when that changes."""
         if self._path is None:
-            return
+            return True
         try:
             if self._stamp() != self._read_at:
                 self._read()
-        except (OSError, TokenError):
-            # The file is being replaced: keep the tokens read before.
-            return
+        except TokenError as error:
+            if str(error) != self._fault:
+                self._fault = str(error)
+                logger.error("%s; the tokens read before are refused after %g s", error, _STALE_S)
+            # Since the last good look, not since the first bad one: without requests nobody looks.
+            return monotonic() < self._good_at + _STALE_S
+        if self._fault:
+            logger.warning("%s: the tokens can be read again", self._path)
+        self._fault, self._good_at = "", monotonic()
+        return True
 
     def _read(self) -> None:
         assert self._path is not None

@@ -187,7 +187,7 @@ def _masks(request: ChangeRequest, tile: Mapping[str, Any]) -> list[Mask]:
         raise CorrectionError(f"tile {request.tile_id} has failed, so it has no crystals")
     try:
         return masks_of(request.masks, tile["height"], tile["width"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise CorrectionError(f"masks: an outline is not valid ({error}); draw it again") from None
 
 

@@ -133,13 +133,12 @@ def _mask_of(outline: Any, height: int, width: int) -> Mask:
     from mcn.morphology.painting import mask_of_polygons
 
     if "counts" in outline:
-        size = [int(side) for side in outline["size"]]
+        size, counts = outline["size"], outline["counts"]
         if size != [height, width]:
-            raise ValueError(f"size is {size}; the tile has [{height}, {width}]")
-        counts = outline["counts"]
-        if not isinstance(counts, str) or not counts.isascii():
+            raise ValueError(f"size is {json.dumps(size)[:60]}; the tile has [{height}, {width}]")
+        if not isinstance(counts, str) or not counts:
             raise ValueError("counts are not a compressed run-length code")
-        return decode_rle(RLE(size=size, counts=counts))
+        return decode_rle(RLE(size=[height, width], counts=counts))
     kind, rings = outline.get("type"), outline.get("coordinates")
     if kind not in ("Polygon", "MultiPolygon"):
         raise ValueError(f"{json.dumps(outline)[:60]} is no run-length code and no polygon")

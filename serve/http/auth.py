@@ -21,8 +21,9 @@ from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
 
 from serve.http.errors import Problem
+from serve.http.hosts import named_host
 from serve.settings import Settings, SettingsError, is_loopback
-from serve.tokens import MAX_LENGTH, SCOPES, Scope, Token, Tokens
+from serve.tokens import MAX_LENGTH, SCOPES, Scope, Token, Tokens, TokensUnreadableError
 
 logger = logging.getLogger("serve")
 
@@ -39,6 +40,7 @@ _REDIS: Final[dict[str, Any]] = {
 }
 _WITHOUT_STORE_S: Final = 5.0
 """Time in which requests are counted in each replica after the store failed."""
+_UNREADABLE_RETRY_AFTER_S: Final = 5
 _BEARER = HTTPBearer(auto_error=False, description="A token made by `mcn token add`.")
 
 
@@ -82,7 +84,7 @@ class AccessControl:
         ------
         Problem
             401 without a known token, 403 without the scope, 429 above its rate or quota, and if
-            the token has too many requests in progress.
+            the token has too many requests in progress; 503 if the tokens cannot be read.
         """
         if self._settings.insecure:
             _check_local(request)
@@ -120,7 +122,13 @@ class AccessControl:
                 401, "no token; send the header Authorization: Bearer TOKEN", challenge, "token"
             )
         presented = credentials.credentials
-        token = self._tokens.find(presented) if len(presented) <= MAX_LENGTH else None
+        try:
+            token = self._tokens.find(presented) if len(presented) <= MAX_LENGTH else None
+        except TokensUnreadableError:
+            # The message is in the log: it names a file of the server.
+            detail = "the tokens cannot be read; try again, and tell the operator if it goes on"
+            wait = {"Retry-After": str(_UNREADABLE_RETRY_AFTER_S)}
+            raise Problem(503, detail, wait, "token") from None
         if token is None:
             raise Problem(401, "the token is unknown; ask for a new one", challenge, "token")
         if token.has_expired(datetime.now(UTC)):
@@ -194,7 +202,7 @@ def _check_local(request: Request) -> None:
     the user's browser can let its own name point to this machine.
     """
     peer = request.client.host if request.client else ""
-    if not is_loopback(peer) or not is_loopback(request.url.hostname or ""):
+    if not is_loopback(peer) or not is_loopback(named_host(request.headers) or ""):
         raise Problem(
             403,
             "this endpoint takes no tokens and so serves its own machine only, as 127.0.0.1 or "

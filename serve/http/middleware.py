@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,12 +14,14 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.http.errors import ID_HEADER, MEDIA_TYPE, as_dict, request_id_of
+from serve.http.hosts import is_host_valid
 from serve.metrics import ServeMetrics
 
 audit = logging.getLogger("serve.audit")
 logger = logging.getLogger("serve")
 
 _CLIENT_CLOSED: Final = 499
+_NO_HOST: Final = "the header Host is missing or cannot be read; send the endpoint's name"
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -27,6 +29,10 @@ _HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+
+
+def _response_of(problem: dict[str, Any]) -> JSONResponse:
+    return JSONResponse(problem, problem["status"], media_type=MEDIA_TYPE)
 
 
 def _without_host(location: str) -> str:
@@ -78,7 +84,11 @@ class RequestMiddleware:
         started = perf_counter()
         self._metrics.in_flight.inc()
         try:
-            await self._app(scope, receive, send_and_note)
+            if is_host_valid(scope):
+                await self._app(scope, receive, send_and_note)
+            else:
+                problem = as_dict(400, _NO_HOST, request_id)
+                await _response_of(problem)(scope, receive, send_and_note)
         except asyncio.CancelledError:
             status = status or _CLIENT_CLOSED
             raise
@@ -86,8 +96,7 @@ class RequestMiddleware:
             logger.exception("request %s failed", request_id)
             if status == 0:
                 problem = as_dict(500, "internal error; look up this id in the log", request_id)
-                response = JSONResponse(problem, 500, media_type=MEDIA_TYPE)
-                await response(scope, receive, send_and_note)
+                await _response_of(problem)(scope, receive, send_and_note)
         finally:
             self._metrics.in_flight.dec()
             self._record(scope, status, sent_bytes, perf_counter() - started)

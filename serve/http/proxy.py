@@ -84,6 +84,13 @@ class ProxyMiddleware:
             await self._app(scope, receive, send)
             return
         request_id = _identify(scope)
+        if not scope["path"].startswith("/"):
+            # Serve finds no application for it, as while the endpoint starts.
+            detail = (
+                f"{scope['method']} {scope['path'][:80]}: not a path; send one such as /healthz"
+            )
+            await _problem(400, detail, request_id)(scope, receive, send)
+            return
         draining = self._flag.exists()
         if scope["path"] == DRAIN_PATH and _is_local(scope):
             state = {"draining": draining, "in_flight": self._in_flight}

@@ -45,8 +45,8 @@ def negotiate(request: Request, *offers: str) -> str:
     """
     header = request.headers.get("accept", "").strip() or "*/*"
     try:
-        # Of equal matches mimeparse takes the last.
-        best: str = mimeparse.best_match(offers[::-1], header)
+        # Of equal matches mimeparse takes the last. Media types ignore case, mimeparse does not.
+        best: str = mimeparse.best_match(offers[::-1], header.lower())
     except mimeparse.MimeTypeParseException:
         best = ""
     if not best:

@@ -249,10 +249,34 @@ async def _read_form(request: Request, body: bytes, max_files: int, max_bytes: i
             max_fields=16,
             max_part_size=max_bytes,
         )
-        return await parser.parse()
+        form = await parser.parse()
     except (MultiPartException, KeyError, ValueError) as error:
         reason = getattr(error, "message", None) or "it has no boundary or is truncated"
         raise Problem(400, f"the form cannot be read: {reason}; send it again") from None
+    if not all(map(_is_unicode, _texts(form))):
+        await form.close()
+        raise Problem(400, "the form cannot be read: it has text that is not Unicode; send UTF-8")
+    return form
+
+
+def _texts(form: FormData) -> Iterator[str]:
+    """Every string of a form: names of fields and files, and the other values."""
+    for name, value in form.multi_items():
+        yield name
+        yield value if isinstance(value, str) else value.filename or ""
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text has whole characters only.
+
+    The sender chooses the charset of a form, and some charsets, as UTF-7, can spell half a
+    character (a lone surrogate), which neither JSON nor the catalogue can hold.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 async def decode(file: UploadedFile, pixel_size_um: float | None, limits: Limits) -> Micrograph:

@@ -4,10 +4,24 @@ import json
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from fastapi.security import HTTPAuthorizationCredentials
 
-from serve.tokens import TokenError, Tokens, add_token, digest_of, read_tokens, remove_token
+from serve import tokens as tokens_module
+from serve.http.auth import AccessControl
+from serve.http.errors import Problem
+from serve.settings import Settings
+from serve.tokens import (
+    TokenError,
+    Tokens,
+    TokensUnreadableError,
+    add_token,
+    digest_of,
+    read_tokens,
+    remove_token,
+)
 
 
 def test_a_token_is_found_and_its_text_is_not_stored(tmp_path: Path) -> None:
@@ -33,7 +47,48 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
     remove_token(file, "first")
     assert tokens.find(first) is None
     file.write_text("half a fi")
-    assert tokens.find(second) is not None, "known tokens stay valid"
+    assert tokens.find(second) is not None, "known tokens stay valid for a while"
+
+
+@pytest.mark.parametrize("damage", ["absent", "invalid", "a folder"])
+def test_a_file_that_stays_unreadable_revokes_all_tokens(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    damage: str,
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(tokens_module, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(tokens_module.logger, "propagate", True)
+    file, kept = tmp_path / "tokens.json", tmp_path / "kept.json"
+    secret = add_token(file, "lab", ["read"])
+    tokens = Tokens(str(file), digest_of("the operator's"))
+    access = AccessControl(Settings(tokens=str(file)))
+    sent = HTTPAuthorizationCredentials(scheme="Bearer", credentials=secret)
+    file.rename(kept)
+    if damage == "invalid":
+        file.write_text('{"tokens": []}garb')
+    elif damage == "a folder":
+        file.mkdir()
+    for clock.now in (1.0, 2.0, 59.0):
+        assert tokens.find(secret) is not None
+    (line,) = caplog.records
+    assert line.levelname == "ERROR"
+    assert str(file) in line.message
+    clock.now = 61.0
+    with pytest.raises(TokensUnreadableError):
+        tokens.find(secret)
+    assert tokens.find("the operator's") is not None, "it is in no file"
+    with pytest.raises(Problem, match="the tokens cannot be read") as refusal:
+        access._find(sent)
+    assert refusal.value.status == 503
+    assert str(tmp_path) not in refusal.value.detail
+    if damage == "a folder":
+        file.rmdir()
+    kept.rename(file)
+    assert tokens.find(secret) is not None
+    assert access._find(sent).name == "lab"
+    assert "can be read again" in caplog.text
 
 
 def test_a_token_given_by_its_hash_has_every_scope() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import re
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Path, Query, Request
+from pydantic import ConfigDict, FiniteFloat, TypeAdapter
 
 from mcn.catalog.depths import parse_depth, parse_length
 from mcn.catalog.storage import CatalogError
@@ -54,6 +54,9 @@ Fields = Annotated[
 _UNESCAPED_ZONE: Final = re.compile(r"(:[\d.]+) (\d\d:?\d\d)$")
 _SIZE: Final = "equivalent_diameter_um"
 _Number = float | None
+
+# Python's own JSON reader makes strings of half a character, which nothing can encode.
+_LAST_ROW: Final = TypeAdapter(tuple[FiniteFloat, str], config=ConfigDict(strict=True))
 
 
 @dataclass(frozen=True)
@@ -237,9 +240,7 @@ def read_cursor(cursor: str | None) -> tuple[float, str] | None:
     if cursor is None:
         return None
     try:
-        depth, name = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
-        if isinstance(depth, int | float) and math.isfinite(depth) and isinstance(name, str):
-            return float(depth), name
-    except (ValueError, TypeError):
-        pass
-    raise Problem(422, "cursor: not a cursor of this endpoint; use `next` of the previous page")
+        return _LAST_ROW.validate_json(base64.b64decode(cursor, altchars=b"-_", validate=True))
+    except ValueError:
+        detail = "cursor: not a cursor of this endpoint; use `next` of the previous page"
+        raise Problem(422, detail) from None

@@ -44,7 +44,7 @@ async def info(
     """Size, tiles and formats of a picture, as IIIF viewers read them."""
     width, height, _ = await read(services, "picture_size", tile_id, well)
     address = str(request.url.replace(query="")).removesuffix("/info.json")
-    linked = "ld+json" in request.headers.get("accept", "")
+    linked = "ld+json" in request.headers.get("accept", "").lower()
     body = orjson.dumps(picture_info(address, width, height))
     return await content_response(request, body, _LD_JSON if linked else JSON)
 

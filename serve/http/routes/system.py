@@ -26,7 +26,7 @@ router = APIRouter(tags=["endpoint"])
     "/v1/models",
     summary="The loaded models",
     response_model=Models,
-    responses=documented(401, 403, 406, 429, 500, 503),
+    responses=documented(400, 401, 403, 406, 429, 500, 503),
     dependencies=[Depends(require("read"))],
 )
 async def models(request: Request, services: CurrentServices) -> Response:
@@ -53,7 +53,7 @@ async def models(request: Request, services: CurrentServices) -> Response:
     "/v1/session",
     summary="Who the token is",
     response_model=Session,
-    responses=documented(401, 403, 406, 429, 500),
+    responses=documented(400, 401, 403, 406, 429, 500, 503),
     dependencies=[Depends(require())],
 )
 async def session(request: Request) -> Response:
@@ -96,7 +96,7 @@ async def readyz(services: CurrentServices) -> Response:
     summary="Metrics for Prometheus",
     responses={
         200: {"content": {"text/plain": TEXT}},
-        **documented(401, 403, 429, 500, 503),
+        **documented(400, 401, 403, 429, 500, 503),
     },
     response_class=Response,
     dependencies=[Depends(require("admin"))],

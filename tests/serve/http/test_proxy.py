@@ -88,6 +88,16 @@ def test_headers_over_16_kib_are_refused(address: tuple[str, int], parts: list[b
     assert json.loads(body)["status"] == 431
 
 
+def test_a_request_without_a_path_is_not_one_of_a_starting_endpoint(
+    address: tuple[str, int],
+) -> None:
+    request = b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    head, _, body = answer_to(address, request).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400")
+    assert b"retry-after" not in head
+    assert json.loads(body)["detail"] == "OPTIONS *: not a path; send one such as /healthz"
+
+
 def test_headers_of_a_large_body_count_without_it(address: tuple[str, int]) -> None:
     body = b"x" * 60_000
     head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 60000\r\n\r\n"

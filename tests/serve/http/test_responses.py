@@ -88,6 +88,8 @@ def request(accept: str | None) -> Request:
         ("image/*", PNG),
         ("image/png;q=0.5, application/json;q=0.4", PNG),
         ("text/html, application/json;q=0.1", JSON),
+        ("APPLICATION/JSON", JSON),
+        ("Image/PNG;Q=0.5, application/json;q=0.4", PNG),
     ],
 )
 def test_the_preferred_format_is_used(accept: str | None, chosen: str) -> None:

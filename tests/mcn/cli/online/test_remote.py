@@ -10,6 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mcn.cli.main import app
+from serve.client import Client, ClientError
 
 
 def test_each_picture_without_a_response_is_named(tmp_path: Path) -> None:
@@ -40,3 +41,20 @@ def test_bad_usage_is_said(words: list[str], reason: str) -> None:
     run = CliRunner().invoke(app, ["remote", *words])
     assert run.exit_code == 2
     assert reason in " ".join(run.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("added", ["…", "\nb", " b", "\r", "é", "\udcff", "\x00"])
+def test_a_token_that_was_copied_wrongly_is_blamed_and_not_shown(added: str) -> None:
+    """The environment cannot hold a zero byte, but Python code can."""
+    token = f"mcn_secret{added}"
+    with pytest.raises(ClientError, match=r"^token: not a token") as error:
+        Client("http://127.0.0.1:1", token)
+    assert "secret" not in str(error.value)
+    if "\x00" in added:
+        return
+    run = CliRunner().invoke(app, ["remote", "wells"], env={"MCN_TOKEN": token})
+    assert run.exit_code == 1
+    assert isinstance(run.exception, ClientError)
+    (line,) = str(run.exception).splitlines()
+    assert line.startswith("MCN_TOKEN: not a token")
+    assert "secret" not in line

@@ -134,8 +134,23 @@ def test_outlines_are_polygons_or_codes(lab: Lab) -> None:
             422,
             f"the tile has [{HEIGHT}, {WIDTH}]",
         ),
+        *(
+            (
+                {"action": "add", "masks": [{"size": [HEIGHT, WIDTH], "counts": counts}]},
+                422,
+                "counts are not a compressed run-length code",
+            )
+            for counts in ("P", "zzz", "11", "", "é", 7, [7], None)
+        ),
+        *(
+            ({"action": "add", "masks": [{"size": size, "counts": "11"}]}, 422, "size is")
+            for size in (None, "ab", [10**400, 1], [str(HEIGHT), WIDTH])
+        ),
         (
-            {"action": "add", "masks": [{"size": [HEIGHT, WIDTH], "counts": "P"}]},
+            {
+                "action": "add",
+                "masks": [{"type": "Polygon", "coordinates": [[[10**400, 1], [2, 3], [4, 5]]]}],
+            },
             422,
             "not valid",
         ),

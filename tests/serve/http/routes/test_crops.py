@@ -67,6 +67,23 @@ def test_the_evidence_is_a_map_or_a_picture(client: TestClient) -> None:
     assert other["shape"] == "amorphous"
 
 
+@pytest.mark.parametrize("name", [("crop", "+2AA-.png"), ("crop", "a.png", "+2AA-"), ("+2AA-",)])
+def test_a_form_whose_text_is_not_unicode_is_refused(
+    client: TestClient, name: tuple[str, ...]
+) -> None:
+    """UTF-7 is a charset that can spell half a character."""
+    _, (_, png) = file_of(crop(0), "")
+    field, file, value = (*name, *("crop", "a.png", "x")[len(name) :])
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\n\r\n%s\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="note"\r\n\r\n%s\r\n--b--\r\n'
+    ) % (field.encode(), file.encode(), png, value.encode())
+    headers = {"Content-Type": "multipart/form-data; boundary=b; charset=utf-7"}
+    answer = client.post("/v1/classify", content=body, headers=headers)
+    assert answer.status_code == 400, answer.text
+    assert "not Unicode" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("path", ["/v1/classify", "/v1/explain"])
 def test_a_picture_of_another_size_is_named(client: TestClient, path: str) -> None:
     response = client.post(path, files=[file_of(crop(0, side=65), "big.png")])

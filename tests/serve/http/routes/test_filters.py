@@ -1,5 +1,6 @@
 """Filters that contradict each other, and cursors that are not ours."""
 
+import base64
 from urllib.parse import quote
 
 import pytest
@@ -17,6 +18,18 @@ def test_a_cursor_comes_back() -> None:
     for cursor in ("%%", "e30=", cursor_of((float("inf"), "a")), cursor_of(("x", 1))):  # type: ignore[arg-type]
         with pytest.raises(Problem, match="not a cursor"):
             read_cursor(cursor)
+
+
+@pytest.mark.parametrize("table", ["crystals", "tiles"])
+@pytest.mark.parametrize(
+    "last", ['[1,"\\ud800"]', '["1","a"]', "[true,null]", "[1e999,1]", "[" * 200]
+)
+def test_a_made_up_cursor_is_refused(core_client: TestClient, table: str, last: str) -> None:
+    cursor = base64.urlsafe_b64encode(last.encode()).decode()
+    path = f"/v1/wells/{quote(WELL, safe='')}/{table}"
+    answer = core_client.get(path, params={"cursor": cursor})
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["detail"].startswith("cursor: not a cursor of this endpoint")
 
 
 def test_columns_and_depths() -> None:
