@@ -10,13 +10,15 @@ import { colourOf, nameOf, shapesOf } from "./shapes";
 import { useWells } from "./wells";
 
 const BATCH = 60;
+const MOST = 10_000;
 const AHEAD = 8;
 
 export function CorrectView({ query }: { query: URLSearchParams }) {
   const well = query.get("well");
   const { data: wells, error, reload } = useWells();
-  const session = useSession();
+  const { data: session, error: refusal, reload: again } = useSession();
   if (error) return <Trouble error={error} retry={reload} />;
+  if (refusal) return <Trouble error={refusal} retry={again} />;
   if (!wells || !session) return <Waiting what="the wells" />;
   const chosen = well ?? wells[0]?.well;
   if (!chosen)
@@ -53,15 +55,14 @@ export function CorrectView({ query }: { query: URLSearchParams }) {
 }
 
 interface Done {
-  crystal: Crystal;
   place: number;
   saved: Promise<string | null>;
 }
 
 function Queue({ well }: { well: string }) {
-  const [batch, setBatch] = useState(0);
-  const { data, error, reload } = useData(`${well}\n${batch}`, () =>
-    ask(
+  const [earlier, setEarlier] = useState<Crystal[]>([]);
+  const { data, error, reload } = useData(`${well}\n${earlier.length}`, async () => {
+    const { crystals } = await ask(
       endpoint.GET("/v1/wells/{well}/crystals", {
         params: {
           path: { well },
@@ -69,16 +70,20 @@ function Queue({ well }: { well: string }) {
             sort: "confidence",
             corrected: true,
             uncorrected_only: true,
-            limit: BATCH,
+            // Those that were skipped come again.
+            limit: Math.min(BATCH + earlier.length, MOST),
             masks: "polygons",
           },
         },
       }),
-    ),
-  );
+    );
+    const known = new Set(earlier.map(({ crystal_id }) => crystal_id));
+    return crystals.filter(({ crystal_id }) => !known.has(crystal_id)).slice(0, BATCH);
+  });
+  const crystals = useMemo(() => [...earlier, ...(data ?? [])], [earlier, data]);
   if (error) return <Trouble error={error} retry={reload} />;
-  if (!data) return <Waiting what="the crystals" />;
-  if (!data.crystals.length)
+  if (!data && !earlier.length) return <Waiting what="the crystals" />;
+  if (!crystals.length)
     return (
       <Nothing>
         <p>Every crystal of {well} has been corrected or confirmed.</p>
@@ -86,48 +91,60 @@ function Queue({ well }: { well: string }) {
     );
   return (
     <Cards
-      key={batch}
-      crystals={data.crystals}
-      onEnd={() => setBatch((count) => count + 1)}
+      crystals={crystals}
+      next={data === null ? "loading" : data.length ? "more" : "none"}
+      onEnd={() => setEarlier(crystals)}
     />
   );
 }
 
-function Cards({ crystals, onEnd }: { crystals: Crystal[]; onEnd: () => void }) {
+interface CardsProps {
+  crystals: Crystal[];
+  /** Whether there may be further crystals. */
+  next: "loading" | "more" | "none";
+  onEnd: () => void;
+}
+
+function Cards({ crystals, next, onEnd }: CardsProps) {
   const [place, setPlace] = useState(0);
   const [done, setDone] = useState<Done[]>([]);
   const [said, setSaid] = useState<{ text: string; bad: boolean } | null>(null);
   const started = useRef<number | null>(null);
-  // One after the other, so that an undo comes after what it undoes.
   const last = useRef<Promise<unknown>>(Promise.resolve());
   const shapes = useMemo(() => shapesOf(crystals), [crystals]);
   const crystal = crystals[place];
   useEffect(() => {
-    for (const next of crystals.slice(place + 1, place + 1 + AHEAD)) void pictureUrl(regionOf(next).path).catch(() => {});
-  }, [place]);
+    for (const each of crystals.slice(place + 1, place + 1 + AHEAD)) void pictureUrl(regionOf(each).path).catch(() => {});
+  }, [place, crystals]);
 
+  const goOn = () => {
+    const named = new Set(done.map((each) => each.place));
+    let to = place + 1;
+    while (named.has(to)) to += 1;
+    setPlace(to);
+  };
   const save = (action: Operation, shape?: string) => {
     if (!crystal) return;
     started.current ??= Date.now();
     const where = { tile_id: crystal.tile_id!, well: crystal.well! };
-    const saved = last.current
-      .catch(() => {})
-      .then(() => correct(action, where, [crystal], shape ? { shape } : {}))
-      .then(
-        (change) => {
-          const conflict = conflictOf(change);
-          if (conflict) setSaid({ text: conflict, bad: true });
-          return change.change_id;
-        },
-        (reason: Error) => {
-          setSaid({ text: `Crystal ${place + 1} was not saved: ${reason.message}`, bad: true });
-          return null;
-        },
-      );
+    const saved = correct(action, where, [crystal], shape ? { shape } : {}).then(
+      (change) => {
+        const conflict = conflictOf(change);
+        if (conflict) setSaid({ text: conflict, bad: true });
+        return change.change_id;
+      },
+      (reason: Error) => {
+        // Back to the first that was not saved.
+        setDone((now) => now.filter((each) => each.place !== place));
+        setPlace((now) => Math.min(now, place));
+        setSaid({ text: `Crystal ${place + 1} was not saved: ${reason.message}`, bad: true });
+        return null;
+      },
+    );
     last.current = saved;
-    setDone([...done, { crystal, place, saved }]);
+    setDone([...done, { place, saved }]);
     setSaid({ text: shape ? `Named ${nameOf(shape)}.` : "Deleted.", bad: false });
-    setPlace(place + 1);
+    goOn();
   };
   const back = () => {
     const latest = done.at(-1);
@@ -137,7 +154,7 @@ function Cards({ crystals, onEnd }: { crystals: Crystal[]; onEnd: () => void }) 
     last.current = latest.saved
       .then((change) => (change === null ? null : undo(change)))
       .then(
-        () => setSaid({ text: "Undone.", bad: false }),
+        (change) => change && setSaid({ text: "Undone.", bad: false }),
         (reason: Error) => setSaid({ text: reason.message, bad: true }),
       );
   };
@@ -145,7 +162,7 @@ function Cards({ crystals, onEnd }: { crystals: Crystal[]; onEnd: () => void }) 
     ...Object.fromEntries(shapes.map((shape, index) => [String(index + 1), () => save("shape", shape)])),
     Enter: () => crystal && save("shape", crystal.shape!),
     d: () => save("delete"),
-    s: () => crystal && setPlace(place + 1),
+    s: () => crystal && goOn(),
     z: back,
     o: () => crystal && openTile(crystal),
   });
@@ -167,7 +184,8 @@ function Cards({ crystals, onEnd }: { crystals: Crystal[]; onEnd: () => void }) 
       {crystal ? (
         <div class="card">
           <InPlace crystal={crystal} shapes={shapes} />
-          <div>
+          {/* Buttons of their own for each crystal: Enter never repeats a click on the last one. */}
+          <div key={crystal.crystal_id}>
             <h2>
               <ShapeName shape={crystal.shape!} shapes={shapes} /> ({percent(crystal.confidence)})
             </h2>
@@ -188,7 +206,7 @@ function Cards({ crystals, onEnd }: { crystals: Crystal[]; onEnd: () => void }) 
               <button type="button" onClick={() => save("delete")}>
                 No crystal <kbd>D</kbd>
               </button>
-              <button type="button" onClick={() => setPlace(place + 1)}>
+              <button type="button" onClick={goOn}>
                 Skip <kbd>S</kbd>
               </button>
               <button type="button" onClick={back} disabled={!done.length}>
@@ -200,10 +218,19 @@ function Cards({ crystals, onEnd }: { crystals: Crystal[]; onEnd: () => void }) 
             </div>
           </div>
         </div>
+      ) : next === "loading" ? (
+        <Waiting what="the crystals" />
+      ) : next === "none" ? (
+        <p>The others have all been corrected or confirmed.</p>
       ) : (
-        <button type="button" onClick={() => void last.current.finally(onEnd)}>
-          Next {BATCH}
-        </button>
+        <div class="toolbar">
+          <button type="button" onClick={() => void last.current.finally(onEnd)}>
+            Next {BATCH}
+          </button>
+          <button type="button" onClick={back} disabled={!done.length}>
+            Undo <kbd>Z</kbd>
+          </button>
+        </div>
       )}
     </section>
   );

@@ -1,6 +1,6 @@
 // Corrections of crystals: saving, undoing, and what others did meanwhile.
 import { ask, endpoint, post, type Crystal } from "./api";
-import { useData } from "./hooks";
+import { useData, type Loaded } from "./hooks";
 
 export type Operation = "shape" | "delete" | "redraw" | "merge" | "split" | "add";
 
@@ -41,12 +41,38 @@ export function columnOf(crystal: Crystal, name: string): string | null {
   return typeof value === "string" ? value : null;
 }
 
-export function useSession(): Session | null {
-  return useData("session", () => ask(endpoint.GET("/v1/session"))).data;
+export function useSession(): Loaded<Session> {
+  return useData("session", () => ask(endpoint.GET("/v1/session")));
 }
 
 // Changes of this page, the last one first to be undone.
-const undoable: string[] = [];
+const undoable: { changeId: string; tileId: string }[] = [];
+// Corrections by this page that the rows it loaded do not have yet, by crystal.
+const own = new Map<string, string | null>();
+// One after the other, so that each knows those before it.
+let last: Promise<unknown> = Promise.resolve();
+
+function inTurn(send: () => Promise<Change>): Promise<Change> {
+  const turn = last
+    .catch(() => {})
+    .then(send)
+    .then((change) => {
+      for (const crystal of change.crystals) own.set(crystal.crystal_id!, columnOf(crystal, "correction_id"));
+      return change;
+    });
+  last = turn;
+  return turn;
+}
+
+/** Rows that came from the endpoint just now know all corrections. */
+export function noteLoaded(crystals: Crystal[]): void {
+  for (const { crystal_id } of crystals) own.delete(crystal_id!);
+}
+
+function seen(crystal: Crystal): string | null | undefined {
+  const id = crystal.crystal_id!;
+  return own.has(id) ? own.get(id) : columnOf(crystal, "correction_id");
+}
 
 export async function correct(
   action: Operation,
@@ -54,28 +80,31 @@ export async function correct(
   crystals: Crystal[],
   more: { shape?: string; masks?: unknown[]; note?: string } = {},
 ): Promise<Change> {
-  const change = await post<Change>("/v1/corrections", {
-    action,
-    ...place,
-    crystals: crystals.map((crystal) => ({
-      crystal_id: crystal.crystal_id,
-      seen: columnOf(crystal, "correction_id"),
-    })),
-    ...more,
-  });
-  undoable.push(change.change_id);
+  const change = await inTurn(() =>
+    post<Change>("/v1/corrections", {
+      action,
+      ...place,
+      crystals: crystals.map((crystal) => ({
+        crystal_id: crystal.crystal_id,
+        seen: seen(crystal),
+      })),
+      ...more,
+    }),
+  );
+  undoable.push({ changeId: change.change_id, tileId: place.tile_id });
   return change;
 }
 
-export function canUndo(): boolean {
-  return undoable.length > 0;
+/** The last change of this page in a tile; undefined if there is none. */
+export function lastChange(tileId: string): string | undefined {
+  return undoable.findLast((change) => change.tileId === tileId)?.changeId;
 }
 
-/** Undo the last change of this page, or a given one. */
-export async function undo(changeId = undoable.at(-1)): Promise<Change | null> {
-  if (changeId === undefined) return null;
-  const change = await post<Change>(`/v1/corrections/${encodeURIComponent(changeId)}/undo`, {});
-  const place = undoable.lastIndexOf(changeId);
+export async function undo(changeId: string): Promise<Change> {
+  const change = await inTurn(() =>
+    post<Change>(`/v1/corrections/${encodeURIComponent(changeId)}/undo`, {}),
+  );
+  const place = undoable.findIndex((each) => each.changeId === changeId);
   if (place >= 0) undoable.splice(place, 1);
   return change;
 }

@@ -3,13 +3,16 @@ import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { pictureUrl } from "./api";
 
 export interface Loaded<T> {
+  /** Null until they have come. */
   data: T | null;
+  /** The data of another key while those of this one load, for drawings that only zoom. */
+  older: T | null;
   error: Error | null;
   loading: boolean;
   reload: () => void;
 }
 
-/** Load data, again whenever `key` changes; null waits. Older data stay while newer ones load. */
+/** Load data, again whenever `key` changes; null waits. */
 export function useData<T>(key: string | null, load: () => Promise<T>): Loaded<T> {
   const [state, setState] = useState<{ key: string | null; data: T | null; error: Error | null }>({
     key: null,
@@ -29,7 +32,14 @@ export function useData<T>(key: string | null, load: () => Promise<T>): Loaded<T
     };
   }, [key, attempt]);
   const reload = useCallback(() => setAttempt((count) => count + 1), []);
-  return { data: state.data, error: state.error, loading: key !== null && state.key !== key, reload };
+  const fresh = key !== null && state.key === key;
+  return {
+    data: fresh ? state.data : null,
+    older: state.data,
+    error: fresh ? state.error : null,
+    loading: key !== null && !fresh,
+    reload,
+  };
 }
 
 export type Keys = Record<string, (event: KeyboardEvent) => void>;
@@ -44,6 +54,8 @@ export function useKeys(keys: Keys): void {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
       if (on.matches("input:not([type=checkbox]):not([type=range]), textarea, select")) return;
       if (event.key === "Enter" && on.matches("button, a, summary")) return;
+      // A key that is held repeats movements, and no correction.
+      if (event.repeat && /^(\w|Enter|Delete)$/.test(event.key)) return;
       const action = latest.current[event.key] ?? latest.current[event.key.toLowerCase()];
       if (!action) return;
       event.preventDefault();

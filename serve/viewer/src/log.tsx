@@ -15,7 +15,7 @@ import { stepFor } from "./depth_steps";
 import { useData, useKeys, useWidth } from "./hooks";
 import { LogTable, Values } from "./log_values";
 import { Action, Nothing, ShapeName, Trouble, Waiting, metres, number, save } from "./parts";
-import { readRange, refine, writeRange } from "./route";
+import { addressOf, faultOfDepths, readRange, refine, writeRange } from "./route";
 import { nameOf } from "./shapes";
 import { pngFile, svgFile } from "./svg_file";
 import { Thumbnails } from "./thumbnails";
@@ -43,12 +43,13 @@ export function LogView({ query }: { query: URLSearchParams }) {
   const depth = query.get("depth");
   const flat = query.get("flat");
   const [whole, setWhole] = useState<[number, number] | null>(null);
-  const [low, high] = readRange(depth);
+  const fault = faultOfDepths(depth);
+  const [low, high] = readRange(fault ? null : depth);
   const span = whole ? whole[1] - whole[0] : 0;
   const seen = (high ?? whole?.[1] ?? 0) - (low ?? whole?.[0] ?? 0);
-  const step = whole && depth ? stepFor(seen, span) : null;
+  const step = whole && depth && !fault ? stepFor(seen, span) : null;
   const key = names.length ? `${names.join("\n")}\n${step}` : null;
-  const { data: logs, error, reload, loading } = useData(key, () =>
+  const { older: logs, error, reload, loading } = useData(key, () =>
     Promise.all(names.map((name) => loadLog(name, step))),
   );
   const ready = logs ? names.join("\n") : null;
@@ -64,7 +65,7 @@ export function LogView({ query }: { query: URLSearchParams }) {
     ({ tops }) => tops.find(({ formation }) => formation === flat)?.depth_m ?? 0,
   );
   useEffect(() => {
-    if (logs && !depth) setWhole(extentOf(logs, offsets));
+    if (logs && (!depth || !whole)) setWhole(extentOf(logs, offsets));
   }, [logs, depth, flat]);
   if (!names.length)
     return (
@@ -85,6 +86,17 @@ export function LogView({ query }: { query: URLSearchParams }) {
   if (!logs || !logs.length) return <Waiting what="the depth log" />;
   const extent = whole ?? extentOf(logs, offsets);
   const range: [number, number] = [low ?? extent[0], high ?? extent[1]];
+  const beyond = range[0] >= extent[1] || range[1] <= extent[0];
+  if (fault || beyond)
+    return (
+      <div class="trouble" role="alert">
+        <p>
+          {fault ??
+            `depth ${depth}: no tiles there; they reach from ${metres(extent[0])} to ${metres(extent[1])} m`}
+        </p>
+        <a href={addressOf("log", { well: names, flat })}>The whole log</a>
+      </div>
+    );
   return (
     <>
       <h1>{names.join(", ")}</h1>

@@ -51,6 +51,9 @@ function Page() {
       setReason(why);
       setSignedIn(false);
     });
+    const change = () => setSignedIn(isSignedIn());
+    addEventListener("hashchange", change);
+    return () => removeEventListener("hashchange", change);
   }, []);
   const shown = Object.hasOwn(VIEWS, view) ? VIEWS[view] : undefined;
   const wells = query.getAll("well");
@@ -113,6 +116,12 @@ function skipToMain(event: Event): void {
   document.getElementById("main")?.focus();
 }
 
-const token = takeToken();
-if (token !== null) signIn(token);
+function signInByAddress(): void {
+  const token = takeToken();
+  if (token !== null) signIn(token);
+}
+
+signInByAddress();
+// Before the page's own listeners, which then see the address without it.
+addEventListener("hashchange", signInByAddress);
 render(<Page />, document.getElementById("page")!);

@@ -60,7 +60,23 @@ export function useRoute(): Route {
 export function readRange(text: string | null): [number | null, number | null] {
   const [low = "", high = ""] = (text ?? "").split(":", 2);
   const read = (end: string) => (end.trim() === "" || !isFinite(Number(end)) ? null : Number(end));
-  return [read(low), read(high)];
+  const [first, second] = [read(low), read(high)];
+  return first !== null && second !== null && first > second ? [second, first] : [first, second];
+}
+
+const FARTHEST_M = 1e5;
+
+/** Why a range of depths cannot be drawn; null if it can. */
+export function faultOfDepths(text: string | null): string | null {
+  if (!text) return null;
+  const ends = text.split(":");
+  const values = ends.map((end) => (end.trim() === "" ? null : Number(end)));
+  if (ends.length !== 2 || values.some((value) => value !== null && !(Math.abs(value) <= FARTHEST_M)))
+    return `depth ${text}: not a range in metres; write it as 1200:1250`;
+  const [low, high] = values as [number | null, number | null];
+  if (low !== null && high !== null && low >= high)
+    return `depth ${text}: reversed or empty; write the smaller depth first`;
+  return null;
 }
 
 export function writeRange(low: number | null, high: number | null): string | null {

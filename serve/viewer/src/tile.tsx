@@ -2,10 +2,11 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { ask, endpoint, fetchBlob, fetchJson, pathOf, type Crystal, type Tile } from "./api";
 import {
-  canUndo,
   changed,
   conflictOf,
   correct,
+  lastChange,
+  noteLoaded,
   undo,
   useSession,
   type Change,
@@ -44,6 +45,7 @@ async function loadTile(id: string, well: string | null): Promise<Loaded> {
     (trouble: Error) => ({ source: null, trouble }),
   );
   const { tile, crystals } = await answer;
+  noteLoaded(crystals);
   return { tile, crystals, shapes: shapesOf(crystals), ...(await picture) };
 }
 
@@ -68,7 +70,7 @@ export function TileView({ query }: { query: URLSearchParams }) {
 function LoadedTile(props: Loaded & { query: URLSearchParams; reload: () => void }) {
   const { tile, source, query } = props;
   const place = { tile_id: tile.tile_id!, well: tile.well! };
-  const session = useSession();
+  const session = useSession().data;
   const models = useData("models", () => ask(endpoint.GET("/v1/models"))).data;
   const shapes = props.shapes.length ? props.shapes : (models?.shapes ?? []);
   const mayCorrect = session?.scopes.includes("correct") ?? false;
@@ -134,8 +136,13 @@ function LoadedTile(props: Loaded & { query: URLSearchParams; reload: () => void
       void change("shape", selection, { shape }, `${number(selection.length)} named ${shape.replaceAll("_", " ")}.`);
   };
   const start = (kind: ToolKind) => tool.start(kind);
+  const undoLast = () => {
+    const latest = lastChange(place.tile_id);
+    if (latest !== undefined) void run(undo(latest), "Undone.");
+  };
   useKeys({
-    ...(mayCorrect && {
+    ...(mayCorrect && tool.kind && { Enter: () => tool.keep() }),
+    ...(mayCorrect && !tool.kind && {
       ...Object.fromEntries(shapes.map((shape, index) => [String(index + 1), () => name(shape)])),
       d: () => selection.length > 0 && void change("delete", selection, {}, "Deleted."),
       Delete: () => selection.length > 0 && void change("delete", selection, {}, "Deleted."),
@@ -143,8 +150,7 @@ function LoadedTile(props: Loaded & { query: URLSearchParams; reload: () => void
       r: () => selection.length === 1 && start("redraw"),
       x: () => selection.length === 1 && start("split"),
       n: () => start("add"),
-      z: () => canUndo() && void run(undo(), "Undone."),
-      Enter: () => tool.keep(),
+      z: undoLast,
     }),
     Escape: () => (tool.kind ? tool.stop() : refine({ crystal: [] })),
     ".": () => next(1),
@@ -241,8 +247,8 @@ function LoadedTile(props: Loaded & { query: URLSearchParams; reload: () => void
           <Tools
             tool={tool}
             onAdd={() => start("add")}
-            onUndo={() => void run(undo(), "Undone.")}
-            mayUndo={canUndo()}
+            onUndo={undoLast}
+            mayUndo={lastChange(place.tile_id) !== undefined}
           />
         ) : (
           session && <p class="hint">This token may look, but not correct (scope “correct”).</p>

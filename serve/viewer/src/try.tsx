@@ -33,7 +33,7 @@ export function TryView() {
   const [size, setSize] = useState("");
   const stop = useRef<AbortController | null>(null);
   const input = useRef<HTMLInputElement>(null);
-  const session = useSession();
+  const session = useSession().data;
   useEffect(() => () => stop.current?.abort(), []);
   const start = (file: File) => {
     stop.current?.abort();

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from mcn.catalog.query import sql
 from mcn.catalog.store import Catalog
 
+from ...waiting import wait_until
 from .conftest import HOSTILE, Served, Visit, Visitor
 
 pytestmark = pytest.mark.long
@@ -178,6 +179,41 @@ def test_the_queue_is_named_with_one_key_each(anna: Visitor, served: Served) -> 
     anna.page.reload()
     first = anna.page.locator(".in-place").first
     expect(first).to_be_visible()
+
+
+def test_enter_after_a_click_confirms_and_a_held_key_names_one(
+    anna: Visitor, served: Served
+) -> None:
+    page = anna.page
+    before = len(corrections(served, well=served.well, limit="1000"))
+    anna.look("correct", well=served.well)
+    expect(page.locator(".in-place image")).to_be_visible()
+    page.get_by_role("group", name="Name the shape").get_by_role("button").last.click()
+    expect(page.get_by_text("; 1 corrected")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("; 2 corrected")).to_be_visible()
+    held = "dispatchEvent(new KeyboardEvent('keydown', {key: '2', repeat: true, bubbles: true}))"
+    page.evaluate(f"for (let n = 0; n < 5; n++) document.body.{held}")
+    expect(page.get_by_text("; 2 corrected")).to_be_visible()
+    page.keyboard.press("2")
+    expect(page.get_by_text("; 3 corrected")).to_be_visible()
+    wait_until(
+        lambda: len(corrections(served, well=served.well, limit="1000")) == before + 3,
+        "the corrections are saved",
+    )
+    confirmed = corrections(served, well=served.well)[1]
+    assert confirmed["shape"] == confirmed["was_shape"]
+
+
+def test_names_in_quick_succession_are_no_conflict_with_oneself(
+    anna: Visitor, served: Served
+) -> None:
+    crystal = open_crystal(anna, served, 12)
+    anna.page.keyboard.press("1")
+    anna.page.keyboard.press("2")
+    expect(anna.said()).to_have_text("1 named polyhedral.")
+    wait_until(lambda: len(corrections(served, crystal_id=crystal)) == 2, "both are saved")
+    expect(anna.said()).to_have_text("1 named polyhedral.")
 
 
 def test_by_keyboard_alone_from_the_wells_to_a_corrected_crystal(

@@ -44,6 +44,14 @@ def test_a_token_in_the_fragment_is_neither_shown_nor_kept_in_the_history(
     assert "token" not in anna.page.url
 
 
+def test_a_token_in_the_fragment_of_an_open_page_signs_in(anna: Visitor, served: Served) -> None:
+    bert = served.endpoint.tokens["bert"]
+    anna.page.evaluate(f"location.hash = 'token={bert}'")
+    expect(anna.page.get_by_role("heading", name="Wells")).to_be_visible()
+    assert "token" not in anna.page.url
+    assert anna.page.evaluate("Object.values(sessionStorage)") == [bert]
+
+
 def test_wells_are_listed_and_searched(anna: Visitor, served: Served) -> None:
     row = anna.page.get_by_role("row").filter(has_text=served.well)
     summary = sql(
@@ -98,6 +106,39 @@ def test_a_depth_log_zooms_hovers_and_is_a_link(anna: Visitor, served: Served) -
     expect(other.get_by_label("Token")).to_be_visible()  # a link shares a state, not a token
     anna.page.keyboard.press("0")
     expect(anna.page).not_to_have_url(re.compile("depth="))
+
+
+def test_a_shared_zoomed_log_has_the_same_intervals(anna: Visitor, served: Served) -> None:
+    anna.look("log", well=served.well)
+    bars = anna.page.locator(".log .bar")
+    expect(bars.first).to_be_visible()
+    whole = bars.count()
+    for _ in range(3):
+        anna.page.keyboard.press("+")
+    expect(bars).not_to_have_count(whole)
+    expect(anna.page.locator("[aria-busy=true]")).to_have_count(0)
+    count = bars.count()
+    anna.page.reload()
+    expect(bars).to_have_count(count)
+
+
+@pytest.mark.parametrize(
+    ("depth", "message"),
+    [
+        ("1300:1200", "smaller depth first"),
+        ("1250:1250", "reversed or empty"),
+        ("-1e300:1e300", "not a range in metres"),
+        ("1200ft:4000ft", "not a range in metres"),
+        ("90000:90001", "no tiles there"),
+    ],
+)
+def test_depths_that_cannot_be_drawn_are_said(
+    anna: Visitor, served: Served, depth: str, message: str
+) -> None:
+    anna.look("log", well=served.well, depth=depth)
+    expect(anna.alert()).to_contain_text(message)
+    anna.page.get_by_role("link", name="The whole log").click()
+    expect(anna.page.locator(".log .bar").first).to_be_visible()
 
 
 def test_logs_are_saved_as_files(anna: Visitor, served: Served, tmp_path: Path) -> None:
@@ -167,6 +208,19 @@ def test_outlines_follow_the_filters_and_the_address(anna: Visitor, served: Serv
     anna.page.reload()
     expect(box).not_to_be_checked()
     assert int(shown.inner_text().replace(",", "")) < fewer
+
+
+def test_another_tile_shows_its_own_crystals(anna: Visitor, served: Served) -> None:
+    first, second = served.tiles[:2]
+    anna.look("tile", well=served.well, tile=first)
+    expect(anna.page.locator(".scale-bar")).to_be_visible()
+    anna.page.keyboard.press(".")
+    expect(anna.page).to_have_url(re.compile(f"crystal={first}"))
+    anna.look("tile", well=served.well, tile=second)
+    expect(anna.page.locator(".scale-bar")).to_be_visible()
+    expect(anna.page.get_by_text("Loading")).to_have_count(0)
+    anna.page.keyboard.press(".")
+    expect(anna.page).to_have_url(re.compile(f"crystal={second}"))
 
 
 def test_a_crystal_shows_its_measures(anna: Visitor, served: Served) -> None:
