@@ -230,6 +230,9 @@ def _check(change: Change, shapes: Sequence[str]) -> None:
         raise CorrectionError(f"the note is longer than {LONGEST_NOTE} characters; shorten it")
 
 
+_GAP, _GAP_PX = 0.5, 8.0
+"""Widest gap between parts of one crystal: a share of the smaller part's length, or pixels."""
+
 _NEEDS: Final[Mapping[str, tuple[int, int, range]]] = {
     "shape": (1, MOST_CRYSTALS, range(1)),
     "delete": (1, MOST_CRYSTALS, range(1)),
@@ -268,6 +271,7 @@ def _rows_of(
             return [{**row, "action": "delete"} for row in was]
     masks = list(change.masks)
     if change.operation == "merge" and not masks:
+        _check_neighbours(chosen)
         masks = [_union(decode_rles([json.loads(row["mask_rle"]) for row in chosen]))]
     largest = max(chosen, key=lambda row: row["area_px"], default=None)
     added = []
@@ -280,6 +284,20 @@ def _rows_of(
         new_id = f"{change.tile_id}-added-{uuid.uuid4().hex[:12]}"
         added.append({"crystal_id": new_id, "action": "add", **model, **measures, **named})
     return [*({**row, "action": "delete"} for row in was), *added]
+
+
+def _check_neighbours(crystals: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse to merge crystals whose boxes are farther apart than parts of one crystal are."""
+    from scipy.sparse.csgraph import connected_components
+
+    corners = np.array([(row["bbox_x"], row["bbox_y"]) for row in crystals])
+    sides = np.array([(row["bbox_w"], row["bbox_h"]) for row in crystals])
+    starts = np.maximum(corners[:, None], corners)
+    gaps = (starts - np.minimum((corners + sides)[:, None], corners + sides)).max(axis=2)
+    sizes = sides.max(axis=1)
+    near = gaps <= np.maximum(_GAP * np.minimum(sizes[:, None], sizes), _GAP_PX)
+    if connected_components(near, directed=False, return_labels=False) > 1:
+        raise CorrectionError("merge: the crystals are no neighbours; choose parts of one crystal")
 
 
 def _is_of_classifier(column: str) -> bool:

@@ -249,6 +249,7 @@ def test_sql_and_filters_use_corrected_values(filled: Catalog, make: Make) -> No
         ("redraw", [0], {"masks": [Mask(60, 40, np.ones((9, 9), bool))]}, "outside the tile"),
         ("redraw", [0], {"masks": [Mask(0, 0, np.zeros((0, 0), bool))]}, "no pixels"),
         ("merge", [0], {}, "name 2 to"),
+        ("merge", [0, 3], {}, "the crystals are no neighbours"),
         ("split", [0], {"masks": [Mask(0, 0, np.ones((2, 2), bool))]}, "give 2 to"),
         ("add", [], {"masks": [Mask(0, 0, np.ones((2, 2), bool))]}, "no shape is given"),
     ],

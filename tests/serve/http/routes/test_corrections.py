@@ -116,10 +116,12 @@ def test_outlines_are_polygons_or_codes(lab: Lab) -> None:
     assert crystal["shape"]  # the classifier's
     assert crystal["area_px"] == 120
     assert 0 < crystal["confidence"] < 1
-    ids = [{"crystal_id": row["crystal_id"]} for row in crystals[1:3]]
-    merged = lab.post("merge", *ids).json()
+    beside = {**SQUARE, "coordinates": [[[x + 12, y] for x, y in SQUARE["coordinates"][0]]]}
+    (neighbour,) = lab.post("add", masks=[beside]).json()["crystals"]
+    parts = [{"crystal_id": row["crystal_id"]} for row in (crystal, neighbour)]
+    merged = lab.post("merge", *parts).json()
     assert len(merged["removed"]) == 2
-    assert merged["crystals"][0]["area_px"] == sum(row["area_px"] for row in crystals[1:3])
+    assert merged["crystals"][0]["area_px"] == 240
 
 
 @pytest.mark.parametrize(
