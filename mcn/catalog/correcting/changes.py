@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,6 +25,7 @@ from mcn.catalog.corrected.rows import (
     corrections_schema,
     read_corrections,
 )
+from mcn.catalog.correcting.merging import are_neighbours, union
 from mcn.catalog.query import find_models, open_views, select_crystals
 from mcn.catalog.selection import Selection
 from mcn.catalog.storage import CatalogQueryError
@@ -230,9 +230,6 @@ def _check(change: Change, shapes: Sequence[str]) -> None:
         raise CorrectionError(f"the note is longer than {LONGEST_NOTE} characters; shorten it")
 
 
-_GAP, _GAP_PX = 0.5, 8.0
-"""Widest gap between parts of one crystal: a share of the smaller part's length, or pixels."""
-
 _NEEDS: Final[Mapping[str, tuple[int, int, range]]] = {
     "shape": (1, MOST_CRYSTALS, range(1)),
     "delete": (1, MOST_CRYSTALS, range(1)),
@@ -271,8 +268,11 @@ def _rows_of(
             return [{**row, "action": "delete"} for row in was]
     masks = list(change.masks)
     if change.operation == "merge" and not masks:
-        _check_neighbours(chosen)
-        masks = [_union(decode_rles([json.loads(row["mask_rle"]) for row in chosen]))]
+        if not are_neighbours(chosen):
+            raise CorrectionError(
+                "merge: the crystals are no neighbours; choose parts of one crystal"
+            )
+        masks = [union(decode_rles([json.loads(row["mask_rle"]) for row in chosen]))]
     largest = max(chosen, key=lambda row: row["area_px"], default=None)
     added = []
     for number, measures in enumerate(_measures(masks, tile)):
@@ -284,20 +284,6 @@ def _rows_of(
         new_id = f"{change.tile_id}-added-{uuid.uuid4().hex[:12]}"
         added.append({"crystal_id": new_id, "action": "add", **model, **measures, **named})
     return [*({**row, "action": "delete"} for row in was), *added]
-
-
-def _check_neighbours(crystals: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse to merge crystals whose boxes are farther apart than parts of one crystal are."""
-    from scipy.sparse.csgraph import connected_components
-
-    corners = np.array([(row["bbox_x"], row["bbox_y"]) for row in crystals])
-    sides = np.array([(row["bbox_w"], row["bbox_h"]) for row in crystals])
-    starts = np.maximum(corners[:, None], corners)
-    gaps = (starts - np.minimum((corners + sides)[:, None], corners + sides)).max(axis=2)
-    sizes = sides.max(axis=1)
-    near = gaps <= np.maximum(_GAP * np.minimum(sizes[:, None], sizes), _GAP_PX)
-    if connected_components(near, directed=False, return_labels=False) > 1:
-        raise CorrectionError("merge: the crystals are no neighbours; choose parts of one crystal")
 
 
 def _is_of_classifier(column: str) -> bool:
@@ -329,17 +315,6 @@ def _measures(masks: Sequence[Mask], tile: Mapping[str, Any]) -> list[dict[str, 
     measures = measure(list(masks), height, width, tile["pixel_size_um"])
     table = segmented_crystals(masks, measures, height, width)
     return table.to_pylist()  # type: ignore[no-any-return]
-
-
-def _union(masks: Sequence[Mask]) -> Mask:
-    x, y = min(mask.x for mask in masks), min(mask.y for mask in masks)
-    right = max(mask.x + mask.pixels.shape[1] for mask in masks)
-    bottom = max(mask.y + mask.pixels.shape[0] for mask in masks)
-    pixels = np.zeros((bottom - y, right - x), dtype=bool)
-    for mask in masks:
-        h, w = mask.pixels.shape
-        pixels[mask.y - y : mask.y - y + h, mask.x - x : mask.x - x + w] |= mask.pixels
-    return Mask(x, y, pixels)
 
 
 def _facts(operation: str, tile: Mapping[str, Any], by: str, note: str | None) -> dict[str, Any]:
