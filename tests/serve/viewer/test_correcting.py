@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import httpx
 import pytest
 from playwright.sync_api import expect
 
+from mcn.catalog.correcting.merging import are_neighbours
 from mcn.catalog.query import sql
 from mcn.catalog.store import Catalog
 
@@ -75,11 +77,12 @@ def test_the_models_row_is_not_overwritten(anna: Visitor, served: Served) -> Non
 
 
 def test_two_clicked_crystals_are_merged_and_split_again(anna: Visitor, served: Served) -> None:
-    first, second = sql(
+    large = sql(
         Catalog.open(served.catalog),
-        "SELECT crystal_id, centroid_x, centroid_y FROM crystals "
-        f"WHERE tile_id = '{served.tiles[2]}' AND solidity > 0.95 ORDER BY area_px DESC LIMIT 2",
+        "SELECT crystal_id, centroid_x, centroid_y, bbox_x, bbox_y, bbox_w, bbox_h FROM crystals "
+        f"WHERE tile_id = '{served.tiles[2]}' AND solidity > 0.93 ORDER BY area_px DESC LIMIT 60",
     ).to_pylist()
+    first, second = next(pair for pair in itertools.combinations(large, 2) if are_neighbours(pair))
     places = [(each["centroid_x"], each["centroid_y"]) for each in (first, second)]
     anna.look("tile", well=served.well, tile=served.tiles[2])
     expect(anna.page.locator(".scale-bar")).to_be_visible()

@@ -326,7 +326,7 @@ def test_statistics_of_two_selections(anna: Visitor, served: Served) -> None:
 
 def test_names_of_others_are_text(anna: Visitor, served: Served) -> None:
     anna.look("log", well=HOSTILE, tiles="failed")
-    expect(anna.page.get_by_role("heading", name=HOSTILE)).to_be_visible()
+    expect(anna.page.get_by_role("heading", name=HOSTILE, exact=True)).to_be_visible()
     expect(anna.page.locator(".failed")).to_contain_text(f"not a picture {HOSTILE}")
     expect(anna.page.locator(".log .well-title")).to_have_text(HOSTILE)
     assert anna.page.locator("img[src=x]").count() == 0
