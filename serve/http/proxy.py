@@ -9,8 +9,8 @@ the images do.
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from serve.http.errors import ID_HEADER, MEDIA_TYPE, as_dict, request_id_of
 from serve.metrics import shared_folder
 from serve.settings import is_loopback
+
+logger = logging.getLogger("serve")
 
 MARK: Final = "x-content-type-options"
 """Header of every response of the application; responses of Serve itself do not have it."""
@@ -117,9 +119,14 @@ class ProxyMiddleware:
             if forwarded:
                 await send(message)
 
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(_PROBE_S if scope["path"] in _PROBES else None):
                 await self._app(scope, receive, send_if_of_application)
+        except Exception as error:  # Whatever Serve raises while parts of the cluster are gone.
+            if forwarded:
+                raise
+            if not isinstance(error, TimeoutError):
+                logger.warning("request %s: Serve failed: %r", request_id, error)
         if not forwarded:
             died = (503, "the process that handled the request died, or none is ready; try again")
             problem = _problem(*_DETAILS.get(status or 0, died), request_id)

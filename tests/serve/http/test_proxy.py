@@ -28,6 +28,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     path = scope["path"]
     if path == "/dead":  # Serve forwards nothing.
         return
+    if path == "/broken":
+        raise RuntimeError("an actor is gone")
     if path in ("/slow", "/readyz"):
         import asyncio
 
@@ -280,3 +282,10 @@ def test_a_probe_does_not_wait_for_an_ingress(
         GOING_ON.set()
     assert response.status_code == 503
     assert response.json()["detail"].endswith("or none is ready; try again")
+
+
+def test_an_error_of_serve_is_a_problem(address: tuple[str, int]) -> None:
+    response = get(address, "/broken")
+    assert response.status_code == 503
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "an actor is gone" not in response.text
