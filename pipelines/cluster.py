@@ -8,9 +8,10 @@ import secrets
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from mcn.errors import McnError
@@ -44,7 +45,11 @@ class ClusterError(McnError):
 
 
 @contextmanager
-def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[None]:
+def ray_cluster(
+    verbose: bool = False,
+    num_cpus: int | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[None]:
     """Connect to Ray for the duration of the context.
 
     Uses the session of this process if there is one, and leaves it running. Otherwise joins the
@@ -56,6 +61,8 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
         Print the messages of Ray and its workers to standard error.
     num_cpus : int, optional
         Cores of a local cluster; all cores of the machine if not given.
+    environment : mapping of str to str
+        Environment variables of all processes that Ray starts for this one.
 
     Raises
     ------
@@ -63,7 +70,8 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
         If it does not start, or there is no cluster at `RAY_ADDRESS`.
     """
     local = "RAY_ADDRESS" not in os.environ
-    for name, value in _ENVIRONMENT.items():
+    # A local cluster has the environment of this process.
+    for name, value in {**_ENVIRONMENT, **(environment if local else {})}.items():
         os.environ.setdefault(name, value)
     import ray
 
@@ -72,12 +80,14 @@ def ray_cluster(verbose: bool = False, num_cpus: int | None = None) -> Iterator[
         return
     if local:
         _protect_token()
-    with _stdout_without_messages(verbose), _started(local, verbose, num_cpus):
+    with _stdout_without_messages(verbose), _started(local, verbose, num_cpus, environment):
         yield
 
 
 @contextmanager
-def _started(local: bool, verbose: bool, num_cpus: int | None) -> Iterator[None]:
+def _started(
+    local: bool, verbose: bool, num_cpus: int | None, environment: Mapping[str, str]
+) -> Iterator[None]:
     """Ray, joined or started."""
     import ray
 
@@ -89,6 +99,7 @@ def _started(local: bool, verbose: bool, num_cpus: int | None) -> Iterator[None]
             include_dashboard=False if local else None,
             object_store_memory=_store_bytes() if local else None,
             _node_ip_address=LOOPBACK if local else None,
+            runtime_env={"env_vars": dict(environment)} if environment and not local else None,
             log_to_driver=verbose,
             logging_level=logging.WARNING if verbose else logging.ERROR,
         )

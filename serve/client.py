@@ -91,7 +91,9 @@ class Client:
             self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
         except (httpx.InvalidURL, ValueError) as error:
             raise ClientError(
-                f"{url}: not an address ({error}); give one such as http://127.0.0.1:8000", None
+                f"{_without_password(url)}: not an address ({error}); "
+                "give one such as http://127.0.0.1:8000",
+                None,
             ) from error
 
     def __enter__(self) -> Self:
@@ -276,8 +278,9 @@ class Client:
             except httpx.HTTPError as error:
                 wait = self._wait_after(error)
                 if wait is None or time.monotonic() + wait > deadline:
+                    address = _without_password(str(self._http.base_url))
                     raise ClientError(
-                        f"{self._http.base_url}: no response ({error}); check the address", None
+                        f"{address}: no response ({error}); check the address", None
                     ) from error
             else:
                 self._is_known = True
@@ -381,3 +384,8 @@ def _quoted(text: str) -> str:
     from urllib.parse import quote
 
     return quote(text, safe="")
+
+
+def _without_password(url: str) -> str:
+    """An address as messages may show it, without a user's name and password."""
+    return re.sub(r"//[^/]*@", "//", url)

@@ -20,8 +20,7 @@ PROXY_CALLBACK: Final = (
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH",
     "serve.http.proxy.configure",
 )
-"""Name and value of the environment variable that makes Serve's proxies call `configure`; it has to
-be set when Ray starts."""
+"""Name and value of the environment variable that makes Serve's proxies call `configure`."""
 
 _STRICT: Final = ConfigDict(extra="forbid")
 _Share = Annotated[float, Field(ge=0)]

@@ -1,5 +1,6 @@
 """A cluster that does not start gives a one-line reason; a slow start is retried."""
 
+import os
 import stat
 import subprocess
 import sys
@@ -113,6 +114,26 @@ def test_local_clusters_listen_on_the_loopback_address(monkeypatch: pytest.Monke
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with ray_cluster():
         assert addresses == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("address", [None, "192.0.2.1:6379"])
+def test_processes_of_any_cluster_have_the_environment(
+    monkeypatch: pytest.MonkeyPatch, address: str | None
+) -> None:
+    settings: dict[str, Any] = {}
+    monkeypatch.setattr(ray, "init", lambda **given: settings.update(given))
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    os.environ.pop("RAY_ADDRESS", None)
+    if address:
+        os.environ["RAY_ADDRESS"] = address
+    with ray_cluster(environment={"MCN_COLOUR": "blue"}):
+        if address:  # Its machines have environments of their own.
+            assert settings["runtime_env"] == {"env_vars": {"MCN_COLOUR": "blue"}}
+        else:
+            assert os.environ["MCN_COLOUR"] == "blue"
+            assert settings["runtime_env"] is None
 
 
 @pytest.mark.parametrize("verbose", [False, True])

@@ -40,6 +40,11 @@ def test_errors_give_advice(endpoint: Endpoint, tile: Path) -> None:
         client.wells()
     with Client("http://127.0.0.1:9") as client, pytest.raises(ClientError, match="check the addr"):
         client.wells()
+    for url in ("http://me:secret@127.0.0.1:9", "http://me:secret@127.0.0.1:port"):
+        with pytest.raises(ClientError) as failure, Client(url, patience_s=0) as client:
+            client.wells()
+        assert "127.0.0.1" in str(failure.value)
+        assert "secret" not in str(failure.value)
     with Client(endpoint.url) as client, pytest.raises(ClientError, match="check the path"):
         client.analyze("nowhere.tif")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +25,7 @@ def running_endpoint(settings: Settings, verbose: bool) -> Iterator[threading.Ev
     from pipelines.cluster import ray_cluster
     from serve.settings import PROXY_CALLBACK
 
-    os.environ.setdefault(*PROXY_CALLBACK)
-    with ray_cluster(verbose):
+    with ray_cluster(verbose, environment=dict([PROXY_CALLBACK])):
         # Its import takes seconds, in which the processes of Ray start.
         from serve import app
 

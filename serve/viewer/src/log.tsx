@@ -14,7 +14,7 @@ import {
 import { stepFor } from "./depth_steps";
 import { useData, useKeys, useWidth } from "./hooks";
 import { LogTable, Values } from "./log_values";
-import { Action, Nothing, ShapeName, Trouble, Waiting, metres, number, save } from "./parts";
+import { Action, Nothing, Trouble, Waiting, metres, number, save } from "./parts";
 import { addressOf, faultOfDepths, readRange, refine, writeRange } from "./route";
 import { nameOf } from "./shapes";
 import { pngFile, svgFile } from "./svg_file";
@@ -23,9 +23,11 @@ import {
   AreaTrack,
   DepthAxis,
   NamedTrack,
+  ShapeKey,
   ShapeTrack,
   SizeTrack,
   Tops,
+  keyHeight,
   widestArea,
   widestSize,
   type Frame,
@@ -225,11 +227,6 @@ function Drawing(props: DrawingProps) {
             </select>
           </label>
         )}
-        <span class="legend">
-          {shapes.map((shape) => (
-            <ShapeName key={shape} shape={shape} shapes={shapes} />
-          ))}
-        </span>
         <span class="exports">
           <Action work={async () => save(await pngFile(svg.current!), `${fileName(logs)}.png`)}>PNG</Action>
           <Action work={async () => save(svgFile(svg.current!), `${fileName(logs)}.svg`)}>SVG</Action>
@@ -251,7 +248,7 @@ function Drawing(props: DrawingProps) {
           <svg
             ref={svg}
             width={drawn}
-            height={HEAD + HEIGHT + 8}
+            height={HEAD + HEIGHT + 8 + keyHeight(shapes, drawn - AXIS)}
             role="img"
             aria-label={describe(logs)}
             aria-busy={props.loading}
@@ -307,6 +304,7 @@ function Drawing(props: DrawingProps) {
               width={drawn - AXIS - GAP}
               title={flat ? "From top" : "Depth, m"}
             />
+            <ShapeKey shapes={shapes} left={AXIS} top={HEAD + HEIGHT + 8} width={drawn - AXIS} />
             {pointed && (
               <line data-pointer x1={AXIS} x2={drawn} y1={pointed.y} y2={pointed.y} class="pointer" />
             )}

@@ -198,6 +198,46 @@ export function NamedTrack(props: TrackProps & { named: Named; scheme: string })
   );
 }
 
+const KEY_ROW = 20;
+const KEY_SQUARE = 11;
+
+/** Where each shape's name stands in the key of the colours, pixels from its top left. */
+export function keyPlaces(shapes: string[], width: number): { shape: string; x: number; y: number }[] {
+  let [x, y] = [0, 0];
+  return shapes.map((shape) => {
+    const long = KEY_SQUARE + 6 + nameOf(shape).length * 7 + 14;
+    if (x > 0 && x + long > width) [x, y] = [0, y + KEY_ROW];
+    const place = { shape, x, y };
+    x += long;
+    return place;
+  });
+}
+
+export function keyHeight(shapes: string[], width: number): number {
+  return KEY_ROW + Math.max(0, ...keyPlaces(shapes, width).map(({ y }) => y));
+}
+
+/** The shapes' colours; a part of the drawing, so that a saved one has them. */
+export function ShapeKey(props: { shapes: string[]; left: number; top: number; width: number }) {
+  const { shapes, left, top, width } = props;
+  return (
+    <g class="key">
+      {keyPlaces(shapes, width).map(({ shape, x, y }) => (
+        <g key={shape}>
+          <rect
+            x={left + x}
+            y={top + y + 3}
+            width={KEY_SQUARE}
+            height={KEY_SQUARE}
+            fill={colourOf(shape, shapes)}
+          />
+          <text x={left + x + KEY_SQUARE + 6} y={top + y + 13}>{nameOf(shape)}</text>
+        </g>
+      ))}
+    </g>
+  );
+}
+
 export function DepthAxis(props: { frame: Frame; left: number; width: number; title: string }) {
   const { frame, left, width } = props;
   return (

@@ -156,6 +156,8 @@ def test_logs_are_saved_as_files(anna: Visitor, served: Served, tmp_path: Path) 
     drawing = ElementTree.parse(files["SVG"]).getroot()
     fills = {each.get("fill") for each in drawing.iter("{http://www.w3.org/2000/svg}rect")}
     assert "rgb(230, 159, 0)" in fills, "it has its colours without the page"
+    texts = {each.text for each in drawing.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"rhombic", "polyhedral", "amorphous", "spherical"} <= texts, "with their key"
     assert len(files["CSV"].read_text().splitlines()) > 1
     assert served.well in str(lasio.read(files["LAS"]).well["WELL"].value)
 

@@ -1,8 +1,7 @@
 """An endpoint runs inside its cluster, whose processes know the proxy's settings."""
 
-import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,11 +14,10 @@ from serve.settings import PROXY_CALLBACK, Settings
 
 def test_the_cluster_starts_first_and_ends_last(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
-    name, value = PROXY_CALLBACK
 
     @contextmanager
-    def cluster(verbose: bool) -> Iterator[None]:
-        assert os.environ[name] == value, "it is read when Ray starts"
+    def cluster(verbose: bool, environment: Mapping[str, str]) -> Iterator[None]:
+        assert environment == dict([PROXY_CALLBACK]), "of the proxies, on any cluster"
         events.append("cluster")
         yield
         events.append("cluster ended")
@@ -32,7 +30,6 @@ def test_the_cluster_starts_first_and_ends_last(monkeypatch: pytest.MonkeyPatch)
     def start(settings: Settings, stopped: threading.Event, report: Any) -> None:
         events.append("endpoint")
 
-    monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pipelines.cluster.ray_cluster", cluster)
     monkeypatch.setattr(app, "until_stopped", until_stopped)
     monkeypatch.setattr(app, "start", start)
