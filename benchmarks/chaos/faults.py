@@ -18,6 +18,7 @@ from .services import WAIT_S, Night
 PAUSE_S = (2.0, 7.0)
 """Time between the starts of two faults."""
 LASTING_S = (3.0, 12.0)
+DISK_IS_FULL = "disk is full"
 HOG_BYTES = 1_500_000_000
 KINDS = ("Segmenter", "Classifier", "Ingress", "CatalogReader")
 REPLICAS = tuple(f"ray::ServeReplica:mcn:{kind}" for kind in KINDS)
@@ -114,7 +115,7 @@ FAULTS: dict[str, Callable[[Night], None]] = {
     "scan is killed": scan_is_killed,
     "replica dies": replica_dies,
     "node dies": node_dies,
-    "disk is full": disk_is_full,
+    DISK_IS_FULL: disk_is_full,
     "clock jumps": clock_jumps,
     "memory is short": memory_is_short,
     "redis is gone": redis_is_gone,
@@ -124,7 +125,7 @@ FAULTS: dict[str, Callable[[Night], None]] = {
 def at_hand(night: Night) -> list[str]:
     """The faults that this machine allows."""
     missing = {
-        "disk is full": not os.path.ismount(night.services.disk),
+        DISK_IS_FULL: not os.path.ismount(night.services.disk),
         "redis is gone": night.services.redis is None,
     }
     return [name for name in FAULTS if not missing.get(name)]
@@ -162,8 +163,9 @@ def break_things(night: Night, seconds: float) -> None:
             lasting[name] = threading.Thread(target=begin, args=(night, name), daemon=True)
             lasting[name].start()
         time.sleep(night.rng.uniform(*PAUSE_S))
-        add_nodes(night)
         lasting = {name: thread for name, thread in lasting.items() if thread.is_alive()}
+        if DISK_IS_FULL not in lasting:  # A node needs space for its log to start.
+            add_nodes(night)
     for name, thread in lasting.items():
         thread.join(WAIT_S)
         if thread.is_alive():
