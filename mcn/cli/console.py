@@ -37,8 +37,21 @@ def show(metrics: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(metrics)
         return
+    lines = list(_lines(metrics))
+    width = max((len(name) for name, _ in lines), default=0)
+    for name, text in lines:
+        typer.echo(f"{name:{width}} {text}")
+
+
+def _lines(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Name and value of each metric; counts by class on one line for each class."""
     for name, value in metrics.items():
-        typer.echo(f"{name:20} {value:.4f}" if isinstance(value, float) else f"{name:20} {value}")
+        if not isinstance(value, dict):
+            yield prefix + name, f"{value:.4f}" if isinstance(value, float) else str(value)
+        elif any(isinstance(part, dict) for part in value.values()):
+            yield from _lines(value, f"{prefix}{name} ")
+        else:
+            yield prefix + name, ", ".join(f"{key} {part}" for key, part in value.items())
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import typer
 from mcn.cli.console import print_json, progress_bar, show
 from mcn.cli.corrections import evaluate_classifiers, evaluate_segmenters
 from mcn.cli.options import AsJson, ClassOrder, Prompts
+from mcn.io.output_paths import prepare_folder
 
 Corrections = Annotated[
     bool,
@@ -72,6 +73,8 @@ def evaluate_segmenter(
     from mcn.segment.dataset import list_pairs, split_pairs
     from mcn.segment.evaluation.metrics import compute_metrics, evaluate_images
 
+    if report is not None:
+        prepare_folder(report)
     pairs = list_pairs(Path(data))
     pairs = split_pairs(pairs)[1] if held_out else pairs
     model = load_segmenter(with_prompts(segmenter or "compact", prompts))
@@ -144,6 +147,8 @@ def evaluate_classifier(
         return
     if well:
         raise typer.BadParameter("--well needs --corrections")
+    if report is not None:
+        prepare_folder(report)
     if data is not None:
         metrics = _evaluate_classifier(Path(data), classifier or "nsr", segmenter, limit, report)
     else:

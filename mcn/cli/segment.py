@@ -95,13 +95,14 @@ def analyze_files(
     from mcn.catalog.schema import picture_crystals
     from mcn.classify import load_classifier
     from mcn.io.output_names import output_names
+    from mcn.io.output_paths import prepare_folder
     from mcn.micrograph import read_micrograph
     from mcn.plots import overlay_figure
     from mcn.segment import load_segmenter
 
+    prepare_folder(out)
     shape_classifier = load_classifier(classifier)
     analyzer = Analyzer(load_segmenter(segmenter), shape_classifier)
-    out.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {"images": []}
     failed: list[str] = []
     names = output_names(images)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,8 +75,24 @@ def read_labels(path: Path) -> NDArray[np.int32]:
     except Exception as error:
         raise DataError(f"{path}: cannot be read as a label image ({error})") from error
     if labels.ndim != 2 or labels.dtype.kind not in "ui":
-        raise DataError(f"{path}: masks must be one channel of integers, not {labels.shape}")
+        raise DataError(
+            f"{path}: masks must be one channel of integers, not {labels.dtype} {labels.shape}"
+        )
+    low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
+    if low < 0 or high > np.iinfo(np.int32).max:
+        raise DataError(f"{path}: labels are {low} to {high}; number the crystals 1, 2, 3 …")
+    if high == 255 and not np.any((labels > 0) & (labels < high)) and _pieces(labels) > 1:
+        raise DataError(
+            f"{path}: shows only where crystals are; number them 1, 2, 3 …, 0 the background"
+        )
     return labels.astype(np.int32)
+
+
+def _pieces(labels: NDArray[np.integer[Any]]) -> int:
+    """Number of connected components of what is not background."""
+    from scipy import ndimage
+
+    return int(ndimage.label(labels)[1])
 
 
 def list_pairs(folder: Path) -> list[Pair]:
@@ -94,6 +110,8 @@ def list_pairs(folder: Path) -> list[Pair]:
     """
     if (folder / "truth" / "core.json").is_file():
         return _core_pairs(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; check the path")
     if not (folder / "images").is_dir() or not (folder / "masks").is_dir():
         raise DataError(
             f"{folder}: needs the folders images/ and masks/ with files of the same names, "
@@ -104,10 +122,12 @@ def list_pairs(folder: Path) -> list[Pair]:
         for path in sorted((folder / "masks").iterdir())
         if path.suffix.lower() in _MASK_SUFFIXES
     }
-    pairs = []
+    pairs: list[Pair] = []
     for image in sorted((folder / "images").iterdir()):
         if image.suffix.lower() not in _IMAGE_SUFFIXES:
             continue
+        if pairs and pairs[-1].name == image.stem:
+            raise DataError(f"{image}: has the name of {pairs[-1].image.name}; rename one of them")
         if image.stem not in masks:
             raise DataError(f"{image}: there is no masks/{image.stem}.png or .tif for it")
         pairs.append(Pair(image, masks[image.stem]))

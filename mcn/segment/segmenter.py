@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from mcn.analyzer import Segmenter
 from mcn.mask import Mask
 from mcn.segment.inference.calibration import Calibration
-from mcn.segment.inference.candidates import GPU_SETTINGS, GeneratorSettings
+from mcn.segment.inference.candidates import GPU_SETTINGS, GeneratorSettings, check_image
 from mcn.segment.inference.encoded_picture import EncodedPicture
 from mcn.segment.inference.mask_generator import generate, generate_in_steps
 from mcn.segment.inference.predictor import predict
@@ -68,6 +68,7 @@ class CompactSegmenter:
 
     def segment_in_steps(self, image: NDArray[np.uint8]) -> Generator[float, None, list[Mask]]:
         """The masks of one (H, W) image, window by window; see `generate_in_steps`."""
+        check_image(image)
         return self._calibrated((yield from generate_in_steps(self.model, image, self.settings)))
 
     def _calibrated(self, masks: list[Mask]) -> list[Mask]:
@@ -99,6 +100,7 @@ class CompactSegmenter:
 
         `encoded` keeps what was encoded of the image for the next call.
         """
+        check_image(image)
         prompts = check_prompts(image.shape, points, labels, boxes)
         return predict(self.model, image, prompts, self.settings, encoded)
 
@@ -135,7 +137,9 @@ def segmenter_name(model: str = "compact") -> str:
         As `load_segmenter`.
     """
     base, prompts = split_prompts(model)
-    if base == "watershed" and prompts is None:
+    if base == "watershed":
+        if prompts:
+            raise SegmenterError("watershed takes no prompts; leave out --prompts")
         return WatershedSegmenter().name
     path = weights_path(base)
     with path.open("rb") as file:
@@ -144,7 +148,7 @@ def segmenter_name(model: str = "compact") -> str:
     if is_full_size(path):
         name = f"{name}+{prompts or PROMPTS[0]}"
     elif prompts:
-        raise SegmenterError(f"{model}: {base} proposes its own prompts; leave out +{prompts}")
+        raise SegmenterError(f"{base} proposes its own prompts; leave out {prompts!r}")
     return f"{name}@{digest[:12]}"
 
 

@@ -24,6 +24,7 @@ from mcn.classify.training.trainer import (
     ClassifierTrainSettings,
     StartProgress,
 )
+from mcn.io.output_paths import prepare_file
 from mcn.taxonomy import CALCITE, Taxonomy
 
 _EPOCH = 50_000  # most crops per epoch, so that large data sets are evaluated often enough
@@ -94,10 +95,11 @@ def train_classifier(
     ExamplesError
         If the examples cannot be read or lack a shape.
     """
-    if out.suffix != ".safetensors" or out.is_dir():
+    if out.suffix != ".safetensors":
         raise ClassifierError(
             f"{out}: weights are written as .safetensors; use a name ending in it"
         )
+    prepare_file(out)
     if data is None and taxonomy != CALCITE:
         raise ExamplesError(
             f"no crystals of {', '.join(taxonomy.shapes)} can be rendered; give labelled crystals"
@@ -105,7 +107,6 @@ def train_classifier(
     start_from = _start_network(settings.start)
     sizes = settings.network if start_from is None else start_from.settings
     settings = replace(settings, network=replace(sizes, taxonomy=taxonomy))
-    out.parent.mkdir(parents=True, exist_ok=True)
     start_time = time.perf_counter()
     with _progress_bars() as start_progress:
         examples = _training_examples(data, settings, taxonomy, start_progress)

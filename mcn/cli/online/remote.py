@@ -41,11 +41,14 @@ def remote_analyze(
 ) -> None:
     """Find, name and measure crystals; a picture too large for one request runs as a job."""
     from mcn.io.output_names import one_line_name, output_names
+    from mcn.io.output_paths import prepare_folder
     from serve.client import Client, ClientError
 
     report: list[dict[str, Any]] = []
     failed = 0
     names = output_names(list(map(str, images)))
+    if out is not None:
+        prepare_folder(out)
     with Client(url) as client, progress_bar("pictures", len(images)) as advance:
         for number, (image, name) in enumerate(zip(images, names, strict=True)):
             shown = one_line_name(str(image))
@@ -63,7 +66,6 @@ def remote_analyze(
             finally:
                 advance(number + 1)
             if out is not None:
-                out.mkdir(parents=True, exist_ok=True)
                 _draw_overlay(image, analysis, out / f"{name}.overlay.png")
             report.append(analysis.model_dump())
             say(

@@ -19,6 +19,8 @@ _STRAIGHT: Final = 0.5
 """Share of a box's side that a cut mask has pixels along."""
 _BEYOND: Final = 0.1
 """Share of the box's side by which the true crystal reaches beyond the cut."""
+_BEYOND_PX: Final = 3
+"""And pixels: outlines of small crystals differ by one or two anyway."""
 
 TRUE_KINDS: Final = ("hit", "missed", "split", "merged")
 PREDICTED_KINDS: Final = ("hit", "ground", "cut", "part")
@@ -105,6 +107,6 @@ def _is_cut(mask: Mask, true: Mask) -> bool:
         (pixels[-1], width, true.y + true_height - mask.y - height, height),
     )
     return any(
-        int(line.sum()) >= _STRAIGHT * length and beyond > _BEYOND * depth
+        int(line.sum()) >= _STRAIGHT * length and beyond > max(_BEYOND * depth, _BEYOND_PX)
         for line, length, beyond, depth in sides
     )

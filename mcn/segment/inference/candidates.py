@@ -174,10 +174,28 @@ def stability_score(logits: Tensor, offset: float) -> Tensor:
     return inner / (logits > -offset).sum(dim=(1, 2)).clamp(min=1)
 
 
+def check_image(image: object) -> None:
+    """Raise TypeError unless an image is an (H, W) array of uint8."""
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f"an image must be an (H, W) array of uint8, not {type(image).__name__}")
+    if image.ndim != 2 or image.dtype != np.uint8:
+        raise TypeError(
+            f"an image must be an (H, W) array of uint8, not {image.dtype} {image.shape}; "
+            "mcn.micrograph.read_micrograph(path).pixels gives one"
+        )
+
+
 def group_by_shape(images: Sequence[NDArray[np.uint8]]) -> dict[tuple[int, ...], list[int]]:
-    """Indices of the images (H, W) of each shape; images without pixels are left out."""
+    """Indices of the images (H, W) of each shape; images without pixels are left out.
+
+    Raises
+    ------
+    TypeError
+        If one is not an (H, W) array of uint8.
+    """
     indices: dict[tuple[int, ...], list[int]] = {}
     for i, image in enumerate(images):
+        check_image(image)
         if image.size:
             indices.setdefault(image.shape, []).append(i)
     return indices

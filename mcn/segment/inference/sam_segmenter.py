@@ -19,6 +19,7 @@ from mcn.segment.inference.candidates import (
     GPU_SETTINGS,
     Candidates,
     GeneratorSettings,
+    check_image,
     filter_by_stability,
     group_by_shape,
     split_batches,
@@ -104,6 +105,7 @@ class SamSegmenter:
         of three; else the single mask. `encoded` keeps the embedding of the image for the next
         call.
         """
+        check_image(image)
         prompts = check_prompts(image.shape, points, labels, boxes)
         encoded = encoded or EncodedPicture()
         if encoded.embedding is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +27,8 @@ from mcn.segment.modeling.compact_sam import CompactSam, build_compact
 
 _DECODER_HEADS = 8
 _META_TENSOR = "image_encoder.pos_embed"
-_MODEL_KEYS = ("model_state", "model_state_dict", "state_dict", "model")
+_META_BLOCKS = "image_encoder.blocks."
+_MODEL_KEYS = ("model_state", "model_state_dict", "state_dict", "model", "net", "network")
 """Where trainings of other programs keep their model's tensors."""
 
 
@@ -53,14 +55,19 @@ def load_model(path: Path) -> CompactSam | Any:
     """
     state = _read_tensors(path)
     try:
-        model = sam_like(state) if _META_TENSOR in state else build_compact()
+        model = sam_like(state) if _is_metas(state) else build_compact()
         differences = _differences(model.state_dict(), state)
         if not differences:
             model.load_state_dict(state)
-    except (RuntimeError, KeyError, ValueError, TypeError, ZeroDivisionError) as error:
-        raise _not_weights(path, f"tensor {error}") from error
+    except KeyError as error:
+        raise _not_weights(path, f"the tensor {error} is missing") from error
+    except (RuntimeError, ValueError, TypeError, IndexError, ZeroDivisionError) as error:
+        raise _not_weights(path, f"its tensors do not fit together: {error}") from error
     if differences:
         raise _not_weights(path, differences)
+    broken = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise _not_weights(path, f"{broken[0]} has values that are not finite")
     return model
 
 
@@ -75,7 +82,12 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def is_full_size(path: Path) -> bool:
     """Whether a weights file is of a full-size SAM, in Meta's layout."""
-    return _META_TENSOR in _read_tensors(path)
+    return _is_metas(_read_tensors(path))
+
+
+def _is_metas(state: Mapping[str, Tensor]) -> bool:
+    """Whether tensors are named as in Meta's layout, perhaps without some."""
+    return any(name.startswith(_META_BLOCKS) for name in state) or _META_TENSOR in state
 
 
 def _differences(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
@@ -84,13 +96,18 @@ def _differences(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) ->
     kinds = {
         "missing": expected.keys() - state.keys(),
         "unknown": state.keys() - expected.keys(),
-        "of another shape": {name for name in common if expected[name].shape != state[name].shape},
+        "of another shape": {
+            f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}"
+            for name in common
+            if expected[name].shape != state[name].shape
+        },
     }
     parts = []
     for kind, names in kinds.items():
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            parts.append(f"{len(names)} tensors {kind}: {', '.join(sorted(names)[:3])}{more}")
+            count = "1 tensor" if len(names) == 1 else f"{len(names)} tensors"
+            parts.append(f"{count} {kind}: {', '.join(sorted(names)[:3])}{more}")
     return "; ".join(parts)
 
 
@@ -110,22 +127,35 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
+    tensors: dict[str, Tensor]
     try:
-        return load_file(path)
-    except SafetensorError:
-        pass  # perhaps a torch file, as Meta publishes them
+        tensors = load_file(path)
+    except SafetensorError:  # perhaps a torch file, as Meta publishes them
+        tensors = _read_torch_file(path)
+    prefixes = [name.partition(_META_BLOCKS)[0] for name in tensors if _META_BLOCKS in name]
+    prefix = prefixes[0] if prefixes else ""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+
+
+def _read_torch_file(path: Path) -> dict[str, Tensor]:
+    """The tensors of the model in a torch file, however deep they lie."""
     try:
         with path.open("rb") as file:  # recognised by its content, not its name
             state = torch.load(file, map_location="cpu", weights_only=True)
-        nested = (state[key] for key in _MODEL_KEYS if isinstance(state.get(key), Mapping))
-        state = next(nested, state)
-        tensors = {name: t for name, t in state.items() if isinstance(t, Tensor)}
     except Exception as error:  # untrusted bytes fail to unpickle in many ways
-        raise _not_weights(path, "damaged, or with more in it than tensors") from error
-    (prefix, *_) = [n.removesuffix(_META_TENSOR) for n in tensors if n.endswith(_META_TENSOR)] or [
-        ""
-    ]
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+        kind = re.search(r"GLOBAL (\S+)", str(error))
+        reason = (
+            f"with an object of {kind[1]} in it"
+            if kind
+            else "damaged, or with more than tensors in it"
+        )
+        raise _not_weights(path, reason) from error
+    while isinstance(state, Mapping):
+        nested = [state[key] for key in _MODEL_KEYS if isinstance(state.get(key), Mapping)]
+        if not nested:
+            return {str(name): t for name, t in state.items() if isinstance(t, Tensor)}
+        state = nested[0]
+    raise _not_weights(path, "no tensors by name in it")
 
 
 def _not_weights(path: Path, reason: str) -> WeightsError:

@@ -37,11 +37,11 @@ def read_folders(
     Raises
     ------
     DataError
-        If a folder has a single pair, or a file cannot be used.
+        If a folder has a single pair, a file cannot be used, or there is no held-out pair.
     """
 
     def is_complete(pair: Pair) -> bool:
-        return not any(fnmatchcase(pair.name, pattern) for pattern in incomplete)
+        return not any(_fits(pattern, pair) for pattern in incomplete)
 
     images: dict[Path, list[LabelledImage]] = {}
     held_out_pairs = []
@@ -53,10 +53,29 @@ def read_folders(
                 "add more"
             )
         images[folder] = [LabelledImage(*pair.read(), is_complete(pair)) for pair in train]
-        held_out_pairs.append([*filter(is_complete, held_out)][:max_images])
-        for pair in held_out_pairs[-1]:
+        complete = [pair for pair in held_out if is_complete(pair)]
+        for pair in complete[:max_images]:
             pair.read()
+        if complete:
+            held_out_pairs.append(complete[:max_images])
+    if not held_out_pairs:
+        raise DataError(
+            "no held-out image (every fifth is one) has all its crystals labelled; name fewer "
+            "images as incomplete"
+        )
     return [images[folder] for folder in folders], held_out_pairs
+
+
+def check_patterns(patterns: Sequence[str], pairs: Sequence[Pair]) -> None:
+    """Raise DataError if a name or pattern of incomplete images fits none."""
+    for pattern in patterns:
+        if not any(_fits(pattern, pair) for pair in pairs):
+            raise DataError(f"{pattern}: no image has this name; check --incomplete")
+
+
+def _fits(pattern: str, pair: Pair) -> bool:
+    """Whether a pattern fits an image's file name, with its ending or without."""
+    return fnmatchcase(pair.name, pattern) or fnmatchcase(pair.image.name, pattern)
 
 
 def stream_batches(

@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from mcn.analyzer import Segmenter
 from mcn.errors import McnError
+from mcn.io.output_paths import prepare_file
 from mcn.segment.dataset import DataError, Pair, list_pairs
 from mcn.segment.evaluation.metrics import evaluate_images, evaluate_segmenter, rated_masks
 from mcn.segment.inference.calibration import Calibration, fit_calibration
@@ -25,7 +26,7 @@ from mcn.segment.modeling.checkpoints import load_model, read_metadata, save_wei
 from mcn.segment.modeling.compact_sam import CompactSam
 from mcn.segment.modeling.number_format import autocast
 from mcn.segment.segmenter import CompactSegmenter, load_segmenter
-from mcn.segment.training.batches import read_folders, stream_batches
+from mcn.segment.training.batches import check_patterns, read_folders, stream_batches
 from mcn.segment.training.compact import CompactTask, from_imagenet
 from mcn.segment.training.settings import SegmenterTrainSettings
 from mcn.segment.training.vit import VitTask
@@ -122,34 +123,41 @@ def train_segmenter(
         If the training cannot start or continue.
     MissingPackageError
         If there are no weights to start from.
+    OutputError
+        If `out` cannot be written.
     """
     if out.suffix != ".safetensors":
         raise TrainingError(
             f"{out}: weights are written as safetensors; use a name ending in .safetensors"
         )
+    prepare_file(out)
     torch.manual_seed(settings.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trained_on = {folder.resolve() for folder in folders}
     if both := [folder for folder in left_out if folder.resolve() in trained_on]:
         raise DataError(f"{both[0]}: is both trained on and left out; name it once")
     pairs_elsewhere = {str(folder): _checked_pairs(folder) for folder in left_out}
+    named = [*pairs_elsewhere.values(), *(list_pairs(folder) for folder in folders)]
+    check_patterns(settings.incomplete, [pair for pairs in named for pair in pairs])
     model = from_imagenet() if start is None else start
     sources, held_out = read_folders(folders, settings.max_images, settings.incomplete)
     task = make_task(model.to(device), settings)
-    out.parent.mkdir(parents=True, exist_ok=True)
     training = SegmenterTraining(task, out, settings, device)
     batches = stream_batches(sources, settings, training.step, device)
     training.run(batches, held_out, on_step or (lambda progress: None))
     if isinstance(model, CompactSam):
         calibrate_weights(out, held_out)
+    best = training.best
+    if pairs_elsewhere:
+        segmenter = load_segmenter(str(out))
+        elsewhere = {
+            folder: evaluate_segmenter(segmenter, pairs)
+            for folder, pairs in pairs_elsewhere.items()
+        }
+        best = {**best, "left_out": elsewhere}
+    # Last, so that a command that is killed before does not train again.
     training.files.finish()
-    if not pairs_elsewhere:
-        return training.best
-    segmenter = load_segmenter(str(out))
-    elsewhere = {
-        folder: evaluate_segmenter(segmenter, pairs) for folder, pairs in pairs_elsewhere.items()
-    }
-    return {**training.best, "left_out": elsewhere}
+    return best
 
 
 def _checked_pairs(folder: Path) -> list[Pair]:

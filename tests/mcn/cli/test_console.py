@@ -39,6 +39,16 @@ def test_metrics_are_one_json_object_or_one_line_each(capsys: pytest.CaptureFixt
     ]
 
 
+def test_counts_by_class_are_a_line_for_each_class(capsys: pytest.CaptureFixture[str]) -> None:
+    faults = {"true": {"0-16 px": {"hit": 2, "missed": 1}, "16-48 px": {"hit": 5, "missed": 0}}}
+    show({"ap50": 0.5, "faults": faults}, as_json=False)
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "ap50                 0.5000",
+        "faults true 0-16 px  hit 2, missed 1",
+        "faults true 16-48 px hit 5, missed 0",
+    ]
+
+
 def test_messages_and_progress_do_not_use_standard_output(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

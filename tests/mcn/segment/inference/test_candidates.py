@@ -1,6 +1,10 @@
+from typing import Any
+
+import numpy as np
+import pytest
 import torch
 
-from mcn.segment.inference.candidates import Candidates, concatenate, covered
+from mcn.segment.inference.candidates import Candidates, concatenate, covered, group_by_shape
 
 
 def candidates() -> Candidates:
@@ -34,3 +38,13 @@ def test_without_masks_or_points_nothing_is_covered() -> None:
     assert covered(no_candidates, point, torch.zeros(1).long(), 0.0).tolist() == [False]
     assert covered(two_candidates, point[:0], torch.zeros(0).long(), 0.0).tolist() == []
     assert len(concatenate([no_candidates, two_candidates, no_candidates]).scores) == 2
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint16), np.zeros((8, 8)), [[1, 2]]],
+    ids=["colour", "16 bit", "float", "list"],
+)
+def test_only_grey_pixels_of_8_bits_are_segmented(image: Any) -> None:
+    with pytest.raises(TypeError, match=r"an image must be an \(H, W\) array of uint8, not"):
+        group_by_shape([np.zeros((8, 8), np.uint8), image])

@@ -82,7 +82,7 @@ def test_what_differs_from_the_layout_is_said(tmp_path: Path) -> None:
     state = small_sam().state_dict()
     del state["mask_decoder.iou_token.weight"]
     save_file(state, tmp_path / "less.safetensors")
-    with pytest.raises(WeightsError, match=r"\(tensor 'mask_decoder\.iou_token\.weight'\)"):
+    with pytest.raises(WeightsError, match=r"'mask_decoder\.iou_token\.weight' is missing"):
         load_model(tmp_path / "less.safetensors")
     state = small_sam().state_dict()
     del state["image_encoder.neck.0.weight"]
@@ -91,14 +91,41 @@ def test_what_differs_from_the_layout_is_said(tmp_path: Path) -> None:
     save_file(state | more, tmp_path / "other.safetensors")
     with pytest.raises(WeightsError) as raised:
         load_model(tmp_path / "other.safetensors")
-    assert "1 tensors missing: image_encoder.neck.0.weight; " in str(raised.value)
+    assert "1 tensor missing: image_encoder.neck.0.weight; " in str(raised.value)
     assert "5 tensors unknown: image_encoder.blocks.0.adapter.0, " in str(raised.value)
     assert " and 2 more; " in str(raised.value)
-    assert "1 tensors of another shape: prompt_encoder.no_mask" in str(raised.value)
+    assert "1 tensor of another shape: prompt_encoder.no_mask" in str(raised.value)
 
 
 def test_compact_has_prompts_of_its_own() -> None:
-    with pytest.raises(SegmenterError, match="leave out \\+grid"):
+    with pytest.raises(SegmenterError, match="leave out 'grid'"):
         load_segmenter(with_prompts("compact", "grid"))
     with pytest.raises(SegmenterError, match="is not one of proposals, grid"):
         with_prompts("vit_b", "points")
+
+
+def test_checkpoints_in_unlike_wrappings_are_read(tmp_path: Path) -> None:
+    state = small_sam().state_dict()
+    save_file({f"sam.{name}": t for name, t in state.items()}, tmp_path / "prefix.safetensors")
+    torch.save({"net": state}, tmp_path / "net.pt")
+    torch.save({"state_dict": {"model": state}, "step": 3}, tmp_path / "twice.pt")
+    for name in ("prefix.safetensors", "net.pt", "twice.pt"):
+        assert load_model(tmp_path / name).state_dict().keys() == state.keys()
+
+
+def test_what_is_wrong_with_a_checkpoint_is_said(tmp_path: Path) -> None:
+    def message_of(state: dict[str, Any]) -> str:
+        torch.save(state, tmp_path / "wrong.pt")
+        with pytest.raises(WeightsError) as raised:
+            load_model(tmp_path / "wrong.pt")
+        return str(raised.value)
+
+    state = small_sam().state_dict()
+    without = {name: t for name, t in state.items() if name != "image_encoder.pos_embed"}
+    assert "the tensor 'image_encoder.pos_embed' is missing" in message_of(without)
+    name = "prompt_encoder.no_mask_embed.weight"
+    shape = tuple(state[name].shape)
+    assert f"{name} (1, 7) instead of {shape}" in message_of(state | {name: torch.ones(1, 7)})
+    broken = state | {name: torch.full(shape, torch.nan)}
+    assert f"{name} has values that are not finite" in message_of(broken)
+    assert "an object of pathlib" in message_of({"model": state, "folder": tmp_path})

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mcn.segment.dataset import DataError
-from mcn.segment.training.batches import collate, read_folders, stream_batches
+from mcn.segment.dataset import DataError, list_pairs
+from mcn.segment.training.batches import check_patterns, collate, read_folders, stream_batches
 from mcn.segment.training.samples import LabelledImage, Sample, SampleSettings, samples
 from mcn.segment.training.settings import SegmenterTrainSettings
 
@@ -64,6 +64,23 @@ def test_incomplete_images_are_named_by_patterns(tmp_path: Path) -> None:
     assert complete == [not flag for i, flag in enumerate(incomplete) if i % 5]
     others = [name for name, flag in zip(names[::5], incomplete[::5], strict=True) if not flag]
     assert [pair.name for pair in held_out] == others
+
+
+def test_a_pattern_that_fits_no_image_is_named(tmp_path: Path) -> None:
+    pairs = list_pairs(write(tmp_path / "a", 12))
+    check_patterns(["1*", "4", "4.png"], pairs)
+    for pattern in ("12", "Basalt*", "4.tif"):
+        with pytest.raises(DataError, match=r": no image has this name; check --incomplete"):
+            check_patterns(["1*", pattern], pairs)
+
+
+def test_some_held_out_image_must_be_complete(tmp_path: Path) -> None:
+    folders = [write(tmp_path / "a", 2), write(tmp_path / "b", 6)]
+    sources, held_out = read_folders(folders, 9, ["0"])
+    assert [len(images) for images in sources] == [1, 4]
+    assert [[pair.name for pair in pairs] for pairs in held_out] == [["5"]]
+    with pytest.raises(DataError, match=r"no held-out image .* name fewer images"):
+        read_folders(folders, 9, ["*"])
 
 
 def test_a_single_image_is_refused(tmp_path: Path) -> None:

@@ -254,6 +254,27 @@ def test_a_laboratory_that_is_left_out_is_evaluated_at_the_end(
     assert best["folders"][0]["n_images"] == 1
 
 
+def test_a_command_killed_while_it_evaluates_elsewhere_does_not_train_again(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere, out, steps = tmp_path / "elsewhere", tmp_path / "w.safetensors", []
+    write_dataset(elsewhere, 2, seed=8, height=128, width=128)
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mcn.segment.training.trainer.load_segmenter", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_segmenter([rendered], out, TINY, build_compact(), left_out=[elsewhere])
+    best = train_segmenter(
+        [rendered], out, TINY, build_compact(), steps.append, left_out=[elsewhere]
+    )
+    assert not steps
+    assert best["left_out"][str(elsewhere)]["n_images"] == 2
+    assert not list(tmp_path.glob("*.resume.pt"))
+
+
 def test_a_laboratory_is_not_both_trained_on_and_left_out(rendered: Path, tmp_path: Path) -> None:
     again = rendered.parent / "x" / ".." / rendered.name
     again.parent.parent.mkdir(exist_ok=True)
