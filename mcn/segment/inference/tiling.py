@@ -2,7 +2,8 @@
 
 Each crystal is taken from exactly one window: the one that contains its centre, at the
 magnification that fits its size. Windows overlap enough to contain the whole of every crystal
-that has its centre in them, so that no crystal is cut at a seam.
+that has its centre in them, so that no crystal is cut at a seam. They start at multiples of the
+encoder's stride, so that it sees the same cells of pixels wherever the seams are.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from mcn.segment.modeling.image_encoder import STRIDE
 
 SMALLEST_WINDOW = 768
 """Minimum side of a window, pixels."""
@@ -112,11 +115,11 @@ def _tiling(height: int, width: int, sides: tuple[float, float], window: int) ->
 
 def _steps(length: int, window: int) -> Iterator[tuple[float, float, int, int]]:
     """Inner part's start and end, window's start and length, along one side of an image."""
-    inner = window - 2 * MARGIN
+    inner = window - 2 * MARGIN - STRIDE
     count = 1 if length <= window else -(-length // inner)
     for i in range(count):
         start, end = i * length / count, (i + 1) * length / count
-        first = max(int(start) - MARGIN, 0)
+        first = max(int(start) - MARGIN, 0) // STRIDE * STRIDE
         last = min(-int(-end // 1) + MARGIN, length)
         # Open at the border of the image: a centre may be proposed just outside.
         yield (

@@ -79,5 +79,5 @@ def test_smaller_windows_find_the_same_crystals(compact: CompactSegmenter) -> No
     assert smallest.in_smaller_windows() is None
     (in_one_piece,), (parts,) = compact.segment([tile]), smallest.segment([tile])
     assert len(in_one_piece) > 50
-    assert abs(len(parts) - len(in_one_piece)) <= 0.1 * len(in_one_piece)
-    assert len(match(in_one_piece, parts, (900, 1100))) > 0.85 * len(in_one_piece)
+    assert abs(len(parts) - len(in_one_piece)) <= 0.02 * len(in_one_piece)
+    assert len(match(in_one_piece, parts, (900, 1100))) >= 0.98 * len(in_one_piece)

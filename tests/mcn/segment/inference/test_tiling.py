@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcn.segment.inference.tiling import LARGEST, MARGIN, SMALLEST_WINDOW, levels
+from mcn.segment.modeling.image_encoder import STRIDE
 
 sides = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
 
@@ -51,3 +52,10 @@ def test_every_crystal_size_has_one_window(shape: tuple[int, int], side: float) 
 def test_windows_never_exceed_the_encoded_size(side: int) -> None:
     for _, _, windows in levels(np.zeros((2, 5000, 3000), np.uint8), side):
         assert all(window.width <= side and window.height <= side for window in windows)
+
+
+@settings(max_examples=30, deadline=None)
+@given(sides, st.integers(SMALLEST_WINDOW, 2048))
+def test_windows_start_at_cells_of_the_encoder(shape: tuple[int, int], side: int) -> None:
+    for _, _, windows in levels(np.zeros((1, *shape), np.uint8), side):
+        assert all(window.x % STRIDE == window.y % STRIDE == 0 for window in windows)
