@@ -49,7 +49,8 @@ def evaluate_segmenter(
     stability: Annotated[
         bool,
         typer.Option(
-            "--stability", help="Also segment each image cropped by two pixels, and compare."
+            "--stability",
+            help="Also segment each image cropped by two pixels, and divided; compare.",
         ),
     ] = False,
     corrections: Corrections = False,

@@ -1,14 +1,18 @@
-"""Whether the same crystals are found if the picture is cropped a little."""
+"""Whether the same crystals are found if a picture is cropped a little, or its seams move."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mcn.analyzer import Segmenter
 from mcn.mask import Mask
 from mcn.segment.dataset import Pair
 from mcn.segment.evaluation.metrics import matches
+from mcn.segment.inference.tiling import SMALLEST_WINDOW
 
 CROP_PX = 2
 SAME_IOU = 0.75
@@ -18,11 +22,12 @@ BORDER_PX = 16
 def evaluate_stability(
     segmenter: Segmenter, pairs: Sequence[Pair], on_image: Callable[[], None] | None = None
 ) -> dict[str, Any]:
-    """Share of crystals that stay the same if two pixels are cropped from the left and the top.
+    """Share of crystals that stay the same if a picture is cropped, or divided at other places.
 
-    A crystal stays the same if a crystal of the cropped picture has an IoU of at least 0.75 with
-    it. Only crystals whose box is 16 pixels or more away from the border of the cropped picture
-    count.
+    Two pixels are cropped from the left and the top; and a picture larger than the segmenter's
+    smallest window is divided into such windows. A crystal stays the same if a crystal of the
+    other result has an IoU of at least 0.75 with it. Only crystals whose box is 16 pixels or more
+    away from the border of the cropped picture count.
 
     Parameters
     ----------
@@ -38,9 +43,12 @@ def evaluate_stability(
     dict
         - `stability`: share of the crystals of the whole and of the cropped pictures that stay
           the same; None if there are none;
-        - `n_stability`: number of these crystals.
+        - `n_stability`: number of these crystals;
+        - `seam_stability`, `n_seam_stability`: the same for pictures that are divided; None and
+          0 if none is, or the segmenter has no windows.
     """
-    same = total = 0
+    crop, seam = np.zeros(2, int), np.zeros(2, int)
+    in_windows = _smallest_windows(segmenter)
     for pair in pairs:
         pixels = pair.open()[0].analysed
         (whole,) = segmenter.segment([pixels])
@@ -51,15 +59,39 @@ def evaluate_stability(
             )
             for mask in cropped
         ]
-        height, width = pixels.shape
-        first, second, _ = matches(whole, shifted, (height, width), SAME_IOU)
-        for masks, kept in ((whole, set(first.tolist())), (shifted, set(second.tolist()))):
-            inner = [i for i, mask in enumerate(masks) if _is_inside(mask, height, width)]
-            total += len(inner)
-            same += len(kept.intersection(inner))
+        crop += _same_crystals(whole, shifted, pixels.shape)
+        if in_windows is not None and max(pixels.shape) > SMALLEST_WINDOW:
+            (divided,) = in_windows.segment([pixels])
+            seam += _same_crystals(whole, divided, pixels.shape)
         if on_image is not None:
             on_image()
-    return {"stability": same / total if total else None, "n_stability": total}
+    return {
+        "stability": float(crop[0] / crop[1]) if crop[1] else None,
+        "n_stability": int(crop[1]),
+        "seam_stability": float(seam[0] / seam[1]) if seam[1] else None,
+        "n_seam_stability": int(seam[1]),
+    }
+
+
+def _smallest_windows(segmenter: Segmenter) -> Segmenter | None:
+    """The segmenter with its smallest windows; None if it has none."""
+    smallest, smaller = None, segmenter
+    while smaller := getattr(smaller, "in_smaller_windows", lambda: None)():
+        smallest = smaller
+    return smallest
+
+
+def _same_crystals(
+    first: Sequence[Mask], second: Sequence[Mask], shape: tuple[int, int]
+) -> NDArray[np.int_]:
+    """Number of crystals of both results that are in the other too, and of all."""
+    in_first, in_second, _ = matches(first, second, shape, SAME_IOU)
+    same = total = 0
+    for masks, kept in ((first, set(in_first.tolist())), (second, set(in_second.tolist()))):
+        inner = [i for i, mask in enumerate(masks) if _is_inside(mask, *shape)]
+        total += len(inner)
+        same += len(kept.intersection(inner))
+    return np.array([same, total])
 
 
 def _is_inside(mask: Mask, height: int, width: int) -> bool:

@@ -40,4 +40,27 @@ def test_crystals_that_move_with_the_crop_are_counted(folder: Path) -> None:
     assert evaluate_stability(Unstable(), list_pairs(folder)) == {
         "stability": 0.0,
         "n_stability": 4,
+        "seam_stability": None,
+        "n_seam_stability": 0,
     }
+
+
+class Divided(Unstable):
+    """Finds a square, and another one too if it divides the picture."""
+
+    def __init__(self, windows: int = 2) -> None:
+        self.windows = windows
+
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Mask]]:
+        masks = [Mask(100, 60, np.ones((20, 20), bool)), Mask(300, 60, np.ones((20, 20), bool))]
+        return [masks[: 2 - self.windows % 2] for _ in images]
+
+    def in_smaller_windows(self) -> "Divided | None":
+        return Divided(self.windows - 1) if self.windows > 1 else None
+
+
+def test_crystals_that_change_with_the_seams_are_counted(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "set", 1, seed=3, height=160, width=800)
+    metrics = evaluate_stability(Divided(), list_pairs(tmp_path / "set"))
+    assert metrics["seam_stability"] == pytest.approx(2 / 3)
+    assert metrics["n_seam_stability"] == 3
