@@ -75,7 +75,8 @@ def evaluate_stability(
 
 def _smallest_windows(segmenter: Segmenter) -> Segmenter | None:
     """The segmenter with its smallest windows; None if it has none."""
-    smallest, smaller = None, segmenter
+    smallest: Segmenter | None = None
+    smaller: Any = segmenter
     while smaller := getattr(smaller, "in_smaller_windows", lambda: None)():
         smallest = smaller
     return smallest
