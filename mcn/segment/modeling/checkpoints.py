@@ -30,6 +30,8 @@ _META_TENSOR = "image_encoder.pos_embed"
 _META_BLOCKS = "image_encoder.blocks."
 _MODEL_KEYS = ("model_state", "model_state_dict", "state_dict", "model", "net", "network")
 """Where trainings of other programs keep their model's tensors."""
+_DEEPEST = 4
+"""Mappings within each other in which these are looked for."""
 
 
 class WeightsError(McnError):
@@ -87,7 +89,7 @@ def is_full_size(path: Path) -> bool:
 
 def _is_metas(state: Mapping[str, Tensor]) -> bool:
     """Whether tensors are named as in Meta's layout, perhaps without some."""
-    return any(name.startswith(_META_BLOCKS) for name in state) or _META_TENSOR in state
+    return any(name.startswith((_META_BLOCKS, _META_TENSOR)) for name in state)
 
 
 def _differences(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
@@ -138,7 +140,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch_file(path: Path) -> dict[str, Tensor]:
-    """The tensors of the model in a torch file, however deep they lie."""
+    """The tensors of the model in a torch file, perhaps within a training's state."""
     try:
         with path.open("rb") as file:  # recognised by its content, not its name
             state = torch.load(file, map_location="cpu", weights_only=True)
@@ -150,7 +152,9 @@ def _read_torch_file(path: Path) -> dict[str, Tensor]:
             else "damaged, or with more than tensors in it"
         )
         raise _not_weights(path, reason) from error
-    while isinstance(state, Mapping):
+    for _ in range(_DEEPEST):  # A file may contain itself.
+        if not isinstance(state, Mapping):
+            break
         nested = [state[key] for key in _MODEL_KEYS if isinstance(state.get(key), Mapping)]
         if not nested:
             return {str(name): t for name, t in state.items() if isinstance(t, Tensor)}

@@ -22,6 +22,7 @@ from mcn.io.output_paths import prepare_file
 from mcn.segment.dataset import DataError, Pair, list_pairs
 from mcn.segment.evaluation.metrics import evaluate_images, evaluate_segmenter, rated_masks
 from mcn.segment.inference.calibration import Calibration, fit_calibration
+from mcn.segment.inference.candidates import GeneratorSettings
 from mcn.segment.modeling.checkpoints import load_model, read_metadata, save_weights
 from mcn.segment.modeling.compact_sam import CompactSam
 from mcn.segment.modeling.number_format import autocast
@@ -180,7 +181,9 @@ def calibrate_weights(path: Path, held_out: Sequence[Sequence[Pair]]) -> Calibra
         equally, however many crystals it has.
     """
     model = load_model(path)
-    segmenter = CompactSegmenter(model, path.stem)
+    # The unsure masks are needed too: the estimate is what drops them later.
+    settings = GeneratorSettings(min_estimated_iou=0.0)
+    segmenter = CompactSegmenter(model, path.stem, settings)
     scores, ious = [], []
     rng = np.random.default_rng(0)
     for pairs in held_out:

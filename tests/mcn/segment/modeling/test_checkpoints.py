@@ -129,3 +129,11 @@ def test_what_is_wrong_with_a_checkpoint_is_said(tmp_path: Path) -> None:
     broken = state | {name: torch.full(shape, torch.nan)}
     assert f"{name} has values that are not finite" in message_of(broken)
     assert "an object of pathlib" in message_of({"model": state, "folder": tmp_path})
+
+
+def test_a_file_that_contains_itself_is_refused(tmp_path: Path) -> None:
+    state: dict[str, Any] = {}
+    state["model"] = state
+    torch.save(state, tmp_path / "endless.pt")
+    with pytest.raises(WeightsError, match="no tensors by name in it"):
+        load_model(tmp_path / "endless.pt")
