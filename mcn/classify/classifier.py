@@ -34,7 +34,8 @@ WEIGHTS_FORMAT = "mcn-classifier-2"
 The order of several entries would vary, and so would the file's hash and name.
 """
 
-_BATCH = 128
+_BATCH, _GPU_BATCH = 128, 1024
+"""Crops at once: what fits a processor's cache, and what keeps a GPU busy."""
 _CONFIDENCE = tuple(part.name for part in fields(ConfidenceModel))
 
 
@@ -138,9 +139,10 @@ class CropClassifier:
                 f"{CROP_SIZE}); make them with mcn.crops.cut_crops"
             )
         features, logits = [], []
+        batch_size = _GPU_BATCH if self.device.type == "cuda" else _BATCH
         with torch.inference_mode():
-            for start in range(0, max(len(crops), 1), _BATCH):
-                batch = torch.tensor(crops[start : start + _BATCH], device=self.device)
+            for start in range(0, max(len(crops), 1), batch_size):
+                batch = torch.tensor(crops[start : start + batch_size], device=self.device)
                 batch_features = self.network.forward_features(batch[:, None].float())
                 features.append(batch_features.cpu().numpy())
                 logits.append(self.network.forward_head(batch_features).cpu().numpy())

@@ -14,6 +14,9 @@ from pipelines.stages import rows
 from pipelines.stages.labels import ScanLabels, check_model_name
 from pipelines.stages.outcomes import columns_of, limit_threads, run_batch
 
+_WORKERS_PER_GPU, _CORES_PER_WORKER = 4, 4
+"""The cores of a GPU's machine also read, classify and write the tiles of its workers."""
+
 
 class SegmentTiles:
     """Finds the crystals of each tile: `READ` in, `SEGMENTED` out."""
@@ -35,10 +38,16 @@ class SegmentTiles:
 
     @staticmethod
     def pool(cores: float, gpus: float) -> StageResources:
-        """Most of each GPU, or most of each core: a scan spends most of its time here."""
+        """Most of each GPU, or most of each core: a scan spends most of its time here.
+
+        Up to four workers share a GPU: each keeps a core busy for most of a tile's time and the
+        GPU for about a tenth of it.
+        """
         if gpus >= 1:
+            per_gpu = min(_WORKERS_PER_GPU, max(1, int(cores / gpus) // _CORES_PER_WORKER))
+            workers = per_gpu * int(gpus)
             return StageResources(
-                least=int(gpus), most=int(gpus), cpus=0.5, gpus=0.75, batch=16, seconds=600
+                least=workers, most=workers, cpus=0.5, gpus=0.75 / per_gpu, batch=8, seconds=600
             )
         # Many actors with one thread each are faster than one actor with many threads.
         workers = max(1, int(cores))

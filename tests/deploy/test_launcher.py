@@ -111,16 +111,18 @@ def test_both_commands_ask_for_gpus_that_are_not_there_yet(
     head = cluster["available_node_types"][cluster["head_node_type"]]
     assert head["resources"]["CPU"] == 0
     overrides = read_overrides(str(configs["scan"]))
-    assert overrides["segment"]["gpus"] + overrides["classify"]["gpus"] <= 1
+    segment, classify = overrides["segment"], overrides["classify"]
+    assert segment["gpus"] + classify["gpus"] <= 1
     settings = read_settings({}, str(configs["serve"]))
     # By default, the one machine at the start would decide.
     assert settings.one_process is False
     plan = plan_replicas(1, 0, settings)
     assert plan.segmenter.gpus + plan.classifier.gpus <= 1
-    # No more than the launcher may start, one pair on each GPU.
+    # No more than fit on the GPUs that the launcher may start.
     kinds = cluster["available_node_types"].values()
     gpus = sum(kind["max_workers"] for kind in kinds if kind["resources"].get("GPU"))
-    assert overrides["segment"]["most"] <= gpus
+    wanted = sum(stage["most"] * stage["gpus"] for stage in (segment, classify))
+    assert wanted <= gpus
     assert plan.segmenter.most <= gpus
 
 

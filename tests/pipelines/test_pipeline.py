@@ -29,6 +29,19 @@ def test_every_stage_can_run_beside_the_others(cores: int, gpus: int) -> None:
         assert all(pool.threads == 1 for pool in models), "threads would compete for the cores"
 
 
+@pytest.mark.parametrize(
+    ("cores", "gpus", "workers"), [(2, 1, 1), (8, 1, 2), (16, 1, 4), (192, 8, 32), (128, 1, 4)]
+)
+def test_segmenters_share_a_gpu_where_there_are_cores_for_them(
+    cores: int, gpus: int, workers: int
+) -> None:
+    pools = stage_resources(cores, gpus, 1000)
+    segment, classify = pools["segment"], pools["classify"]
+    assert segment.least == segment.most == workers
+    assert segment.gpus * workers + classify.gpus * classify.most <= gpus
+    assert segment.gpus * workers >= 0.7 * gpus
+
+
 def test_small_scans_write_small_batches() -> None:
     assert stage_resources(2, 0, 24)["write"].batch == 8
     assert stage_resources(2, 0, 10_000)["write"].batch == 50

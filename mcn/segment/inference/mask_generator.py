@@ -179,13 +179,16 @@ def _views(
     """Views of images (B, H, W), each with the proposals of the sizes that it fits."""
     device = next(model.parameters()).device
     for reduction, reduced, windows in levels(images, settings.window):
-        greys = np.array([grey_level(image) for image in reduced], np.float32)
-        mean, deviation = greys.T[:, :, None, None]
+        greys = torch.tensor([grey_level(image) for image in reduced], device=device)
+        mean, deviation = greys.T[:, :, None, None, None]
         for window in windows:
             rows = slice(window.y, window.y + window.height)
             view = reduced[:, rows, window.x : window.x + window.width]
+            # 8-bit pixels are copied in a quarter of the time of standardised ones, and faster
+            # than those from pinned memory, which would have to be filled first.
+            pixels = torch.tensor(view, device=device)[:, None]
             with autocast(device):
-                features = model.image_encoder(_padded((view - mean) / deviation, device))
+                features = model.image_encoder(_padded((pixels - mean) / deviation))
             sizes = [(window.height, window.width)] * len(images)
             proposals = propose(
                 features.proposal, sizes, settings.centre_threshold, settings.max_prompts
@@ -324,9 +327,8 @@ def _decode_prompts(
     )
 
 
-def _padded(batch: NDArray[np.float32], device: torch.device) -> Tensor:
-    """(B, H, W) array to a (B, 1, H', W') tensor, H' and W' multiples of the stride."""
-    height, width = batch.shape[1:]
-    tensor = torch.from_numpy(batch)[:, None].to(device, non_blocking=True)
-    tensor = F.pad(tensor, (0, -width % STRIDE, 0, -height % STRIDE))
+def _padded(batch: Tensor) -> Tensor:
+    """(B, 1, H, W) tensor to (B, 1, H', W'), H' and W' multiples of the stride."""
+    height, width = batch.shape[2:]
+    tensor = F.pad(batch, (0, -width % STRIDE, 0, -height % STRIDE))
     return tensor.contiguous(memory_format=torch.channels_last)
