@@ -84,6 +84,10 @@ class Visitor:
         """What the page says after a correction."""
         return self.page.locator(".said")
 
+    def wait_for_naming(self) -> None:
+        """Wait until the page offers to name the chosen crystals; keys before that do nothing."""
+        expect(self.page.get_by_role("group", name="Name the shape")).to_be_visible()
+
     def click_pixel(self, x: float, y: float, *modifiers: str) -> None:
         """Click a pixel of the picture, as a person does, with keys held down."""
         at = self.page.evaluate(

@@ -35,6 +35,7 @@ def open_crystal(visitor: Visitor, served: Served, number: int, tile: int = 0) -
     for _ in range(number + 1):
         visitor.page.keyboard.press(".")
     expect(visitor.page).to_have_url(re.compile("crystal="))
+    visitor.wait_for_naming()
     found = re.search("crystal=([^&]+)", visitor.page.url)
     assert found
     return found[1]
@@ -233,6 +234,7 @@ def test_by_keyboard_alone_from_the_wells_to_a_corrected_crystal(
     page.keyboard.press("Enter")
     expect(page.locator(".scale-bar")).to_be_visible()
     page.keyboard.press(".")
+    anna.wait_for_naming()
     page.keyboard.press("1")
     expect(anna.said()).to_contain_text("named rhombic")
 

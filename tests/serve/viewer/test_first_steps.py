@@ -26,6 +26,7 @@ def test_from_a_well_to_a_corrected_crystal(visit: Visit, tmp_path: Path) -> Non
         page.locator(".thumbnails a").first.click()
         expect(page.locator(".scale-bar")).to_contain_text("µm")
         page.keyboard.press(".")
+        visitor.wait_for_naming()
         page.keyboard.press("4")
         expect(visitor.said()).to_have_text("1 named spherical.")
         page.keyboard.press("z")
