@@ -5,11 +5,12 @@
 - overhead: seconds per tile of a scan with models that do nothing;
 - scaling: tiles per second with 32 workers of a model that takes one second per tile on a
   (simulated) GPU, relative to the ideal 32;
-- memory: the peak of driver and workers at 1,000 and at 20,000 tiles.
+- memory: the peak of driver and workers at 1,000 and at 20,000 tiles;
+- sharing: tiles per second of a scan with 1, 2, 4 and 8 segmenters on one GPU, where there is one.
 
 Times are taken from the first to the last commit, without the start-up. Prints one JSON object.
 
-    python benchmarks/scan.py [--only efficiency overhead scaling memory] [--tiles N] [--pairs N]
+    python benchmarks/scan.py [--only PART …] [--tiles N] [--pairs N]
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ PROCESSES = (
     "driver", "ReadTiles", "MapBatches(SegmentTiles", "MapBatches(ClassifyTiles", "WriteTiles",
     "AttemptLog",
 )  # fmt: skip
-PARTS = ("efficiency", "overhead", "scaling", "memory")
+PARTS = ("efficiency", "overhead", "scaling", "memory", "sharing")
 
 
 class Idle:
@@ -178,6 +179,30 @@ def memory(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def sharing(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
+    from mcn.synthetic.core import render_core
+
+    if not torch.cuda.is_available():
+        say("sharing: no GPU")
+        return {}
+    core = folder / "shared"
+    render_core(core, wells=4, tiles=options.tiles, seed=6, workers=os.cpu_count() or 1)
+    rates = {}
+    for workers in (1, 2, 4, 8):
+        measured = scanned(
+            "scan",
+            folder / f"sharing-{workers}",
+            core=str(core),
+            stages=[f"segment.most={workers}", f"segment.least={workers}",
+                    f"segment.gpus={0.75 / workers:.4f}", "segment.batch=8"],
+        )  # fmt: skip
+        rates[workers] = round(measured["tiles_per_second"], 2)
+        say(f"{workers} segmenters: {rates[workers]} tiles/s")
+    return {"sharing_gpu": torch.cuda.get_device_name(), "sharing_tiles_per_second": rates}
+
+
 def _loop(core: str) -> dict[str, Any]:
     """Run the models of the package on one tile after the other, with all cores."""
     import torch
@@ -197,10 +222,10 @@ def _loop(core: str) -> dict[str, Any]:
     return {"tiles_per_second": len(paths) / (time.perf_counter() - started)}
 
 
-def _scan(core: str, catalog: str) -> dict[str, Any]:
+def _scan(core: str, catalog: str, stages: Sequence[str] = ()) -> dict[str, Any]:
     from pipelines.scan import ScanSettings, run_scan
 
-    run_scan(core, catalog, ScanSettings(commit_tiles=1, stages=("write.batch=4",)))
+    run_scan(core, catalog, ScanSettings(commit_tiles=1, stages=("write.batch=4", *stages)))
     return {}
 
 
