@@ -59,7 +59,7 @@ class GeneratorSettings:
     sure_centre: float = 0.25
     min_predicted_iou: float = 0.4
     min_stability: float = 0.2
-    min_estimated_iou: float = 0.3
+    min_estimated_iou: float = 0.25
     covering_iou: float = 0.8
     stability_offset: float = 1.0
     max_overlap: float = 0.5
