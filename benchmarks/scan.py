@@ -196,7 +196,7 @@ def sharing(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
             folder / f"sharing-{workers}",
             core=str(core),
             stages=[f"segment.most={workers}", f"segment.least={workers}",
-                    f"segment.gpus={0.75 / workers:.4f}", "segment.batch=8"],
+                    f"segment.gpus={0.7 / workers:.4f}", "segment.batch=8"],
         )  # fmt: skip
         rates[workers] = round(measured["tiles_per_second"], 2)
         say(f"{workers} segmenters: {rates[workers]} tiles/s")
